@@ -1,0 +1,155 @@
+"""Frame sources: what travels between the stages in place of a video held in memory.
+
+A frame source knows its length, size and rate, and reads the frames of one segment when asked. Nothing here holds a
+clip; memory is bounded by what one :meth:`FrameSource.read` returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import torch
+
+from .errors import InputError
+
+
+class FrameSource(ABC):
+    """A clip that is read a few frames at a time.
+
+    Attributes:
+        width, height: size of every frame in pixels.
+        fps: frames a second as a :class:`fractions.Fraction`.
+        kind: ``"image"`` (``read`` gives ``[n, H, W, 3]`` RGB) or ``"mask"`` (``read`` gives ``[n, H, W]``,
+            0 = background, full scale = foreground).
+    """
+
+    kind: str = "image"
+    width: int
+    height: int
+    fps: Fraction = Fraction(30)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """Frames ``start`` up to ``stop``; the range has been checked. uint8 0..255 or float32 0..1."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A string that is equal for two sources exactly when they give the same frames."""
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Frames ``start`` up to (not including) ``stop``.
+
+        Returns:
+            ``[n, H, W, 3]`` RGB for images, ``[n, H, W]`` for masks; uint8 in 0..255 or float32 in 0..1, the same
+            for every call on one source.
+
+        Raises:
+            IndexError: the range is empty or leaves the clip.
+            InputError: the frames cannot be read (the file was cut off or removed).
+        """
+        if not 0 <= start < stop <= len(self):
+            raise IndexError(f"frames {start}..{stop} asked of a clip of {len(self)}")
+        return self._read(start, stop)
+
+    def close(self) -> None:
+        """Let go of files and decoders. The source opens them again when it is read."""
+
+
+def read_float(source: FrameSource, start: int, stop: int) -> torch.Tensor:
+    """Frames as a float32 tensor in 0..1, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); uint8 is divided by 255."""
+    frames = source.read(start, stop)
+    if frames.dtype == np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255.0)
+    return torch.from_numpy(np.ascontiguousarray(frames))
+
+
+def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
+    """Frames as uint8 0..255, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); floats are rounded to nearest."""
+    frames = source.read(start, stop)
+    if frames.dtype == np.uint8:
+        return frames
+    return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
+
+
+class TensorSource(FrameSource):
+    """Frames that are already in memory (a host's IMAGE or MASK), given out unchanged.
+
+    Args:
+        frames: ``[T, H, W, 3 or 4]`` images (alpha is dropped) or ``[T, H, W]`` masks; float in 0..1 or uint8.
+        fps: frames a second.
+    """
+
+    def __init__(self, frames: torch.Tensor | np.ndarray, fps: Fraction | float | int = 30):
+        if isinstance(frames, torch.Tensor):
+            frames = frames.detach().to("cpu")
+            frames = (frames if frames.dtype == torch.uint8 else frames.float()).numpy()
+        if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[-1] not in (3, 4)):
+            raise InputError(f"frames must be [T, H, W, 3] images or [T, H, W] masks, but their shape is {list(frames.shape)}.")
+        if frames.shape[0] == 0:
+            raise InputError("the clip has no frames: connect at least one image.")
+        self.kind = "image" if frames.ndim == 4 else "mask"
+        self._frames = frames[..., :3] if frames.ndim == 4 else frames
+        self.height, self.width = frames.shape[1:3]
+        self.fps = Fraction(fps).limit_denominator(100_000)
+
+    def __len__(self) -> int:
+        return self._frames.shape[0]
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return self._frames[start:stop]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for frame in self._frames:
+            digest.update(np.ascontiguousarray(frame).data)
+        return f"tensor:{self._frames.shape}:{self._frames.dtype}:{self.fps}:{digest.hexdigest()}"
+
+
+def reflected_index(index: int, length: int) -> int:
+    """Where frame ``index`` of an endless back-and-forth playing of ``length`` frames lies: 0 1 2 3 2 1 0 1 ..."""
+    if length == 1:
+        return 0
+    index %= 2 * (length - 1)
+    return index if index < length else 2 * (length - 1) - index
+
+
+def read_reflected(source: FrameSource, start: int, stop: int) -> torch.Tensor:
+    """As :func:`read_float`, but past the end the clip plays back and forth (upstream pads the last segment so:
+    ``wan/animate.py: inputs_padding``)."""
+    length = len(source)
+    parts: list[torch.Tensor] = []
+    if start < length:
+        parts.append(read_float(source, start, min(stop, length)))
+    for index in range(max(start, length), stop):
+        at = reflected_index(index, length)
+        parts.append(read_float(source, at, at + 1))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def letterbox(image: np.ndarray, width: int, height: int, interpolation: int | None = None) -> np.ndarray:
+    """Scale an image to fit ``width`` x ``height``, keep its aspect ratio, centre it on black.
+
+    As upstream's ``padding_resize`` (``wan/animate.py`` and ``preprocess/utils.py``): sizes and offsets round down.
+    ``interpolation`` defaults to area when the image shrinks and bilinear when it grows.
+    """
+    src_height, src_width = image.shape[:2]
+    if (src_height, src_width) == (height, width):
+        return image
+    if interpolation is None:
+        interpolation = cv2.INTER_AREA if width * height < src_width * src_height else cv2.INTER_LINEAR
+    if src_height / src_width > height / width:
+        new_width, new_height = max(int(height / src_height * src_width), 1), height
+    else:
+        new_width, new_height = width, max(int(width / src_width * src_height), 1)
+    left, top = (width - new_width) // 2, (height - new_height) // 2
+    out = np.zeros((height, width, *image.shape[2:]), image.dtype)
+    out[top : top + new_height, left : left + new_width] = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
+    return out
