@@ -1,0 +1,122 @@
+"""ComfyUI as the engine's two ports: its VAE object as the video VAE, its MODEL and samplers as the denoiser."""
+
+from __future__ import annotations
+
+import torch
+
+from ...wan_animate.conditioning import SegmentConditioning
+from ...wan_animate.errors import InputError
+from .face_motion import patch_face_motion
+
+
+def check_model(model) -> None:
+    """Raises InputError unless a MODEL is Wan 2.2 Animate."""
+    import comfy.model_base
+
+    if not isinstance(model.model, comfy.model_base.WAN22_Animate):
+        raise InputError(
+            f"the model input holds a {type(model.model).__name__} model, but this node needs Wan 2.2 Animate: load "
+            "wan2.2_animate_14B (or a quantized form of it) in the model loader."
+        )
+
+
+def check_vae(vae) -> None:
+    """Raises InputError unless a VAE is the Wan 2.1 one (16 channels, 8x in space, 4x in time)."""
+    channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
+    ratio = vae.spacial_compression_encode() if dims == 3 else None
+    if channels != 16 or dims != 3 or ratio != 8:
+        found = type(getattr(vae, "first_stage_model", vae)).__name__
+        raise InputError(
+            f"the vae input holds {found} with {channels} latent channels ({'video' if dims == 3 else 'image'}), but Wan "
+            "Animate needs the Wan 2.1 VAE with 16: load wan_2.1_vae.safetensors."
+        )
+
+
+class HostVAE:
+    """The host's VAE object as the engine's video VAE. Latents are in the host's unscaled form."""
+
+    def __init__(self, vae):
+        check_vae(vae)
+        self.vae = vae
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.vae.encode(frames)
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        frames = self.vae.decode(latent)
+        return frames.reshape(-1, *frames.shape[-3:]).float().cpu()
+
+
+def with_shift(model, shift: float):
+    """A clone of a flow MODEL whose noise schedule is shifted; 0 leaves the model's own (or a patch's) schedule."""
+    import comfy.model_sampling
+
+    if shift <= 0:
+        return model
+
+    class ModelSampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        pass
+
+    sampling = ModelSampling(model.model.model_config)
+    sampling.set_parameters(shift=shift, multiplier=1000)
+    clone = model.clone()
+    clone.add_object_patch("model_sampling", sampling)
+    return clone
+
+
+class HostDenoiser:
+    """A MODEL with prompt and sampler settings as the engine's denoiser.
+
+    What it hands to the sampler are the conditioning values that the host's WanAnimateToVideo sets, so any MODEL that
+    samples with that node (GGUF, LoRA, other packs' patches) samples here.
+
+    Args:
+        model: a Wan Animate MODEL.
+        positive, negative: CONDITIONING.
+        clip_vision_output: CLIP_VISION_OUTPUT of the reference image, or None.
+        steps, cfg, sampler_name, scheduler: as in KSampler.
+        shift: noise schedule shift, 0 keeps the model's.
+        seed: for samplers that draw noise of their own; segment k uses seed + k.
+    """
+
+    face_size = 512
+
+    def __init__(self, model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed):
+        check_model(model)
+        self.model, self.face_cache = patch_face_motion(with_shift(model, shift))
+        self.positive, self.negative = positive, negative
+        self.clip_vision_output = clip_vision_output
+        self.steps, self.cfg, self.seed = steps, cfg, seed
+        self.sampler_name, self.scheduler = sampler_name, scheduler
+
+    def conditioned(self, conditioning: SegmentConditioning):
+        """(positive, negative) with one segment's values set, under the names that the host's model reads."""
+        import node_helpers
+
+        values = {
+            "concat_latent_image": conditioning.concat_latent,
+            "concat_mask": conditioning.generate_mask,
+            "pose_video_latent": conditioning.pose_latent,
+        }
+        if self.clip_vision_output is not None:
+            values["clip_vision_output"] = self.clip_vision_output
+        face, blank = {}, {}
+        if conditioning.face is not None:
+            face = {"face_video_pixels": conditioning.face}
+            blank = {"face_video_pixels": torch.full_like(conditioning.face, -1.0)}
+        positive = node_helpers.conditioning_set_values(self.positive, values | face)
+        return positive, node_helpers.conditioning_set_values(self.negative, values | blank)
+
+    def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step) -> torch.Tensor:
+        import comfy.sample
+
+        positive, negative = self.conditioned(conditioning)
+        latent = comfy.sample.fix_empty_latent_channels(self.model, torch.zeros_like(noise))
+        try:
+            return comfy.sample.sample(
+                self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
+                callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
+                disable_pbar=True, seed=(self.seed + conditioning.segment.index) % 2**64,
+            )  # fmt: skip
+        finally:
+            self.face_cache.clear()

@@ -1,0 +1,44 @@
+"""Sampler choices, and the engine's progress as one bar with live previews on the host."""
+
+from __future__ import annotations
+
+from ...wan_animate.generate import Progress
+
+
+def sampler_names() -> list[str]:
+    import comfy.samplers
+
+    return list(comfy.samplers.KSampler.SAMPLERS)
+
+
+def scheduler_names() -> list[str]:
+    import comfy.samplers
+
+    return list(comfy.samplers.KSampler.SCHEDULERS)
+
+
+class SamplingProgress:
+    """Shows :class:`Progress` on the node: a bar over segments x steps, and the frame in the middle as preview.
+
+    Checks for Cancel at every call.
+    """
+
+    def __init__(self, model):
+        import latent_preview
+
+        self.bar = None
+        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+    def __call__(self, progress: Progress) -> None:
+        import comfy.model_management
+        import comfy.utils
+
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if self.bar is None:
+            self.bar = comfy.utils.ProgressBar(progress.total)
+        preview = None
+        if self.previewer is not None and progress.latent is not None:
+            # The previewer shows the first latent frame, which here is the reference: give it the middle of the clip.
+            middle = 1 + (progress.latent.shape[2] - 1) // 2
+            preview = self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
+        self.bar.update_absolute(progress.done, progress.total, preview)

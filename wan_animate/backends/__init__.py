@@ -1,0 +1,1 @@
+"""Adapters that run the engine's two ports without a host."""

@@ -1,0 +1,149 @@
+"""What the model is told for one segment.
+
+Shapes, with L frames a segment (4n+1), T = (L-1)/4+1 latent frames, h = H/8, w = W/8: the transformer takes 16 noise
+channels, 4 mask channels and 16 channels of conditioning latent over T+1 latent frames, of which the first is the
+reference image; the pose latent is added from latent frame 1 on. The conditioning pixels are the guidance frames, then
+mid grey (animate) or the background video (replace). Sources: ``wan/animate.py: generate, get_i2v_mask`` of
+Wan-Video/Wan2.2 and ``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .frames import FrameSource, read_reflected
+from .segments import Segment
+
+MASK_TIMINGS = ("upstream", "comfyui")
+
+
+@dataclass
+class SegmentConditioning:
+    """Everything but noise and prompt that one segment is made from.
+
+    Attributes:
+        segment: the frames it is for.
+        concat_latent: ``[1, 16, T+1, h, w]``: the reference latent, then the conditioning pixels' latent.
+        generate_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known; its four channels are the four frames that a
+            latent frame stands for.
+        pose_latent: ``[1, 16, T, h, w]``.
+        face: ``[1, 3, L, S, S]`` float32 in -1..1, or None when there is no face video.
+    """
+
+    segment: Segment
+    concat_latent: torch.Tensor
+    generate_mask: torch.Tensor
+    pose_latent: torch.Tensor
+    face: torch.Tensor | None
+
+    @property
+    def known_mask(self) -> torch.Tensor:
+        """As the transformer takes it: 1 = known."""
+        return 1.0 - self.generate_mask
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return tuple(self.concat_latent.shape)
+
+
+def generate_mask(
+    segment: Segment,
+    height: int,
+    width: int,
+    character_mask: torch.Tensor | None = None,
+    timing: str = "upstream",
+) -> torch.Tensor:
+    """The mask channels of the video part, without the reference frame.
+
+    Args:
+        height, width: size in latent pixels.
+        character_mask: ``[L, H, W]`` in 0..1, 1 = character, for replace; None for animate (everything is made).
+        timing: how frames fall onto latent frames. ``"upstream"``: the first frame's mask four times, then one channel
+            a frame, as the VAE groups frames and as the model was trained; picked with ``nearest``. ``"comfyui"``: as
+            the host's WanAnimateToVideo lays it out, where channel k of latent frame j is frame 4j+k, so that the mask
+            runs three frames ahead of the picture and the last three channels are always free. The two are equal in
+            animate mode.
+
+    Returns:
+        ``[1, 4, T, height, width]`` float32, 1 = to be made.
+    """
+    length, known = segment.length, segment.guidance
+    mask = torch.ones(4 * segment.latent_frames, height, width)
+    if timing == "comfyui":
+        mask[: 4 * segment.guidance_latents] = 0.0
+        if character_mask is not None:
+            small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest-exact")[:, 0]
+            mask[known:length] = small[known:]
+    elif timing == "upstream":
+        if character_mask is not None:
+            small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest")[:, 0]
+            mask[3:] = small
+            mask[:3] = small[0]
+        mask[: 4 * segment.guidance_latents] = 0.0
+    else:
+        raise ValueError(f"mask timing must be one of {MASK_TIMINGS}, not {timing!r}")
+    return mask.view(1, segment.latent_frames, 4, height, width).transpose(1, 2).contiguous()
+
+
+def conditioning_pixels(
+    segment: Segment, height: int, width: int, guidance_frames: torch.Tensor | None, background: torch.Tensor | None
+) -> torch.Tensor:
+    """``[L, H, W, 3]`` in 0..1: the known frames, then the background video or mid grey (0 in -1..1)."""
+    pixels = torch.full((segment.length, height, width, 3), 0.5)
+    if background is not None:
+        pixels[segment.guidance :] = background[segment.guidance :]
+    if segment.guidance:
+        pixels[: segment.guidance] = guidance_frames
+    return pixels
+
+
+def face_pixels(face: FrameSource, segment: Segment, size: int) -> torch.Tensor:
+    """``[1, 3, L, size, size]`` in -1..1."""
+    crops = read_reflected(face, segment.start, segment.stop).movedim(-1, 1)
+    if crops.shape[-2:] != (size, size):
+        crops = F.interpolate(crops, size=(size, size), mode="area")
+    return (crops * 2.0 - 1.0).movedim(0, 1).unsqueeze(0)
+
+
+def build_conditioning(
+    segment: Segment,
+    vae,
+    reference_latent: torch.Tensor,
+    pose: FrameSource,
+    face: FrameSource | None,
+    background: FrameSource | None = None,
+    character_mask: FrameSource | None = None,
+    guidance_frames: torch.Tensor | None = None,
+    face_size: int = 512,
+    mask_timing: str = "upstream",
+) -> SegmentConditioning:
+    """Read one segment's frames and encode them.
+
+    Args:
+        segment: from :func:`wan_animate.segments.plan_segments`.
+        vae: a :class:`wan_animate.ports.VideoVAE`.
+        reference_latent: ``[1, 16, 1, h, w]``, the reference image encoded alone (the same for every segment).
+        pose, background, character_mask: sources of the result's size; all padded by playing back and forth.
+        face: face crops, any size (512 for the published model).
+        guidance_frames: ``[segment.guidance, H, W, 3]`` in 0..1, the last frames of the segment before.
+        face_size: sides that the motion encoder takes.
+        mask_timing: see :func:`generate_mask`.
+    """
+    height, width = pose.height, pose.width
+    start, stop = segment.start, segment.stop
+    pose_latent = vae.encode(read_reflected(pose, start, stop))
+    behind = read_reflected(background, start, stop) if background is not None else None
+    latent = vae.encode(conditioning_pixels(segment, height, width, guidance_frames, behind))
+    del behind
+    mask = read_reflected(character_mask, start, stop) if character_mask is not None else None
+    made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask, mask_timing).to(latent)
+    return SegmentConditioning(
+        segment=segment,
+        concat_latent=torch.cat((reference_latent, latent), dim=2),
+        generate_mask=torch.cat((torch.zeros_like(made[:, :, :1]), made), dim=2),
+        pose_latent=pose_latent,
+        face=face_pixels(face, segment, face_size) if face is not None else None,
+    )

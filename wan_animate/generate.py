@@ -1,0 +1,202 @@
+"""The chain: plan, condition, denoise, decode, keep, segment after segment, over the two ports.
+
+Memory is bounded by one segment: its decoded frames, and the last of them that guide the next. Everything finished is
+on disk (:mod:`wan_animate.store`) before the next segment starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Callable
+
+import numpy as np
+import torch
+
+from .conditioning import MASK_TIMINGS, build_conditioning
+from .errors import InputError
+from .frames import FrameSource, letterbox
+from .segments import Segment, SegmentPlan, plan_segments
+from .store import SegmentStore
+
+MODES = ("animate", "replace")
+
+
+@dataclass
+class AnimateJob:
+    """One clip to make.
+
+    Attributes:
+        reference: the character, ``[H, W, 3]`` float32 RGB in 0..1, any size; letterboxed onto the result's size.
+        pose: the drawn skeleton; its size is the result's size and its length the result's length.
+        face: 512x512 face crops, as long as the pose; None leaves the face to the prompt and the pose.
+        mode: ``"animate"`` (the reference's own scene) or ``"replace"`` (the driver's scene).
+        background: replace only: the driver's frames with the character blacked out.
+        character_mask: replace only: where the character goes, 1 = character.
+        segment_length, guidance: frames, both 4n+1.
+        seed: of the first segment; segment k uses ``seed + k``.
+        fps: of the result; None takes the pose's.
+        mask_timing: see :func:`wan_animate.conditioning.generate_mask`.
+    """
+
+    reference: torch.Tensor
+    pose: FrameSource
+    face: FrameSource | None = None
+    mode: str = "animate"
+    background: FrameSource | None = None
+    character_mask: FrameSource | None = None
+    segment_length: int = 77
+    guidance: int = 1
+    seed: int = 0
+    fps: Fraction | None = None
+    mask_timing: str = "upstream"
+
+    def __post_init__(self):
+        self.fps = Fraction(self.fps) if self.fps else self.pose.fps
+
+    def plan(self) -> SegmentPlan:
+        return plan_segments(len(self.pose), self.segment_length, self.guidance)
+
+    def check(self) -> None:
+        """Raises InputError for anything that could not come out right, before any long work."""
+        self.plan()
+        if self.mode not in MODES:
+            raise InputError(f"mode is {self.mode!r}: choose animate or replace.")
+        if self.mask_timing not in MASK_TIMINGS:
+            raise ValueError(f"mask_timing must be one of {MASK_TIMINGS}")
+        if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
+            raise InputError(f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: connect one image.")
+        if self.mode == "replace":
+            for name, source in (("a background", self.background), ("a character mask", self.character_mask)):
+                if source is None:
+                    raise InputError(f"replace mode needs {name}, and none is connected: connect one, or set mode to animate.")
+        elif self.background is not None or self.character_mask is not None:
+            raise InputError("a background or character mask is connected, but mode is animate, which makes its own scene: set mode to replace, or disconnect them.")
+        self._check_kinds()
+        width, height = self.pose.width, self.pose.height
+        if width % 16 or height % 16:
+            near = f"{max(16, round(width / 16) * 16)}x{max(16, round(height / 16) * 16)}"
+            raise InputError(f"the pose video is {width}x{height}, but width and height must be divisible by 16: make it {near}.")
+        for name, source in self._others():
+            if len(source) != len(self.pose):
+                raise InputError(
+                    f"the {name} video has {len(source)} frames and the pose video has {len(self.pose)}: all must come from "
+                    "the same frames of the driving video, so give them the same start, limit and fps."
+                )
+            if name != "face" and (source.width, source.height) != (width, height):
+                raise InputError(
+                    f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: bring them "
+                    "to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
+                )
+
+    def _others(self) -> list[tuple[str, FrameSource]]:
+        named = (("face", self.face), ("background", self.background), ("character mask", self.character_mask))
+        return [(name, source) for name, source in named if source is not None]
+
+    def _check_kinds(self) -> None:
+        for name, source in [("pose", self.pose), *self._others()]:
+            wanted = "mask" if name == "character mask" else "image"
+            if source.kind != wanted:
+                remedy = "convert it with Frames to Mask" if wanted == "mask" else "connect frames or images"
+                raise InputError(f"the {name} input holds {source.kind}s, but needs {wanted}s: {remedy}.")
+
+    def reference_pixels(self) -> torch.Tensor:
+        """``[1, H, W, 3]`` at the result's size: as it is where the size fits, else letterboxed on black."""
+        fitted = letterbox(self.reference.float().cpu().numpy(), self.pose.width, self.pose.height)
+        return torch.from_numpy(np.ascontiguousarray(fitted))[None].clamp(0.0, 1.0)
+
+    def key(self, extra: str = "") -> str:
+        """A hash of all that decides the frames; ``extra`` stands for model, prompt and sampler."""
+        digest = hashlib.blake2b(digest_size=12)
+        settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), self.mask_timing, extra]
+        sources = [source.fingerprint() for source in (self.pose, self.face, self.background, self.character_mask) if source]
+        digest.update(json.dumps([settings, sources, list(self.reference.shape)]).encode())
+        digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the work stands, given to the progress callback.
+
+    Attributes:
+        segment, segments: current segment (from 0) and how many there are.
+        stage: ``"encode"``, ``"denoise"``, ``"decode"`` or ``"save"``.
+        done, total: sampling steps over the whole job; resumed segments count as done.
+        latent: while denoising, the current guess of the clean latent ``[1, 16, T+1, h, w]``, reference first.
+    """
+
+    segment: int
+    segments: int
+    stage: str
+    done: int
+    total: int
+    latent: torch.Tensor | None = None
+
+
+def segment_noise(seed: int, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
+    """Unit noise for one segment, float32 on the CPU: ``seed + segment.index`` (64 bits), drawn as ComfyUI draws it."""
+    generator = torch.Generator(device="cpu").manual_seed((seed + segment.index) % 2**64)
+    return torch.randn(shape, dtype=torch.float32, generator=generator)
+
+
+def generate(
+    job: AnimateJob, denoiser, vae, store: SegmentStore, progress: Callable[[Progress], None] | None = None
+) -> FrameSource:
+    """Make the clip.
+
+    Args:
+        job: what to make.
+        denoiser, vae: the ports (:mod:`wan_animate.ports`).
+        store: where finished segments go; segments found there are not made again.
+        progress: called at every stage and step; may raise to stop, which leaves the finished segments in the store.
+
+    Returns:
+        The frames, uint8 at the result's size, exactly as many as the driving clip has, read from the store.
+
+    Raises:
+        InputError: see :meth:`AnimateJob.check`.
+    """
+    job.check()
+    plan = job.plan()
+    total = len(plan) * denoiser.steps
+
+    def report(segment: int, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
+        if progress is not None:
+            progress(Progress(segment, len(plan), stage, segment * denoiser.steps + steps, total, latent))
+
+    first = min(store.finished(), len(plan))
+    reference_latent = None
+    tail = store.tail(first - 1) if 0 < first < len(plan) else None
+    for segment in plan.segments[first:]:
+        report(segment.index, "encode")
+        if reference_latent is None:
+            reference_latent = vae.encode(job.reference_pixels())
+        conditioning = build_conditioning(
+            segment, vae, reference_latent, job.pose, job.face, job.background, job.character_mask,
+            guidance_frames=tail, face_size=denoiser.face_size, mask_timing=job.mask_timing,
+        )  # fmt: skip
+        noise = segment_noise(job.seed, segment, conditioning.noise_shape)
+        latent = denoiser.denoise(
+            conditioning, noise, lambda done, _, x0=None, at=segment.index: report(at, "denoise", done, x0)
+        )
+        del conditioning, noise
+        report(segment.index, "decode", denoiser.steps)
+        frames = vae.decode(latent[:, :, 1:])
+        del latent
+        tail = frames[-job.guidance :].clone()
+        new = frames[segment.guidance : segment.guidance + segment.keep]
+        report(segment.index, "save", denoiser.steps)
+        store.save(segment.index, to_uint8(new), tail, job.fps)
+        del frames, new
+    return store.clip(plan, job.fps)
+
+
+def to_uint8(frames: torch.Tensor) -> np.ndarray:
+    """Float frames in 0..1 to uint8, rounded to nearest, a few at a time so that no second float copy is made."""
+    out = np.empty(tuple(frames.shape), np.uint8)
+    for start in range(0, len(frames), 8):
+        out[start : start + 8] = frames[start : start + 8].mul(255.0).add_(0.5).clamp_(0, 255).to(torch.uint8).numpy()
+    return out
