@@ -1,0 +1,57 @@
+"""The clip without its character."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from ..frames import FrameSource
+from .track import binary
+
+READ_AT_ONCE = 8
+
+
+class BackgroundSource(FrameSource):
+    """Frames with the masked area black (as upstream: ``frame * (1 - mask)``), in the frames' own dtype.
+
+    Raises:
+        InputError: the mask has another length or size than the frames, or one of the two is of the wrong kind.
+    """
+
+    kind = "image"
+
+    def __init__(self, frames: FrameSource, mask: FrameSource):
+        if frames.kind != "image" or mask.kind != "mask":
+            raise InputError(
+                f"background: it takes images and masks, but got {frames.kind}s and {mask.kind}s; swap or convert them."
+            )
+        if len(frames) != len(mask):
+            raise InputError(f"background: there are {len(frames)} frames and {len(mask)} masks; make the mask from the same clip.")
+        if (frames.width, frames.height) != (mask.width, mask.height):
+            raise InputError(
+                f"background: frames are {frames.width}x{frames.height} and masks {mask.width}x{mask.height}; "
+                "resize the mask to the frames."
+            )
+        self.frames, self.mask = frames, mask
+        self.width, self.height, self.fps = frames.width, frames.height, frames.fps
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out = None
+        for first in range(start, stop, READ_AT_ONCE):
+            last = min(first + READ_AT_ONCE, stop)
+            chunk = self.frames.read(first, last)
+            if out is None:
+                out = np.empty((stop - start, *chunk.shape[1:]), chunk.dtype)
+            keep = (1 - binary(self.mask.read(first, last)))[..., None]
+            np.multiply(chunk, keep, out=out[first - start : last - start], casting="same_kind")
+        return out
+
+    def fingerprint(self) -> str:
+        return f"background:({self.frames.fingerprint()})({self.mask.fingerprint()})"
+
+    def close(self) -> None:
+        self.frames.close()
+        self.mask.close()

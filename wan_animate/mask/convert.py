@@ -1,0 +1,66 @@
+"""Masks from pictures, and the other way round of a mask."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from ..frames import FrameSource
+
+CHANNELS = ("red", "green", "blue", "luma")
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as image editors turn colour to grey
+
+
+class MaskFromImages(FrameSource):
+    """One channel of an image source as masks: white is character. uint8 stays uint8, float stays float."""
+
+    kind = "mask"
+
+    def __init__(self, source: FrameSource, channel: str = "red"):
+        if channel not in CHANNELS:
+            raise InputError(f"mask: channel is {channel!r}, but it must be one of {', '.join(CHANNELS)}.")
+        if source.kind != "image":
+            raise InputError("mask: the input already is a clip of masks; connect it directly.")
+        self.source, self.channel = source, channel
+        self.width, self.height, self.fps = source.width, source.height, source.fps
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        frames = self.source.read(start, stop)
+        if self.channel != "luma":
+            return frames[..., CHANNELS.index(self.channel)]
+        grey = frames @ LUMA
+        return np.rint(grey).astype(np.uint8) if frames.dtype == np.uint8 else grey
+
+    def fingerprint(self) -> str:
+        return f"channel:{self.channel}:{self.source.fingerprint()}"
+
+    def close(self) -> None:
+        self.source.close()
+
+
+class InvertedMask(FrameSource):
+    """A mask source with character and background exchanged."""
+
+    kind = "mask"
+
+    def __init__(self, source: FrameSource):
+        if source.kind != "mask":
+            raise InputError("invert mask: its input is a clip of images; turn it into masks first.")
+        self.source = source
+        self.width, self.height, self.fps = source.width, source.height, source.fps
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        masks = self.source.read(start, stop)
+        return masks.dtype.type(255 if masks.dtype == np.uint8 else 1) - masks
+
+    def fingerprint(self) -> str:
+        return f"inverted:{self.source.fingerprint()}"
+
+    def close(self) -> None:
+        self.source.close()

@@ -1,0 +1,180 @@
+"""A character mask from the skeleton alone: no segmentation weights, and generous where the skeleton says nothing."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..frames import FrameSource
+from ..pose import layout as L
+from ..pose.track import PoseTrack
+
+# Radii as fractions of the person's size (see _person_size); wide enough for sleeves and trousers.
+UPPER_ARM, FOREARM, WRIST = 0.20, 0.17, 0.13
+THIGH, SHIN, FOOT = 0.27, 0.20, 0.16
+SHOULDER, NECK, FINGER = 0.22, 0.24, 0.07
+
+LIMBS = (
+    (L.LEFT_SHOULDER, L.LEFT_ELBOW, UPPER_ARM), (L.RIGHT_SHOULDER, L.RIGHT_ELBOW, UPPER_ARM),
+    (L.LEFT_ELBOW, L.LEFT_WRIST, FOREARM), (L.RIGHT_ELBOW, L.RIGHT_WRIST, FOREARM),
+    (L.LEFT_HIP, L.LEFT_KNEE, THIGH), (L.RIGHT_HIP, L.RIGHT_KNEE, THIGH),
+    (L.LEFT_KNEE, L.LEFT_ANKLE, SHIN), (L.RIGHT_KNEE, L.RIGHT_ANKLE, SHIN),
+    (L.LEFT_ANKLE, L.LEFT_BIG_TOE, FOOT), (L.RIGHT_ANKLE, L.RIGHT_BIG_TOE, FOOT),
+    (L.LEFT_ANKLE, L.LEFT_SMALL_TOE, FOOT), (L.RIGHT_ANKLE, L.RIGHT_SMALL_TOE, FOOT),
+    (L.LEFT_ANKLE, L.LEFT_HEEL, FOOT), (L.RIGHT_ANKLE, L.RIGHT_HEEL, FOOT),
+)  # fmt: skip
+
+
+def silhouette(keypoints: np.ndarray, width: int, height: int, grow: float = 1.0, threshold: float = 0.3) -> np.ndarray:
+    """The outline a person with this skeleton may fill: limbs as capsules, torso, head with hair, hands.
+
+    Args:
+        keypoints: float ``[133, 3]`` in pixels of a ``width`` x ``height`` frame.
+        grow: factor on every width; 1 fits everyday clothes, more fits wide skirts and big hair.
+        threshold: points of lower confidence are left out, except joints beyond the frame's edge that continue a limb
+            seen inside it.
+
+    Returns:
+        uint8 ``[height, width]`` of 0 and 1; empty if there is no person.
+    """
+    canvas = np.zeros((height, width), np.uint8)
+    points, confidence = keypoints[:, :2].astype(np.float64), keypoints[:, 2]
+    seen = confidence >= threshold
+    if not seen[L.BODY].any():
+        return canvas
+    person = _person_size(points, seen)
+    if person < 2:
+        return canvas
+
+    def capsule(a: np.ndarray, b: np.ndarray, radius: float) -> None:
+        _capsule(canvas, a, b, radius * person * grow)
+
+    outside = ((points < 0) | (points >= (width, height))).any(axis=1)
+    for a, b, radius in LIMBS:
+        # The network gives a joint out of the picture little confidence, but the limb up to the edge is there.
+        continued = seen[a] and outside[b] and 0 < np.linalg.norm(points[b] - points[a]) < 2.5 * person
+        if seen[a] and (seen[b] or continued):
+            capsule(points[a], points[b], radius)
+
+    _draw_torso(canvas, points, seen, person, grow)
+    _draw_head(canvas, points, seen, person, grow)
+    for hand, wrist, elbow in ((L.LEFT_HAND, L.LEFT_WRIST, L.LEFT_ELBOW), (L.RIGHT_HAND, L.RIGHT_WRIST, L.RIGHT_ELBOW)):
+        shown = points[hand][seen[hand]]
+        if len(shown) >= 5:
+            cv2.fillConvexPoly(canvas, cv2.convexHull(np.int32(np.rint(shown))), 1)
+            for bone in range(1, 21):
+                a, b = hand.start + (bone - 1 if bone % 4 != 1 else 0), hand.start + bone
+                if seen[a] and seen[b]:
+                    capsule(points[a], points[b], FINGER)
+            if seen[wrist]:
+                capsule(points[wrist], points[hand.start], WRIST)
+        elif seen[wrist] and seen[elbow]:
+            # No fingers found: a fist's length beyond the wrist, along the forearm.
+            capsule(points[wrist], points[wrist] + 0.4 * (points[wrist] - points[elbow]), WRIST * 1.4)
+    return canvas
+
+
+def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
+    """Shoulder width of the person facing us, in pixels, from whichever measure is least foreshortened."""
+
+    def distance(a, b) -> float:
+        return float(np.linalg.norm(a - b))
+
+    sizes = [0.0]
+    if seen[L.LEFT_SHOULDER] and seen[L.RIGHT_SHOULDER]:
+        sizes.append(distance(points[L.LEFT_SHOULDER], points[L.RIGHT_SHOULDER]))
+    for shoulder, hip, elbow in (
+        (L.LEFT_SHOULDER, L.LEFT_HIP, L.LEFT_ELBOW),
+        (L.RIGHT_SHOULDER, L.RIGHT_HIP, L.RIGHT_ELBOW),
+    ):
+        if seen[shoulder] and seen[hip]:
+            sizes.append(0.65 * distance(points[shoulder], points[hip]))
+        if seen[shoulder] and seen[elbow]:
+            sizes.append(0.9 * distance(points[shoulder], points[elbow]))
+    if seen[L.FACE].sum() >= 30:
+        face = points[L.FACE][seen[L.FACE]]
+        sizes.append(1.5 * float((face.max(axis=0) - face.min(axis=0)).max()))
+    elif seen[L.LEFT_EYE] and seen[L.RIGHT_EYE]:
+        sizes.append(5 * distance(points[L.LEFT_EYE], points[L.RIGHT_EYE]))
+    return max(sizes)
+
+
+def _capsule(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float) -> None:
+    ends = [tuple(int(round(value)) for value in np.clip(point, -30_000, 30_000)) for point in (a, b)]
+    cv2.line(canvas, *ends, 1, thickness=max(int(round(2 * radius)), 1))
+    for end in ends:
+        cv2.circle(canvas, end, max(int(round(radius)), 1), 1, thickness=-1)
+
+
+def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float) -> None:
+    shoulders = [joint for joint in (L.LEFT_SHOULDER, L.RIGHT_SHOULDER) if seen[joint]]
+    if not shoulders:
+        return
+    corners = [points[joint] for joint in shoulders]
+    for shoulder in shoulders:
+        hip = L.LEFT_HIP if shoulder == L.LEFT_SHOULDER else L.RIGHT_HIP
+        # Hips that were not found lie under the shoulders; below the frame they do no harm.
+        corners.append(points[hip] if seen[hip] else points[shoulder] + (0, 1.6 * person))
+    hull = cv2.convexHull(np.int32(np.rint(np.clip(corners, -30_000, 30_000)))).reshape(-1, 2)
+    cv2.fillConvexPoly(canvas, hull, 1)
+    for a, b in zip(hull, np.roll(hull, 1, axis=0)):
+        _capsule(canvas, a, b, SHOULDER * person * grow)
+
+
+def _draw_head(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float) -> None:
+    head = [joint for joint in range(L.NOSE, L.RIGHT_EAR + 1) if seen[joint]]
+    face = points[L.FACE][seen[L.FACE]]
+    if not head and len(face) < 10:
+        return
+    shoulders = [points[joint] for joint in (L.LEFT_SHOULDER, L.RIGHT_SHOULDER) if seen[joint]]
+    middle = points[head].mean(axis=0) if head else face.mean(axis=0)
+    if shoulders:
+        neck = np.mean(shoulders, axis=0)
+        _capsule(canvas, neck, middle, NECK * person * grow)
+        up = (middle - neck) / max(float(np.linalg.norm(middle - neck)), 1.0)
+    else:
+        up = np.array([0.0, -1.0])
+    # Half the height of the face from brow to chin; hair and skull add as much again above the brow.
+    reach = 0.32 * person
+    if len(face) >= 30:
+        reach = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
+        middle = (face.max(axis=0) + face.min(axis=0)) / 2
+    centre = middle + up * 0.35 * reach
+    axes = (int(round(1.75 * reach * grow)), int(round(1.4 * reach * grow)))
+    angle = float(np.degrees(np.arctan2(up[1], up[0])))
+    at = tuple(int(round(value)) for value in np.clip(centre, -30_000, 30_000))
+    cv2.ellipse(canvas, at, axes, angle, 0, 360, 1, thickness=-1)
+
+
+class PoseMaskSource(FrameSource):
+    """The silhouette of a pose track as masks (uint8, 0 or 255), drawn when they are read.
+
+    Args:
+        track: the pose track.
+        width, height: size of the masks; 0 keeps the track's. Another size is letterboxed as the frames are.
+        grow: see :func:`silhouette`; 0.2 to 5.
+    """
+
+    kind = "mask"
+
+    def __init__(self, track: PoseTrack, width: int = 0, height: int = 0, grow: float = 1.0):
+        if not 0.2 <= grow <= 5:
+            raise InputError(f"mask from pose: grow is {grow}, but it must lie between 0.2 and 5 (1 fits everyday clothes).")
+        if (width > 0) != (height > 0) or width < 0 or height < 0:
+            raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")
+        self.width, self.height = width or track.width, height or track.height
+        self.track = track.letterboxed(self.width, self.height)
+        self.fps, self.grow = track.fps, float(grow)
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        masks = [
+            silhouette(keypoints, self.width, self.height, self.grow) for keypoints in self.track.keypoints[start:stop]
+        ]
+        return np.stack(masks) * np.uint8(255)
+
+    def fingerprint(self) -> str:
+        return f"silhouette:{self.width}x{self.height}:{self.grow}:{self.track.fingerprint()}"

@@ -1,0 +1,146 @@
+"""MaskTrack: the character mask of a clip, one bit a pixel and deflated."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..frames import FrameSource
+from ..pose.track import load_npz, save_npz
+
+
+def binary(mask: np.ndarray) -> np.ndarray:
+    """A mask of uint8 0..255 or float 0..1 as uint8 0/1; half and above is 1."""
+    return (mask >= (128 if mask.dtype == np.uint8 else 0.5)).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskTrack:
+    """Binary masks of a clip, kept packed: a silhouette at 1280x720 takes about 2 kB a frame.
+
+    Attributes:
+        packed: one ``bytes`` a frame: the mask's bits, row by row (``numpy.packbits``), deflated.
+        shape: ``(T, height, width)``.
+        fps: frames a second.
+    """
+
+    packed: tuple[bytes, ...]
+    shape: tuple[int, int, int]
+    fps: Fraction = Fraction(30)
+
+    def __post_init__(self):
+        object.__setattr__(self, "packed", tuple(self.packed))
+        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
+        object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(100_000))
+        if len(self.shape) != 3 or self.shape[0] != len(self.packed) or min(self.shape) < 1:
+            raise InputError(f"mask track: {len(self.packed)} frames do not fit the shape {list(self.shape)}.")
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @classmethod
+    def from_source(cls, source: FrameSource, progress: Callable[[int, int], None] | None = None) -> MaskTrack:
+        """Read a mask source through, a few frames at a time; half and above counts as character.
+
+        Raises:
+            InputError: ``source`` gives images, not masks.
+        """
+        if source.kind != "mask":
+            raise InputError("mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel).")
+        packed: list[bytes] = []
+        for start in range(0, len(source), 8):
+            stop = min(start + 8, len(source))
+            packed += [_pack(binary(mask)) for mask in source.read(start, stop)]
+            if progress is not None:
+                progress(stop, len(source))
+        return cls(tuple(packed), (len(packed), source.height, source.width), source.fps)
+
+    @classmethod
+    def from_bits(cls, bits: np.ndarray, shape: tuple[int, int, int], fps: Fraction = Fraction(30)) -> MaskTrack:
+        """From uint8 ``[T, ceil(H*W/8)]``: rows of ``numpy.packbits``."""
+        shape = tuple(int(side) for side in shape)
+        if bits.dtype != np.uint8 or bits.shape != (shape[0], -(-shape[1] * shape[2] // 8)):
+            raise InputError(f"mask track: packed bits of shape {list(bits.shape)} do not fit frames of shape {list(shape)}.")
+        return cls(tuple(zlib.compress(row.tobytes(), 1) for row in bits), shape, fps)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """uint8 ``[n, H, W]`` of 0 and 1."""
+        _, height, width = self.shape
+        out = np.empty((stop - start, height, width), np.uint8)
+        for row, data in zip(out, self.packed[start:stop]):
+            bits = np.frombuffer(zlib.decompress(data), np.uint8)
+            row[:] = np.unpackbits(bits, count=height * width).reshape(height, width)
+        return out
+
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for data in self.packed:
+            digest.update(data)
+        return f"mask:{self.shape}:{self.fps}:{digest.hexdigest()}"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write an ``.npz``; the file appears whole or not at all. Raises InputError where it cannot be written."""
+        ends = np.cumsum([len(data) for data in self.packed])
+        arrays = {
+            "deflated": np.frombuffer(b"".join(self.packed), np.uint8),
+            "ends": ends.astype(np.int64),
+            "shape": np.array(self.shape, np.int64),
+            "fps_ratio": np.array([self.fps.numerator, self.fps.denominator], np.int64),
+        }
+        save_npz(path, arrays, "mask track")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> MaskTrack:
+        """Read what :meth:`save` wrote, or an archive with plain ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``.
+
+        Raises:
+            InputError: missing file, or not such an archive.
+        """
+        arrays = load_npz(path, ("shape",), "mask track")
+        if "fps_ratio" in arrays:
+            fps = Fraction(*map(int, arrays["fps_ratio"]))
+        else:
+            fps = Fraction(float(arrays.get("fps", 30.0)))
+        shape = tuple(int(side) for side in arrays["shape"])
+        if "packed" in arrays:
+            return cls.from_bits(arrays["packed"], shape, fps)
+        if "deflated" not in arrays or "ends" not in arrays:
+            raise InputError(f"mask track: {path} has no masks in it; save it again.")
+        data, ends = arrays["deflated"].tobytes(), [0, *arrays["ends"].tolist()]
+        return cls(tuple(data[start:stop] for start, stop in zip(ends, ends[1:])), shape, fps)
+
+
+def _pack(mask: np.ndarray) -> bytes:
+    return zlib.compress(np.packbits(mask).tobytes(), 1)
+
+
+class MaskTrackSource(FrameSource):
+    """A mask track as mask frames (uint8, 0 or 255), resized to ``width`` x ``height`` (nearest) if they are given."""
+
+    kind = "mask"
+
+    def __init__(self, track: MaskTrack, fps: Fraction | float | None = None, width: int = 0, height: int = 0):
+        self.track = track
+        self.width, self.height = width or track.shape[2], height or track.shape[1]
+        self.fps = Fraction(fps or track.fps).limit_denominator(100_000)
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        masks = self.track.read(start, stop) * np.uint8(255)
+        if masks.shape[1:] == (self.height, self.width):
+            return masks
+        size = (self.width, self.height)
+        return np.stack([cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in masks])
+
+    def fingerprint(self) -> str:
+        return f"masks:{self.width}x{self.height}:{self.fps}:{self.track.fingerprint()}"

@@ -1,0 +1,1 @@
+"""People in the driving video: found, tracked, drawn."""

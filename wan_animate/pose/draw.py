@@ -1,0 +1,145 @@
+"""The skeleton the model was trained on: colours, widths and order as upstream draws them.
+
+Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick width
+"v2", threshold 0.5). Held against it pixel by pixel in ``tests/test_pose_draw.py``.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from fractions import Fraction
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..frames import FrameSource, letterbox
+from . import layout
+from .track import PoseTrack
+
+# Limbs as pairs of the 20 drawn points (layout.DRAWN_*). The list order is the painting order.
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (13, 18), (10, 19),
+)  # fmt: skip
+JOINT_COLORS = (
+    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
+    (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255),
+    (255, 0, 170), (255, 0, 85), (200, 200, 0), (100, 100, 0),
+)  # fmt: skip
+LIMB_COLORS = tuple(tuple(int(channel * 0.6) for channel in color) for color in JOINT_COLORS[: len(LIMBS)])
+
+# Five fingers of four bones from the wrist; bone i has hue i/20 at full saturation.
+HAND_BONES = tuple((4 * finger + bone if bone else 0, 4 * finger + bone + 1) for finger in range(5) for bone in range(4))
+HAND_COLORS = tuple(tuple(255 * channel for channel in colorsys.hsv_to_rgb(bone / 20, 1, 1)) for bone in range(20))
+HAND_JOINT_COLOR = (0, 0, 255)
+HEAD_POINTS = [0, 14, 15, 16, 17]
+
+
+def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The points that are drawn: body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
+
+    Upstream keeps its keypoints as float32 fractions of the frame and takes the means there. The detour is kept: it
+    decides on which side of a whole pixel a point falls.
+    """
+    unit = np.array(keypoints, dtype=np.float32)
+    unit[:, 0] /= width
+    unit[:, 1] /= height
+    body = (unit[list(layout.DRAWN_FIRST)] + unit[list(layout.DRAWN_SECOND)]) / 2
+    size = np.array([width, height, 1], np.float64)
+    return body * size, unit[layout.LEFT_HAND] * size, unit[layout.RIGHT_HAND] * size
+
+
+def draw_pose(
+    canvas: np.ndarray, keypoints: np.ndarray, threshold: float = 0.5, hands: bool = True, head: bool = True
+) -> np.ndarray:
+    """Draw one person's skeleton on ``canvas``, in place.
+
+    Args:
+        canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous; coordinates are pixels of it.
+        keypoints: float ``[133, 3]``: x, y, confidence, COCO-WholeBody order.
+        threshold: a point of lower confidence, and a limb with such an end, is left out.
+        hands, head: draw the hands; draw nose, eyes and ears.
+
+    Returns:
+        ``canvas``.
+    """
+    height, width = canvas.shape[:2]
+    body, left_hand, right_hand = drawn_points(keypoints, width, height)
+    if not head:
+        body[HEAD_POINTS, 2] = 0
+    stick = max(int(min(height, width) / 200) - 1, 1)
+
+    shown = body[:, 2] >= threshold
+    points = body[:, :2].tolist()
+    for (a, b), color in zip(LIMBS, LIMB_COLORS):
+        if not (shown[a] and shown[b]):
+            continue
+        (ax, ay), (bx, by) = points[a], points[b]
+        length = ((ay - by) ** 2 + (ax - bx) ** 2) ** 0.5
+        angle = math.degrees(math.atan2(ay - by, ax - bx))
+        centre = (int((ax + bx) / 2), int((ay + by) / 2))
+        ellipse = cv2.ellipse2Poly(centre, (int(length / 2), stick), int(angle), 0, 360, 1)
+        cv2.fillConvexPoly(canvas, ellipse, color)
+    for (x, y), visible, color in zip(points, shown, JOINT_COLORS):
+        if visible:
+            cv2.circle(canvas, (int(x), int(y)), stick, color, thickness=-1)
+    if hands:
+        for hand in (left_hand, right_hand):
+            _draw_hand(canvas, hand, threshold, max(stick // 2, 1))
+    return canvas
+
+
+def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: int) -> None:
+    at = hand[:, :2].astype(np.int64)
+    # A hand point on the frame's first row or column, or beyond, counts as missing upstream.
+    shown = (hand[:, 2] >= threshold) & (at > 0).all(axis=1)
+    at, shown = [tuple(point) for point in at.tolist()], shown.tolist()
+    for (a, b), color in zip(HAND_BONES, HAND_COLORS):
+        if shown[a] and shown[b]:
+            cv2.line(canvas, at[a], at[b], color, thickness=stick)
+    for point, visible in zip(at, shown):
+        if visible:
+            cv2.circle(canvas, point, stick, HAND_JOINT_COLOR, thickness=-1)
+
+
+class DrawnPoseSource(FrameSource):
+    """A pose track as drawn frames (uint8 RGB on black), made when they are read.
+
+    As upstream, the skeleton is drawn at the driver's own size and the drawing is then letterboxed (bilinear) to
+    ``width`` x ``height``; 0 keeps the driver's size. Drawing at the driver's size matters: line widths follow it.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        track: PoseTrack,
+        width: int = 0,
+        height: int = 0,
+        threshold: float = 0.5,
+        hands: bool = True,
+        head: bool = True,
+    ):
+        if (width > 0) != (height > 0) or width < 0 or height < 0:
+            raise InputError(f"draw pose: width {width} and height {height} must both be positive, or both 0 for the clip's own size.")
+        self.track = track
+        self.width, self.height = width or track.width, height or track.height
+        self.fps = Fraction(track.fps)
+        self._options = {"threshold": threshold, "hands": hands, "head": head}
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
+        for row, keypoints in zip(out, self.track.keypoints[start:stop]):
+            canvas = np.zeros((self.track.height, self.track.width, 3), np.uint8)
+            draw_pose(canvas, keypoints, **self._options)
+            row[:] = letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR)
+        return out
+
+    def fingerprint(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self._options.items())
+        return f"drawn:{self.width}x{self.height}:{options}:{self.track.fingerprint()}"

@@ -1,0 +1,184 @@
+"""PoseTrack: the keypoints of one person over a clip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from . import layout
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTrack:
+    """One person's keypoints in every frame of a clip: all that detection leaves behind (1.6 kB a frame).
+
+    Attributes:
+        keypoints: float32 ``[T, 133, 3]``: x and y in pixels of a ``width`` x ``height`` frame, confidence 0..1, in
+            COCO-WholeBody order (:mod:`.layout`). Points may lie outside the frame; one that was not found has
+            confidence 0. Values that are not finite are turned into 0, 0, 0.
+        width, height: size in pixels of the frames the coordinates belong to.
+        fps: frames a second.
+        boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) of the person, or None. A score below 0 says that no person
+            was detected and the whole frame was searched.
+
+    Raises:
+        InputError: the arrays do not have these shapes, or there are no frames.
+    """
+
+    keypoints: np.ndarray
+    width: int
+    height: int
+    fps: Fraction = Fraction(30)
+    boxes: np.ndarray | None = None
+
+    def __post_init__(self):
+        keypoints = np.asarray(self.keypoints, dtype=np.float32)
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.COUNT, 3):
+            raise InputError(
+                f"pose track: keypoints must be [frames, 133, 3] (COCO-WholeBody x, y, confidence), "
+                f"but their shape is {list(keypoints.shape)}."
+            )
+        if len(keypoints) == 0 or self.width < 1 or self.height < 1:
+            raise InputError(
+                f"pose track: it has {len(keypoints)} frames of {self.width}x{self.height}; "
+                "detect the pose again from a clip with at least one frame."
+            )
+        bad = ~np.isfinite(keypoints).all(axis=2)
+        if bad.any():
+            keypoints = np.where(bad[..., None], np.float32(0), keypoints)
+        boxes = self.boxes
+        if boxes is not None:
+            boxes = np.asarray(boxes, dtype=np.float32)
+            if boxes.shape != (len(keypoints), 5):
+                raise InputError(f"pose track: boxes must be [{len(keypoints)}, 5], but their shape is {list(boxes.shape)}.")
+        for name, value in (
+            ("keypoints", keypoints),
+            ("boxes", boxes),
+            ("width", int(self.width)),
+            ("height", int(self.height)),
+            ("fps", Fraction(self.fps).limit_denominator(100_000)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
+    # choosing frames, not for drawing (which goes by the point).
+    @property
+    def body_found(self) -> np.ndarray:
+        """bool ``[T]``: at least three of nose, shoulders and hips with confidence 0.3 or more."""
+        core = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.LEFT_HIP, layout.RIGHT_HIP]
+        return (self.keypoints[:, core, 2] >= 0.3).sum(axis=1) >= 3
+
+    @property
+    def face_found(self) -> np.ndarray:
+        """bool ``[T]``: mean confidence of the 68 face points is 0.3 or more."""
+        return self.keypoints[:, layout.FACE, 2].mean(axis=1) >= 0.3
+
+    @property
+    def hands_found(self) -> np.ndarray:
+        """bool ``[T, 2]`` (left, right): mean confidence of the hand's 21 points is 0.3 or more."""
+        hands = (layout.LEFT_HAND, layout.RIGHT_HAND)
+        return np.stack([self.keypoints[:, hand, 2].mean(axis=1) >= 0.3 for hand in hands], axis=1)
+
+    def slice(self, start: int, stop: int) -> PoseTrack:
+        """Frames ``start`` up to (not including) ``stop`` as a track of their own."""
+        boxes = None if self.boxes is None else self.boxes[start:stop]
+        return PoseTrack(self.keypoints[start:stop], self.width, self.height, self.fps, boxes)
+
+    def scaled(self, width: int, height: int) -> PoseTrack:
+        """The same track for frames resized to ``width`` x ``height`` (each axis by its own factor)."""
+        return self._moved(width, height, width / self.width, height / self.height, 0, 0)
+
+    def letterboxed(self, width: int, height: int) -> PoseTrack:
+        """The same track for frames that went through :func:`wan_animate.frames.letterbox`."""
+        if self.height / self.width > height / width:
+            new_width, new_height = max(int(height / self.height * self.width), 1), height
+        else:
+            new_width, new_height = width, max(int(width / self.width * self.height), 1)
+        left, top = (width - new_width) // 2, (height - new_height) // 2
+        return self._moved(width, height, new_width / self.width, new_height / self.height, left, top)
+
+    def _moved(self, width: int, height: int, sx: float, sy: float, left: int, top: int) -> PoseTrack:
+        keypoints = self.keypoints * np.array([sx, sy, 1], np.float32) + np.array([left, top, 0], np.float32)
+        boxes = None
+        if self.boxes is not None:
+            boxes = self.boxes * np.array([sx, sy, sx, sy, 1], np.float32)
+            boxes = boxes + np.array([left, top, left, top, 0], np.float32)
+        return PoseTrack(keypoints, width, height, self.fps, boxes)
+
+    def fingerprint(self) -> str:
+        """Equal for two tracks exactly when keypoints, size and rate are equal."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self.keypoints).data, digest_size=16)
+        return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes); the file appears whole or
+        not at all.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        arrays = {
+            "keypoints": self.keypoints,
+            "fps": np.float64(self.fps),
+            "fps_ratio": np.array([self.fps.numerator, self.fps.denominator], np.int64),
+            "width": np.int64(self.width),
+            "height": np.int64(self.height),
+        }
+        if self.boxes is not None:
+            arrays["boxes"] = self.boxes
+        save_npz(path, arrays, "pose track")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> PoseTrack:
+        """Read a track written by :meth:`save` (``fps_ratio`` and ``boxes`` may be missing).
+
+        Raises:
+            InputError: the file is missing, is not such an archive, or lacks a key.
+        """
+        arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
+        fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
+        return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"))
+
+
+def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
+    """Write arrays to ``path`` through a temporary name beside it; ``what`` names the thing in the error."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{what}: {path} cannot be written ({error.strerror}); choose a folder you may write to.") from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
+    """Read an ``.npz`` without pickle and check that it has ``keys``."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{what}: {path} does not exist; give the path of a saved .npz file.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{what}: {path} is not a readable .npz archive; save it again.") from error
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise InputError(f"{what}: {path} has no {', '.join(missing)} (it has {', '.join(sorted(arrays)) or 'nothing'}).")
+    return arrays
