@@ -1,0 +1,37 @@
+"""ComfyUI nodes: inputs, outputs, tooltips and a call to the engine. Nothing heavy is imported before a node runs."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
+from .host.folders import register_folders
+from .mask import MaskBackground, MaskFromPose, ShapeMask
+from .pose import CropFace, DetectPose, DrawPose, LoadPoseDetector, LoadPoseTrack, SavePoseTrack
+from .prompt import CachedPrompt, LoadPrompt
+from .video import LoadVideo
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadVideo,
+    LoadPoseDetector,
+    DetectPose,
+    DrawPose,
+    CropFace,
+    SavePoseTrack,
+    LoadPoseTrack,
+    FramesToImage,
+    ImageToFrames,
+    FramesToMask,
+    MaskToFrames,
+    MaskFromPose,
+    ShapeMask,
+    MaskBackground,
+    CachedPrompt,
+    LoadPrompt,
+]
+
+
+class WanAnimateKit(ComfyExtension):
+    async def on_load(self) -> None:
+        register_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,61 @@
+"""Model folders that the pack uses, and file names that must not leave the folder they are meant for."""
+
+from __future__ import annotations
+
+import os
+
+import folder_paths
+
+DETECTION = "detection"
+PROMPTS = "wan_animate_prompts"
+
+
+def register_folders() -> None:
+    """Make ``models/detection`` list ONNX files and add ``models/wan_animate_prompts``.
+
+    Other packs share the ``detection`` key, and the host gives one set of extensions to many folders: paths are only
+    added, and the extensions are replaced by a larger set, never changed in place.
+    """
+    _add_folder(DETECTION, {".onnx"})
+    _add_folder(PROMPTS, {".safetensors"})
+
+
+def _add_folder(key: str, extensions: set[str]) -> None:
+    known = key in folder_paths.folder_names_and_paths
+    folder_paths.add_model_folder_path(key, os.path.join(folder_paths.models_dir, key))
+    paths, present = folder_paths.folder_names_and_paths[key]
+    # An empty set lists every file. A folder that somebody else left so stays so.
+    if not known or present:
+        folder_paths.folder_names_and_paths[key] = (paths, set(present) | extensions)
+    folder_paths.filename_list_cache.pop(key, None)
+
+
+def list_models(key: str, extension: str) -> list[str]:
+    """Names below the folders of ``key`` that end in ``extension``."""
+    return [name for name in folder_paths.get_filename_list(key) if name.lower().endswith(extension)]
+
+
+def list_input(extension: str | None = None, content: str | None = None) -> list[str]:
+    """Files at the top of the input folder, by extension (``".npz"``) or by content type (``"video"``)."""
+    folder = folder_paths.get_input_directory()
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file()) if os.path.isdir(folder) else []
+    if content is not None:
+        names = folder_paths.filter_files_content_types(names, [content])
+    return [name for name in names if extension is None or name.lower().endswith(extension)]
+
+
+def annotated_path(name: str) -> str | None:
+    """The file that ``name`` or ``"name [output]"`` stands for, or None where there is none inside that folder."""
+    try:
+        path = folder_paths.get_annotated_filepath(name)
+    except ValueError:  # the name leads out of its folder
+        return None
+    return path if os.path.isfile(path) else None
+
+
+def file_stamp(path: str | None) -> tuple[float, int] | None:
+    """Modification time and size: cheap to read, and different when the file has been replaced."""
+    if path is None:
+        return None
+    stat = os.stat(path)
+    return stat.st_mtime, stat.st_size

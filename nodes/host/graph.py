@@ -1,0 +1,87 @@
+"""What feeds a node's input, as a short string that is the same in the next run and after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import lru_cache
+from typing import Any
+
+import folder_paths
+from comfy_execution.graph_utils import is_link
+
+_BLOCK = 4096
+_BLOCKS = 64
+
+
+def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) -> str:
+    """A digest of the graph above a node: every class and every value, and the files that the values name.
+
+    Node ids, titles and the order of inputs make no difference; nothing is evaluated.
+
+    Args:
+        prompt: the prompt in API format, or the host's ``DynamicPrompt`` (hidden input ``dynprompt``).
+        node_id: the node.
+        input_name: only what is linked to this input; None takes the node itself and everything above it.
+
+    Returns:
+        32 hex digits.
+    """
+    get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
+    digests: dict[str, str] = {}
+
+    def value_of(value: Any) -> Any:
+        if is_link(value):
+            return ["link", node_digest(value[0]), value[1]]
+        if isinstance(value, str):
+            return [value, *(file_identity(path) for path in _files_named(value))]
+        return value
+
+    def node_digest(node: str) -> str:
+        if node not in digests:
+            entry = get_node(node)
+            digests[node] = _digest([entry["class_type"], {name: value_of(entry["inputs"][name]) for name in entry["inputs"]}])
+        return digests[node]
+
+    if input_name is None:
+        return node_digest(node_id)
+    return _digest(value_of(get_node(node_id)["inputs"].get(input_name)))
+
+
+def file_identity(path: str) -> str:
+    """A digest of a file's size and of 64 blocks spread over it.
+
+    Reads 256 KiB of any file, so it is cheap for a text encoder of 11 GB; and unlike a modification time it is the
+    same after the file has been downloaded again or copied to another disk.
+    """
+    stat = os.stat(path)
+    return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_identity(path: str, size: int, _mtime: int) -> str:
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with open(path, "rb") as file:
+        if size <= _BLOCK * _BLOCKS:
+            digest.update(file.read())
+        else:
+            for index in range(_BLOCKS):
+                file.seek((size - _BLOCK) * index // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def _files_named(value: str) -> list[str]:
+    """Files in the host's model folders and its input folder that go by this name."""
+    if not value or len(value) > 255 or "\n" in value or "." not in value:
+        return []
+    paths = {folder_paths.get_full_path(key, value) for key in sorted(folder_paths.folder_names_and_paths)}
+    if folder_paths.exists_annotated_filepath(value):
+        paths.add(folder_paths.get_annotated_filepath(value))
+    return sorted(path for path in paths if path is not None and os.path.isfile(path))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=repr)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

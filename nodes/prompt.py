@@ -1,0 +1,140 @@
+"""Prompts: encoded once, read from disk afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from .host.folders import PROMPTS, file_stamp, list_models
+from .host.graph import graph_signature
+
+CATEGORY = "WanAnimateKit/prompt"
+WAN_TEXT_CHANNELS = 4096
+
+
+def _cached_file(text: str, encoder: str) -> Path:
+    """Where this prompt is kept: the first of the folders that has it, or else a new file in the first folder."""
+    from ..wan_animate.prompts import prompt_file_name
+
+    name = prompt_file_name(text, encoder)
+    found = folder_paths.get_full_path(PROMPTS, name)
+    return Path(found or os.path.join(folder_paths.get_folder_paths(PROMPTS)[0], name))
+
+
+class CachedPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitCachedPrompt",
+            display_name="Cached Prompt",
+            category=CATEGORY,
+            description=(
+                "Encodes a prompt and keeps the result on disk. The next time the same text meets the same text encoder, "
+                "the result is read back and the encoder (11 GB for Wan) is not loaded at all."
+            ),
+            search_aliases=["clip text encode", "cache text encoder", "umt5", "t5", "text embedding", "prompt cache"],
+            inputs=[
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="What the result should show. For Wan Animate a short sentence on the character and the scene is enough.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    lazy=True,
+                    tooltip="The text encoder: Load CLIP with type wan. It is loaded only when this text has not been encoded with it before.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="conditioning", tooltip="The encoded prompt, the same as CLIP Text Encode gives."),
+            ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def _encoder(cls) -> str:
+        return graph_signature(cls.hidden.dynprompt, cls.hidden.unique_id, "clip")
+
+    @classmethod
+    def check_lazy_status(cls, text: str, clip=None) -> list[str]:
+        return ["clip"] if _read(_cached_file(text, cls._encoder()))[0] is None else []
+
+    @classmethod
+    def execute(cls, text: str, clip=None) -> io.NodeOutput:
+        from ..wan_animate.errors import InputError
+        from ..wan_animate.prompts import save_prompt, storable
+
+        encoder = cls._encoder()
+        path = _cached_file(text, encoder)
+        # The disk comes first even when clip is here: another prompt may have needed it.
+        conditioning, damage = _read(path)
+        if conditioning is not None:
+            return io.NodeOutput(conditioning)
+        if damage is not None:
+            logging.warning(f"WanAnimateKit: {damage} It is encoded anew now.")
+        if clip is None:
+            raise InputError("clip gave nothing: connect the CLIP output of Load CLIP (type wan) to Cached Prompt.")
+        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+        if storable(conditioning):
+            try:
+                save_prompt(path, conditioning, text, encoder)
+            except InputError as error:  # the run can go on; only the next one will have to encode again
+                logging.warning(f"WanAnimateKit: {error}")
+        return io.NodeOutput(conditioning)
+
+
+def _read(path: Path):
+    """The cached prompt and None; or None and what is wrong with the file (None where there is no file)."""
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.prompts import load_prompt
+
+    if not path.is_file():
+        return None, None
+    try:
+        return load_prompt(path), None
+    except InputError as error:
+        return None, error
+
+
+class LoadPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitLoadPrompt",
+            display_name="Load Saved Prompt",
+            category=CATEGORY,
+            description=(
+                "Reads a prompt that Cached Prompt has encoded, with no text encoder in the graph. Use it on a machine "
+                "that has no text encoder, or to reuse an embedding somebody gave you."
+            ),
+            search_aliases=["load embedding", "text embeds", "precomputed prompt", "load conditioning"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_models(PROMPTS, ".safetensors"),
+                    tooltip="A file in models/wan_animate_prompts. Cached Prompt writes them; the name starts with the prompt's first words.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The saved prompt, ready for Animate Character.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        if file is None or folder_paths.get_full_path(PROMPTS, file):
+            return True
+        return f"there is no saved prompt {file!r} in models/{PROMPTS}: run Cached Prompt once, or put the file there and refresh."
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str):
+        return file_stamp(folder_paths.get_full_path(PROMPTS, file))
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        from ..wan_animate.prompts import load_prompt
+
+        return io.NodeOutput(load_prompt(folder_paths.get_full_path_or_raise(PROMPTS, file), WAN_TEXT_CHANNELS))

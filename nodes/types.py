@@ -1,0 +1,57 @@
+"""Types of the pack's own that cross the graph, and how the host's IMAGE and MASK become frame sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+if TYPE_CHECKING:
+    from ..wan_animate.frames import FrameSource
+
+Frames = io.Custom("FRAMES")
+Track = io.Custom("POSE_TRACK")
+Detector = io.Custom("POSE_DETECTOR")
+
+
+def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    """An input that takes FRAMES or IMAGE."""
+    return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)
+
+
+def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    """An input that takes FRAMES of masks or MASK."""
+    return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
+
+
+def as_frames(value: Any, fps: float = 30) -> FrameSource:
+    """FRAMES as they are; an IMAGE or MASK tensor as a frame source that gives it out unchanged at ``fps``."""
+    from ..wan_animate.frames import FrameSource, TensorSource
+
+    return value if isinstance(value, FrameSource) else TensorSource(value, fps)
+
+
+def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
+    """As :func:`as_frames`, for inputs that need pictures.
+
+    Raises:
+        InputError: ``name`` carries masks.
+    """
+    return _of_kind(as_frames(value, fps), "image", name, "pictures, but it carries masks: connect the video's FRAMES or an IMAGE")
+
+
+def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
+    """As :func:`as_frames`, for inputs that need masks.
+
+    Raises:
+        InputError: ``name`` carries pictures.
+    """
+    return _of_kind(as_frames(value, fps), "mask", name, "masks, but it carries pictures: put the Mask to Frames node in between")
+
+
+def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameSource:
+    from ..wan_animate.errors import InputError
+
+    if source.kind != kind:
+        raise InputError(f"{name} needs {sentence}.")
+    return source

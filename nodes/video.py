@@ -1,0 +1,91 @@
+"""The driving video."""
+
+from __future__ import annotations
+
+import folder_paths
+from comfy_api.latest import InputImpl, io
+
+from .host.folders import annotated_path, file_stamp, list_input
+from .types import Frames
+
+
+class LoadVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitLoadVideo",
+            display_name="Load Driving Video",
+            category="WanAnimateKit/video",
+            description=(
+                "Opens the video whose motion is taken over. Its frames are read when they are needed, a segment at a "
+                "time, so that a long video takes no more memory than a short one."
+            ),
+            search_aliases=["load video", "driving video", "video frames", "video upload", "reference motion", "vhs"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_input(content="video"),
+                    upload=io.UploadType.video,
+                    optional=True,
+                    tooltip="A video in the input folder, or upload one. Not used when video is connected.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=30.0,
+                    min=0.0,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frames a second to work at; frames are left out or repeated to get there. The model was trained at 30. 0 keeps the video's own rate.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=832,
+                    min=64,
+                    max=8192,
+                    step=16,
+                    tooltip="With height, how many pixels a frame may have: the video keeps its own shape, its sides are made divisible by 16. 832 x 480 is quick, 1280 x 720 is the model's best.",
+                ),
+                io.Int.Input("height", default=480, min=64, max=8192, step=16, tooltip="With width, how many pixels a frame may have. A portrait video comes out portrait; the order does not matter."),
+                io.Int.Input("start", default=0, min=0, max=10_000_000, tooltip="First frame to take, counted from 0 at the rate set by fps."),
+                io.Int.Input("limit", default=0, min=0, max=10_000_000, tooltip="How many frames to take at most; 0 takes all. Try 77 first: that is one segment."),
+                io.Video.Input("video", optional=True, tooltip="A video from another node (Load Video, Trim Video, Create Video), in place of file."),
+            ],
+            outputs=[
+                Frames.Output(display_name="frames", tooltip="The video's frames, read when asked for."),
+                io.Audio.Output(display_name="audio", tooltip="The sound of the frames that were taken. A silent video gives none, and Animate Character then writes a silent one."),
+                io.Float.Output(display_name="fps", tooltip="Frames a second of what comes out of frames."),
+                io.Int.Output(display_name="count", tooltip="Number of frames."),
+                io.Int.Output(display_name="width", tooltip="Width of the frames in pixels."),
+                io.Int.Output(display_name="height", tooltip="Height of the frames in pixels."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None, video: str | None = "not linked") -> bool | str:
+        # The host passes None for what is linked and leaves out what is not there.
+        if file is None or video is None or annotated_path(file):
+            return True
+        return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None = None, **_others):
+        return file_stamp(annotated_path(file)) if file else None
+
+    @classmethod
+    def execute(cls, fps: float, width: int, height: int, start: int, limit: int, file: str | None = None, video=None) -> io.NodeOutput:
+        from ..wan_animate.errors import InputError
+        from ..wan_animate.video import VideoSource, read_audio
+
+        trim = None
+        if isinstance(video, InputImpl.VideoFromFile):
+            clip, trim = video.get_stream_source(), video.get_active_trim_window()
+        elif video is not None:
+            clip = video.get_stream_source()
+        elif file:
+            clip = folder_paths.get_annotated_filepath(file)
+        else:
+            raise InputError("no video was chosen: upload one, or connect video.")
+        source = VideoSource(clip, fps=fps, max_area=width * height, start=start, limit=limit, trim=trim)
+        rate, count = float(source.fps), len(source)
+        audio = read_audio(clip, (trim[0] if trim else 0) + start / rate, count / rate)
+        return io.NodeOutput(source, audio, rate, count, source.width, source.height)
