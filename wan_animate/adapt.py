@@ -1,0 +1,63 @@
+"""Frame sources made of another one: a part of it, or another size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import InputError
+from .frames import FrameSource, letterbox
+
+
+class SlicedSource(FrameSource):
+    """Frames ``start`` up to ``stop`` of another source (``stop`` None: to its end)."""
+
+    def __init__(self, source: FrameSource, start: int = 0, stop: int | None = None):
+        stop = len(source) if stop is None else stop
+        if not 0 <= start < stop <= len(source):
+            raise InputError(f"frames {start} to {stop} were asked of a clip of {len(source)}: choose a range inside it.")
+        self._source, self._start, self._stop = source, start, stop
+        self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, source.fps
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return self._source.read(self._start + start, self._start + stop)
+
+    def fingerprint(self) -> str:
+        return f"slice:{self._start}:{self._stop}:{self._source.fingerprint()}"
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class ResizedSource(FrameSource):
+    """Another source at ``width`` x ``height``: aspect ratio kept, centred on black (0 in a mask).
+
+    Masks are scaled with nearest neighbour, so that a hard mask stays hard.
+    """
+
+    def __init__(self, source: FrameSource, width: int, height: int):
+        if width < 1 or height < 1:
+            raise InputError(f"the size is {width}x{height}: both sides must be at least 1.")
+        self._source = source
+        self.kind, self.width, self.height, self.fps = source.kind, int(width), int(height), source.fps
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        frames = self._source.read(start, stop)
+        if frames.shape[1:3] == (self.height, self.width):
+            return frames
+        interpolation = 0 if self.kind == "mask" else None  # cv2.INTER_NEAREST
+        out = np.empty((stop - start, self.height, self.width, *frames.shape[3:]), frames.dtype)
+        for at, frame in enumerate(frames):
+            out[at] = letterbox(np.ascontiguousarray(frame), self.width, self.height, interpolation)
+        return out
+
+    def fingerprint(self) -> str:
+        return f"resize:{self.width}x{self.height}:{self._source.fingerprint()}"
+
+    def close(self) -> None:
+        self._source.close()

@@ -1,0 +1,177 @@
+"""Frames of a clip by number, decoded one after the other.
+
+The decoder stays open and remembers where it is: reading on decodes each frame once. Going back seeks to the keyframe
+before the wanted frame; frames are told by their timestamps, so a seek can land anywhere and the answer is the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from .clip import ClipFile, ClipIndex, video_stream
+from .errors import InputError
+
+# Without these swscale takes a fast path with nearest-neighbour chroma whose greys are up to 2.3 levels off (1.1 too dark
+# on average), a drift that a chain of segments would add up; with them it is within half a level of the exact formula.
+EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+_UNSPECIFIED = 2
+# Segments overlap by a few frames (guidance): the last ones given out stay at hand, in number and in bytes bounded.
+_KEPT_FRAMES = 12
+_KEPT_BYTES = 64 << 20
+# Decoding this many frames forward is cheaper than a seek.
+_STEP_OVER = 8
+_TAIL = 2
+
+
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame as upright RGB, uint8 ``[H, W, 3]``.
+
+    The frame's own matrix and range tags are followed. Untagged video is taken as players take it: BT.709 when it is HD
+    (1280 wide or over 576 high), BT.601 below. The display matrix's rotation is applied.
+    """
+    options = {}
+    if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
+        options["src_colorspace"] = "itu709" if frame.width >= 1280 or frame.height > 576 else "itu601"
+    image = frame.to_ndarray(format="rgb24", interpolation=EXACT, **options)
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+class ClipDecoder:
+    """Gives frame ``i`` of an indexed clip.
+
+    Args:
+        file, index: the clip.
+        convert: what to make of a decoded frame; its results are what is kept of the last few frames.
+    """
+
+    def __init__(self, file: ClipFile, index: ClipIndex, convert: Callable[[av.VideoFrame], np.ndarray]):
+        self._file, self._index, self._convert = file, index, convert
+        self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=_KEPT_FRAMES)
+        self._container = self._stream = self._frames = None
+        self._at = -1  # number of the frame decoded last
+        self._valid_from = 0  # after a seek: frames before the keyframe lean on pictures that were not decoded
+        self._last: av.VideoFrame | None = None
+        self.decoded = 0  # frames decoded since opening: how the tests see that nothing is decoded twice
+
+    def get(self, number: int) -> np.ndarray:
+        """Frame ``number``, converted. The array is shared: do not write to it.
+
+        Raises:
+            InputError: the frame cannot be decoded, or the file is gone.
+        """
+        for kept, image in self._recent:
+            if kept == number:
+                return image
+        image = self._convert(self._find(number))
+        self._recent.append((number, image))
+        while len(self._recent) > 2 and image.nbytes * len(self._recent) > _KEPT_BYTES:
+            self._recent.popleft()
+        return image
+
+    def close(self) -> None:
+        """Let go of the file and of every frame."""
+        if self._container is not None:
+            self._container.close()
+        self._container = self._stream = self._frames = self._last = None
+        self._recent.clear()
+
+    def _find(self, number: int) -> av.VideoFrame:
+        if number == self._at and self._last is not None:
+            return self._last
+        at = self._next(number) if self._ahead(number) else None
+        if at is None:
+            at = self._seek(number)
+        while at is not None and at < number:
+            at = self._next(number)
+        if at == number:
+            return self._last
+        if number >= len(self._index) - _TAIL and self._last is not None and self._at < number:
+            return self._last  # the very end was never flushed: hold the picture, as players do
+        self.close()
+        seconds = self._index.times[number]
+        raise InputError(
+            f"{self._file.name}: frame {number} (at {seconds:.2f} s) of {len(self._index)} cannot be decoded; the file is "
+            f"damaged there: download or export it again, or set start and limit so that the frame is left out."
+        )
+
+    def _ahead(self, number: int) -> bool:
+        """Whether decoding on from here is the way to ``number``."""
+        if self._frames is None or number <= self._at:
+            return False
+        if self._index.stamps is None or number - self._at <= _STEP_OVER:
+            return True
+        return not self._key_before(number) > self._at
+
+    def _key_before(self, number: int) -> int:
+        at = int(np.searchsorted(self._index.keys, number, side="right")) - 1
+        return int(self._index.keys[at]) if at >= 0 else 0
+
+    def _seek(self, number: int) -> int | None:
+        """Place the decoder at or before ``number`` and decode one frame; returns that frame's number."""
+        if self._index.stamps is not None:
+            key = self._key_before(number)
+            # A container seeks by decoding time, and can land a keyframe too late where keyframes lie close together.
+            for _ in range(3):
+                if key == 0:
+                    break
+                self._open(restart=False)
+                try:
+                    self._container.seek(int(self._index.stamps[key]), stream=self._stream)
+                except av.error.FFmpegError:
+                    break
+                self._begin(key)
+                at = self._next(number)
+                if at is not None and at <= number:
+                    return at
+                key = self._key_before(key - 1)
+        self._open(restart=True)
+        self._begin(0)
+        return self._next(number)
+
+    def _open(self, restart: bool) -> None:
+        if self._container is not None and not restart:
+            return
+        if self._container is not None:
+            self._container.close()  # a raw stream cannot be rewound; opening again always can
+        self._container = self._file.open()
+        self._stream = video_stream(self._container, self._file.name)
+        self._stream.thread_type = "AUTO"
+
+    def _begin(self, valid_from: int) -> None:
+        self._frames = self._container.decode(self._stream)
+        self._at, self._valid_from, self._last = -1, valid_from, None
+
+    def _next(self, wanted: int) -> int | None:
+        """Decode on until the next frame that counts; its number, None at the end."""
+        failures = 0
+        while True:
+            try:
+                frame = next(self._frames)
+            except (StopIteration, EOFError):
+                self._frames = None
+                return None
+            except av.error.FFmpegError:
+                failures += 1
+                if failures > 500:
+                    return None
+                self._frames = self._container.decode(self._stream)  # goes on at the packet after the bad one
+                continue
+            self.decoded += 1
+            number = self._number(frame)
+            if number is not None and number >= self._valid_from:
+                self._at, self._last = number, frame
+                return number
+
+    def _number(self, frame: av.VideoFrame) -> int | None:
+        if self._index.stamps is None:
+            return self._at + 1
+        if frame.pts is None:
+            return None
+        at = int(np.searchsorted(self._index.stamps, frame.pts))
+        return at if at < len(self._index.stamps) and self._index.stamps[at] == frame.pts else None

@@ -1,0 +1,212 @@
+"""A video file as a frame source: at the rate and size asked for, read a few frames at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from fractions import Fraction
+
+import numpy as np
+
+from .adapt import ResizedSource, SlicedSource  # noqa: F401  (with the video source they belong to one topic)
+from .audio import read_audio  # noqa: F401
+from .clip import ClipFile, index_clip
+from .decode import ClipDecoder, to_rgb
+from .errors import InputError
+from .frames import FrameSource, letterbox
+
+# Where a variable-rate clip freezes for longer than twice this, the frozen picture is held until this long before the
+# next one: "nearest in time" alone would show the next picture seconds before its sound.
+_EARLIEST = 0.1
+
+
+def area_size(width: int, height: int, max_area: int, divisor: int = 16, width_divisor: int | None = None) -> tuple[int, int]:
+    """The size nearest to ``max_area`` pixels from below whose sides divide by ``divisor`` and whose aspect ratio is near.
+
+    Upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``) picks, among all heights ``h`` and the two
+    multiples of ``divisor`` around ``h * aspect``, the pair of the largest area, then of the nearest aspect ratio. It says
+    ``divisor=16`` but rounds the *width* to its default of 64, so a 1080x1920 clip at 1280x720 pixels becomes 704x1296
+    with black bars, though 720x1280 fits exactly. The model needs sides divisible by 16 only; we keep to 16 in both, which
+    gives the same 1280x720 for the usual landscape clips and no bars for portrait ones. ``width_divisor=64`` gives
+    upstream's own choice.
+
+    Raises:
+        InputError: no such size exists (the area is below one block for this aspect ratio).
+    """
+    width_divisor = width_divisor or divisor
+    aspect = width / height
+    max_height = math.ceil(int(math.sqrt(max_area / aspect)) / divisor) * divisor
+    best: tuple[int, float, int, int] | None = None
+    for h in range(divisor, max_height + divisor, divisor):
+        ideal = h * aspect
+        down = int(ideal // width_divisor) * width_divisor
+        # Upstream rounds up with (value + divisor - 1) // divisor on a fractional width; kept, as it moves some choices.
+        up = int((ideal + width_divisor - 1) // width_divisor) * width_divisor
+        for w in (down, up):
+            if w > 0 and w % divisor == 0 and w * h <= max_area:
+                rank = (-w * h, abs(w / h - aspect), w, h)
+                if best is None or rank[:2] < best[:2]:
+                    best = rank
+    if best is None:
+        raise InputError(
+            f"an area of {max_area} pixels is too small for a {width}x{height} picture with sides divisible by {divisor}: "
+            f"ask for more."
+        )
+    return best[2], best[3]
+
+
+def as_rate(fps: Fraction | float | int | str) -> Fraction:
+    """A rate as an exact fraction: 29.97 is 2997/100, Fraction(30000, 1001) stays."""
+    return Fraction(fps).limit_denominator(100_000)
+
+
+def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: float, fps: Fraction) -> np.ndarray:
+    """Which source frames to show at ``fps``: int64 numbers, as many as fit into the duration.
+
+    For a constant rate upstream's rule, in its own double precision so that ties fall the same way
+    (``get_frame_indices``: ``round(k / fps * video_fps)``). The number of frames is exact where upstream's
+    ``int(frame_num / video_fps * fps)`` loses one to rounding (123 frames at 30 fps become 122 there).
+    For a variable rate the frame nearest in presentation time, ties to the even number; over a freeze see ``_EARLIEST``.
+    """
+    if constant:
+        count = max(int(Fraction(len(times)) / rate * fps), 1)
+        wanted = np.round(np.arange(count) / float(fps) * float(rate))
+    else:
+        count = max(int(duration * float(fps) + 1e-6), 1)
+        clock = np.arange(count) / float(fps)
+        before = np.clip(np.searchsorted(times, clock + 1e-9, side="right") - 1, 0, len(times) - 1)
+        after = np.minimum(before + 1, len(times) - 1)
+        gap = times[after] - times[before]
+        share = np.divide(clock - times[before], gap, out=np.zeros_like(clock), where=gap > 0)
+        wanted = np.round(before + np.clip(share, 0, 1))
+        wanted = np.where((wanted > before) & (times[after] - clock > _EARLIEST), before, wanted)
+    return np.clip(wanted, 0, len(times) - 1).astype(np.int64)
+
+
+class VideoSource(FrameSource):
+    """Frames of a video file, RGB uint8, upright, decoded when they are read.
+
+    Opening reads the packets' headers and decodes one frame. Variable frame rates and rotated recordings come out right;
+    the pixels' aspect ratio is taken as square, as the host and upstream do.
+
+    Args:
+        file: a path, bytes, or a file object such as ``io.BytesIO``.
+        fps: frames a second to give; 0 keeps every frame of the clip, at its average rate.
+        max_area: scale (up or down, as upstream does) to this many pixels with sides divisible by 16: :func:`area_size`.
+        size: exact ``(width, height)``, letterboxed. At most one of the two; without either the clip's own size.
+        start: first frame, counted at ``fps``.
+        limit: how many frames at most; 0 for all.
+        trim: ``(start, duration)`` in seconds, cut out before anything else; a duration of 0 is up to the end.
+
+    Attributes:
+        native_size: ``(width, height)`` of the clip, upright.
+        native_fps: its average rate, a Fraction.
+        native_count: number of its own frames.
+        variable_rate: its frames are not evenly spaced.
+        start_seconds: where in the file frame 0 lies; with ``len / fps`` what :func:`read_audio` wants.
+
+    Raises:
+        InputError: anything about the file or the numbers that cannot work, before any frame is read.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        file,
+        fps: Fraction | float | int = 30,
+        max_area: int | None = None,
+        size: tuple[int, int] | None = None,
+        start: int = 0,
+        limit: int = 0,
+        trim: tuple[float, float] | None = None,
+    ):
+        if fps < 0 or not math.isfinite(fps):
+            raise InputError(f"fps is {fps}: give a rate above 0, or 0 for the clip's own.")
+        if start < 0:
+            raise InputError(f"start is {start}: the first frame is 0.")
+        if limit < 0:
+            raise InputError(f"limit is {limit}: give the number of frames, or 0 for all.")
+        if max_area and size:
+            raise InputError("a size and an area were both given for the video: choose one of them.")
+        if size and (size[0] < 1 or size[1] < 1):
+            raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
+        self._file = ClipFile(file)
+        self._lock = threading.RLock()
+        self._index = index_clip(self._file)
+        self._turned: tuple[int, int] | None = None
+        self._decoder = ClipDecoder(self._file, self._index, self._convert)
+        self._numbers = self._choose(as_rate(fps), start, limit, trim)
+        self.width = self.height = 0
+        first = self._decoder.get(0 if self._index.stamps is None else int(self._numbers[0]))
+        self.native_size = (first.shape[1], first.shape[0])
+        if size:
+            self.width, self.height = int(size[0]), int(size[1])
+        elif max_area:
+            self.width, self.height = area_size(*self.native_size, max_area)
+        else:
+            self.width, self.height = self.native_size
+        self._decoder.close()  # sources are often opened long before they are read, and some only for their length
+
+    def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
+        """The source frame of each of our frames; sets everything that follows from it."""
+        name, index = self._file.name, self._index
+        self.native_fps, self.native_count, self.variable_rate = index.rate, len(index), not index.constant
+        low, high, begin, end = 0, len(index), 0.0, index.duration
+        if trim and (trim[0] or trim[1]):
+            if trim[0] < 0 or trim[1] < 0:
+                raise InputError(f"the trim of {name} is {trim[0]:g} s for {trim[1]:g} s: neither may be negative.")
+            begin = float(trim[0])
+            end = min(begin + trim[1], end) if trim[1] else end
+            half_tick = 1e-4  # a cut placed on a frame must not lose it to rounding
+            low = int(np.searchsorted(index.times, begin - half_tick))
+            high = int(np.searchsorted(index.times, end - half_tick)) if trim[1] and end < index.duration else high
+            if low >= high:
+                raise InputError(f"the trim of {name} starts at {begin:g} s, but the video is {index.duration:.2f} s long: trim less.")
+        times = index.times[low:high] - index.times[low]
+        if fps == 0:
+            self.fps = index.rate
+            numbers = np.arange(low, high, dtype=np.int64)
+        else:
+            self.fps = fps
+            numbers = low + sample_frames(times, index.rate, index.constant, end - float(index.times[low]), fps)
+        self._refuse_truncated(len(numbers), start, limit, low, high)
+        if start >= len(numbers):
+            raise InputError(
+                f"start is frame {start}, but {name} has {len(numbers)} frames at {float(self.fps):g} fps: start earlier."
+            )
+        self.start_seconds = float(index.times[low]) + start / float(self.fps)
+        return numbers[start : start + limit] if limit else numbers[start:]
+
+    def _refuse_truncated(self, count: int, start: int, limit: int, low: int, high: int) -> None:
+        index = self._index
+        if not index.expected or high < len(index) or (limit and start + limit <= count):
+            return  # whole, or the part asked for is whole
+        readable = f"{len(index)} of about {index.expected} frames ({index.duration:.1f} s)"
+        keep = f"set limit to {count - start} or less" if count > start else "choose a part before that"
+        raise InputError(f"{self._file.name} is cut off: {readable} can be read; download or export it again, or {keep}.")
+
+    def _convert(self, frame) -> np.ndarray:
+        image = to_rgb(frame)
+        return letterbox(image, self.width, self.height) if self.width else image
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
+        with self._lock:
+            for at, number in enumerate(self._numbers[start:stop]):
+                out[at] = self._decoder.get(int(number))
+        return out
+
+    def fingerprint(self) -> str:
+        if not hasattr(self, "_digest"):
+            self._digest = self._file.digest()
+        numbers = hashlib.blake2b(self._numbers.tobytes(), digest_size=8).hexdigest()
+        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}"
+
+    def close(self) -> None:
+        with self._lock:
+            self._decoder.close()

@@ -1,0 +1,168 @@
+"""Finished frames to an mp4 that plays everywhere."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
+
+from .audio import fit_audio
+from .decode import EXACT
+from .errors import InputError
+from .frames import FrameSource, read_uint8
+from .lossless import LosslessSource, write_lossless  # noqa: F401  (the other way to write frames)
+
+_BT709 = 1
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_CHUNK = 8
+
+
+@contextmanager
+def replacing(path: str | os.PathLike, what: str) -> Iterator[str]:
+    """A temporary name beside ``path``; becomes ``path`` when the block ends, is removed when it is left by an error.
+
+    Raises:
+        InputError: the folder is missing or cannot be written (``what`` names the file in the sentence).
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{what} cannot be written to {path}: the folder {path.parent} does not exist; create it or name another.")
+    if path.is_dir():
+        raise InputError(f"{what} cannot be written to {path}: that is a folder; name a file in it.")
+    temporary = path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}"
+    try:
+        try:
+            with open(temporary, "xb"):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"{what} cannot be written to the folder {path.parent} ({error.strerror}): free it or name another folder."
+            ) from None
+        yield str(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_video(
+    path: str | os.PathLike,
+    source: FrameSource,
+    audio: dict | None = None,
+    fps: Fraction | float | None = None,
+    crf: float = 17,
+    progress: Callable[[int, int], None] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in an mp4 with its index in front.
+
+    Exactly ``len(source)`` frames at exactly ``fps``; a few frames in memory at a time. Nothing is left under ``path``, nor
+    beside it, when this does not come to its end.
+
+    Args:
+        path: the mp4; replaced when it exists.
+        source: images, both sides even.
+        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length; None for none.
+        fps: frames a second; the source's own when None.
+        crf: x264's quality, 0..51; 17 looks lossless.
+        progress: called with (frames written, frames); what it raises ends the writing.
+        metadata: names and texts for the container (the host keeps its graph there).
+
+    Raises:
+        InputError: folder not writable, odd sides, masks in place of images, no H.264 encoder in this PyAV.
+    """
+    rate = Fraction(fps if fps is not None else source.fps).limit_denominator(100_000)
+    if source.kind != "image":
+        raise InputError("a video is written from images, and this is a mask: convert it to images first.")
+    if source.width % 2 or source.height % 2:
+        raise InputError(f"the video's size is {source.width}x{source.height}: H.264 needs even sides.")
+    if rate <= 0:
+        raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
+    sound = fit_audio(audio, float(len(source) / rate)) if audio is not None else None
+    with replacing(path, "the video") as temporary:
+        try:
+            _write(temporary, source, sound, rate, crf, progress, metadata or {})
+        except OSError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the video could not be written to {path} ({error.strerror or error}): is the disk full?") from error
+
+
+def _write(temporary, source, sound, rate, crf, progress, metadata) -> None:
+    # use_metadata_tags: without it mp4 drops every name it does not know.
+    with av.open(temporary, "w", format="mp4", options={"movflags": "+faststart+use_metadata_tags"}) as container:
+        for name, text in metadata.items():
+            container.metadata[name] = text
+        picture = _picture_stream(container, source, rate, crf)
+        track = _Sound(container, *sound) if sound is not None else None
+        total = len(source)
+        for start in range(0, total, _CHUNK):
+            stop = min(start + _CHUNK, total)
+            for at, image in enumerate(read_uint8(source, start, stop), start):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                frame = frame.reformat(
+                    format="yuv420p", interpolation=EXACT, dst_colorspace="itu709", dst_color_range=ColorRange.MPEG
+                )
+                frame.pts, frame.time_base = at, 1 / rate
+                container.mux(picture.encode(frame))
+            if track is not None:
+                track.write_to(float(stop / rate))
+            if progress is not None:
+                progress(stop, total)
+        container.mux(picture.encode(None))
+        if track is not None:
+            track.finish()
+
+
+def _picture_stream(container, source: FrameSource, rate: Fraction, crf: float):
+    codec = next((name for name in ("libx264", "libopenh264", "h264") if _can_encode(name)), None)
+    if codec is None:
+        raise InputError("this PyAV cannot encode H.264: install the one from PyPI (pip install av).")
+    stream = container.add_stream(codec, rate=rate)
+    stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
+    stream.codec_context.time_base = 1 / rate
+    stream.color_primaries = ColorPrimaries.BT709
+    stream.color_trc = ColorTrc.BT709
+    stream.colorspace = _BT709
+    stream.color_range = ColorRange.MPEG
+    if codec == "libx264":
+        stream.options = {"crf": str(crf), "preset": "medium"}
+    else:
+        stream.bit_rate = max(2_000_000, int(source.width * source.height * float(rate) * 0.2))
+    return stream
+
+
+def _can_encode(name: str) -> bool:
+    try:
+        return av.Codec(name, "w").is_encoder
+    except ValueError:
+        return False
+
+
+class _Sound:
+    """The AAC track, written alongside the picture so that neither waits in memory for the other."""
+
+    def __init__(self, container, samples: np.ndarray, rate: int):
+        self._container, self._samples, self._rate, self._at = container, samples, rate, 0
+        aac_rate = rate if rate in _AAC_RATES else 48000
+        self._stream = container.add_stream("aac", rate=aac_rate, layout="mono" if samples.shape[0] == 1 else "stereo")
+        self._stream.bit_rate = 96_000 * samples.shape[0]
+
+    def write_to(self, seconds: float) -> None:
+        stop = min(round(seconds * self._rate), self._samples.shape[1])
+        while self._at < stop:
+            part = self._samples[:, self._at : min(self._at + 4096, stop)]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout=self._stream.layout.name)
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
+            self._container.mux(self._stream.encode(frame))
+            self._at += part.shape[1]
+
+    def finish(self) -> None:
+        self.write_to(float("1e9"))
+        self._container.mux(self._stream.encode(None))
