@@ -1,0 +1,137 @@
+"""Set up the virtual environment that `make demo` and `make test` run in.
+
+With a ComfyUI on the machine it is made from the Python that runs it and sees its packages, so torch and the rest are
+the host's own; what is missing is installed here, and nothing in the user's installation changes. Without one, torch
+and the embedded backend's packages are installed. Standard library only.
+
+    python3 -m demo.environment [--venv .venv]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .host import Host, HostError, can_run_host, find_host
+from .importing import ROOT
+
+TORCH = "torch==2.13.0"  # the one the embedded backend was tested with
+STAMP = "wan-animate-kit.json"
+
+
+def wanted_state(host: Host | None) -> dict:
+    """What the environment depends on: when any of it changes, it is set up again."""
+    files = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.txt"))
+    return {
+        "files": hashlib.sha256(files + Path(__file__).read_bytes()).hexdigest(),
+        "host": str(host.path) if host else None,
+        "host_python": str(host.python) if host else None,
+        "host_version": host.version if host else None,
+        "python": list(sys.version_info[:2]) if host is None else None,
+    }
+
+
+def requirements() -> list[str]:
+    """requirements.txt and every extra of pyproject.toml. (Read by pattern: Python 3.10 has no TOML reader.)"""
+    names = [line.strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = re.search(r"^\[project\.optional-dependencies\]$(.*?)^\[", text, re.S | re.M).group(1)
+    for group in re.findall(r"^\w+ = \[(.*?)\]", extras, re.S | re.M):
+        names += re.findall(r'"([^"]+)"', group)
+    return [name for name in names if name and not name.startswith("#")]
+
+
+def venv_python(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def set_up(venv: Path) -> None:
+    host = find_host()
+    if host and not can_run_host(host.python):
+        raise HostError(
+            f"{host.python} cannot import torch and aiohttp, so it is not the Python that runs the ComfyUI in {host.path}: "
+            "set COMFYUI_PYTHON to the one that does, or COMFYUI_PATH=none to go without."
+        )
+    wanted, stamp = wanted_state(host), venv / STAMP
+    have = json.loads(stamp.read_text()) if stamp.is_file() else None
+    if have == wanted and venv_python(venv).exists():
+        return
+    what = f"ComfyUI {host.version} in {host.path}" if host else "no ComfyUI found: the embedded backend"
+    print(f"setting up {venv} ({what})", flush=True)
+    # a change of requirements alone keeps what is installed; another host or Python starts over
+    same_base = have and all(have.get(key) == wanted[key] for key in wanted if key not in ("files", "host_version"))
+    if not (same_base and venv_python(venv).exists()):
+        shutil.rmtree(venv, ignore_errors=True)
+        _create(venv, host)
+    stamp.unlink(missing_ok=True)
+    _install(venv, host)
+    temporary = stamp.with_suffix(".new")
+    temporary.write_text(json.dumps(wanted))
+    os.replace(temporary, stamp)
+
+
+def _create(venv: Path, host: Host | None) -> None:
+    python = host.python if host else Path(sys.executable)
+    command = [str(python), "-m", "venv", str(venv)]
+    if host and not _ask(python, "import sys; print(sys.prefix != sys.base_prefix)") == "True":
+        command.append("--system-site-packages")
+        _call(command)
+        return
+    _call(command)
+    if host:
+        # after our own packages on the path, so that a newer version needed here wins for us alone
+        theirs = _ask(python, "import sysconfig; print('\\n'.join({sysconfig.get_path(n) for n in ('purelib', 'platlib')}))")
+        ours = _ask(venv_python(venv), "import sysconfig; print(sysconfig.get_path('purelib'))")
+        (Path(ours) / "zz_comfyui_host.pth").write_text(theirs + "\n", encoding="utf-8")
+
+
+def _install(venv: Path, host: Host | None) -> None:
+    wanted = requirements()
+    if host is None and not _can_import(venv, "torch"):
+        wanted.insert(0, TORCH)
+    pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if host:
+        # pip sees the host's packages as installed; hold torch at the host's, whatever a requirement would like
+        version = _ask(venv_python(venv), "import importlib.metadata as m; print(m.version('torch'))")
+        held = venv / "host-constraints.txt"
+        held.write_text(f"torch=={version}\n", encoding="utf-8")
+        pip += ["--constraint", str(held)]
+    _call([*pip, *wanted])
+
+
+def _can_import(venv: Path, module: str) -> bool:
+    return subprocess.run([str(venv_python(venv)), "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def _ask(python: Path, code: str) -> str:
+    return subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _call(command: list[str]) -> None:
+    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:
+        raise HostError(f"the set-up stopped at: {' '.join(command)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m demo.environment", description=__doc__.splitlines()[0])
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
+    if sys.version_info < (3, 10):
+        print("Python 3.10 or newer is needed.", file=sys.stderr)
+        return 1
+    try:
+        set_up(parser.parse_args(argv).venv.absolute())
+    except HostError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

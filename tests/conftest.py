@@ -1,0 +1,100 @@
+"""What every test can ask for: a ComfyUI (in this process, and as a server), small weights, the example clip."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()  # takes the root off sys.path again: `import nodes` must be the host's
+from demo import host as host_module  # noqa: E402
+
+EXAMPLES = Path(os.environ.get("WAN_ANIMATE_EXAMPLES") or ROOT.parent / "shared" / "examples")
+HOST_FIXTURES = {"host", "comfy", "pack", "pack_nodes", "host_server"}
+
+
+def pytest_configure(config):
+    import torch
+
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def host():
+    """The ComfyUI on this machine (:class:`demo.host.Host`); without one the test is skipped."""
+    found = host_module.find_host()
+    if found is None:
+        pytest.skip(host_module.NOT_FOUND)
+    return found
+
+
+@pytest.fixture(scope="session")
+def comfy(host, small_models, tmp_path_factory):
+    """The host's modules importable in this process, on CPU, with the small weights in its models folders."""
+    base = tmp_path_factory.mktemp("host")
+    small_models.copy_to(base / "models")
+    host_module.load_in_process(host, base)
+    return host
+
+
+@pytest.fixture(scope="session")
+def pack(comfy):
+    """This repository loaded in process as the host loads a custom node."""
+    return host_module.load_pack()
+
+
+@pytest.fixture(scope="session")
+def pack_nodes(pack):
+    """The pack's node classes by node id."""
+    return host_module.pack_nodes(pack)
+
+
+@pytest.fixture(scope="session")
+def host_server(host, small_models, tmp_path_factory):
+    """A running ComfyUI (:class:`demo.server.HostServer`) with this pack and the small weights."""
+    from demo.server import HostServer
+
+    base = tmp_path_factory.mktemp("server")
+    small_models.copy_to(base / "models")
+    with HostServer(host, base) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_models():
+    """The made-up weights (:class:`demo.small_models.SmallModels`)."""
+    from demo.small_models import make
+
+    return make()
+
+
+@pytest.fixture(scope="session")
+def examples():
+    """The folder of upstream's example clip with its real tracks; without it the test is skipped."""
+    if not (EXAMPLES / "animate" / "video.mp4").exists():
+        pytest.skip(f"no example clip at {EXAMPLES}: put one there as animate/video.mp4, or set WAN_ANIMATE_EXAMPLES")
+    return EXAMPLES / "animate"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HOST_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.host)
+
+
+def pytest_terminal_summary(terminalreporter):
+    def host_tests(outcome: str) -> list:
+        reports = terminalreporter.stats.get(outcome, [])
+        return [one for one in reports if "host" in getattr(one, "keywords", {}) and one.when in ("call", "setup")]
+
+    ran, skipped = host_tests("passed") + host_tests("failed"), host_tests("skipped")
+    terminalreporter.write_line(f"host tests: {len(ran)} ran, {len(skipped)} skipped")
+    reasons = {one.longrepr[2].removeprefix("Skipped: ") for one in skipped if isinstance(one.longrepr, tuple)}
+    for reason in sorted(reasons):
+        terminalreporter.write_line(f"  skipped: {reason}")
