@@ -38,7 +38,9 @@ def _to_tensor(source, start: int, limit: int):
     from .host.progress import progress_bar
 
     if start >= len(source):
-        raise InputError(f"start is {start}, but the clip has {len(source)} frames (0 to {len(source) - 1}): choose a smaller start.")
+        raise InputError(
+            f"start is {start}, but the clip has {len(source)} frames (0 to {len(source) - 1}): choose a smaller start."
+        )
     count = min(limit or len(source), len(source) - start)
     shape = (count, source.height, source.width) + ((3,) if source.kind == "image" else ())
     needed, free = 4 * torch.Size(shape).numel(), psutil.virtual_memory().available
@@ -64,7 +66,13 @@ class FramesToImage(io.ComfyNode):
             category=CATEGORY,
             description="Reads frames into an IMAGE batch, to look at them or to hand them to other nodes.",
             search_aliases=["frames to images", "preview frames", "extract frames", "pose to image"],
-            inputs=[Frames.Input("frames", tooltip="Any FRAMES of pictures: the video, the drawn pose, the face crops, the background."), *_window_inputs()],
+            inputs=[
+                Frames.Input(
+                    "frames",
+                    tooltip="Any FRAMES of pictures: the video, the drawn pose, the face crops, the background.",
+                ),
+                *_window_inputs(),
+            ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The frames as one batch in memory."),
             ],
@@ -82,11 +90,20 @@ class ImageToFrames(io.ComfyNode):
             node_id="WanAnimateKitImageToFrames",
             display_name="Image to Frames",
             category=CATEGORY,
-            description="Gives an IMAGE batch from any node a frame rate and passes it on as FRAMES; nothing is copied.",
+            description=(
+                "Gives an IMAGE batch from any node a frame rate and passes it on as FRAMES; nothing is copied."
+            ),
             search_aliases=["images to frames", "dwpose", "batch to frames"],
             inputs=[
                 io.Image.Input("image", tooltip="The frames, in order."),
-                io.Float.Input("fps", default=30.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second. Animate Character writes its video at this rate."),
+                io.Float.Input(
+                    "fps",
+                    default=30.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Frames a second. Animate Character writes its video at this rate.",
+                ),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The same pictures as FRAMES.")],
         )
@@ -106,11 +123,19 @@ class FramesToMask(io.ComfyNode):
             description="Reads frames into a MASK batch, to look at them or to hand them to other nodes.",
             search_aliases=["preview mask", "mask batch", "frames to masks"],
             inputs=[
-                Frames.Input("frames", tooltip="FRAMES of masks, or of pictures that show a mask (a black and white video)."),
-                io.Combo.Input("channel", options=_CHANNELS, tooltip="For pictures: what becomes the mask. luma is the brightness. Not used for masks."),
+                Frames.Input(
+                    "frames", tooltip="FRAMES of masks, or of pictures that show a mask (a black and white video)."
+                ),
+                io.Combo.Input(
+                    "channel",
+                    options=_CHANNELS,
+                    tooltip="For pictures: what becomes the mask. luma is the brightness. Not used for masks.",
+                ),
                 *_window_inputs(),
             ],
-            outputs=[io.Mask.Output(display_name="mask", tooltip="The masks as one batch in memory; 1 is the character.")],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="The masks as one batch in memory; 1 is the character.")
+            ],
         )
 
     @classmethod
@@ -125,7 +150,9 @@ class MaskToFrames(io.ComfyNode):
             node_id="WanAnimateKitMaskToFrames",
             display_name="Mask to Frames",
             category=CATEGORY,
-            description="Makes FRAMES of masks from a MASK batch (SAM 3, any segmenter), or from a black and white video.",
+            description=(
+                "Makes FRAMES of masks from a MASK batch (SAM 3, any segmenter), or from a black and white video."
+            ),
             search_aliases=["mask to frames", "sam", "segment", "video to mask", "alpha matte"],
             inputs=[
                 io.MultiType.Input(
@@ -133,8 +160,19 @@ class MaskToFrames(io.ComfyNode):
                     [Frames, io.Mask, io.Image],
                     tooltip="A MASK batch, or pictures that show a mask (white is the character).",
                 ),
-                io.Combo.Input("channel", options=_CHANNELS, tooltip="For pictures: what becomes the mask. luma is the brightness. Not used for masks."),
-                io.Float.Input("fps", default=30.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second. Not used for FRAMES, which have a rate of their own."),
+                io.Combo.Input(
+                    "channel",
+                    options=_CHANNELS,
+                    tooltip="For pictures: what becomes the mask. luma is the brightness. Not used for masks.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=30.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Frames a second. Not used for FRAMES, which have a rate of their own.",
+                ),
             ],
             outputs=[Frames.Output(display_name="mask", tooltip="The same masks as FRAMES.")],
         )

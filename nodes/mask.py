@@ -18,7 +18,10 @@ class MaskFromPose(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them. "
-                "It needs no further model. Wide clothes and long hair need a segmenter such as SAM 3 instead, through Mask to Frames."
+                (
+                    "It needs no further model. Wide clothes and long hair need a segmenter such as SAM 3 instead, "
+                    "through Mask to Frames."
+                )
             ),
             search_aliases=["silhouette", "character mask", "body mask", "segment person", "pose to mask"],
             inputs=[
@@ -29,11 +32,19 @@ class MaskFromPose(io.ComfyNode):
                     min=0.2,
                     max=5.0,
                     step=0.05,
-                    tooltip="How thick the body is drawn, as a multiple of a usual build. More for wide clothes, less if the mask takes too much of the scene.",
+                    tooltip=(
+                        "How thick the body is drawn, as a multiple of a usual build. More for wide clothes, less if "
+                        "the mask takes too much of the scene."
+                    ),
                 ),
                 *_size_inputs(),
             ],
-            outputs=[Frames.Output(display_name="mask", tooltip="One mask a frame; the character is 1. Usually goes through Shape Mask next.")],
+            outputs=[
+                Frames.Output(
+                    display_name="mask",
+                    tooltip="One mask a frame; the character is 1. Usually goes through Shape Mask next.",
+                )
+            ],
         )
 
     @classmethod
@@ -45,7 +56,17 @@ class MaskFromPose(io.ComfyNode):
 
 def _size_inputs() -> list[io.Input]:
     return [
-        io.Int.Input(name, default=0, min=0, max=8192, step=16, advanced=True, tooltip=f"{name.capitalize()} of the result in pixels; 0 takes the size of the video the pose was found in.")
+        io.Int.Input(
+            name,
+            default=0,
+            min=0,
+            max=8192,
+            step=16,
+            advanced=True,
+            tooltip=(
+                f"{name.capitalize()} of the result in pixels; 0 takes the size of the video the pose was found in."
+            ),
+        )
         for name in ("width", "height")
     ]
 
@@ -58,25 +79,71 @@ class ShapeMask(io.ComfyNode):
             display_name="Shape Mask",
             category=CATEGORY,
             description=(
-                "Grows the character mask and rounds it to blocks, as the model was trained, so that the old outline does "
+                (
+                    "Grows the character mask and rounds it to blocks, as the model was trained, so that the old "
+                    "outline does "
+                )
                 "not show through and a character of another build fits in."
             ),
             search_aliases=["grow mask", "dilate mask", "blockify mask", "expand mask"],
             inputs=[
                 mask_input("mask", tooltip="The character mask: from Mask from Pose, or a MASK from any segmenter."),
-                io.Int.Input("iterations", default=3, min=0, max=100, tooltip="How many times the mask grows. 0 leaves it as it is, without blocks."),
-                io.Int.Input("kernel", default=7, min=1, max=63, step=2, tooltip="Size in pixels of the brush that grows the mask; odd. Each iteration adds half of it all around."),
-                io.Int.Input("blocks_wide", default=1, min=1, max=64, tooltip="How many blocks lie side by side over the mask's width. 1 fills its whole bounding box; 10 follows the outline more closely."),
-                io.Int.Input("blocks_high", default=1, min=1, max=64, tooltip="The same over the mask's height. 1 fills its whole bounding box; 20 follows the outline more closely."),
+                io.Int.Input(
+                    "iterations",
+                    default=3,
+                    min=0,
+                    max=100,
+                    tooltip="How many times the mask grows. 0 leaves it as it is, without blocks.",
+                ),
+                io.Int.Input(
+                    "kernel",
+                    default=7,
+                    min=1,
+                    max=63,
+                    step=2,
+                    tooltip=(
+                        "Size in pixels of the brush that grows the mask; odd. Each iteration adds half of it all "
+                        "around."
+                    ),
+                ),
+                io.Int.Input(
+                    "blocks_wide",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip=(
+                        "How many blocks lie side by side over the mask's width. 1 fills its whole bounding box; 10 "
+                        "follows the outline more closely."
+                    ),
+                ),
+                io.Int.Input(
+                    "blocks_high",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip=(
+                        "The same over the mask's height. 1 fills its whole bounding box; 20 follows the outline more "
+                        "closely."
+                    ),
+                ),
             ],
-            outputs=[Frames.Output(display_name="mask", tooltip="The grown, block-shaped mask, for Background without Character and for Animate Character.")],
+            outputs=[
+                Frames.Output(
+                    display_name="mask",
+                    tooltip="The grown, block-shaped mask, for Background without Character and for Animate Character.",
+                )
+            ],
         )
 
     @classmethod
     def execute(cls, mask, iterations: int, kernel: int, blocks_wide: int, blocks_high: int) -> io.NodeOutput:
         from ..wan_animate.mask.shape import ShapedMaskSource
 
-        return io.NodeOutput(ShapedMaskSource(as_masks(mask, "mask"), iterations=iterations, k=kernel, w_len=blocks_wide, h_len=blocks_high))
+        return io.NodeOutput(
+            ShapedMaskSource(
+                as_masks(mask, "mask"), iterations=iterations, k=kernel, w_len=blocks_wide, h_len=blocks_high
+            )
+        )
 
 
 class MaskBackground(io.ComfyNode):
@@ -90,9 +157,20 @@ class MaskBackground(io.ComfyNode):
             search_aliases=["background video", "remove person", "draw mask on image", "cut out character"],
             inputs=[
                 frames_input("frames", tooltip="The driving video."),
-                mask_input("mask", tooltip="Where the person is, usually from Shape Mask. Same number of frames and same size as the video."),
+                mask_input(
+                    "mask",
+                    tooltip=(
+                        "Where the person is, usually from Shape Mask. Same number of frames and same size as the "
+                        "video."
+                    ),
+                ),
             ],
-            outputs=[Frames.Output(display_name="background", tooltip="The video with black where the mask is 1, for Animate Character in replace mode.")],
+            outputs=[
+                Frames.Output(
+                    display_name="background",
+                    tooltip="The video with black where the mask is 1, for Animate Character in replace mode.",
+                )
+            ],
         )
 
     @classmethod

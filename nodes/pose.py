@@ -22,12 +22,18 @@ def _face_inputs() -> list[io.Input]:
             min=1.0,
             max=4.0,
             step=0.05,
-            tooltip="Area of the face crop as a multiple of the box around the face points. 1.3 is what the model was trained with; more if eyebrows or chin are cut off.",
+            tooltip=(
+                "Area of the face crop as a multiple of the box around the face points. 1.3 is what the model was "
+                "trained with; more if eyebrows or chin are cut off."
+            ),
         ),
         io.Combo.Input(
             "missing_face",
             options=["hold", "blank"],
-            tooltip="Frames in which no face is found: hold crops where the nearest found face was; blank shows black, which leaves the expression to the model.",
+            tooltip=(
+                "Frames in which no face is found: hold crops where the nearest found face was; blank shows black, "
+                "which leaves the expression to the model."
+            ),
         ),
     ]
 
@@ -44,15 +50,34 @@ class LoadPoseDetector(io.ComfyNode):
             node_id="WanAnimateKitLoadPoseDetector",
             display_name="Load Pose Detector",
             category=CATEGORY,
-            description="Loads the two models that find the pose: a person detector (YOLOv10) and a whole-body pose model (ViTPose), both ONNX files in models/detection.",
+            description=(
+                "Loads the two models that find the pose: a person detector (YOLOv10) and a whole-body pose model "
+                "(ViTPose), both ONNX files in models/detection."
+            ),
             search_aliases=["yolo", "vitpose", "onnx detection model loader", "dwpose", "pose estimator"],
             inputs=[
-                io.Combo.Input("detector", options=names, default=_option(names, "yolo"), tooltip="The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx."),
-                io.Combo.Input("pose_model", options=names, default=_option(names, "pose"), tooltip="The pose model: a ViTPose whole-body ONNX file (133 points) in models/detection, for instance vitpose-l-wholebody.onnx."),
+                io.Combo.Input(
+                    "detector",
+                    options=names,
+                    default=_option(names, "yolo"),
+                    tooltip="The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx.",
+                ),
+                io.Combo.Input(
+                    "pose_model",
+                    options=names,
+                    default=_option(names, "pose"),
+                    tooltip=(
+                        "The pose model: a ViTPose whole-body ONNX file (133 points) in models/detection, for instance "
+                        "vitpose-l-wholebody.onnx."
+                    ),
+                ),
                 io.Combo.Input(
                     "provider",
                     options=["auto", "cuda", "directml", "coreml", "cpu"],
-                    tooltip="What runs the models. auto takes the first of CUDA, DirectML and CoreML that the installed onnxruntime offers, or else the CPU.",
+                    tooltip=(
+                        "What runs the models. auto takes the first of CUDA, DirectML and CoreML that the installed "
+                        "onnxruntime offers, or else the CPU."
+                    ),
                 ),
             ],
             outputs=[Detector.Output(display_name="detector", tooltip="The loaded pair, for Detect Pose and Face.")],
@@ -62,7 +87,10 @@ class LoadPoseDetector(io.ComfyNode):
     def validate_inputs(cls, detector: str, pose_model: str) -> bool | str:
         for name, value in (("detector", detector), ("pose_model", pose_model)):
             if value is not None and folder_paths.get_full_path(DETECTION, value) is None:
-                return f"{name} {value!r} is not in models/{DETECTION}: download it there (its link is in the workflow's notes), press R and choose it."
+                return (
+                    f"{name} {value!r} is not in models/{DETECTION}: download it there (its link is in the workflow's "
+                    "notes), press R and choose it."
+                )
         return True
 
     @classmethod
@@ -89,16 +117,42 @@ class DetectPose(io.ComfyNode):
             node_id="WanAnimateKitDetectPose",
             display_name="Detect Pose and Face",
             category=CATEGORY,
-            description="Finds the person in every frame: body, hands and face. Gives the pose as a track and the face as 512x512 crops. Shows the skeleton over the frame in the middle.",
-            search_aliases=["pose estimation", "pose and face detection", "dwpose", "openpose", "keypoints", "face crop"],
+            description=(
+                "Finds the person in every frame: body, hands and face. Gives the pose as a track and the face as "
+                "512x512 crops. Shows the skeleton over the frame in the middle."
+            ),
+            search_aliases=[
+                "pose estimation",
+                "pose and face detection",
+                "dwpose",
+                "openpose",
+                "keypoints",
+                "face crop",
+            ],
             inputs=[
                 Detector.Input("detector", tooltip="From Load Pose Detector."),
-                frames_input("frames", tooltip="The driving video, one person in view. Where there are several, the largest one is followed."),
-                io.Int.Input("batch_size", default=8, min=1, max=128, advanced=True, tooltip="Frames that go through the models at once. Less if memory runs out; the result is the same."),
+                frames_input(
+                    "frames",
+                    tooltip=(
+                        "The driving video, one person in view. Where there are several, the largest one is followed."
+                    ),
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=8,
+                    min=1,
+                    max=128,
+                    advanced=True,
+                    tooltip=(
+                        "Frames that go through the models at once. Less if memory runs out; the result is the same."
+                    ),
+                ),
                 *_face_inputs(),
             ],
             outputs=[
-                Track.Output(display_name="pose", tooltip="The pose track: 133 points a frame, for Draw Pose and Mask from Pose."),
+                Track.Output(
+                    display_name="pose", tooltip="The pose track: 133 points a frame, for Draw Pose and Mask from Pose."
+                ),
                 Frames.Output(display_name="face", tooltip="The face, 512x512, frame by frame, for Animate Character."),
                 io.Int.Output(display_name="found", tooltip="In how many frames a body was found."),
             ],
@@ -146,15 +200,56 @@ class DrawPose(io.ComfyNode):
             node_id="WanAnimateKitDrawPose",
             display_name="Draw Pose",
             category=CATEGORY,
-            description="Draws the pose as the skeleton Wan Animate was trained on: body, feet and hands in its colours and line widths.",
+            description=(
+                "Draws the pose as the skeleton Wan Animate was trained on: body, feet and hands in its colours and "
+                "line widths."
+            ),
             search_aliases=["draw skeleton", "pose to video", "vitpose draw", "openpose image", "stick figure"],
             inputs=[
                 Track.Input("pose", tooltip="From Detect Pose and Face, or a loaded pose track."),
-                io.Boolean.Input("hands", default=True, tooltip="Draw the fingers. Off when the hands are found badly and come out wrong."),
-                io.Boolean.Input("head", default=True, tooltip="Draw nose, eyes and ears. The expression comes from the face crops, not from here."),
-                io.Float.Input("threshold", default=0.5, min=0.0, max=1.0, step=0.05, advanced=True, tooltip="Points found with less confidence than this are left out. 0.5 is what the model was trained with."),
-                io.Int.Input("width", default=0, min=0, max=8192, step=16, advanced=True, tooltip="Width of the drawing in pixels; 0 (with height 0) takes the video's size. The skeleton keeps its shape and is centred."),
-                io.Int.Input("height", default=0, min=0, max=8192, step=16, advanced=True, tooltip="Height of the drawing in pixels; 0 (with width 0) takes the video's size."),
+                io.Boolean.Input(
+                    "hands",
+                    default=True,
+                    tooltip="Draw the fingers. Off when the hands are found badly and come out wrong.",
+                ),
+                io.Boolean.Input(
+                    "head",
+                    default=True,
+                    tooltip="Draw nose, eyes and ears. The expression comes from the face crops, not from here.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "Points found with less confidence than this are left out. 0.5 is what the model was trained "
+                        "with."
+                    ),
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=16,
+                    advanced=True,
+                    tooltip=(
+                        "Width of the drawing in pixels; 0 (with height 0) takes the video's size. The skeleton keeps "
+                        "its shape and is centred."
+                    ),
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=16,
+                    advanced=True,
+                    tooltip="Height of the drawing in pixels; 0 (with width 0) takes the video's size.",
+                ),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
         )
@@ -173,10 +268,15 @@ class CropFace(io.ComfyNode):
             node_id="WanAnimateKitCropFace",
             display_name="Crop Face",
             category=CATEGORY,
-            description="Cuts the face out of every frame, 512x512, by a pose track. Detect Pose and Face does the same on its own; use this one with a loaded track.",
+            description=(
+                "Cuts the face out of every frame, 512x512, by a pose track. Detect Pose and Face does the same on its "
+                "own; use this one with a loaded track."
+            ),
             search_aliases=["face crop", "face video", "crop head", "face images"],
             inputs=[
-                frames_input("frames", tooltip="The video the pose was found in; another size of the same video will do."),
+                frames_input(
+                    "frames", tooltip="The video the pose was found in; another size of the same video will do."
+                ),
                 Track.Input("pose", tooltip="The pose of that video."),
                 *_face_inputs(),
             ],
@@ -198,14 +298,19 @@ class SavePoseTrack(io.ComfyNode):
             node_id="WanAnimateKitSavePoseTrack",
             display_name="Save Pose Track",
             category=CATEGORY,
-            description="Keeps a pose track as a small .npz file (NumPy) in the output folder, to use again without detecting.",
+            description=(
+                "Keeps a pose track as a small .npz file (NumPy) in the output folder, to use again without detecting."
+            ),
             search_aliases=["save keypoints", "export pose", "npz"],
             inputs=[
                 Track.Input("pose", tooltip="The pose track to keep."),
                 io.String.Input(
                     "filename_prefix",
                     default=f"{SAVED_TRACKS}/track",
-                    tooltip=f"Folder and name below the output folder. Load Pose Track lists what lies in output/{SAVED_TRACKS}.",
+                    tooltip=(
+                        "Folder and name below the output folder. Load Pose Track lists what lies in "
+                        f"output/{SAVED_TRACKS}."
+                    ),
                 ),
             ],
             outputs=[Track.Output(display_name="pose", tooltip="The same track.")],
@@ -214,10 +319,14 @@ class SavePoseTrack(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose, filename_prefix: str) -> io.NodeOutput:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory(), pose.width, pose.height)
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), pose.width, pose.height
+        )
         file = f"{name}_{counter:05}_.npz"
         pose.save(os.path.join(folder, file))
-        return io.NodeOutput(pose, ui=ui.PreviewText(f"{len(pose)} frames saved to output/{os.path.join(subfolder, file)}"))
+        return io.NodeOutput(
+            pose, ui=ui.PreviewText(f"{len(pose)} frames saved to output/{os.path.join(subfolder, file)}")
+        )
 
 
 class LoadPoseTrack(io.ComfyNode):
@@ -229,17 +338,25 @@ class LoadPoseTrack(io.ComfyNode):
             node_id="WanAnimateKitLoadPoseTrack",
             display_name="Load Pose Track",
             category=CATEGORY,
-            description="Reads a pose track that Save Pose Track wrote, or any .npz with keypoints [frames, 133, 3], fps, width and height.",
+            description=(
+                "Reads a pose track that Save Pose Track wrote, or any .npz with keypoints [frames, 133, 3], fps, "
+                "width and height."
+            ),
             search_aliases=["load keypoints", "import pose", "npz"],
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=list_input(".npz") + [f"{SAVED_TRACKS}/{name} [output]" for name in names if name.endswith(".npz")],
-                    tooltip=f"A .npz file in the input folder, or one that Save Pose Track left in output/{SAVED_TRACKS}.",
+                    options=list_input(".npz")
+                    + [f"{SAVED_TRACKS}/{name} [output]" for name in names if name.endswith(".npz")],
+                    tooltip=(
+                        f"A .npz file in the input folder, or one that Save Pose Track left in output/{SAVED_TRACKS}."
+                    ),
                 ),
             ],
             outputs=[
-                Track.Output(display_name="pose", tooltip="The pose track, for Draw Pose, Crop Face and Mask from Pose."),
+                Track.Output(
+                    display_name="pose", tooltip="The pose track, for Draw Pose, Crop Face and Mask from Pose."
+                ),
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
             ],
         )

@@ -33,7 +33,10 @@ class CachedPrompt(io.ComfyNode):
             display_name="Cached Prompt",
             category=CATEGORY,
             description=(
-                "Encodes a prompt and keeps the result on disk. The next time the same text meets the same text encoder, "
+                (
+                    "Encodes a prompt and keeps the result on disk. The next time the same text meets the same text "
+                    "encoder, "
+                )
                 "the result is read back and the encoder (11 GB for Wan) is not loaded at all."
             ),
             search_aliases=["clip text encode", "cache text encoder", "umt5", "t5", "text embedding", "prompt cache"],
@@ -42,16 +45,24 @@ class CachedPrompt(io.ComfyNode):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="What the result should show. For Wan Animate a short sentence on the character and the scene is enough.",
+                    tooltip=(
+                        "What the result should show. For Wan Animate a short sentence on the character and the scene "
+                        "is enough."
+                    ),
                 ),
                 io.Clip.Input(
                     "clip",
                     lazy=True,
-                    tooltip="The text encoder: Load CLIP with type wan. It is loaded only when this text has not been encoded with it before.",
+                    tooltip=(
+                        "The text encoder: Load CLIP with type wan. It is loaded only when this text has not been "
+                        "encoded with it before."
+                    ),
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="conditioning", tooltip="The encoded prompt, the same as CLIP Text Encode gives."),
+                io.Conditioning.Output(
+                    display_name="conditioning", tooltip="The encoded prompt, the same as CLIP Text Encode gives."
+                ),
             ],
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
@@ -117,17 +128,27 @@ class LoadPrompt(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=list_models(PROMPTS, ".safetensors"),
-                    tooltip="A file in models/wan_animate_prompts. Cached Prompt writes them; the name starts with the prompt's first words.",
+                    tooltip=(
+                        "A file in models/wan_animate_prompts. Cached Prompt writes them; the name starts with the "
+                        "prompt's first words."
+                    ),
                 ),
             ],
-            outputs=[io.Conditioning.Output(display_name="conditioning", tooltip="The saved prompt, ready for Animate Character.")],
+            outputs=[
+                io.Conditioning.Output(
+                    display_name="conditioning", tooltip="The saved prompt, ready for Animate Character."
+                )
+            ],
         )
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
         if file is None or folder_paths.get_full_path(PROMPTS, file):
             return True
-        return f"there is no saved prompt {file!r} in models/{PROMPTS}: run Cached Prompt once, or put the file there and refresh."
+        return (
+            f"there is no saved prompt {file!r} in models/{PROMPTS}: run Cached Prompt once, or put the file there and "
+            "refresh."
+        )
 
     @classmethod
     def fingerprint_inputs(cls, file: str):

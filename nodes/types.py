@@ -37,7 +37,9 @@ def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
     Raises:
         InputError: ``name`` carries masks.
     """
-    return _of_kind(as_frames(value, fps), "image", name, "pictures, but it carries masks: connect the video's FRAMES or an IMAGE")
+    return _of_kind(
+        as_frames(value, fps), "image", name, "pictures, but it carries masks: connect the video's FRAMES or an IMAGE"
+    )
 
 
 def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
@@ -46,7 +48,9 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
     Raises:
         InputError: ``name`` carries pictures.
     """
-    return _of_kind(as_frames(value, fps), "mask", name, "masks, but it carries pictures: put the Mask to Frames node in between")
+    return _of_kind(
+        as_frames(value, fps), "mask", name, "masks, but it carries pictures: put the Mask to Frames node in between"
+    )
 
 
 def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameSource:

@@ -31,28 +31,71 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "fps",
+                    optional=True,
                     default=30.0,
                     min=0.0,
                     max=240.0,
                     step=0.01,
-                    tooltip="Frames a second to work at; frames are left out or repeated to get there. The model was trained at 30. 0 keeps the video's own rate.",
+                    tooltip=(
+                        "Frames a second to work at; frames are left out or repeated to get there. The model was "
+                        "trained at 30. 0 keeps the video's own rate."
+                    ),
                 ),
                 io.Int.Input(
                     "width",
+                    optional=True,
                     default=832,
                     min=64,
                     max=8192,
                     step=16,
-                    tooltip="With height, how many pixels a frame may have: the video keeps its own shape, its sides are made divisible by 16. 832 x 480 is quick, 1280 x 720 is the model's best.",
+                    tooltip=(
+                        "With height, how many pixels a frame may have: the video keeps its own shape, its sides are "
+                        "made divisible by 16. 832 x 480 is quick, 1280 x 720 is the model's best."
+                    ),
                 ),
-                io.Int.Input("height", default=480, min=64, max=8192, step=16, tooltip="With width, how many pixels a frame may have. A portrait video comes out portrait; the order does not matter."),
-                io.Int.Input("start", default=0, min=0, max=10_000_000, tooltip="First frame to take, counted from 0 at the rate set by fps."),
-                io.Int.Input("limit", default=0, min=0, max=10_000_000, tooltip="How many frames to take at most; 0 takes all. Try 77 first: that is one segment."),
-                io.Video.Input("video", optional=True, tooltip="A video from another node (Load Video, Trim Video, Create Video), in place of file."),
+                io.Int.Input(
+                    "height",
+                    optional=True,
+                    default=480,
+                    min=64,
+                    max=8192,
+                    step=16,
+                    tooltip=(
+                        "With width, how many pixels a frame may have. A portrait video comes out portrait; the order "
+                        "does not matter."
+                    ),
+                ),
+                io.Int.Input(
+                    "start",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="First frame to take, counted from 0 at the rate set by fps.",
+                ),
+                io.Int.Input(
+                    "limit",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="How many frames to take at most; 0 takes all. Try 77 first: that is one segment.",
+                ),
+                io.Video.Input(
+                    "video",
+                    optional=True,
+                    tooltip="A video from another node (Load Video, Trim Video, Create Video), in place of file.",
+                ),
             ],
             outputs=[
                 Frames.Output(display_name="frames", tooltip="The video's frames, read when asked for."),
-                io.Audio.Output(display_name="audio", tooltip="The sound of the frames that were taken. A silent video gives none, and Animate Character then writes a silent one."),
+                io.Audio.Output(
+                    display_name="audio",
+                    tooltip=(
+                        "The sound of the frames that were taken. A silent video gives none, and Animate Character "
+                        "then writes a silent one."
+                    ),
+                ),
                 io.Float.Output(display_name="fps", tooltip="Frames a second of what comes out of frames."),
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
                 io.Int.Output(display_name="width", tooltip="Width of the frames in pixels."),
@@ -72,20 +115,44 @@ class LoadVideo(io.ComfyNode):
         return file_stamp(annotated_path(file)) if file else None
 
     @classmethod
-    def execute(cls, fps: float, width: int, height: int, start: int, limit: int, file: str | None = None, video=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        file: str | None = None,
+        fps: float = 30,
+        width: int = 832,
+        height: int = 480,
+        start: int = 0,
+        limit: int = 0,
+        video=None,
+    ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
-        from ..wan_animate.video import VideoSource, read_audio
+        from ..wan_animate.frames import exact_rate
 
-        trim = None
-        if isinstance(video, InputImpl.VideoFromFile):
-            clip, trim = video.get_stream_source(), video.get_active_trim_window()
+        rate = exact_rate(fps) if fps else 0
+        if isinstance(video, InputImpl.VideoFromComponents):
+            source, audio = _from_memory(video.get_components(), rate, width * height, start, limit)
         elif video is not None:
-            clip = video.get_stream_source()
+            trim = video.get_active_trim_window() if isinstance(video, InputImpl.VideoFromFile) else None
+            source, audio = _from_file(video.get_stream_source(), rate, width * height, start, limit, trim)
         elif file:
-            clip = folder_paths.get_annotated_filepath(file)
+            source, audio = _from_file(folder_paths.get_annotated_filepath(file), rate, width * height, start, limit)
         else:
             raise InputError("no video was chosen: upload one, or connect video.")
-        source = VideoSource(clip, fps=fps, max_area=width * height, start=start, limit=limit, trim=trim)
-        rate, count = float(source.fps), len(source)
-        audio = read_audio(clip, (trim[0] if trim else 0) + start / rate, count / rate)
-        return io.NodeOutput(source, audio, rate, count, source.width, source.height)
+        return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height)
+
+
+def _from_file(file, fps, max_area: int, start: int, limit: int, trim: tuple[float, float] | None = None):
+    from ..wan_animate.video import VideoSource, read_audio
+
+    source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim)
+    return source, read_audio(file, source.start_seconds, float(len(source) / source.fps))
+
+
+def _from_memory(components, fps, max_area: int, start: int, limit: int):
+    """As :func:`_from_file` for a video that was never encoded: its tensors are used as they are."""
+    from ..wan_animate.frames import TensorSource
+    from ..wan_animate.tensor_clip import SampledSource, at_area, cut_audio
+
+    source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
+    audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))
+    return at_area(source, max_area), audio

@@ -41,7 +41,9 @@ def prompt_file_name(text: str, encoder: str) -> str:
 
 def storable(conditioning: Conditioning) -> bool:
     """Whether :func:`save_prompt` can hold all of it: one part, whose values are tensors or None."""
-    return len(conditioning) == 1 and all(value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values())
+    return len(conditioning) == 1 and all(
+        value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values()
+    )
 
 
 def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, encoder: str) -> None:
@@ -70,7 +72,9 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the encoded prompt cannot be written to {path} ({reason}): free space there or correct its permissions.") from error
+        raise InputError(
+            f"the encoded prompt cannot be written to {path} ({reason}): free space there or correct its permissions."
+        ) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -88,13 +92,17 @@ def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditi
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"the saved prompt {path} does not exist: encode it with Cached Prompt or choose another file.")
+        raise InputError(
+            f"the saved prompt {path} does not exist: encode it with Cached Prompt or choose another file."
+        )
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"the saved prompt {path} is damaged or no safetensors file: delete it and encode the prompt again.") from error
+        raise InputError(
+            f"the saved prompt {path} is damaged or no safetensors file: delete it and encode the prompt again."
+        ) from error
     embedding = tensors.pop("cond", None)
     wanted = f"[1, tokens, {channels or 'channels'}]"
     if embedding is None:
@@ -102,7 +110,12 @@ def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditi
             f"the saved prompt {path} holds no tensor named cond (it has {', '.join(sorted(tensors)) or 'nothing'}): "
             "choose a file that Cached Prompt wrote."
         )
-    if embedding.ndim != 3 or embedding.shape[0] != 1 or channels not in (None, embedding.shape[2]) or not embedding.is_floating_point():
+    if (
+        embedding.ndim != 3
+        or embedding.shape[0] != 1
+        or channels not in (None, embedding.shape[2])
+        or not embedding.is_floating_point()
+    ):
         raise InputError(
             f"the saved prompt {path} holds an embedding of shape {list(embedding.shape)} where {wanted} is needed: "
             "encode the prompt with the umT5-XXL text encoder that Wan uses."

@@ -41,7 +41,9 @@ def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) ->
     def node_digest(node: str) -> str:
         if node not in digests:
             entry = get_node(node)
-            digests[node] = _digest([entry["class_type"], {name: value_of(entry["inputs"][name]) for name in entry["inputs"]}])
+            digests[node] = _digest(
+                [entry["class_type"], {name: value_of(entry["inputs"][name]) for name in entry["inputs"]}]
+            )
         return digests[node]
 
     if input_name is None:
