@@ -21,39 +21,26 @@ from .frames import FrameSource, letterbox
 _EARLIEST = 0.1
 
 
-def area_size(width: int, height: int, max_area: int, divisor: int = 16, width_divisor: int | None = None) -> tuple[int, int]:
-    """The size nearest to ``max_area`` pixels from below whose sides divide by ``divisor`` and whose aspect ratio is near.
+def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
+    """The size of about ``max_area`` pixels, never more, in this aspect ratio, both sides rounded down to ``divisor``.
 
-    Upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``) picks, among all heights ``h`` and the two
-    multiples of ``divisor`` around ``h * aspect``, the pair of the largest area, then of the nearest aspect ratio. It says
-    ``divisor=16`` but rounds the *width* to its default of 64, so a 1080x1920 clip at 1280x720 pixels becomes 704x1296
-    with black bars, though 720x1280 fits exactly. The model needs sides divisible by 16 only; we keep to 16 in both, which
-    gives the same 1280x720 for the usual landscape clips and no bars for portrait ones. ``width_divisor=64`` gives
-    upstream's own choice.
+    What upstream's ``resize_by_area`` does (``wan/modules/animate/preprocess/utils.py``). Its elaborate search for the
+    best pair of sides never takes effect: ``calculate_new_size`` calls its helper with an argument too many, a bare
+    ``except`` catches that, and the short formula behind it is what has always run. (The search would also have rounded
+    widths to 64 where 16 was asked for, and put black bars beside a 9:16 clip that fits 720x1280 exactly.) Computed here
+    in integers, so that a side that comes out whole is not lost to rounding.
 
     Raises:
-        InputError: no such size exists (the area is below one block for this aspect ratio).
+        InputError: a side would be 0.
     """
-    width_divisor = width_divisor or divisor
-    aspect = width / height
-    max_height = math.ceil(int(math.sqrt(max_area / aspect)) / divisor) * divisor
-    best: tuple[int, float, int, int] | None = None
-    for h in range(divisor, max_height + divisor, divisor):
-        ideal = h * aspect
-        down = int(ideal // width_divisor) * width_divisor
-        # Upstream rounds up with (value + divisor - 1) // divisor on a fractional width; kept, as it moves some choices.
-        up = int((ideal + width_divisor - 1) // width_divisor) * width_divisor
-        for w in (down, up):
-            if w > 0 and w % divisor == 0 and w * h <= max_area:
-                rank = (-w * h, abs(w / h - aspect), w, h)
-                if best is None or rank[:2] < best[:2]:
-                    best = rank
-    if best is None:
+    new_width = math.isqrt(max_area * width // height) // divisor * divisor
+    new_height = math.isqrt(max_area * height // width) // divisor * divisor
+    if new_width < 1 or new_height < 1:
         raise InputError(
             f"an area of {max_area} pixels is too small for a {width}x{height} picture with sides divisible by {divisor}: "
             f"ask for more."
         )
-    return best[2], best[3]
+    return new_width, new_height
 
 
 def as_rate(fps: Fraction | float | int | str) -> Fraction:
