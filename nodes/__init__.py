@@ -3,7 +3,6 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .animate import Animate
-from .animate import Animate
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .host.folders import register_folders
 from .mask import MaskBackground, MaskFromPose, ShapeMask
@@ -28,7 +27,6 @@ NODES: list[type[io.ComfyNode]] = [
     MaskBackground,
     CachedPrompt,
     LoadPrompt,
-    Animate,
     Animate,
 ]
 

@@ -18,10 +18,8 @@ class MaskFromPose(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them. "
-                (
-                    "It needs no further model. Wide clothes and long hair need a segmenter such as SAM 3 instead, "
-                    "through Mask to Frames."
-                )
+                "It needs no further model. Wide clothes and long hair need a segmenter such as SAM 3 instead, "
+                "through Mask to Frames."
             ),
             search_aliases=["silhouette", "character mask", "body mask", "segment person", "pose to mask"],
             inputs=[
@@ -79,11 +77,8 @@ class ShapeMask(io.ComfyNode):
             display_name="Shape Mask",
             category=CATEGORY,
             description=(
-                (
-                    "Grows the character mask and rounds it to blocks, as the model was trained, so that the old "
-                    "outline does "
-                )
-                "not show through and a character of another build fits in."
+                "Grows the character mask and rounds it to blocks, as the model was trained, so that the old outline "
+                "does not show through and a character of another build fits in."
             ),
             search_aliases=["grow mask", "dilate mask", "blockify mask", "expand mask"],
             inputs=[

@@ -33,11 +33,8 @@ class CachedPrompt(io.ComfyNode):
             display_name="Cached Prompt",
             category=CATEGORY,
             description=(
-                (
-                    "Encodes a prompt and keeps the result on disk. The next time the same text meets the same text "
-                    "encoder, "
-                )
-                "the result is read back and the encoder (11 GB for Wan) is not loaded at all."
+                "Encodes a prompt and keeps the result on disk. The next time the same text meets the same text "
+                "encoder, the result is read back and the encoder (11 GB for Wan) is not loaded at all."
             ),
             search_aliases=["clip text encode", "cache text encoder", "umt5", "t5", "text embedding", "prompt cache"],
             inputs=[
