@@ -38,7 +38,9 @@ def face_boxes(track: PoseTrack, scale: float = 1.3) -> tuple[np.ndarray, np.nda
         InputError: ``scale`` is not a number of at least 1.
     """
     if not scale >= 1:
-        raise InputError(f"face box: scale is {scale}, but it must be at least 1 (1.3 is what the model was trained with).")
+        raise InputError(
+            f"face box: scale is {scale}, but it must be at least 1 (1.3 is what the model was trained with)."
+        )
     size = np.array([track.width, track.height], np.float64)
     # Fractions of the frame in float32, as upstream keeps its keypoints: it decides the last pixel of a box.
     points = (track.keypoints[:, layout.FACE, :2] / size.astype(np.float32)) * size

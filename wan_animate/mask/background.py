@@ -26,7 +26,9 @@ class BackgroundSource(FrameSource):
                 f"background: it takes images and masks, but got {frames.kind}s and {mask.kind}s; swap or convert them."
             )
         if len(frames) != len(mask):
-            raise InputError(f"background: there are {len(frames)} frames and {len(mask)} masks; make the mask from the same clip.")
+            raise InputError(
+                f"background: there are {len(frames)} frames and {len(mask)} masks; make the mask from the same clip."
+            )
         if (frames.width, frames.height) != (mask.width, mask.height):
             raise InputError(
                 f"background: frames are {frames.width}x{frames.height} and masks {mask.width}x{mask.height}; "

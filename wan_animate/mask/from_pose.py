@@ -101,10 +101,10 @@ def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
 
 
 def _capsule(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float) -> None:
-    ends = [tuple(int(round(value)) for value in np.clip(point, -30_000, 30_000)) for point in (a, b)]
-    cv2.line(canvas, *ends, 1, thickness=max(int(round(2 * radius)), 1))
+    ends = [tuple(round(value) for value in np.clip(point, -30_000, 30_000)) for point in (a, b)]
+    cv2.line(canvas, *ends, 1, thickness=max(round(2 * radius), 1))
     for end in ends:
-        cv2.circle(canvas, end, max(int(round(radius)), 1), 1, thickness=-1)
+        cv2.circle(canvas, end, max(round(radius), 1), 1, thickness=-1)
 
 
 def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float) -> None:
@@ -141,9 +141,9 @@ def _draw_head(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person:
         reach = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
         middle = (face.max(axis=0) + face.min(axis=0)) / 2
     centre = middle + up * 0.35 * reach
-    axes = (int(round(1.75 * reach * grow)), int(round(1.4 * reach * grow)))
+    axes = (round(1.75 * reach * grow), round(1.4 * reach * grow))
     angle = float(np.degrees(np.arctan2(up[1], up[0])))
-    at = tuple(int(round(value)) for value in np.clip(centre, -30_000, 30_000))
+    at = tuple(round(value) for value in np.clip(centre, -30_000, 30_000))
     cv2.ellipse(canvas, at, axes, angle, 0, 360, 1, thickness=-1)
 
 
@@ -160,7 +160,9 @@ class PoseMaskSource(FrameSource):
 
     def __init__(self, track: PoseTrack, width: int = 0, height: int = 0, grow: float = 1.0):
         if not 0.2 <= grow <= 5:
-            raise InputError(f"mask from pose: grow is {grow}, but it must lie between 0.2 and 5 (1 fits everyday clothes).")
+            raise InputError(
+                f"mask from pose: grow is {grow}, but it must lie between 0.2 and 5 (1 fits everyday clothes)."
+            )
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")
         self.width, self.height = width or track.width, height or track.height

@@ -57,7 +57,8 @@ class ShapedMaskSource(FrameSource):
             raise InputError("shape mask: its input is a clip of images; turn it into masks first.")
         if iterations < 0 or min(k, w_len, h_len) < 1:
             raise InputError(
-                f"shape mask: iterations {iterations} must be 0 or more, and k {k}, w_len {w_len}, h_len {h_len} at least 1."
+                f"shape mask: iterations ({iterations}) must be 0 or more, and k ({k}), w_len ({w_len}) and "
+                f"h_len ({h_len}) at least 1."
             )
         self.source = source
         self.width, self.height, self.fps = source.width, source.height, source.fps

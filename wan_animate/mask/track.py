@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import zlib
 from collections.abc import Callable
@@ -54,7 +55,9 @@ class MaskTrack:
             InputError: ``source`` gives images, not masks.
         """
         if source.kind != "mask":
-            raise InputError("mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel).")
+            raise InputError(
+                "mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel)."
+            )
         packed: list[bytes] = []
         for start in range(0, len(source), 8):
             stop = min(start + 8, len(source))
@@ -68,7 +71,9 @@ class MaskTrack:
         """From uint8 ``[T, ceil(H*W/8)]``: rows of ``numpy.packbits``."""
         shape = tuple(int(side) for side in shape)
         if bits.dtype != np.uint8 or bits.shape != (shape[0], -(-shape[1] * shape[2] // 8)):
-            raise InputError(f"mask track: packed bits of shape {list(bits.shape)} do not fit frames of shape {list(shape)}.")
+            raise InputError(
+                f"mask track: packed bits of shape {list(bits.shape)} do not fit frames of shape {list(shape)}."
+            )
         return cls(tuple(zlib.compress(row.tobytes(), 1) for row in bits), shape, fps)
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -115,7 +120,7 @@ class MaskTrack:
         if "deflated" not in arrays or "ends" not in arrays:
             raise InputError(f"mask track: {path} has no masks in it; save it again.")
         data, ends = arrays["deflated"].tobytes(), [0, *arrays["ends"].tolist()]
-        return cls(tuple(data[start:stop] for start, stop in zip(ends, ends[1:])), shape, fps)
+        return cls(tuple(data[start:stop] for start, stop in itertools.pairwise(ends)), shape, fps)
 
 
 def _pack(mask: np.ndarray) -> bytes:

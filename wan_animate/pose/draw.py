@@ -1,7 +1,7 @@
 """The skeleton the model was trained on: colours, widths and order as upstream draws them.
 
-Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick width
-"v2", threshold 0.5). Held against it pixel by pixel in ``tests/test_pose_draw.py``.
+Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick
+width "v2", threshold 0.5). Held against it pixel by pixel in ``tests/test_pose_draw.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ JOINT_COLORS = (
 LIMB_COLORS = tuple(tuple(int(channel * 0.6) for channel in color) for color in JOINT_COLORS[: len(LIMBS)])
 
 # Five fingers of four bones from the wrist; bone i has hue i/20 at full saturation.
-HAND_BONES = tuple((4 * finger + bone if bone else 0, 4 * finger + bone + 1) for finger in range(5) for bone in range(4))
+HAND_BONES = tuple(
+    (4 * finger + bone if bone else 0, 4 * finger + bone + 1) for finger in range(5) for bone in range(4)
+)
 HAND_COLORS = tuple(tuple(255 * channel for channel in colorsys.hsv_to_rgb(bone / 20, 1, 1)) for bone in range(20))
 HAND_JOINT_COLOR = (0, 0, 255)
 HEAD_POINTS = [0, 14, 15, 16, 17]
@@ -123,7 +125,9 @@ class DrawnPoseSource(FrameSource):
         head: bool = True,
     ):
         if (width > 0) != (height > 0) or width < 0 or height < 0:
-            raise InputError(f"draw pose: width {width} and height {height} must both be positive, or both 0 for the clip's own size.")
+            raise InputError(
+                f"draw pose: width {width} and height {height} must both be positive, or both 0 (the clip's own size)."
+            )
         self.track = track
         self.width, self.height = width or track.width, height or track.height
         self.fps = Fraction(track.fps)

@@ -58,7 +58,9 @@ class PoseTrack:
         if boxes is not None:
             boxes = np.asarray(boxes, dtype=np.float32)
             if boxes.shape != (len(keypoints), 5):
-                raise InputError(f"pose track: boxes must be [{len(keypoints)}, 5], but their shape is {list(boxes.shape)}.")
+                raise InputError(
+                    f"pose track: boxes must be [{len(keypoints)}, 5], but their shape is {list(boxes.shape)}."
+                )
         for name, value in (
             ("keypoints", keypoints),
             ("boxes", boxes),
@@ -162,7 +164,9 @@ def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) 
             np.savez_compressed(file, **arrays)
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{what}: {path} cannot be written ({error.strerror}); choose a folder you may write to.") from error
+        raise InputError(
+            f"{what}: {path} cannot be written ({error.strerror}); choose a folder you may write to."
+        ) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -180,5 +184,7 @@ def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[
         raise InputError(f"{what}: {path} is not a readable .npz archive; save it again.") from error
     missing = [key for key in keys if key not in arrays]
     if missing:
-        raise InputError(f"{what}: {path} has no {', '.join(missing)} (it has {', '.join(sorted(arrays)) or 'nothing'}).")
+        raise InputError(
+            f"{what}: {path} has no {', '.join(missing)} (it has {', '.join(sorted(arrays)) or 'nothing'})."
+        )
     return arrays

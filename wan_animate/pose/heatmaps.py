@@ -1,0 +1,136 @@
+"""From heatmaps to keypoints, and from a person's box to the crop the heatmaps belong to.
+
+Source: ``wan/modules/animate/preprocess/pose2d_utils.py: keypoints_from_heatmaps`` (unbiased, not UDP) and
+``bbox_from_detector``; the decoding is DARK (Zhang et al., CVPR 2020).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+KERNEL = 11  # fits the sigma of 2 heatmap pixels the network was trained with
+SIGMA = 0.3 * ((KERNEL - 1) * 0.5 - 1) + 0.8
+FLOOR = np.float32(1e-10)
+PADDING = 1.25  # how much wider than the box the crop is
+
+_REACH = KERNEL // 2
+_SPAN = 2  # the Taylor step looks two pixels to every side of the peak
+_PATCH = 2 * (_SPAN + _REACH) + 1
+
+
+def _blur_rows() -> np.ndarray:
+    """``[5, 15]``: row i blurs a 15-vector at its position i + 5."""
+    kernel = cv2.getGaussianKernel(KERNEL, SIGMA, cv2.CV_32F).ravel()
+    rows = np.zeros((2 * _SPAN + 1, _PATCH), np.float32)
+    for index, row in enumerate(rows):
+        row[index : index + KERNEL] = kernel
+    return rows
+
+
+_BLUR = _blur_rows()
+
+
+def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The part of the frame every crop shows: the box, brought to the network's aspect ratio and padded.
+
+    Args:
+        boxes: float ``[N, 4]`` (x1, y1, x2, y2).
+        width, height: size of the network's input.
+
+    Returns:
+        float64 ``[N, 4]``: x and y of the upper left corner, width, height, in frame pixels.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
+    extent = boxes[:, 2:4] - boxes[:, :2]
+    aspect = height / width
+    tall = np.maximum(extent[:, 0] * aspect, extent[:, 1])
+    size = np.stack([tall / aspect, tall], axis=1) * PADDING
+    return np.concatenate([centre - size / 2, size], axis=1)
+
+
+def crop_person(frame: np.ndarray, region: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The region resampled (bilinear) to ``width`` x ``height``; black where it leaves the frame.
+
+    The mapping is the inverse of the one :func:`decode_heatmaps` applies: crop pixel u shows frame position
+    ``x + u * region width / width``. Upstream cuts at whole pixels and resizes with another centre convention, which
+    shifts its crops by up to two pixels against its own decoding.
+    """
+    x, y, region_width, region_height = region
+    scale_x, scale_y = width / region_width, height / region_height
+    matrix = np.array([[scale_x, 0, -x * scale_x], [0, scale_y, -y * scale_y]])
+    return cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def decode_heatmaps(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Peaks of the heatmaps, to a fraction of a pixel, in frame coordinates.
+
+    Equal to upstream's decoding; the blur is computed for the 25 pixels around each peak only. Upstream scales every
+    blurred map back to the height of its peak before it takes the logarithm; a factor is an offset there and drops out
+    of the derivatives, except where a value reaches the floor of 1e-10. Maps where that could be are blurred whole.
+
+    Args:
+        heatmaps: float32 ``[N, K, H, W]``.
+        regions: float ``[N, 4]`` from :func:`crop_regions`.
+
+    Returns:
+        float32 ``[N, K, 3]``: x, y in frame pixels and the height of the peak. A map without a positive value gives
+        position -1, -1 of the heatmap, as upstream's does.
+    """
+    count, joints, height, width = heatmaps.shape
+    flat = np.ascontiguousarray(heatmaps, np.float32).reshape(count * joints, height * width)
+    index = flat.argmax(axis=1)
+    peak = flat[np.arange(len(flat)), index]
+    px, py = index % width, index // width
+    at = np.stack([px, py], axis=1).astype(np.float32)
+    at[peak <= 0] = -1
+    inside = (peak > 0) & (px > 1) & (px < width - 2) & (py > 1) & (py < height - 2)
+    maps = np.flatnonzero(inside)
+    if len(maps):
+        at[maps] += _taylor_step(flat.reshape(-1, height, width), maps, px[maps], py[maps])
+
+    regions = np.asarray(regions, np.float64)[:, None]
+    points = at.reshape(count, joints, 2) * (regions[..., 2:] / (width, height)) + regions[..., :2]
+    return np.concatenate([points, peak.reshape(count, joints, 1)], axis=2).astype(np.float32)
+
+
+def _taylor_step(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
+    """Offset (x, y) from each peak to the maximum of the parabola through the blurred logarithm around it."""
+    blurred = _blur_around(heatmaps, maps, px, py)
+    low = np.flatnonzero((blurred <= FLOOR).any(axis=(1, 2)))
+    for row in low:
+        blurred[row] = _blur_whole(heatmaps[maps[row]], px[row], py[row])
+    log = np.log(np.maximum(blurred, FLOOR))
+
+    half, quarter = np.float32(0.5), np.float32(0.25)
+    dx = half * (log[:, 2, 3] - log[:, 2, 1])
+    dy = half * (log[:, 3, 2] - log[:, 1, 2])
+    dxx = quarter * (log[:, 2, 4] - 2 * log[:, 2, 2] + log[:, 2, 0])
+    dyy = quarter * (log[:, 4, 2] - 2 * log[:, 2, 2] + log[:, 0, 2])
+    dxy = quarter * (log[:, 3, 3] - log[:, 1, 3] - log[:, 3, 1] + log[:, 1, 1])
+    determinant = dxx * dyy - dxy * dxy
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = -np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / determinant[:, None]
+    step[determinant == 0] = 0
+    return step
+
+
+def _blur_around(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
+    """float32 ``[M, 5, 5]``: the Gaussian blur of each map around its peak, zeros beyond the border."""
+    _, height, width = heatmaps.shape
+    offsets = np.arange(_PATCH) - _PATCH // 2
+    rows, columns = py[:, None] + offsets, px[:, None] + offsets
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+    patches = heatmaps[maps[:, None, None], rows[:, :, None], columns[:, None, :]] * inside
+    return _BLUR @ patches @ _BLUR.T
+
+
+def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
+    """The same 5x5 pixels of one map the long way round, with the rescaling to the peak's height."""
+    padded = cv2.copyMakeBorder(heatmap, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT, value=0)
+    blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[_REACH:-_REACH, _REACH:-_REACH]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        blurred = blurred * (heatmap.max() / blurred.max())
+    return blurred[py - _SPAN : py + _SPAN + 1, px - _SPAN : px + _SPAN + 1]

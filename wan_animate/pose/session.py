@@ -1,0 +1,197 @@
+"""Opening an ONNX file and running it in batches, with errors a person can act on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+log = logging.getLogger(__name__)
+
+# In the order in which "auto" tries them.
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def choose_provider(provider: str, available: list[str]) -> str:
+    """The onnxruntime provider for ``provider`` ("auto" or a key of PROVIDERS): CPU where it is not available.
+
+    Raises:
+        InputError: the name is none of these.
+    """
+    if provider == "auto":
+        return next((name for name in PROVIDERS.values() if name in available), PROVIDERS["cpu"])
+    if provider not in PROVIDERS:
+        raise InputError(f"pose detector: provider is {provider!r}, but it must be auto, {', '.join(PROVIDERS)}.")
+    if PROVIDERS[provider] not in available:
+        log.warning(
+            "pose detector: this onnxruntime has no %s provider (it has %s); running on the CPU.",
+            provider,
+            ", ".join(available),
+        )
+        return PROVIDERS["cpu"]
+    return PROVIDERS[provider]
+
+
+class Graph:
+    """One ONNX graph: its first input (an image batch) and its first output.
+
+    Attributes:
+        path, name: the file.
+        input_shape, output_shape: as the file declares them: ints, or names (or None) for what is free.
+        batch: how many images one run takes; 0 = any number.
+
+    Raises:
+        InputError: onnxruntime is missing, or the file is missing, is not ONNX, or lacks its weights.
+    """
+
+    def __init__(self, path: str | os.PathLike, provider: str, what: str):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise InputError(
+                f"{what}: the package onnxruntime is not installed; run `pip install onnxruntime` "
+                "(or onnxruntime-gpu) in the Python that runs this."
+            ) from error
+        self.path, self.what = Path(path), what
+        self.name = self.path.name
+        if not self.path.is_file():
+            raise InputError(f"{what}: {self.path} does not exist; give the path of an .onnx file.")
+        self._session = self._open(onnxruntime, choose_provider(provider, onnxruntime.get_available_providers()))
+        self.provider = self._session.get_providers()[0]
+        first_input, first_output = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        self._input_name, self._output_name = first_input.name, first_output.name
+        self.input_shape, self.output_shape = tuple(first_input.shape), tuple(first_output.shape)
+        if len(self._session.get_inputs()) != 1 or first_input.type not in _FLOATS:
+            raise InputError(
+                f"{what}: {self.name} takes {len(self._session.get_inputs())} inputs, the first {first_input.type}, "
+                "but one float image batch was expected; choose the file that the workflow's notes link to."
+            )
+        self._dtype = _FLOATS[first_input.type]
+        self.batch = self.input_shape[0] if self.input_shape and isinstance(self.input_shape[0], int) else 0
+        if self.batch < 1:
+            self.batch = 0
+
+    def _open(self, onnxruntime, provider: str):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if provider == PROVIDERS["directml"]:  # DirectML takes no other setting
+            options.enable_mem_pattern = False
+            options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        cpu = PROVIDERS["cpu"]
+        if provider == PROVIDERS["cuda"] and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # finds the CUDA libraries that came with torch
+        try:
+            session = onnxruntime.InferenceSession(
+                str(self.path), options, providers=list(dict.fromkeys([provider, cpu]))
+            )
+        except Exception as error:  # onnxruntime raises a class of its own per status, some of them plain RuntimeError
+            message = str(error)
+            if provider != cpu and not _is_about_file(message):
+                log.warning("%s: %s failed to start (%s); running on the CPU.", self.what, provider, _brief(message))
+                return self._open(onnxruntime, cpu)
+            raise InputError(self._explain(message)) from error
+        if session.get_providers()[0] != provider:
+            log.warning("%s: onnxruntime could not start %s; %s runs on the CPU.", self.what, provider, self.name)
+        return session
+
+    def _explain(self, message: str) -> str:
+        if _is_external(message):
+            named = re.search(r"[\w.\-]+\.(?:bin|data|onnx_data|onnx\.data|weight|weights)\b", message)
+            second = f" ({named.group(0)})" if named else ""
+            return (
+                f"{self.what}: {self.name} keeps its weights in a second file{second} that is not beside it or is cut "
+                f"off; put it into {self.path.parent} under the name it was published with."
+            )
+        size = self.path.stat().st_size
+        return (
+            f"{self.what}: {self.name} ({size:,} bytes) cannot be read as an ONNX graph ({_brief(message)}); "
+            "download it again, and mind that a link page or a pointer file may have been saved in its place."
+        )
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """float32 output for float ``[N, 3, H, W]``, whatever batch the graph takes.
+
+        A graph of fixed batch is fed groups of that size, the last filled up. One that claims a free batch and then
+        cannot run it is fed single images from then on.
+        """
+        images = np.ascontiguousarray(images, self._dtype)
+        if not self.batch and len(images) > 1:
+            try:
+                return self._run(images)
+            except Exception as error:
+                if _is_out_of_memory(str(error)):
+                    raise InputError(
+                        f"{self.what}: there is not enough memory for {len(images)} frames at once; lower the batch."
+                    ) from error
+                log.warning("%s: %s takes one image at a time (%s).", self.what, self.name, _brief(str(error)))
+                self.batch = 1
+        group = self.batch or 1
+        outputs = []
+        for start in range(0, len(images), group):
+            part = images[start : start + group]
+            missing = group - len(part)
+            filled = np.concatenate([part, part[-1:].repeat(missing, axis=0)]) if missing else part
+            outputs.append(self._run(filled)[: len(part)])
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        if self._session is None:
+            raise RuntimeError(f"{self.name} was closed")
+        output = self._session.run([self._output_name], {self._input_name: images})[0]
+        if len(output) != len(images):
+            raise ValueError(f"{len(images)} images gave {len(output)} results")
+        return np.asarray(output, np.float32)
+
+    def probe(self, height: int, width: int) -> tuple[int, ...]:
+        """The output's real shape for one black image, for graphs that do not declare it.
+
+        Raises:
+            InputError: the graph does not take such an image.
+        """
+        try:
+            return self._run(np.zeros((max(self.batch, 1), 3, height, width), self._dtype)).shape
+        except Exception as error:
+            raise InputError(
+                f"{self.what}: {self.name} does not take an image of {width}x{height} ({_brief(str(error))}); "
+                "choose the file that the workflow's notes link to."
+            ) from error
+
+    def close(self) -> None:
+        self._session = None
+
+
+def describe(shape: tuple) -> str:
+    """[?, 3, 640, 640]"""
+    return "[" + ", ".join(str(side) if isinstance(side, int) else "?" for side in shape) + "]"
+
+
+def _brief(message: str) -> str:
+    text = re.sub(
+        r"^\[ONNXRuntimeError\]\s*:\s*\d+\s*:\s*", "", message.strip().splitlines()[0] if message.strip() else ""
+    )
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _is_external(message: str) -> bool:
+    return bool(
+        re.search(r"external|GetFileLength|model_path must not be empty|\.onnx[._]data", message, re.IGNORECASE)
+    )
+
+
+def _is_about_file(message: str) -> bool:
+    return _is_external(message) or "Protobuf" in message or "INVALID_PROTOBUF" in message
+
+
+def _is_out_of_memory(message: str) -> bool:
+    return bool(re.search(r"bad allocation|out of memory|Failed to allocate", message, re.IGNORECASE))
