@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import folder_paths
 from comfy_api.latest import InputImpl, io
 
 from .host.folders import annotated_path, file_stamp, list_input
@@ -22,11 +21,12 @@ class LoadVideo(io.ComfyNode):
             ),
             search_aliases=["load video", "driving video", "video frames", "video upload", "reference motion", "vhs"],
             inputs=[
+                # The frontend gives an upload button and a preview to required inputs only, so a graph that has none of
+                # its own (video is connected, or the folder is empty) names the empty file.
                 io.Combo.Input(
                     "file",
-                    options=list_input(content="video"),
+                    options=[*list_input(content="video"), ""],
                     upload=io.UploadType.video,
-                    optional=True,
                     tooltip="A video in the input folder, or upload one. Not used when video is connected.",
                 ),
                 io.Float.Input(
@@ -104,20 +104,20 @@ class LoadVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None = None, video: str | None = "not linked") -> bool | str:
+    def validate_inputs(cls, file: str | None, video: str | None = "not linked") -> bool | str:
         # The host passes None for what is linked and leaves out what is not there.
         if file is None or video is None or annotated_path(file):
             return True
-        return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
+        return _not_there(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None, **_others):
+    def fingerprint_inputs(cls, file: str | None, **_others):
         return file_stamp(annotated_path(file)) if file else None
 
     @classmethod
     def execute(
         cls,
-        file: str | None = None,
+        file: str,
         fps: float = 30,
         width: int = 832,
         height: int = 480,
@@ -134,11 +134,17 @@ class LoadVideo(io.ComfyNode):
         elif video is not None:
             trim = video.get_active_trim_window() if isinstance(video, InputImpl.VideoFromFile) else None
             source, audio = _from_file(video.get_stream_source(), rate, width * height, start, limit, trim)
-        elif file:
-            source, audio = _from_file(folder_paths.get_annotated_filepath(file), rate, width * height, start, limit)
+        elif path := annotated_path(file):
+            source, audio = _from_file(path, rate, width * height, start, limit)
         else:
-            raise InputError("no video was chosen: upload one, or connect video.")
+            raise InputError(_not_there(file))
         return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height)
+
+
+def _not_there(file: str) -> str:
+    if not file:
+        return "no video was chosen: upload one, or connect video."
+    return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
 
 
 def _from_file(file, fps, max_area: int, start: int, limit: int, trim: tuple[float, float] | None = None):
