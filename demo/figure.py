@@ -1,8 +1,8 @@
 """A cartoon dancer with known joints, its room, and a robot to put in its place: a driving clip that needs no camera.
 
-The dancer wears shaded balls of 27 colours at its joints, the way people wear them in a motion-capture studio. A graph
-that looks for these colours (:mod:`demo.small_onnx`) finds the joints from the pixels alone. All 133 COCO-WholeBody
-keypoints follow from the 27: face and hands move rigidly with the balls on them, lips and chin with balls of their own.
+The dancer wears shaded balls of 24 hues at its joints, the way people wear them in a motion-capture studio. A graph that
+looks for these hues (:mod:`demo.small_onnx`) finds the joints from the pixels alone. All 133 COCO-WholeBody keypoints
+follow from the 24: face, hands and feet move rigidly with the balls on them, lips and chin with a ball on the lower lip.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-# Keypoints that wear a ball: 17 of the body, 6 of the feet, chin, lower lip, both middle fingertips.
-CHIN, LOWER_LIP, LEFT_TIP, RIGHT_TIP = 31, 80, 103, 124
-MARKS = (*range(23), CHIN, LOWER_LIP, LEFT_TIP, RIGHT_TIP)
+# Keypoints that wear a ball: 17 of the body, big toes and heels, lower lip, both middle fingertips.
+LOWER_LIP, LEFT_TIP, RIGHT_TIP = 80, 103, 124
+MARKS = (*range(17), 17, 19, 20, 22, LOWER_LIP, LEFT_TIP, RIGHT_TIP)
 HEAD_MARKS = (0, 1, 2, 3, 4)
 BALL = 0.022  # radius of a ball, in heights of the dancer
 SMALL_BALL = 0.016  # on head and feet
@@ -31,16 +31,18 @@ def _palette() -> np.ndarray:
                 color = [0, 0, 0]
                 color[brighter], color[darker] = 255, step
                 colors.append(color)
-    return np.array([*colors, (255, 128, 128), (128, 255, 128), (150, 128, 255)], np.float64)
+    return np.array(colors, np.float64)
 
 
-PALETTE = _palette()  # [27, 3] RGB 0..255; one for each of MARKS
+PALETTE = _palette()  # [24, 3] RGB 0..255; one for each of MARKS
 
 
 def _face_template() -> np.ndarray:
     """complex [68]: the face at rest in heights of the dancer, origin between the eyes, imaginary part down."""
     jaw = [-0.098 * math.cos(math.pi * i / 16) + 1j * (0.005 + 0.135 * math.sin(math.pi * i / 16)) for i in range(17)]
-    brow = [(-0.075 + 0.015 * i) - 1j * (0.03 + 0.007 * math.sin(math.pi * (i + 0.5) / 5)) for i in range(5)]
+    brow = [
+        (-0.075 + 0.015 * i) - 1j * (0.027 + 0.002 * i + 0.007 * math.sin(math.pi * (i + 0.5) / 5)) for i in range(5)
+    ]
     brows = brow + [-point.conjugate() for point in reversed(brow)]
     nose = [1j * 0.0133 * i for i in range(4)] + [0.009 * i + 1j * (0.05 - 0.002 * abs(i)) for i in range(-2, 3)]
     around = (180, 240, 300, 0, 60, 120)
@@ -71,14 +73,16 @@ FACE = _face_template()
 HAND = _hand_template()
 # nose, left eye, right eye, left ear, right ear in the head's own coordinates
 HEAD = np.array([0.04j, 0.045, -0.045, 0.108 + 0.015j, -0.108 + 0.015j])
-# How far a face point follows the lower lip's and the chin's own motion.
+# big toe, small toe, heel of the left foot, seen from the ankle
+FOOT = np.array([0.058 + 0.052j, 0.098 + 0.034j, 0.008 + 0.046j])
+# How far a face point follows the lower lip's own motion.
 LIP_PULL = {55: 0.6, 56: 0.9, 57: 1.0, 58: 0.9, 59: 0.6, 65: 0.9, 66: 1.0, 67: 0.9}
-CHIN_PULL = {4: 0.1, 5: 0.25, 6: 0.5, 7: 0.8, 8: 1.0, 9: 0.8, 10: 0.5, 11: 0.25, 12: 0.1}
+JAW_PULL = {4: 0.08, 5: 0.2, 6: 0.4, 7: 0.65, 8: 0.8, 9: 0.65, 10: 0.4, 11: 0.2, 12: 0.08}
 
 
 @lru_cache(maxsize=1)
 def mark_weights() -> np.ndarray:
-    """complex ``[133, 27]``: with positions as x + iy, every keypoint = weights @ marks.
+    """complex ``[133, 24]``: with positions as x + iy, every keypoint = weights @ marks.
 
     Rigid parts are the least-squares similarity through the balls on them.
     """
@@ -94,12 +98,15 @@ def mark_weights() -> np.ndarray:
     rigid = np.zeros((68, len(MARKS)), np.complex128)
     rigid[:, head] = similarity(FACE)
     face = rigid.copy()
-    for pulls, keypoint in ((LIP_PULL, LOWER_LIP), (CHIN_PULL, CHIN)):
-        own = np.zeros(len(MARKS))
-        own[MARKS.index(keypoint)] = 1
-        for point, pull in pulls.items():
-            face[point] += pull * (own - rigid[keypoint - 23])
+    lip = np.zeros(len(MARKS))
+    lip[MARKS.index(LOWER_LIP)] = 1
+    for point, pull in (LIP_PULL | JAW_PULL).items():
+        face[point] += pull * (lip - rigid[LOWER_LIP - 23])
     weights[23:91] = face
+    small_toe = (FOOT[1] - FOOT[2]) / (FOOT[0] - FOOT[2])
+    for toe, part in ((17, small_toe), (20, small_toe.conjugate())):
+        weights[toe + 1, MARKS.index(toe)] = part
+        weights[toe + 1, MARKS.index(toe + 2)] = 1 - part
     for start, wrist, tip, template in ((91, 9, LEFT_TIP, HAND), (112, 10, RIGHT_TIP, HAND.conjugate())):
         weights[start : start + 21] = 0
         weights[start : start + 21, MARKS.index(tip)] = template
@@ -156,9 +163,8 @@ def figure_keypoints(
         lift = 0.05 * max(math.sin(beat + phase), 0) ** 2
         joints[ankle] = complex(side * (0.105 + lift * 0.5), 0.915 - lift)
         joints[knee] = _elbow(joints[hip], joints[ankle], 0.18, 0.178, side)
-        joints[toe] = joints[ankle] + complex(side * 0.058, 0.052)  # big toe
-        joints[toe + 1] = joints[ankle] + complex(side * 0.098, 0.034)  # small toe
-        joints[toe + 2] = joints[ankle] + complex(side * 0.008, 0.046)  # heel
+        for keypoint, point in ((toe, FOOT[0]), (toe + 2, FOOT[2])):
+            joints[keypoint] = joints[ankle] + complex(side * point.real, point.imag)
     tilt = up * complex(math.cos(a := math.radians(7) * math.sin(beat + 1.3)), math.sin(a))
     turn = tilt * 1j  # the head's own x axis
     eyes = neck + 0.185 * tilt
@@ -166,7 +172,6 @@ def figure_keypoints(
         joints[keypoint] = eyes + turn * point
     open_mouth = 0.012 + 0.012 * math.sin(2 * math.pi * t * 2.3)
     joints[LOWER_LIP] = eyes + turn * (FACE[57] + 1j * open_mouth)
-    joints[CHIN] = eyes + turn * (FACE[8] + 0.8j * open_mouth)
 
     marks = origin + scale * np.array([joints[keypoint] for keypoint in MARKS])
     points = mark_weights() @ marks
@@ -306,7 +311,9 @@ def _draw_head(image: np.ndarray, points: np.ndarray, s: float, marked: bool) ->
         [right * 0.098 * s, down * 0.075 * s]
     )
     fill(image, np.concatenate([face[:17], skull[::-1]]), SKIN)
-    fringe = [eyes + s * (x * right + y * down) for x, y in ((-0.11, -0.035), (-0.06, -0.058), (0.03, -0.066), (0.11, -0.035))]
+    fringe = [
+        eyes + s * (x * right + y * down) for x, y in ((-0.11, -0.05), (-0.06, -0.064), (0.03, -0.07), (0.11, -0.05))
+    ]
     top = [eyes + s * (x * right + y * down) for x, y in ((0.1, -0.09), (0.05, -0.125), (-0.05, -0.125), (-0.1, -0.09))]
     fill(image, np.array(fringe + top), HAIR)
     if marked:
@@ -347,7 +354,9 @@ def draw_ball(image: np.ndarray, at: np.ndarray, radius: float, color: np.ndarra
 def draw_character(width: int, height: int) -> np.ndarray:
     """A friendly robot, arms out, on a plain ground: the reference picture. uint8 ``[height, width, 3]`` RGB."""
     image = np.empty((height, width, 3), np.uint8)
-    glow = np.hypot((np.arange(width) - width / 2) / width, (np.arange(height)[:, None] - height / 2) / height)[..., None]
+    glow = np.hypot((np.arange(width) - width / 2) / width, (np.arange(height)[:, None] - height / 2) / height)[
+        ..., None
+    ]
     image[:] = np.clip(np.array([232, 226, 214]) - glow * 90, 0, 255)
     s = 0.86 * min(height, 0.95 * width)
     steel, dark, trim, light = (214, 120, 84), (92, 66, 62), (246, 214, 150), (250, 246, 236)

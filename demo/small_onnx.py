@@ -1,6 +1,6 @@
 """Small ONNX graphs in the place of YOLOv10 and ViTPose whose answer is known, built from operators alone.
 
-* :func:`save_detector` and :func:`save_pose` find the dancer of :mod:`demo.figure` by the colours of its balls, from the
+* :func:`save_detector` and :func:`save_pose` find the dancer of :mod:`demo.figure` by the hues of its balls, from the
   pixels, through the same resizes, crops and heatmaps as the real networks.
 * With ``template=True`` they answer one person in the middle of the frame, in one standing pose, whatever the picture
   shows: for running the pipeline on any clip when the real weights are not there.
@@ -75,7 +75,7 @@ class Builder:
 
 
 def _ball_weights(graph: Builder, rgb: str) -> str:
-    """``[N, 27, H, W]``: how much each pixel belongs to each ball, 0 at its rim, for RGB ``[N, 3, H, W]`` in 0..1."""
+    """``[N, 24, H, W]``: how much each pixel belongs to each ball, 0 at its rim, for RGB ``[N, 3, H, W]`` in 0..1."""
     palette = PALETTE / 255
     norm = (palette**2).sum(axis=1)
     kernel = (palette / norm[:, None])[:, :, None, None]
