@@ -71,9 +71,9 @@ class Animate(io.ComfyNode):
         segment_length, guidance_frames, fps, face=None, background=None, character_mask=None, clip_vision_output=None,
         audio=None,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..wan_animate.frames import exact_rate
         from ..wan_animate.generate import AnimateJob, generate
         from ..wan_animate.store import SegmentStore
+        from ..wan_animate.video import as_rate
         from ..wan_animate.writer import write_video
         from .host.jobs import finished_folder, model_signature, unfinished_folder
         from .host.ports import HostDenoiser, HostVAE
@@ -91,7 +91,7 @@ class Animate(io.ComfyNode):
             segment_length=segment_length,
             guidance=guidance_frames,
             seed=seed,
-            fps=exact_rate(fps) if fps else None,
+            fps=as_rate(fps) if fps else None,
         )
         job.check()
         behind = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])

@@ -153,10 +153,3 @@ def letterbox(image: np.ndarray, width: int, height: int, interpolation: int | N
     out = np.zeros((height, width, *image.shape[2:]), image.dtype)
     out[top : top + new_height, left : left + new_width] = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
     return out
-
-
-def exact_rate(fps: float | Fraction) -> Fraction:
-    """The frame rate that a rounded number stands for: 29.97 is 30000/1001, 23.976 is 24000/1001, 30 is 30."""
-    rate = Fraction(fps).limit_denominator(1001)
-    ntsc = Fraction(round(float(fps) * 1.001) * 1000, 1001)
-    return ntsc if rate.denominator != 1 and abs(float(ntsc) - float(fps)) < 0.005 else rate

@@ -45,7 +45,7 @@ class SegmentStore:
                 f"the folder for finished segments, {self.folder}, cannot be written ({error.strerror or error}): free "
                 "space there, correct its permissions, or choose another output folder."
             ) from error
-        for leftover in self.folder.glob("*.tmp*"):
+        for leftover in [*self.folder.glob("*.tmp"), *self.folder.glob(".*.part*")]:
             leftover.unlink(missing_ok=True)
 
     def frames_path(self, index: int) -> Path:
@@ -85,6 +85,10 @@ class SegmentStore:
         from .lossless import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)
+
+    def remove(self) -> None:
+        """Delete the job's files, once its clip is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def move_to(self, folder: str | os.PathLike) -> "SegmentStore":
         """Move the job's files, for a finished job whose folder is not to be found again; returns the store there."""

@@ -94,15 +94,8 @@ class DiffusersDenoiser:
         return latent
 
 
-def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"):
-    """Transformer, VAE and scheduler from a folder in diffusers' layout (``transformer/``, ``vae/``).
-
-    Returns:
-        (transformer, vae port, scheduler)
-
-    Raises:
-        InputError: the folder, or one of its parts, is missing.
-    """
+def check_folder(folder: str | os.PathLike) -> Path:
+    """Raises InputError unless a folder has a transformer and a VAE in diffusers' layout."""
     folder = Path(folder)
     for part in ("transformer", "vae"):
         if not (folder / part / "config.json").is_file():
@@ -110,6 +103,19 @@ def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = tor
                 f"the model folder {folder} has no {part}/config.json: give a folder in diffusers' layout, such as a "
                 "download of Wan-AI/Wan2.2-Animate-14B-Diffusers."
             )
+    return folder
+
+
+def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"):
+    """Transformer, VAE and scheduler from a folder in diffusers' layout (``transformer/``, ``vae/``).
+
+    Returns:
+        (transformer, vae port, scheduler)
+
+    Raises:
+        InputError: see :func:`check_folder`.
+    """
+    folder = check_folder(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
 
     transformer = WanAnimateTransformer3DModel.from_pretrained(folder / "transformer", torch_dtype=dtype).to(device).eval()
@@ -118,3 +124,46 @@ def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = tor
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
     )
     return transformer, DiffusersVAE(vae), scheduler
+
+
+@torch.no_grad()
+def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
+    """umT5 embedding of a prompt, ``[1, tokens, 4096]``; positions past the text are 0, as the model was trained.
+
+    Reads ``tokenizer/`` and ``text_encoder/`` of a folder in diffusers' layout; nothing stays loaded.
+
+    Raises:
+        InputError: the folder has no text encoder.
+    """
+    folder = Path(folder)
+    if not (folder / "text_encoder" / "config.json").is_file():
+        raise InputError(
+            f"the model folder {folder} has no text_encoder: give one that has, or a saved prompt (--prompt-file) in its place."
+        )
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device).eval()
+    given = tokenizer([" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt")
+    embedding = encoder(given.input_ids.to(device), given.attention_mask.to(device)).last_hidden_state
+    return (embedding * given.attention_mask[..., None].to(embedding)).cpu()
+
+
+@torch.no_grad()
+def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "cpu") -> torch.Tensor | None:
+    """CLIP ViT-H features of the reference, ``[1, 257, 1280]`` (last but one layer); None for a folder without encoder.
+
+    Args:
+        image: ``[H, W, 3]`` float32 RGB in 0..1.
+    """
+    folder = Path(folder)
+    if not (folder / "image_encoder" / "config.json").is_file():
+        return None
+    from transformers import AutoImageProcessor, CLIPVisionModel
+
+    processor = AutoImageProcessor.from_pretrained(folder / "image_processor")
+    encoder = CLIPVisionModel.from_pretrained(folder / "image_encoder").to(device).eval()
+    picture = (image * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
+    pixels = processor(images=picture, return_tensors="pt").to(device)
+    return encoder(**pixels, output_hidden_states=True).hidden_states[-2].cpu()

@@ -1,0 +1,176 @@
+"""The main job from a shell, on the embedded diffusers backend: ``python -m wan_animate.cli --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from .errors import InputError
+from .generate import AnimateJob, Progress, generate
+from .prepare import Controls, controls
+from .segments import check_segment_settings
+from .store import SegmentStore
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="wan-animate", description="One character picture and one driving video in, a finished clip out.")
+    p.add_argument("--image", required=True, help="the character")
+    p.add_argument("--video", required=True, help="the driving video")
+    p.add_argument("--out", required=True, help="the mp4 to write")
+    p.add_argument("--models", required=True, help="a folder in diffusers' layout (Wan-AI/Wan2.2-Animate-14B-Diffusers)")
+    p.add_argument("--mode", choices=["animate", "replace"], default="animate")
+    p.add_argument("--track", help="a saved pose track (.npz) of the video; else --detector and --pose find it")
+    p.add_argument("--detector", help="YOLOv10 ONNX file")
+    p.add_argument("--pose", help="ViTPose whole-body ONNX file")
+    p.add_argument("--prompt", default="People in the video are doing actions.", help="what the clip shows")
+    p.add_argument("--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded")
+    p.add_argument("--area", type=int, default=832 * 480, help="pixels of the result; the video's aspect ratio is kept")
+    p.add_argument("--fps", type=float, default=30.0, help="0 keeps the video's own")
+    p.add_argument("--start", type=int, default=0, help="first frame")
+    p.add_argument("--limit", type=int, default=0, help="how many frames; 0 = all")
+    p.add_argument("--segment", type=int, default=77, help="frames a segment, 4n+1")
+    p.add_argument("--guidance", type=int, default=1, help="frames taken over from the segment before, 4n+1")
+    p.add_argument("--steps", type=int, default=20)
+    p.add_argument("--shift", type=float, default=5.0)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--sheet", help="also write a contact sheet (driver | pose | face | mask | result) to this PNG")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        run(options)
+    except InputError as error:
+        print(f"wan-animate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("wan-animate: stopped; run the same command again to go on from the last finished segment.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(options: argparse.Namespace) -> Path:
+    """Do the job that the options describe; returns the mp4's path."""
+    from .audio import read_audio
+    from .backends.diffusers import check_folder
+    from .video import VideoSource
+    from .writer import write_video
+
+    out = Path(options.out)
+    check_segment_settings(options.segment, options.guidance)
+    check_folder(options.models)
+    frames = VideoSource(options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit)
+    job, signals = _job(options, frames)
+    job.check()
+    store = SegmentStore(out.parent / f".{out.stem}-{job.key(_settings(options))}")
+    # The prompt's encoder is loaded, used and let go before the transformer comes.
+    prompt = _prompt(options)
+    denoiser, vae = _ports(options, prompt, job)
+    clip = generate(job, denoiser, vae, store, _say)
+    audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
+    write_video(out, clip, audio, job.fps)
+    if options.sheet:
+        from .sheet import contact_sheet
+
+        columns = [("driver", frames), ("pose", signals.pose), ("face", signals.face)]
+        columns += [("mask", signals.character_mask)] if signals.character_mask is not None else []
+        contact_sheet(options.sheet, [*columns, ("result", clip)])
+    clip.close()
+    store.remove()
+    print(out)
+    return out
+
+
+def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
+    from .pose.track import PoseTrack
+
+    reference = read_image(options.image)
+    if options.track:
+        # A saved track is of the whole video at its own rate or at --fps; it is cut as the frames are.
+        track = PoseTrack.load(options.track)
+        stop = options.start + len(frames)
+        if len(track) < stop:
+            raise InputError(
+                f"the pose track {options.track} has {len(track)} frames, but frames {options.start} to {stop} of the video are "
+                "asked for: save the track again from the whole video at the same fps, or set --limit."
+            )
+        track = track.slice(options.start, stop)
+    elif options.detector and options.pose:
+        from .pose.detector import PoseDetector
+
+        detector = PoseDetector(options.detector, options.pose)
+        track = detector.detect(frames, progress=lambda done, total: _line(f"pose {done}/{total}", done == total))
+        detector.close()
+    else:
+        raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files.")
+    signals = controls(frames, track, options.mode)
+    job = AnimateJob(
+        reference=reference, pose=signals.pose, face=signals.face, mode=options.mode,
+        background=signals.background, character_mask=signals.character_mask,
+        segment_length=options.segment, guidance=options.guidance, seed=options.seed, fps=frames.fps,
+    )  # fmt: skip
+    return job, signals
+
+
+def _settings(options: argparse.Namespace) -> str:
+    names = ("models", "prompt", "prompt_file", "steps", "shift")
+    return " ".join(f"{name}={getattr(options, name)}" for name in names)
+
+
+def _prompt(options: argparse.Namespace) -> torch.Tensor:
+    if options.prompt_file:
+        from .prompts import load_prompt
+
+        return load_prompt(options.prompt_file, channels=4096)[0][0]
+    from .backends.diffusers import encode_prompt
+
+    return encode_prompt(options.models, options.prompt, options.device)
+
+
+def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
+    from .backends.diffusers import DiffusersDenoiser, encode_image, load
+
+    dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
+    image = encode_image(options.models, job.reference_pixels()[0], options.device)
+    transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
+    return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
+
+
+def read_image(path: str) -> torch.Tensor:
+    """A picture file as ``[H, W, 3]`` float32 RGB in 0..1, upright.
+
+    Raises:
+        InputError: the file is missing or is no picture.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        found = "does not exist" if not Path(path).exists() else "is no picture that can be read"
+        raise InputError(f"the reference image {path} {found}: name a PNG, JPEG or WebP file.") from error
+    import numpy as np
+
+    return torch.from_numpy(np.asarray(picture).copy()).float() / 255.0
+
+
+def _say(progress: Progress) -> None:
+    where = f"segment {progress.segment + 1}/{progress.segments}"
+    _line(f"{where} {progress.stage} {progress.done}/{progress.total} steps", progress.stage == "save")
+
+
+def _line(text: str, last: bool) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+    elif last:
+        print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
