@@ -95,8 +95,11 @@ def write_video(
 
 
 def _write(temporary, source, sound, rate, crf, progress, metadata) -> None:
-    # use_metadata_tags: without it mp4 drops every name it does not know.
-    with av.open(temporary, "w", format="mp4", options={"movflags": "+faststart+use_metadata_tags"}) as container:
+    options = {
+        "movflags": "+faststart+use_metadata_tags",  # without the tags' flag mp4 drops every name it does not know
+        "movie_timescale": str(rate.numerator * -(-10_000 // rate.numerator)),  # so that the duration is exact too
+    }
+    with av.open(temporary, "w", format="mp4", options=options) as container:
         for name, text in metadata.items():
             container.metadata[name] = text
         picture = _picture_stream(container, source, rate, crf)

@@ -1,0 +1,477 @@
+"""A video file as a frame source: which frames, how they look, how they are reached, and what is said when it cannot be."""
+
+import gc
+import io
+import threading
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import psutil
+import pytest
+from .clips import cut_file, frame_number, numbered_frame, numbers, write_clip
+
+from wan_animate.audio import fit_audio, read_audio
+from wan_animate.errors import InputError
+from wan_animate.video import VideoSource, area_size, sample_frames
+
+
+def every(source, chunk=16):
+    return np.concatenate([source.read(i, min(i + chunk, len(source))) for i in range(0, len(source), chunk)])
+
+
+# ---------------------------------------------------------------- which frames
+
+
+@pytest.mark.parametrize(
+    "name, codec", [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.webm", "libvpx-vp9"),
+                    ("b.webm", "libvpx"), ("a.avi", "mpeg4"), ("b.avi", "libx264"), ("a.mov", "libx264")]
+)  # fmt: skip
+def test_every_frame_of_every_container_in_order(tmp_path, name, codec):
+    options = {
+        "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+        # hidden alt-ref packets, which are not frames
+        "libvpx": {"auto-alt-ref": "1", "lag-in-frames": "16", "arnr-maxframes": "5", "deadline": "good", "cpu-used": "5"},
+        "mpeg4": {"bf": "2", "g": "30"},
+    }.get(codec)
+    path = write_clip(tmp_path / name, 60, 30, codec, options)
+    source = VideoSource(path)
+    assert (len(source), source.fps, source.width, source.height) == (60, 30, 160, 96)
+    assert not source.variable_rate
+    assert numbers(every(source)) == list(range(60))
+    assert numbers(source.read(41, 44)) == [41, 42, 43]
+    assert numbers(source.read(3, 5)) == [3, 4]
+
+
+def test_raw_stream_without_any_timestamps(tmp_path):
+    path = write_clip(tmp_path / "a.h264", 40, 30, format="h264")
+    source = VideoSource(path, fps=0)
+    assert source.fps == 30
+    assert numbers(every(source)) == list(range(40))
+    assert numbers(source.read(7, 9)) == [7, 8]
+
+
+@pytest.mark.parametrize("rate", ["24", "25", "30", "50", "60", "30000/1001", "24000/1001", "12"])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_constant_rates_follow_upstreams_rule(tmp_path, rate, container):
+    rate = Fraction(rate)
+    path = write_clip(tmp_path / f"a.{container}", 100, rate)
+    source = VideoSource(path, fps=30)
+    # get_frame_indices: round(k / train_fps * video_fps), clipped; the count without its float noise
+    count = int(Fraction(100) / rate * 30)
+    expected = np.clip(np.round(np.arange(count) / 30 * float(rate)).astype(int), 0, 99)
+    assert len(source) == count
+    assert source.native_fps == rate and not source.variable_rate
+    assert numbers(every(source)) == expected.tolist()
+
+
+def test_no_frame_is_lost_to_rounding():
+    """int(123 / 30 * 30) is 122 in doubles."""
+    for count in range(1, 1000):
+        assert len(sample_frames(np.arange(count) / 30, Fraction(30), True, count / 30, Fraction(30))) == count
+
+
+def test_fps_zero_keeps_the_clips_own_frames(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", 50, Fraction(24000, 1001))
+    source = VideoSource(path, fps=0)
+    assert source.fps == Fraction(24000, 1001)
+    assert numbers(every(source)) == list(range(50))
+
+
+@pytest.mark.parametrize("container, base", [("mp4", Fraction(1, 90000)), ("mkv", Fraction(1, 1000))])
+def test_variable_rate_shows_the_frame_nearest_in_time(tmp_path, container, base):
+    gaps = np.random.default_rng(3).choice([0.011, 0.023, 0.035, 0.052, 0.12], 80)
+    seconds = np.concatenate([[0], np.cumsum(gaps)])[:80]
+    stamps = [round(float(s) / base) for s in seconds]
+    path = write_clip(tmp_path / f"v.{container}", 80, 30, stamps=stamps, time_base=base)
+    source = VideoSource(path, fps=30)
+    shown = np.array(stamps) * float(base)
+    assert source.variable_rate
+    assert abs(len(source) - int((shown[-1] + 0.03) * 30)) <= 2
+    for k, number in enumerate(numbers(every(source))):
+        distance = np.abs(shown - k / 30)
+        assert distance[number] <= distance.min() + 1e-3, f"output frame {k}"
+
+
+def test_a_freeze_is_held_until_shortly_before_the_next_picture(tmp_path):
+    base = Fraction(1, 1000)
+    stamps = [i * 33 for i in range(10)] + [5000 + i * 40 for i in range(10)]
+    source = VideoSource(write_clip(tmp_path / "v.mkv", 20, 30, stamps=stamps, time_base=base))
+    seen = numbers(every(source))
+    assert seen[int(4.85 * 30)] == 9, "nearest in time would have switched at 2.6 s"
+    assert seen[int(4.97 * 30) + 1] == 10
+
+
+def test_edit_list_and_negative_start(tmp_path):
+    """The frames before an edit list's begin are in the file but not in the clip."""
+    whole = write_clip(tmp_path / "w.mp4", 60, 30, options={"g": "60", "bf": "2", "preset": "veryfast"})
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as read, av.open(str(cut), "w") as write:
+        stream = read.streams.video[0]
+        out = write.add_stream_from_template(stream)
+        shift = 20 * 512
+        for packet in read.demux(stream):
+            if packet.dts is None:
+                continue
+            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, out
+            write.mux(packet)
+    source = VideoSource(cut)
+    expected = []
+    with av.open(str(cut)) as read:
+        expected = [frame_number(frame.to_ndarray(format="rgb24")) for frame in read.decode(video=0)]
+    assert numbers(every(source)) == expected
+    assert expected[0] == 20, "the muxer wrote no edit list; the test would show nothing"
+
+
+def test_start_limit_and_trim(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", 120, 60)
+    assert numbers(every(VideoSource(path, fps=30, start=10, limit=5))) == [20, 22, 24, 26, 28]
+    assert len(VideoSource(path, fps=30, start=50, limit=99)) == 10
+    trimmed = VideoSource(path, fps=30, trim=(0.5, 1.0))
+    assert (len(trimmed), frame_number(trimmed.read(0, 1)[0]), trimmed.start_seconds) == (30, 30, 0.5)
+    both = VideoSource(path, fps=30, trim=(0.5, 1.0), start=3)
+    assert both.start_seconds == pytest.approx(0.6)
+    assert numbers(both.read(0, 2)) == [36, 38]
+    assert len(VideoSource(path, fps=0, trim=(1.5, 0))) == 30
+    assert len(VideoSource(path, fps=0, trim=(0, 0))) == 120
+
+
+# ---------------------------------------------------------------- how they look
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270, None])
+def test_rotation_metadata(tmp_path, rotation):
+    path = write_clip(tmp_path / "r.mp4", 10, 30, rotation=rotation)
+    source = VideoSource(path)
+    turned = rotation in (90, 270)
+    assert (source.width, source.height) == ((96, 160) if turned else (160, 96))
+    upright = np.rot90(numbered_frame(5), (rotation or 0) // 90)
+    assert np.abs(source.read(5, 6)[0].astype(int) - upright).mean() < 6
+    assert VideoSource(path, max_area=320 * 192).width == (192 if turned else 320)
+
+
+def test_rotation_is_the_players_own(tmp_path):
+    """PyAV writes the matrix above; here the bytes a phone writes (ISO 14496-12, tkhd) stand for "turn clockwise"."""
+    path = write_clip(tmp_path / "p.mp4", 5, 30)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = [0, 0x10000, 0, -0x10000, 0, 0, 96 << 16, 0, 0x40000000]  # Apple: portrait, home button at the bottom
+    data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
+    path.write_bytes(data)
+    clockwise = np.rot90(numbered_frame(3), -1)
+    assert np.abs(VideoSource(path).read(3, 4)[0].astype(int) - clockwise).mean() < 6
+
+
+@pytest.mark.parametrize("width, height, tag, space", [(320, 192, 1, "709"), (320, 192, 5, "601"), (320, 192, 2, "601"),
+                                                       (1280, 64, 2, "709"), (320, 192, 6, "601")])  # fmt: skip
+@pytest.mark.parametrize("full", [False, True])
+def test_colour_matrix_and_range_follow_the_tags(tmp_path, width, height, tag, space, full):
+    """Against the formulas of BT.601 and BT.709: within a level and a half, and with no drift of the mean."""
+    kr, kb = {"709": (0.2126, 0.0722), "601": (0.299, 0.114)}[space]
+    rng = np.random.default_rng(0)
+    luma = np.repeat(np.repeat(rng.integers(60, 190, (height // 16, width // 16)), 16, 0), 16, 1).astype(np.uint8)
+    cb, cr = 110, 145
+    path = tmp_path / "c.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.colorspace, stream.color_range = tag, 2 if full else 1
+        planes = np.concatenate([luma.ravel(), np.full(width * height // 4, cb), np.full(width * height // 4, cr)])
+        frame = av.VideoFrame.from_ndarray(planes.astype(np.uint8).reshape(-1, width), format="yuv420p")
+        frame.colorspace, frame.color_range, frame.pts = tag, 2 if full else 1, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    y = luma / 255 if full else (luma - 16.0) / 219
+    u, v = ((c - 128) / (255 if full else 224) for c in (cb, cr))
+    red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    exact = np.clip(np.stack([red, green, blue], -1), 0, 1) * 255
+    got = VideoSource(path).read(0, 1)[0]
+    assert np.abs(got - exact).max() < 1.5
+    assert abs((got - exact).mean()) < 0.25
+
+
+def test_size_by_area_divides_by_16_and_never_exceeds():
+    assert area_size(1920, 1080, 1280 * 720) == (1280, 720)
+    assert area_size(1080, 1920, 1280 * 720) == (720, 1280)
+    assert area_size(1920, 1080, 832 * 480) == (832, 464)  # upstream's resize_by_area gives the same
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        width, height = (int(n) for n in rng.integers(100, 4000, 2))
+        w, h = area_size(width, height, 500_000)
+        assert w % 16 == 0 and h % 16 == 0 and w * h <= 500_000
+        assert (w + 16) * (h + 16) > 500_000, "a whole block was given away"
+
+
+def test_exact_size_is_letterboxed(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", 5, 30)
+    frames = VideoSource(path, size=(128, 128)).read(0, 5)
+    assert frames.shape == (5, 128, 128, 3) and frames.dtype == np.uint8
+    assert not frames[:, :25].any() and not frames[:, -25:].any()
+    assert numbers(frames[:, 26:102]) == list(range(5))
+
+
+def test_shrinking_averages_areas(tmp_path):
+    checker = lambda i, w, h: np.repeat(((np.indices((h, w)).sum(0) % 2) * 255).astype(np.uint8)[..., None], 3, 2)  # noqa: E731
+    path = write_clip(tmp_path / "a.mkv", 2, 30, "ffv1", {}, 256, 256, frame=checker, pix_fmt="bgr0")
+    assert np.ptp(VideoSource(path, size=(64, 64)).read(0, 1)) <= 1
+
+
+# ---------------------------------------------------------------- how they are reached
+
+
+@pytest.fixture(scope="module")
+def long_gop(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("gop") / "g.mp4", 300, 30, options={"g": "90", "bf": "3", "preset": "veryfast"})
+
+
+def test_random_access_equals_reading_through(long_gop):
+    through = every(VideoSource(long_gop))
+    assert numbers(through) == list(range(300))
+    source = VideoSource(long_gop)
+    rng = np.random.default_rng(1)
+    for start in [299, 0, 90, 89, 91, 179, 180, 298, *rng.integers(0, 296, 25)]:
+        stop = min(int(start) + 3, 300)
+        assert np.array_equal(source.read(int(start), stop), through[start:stop]), f"frame {start}"
+
+
+@pytest.mark.parametrize("options", [{"g": "12", "bf": "3", "x264-params": "open-gop=1"}, {"g": "1"}, {"g": "2", "bf": "1"}])
+def test_random_access_with_close_and_open_groups(tmp_path, options):
+    path = write_clip(tmp_path / "o.mp4", 80, 30, options={"preset": "veryfast", **options})
+    through = every(VideoSource(path))
+    source = VideoSource(path)
+    for start in np.random.default_rng(2).permutation(80):
+        assert np.array_equal(source.read(int(start), int(start) + 1)[0], through[start]), f"frame {start}"
+
+
+@pytest.mark.parametrize("overlap", [1, 5, 9])
+def test_chained_segments_decode_each_frame_once(long_gop, overlap):
+    source = VideoSource(long_gop)
+    opening = source._decoder.decoded
+    start = 0
+    while start + 77 <= len(source):
+        assert numbers(source.read(start, start + 77)) == list(range(start, start + 77))
+        start += 77 - overlap
+    last = start + overlap
+    assert source._decoder.decoded - opening <= last + 1
+
+
+def test_jumping_ahead_starts_at_the_nearest_keyframe(long_gop):
+    source = VideoSource(long_gop)
+    source.read(0, 2)
+    before = source._decoder.decoded
+    assert numbers(source.read(275, 277)) == [275, 276]
+    assert source._decoder.decoded - before <= 12
+
+
+def test_close_and_read_again(long_gop):
+    source = VideoSource(long_gop)
+    first = source.read(100, 103)
+    source.close()
+    source.close()
+    assert np.array_equal(source.read(100, 103), first)
+
+
+def test_two_threads_read_one_source(long_gop):
+    source, wrong = VideoSource(long_gop), []
+
+    def work(seed):
+        for start in np.random.default_rng(seed).integers(0, 290, 8):
+            if numbers(source.read(int(start), int(start) + 4)) != list(range(start, start + 4)):
+                wrong.append(start)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not wrong
+
+
+def test_file_objects(long_gop):
+    held = io.BytesIO(long_gop.read_bytes())
+    held.seek(17)
+    one, two = VideoSource(held), VideoSource(held)
+    assert held.tell() == 17
+    assert numbers(one.read(5, 7)) == [5, 6] and numbers(two.read(200, 202)) == [200, 201] and numbers(one.read(7, 8)) == [7]
+    assert one.fingerprint() == VideoSource(long_gop).fingerprint()
+    with open(long_gop, "rb") as file:
+        assert len(VideoSource(file)) == 300
+
+
+def test_fingerprint_tells_what_frames_come_out(long_gop, tmp_path):
+    base = VideoSource(long_gop).fingerprint()
+    assert base == VideoSource(str(long_gop), fps=30.0).fingerprint()
+    others = [dict(start=1), dict(limit=7), dict(fps=15), dict(size=(64, 64)), dict(max_area=64 * 64), dict(trim=(1, 1))]
+    assert len({base, *(VideoSource(long_gop, **other).fingerprint() for other in others)}) == len(others) + 1
+    other = write_clip(tmp_path / "other.mp4", 300, 30, options={"g": "91", "preset": "veryfast"})
+    assert VideoSource(other).fingerprint() != base
+
+
+def test_reading_twice_as_much_takes_no_more_memory(tmp_path):
+    path = write_clip(tmp_path / "m.mp4", 600, 30, options={"preset": "ultrafast", "g": "120"}, width=640, height=352)
+    process, source = psutil.Process(), VideoSource(path)
+
+    def peak(until):
+        top = 0
+        for start in range(0, until, 50):
+            source.read(start, min(start + 50, until))
+            top = max(top, process.memory_info().rss)
+        gc.collect()
+        return top
+
+    peak(300)
+    at_300, at_600 = peak(300), peak(600)
+    one_frame = 640 * 352 * 3
+    assert at_600 - at_300 < 20 * one_frame, f"300 more frames took {(at_600 - at_300) / 1e6:.1f} MB more"
+    kept = sum(image.nbytes for _, image in source._decoder._recent)
+    assert kept <= 12 * one_frame
+
+
+# ---------------------------------------------------------------- what is said
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    options = {"preset": "veryfast", "g": "250", "bf": "2"}
+    write_clip(folder / "end.mp4", 120, 30, options=options)
+    write_clip(folder / "fast.mp4", 120, 30, options=options, faststart=True, tone=440)
+    write_clip(folder / "a.mkv", 120, 30, options=options, tone=440)
+    write_clip(folder / "a.webm", 120, 30, "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"})
+    return folder
+
+
+def refused(match, *args, **kwargs):
+    with pytest.raises(InputError, match=match) as caught:
+        VideoSource(*args, **kwargs)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_not_a_video(tmp_path):
+    refused("was not found", tmp_path / "none.mp4")
+    refused("is a folder", tmp_path)
+    refused("no video file was named", "")
+    (tmp_path / "empty.mp4").touch()
+    refused("is empty", tmp_path / "empty.mp4")
+    for name in ("text.mp4", "text.txt"):
+        (tmp_path / name).write_text("to be, or not to be\n" * 200)
+        refused("text|cannot be opened", tmp_path / name)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    refused("still picture", tmp_path / "a.png")
+    refused("path or a file object", 5)
+    refused("is empty", io.BytesIO())
+
+
+def test_sound_only(tmp_path):
+    with av.open(str(tmp_path / "s.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    refused("sound only", tmp_path / "s.wav")
+
+
+def test_zero_frames(tmp_path):
+    data = bytearray(write_clip(tmp_path / "a.mp4", 5, 30).read_bytes())
+    for box in (b"stts", b"stsz", b"stsc", b"stco", b"stss", b"ctts"):  # every table of samples says: none
+        at = data.find(box)
+        if at > 0:
+            count = at + 8 + (4 if box == b"stsz" else 0)
+            data[count : count + 4] = bytes(4)
+    (tmp_path / "z.mp4").write_bytes(data)
+    refused("no frames|cannot be opened", tmp_path / "z.mp4")
+
+
+def test_cut_off_before_its_index(whole, tmp_path):
+    refused("cut off before its index", cut_file(whole / "end.mp4", tmp_path / "c.mp4", 0.5))
+
+
+@pytest.mark.parametrize("name", ["fast.mp4", "a.mkv", "a.webm"])
+def test_cut_off_in_the_middle(whole, tmp_path, name):
+    assert len(VideoSource(whole / name)) == 120
+    cut = cut_file(whole / name, tmp_path / name, 0.5)
+    refused(r"cut off: \d+ of about 1[12]\d frames \(\d\.\d s\) can be read; .* set limit to \d+ or less", cut)
+    part = VideoSource(cut, start=5, limit=20)
+    assert numbers(every(part)) == list(range(5, 25)), "the part that is whole can be used"
+    assert len(VideoSource(cut, fps=30, trim=(0, 0.5))) == 15
+
+
+def test_a_missing_last_frame_is_forgiven(whole, tmp_path):
+    source = VideoSource(cut_file(whole / "fast.mp4", tmp_path / "c.mp4", 0.9985))
+    assert 118 <= len(source) <= 120
+    assert len(every(source)) == len(source)
+
+
+def test_numbers_that_cannot_work(long_gop):
+    refused("start is frame 300, but .* has 300 frames", long_gop, start=300)
+    refused("start is -1", long_gop, start=-1)
+    refused("limit is -1", long_gop, limit=-1)
+    refused("fps is -3", long_gop, fps=-3)
+    refused("fps is nan", long_gop, fps=float("nan"))
+    refused("trim .* starts at 11 s", long_gop, trim=(11, 1))
+    refused("neither may be negative", long_gop, trim=(-1, 1))
+    refused("too small", long_gop, max_area=100)
+    refused("choose one", long_gop, max_area=10000, size=(64, 64))
+    with pytest.raises(IndexError):
+        VideoSource(long_gop).read(290, 301)
+
+
+def test_damage_names_the_frame_and_its_time(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", 60, 30, options={"g": "60", "bf": "0", "preset": "veryfast"})
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    at, size = places[30]
+    data[at + 4 : at + size] = b"\xff" * (size - 4)
+    (tmp_path / "d.mkv").write_bytes(data)
+    source = VideoSource(tmp_path / "d.mkv")
+    with pytest.raises(InputError, match=r"frame \d+ \(at [01]\.\d+ s\) of 60 cannot be decoded"):
+        every(source)
+    assert numbers(source.read(0, 20)) == list(range(20)), "the frames before it can still be read"
+
+
+def test_a_file_that_goes_away(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", 20, 30)
+    source = VideoSource(path)
+    path.unlink()
+    with pytest.raises(InputError, match="is gone"):
+        source.read(0, 1)
+
+
+# ---------------------------------------------------------------- sound
+
+
+def test_sound_of_a_stretch(whole):
+    sound = read_audio(whole / "fast.mp4", 1.25, 2.0)
+    wave, rate = sound["waveform"], sound["sample_rate"]
+    assert (wave.shape, rate, wave.dtype.is_floating_point) == ((1, 1, 96000), 48000, True)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * (np.arange(96000) / 48000 + 1.25))
+    # AAC errs here and there; a shift of ten samples would err by 0.27 on average
+    assert np.median(np.abs(wave[0, 0].numpy() - expected)) < 0.03, "the stretch is not where it should be"
+    assert read_audio(whole / "a.webm") is None
+    assert read_audio(whole / "fast.mp4", 60, 1) is None
+    assert abs(read_audio(whole / "a.mkv")["waveform"].shape[-1] / 48000 - 4) < 0.05
+
+
+def test_sound_is_fitted_to_the_length():
+    sound = {"waveform": np.full((1, 6, 1000), 0.5, np.float32), "sample_rate": 1000}
+    samples, rate = fit_audio(sound, 2.0)
+    assert samples.shape == (2, 2000) and rate == 1000 and not samples[:, 1000:].any() and samples[:, :1000].min() > 0.4
+    assert fit_audio({"waveform": np.zeros((1, 1, 1000)), "sample_rate": 1000}, 0.3)[0].shape == (1, 300)
+    with pytest.raises(InputError, match="waveform"):
+        fit_audio({"waveform": np.zeros(5), "sample_rate": 1000}, 1)
+    with pytest.raises(InputError, match="AUDIO"):
+        fit_audio({}, 1)
+
+
+# ---------------------------------------------------------------- the example clip
+
+
+def test_example_clip(examples):
+    source = VideoSource(examples / "video.mp4", max_area=832 * 480)
+    assert (len(source), source.fps, source.native_size) == (106, 30, (1920, 1080))
+    assert (source.width, source.height) == (832, 464)
+    first, again = source.read(0, 106), source.read(5, 7)
+    assert np.array_equal(first[5:7], again)
+    assert first[:, 100:400, 300:600].std() > 30
+    assert read_audio(examples / "video.mp4", 0, 106 / 30)["waveform"].shape[1:] == (2, 169600)
