@@ -1,4 +1,4 @@
-"""Clips for the tests, made with PyAV: every frame carries its number as bright and dark blocks, which survive coding."""
+"""Clips for the tests, made with PyAV. Every frame carries its number as light and dark blocks that survive coding."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_clip(
     format: str | None = None,
     pix_fmt: str = "yuv420p",
 ):
-    """Write a clip of ``count`` frames; ``stamps`` (in ``time_base``) make its rate variable, ``tone`` adds a sound in Hz."""
+    """Write a clip; ``stamps`` (in ``time_base``) make its rate variable, ``tone`` (in Hz) adds a sound."""
     rate = Fraction(rate)
     with av.open(str(path), "w", format=format, options={"movflags": "+faststart"} if faststart else {}) as container:
         stream = container.add_stream(codec, rate=rate)

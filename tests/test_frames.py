@@ -11,7 +11,9 @@ from wan_animate.frames import TensorSource, letterbox, read_float, read_reflect
 
 
 def counting(count=10, height=6, width=8):
-    return TensorSource(np.arange(count, dtype=np.uint8)[:, None, None, None].repeat(height, 1).repeat(width, 2).repeat(3, 3))
+    return TensorSource(
+        np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, height, width, 3))
+    )
 
 
 def test_tensor_source_gives_out_what_it_was_given():

@@ -14,7 +14,7 @@ class SlicedSource(FrameSource):
     def __init__(self, source: FrameSource, start: int = 0, stop: int | None = None):
         stop = len(source) if stop is None else stop
         if not 0 <= start < stop <= len(source):
-            raise InputError(f"frames {start} to {stop} were asked of a clip of {len(source)}: choose a range inside it.")
+            raise InputError(f"frames {start} to {stop} were asked of a clip of {len(source)}: choose a part of it.")
         self._source, self._start, self._stop = source, start, stop
         self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, source.fps
 

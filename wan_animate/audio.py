@@ -15,19 +15,21 @@ def read_audio(file, start_seconds: float = 0.0, duration_seconds: float = 0.0) 
 
     Args:
         file: a path, bytes or file object, as :class:`~wan_animate.video.VideoSource` takes it.
-        start_seconds: where to begin, counted from the video's first frame (the file's begin where there is no picture).
+        start_seconds: where to begin, counted from the video's first frame (the file's begin without one).
         duration_seconds: how much; 0 for all there is.
 
     Returns:
-        ``{"waveform": float32 tensor [1, channels, samples] in -1..1, "sample_rate": int}``; silence where the sound sets
-        in after ``start_seconds``, shorter than asked where it ends before. None when the file has no sound, or none in
-        this stretch.
+        ``{"waveform": float32 tensor [1, channels, samples] in -1..1, "sample_rate": int}``; silence where the sound
+        sets in after ``start_seconds``, shorter than asked where it ends before. None when the file has no sound, or
+        none in this stretch.
 
     Raises:
         InputError: the file cannot be opened.
     """
     if start_seconds < 0 or duration_seconds < 0:
-        raise InputError(f"sound from {start_seconds:g} s for {duration_seconds:g} s was asked for: neither may be negative.")
+        raise InputError(
+            f"sound was asked from {start_seconds:g} s for {duration_seconds:g} s: neither may be negative."
+        )
     clip = file if isinstance(file, ClipFile) else ClipFile(file)
     with clip.open() as container:
         # Phones add tracks no decoder exists for; such a stream has no codec context and must not be decoded.
@@ -112,7 +114,8 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
     samples = torch.as_tensor(waveform).detach().to("cpu", torch.float32).numpy()
     samples = samples[0] if samples.ndim == 3 else samples
     if samples.ndim != 2 or samples.shape[0] < 1 or rate < 1:
-        raise InputError(f"the audio's waveform has the shape {list(samples.shape)} at {rate} Hz: [1, channels, samples] is wanted.")
+        shape = list(samples.shape)
+        raise InputError(f"the audio's waveform has the shape {shape} at {rate} Hz: [1, channels, samples] is wanted.")
     if samples.shape[0] > 2:  # a stereo track plays everywhere
         samples = samples[:2] if samples.shape[0] != 6 else _downmix(samples)
     count = round(seconds * rate)

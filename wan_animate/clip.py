@@ -19,10 +19,8 @@ from .errors import InputError
 
 # Packet times of these are missing or in decoding order (AVI numbers packets, raw streams have no clock at all).
 _NO_CLOCK = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mpeg1video", "mpeg2video", "obu", "vvc", "rawvideo"}
-_STANDARD_RATES = [
-    Fraction(rate)
-    for rate in ("30", "25", "24", "60", "50", "30000/1001", "24000/1001", "60000/1001", "15", "12", "10", "20", "48", "120")
-]
+_STANDARD_RATES = [Fraction(n) for n in (30, 25, 24, 60, 50, 15, 12, 10, 20, 48, 120)]
+_STANDARD_RATES += [Fraction(n, 1001) for n in (30000, 24000, 60000)]
 # A header may promise a frame or two that an encoder never flushed; players do not mind and neither do we.
 _FORGIVEN_FRAMES = 2
 
@@ -75,8 +73,8 @@ class ClipFile:
             raise InputError(f"{self.name} is gone from {self.path}: it was there when the run began.") from None
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise InputError(
-                f"{self.name} cannot be opened as a video ({_reason(error)}): it is another kind of file, or it was cut off "
-                "before its index was written; download or export it again, or name a video (mp4, mov, mkv, webm, avi, gif)."
+                f"{self.name} cannot be opened as a video ({_reason(error)}): it is another kind of file, or was cut "
+                "off before its index was written; download or export it again, or name a video (mp4, mov, mkv, webm)."
             ) from None
 
     def digest(self) -> str:
@@ -200,10 +198,11 @@ def _lay_out(container, stream, packets, ends, bases) -> ClipIndex:
         if len(np.unique(stamps_array)) < len(stamps_array) or any(pts is None for pts, *_ in shown):
             stamps_array = None  # frames cannot be told apart by their time: count them instead
     keys = np.array([at for at, i in enumerate(order) if shown[i][3]], np.int64)
-    return ClipIndex(times, stamps_array, keys, rate, constant, duration, _expected(container, stream, packets, ends, bases, rate))
+    expected = _expected(container, stream, packets, ends, bases, rate)
+    return ClipIndex(times, stamps_array, keys, rate, constant, duration, expected)
 
 
-def _rate(ticks: np.ndarray, base: Fraction, nominal: Fraction, last: int, guessed: Fraction | None) -> tuple[Fraction, bool]:
+def _rate(ticks: np.ndarray, base: Fraction, nominal: Fraction, last: int, guessed) -> tuple[Fraction, bool]:
     """(average rate, whether every frame lies at k / rate within one tick of the time base)."""
     if len(ticks) == 1:
         return Fraction(nominal), True

@@ -16,8 +16,8 @@ from av.video.reformatter import Interpolation
 from .clip import ClipFile, ClipIndex, video_stream
 from .errors import InputError
 
-# Without these swscale takes a fast path with nearest-neighbour chroma whose greys are up to 2.3 levels off (1.1 too dark
-# on average), a drift that a chain of segments would add up; with them it is within half a level of the exact formula.
+# Without these swscale takes a fast path with nearest-neighbour chroma that is up to 2.3 levels off, 1.1 too dark on
+# average: a drift that a chain of segments would add up. With them it is within half a level of the exact formula.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 _UNSPECIFIED = 2
 # Segments overlap by a few frames (guidance): the last ones given out stay at hand, in number and in bytes bounded.
@@ -96,8 +96,8 @@ class ClipDecoder:
         self.close()
         seconds = self._index.times[number]
         raise InputError(
-            f"{self._file.name}: frame {number} (at {seconds:.2f} s) of {len(self._index)} cannot be decoded; the file is "
-            f"damaged there: download or export it again, or set start and limit so that the frame is left out."
+            f"{self._file.name}: frame {number} (at {seconds:.2f} s) of {len(self._index)} cannot be decoded; the file "
+            f"is damaged there: download or export it again, or set start and limit so that the frame is left out."
         )
 
     def _ahead(self, number: int) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from .clip import ClipFile, index_clip
 from .decode import ClipDecoder
 from .errors import InputError
+from .files import replacing
 from .frames import FrameSource
 
 
@@ -31,8 +32,6 @@ def write_lossless(path: str | os.PathLike, frames: Iterable[np.ndarray] | np.nd
     Raises:
         InputError: the folder cannot be written, there are no frames, or they differ in size or type.
     """
-    from .writer import replacing  # the writer hands these functions on, so it is the one to be imported first
-
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
     with replacing(path, "the lossless segment") as temporary, av.open(temporary, "w", format="matroska") as container:
@@ -40,8 +39,8 @@ def write_lossless(path: str | os.PathLike, frames: Iterable[np.ndarray] | np.nd
             image = np.asarray(image)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or (size and image.shape != size):
                 raise InputError(
-                    f"frame {count} of a lossless segment is {image.dtype} {list(image.shape)}: uint8 [H, W, 3], all of one "
-                    f"size, is wanted."
+                    f"frame {count} of a lossless segment is {image.dtype} {list(image.shape)}: uint8 [H, W, 3], all "
+                    f"of one size, is wanted."
                 )
             if stream is None:
                 size = image.shape
@@ -86,8 +85,8 @@ class LosslessSource(FrameSource):
             stop = len(index) if stop is None else stop
             if index.expected or not 0 <= start < stop <= len(index):
                 raise InputError(
-                    f"{file.name} holds {len(index)} frames and {start} to {stop} are wanted: the segment is damaged; delete it "
-                    f"({path}) and run again."
+                    f"{file.name} holds {len(index)} frames and {start} to {stop} are wanted: the segment is damaged; "
+                    f"delete it ({path}) and run again."
                 )
             decoder = ClipDecoder(file, index, _rgb)
             height, width = decoder.get(start).shape[:2]
@@ -95,7 +94,9 @@ class LosslessSource(FrameSource):
             if not self._parts:
                 self.width, self.height = width, height
             elif (width, height) != (self.width, self.height):
-                raise InputError(f"{file.name} is {width}x{height}, the segments before it {self.width}x{self.height}: delete it.")
+                raise InputError(
+                    f"{file.name} is {width}x{height}, the segments before it {self.width}x{self.height}: delete it."
+                )
             self._parts.append((file, decoder, start, stop))
             self._begins.append(self._begins[-1] + stop - start)
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from .errors import InputError
+from .files import replacing
 from .frames import FrameSource, letterbox, read_uint8
-from .writer import replacing
 
 _THUMB_HEIGHT = 180
 _GAP = 8
@@ -55,7 +55,7 @@ def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, Fram
         _text_right(sheet, str(moment), _GUTTER - 12, middle, 0.62, _INK)
         _text_right(sheet, f"{float(moment / rate):.2f} s", _GUTTER - 12, middle + 24, 0.44, _FAINT)
     left = _GUTTER
-    for (label, source), width in zip(columns, widths):
+    for (label, source), width in zip(columns, widths, strict=True):
         _text_middle(sheet, label, left + width // 2, 26, width)
         for row, moment in enumerate(moments):
             top = _HEADER + row * (_THUMB_HEIGHT + _GAP)

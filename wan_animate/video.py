@@ -26,9 +26,9 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 
     What upstream's ``resize_by_area`` does (``wan/modules/animate/preprocess/utils.py``). Its elaborate search for the
     best pair of sides never takes effect: ``calculate_new_size`` calls its helper with an argument too many, a bare
-    ``except`` catches that, and the short formula behind it is what has always run. (The search would also have rounded
-    widths to 64 where 16 was asked for, and put black bars beside a 9:16 clip that fits 720x1280 exactly.) Computed here
-    in integers, so that a side that comes out whole is not lost to rounding.
+    ``except`` catches that, and the short formula behind it is what has always run. (The search would also have
+    rounded widths to 64 where 16 was asked for, and put black bars beside a 9:16 clip that fits 720x1280 exactly.)
+    Computed here in integers, so that a side that comes out whole is not lost to rounding.
 
     Raises:
         InputError: a side would be 0.
@@ -37,8 +37,8 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
     new_height = math.isqrt(max_area * height // width) // divisor * divisor
     if new_width < 1 or new_height < 1:
         raise InputError(
-            f"an area of {max_area} pixels is too small for a {width}x{height} picture with sides divisible by {divisor}: "
-            f"ask for more."
+            f"an area of {max_area} pixels is too small for a {width}x{height} picture with sides divisible by "
+            f"{divisor}: ask for more."
         )
     return new_width, new_height
 
@@ -54,7 +54,7 @@ def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: f
     For a constant rate upstream's rule, in its own double precision so that ties fall the same way
     (``get_frame_indices``: ``round(k / fps * video_fps)``). The number of frames is exact where upstream's
     ``int(frame_num / video_fps * fps)`` loses one to rounding (123 frames at 30 fps become 122 there).
-    For a variable rate the frame nearest in presentation time, ties to the even number; over a freeze see ``_EARLIEST``.
+    For a variable rate the frame nearest in presentation time, ties to the even one; over a freeze see ``_EARLIEST``.
     """
     if constant:
         count = max(int(Fraction(len(times)) / rate * fps), 1)
@@ -74,13 +74,13 @@ def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: f
 class VideoSource(FrameSource):
     """Frames of a video file, RGB uint8, upright, decoded when they are read.
 
-    Opening reads the packets' headers and decodes one frame. Variable frame rates and rotated recordings come out right;
-    the pixels' aspect ratio is taken as square, as the host and upstream do.
+    Opening reads the packets' headers and decodes one frame. Variable frame rates and rotated recordings come out
+    right; pixels are taken as square, as the host and upstream take them.
 
     Args:
         file: a path, bytes, or a file object such as ``io.BytesIO``.
         fps: frames a second to give; 0 keeps every frame of the clip, at its average rate.
-        max_area: scale (up or down, as upstream does) to this many pixels with sides divisible by 16: :func:`area_size`.
+        max_area: scale (up or down, as upstream) to this many pixels with sides divisible by 16: :func:`area_size`.
         size: exact ``(width, height)``, letterboxed. At most one of the two; without either the clip's own size.
         start: first frame, counted at ``fps``.
         limit: how many frames at most; 0 for all.
@@ -150,7 +150,9 @@ class VideoSource(FrameSource):
             low = int(np.searchsorted(index.times, begin - half_tick))
             high = int(np.searchsorted(index.times, end - half_tick)) if trim[1] and end < index.duration else high
             if low >= high:
-                raise InputError(f"the trim of {name} starts at {begin:g} s, but the video is {index.duration:.2f} s long: trim less.")
+                raise InputError(
+                    f"the trim of {name} starts at {begin:g} s, past its end at {index.duration:.2f} s: trim less."
+                )
         times = index.times[low:high] - index.times[low]
         if fps == 0:
             self.fps = index.rate
@@ -161,7 +163,8 @@ class VideoSource(FrameSource):
         self._refuse_truncated(len(numbers), start, limit, low, high)
         if start >= len(numbers):
             raise InputError(
-                f"start is frame {start}, but {name} has {len(numbers)} frames at {float(self.fps):g} fps: start earlier."
+                f"start is frame {start}, but {name} has {len(numbers)} frames at {float(self.fps):g} fps: "
+                f"start earlier."
             )
         self.start_seconds = float(index.times[low]) + start / float(self.fps)
         return numbers[start : start + limit] if limit else numbers[start:]
@@ -172,7 +175,9 @@ class VideoSource(FrameSource):
             return  # whole, or the part asked for is whole
         readable = f"{len(index)} of about {index.expected} frames ({index.duration:.1f} s)"
         keep = f"set limit to {count - start} or less" if count > start else "choose a part before that"
-        raise InputError(f"{self._file.name} is cut off: {readable} can be read; download or export it again, or {keep}.")
+        raise InputError(
+            f"{self._file.name} is cut off: {readable} can be read; download or export it again, or {keep}."
+        )
 
     def _convert(self, frame) -> np.ndarray:
         image = to_rgb(frame)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -16,39 +13,13 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from .audio import fit_audio
 from .decode import EXACT
 from .errors import InputError
+from .files import replacing
 from .frames import FrameSource, read_uint8
 from .lossless import LosslessSource, write_lossless  # noqa: F401  (the other way to write frames)
 
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _CHUNK = 8
-
-
-@contextmanager
-def replacing(path: str | os.PathLike, what: str) -> Iterator[str]:
-    """A temporary name beside ``path``; becomes ``path`` when the block ends, is removed when it is left by an error.
-
-    Raises:
-        InputError: the folder is missing or cannot be written (``what`` names the file in the sentence).
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{what} cannot be written to {path}: the folder {path.parent} does not exist; create it or name another.")
-    if path.is_dir():
-        raise InputError(f"{what} cannot be written to {path}: that is a folder; name a file in it.")
-    temporary = path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}"
-    try:
-        try:
-            with open(temporary, "xb"):
-                pass
-        except OSError as error:
-            raise InputError(
-                f"{what} cannot be written to the folder {path.parent} ({error.strerror}): free it or name another folder."
-            ) from None
-        yield str(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_video(
@@ -62,13 +33,13 @@ def write_video(
 ) -> None:
     """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in an mp4 with its index in front.
 
-    Exactly ``len(source)`` frames at exactly ``fps``; a few frames in memory at a time. Nothing is left under ``path``, nor
-    beside it, when this does not come to its end.
+    Exactly ``len(source)`` frames at exactly ``fps``; a few frames in memory at a time. When this does not come to its
+    end, nothing of it stays, and what was under ``path`` before is still there.
 
     Args:
         path: the mp4; replaced when it exists.
         source: images, both sides even.
-        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length; None for none.
+        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length, or None.
         fps: frames a second; the source's own when None.
         crf: x264's quality, 0..51; 17 looks lossless.
         progress: called with (frames written, frames); what it raises ends the writing.
@@ -89,9 +60,8 @@ def write_video(
         try:
             _write(temporary, source, sound, rate, crf, progress, metadata or {})
         except OSError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"the video could not be written to {path} ({error.strerror or error}): is the disk full?") from error
+            reason = error.strerror or error
+            raise InputError(f"the video could not be written to {path} ({reason}): is the disk full?") from error
 
 
 def _write(temporary, source, sound, rate, crf, progress, metadata) -> None:
@@ -161,7 +131,8 @@ class _Sound:
         stop = min(round(seconds * self._rate), self._samples.shape[1])
         while self._at < stop:
             part = self._samples[:, self._at : min(self._at + 4096, stop)]
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout=self._stream.layout.name)
+            part = np.ascontiguousarray(part)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._stream.layout.name)
             frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
             self._container.mux(self._stream.encode(frame))
             self._at += part.shape[1]
