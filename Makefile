@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: demo test setup bench lint clean
 

@@ -56,8 +56,8 @@ def set_up(venv: Path) -> None:
     host = find_host()
     if host and not can_run_host(host.python):
         raise HostError(
-            f"{host.python} cannot import torch and aiohttp, so it is not the Python that runs the ComfyUI in {host.path}: "
-            "set COMFYUI_PYTHON to the one that does, or COMFYUI_PATH=none to go without."
+            f"{host.python} cannot import torch and aiohttp, so it is not the Python that runs the ComfyUI in "
+            f"{host.path}: set COMFYUI_PYTHON to the one that does, or COMFYUI_PATH=none to go without."
         )
     wanted, stamp = wanted_state(host), venv / STAMP
     have = json.loads(stamp.read_text()) if stamp.is_file() else None
@@ -65,9 +65,7 @@ def set_up(venv: Path) -> None:
         return
     what = f"ComfyUI {host.version} in {host.path}" if host else "no ComfyUI found: the embedded backend"
     print(f"setting up {venv} ({what})", flush=True)
-    # a change of requirements alone keeps what is installed; another host or Python starts over
-    same_base = have and all(have.get(key) == wanted[key] for key in wanted if key not in ("files", "host_version"))
-    if not (same_base and venv_python(venv).exists()):
+    if not _fits(venv, host):
         shutil.rmtree(venv, ignore_errors=True)
         _create(venv, host)
     stamp.unlink(missing_ok=True)
@@ -75,6 +73,19 @@ def set_up(venv: Path) -> None:
     temporary = stamp.with_suffix(".new")
     temporary.write_text(json.dumps(wanted))
     os.replace(temporary, stamp)
+
+
+def _fits(venv: Path, host: Host | None) -> bool:
+    """Whether an environment that is there already is made for this host (or for none), so that it can be completed."""
+    if not venv_python(venv).exists():
+        return False
+    where = "import importlib.util as u; s = u.find_spec('torch'); print(s.origin if s else '')"
+    base = "import sys; print(sys.version_info[:2], sys.base_prefix)"
+    seen = [_ask(python, where) for python in (venv_python(venv), *([host.python] if host else []))]
+    if host:
+        return len(set(seen)) == 1 and _ask(venv_python(venv), base) == _ask(host.python, base)
+    own = not seen[0] or Path(seen[0]).is_relative_to(venv)
+    return own and _ask(venv_python(venv), base) == f"{sys.version_info[:2]} {sys.base_prefix}"
 
 
 def _create(venv: Path, host: Host | None) -> None:
@@ -87,8 +98,9 @@ def _create(venv: Path, host: Host | None) -> None:
     _call(command)
     if host:
         # after our own packages on the path, so that a newer version needed here wins for us alone
-        theirs = _ask(python, "import sysconfig; print('\\n'.join({sysconfig.get_path(n) for n in ('purelib', 'platlib')}))")
-        ours = _ask(venv_python(venv), "import sysconfig; print(sysconfig.get_path('purelib'))")
+        site = "import sysconfig as s; print(*sorted({s.get_path('purelib'), s.get_path('platlib')}), sep=chr(10))"
+        theirs = _ask(python, site)
+        ours = _ask(venv_python(venv), site).splitlines()[0]
         (Path(ours) / "zz_comfyui_host.pth").write_text(theirs + "\n", encoding="utf-8")
 
 
@@ -122,9 +134,6 @@ def _call(command: list[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m demo.environment", description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
-    if sys.version_info < (3, 10):
-        print("Python 3.10 or newer is needed.", file=sys.stderr)
-        return 1
     try:
         set_up(parser.parse_args(argv).venv.absolute())
     except HostError as error:
@@ -134,4 +143,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if sys.version_info < (3, 10):  # noqa: UP036  this may well be run by an older one
+        sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ...")
     sys.exit(main())

@@ -53,7 +53,7 @@ def is_host(path: Path) -> bool:
 
 
 def find_host(environ: dict[str, str] | None = None) -> Host | None:
-    """The ComfyUI to use: ``COMFYUI_PATH``, the one whose ``custom_nodes`` this repository lies in, ``~/comfy/ComfyUI``.
+    """The ComfyUI to use: ``COMFYUI_PATH``, the one in whose ``custom_nodes`` this lies, ``~/comfy/ComfyUI``.
 
     ``COMFYUI_PATH=none`` looks for none at all (the embedded backend then does the work).
 
@@ -121,10 +121,13 @@ def has_accelerator(python: Path | str) -> bool:
     """Whether the torch that ``python`` sees has a GPU the host could use; without one it must be started on CPU."""
     if sys.platform == "darwin":
         return True
-    if sys.platform == "linux" and not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/kfd").exists() \
-            and not Path("/dev/dri").exists() and not Path("/dev/dxg").exists():
-        return False  # saves the seconds that importing torch takes
-    code = "import sys, torch; sys.exit(not (torch.cuda.is_available() or getattr(torch, 'xpu', None) and torch.xpu.is_available()))"
+    if sys.platform == "linux" and not any(Path("/dev").glob("nvidia[0-9]*")):
+        if not any(Path("/dev", name).exists() for name in ("kfd", "dri", "dxg")):
+            return False  # saves the seconds that importing torch takes
+    code = (
+        "import sys, torch; xpu = getattr(torch, 'xpu', None); "
+        "sys.exit(not (torch.cuda.is_available() or xpu and xpu.is_available()))"
+    )
     return subprocess.run([str(python), "-c", code], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
@@ -150,10 +153,11 @@ def load_in_process(host: Host, base_dir: Path | str | None = None) -> None:
     args.base_directory = str(base_dir)
     args.database_url = "sqlite:///:memory:"
     import comfy.model_management  # noqa: F401  before anything else asks for a device
+
     import nodes
 
     if Path(nodes.__file__).resolve().parent != host.path.resolve():
-        raise HostError(f"`import nodes` found {nodes.__file__} instead of the host's: keep other `nodes` off sys.path.")
+        raise HostError(f"`import nodes` found {nodes.__file__}, not the host's: keep other `nodes` off sys.path.")
 
 
 def load_pack(name: str = PACK_MODULE):

@@ -15,8 +15,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 from .host import PACK_NAME, Host, HostError, has_accelerator, server_python
 from .importing import ROOT
@@ -119,7 +119,8 @@ class HostServer:
     def _launch(self, command: list[str]) -> None:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environ["PYTHONUNBUFFERED"] = "1"
-        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        windows = os.name == "nt"
+        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if windows else {"start_new_session": True}
         with open(self.log_path, "wb") as log:
             self._process = subprocess.Popen(command, cwd=self.base_dir, stdin=subprocess.DEVNULL, stdout=log,
                                              stderr=subprocess.STDOUT, env=environ, **group)

@@ -1,4 +1,13 @@
-"""The small video VAE: Wan 2.1's layout (``comfy/ldm/wan/vae.py``) at width 16."""
+"""The small video VAE: Wan 2.1's layout (``comfy/ldm/wan/vae.py``) at width 16, never trained, yet pictures survive it.
+
+Its weights are set by hand: the encoder averages 8x8 pixels and keeps four frames apart in 12 of the 16 channels, the
+decoder takes them apart and smooths. So a clip comes back with every frame in its place, as sharp as 1/8 of its size.
+Normalised as the model sees it (:data:`MEAN`, :data:`STD`), the latent is the colour itself in [-1, 1].
+
+How a network of norms and SiLU passes colours unchanged: every value travels with its negative (SiLU(z) - SiLU(-z) =
+z), and beside a constant so much larger that an RMS norm divides by it alone. The residual and attention branches add
+a random thousandth, so that they are run through and heard.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +15,14 @@ import math
 
 DIM, LATENT, MULT, RES_BLOCKS = 16, 16, (1, 2, 4, 4), 2
 TEMPORAL_DOWN = (False, True, True)
+# the latent's statistics, which hosts take off before the transformer (upstream's wan/modules/vae2_1.py)
+MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)
+STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+       3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)
+COLOURS, FRAMES = 3, 4
+CONSTANT = 64.0
+WHISPER = 1e-3
 
 
 def vae_shapes(dim: int = DIM) -> dict[str, tuple[int, ...]]:
@@ -70,7 +87,7 @@ def vae_shapes(dim: int = DIM) -> dict[str, tuple[int, ...]]:
 
 
 def vae_weights(seed: int = 0) -> dict:
-    """The VAE's tensors in float32: random, scaled by fan-in."""
+    """The VAE's tensors in bfloat16."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -78,8 +95,119 @@ def vae_weights(seed: int = 0) -> dict:
     for name, shape in vae_shapes().items():
         if name.endswith("gamma"):
             weights[name] = torch.ones(shape)
-        elif name.endswith("bias"):
-            weights[name] = torch.zeros(shape)
+        elif ".residual." in name or "to_qkv" in name or "proj" in name:
+            last = ".residual.6." in name or "proj" in name
+            random = torch.randn(shape, generator=generator) / math.sqrt(max(math.prod(shape[1:]), 1))
+            weights[name] = random * (WHISPER if last else 1) * (not name.endswith("bias"))
         else:
-            weights[name] = torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
-    return weights
+            weights[name] = torch.zeros(shape)
+    _encoder(weights)
+    _decoder(weights)
+    return {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in weights.items()}
+
+
+def _pairs(count: int) -> list[tuple[int, int, float]]:
+    """Where ``count`` values travel: (channel, value, sign), each value followed by its negative, then the constant."""
+    return [(value + half * count, value, 1.0 - 2 * half) for half in (0, 1) for value in range(count)]
+
+
+def _carry(matrix, sources: dict[int, int], before: int, after: int, constant: bool = True) -> None:
+    """Fill ``matrix`` [out, in] so that value ``a`` of ``after`` comes from value ``sources[a]`` of ``before``."""
+    for channel, value, _ in _pairs(after):
+        if value in sources:
+            half = channel // after
+            matrix[channel, sources[value] + half * before] = 1
+    if constant:
+        matrix[2 * after, 2 * before] = 1
+
+
+def _same(weights: dict, name: str, values: int) -> None:
+    """A 1x1x1 shortcut that passes ``values`` pairs and the constant."""
+    for channel in range(2 * values + 1):
+        weights[f"{name}.shortcut.weight"][channel, channel, 0, 0, 0] = 1
+
+
+def _head(weights: dict, name: str, values: int) -> None:
+    """The norm divides by the constant and multiplies by sqrt(width); gamma undoes both."""
+    gamma = weights[f"{name}.0.gamma"]
+    gamma.fill_(CONSTANT / math.sqrt(gamma.shape[0]))
+    gamma[2 * values] = 0
+
+
+def _encoder(weights: dict) -> None:
+    first = weights["encoder.conv1.weight"]
+    for channel, value, sign in _pairs(COLOURS):
+        first[channel, value, -1, 1, 1] = sign
+    weights["encoder.conv1.bias"][2 * COLOURS] = CONSTANT
+    values, index = COLOURS, 0
+    widths = [DIM * m for m in (1, *MULT)]
+    for stage, (into, out) in enumerate(zip(widths[:-1], widths[1:])):
+        if into != out:
+            _same(weights, f"encoder.downsamples.{index}", values)
+        index += RES_BLOCKS
+        if stage == len(MULT) - 1:
+            break
+        name = f"encoder.downsamples.{index}"
+        index += 1
+        grown = 2 * values if TEMPORAL_DOWN[stage] else values
+        # average of 2x2 pixels; where time is halved next, twice: a first frame, which skips that, fills both places
+        quarter = weights[f"{name}.resample.1.weight"]
+        for row in range(2):
+            for column in range(2):
+                _carry(quarter[:, :, row, column], {a: a % values for a in range(grown)}, values, grown)
+        quarter *= 0.25
+        if TEMPORAL_DOWN[stage]:
+            time = weights[f"{name}.time_conv.weight"]  # taps: the frame before, the earlier, the later of the two
+            _carry(time[:, :, 2, 0, 0], {a: a for a in range(values)}, grown, grown)
+            _carry(time[:, :, 1, 0, 0], {a: a for a in range(values, grown)}, grown, grown, constant=False)
+        values = grown
+    _head(weights, "encoder.head", values)
+    last, bias = weights["encoder.head.2.weight"], weights["encoder.head.2.bias"]
+    for value in range(values):
+        last[value, value, -1, 1, 1], last[value, values + value, -1, 1, 1] = STD[value], -STD[value]
+    for channel in range(LATENT):
+        bias[channel], bias[LATENT + channel] = MEAN[channel], -20.0  # mean and log-variance
+    for channel in range(2 * LATENT):
+        weights["conv1.weight"][channel, channel, 0, 0, 0] = 1
+
+
+def _decoder(weights: dict) -> None:
+    for channel in range(LATENT):
+        weights["conv2.weight"][channel, channel, 0, 0, 0] = 1 / STD[channel]
+        weights["conv2.bias"][channel] = -MEAN[channel] / STD[channel]
+    values = COLOURS * FRAMES
+    first = weights["decoder.conv1.weight"]
+    for channel, value, sign in _pairs(values):
+        first[channel, value, -1, 1, 1] = sign
+    weights["decoder.conv1.bias"][2 * values] = CONSTANT
+    smooth = (0.25, 0.5, 0.25)
+    widths, index = [DIM * m for m in (MULT[-1], *reversed(MULT))], 0
+    for stage, (into, out) in enumerate(zip(widths[:-1], widths[1:])):
+        into = into if stage == 0 else into // 2
+        if into != out:
+            _same(weights, f"decoder.upsamples.{index}", values)
+        index += RES_BLOCKS + 1
+        if stage == len(MULT) - 1:
+            break
+        name = f"decoder.upsamples.{index}"
+        index += 1
+        fewer = values
+        if tuple(reversed(TEMPORAL_DOWN))[stage]:
+            fewer = values // 2
+            # the first half of what comes out is the earlier frame, which the encoder put second
+            time = weights[f"{name}.time_conv.weight"][:, :, -1, 0, 0]
+            width = time.shape[1]
+            for half, start in ((time[:width], fewer), (time[width:], 0)):
+                _carry(half, {a: start + a for a in range(fewer)}, values, values)
+        # a latent's first frame comes here as it is: its own values are the first in both layouts
+        blur = weights[f"{name}.resample.1.weight"]
+        for row in range(3):
+            for column in range(3):
+                step = blur.new_zeros(blur.shape[:2])
+                _carry(step, {a: a for a in range(fewer)}, values, fewer)
+                blur[:, :, row, column] = step * smooth[row] * smooth[column]
+        values = fewer
+    _head(weights, "decoder.head", values)
+    last = weights["decoder.head.2.weight"]
+    for colour in range(COLOURS):
+        last[colour, colour, -1, 1, 1], last[colour, values + colour, -1, 1, 1] = 1, -1
