@@ -1,14 +1,16 @@
 """A cartoon dancer with known joints, its room, and a robot to put in its place: a driving clip that needs no camera.
 
-The dancer wears shaded balls of 24 hues at its joints, the way people wear them in a motion-capture studio. A graph that
-looks for these hues (:mod:`demo.small_onnx`) finds the joints from the pixels alone. All 133 COCO-WholeBody keypoints
-follow from the 24: face, hands and feet move rigidly with the balls on them, lips and chin with a ball on the lower lip.
+The dancer wears shaded balls of 24 hues at its joints, the way people wear them in a motion-capture studio. A graph
+that looks for these hues (:mod:`demo.small_onnx`) finds the joints from the pixels alone. All 133 COCO-WholeBody
+keypoints follow from the 24: face, hands and feet move rigidly with the balls on them, jaw and lips with a ball on the
+lower lip.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -293,7 +295,7 @@ def _draw_hand(image: np.ndarray, hand: np.ndarray, s: float) -> None:
     capsule(image, hand[0], hand[9], 0.02 * s, 0.024 * s, SKIN)
     for finger in range(5):
         bones = hand[1 + 4 * finger : 5 + 4 * finger]
-        for a, b in zip(bones, bones[1:], strict=False):
+        for a, b in pairwise(bones):
             capsule(image, a, b, 0.0095 * s, 0.008 * s, SKIN)
 
 
@@ -325,7 +327,7 @@ def _draw_head(image: np.ndarray, points: np.ndarray, s: float, marked: bool) ->
         ellipse(image, at, 0.006 * s, 0.007 * s, angle, (24, 24, 28))
     for start in (17, 22):
         brow = face[start : start + 5]
-        for a, b in zip(brow, brow[1:], strict=False):
+        for a, b in pairwise(brow):
             capsule(image, a, b, 0.0045 * s, 0.0045 * s, HAIR)
     capsule(image, face[32], face[34], 0.006 * s, 0.006 * s, SKIN_SHADE)
     for cheek in (face[3] * 0.7 + face[31] * 0.3, face[13] * 0.7 + face[35] * 0.3):
@@ -394,6 +396,6 @@ def draw_character(width: int, height: int) -> np.ndarray:
         ellipse(image, at(side * 0.045, 0.1), 0.024 * s, 0.024 * s, 0, dark)
         ellipse(image, at(side * 0.045 + 0.007, 0.093), 0.008 * s, 0.008 * s, 0, light)
     smile = [at(0.05 * math.cos(a), 0.13 + 0.025 * math.sin(a)) for a in np.linspace(0.15, math.pi - 0.15, 12)]
-    for a, b in zip(smile, smile[1:], strict=False):
+    for a, b in pairwise(smile):
         capsule(image, a, b, 0.006 * s, 0.006 * s, dark)
     return image

@@ -118,7 +118,7 @@ def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person
         corners.append(points[hip] if seen[hip] else points[shoulder] + (0, 1.6 * person))
     hull = cv2.convexHull(np.int32(np.rint(np.clip(corners, -30_000, 30_000)))).reshape(-1, 2)
     cv2.fillConvexPoly(canvas, hull, 1)
-    for a, b in zip(hull, np.roll(hull, 1, axis=0)):
+    for a, b in zip(hull, np.roll(hull, 1, axis=0), strict=True):
         _capsule(canvas, a, b, SHOULDER * person * grow)
 
 

@@ -80,7 +80,7 @@ class MaskTrack:
         """uint8 ``[n, H, W]`` of 0 and 1."""
         _, height, width = self.shape
         out = np.empty((stop - start, height, width), np.uint8)
-        for row, data in zip(out, self.packed[start:stop]):
+        for row, data in zip(out, self.packed[start:stop], strict=True):
             bits = np.frombuffer(zlib.decompress(data), np.uint8)
             row[:] = np.unpackbits(bits, count=height * width).reshape(height, width)
         return out

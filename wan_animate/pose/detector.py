@@ -97,11 +97,11 @@ class PoseDetector:
         if lost.all():
             raise InputError(
                 f"detect pose: no person was found in any of the clip's {count} frames; use a clip that shows "
-                "one person large enough to see, upright and not cut off above the waist."
+                "a person large enough to make out, from the chest up or more."
             )
         if guessed.any():
             log.warning(
-                "detect pose: nobody was detected in %d of %d frames (%s); in %d of them a pose was found all the same.",
+                "detect pose: nobody was detected in %d of %d frames (%s); in %d of them a pose was found anyway.",
                 guessed.sum(),
                 count,
                 frame_ranges(guessed),
@@ -122,7 +122,9 @@ class PoseDetector:
         """float32 ``[N, 133, 3]`` keypoints (x, y in pixels, confidence 0..1) of the person in each image's box."""
         width, height = self._pose_size
         regions = crop_regions(boxes[:, :4], width, height)
-        crops = np.stack([crop_person(image, region, width, height) for image, region in zip(images, regions)])
+        crops = np.stack(
+            [crop_person(image, region, width, height) for image, region in zip(images, regions, strict=True)]
+        )
         inputs = crops.astype(np.float32)
         inputs *= 1 / (255 * STD)
         inputs -= MEAN / STD

@@ -75,7 +75,7 @@ def draw_pose(
 
     shown = body[:, 2] >= threshold
     points = body[:, :2].tolist()
-    for (a, b), color in zip(LIMBS, LIMB_COLORS):
+    for (a, b), color in zip(LIMBS, LIMB_COLORS, strict=True):
         if not (shown[a] and shown[b]):
             continue
         (ax, ay), (bx, by) = points[a], points[b]
@@ -84,7 +84,7 @@ def draw_pose(
         centre = (int((ax + bx) / 2), int((ay + by) / 2))
         ellipse = cv2.ellipse2Poly(centre, (int(length / 2), stick), int(angle), 0, 360, 1)
         cv2.fillConvexPoly(canvas, ellipse, color)
-    for (x, y), visible, color in zip(points, shown, JOINT_COLORS):
+    for (x, y), visible, color in zip(points, shown, JOINT_COLORS, strict=True):
         if visible:
             cv2.circle(canvas, (int(x), int(y)), stick, color, thickness=-1)
     if hands:
@@ -98,10 +98,10 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: in
     # A hand point on the frame's first row or column, or beyond, counts as missing upstream.
     shown = (hand[:, 2] >= threshold) & (at > 0).all(axis=1)
     at, shown = [tuple(point) for point in at.tolist()], shown.tolist()
-    for (a, b), color in zip(HAND_BONES, HAND_COLORS):
+    for (a, b), color in zip(HAND_BONES, HAND_COLORS, strict=True):
         if shown[a] and shown[b]:
             cv2.line(canvas, at[a], at[b], color, thickness=stick)
-    for point, visible in zip(at, shown):
+    for point, visible in zip(at, shown, strict=True):
         if visible:
             cv2.circle(canvas, point, stick, HAND_JOINT_COLOR, thickness=-1)
 
@@ -138,7 +138,7 @@ class DrawnPoseSource(FrameSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
-        for row, keypoints in zip(out, self.track.keypoints[start:stop]):
+        for row, keypoints in zip(out, self.track.keypoints[start:stop], strict=True):
             canvas = np.zeros((self.track.height, self.track.width, 3), np.uint8)
             draw_pose(canvas, keypoints, **self._options)
             row[:] = letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR)

@@ -1,0 +1,148 @@
+"""Masks: shaped as upstream's, packed small, cut from the frames, and made from the skeleton alone."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wan_animate.errors import InputError
+from wan_animate.frames import TensorSource
+from wan_animate.mask.background import BackgroundSource
+from wan_animate.mask.convert import InvertedMask, MaskFromImages
+from wan_animate.mask.from_pose import PoseMaskSource, silhouette
+from wan_animate.mask.shape import ShapedMaskSource, shape_mask
+from wan_animate.mask.track import MaskTrack, MaskTrackSource
+from wan_animate.pose.track import PoseTrack
+
+from .support.figures import dancer_track
+from .support.record_upstream import SHAPES, blobs
+
+UPSTREAM = Path(__file__).parent / "data" / "upstream_preprocess.npz"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_shapes_equal_upstreams(number):
+    record, mask = np.load(UPSTREAM), blobs()[number]
+    for shape, options in enumerate(SHAPES):
+        before = mask.copy()
+        shaped = shape_mask(mask, *options)
+        assert np.array_equal(np.packbits(shaped), record[f"mask_{number}_{shape}"])
+        assert np.array_equal(mask, before)
+
+
+def test_shapes_upstream_fails_on():
+    empty = np.zeros((20, 30), np.uint8)
+    assert not shape_mask(empty).any()
+    dot = empty.copy()
+    dot[5, 6] = 1
+    assert np.array_equal(shape_mask(dot, k=1, w_len=10, h_len=20), dot)
+    shaped = shape_mask(dot, iterations=1, k=3, w_len=50, h_len=50)  # blocks smaller than a pixel
+    assert shaped.sum() == 9 and shaped[4:7, 5:8].all()
+    with pytest.raises(InputError, match=r"w_len \(0\)"):
+        ShapedMaskSource(TensorSource(np.zeros((1, 8, 8), np.uint8)), w_len=0)
+
+
+def test_shaped_source_is_the_function_frame_by_frame():
+    masks = np.stack(blobs())
+    source = ShapedMaskSource(TensorSource(masks.astype(np.float32)), w_len=4, h_len=3)
+    read = source.read(1, 4)
+    assert read.dtype == np.uint8 and set(np.unique(read)) == {0, 255}
+    for mask, shaped in zip(masks[1:4], read, strict=True):
+        assert np.array_equal(shaped // 255, shape_mask(mask, w_len=4, h_len=3))
+
+
+def test_tracks_keep_every_bit_in_little_space(tmp_path):
+    masks = PoseMaskSource(dancer_track(12, 640, 360))
+    progress = []
+    track = MaskTrack.from_source(masks, lambda done, total: progress.append((done, total)))
+    assert progress == [(8, 12), (12, 12)]
+    assert sum(map(len, track.packed)) / 12 < 3000
+    source = MaskTrackSource(track)
+    assert np.array_equal(source.read(0, 12), masks.read(0, 12))
+    track.save(tmp_path / "mask.npz")
+    again = MaskTrack.load(tmp_path / "mask.npz")
+    assert again.fingerprint() == track.fingerprint() and again.fps == Fraction(30)
+    half = MaskTrackSource(track, width=320, height=180).read(3, 4)[0]
+    assert half.shape == (180, 320) and set(np.unique(half)) == {0, 255}
+    assert (half == masks.read(3, 4)[0][::2, ::2]).mean() > 0.99
+    with pytest.raises(InputError, match="clip of images"):
+        MaskTrack.from_source(TensorSource(np.zeros((1, 4, 4, 3), np.uint8)))
+
+
+def test_plain_bits_load_as_the_published_masks_come(tmp_path):
+    masks = np.stack(blobs())
+    np.savez(
+        tmp_path / "bits.npz", packed=np.packbits(masks.reshape(4, -1), axis=1), shape=np.array(masks.shape), fps=24.0
+    )
+    track = MaskTrack.load(tmp_path / "bits.npz")
+    assert np.array_equal(track.read(0, 4), masks) and track.fps == 24
+    np.savez(tmp_path / "bad.npz", packed=np.zeros((4, 5), np.uint8), shape=np.array(masks.shape))
+    with pytest.raises(InputError, match="do not fit"):
+        MaskTrack.load(tmp_path / "bad.npz")
+
+
+def test_background_is_the_frame_where_nobody_is():
+    frames = np.random.default_rng(0).integers(1, 255, (12, 40, 60, 3), dtype=np.uint8)
+    masks = np.zeros((12, 40, 60), np.float32)
+    masks[:, 10:20, 5:50] = 1
+    masks[3] = 0.49  # below half: background
+    for clip in (frames, frames / np.float32(255)):
+        cut = BackgroundSource(TensorSource(clip), TensorSource(masks)).read(1, 11)
+        assert cut.dtype == clip.dtype
+        assert np.array_equal(cut, clip[1:11] * (masks[1:11, ..., None] < 0.5))
+    with pytest.raises(InputError, match="12 frames and 11 masks"):
+        BackgroundSource(TensorSource(frames), TensorSource(masks[:11]))
+    with pytest.raises(InputError, match="60x40 and masks 30x40"):
+        BackgroundSource(TensorSource(frames), TensorSource(masks[:, :, :30]))
+    with pytest.raises(InputError, match="masks and images"):
+        BackgroundSource(TensorSource(masks), TensorSource(frames))
+
+
+def test_channels_and_inversion():
+    frames = np.zeros((2, 4, 4, 3), np.uint8)
+    frames[..., 1] = 200
+    source = TensorSource(frames)
+    assert MaskFromImages(source, "green").read(0, 2).tolist() == np.full((2, 4, 4), 200).tolist()
+    assert not MaskFromImages(source, "red").read(0, 2).any()
+    assert MaskFromImages(source, "luma").read(0, 1)[0, 0, 0] == round(0.587 * 200)
+    assert (InvertedMask(MaskFromImages(source, "green")).read(0, 1) == 55).all()
+    assert np.allclose(InvertedMask(TensorSource(np.full((1, 2, 2), 0.25, np.float32))).read(0, 1), 0.75)
+    with pytest.raises(InputError, match="channel is 'alpha'"):
+        MaskFromImages(source, "alpha")
+
+
+def test_silhouette_covers_the_drawn_person_and_not_the_room():
+    """The dancer without its room: what differs from the room is the person (and its shadow)."""
+    from demo.figure import draw_figure, room
+
+    track = dancer_track(20, 640, 480)
+    masks = PoseMaskSource(track).read(0, 20) > 0
+    for keypoints, mask in zip(track.keypoints[::5], masks[::5], strict=True):
+        person = np.abs(draw_figure(keypoints, 640, 480, marked=False).astype(int) - room(640, 480)).max(axis=2) > 12
+        floor = int(keypoints[15:23, 1].max()) - 10
+        person[floor:] = False  # the shadow on the rug
+        assert mask[person].mean() > 0.97
+        assert mask.sum() < 2.2 * person.sum()
+
+
+def test_silhouette_covers_the_real_presenter(examples):
+    track = PoseTrack.load(examples / "video_pose.npz").scaled(960, 540)
+    person = MaskTrack.load(examples / "video_mask.npz").read(0, 106)[::7] > 0
+    mask = PoseMaskSource(track).read(0, 106)[::7] > 0
+    assert (mask & person).sum() / person.sum() > 0.97
+    assert mask.sum() < 1.3 * person.sum()
+
+
+def test_silhouettes_of_little_or_nobody():
+    nobody = np.zeros((133, 3), np.float32)
+    assert not silhouette(nobody, 64, 48).any()
+    keypoints = dancer_track(1, 320, 240).keypoints[0].copy()
+    keypoints[13:17, 2] = 0  # knees and ankles not found
+    head_and_shoulders = keypoints.copy()
+    head_and_shoulders[7:23, 2] = head_and_shoulders[91:, 2] = 0
+    assert silhouette(keypoints, 320, 240).any() and silhouette(head_and_shoulders, 320, 240).any()
+    small, large = (silhouette(keypoints, 320, 240, grow=grow).sum() for grow in (0.7, 1.5))
+    assert 1.3 * small < large
+    with pytest.raises(InputError, match="grow is 0"):
+        PoseMaskSource(dancer_track(1, 64, 64), grow=0)

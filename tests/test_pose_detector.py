@@ -1,0 +1,189 @@
+"""Detection from pixels to keypoints, with graphs whose answer is known, and every wrong file in plain words."""
+
+import logging
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from demo.small_onnx import save_detector, save_pose
+from wan_animate.errors import Cancelled, InputError
+from wan_animate.frames import TensorSource
+from wan_animate.pose.detector import PoseDetector, frame_ranges
+
+from .support.figures import DancerSource, dancer_keypoints, shown_whole
+from .support.onnx_graphs import known_answer_files
+
+TIMES = (0.0, 0.4, 0.77)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return known_answer_files(tmp_path_factory.mktemp("graphs"))
+
+
+@pytest.fixture(scope="module")
+def detector(files):
+    return PoseDetector(*files)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (480, 854), (600, 600), (1680, 720), (333, 517)])
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"center": (0.5, 0.5), "size": 0.84},
+        {"center": (0.28, 0.6), "size": 0.5},
+        {"center": (0.95, 0.7), "size": 0.9},  # half of it beyond the right edge
+        {"center": (0.5, 0.95), "size": 1.3},  # from the waist up
+    ],
+)
+def test_every_visible_joint_within_half_a_pixel(detector, size, place):
+    keypoints = dancer_keypoints(TIMES, *size, **place)
+    track = detector.detect(DancerSource(keypoints, *size), batch=2)
+    visible = np.stack([shown_whole(points, *size) for points in keypoints])
+    assert visible.sum() >= 60  # half of the body, or more, in three frames
+    error = np.linalg.norm(track.keypoints[..., :2] - keypoints[..., :2], axis=-1)
+    assert error[visible].max() <= 0.5
+    assert track.keypoints[..., 2][visible].min() > 0.9
+    assert (track.boxes[:, 4] > 0.5).all()
+    assert (track.width, track.height, len(track)) == (*size, 3)
+
+
+def test_a_frame_that_went_through_a_camera_codec(detector):
+    """Chroma at half resolution and JPEG's quantisation, as a driving video brings them."""
+    import cv2
+
+    keypoints = dancer_keypoints(TIMES, 1280, 720)
+    frames = DancerSource(keypoints, 1280, 720).read(0, 3)
+    coded = [cv2.imdecode(cv2.imencode(".jpg", frame[..., ::-1])[1], 1)[..., ::-1] for frame in frames]
+    found = detector.detect(TensorSource(np.stack(coded))).keypoints
+    visible = np.stack([shown_whole(points, 1280, 720) for points in keypoints])
+    assert np.linalg.norm(found[..., :2] - keypoints[..., :2], axis=-1)[visible].max() < 1.5
+
+
+def test_batches_of_any_kind_agree(detector, tmp_path, files):
+    keypoints = dancer_keypoints(np.arange(5) / 10, 320, 400)
+    source = DrawnOnce(keypoints)
+    expected = detector.detect(source, batch=5).keypoints
+    for batch in (1, 2):  # graphs that take one image, or exactly two
+        fixed = PoseDetector(*known_answer_files(tmp_path, batch=batch))
+        assert np.allclose(fixed.detect(source, batch=5).keypoints, expected, atol=1e-3)
+
+
+class DrawnOnce(TensorSource):
+    def __init__(self, keypoints):
+        super().__init__(DancerSource(keypoints, 320, 400).read(0, len(keypoints)))
+
+
+def test_float_images_give_the_same(detector):
+    keypoints = dancer_keypoints([0.1], 320, 400)
+    frames = DancerSource(keypoints, 320, 400).read(0, 1)
+    floats = TensorSource(torch.from_numpy(frames).float() / 255)
+    assert np.array_equal(detector.detect(floats).keypoints, detector.detect(TensorSource(frames)).keypoints)
+
+
+def test_frames_are_read_batch_by_batch_and_cancel_stops(detector):
+    source = DancerSource(dancer_keypoints(np.arange(7) / 30, 160, 200), 160, 200)
+    seen = []
+    detector.detect(source, batch=3, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 7), (6, 7), (7, 7)] and source.longest_read == 3
+
+    def cancel(done, total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        detector.detect(source, batch=3, progress=cancel)
+
+
+def test_nobody_in_some_frames(detector, caplog):
+    source = DancerSource(dancer_keypoints(np.arange(6) / 30, 320, 400), 320, 400, empty=(2, 3))
+    with caplog.at_level(logging.WARNING):
+        track = detector.detect(source, batch=4)
+    assert "2 of 6 frames (2-3)" in caplog.text
+    assert track.body_found.tolist() == [True, True, False, False, True, True]
+    assert not track.keypoints[2:4, :, 2].any()
+    assert track.boxes[2].tolist() == [0, 0, 320, 400, -1]
+
+
+def test_a_person_the_detector_misses_is_still_found(files, tmp_path):
+    """As upstream: without a box the pose network looks at the whole frame."""
+    model = onnx.load(files[0])
+    model.graph.node[-1].input[0] = _zeroed(model)
+    onnx.save(model, tmp_path / "blind.onnx")
+    keypoints = dancer_keypoints([0.2], 320, 400)
+    track = PoseDetector(tmp_path / "blind.onnx", files[1]).detect(DancerSource(keypoints, 320, 400))
+    assert track.boxes[0].tolist() == [0, 0, 320, 400, -1]
+    visible = shown_whole(keypoints[0], 320, 400)
+    assert np.linalg.norm((track.keypoints - keypoints)[0, visible, :2], axis=-1).max() < 0.5
+
+
+def _zeroed(model) -> str:
+    rows = model.graph.node[-1].input[0]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0), "nothing"))
+    model.graph.node.insert(len(model.graph.node) - 1, onnx.helper.make_node("Mul", [rows, "nothing"], ["blind"]))
+    return "blind"
+
+
+def test_nobody_anywhere(detector):
+    source = DancerSource(dancer_keypoints([0, 1], 160, 200), 160, 200, empty=(0, 1))
+    with pytest.raises(InputError, match="no person was found in any of the clip's 2 frames; use a clip"):
+        detector.detect(source)
+
+
+def test_masks_and_batch_zero_are_refused(detector):
+    with pytest.raises(InputError, match="clip of masks"):
+        detector.detect(TensorSource(np.zeros((1, 8, 8), np.uint8)))
+    with pytest.raises(InputError, match="batch is 0"):
+        detector.detect(TensorSource(np.zeros((1, 8, 8, 3), np.uint8)), batch=0)
+
+
+def test_wrong_files_name_themselves(files, tmp_path):
+    detector, pose = files
+    (tmp_path / "page.onnx").write_text("<html>404</html>")
+    save_pose(tmp_path / "body.onnx", joints=17)
+    save_pose(tmp_path / "split.onnx", external=True)
+    assert PoseDetector(detector, tmp_path / "split.onnx").provider == "CPUExecutionProvider"
+    (tmp_path / "split.onnx.data").unlink()
+    cases = [
+        (
+            (pose, pose),
+            r"person detector: pose_any.onnx takes \[\?, 3, 256, 192\] and gives \[\?, 133, 64, 48\].*pose model",
+        ),
+        ((detector, detector), r"pose model: detector_any.onnx takes \[\?, 3, 640, 640\].*as the person detector"),
+        ((detector, tmp_path / "body.onnx"), "17 joints: choose the wholebody one"),
+        ((tmp_path / "page.onnx", pose), r"page.onnx \(16 bytes\) cannot be read as an ONNX graph.*download it again"),
+        ((detector, tmp_path / "split.onnx"), r"second file \(split.onnx.data\) that is not beside it"),
+        ((tmp_path / "none.onnx", pose), r"none.onnx does not exist"),
+    ]
+    for paths, says in cases:
+        with pytest.raises(InputError, match=says) as caught:
+            PoseDetector(*paths)
+        assert "\n" not in str(caught.value)
+
+
+def test_provider_that_is_not_there_falls_back_and_says_so(files, caplog):
+    import onnxruntime
+
+    if "DmlExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has DirectML; the fall-back shows on one without (pip install onnxruntime)")
+    with caplog.at_level(logging.WARNING):
+        assert PoseDetector(*files, provider="directml").provider == "CPUExecutionProvider"
+    assert "no directml provider" in caplog.text
+    with pytest.raises(InputError, match="provider is 'tpu'"):
+        PoseDetector(*files, provider="tpu")
+
+
+def test_template_graphs_find_somebody_in_anything(tmp_path):
+    save_detector(tmp_path / "d.onnx", template=True)
+    save_pose(tmp_path / "p.onnx", template=True)
+    noise = np.random.default_rng(0).integers(0, 255, (3, 200, 320, 3), dtype=np.uint8)
+    track = PoseDetector(tmp_path / "d.onnx", tmp_path / "p.onnx").detect(TensorSource(noise))
+    assert track.body_found.all() and track.face_found.all() and track.hands_found.all()
+    inside = (track.keypoints[..., :2] >= 0).all(axis=-1) & (track.keypoints[..., :2] <= (320, 200)).all(axis=-1)
+    assert inside.all()
+
+
+def test_frame_ranges():
+    assert frame_ranges(np.array([1, 1, 0, 1, 0, 0, 1, 1, 1], bool)) == "0-1, 3, 6-8"
+    assert frame_ranges(np.arange(30) % 2 == 0, limit=2) == "0, 2, and 13 more ranges"

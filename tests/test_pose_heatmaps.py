@@ -1,0 +1,62 @@
+"""Crops, heatmaps and boxes: upstream's numbers, and a mapping that goes there and back."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from wan_animate.pose.boxes import person_box
+from wan_animate.pose.heatmaps import crop_person, crop_regions, decode_heatmaps
+
+from .support.record_upstream import SIZES, detections, heatmaps
+
+UPSTREAM = Path(__file__).parent / "data" / "upstream_preprocess.npz"
+
+
+@pytest.mark.parametrize(("name", "noise"), [("clean", 0.0), ("ripple", 0.02), ("rough", 0.2)])
+def test_decodes_to_upstreams_positions(name, noise):
+    record = np.load(UPSTREAM)
+    found = decode_heatmaps(heatmaps(noise), crop_regions(record["crop_boxes"], 192, 256))
+    expected = record[f"decode_{name}"]
+    assert np.abs(found - expected).max() <= 0.01
+
+
+def test_flat_and_negative_maps_say_nothing_found():
+    maps = np.zeros((1, 2, 64, 48), np.float32)
+    maps[0, 1] = -0.3
+    found = decode_heatmaps(maps, np.array([[0.0, 0.0, 48.0, 64.0]]))
+    assert np.array_equal(found[0, :, :2], [[-1, -1], [-1, -1]]) and (found[0, :, 2] <= 0).all()
+
+
+@pytest.mark.parametrize("box", [(40, 30, 200, 330), (-60, 100, 90, 240), (300, 10, 700, 90), (100, 100, 118, 122)])
+def test_crop_is_the_inverse_of_the_decoding(box):
+    """A spot in the frame, cut out, found in the crop, and mapped back as a heatmap peak is: the same place."""
+    rows, columns = np.mgrid[:400, :640].astype(np.float64)
+    region = crop_regions(np.array([box], np.float64), 192, 256)[0]
+    sigma = max(3 * region[2] / 192, 1.5)
+    x, y = np.clip((box[0] + box[2]) / 2 + 2.3, 20, 620), np.clip((box[1] + box[3]) / 2 - 3.6, 20, 380)
+    frame = np.rint(255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))).astype(np.uint8)
+    crop = crop_person(cv2.merge([frame] * 3), region, 192, 256)[..., 0].astype(np.float64)
+    rows, columns = np.mgrid[:256, :192]
+    u, v = (columns * crop).sum() / crop.sum(), (rows * crop).sum() / crop.sum()
+    back = region[0] + u / 4 * region[2] / 48, region[1] + v / 4 * region[3] / 64
+    assert np.hypot(back[0] - x, back[1] - y) < 0.05 * max(region[2] / 192, 1)
+
+
+def test_black_beyond_the_frame():
+    frame = np.full((50, 50, 3), 200, np.uint8)
+    crop = crop_person(frame, np.array([-50.0, 0.0, 100.0, 100.0]), 100, 100)
+    assert not crop[:, :49].any() and not crop[51:].any() and (crop[:49, 51:] == 200).all()
+
+
+def test_chooses_upstreams_person():
+    expected = np.load(UPSTREAM)["boxes"]
+    assert (expected[:, 4] < 0).any() and (expected[:, 4] > 0).sum() > 20
+    for number, output in enumerate(detections(np.random.default_rng(12))):
+        width, height = SIZES[number % 4]
+        box = person_box(output, width, height, 640, 640)
+        if (expected[number, 2:4] - expected[number, :2] < 10).any():  # too small to use: the whole frame
+            assert box.tolist() == [0, 0, width, height, -1]
+        else:
+            assert np.allclose(box, expected[number], atol=1e-4)
