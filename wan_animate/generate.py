@@ -186,8 +186,10 @@ def generate(
         report(segment.index, "decode", denoiser.steps)
         frames = vae.decode(latent[:, :, 1:])
         del latent
-        tail = frames[-job.guidance :].clone()
-        new = frames[segment.guidance : segment.guidance + segment.keep]
+        # What the clip shows last, also where a segment makes fewer new frames than it takes over.
+        new = frames[segment.guidance :]
+        tail = (new if tail is None or len(new) >= job.guidance else torch.cat((tail, new)))[-job.guidance :].clone()
+        new = new[: segment.keep]
         report(segment.index, "save", denoiser.steps)
         store.save(segment.index, to_uint8(new), tail, job.fps)
         del frames, new

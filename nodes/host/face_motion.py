@@ -38,10 +38,11 @@ def patch_face_motion(model):
 class FaceMotionCache:
     """Motion vectors by the content of the face video that they were made from.
 
-    ``limit`` face videos are kept, the oldest goes first: with guidance a step holds two (the face and its blank).
+    ``limit`` batches are kept, the one used longest ago goes first. The host cuts a video of 77 faces into 10 batches, and
+    with guidance a step has two videos (the face and its blank); a batch's motion vectors are 16 KB.
     """
 
-    def __init__(self, limit: int = 4):
+    def __init__(self, limit: int = 128):
         self.limit = limit
         self.encoded = 0
         self._kept: dict[tuple, torch.Tensor] = {}
@@ -75,8 +76,7 @@ class FaceMotionCache:
                     motion = encode(crops)
                 self.encoded += len(crops)
             self._kept[key] = motion
-            # 4 face videos of 77 frames in batches of 8: a motion vector is 2 KB a frame.
-            while len(self._kept) > self.limit * 32:
+            while len(self._kept) > self.limit:
                 self._kept.pop(next(iter(self._kept)))
             return motion
 
@@ -124,4 +124,5 @@ class _DepthwiseBlur:
         before, after = self.pad
         channels = maps.shape[1]
         kernel = torch.flip(self.kernel.to(maps), (0, 1))[None, None].expand(channels, 1, -1, -1)
-        return F.conv2d(F.pad(maps, (before, after, before, after)), kernel, groups=channels)
+        # The host's way gives NCHW whatever comes in; the layout decides how the next convolution rounds.
+        return F.conv2d(F.pad(maps, (before, after, before, after)).contiguous(), kernel, groups=channels).contiguous()
