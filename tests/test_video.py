@@ -32,8 +32,7 @@ def every(source, chunk=16):
 def test_every_frame_of_every_container_in_order(tmp_path, name, codec):
     options = {
         "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
-        # hidden alt-ref packets, which are not frames
-        "libvpx": {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good", "cpu-used": "5"},
+        "libvpx": {"deadline": "realtime", "cpu-used": "8"},
         "mpeg4": {"bf": "2", "g": "30"},
     }.get(codec)
     path = write_clip(tmp_path / name, 60, 30, codec, options)
@@ -43,6 +42,33 @@ def test_every_frame_of_every_container_in_order(tmp_path, name, codec):
     assert numbers(every(source)) == list(range(60))
     assert numbers(source.read(41, 44)) == [41, 42, 43]
     assert numbers(source.read(3, 5)) == [3, 4]
+
+
+def test_hidden_packets_of_vp8_are_not_frames(tmp_path):
+    """Alternate reference frames are packets with a time of their own that are never shown. Here: of keyframes."""
+    plain = write_clip(tmp_path / "p.webm", 40, 30, "libvpx", {"deadline": "realtime", "cpu-used": "8", "g": "10"})
+    with av.open(str(plain)) as read, av.open(str(tmp_path / "h.webm"), "w") as write:
+        stream = read.streams.video[0]
+        out = write.add_stream_from_template(stream)
+        for packet in read.demux(stream):
+            if packet.size == 0:
+                continue
+            if packet.is_keyframe and packet.pts > 0:
+                data = bytearray(bytes(packet))
+                data[0] &= ~0x10  # show_frame
+                hidden = av.Packet(bytes(data))
+                hidden.stream, hidden.pts, hidden.dts, hidden.is_keyframe = out, packet.pts - 9, packet.pts - 9, True
+                hidden.time_base = packet.time_base
+                write.mux(hidden)
+            packet.stream = out
+            write.mux(packet)
+    with av.open(str(tmp_path / "h.webm")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        assert len(packets) > 40, "there is nothing hidden in the clip"
+    source = VideoSource(tmp_path / "h.webm")
+    assert len(source) == 40 and not source.variable_rate
+    assert numbers(every(source)) == list(range(40))
+    assert numbers(source.read(15, 25)) == list(range(15, 25))
 
 
 def test_raw_stream_without_any_timestamps(tmp_path):

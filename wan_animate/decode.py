@@ -45,6 +45,9 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
 class ClipDecoder:
     """Gives frame ``i`` of an indexed clip.
 
+    After a seek the frames that come before the keyframe lean on pictures that were not decoded; they are passed over,
+    as the frame that was asked for is the keyframe or lies behind it.
+
     Args:
         file, index: the clip.
         convert: what to make of a decoded frame; its results are what is kept of the last few frames.
@@ -55,7 +58,6 @@ class ClipDecoder:
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=_KEPT_FRAMES)
         self._container = self._stream = self._frames = None
         self._at = -1  # number of the frame decoded last
-        self._valid_from = 0  # after a seek: frames before the keyframe lean on pictures that were not decoded
         self._last: av.VideoFrame | None = None
         self.decoded = 0  # frames decoded since opening: how the tests see that nothing is decoded twice
 
@@ -125,13 +127,13 @@ class ClipDecoder:
                     self._container.seek(int(self._index.stamps[key]), stream=self._stream)
                 except av.error.FFmpegError:
                     break
-                self._begin(key)
+                self._begin()
                 at = self._next(number)
                 if at is not None and at <= number:
                     return at
                 key = self._key_before(key - 1)
         self._open(restart=True)
-        self._begin(0)
+        self._begin()
         return self._next(number)
 
     def _open(self, restart: bool) -> None:
@@ -143,9 +145,9 @@ class ClipDecoder:
         self._stream = video_stream(self._container, self._file.name)
         self._stream.thread_type = "AUTO"
 
-    def _begin(self, valid_from: int) -> None:
+    def _begin(self) -> None:
         self._frames = self._container.decode(self._stream)
-        self._at, self._valid_from, self._last = -1, valid_from, None
+        self._at, self._last = -1, None
 
     def _next(self, wanted: int) -> int | None:
         """Decode on until the next frame that counts; its number, None at the end."""
@@ -164,7 +166,7 @@ class ClipDecoder:
                 continue
             self.decoded += 1
             number = self._number(frame)
-            if number is not None and number >= self._valid_from:
+            if number is not None:
                 self._at, self._last = number, frame
                 return number
 
