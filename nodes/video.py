@@ -126,16 +126,14 @@ class LoadVideo(io.ComfyNode):
         video=None,
     ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
-        from ..wan_animate.frames import exact_rate
 
-        rate = exact_rate(fps) if fps else 0
         if isinstance(video, InputImpl.VideoFromComponents):
-            source, audio = _from_memory(video.get_components(), rate, width * height, start, limit)
+            source, audio = _from_memory(video.get_components(), fps, width * height, start, limit)
         elif video is not None:
             trim = video.get_active_trim_window() if isinstance(video, InputImpl.VideoFromFile) else None
-            source, audio = _from_file(video.get_stream_source(), rate, width * height, start, limit, trim)
+            source, audio = _from_file(video.get_stream_source(), fps, width * height, start, limit, trim)
         elif path := annotated_path(file):
-            source, audio = _from_file(path, rate, width * height, start, limit)
+            source, audio = _from_file(path, fps, width * height, start, limit)
         else:
             raise InputError(_not_there(file))
         return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .errors import InputError
+from .files import replacing
 
 Conditioning = list[tuple[torch.Tensor, dict[str, Any]]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
@@ -63,21 +63,15 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
     tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
     empty = [name for name, value in values.items() if value is None]
     metadata = {"format": FORMAT, "prompt": text, "encoder": encoder, "empty": json.dumps(empty)}
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-        os.close(descriptor)
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
+        with replacing(path, "the encoded prompt") as temporary:
+            save_file(tensors, temporary, metadata)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"the encoded prompt cannot be written to {path} ({reason}): free space there or correct its permissions."
         ) from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
