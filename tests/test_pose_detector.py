@@ -71,6 +71,21 @@ def test_batches_of_any_kind_agree(detector, tmp_path, files):
         assert np.allclose(fixed.detect(source, batch=5).keypoints, expected, atol=1e-3)
 
 
+def test_a_graph_that_only_claims_to_take_batches(files, tmp_path, caplog, detector):
+    """Some exports declare a free batch and reshape to one image inside."""
+    model = onnx.load(files[0])
+    rows = model.graph.node[-1].input[0]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 300, 6]), "one"))
+    model.graph.node.insert(len(model.graph.node) - 1, onnx.helper.make_node("Reshape", [rows, "one"], ["single"]))
+    model.graph.node[-1].input[0] = "single"
+    onnx.save(model, tmp_path / "claims.onnx")
+    source = DrawnOnce(dancer_keypoints(np.arange(3) / 10, 320, 400))
+    with caplog.at_level(logging.WARNING):
+        track = PoseDetector(tmp_path / "claims.onnx", files[1]).detect(source)
+    assert "claims.onnx takes one image at a time" in caplog.text
+    assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+
+
 class DrawnOnce(TensorSource):
     def __init__(self, keypoints):
         super().__init__(DancerSource(keypoints, 320, 400).read(0, len(keypoints)))

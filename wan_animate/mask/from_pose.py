@@ -173,10 +173,10 @@ class PoseMaskSource(FrameSource):
         return len(self.track)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        masks = [
-            silhouette(keypoints, self.width, self.height, self.grow) for keypoints in self.track.keypoints[start:stop]
-        ]
-        return np.stack(masks) * np.uint8(255)
+        masks = np.empty((stop - start, self.height, self.width), np.uint8)
+        for mask, keypoints in zip(masks, self.track.keypoints[start:stop], strict=True):
+            np.multiply(silhouette(keypoints, self.width, self.height, self.grow), 255, out=mask)
+        return masks
 
     def fingerprint(self) -> str:
         return f"silhouette:{self.width}x{self.height}:{self.grow}:{self.track.fingerprint()}"

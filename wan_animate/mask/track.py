@@ -20,7 +20,7 @@ from ..pose.track import load_npz, save_npz
 
 def binary(mask: np.ndarray) -> np.ndarray:
     """A mask of uint8 0..255 or float 0..1 as uint8 0/1; half and above is 1."""
-    return (mask >= (128 if mask.dtype == np.uint8 else 0.5)).astype(np.uint8)
+    return (mask >= (128 if mask.dtype == np.uint8 else 0.5)).view(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,8 @@ class MaskTrackSource(FrameSource):
         return len(self.track)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        masks = self.track.read(start, stop) * np.uint8(255)
+        masks = self.track.read(start, stop)
+        masks *= 255
         if masks.shape[1:] == (self.height, self.width):
             return masks
         size = (self.width, self.height)
