@@ -36,10 +36,8 @@ class SampledSource(FrameSource):
         )
         if start >= len(numbers):
             raise InputError(
-                (
-                    f"start is frame {start}, but the video has {len(numbers)} frames at {float(self.fps):g} fps: "
-                    "start earlier."
-                )
+                f"start is frame {start}, but the video has {len(numbers)} frames at {float(self.fps):g} fps: "
+                "start earlier."
             )
         self._numbers = numbers[start : start + limit] if limit else numbers[start:]
         self.start_seconds = start / float(self.fps)
