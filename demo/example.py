@@ -1,0 +1,72 @@
+"""A driving clip and a character of our own, drawn by :mod:`demo.figure`, for where no example clip is at hand."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from wan_animate.frames import FrameSource
+
+from .figure import draw_character, draw_figure, figure_keypoints
+from .importing import ROOT
+
+SIZE, FPS, SECONDS, RATE = (640, 368), 30, 2.1, 44100
+
+
+class Dancer(FrameSource):
+    """The dancer of :mod:`demo.figure`, drawn when asked for."""
+
+    def __init__(self, seconds: float = SECONDS, size: tuple[int, int] = SIZE, fps: int = FPS):
+        self.width, self.height = size
+        self.fps = Fraction(fps)
+        self._length = round(seconds * fps)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def keypoints(self, frame: int) -> np.ndarray:
+        """Where the joints are in a frame: float32 ``[133, 3]``, pixels and confidence."""
+        return figure_keypoints(float(frame / self.fps), self.width, self.height)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        frames = (draw_figure(self.keypoints(i), self.width, self.height) for i in range(start, stop))
+        return np.stack(list(frames))
+
+    def fingerprint(self) -> str:
+        return f"dancer:{self._length}:{self.width}x{self.height}:{self.fps}"
+
+
+def tone(seconds: float) -> dict:
+    """A melody of three notes as ComfyUI's AUDIO: stereo float32 ``[1, 2, N]`` at 44.1 kHz."""
+    import torch
+
+    time = torch.arange(round(seconds * RATE)) / RATE
+    pitch = torch.tensor([440.0, 554.37, 659.25])[(time * 3).long() % 3]
+    wave = torch.sin(2 * torch.pi * torch.cumsum(pitch / RATE, 0)) * 0.2
+    return {"waveform": torch.stack([wave, wave])[None], "sample_rate": RATE}
+
+
+def write_example(folder: Path | str) -> tuple[Path, Path]:
+    """Write ``dancer.mp4`` and ``robot.png`` into a folder unless they are there; their paths (video, image)."""
+    from PIL import Image
+
+    from wan_animate.writer import write_video
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    video, image = folder / "dancer.mp4", folder / "robot.png"
+    if not video.exists():
+        write_video(video, Dancer(), tone(SECONDS), FPS)
+    if not image.exists():
+        temporary = image.with_suffix(".part")
+        Image.fromarray(draw_character(*SIZE)).save(temporary, "PNG")
+        os.replace(temporary, image)
+    return video, image
+
+
+def default_example() -> tuple[Path, Path]:
+    """Our own clip and character, kept in ``.cache/example``."""
+    return write_example(ROOT / ".cache" / "example")

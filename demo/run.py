@@ -1,0 +1,291 @@
+"""`make demo`: one picture and one driving video in, a finished clip out.
+
+On a ComfyUI, headless, through its HTTP API; without one, on the embedded diffusers backend. With small made-up
+weights unless real ones (and a GPU) are found: then what comes out is no picture of a trained model, but every frame
+shows the reference, the pose and, when replacing, the scene where they belong.
+
+Options are read from the environment, so that `make demo IMAGE=me.png VIDEO=dance.mp4 MODE=replace` works:
+  IMAGE, VIDEO     the character and the driving video (default: the example clip, else our own)
+  MODE             animate or replace (default: animate)
+  FRAMES           how many frames at most (0 = all)
+  SEGMENT, GUIDANCE  frames a segment and taken over from the one before, both 4n+1
+  STEPS, SEED      sampling steps, seed
+  WIDTH, HEIGHT    about how many pixels; the video's shape is kept
+  WEIGHTS          auto, small or real
+  OUT              folder for the results (default: demo/out)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from .importing import ROOT, install
+
+install()
+
+from wan_animate.errors import InputError  # noqa: E402
+
+from . import graphs, host  # noqa: E402
+
+EXAMPLES = ROOT.parent / "shared" / "examples" / "animate"
+SMALL = {"FRAMES": 49, "SEGMENT": 17, "GUIDANCE": 1, "STEPS": 4, "WIDTH": 384, "HEIGHT": 224}
+KIT = graphs.KIT
+
+
+def options(environ) -> argparse.Namespace:
+    """The options, checked; numbers that were not given are None."""
+    found = argparse.Namespace(mode=environ.get("MODE") or "animate", weights=environ.get("WEIGHTS") or "auto")
+    for name, allowed in (("mode", ("animate", "replace")), ("weights", ("auto", "small", "real"))):
+        if getattr(found, name) not in allowed:
+            raise InputError(f"{name.upper()} is {getattr(found, name)!r}: set it to {' or '.join(allowed)}.")
+    for name in (*SMALL, "SEED"):
+        text = environ.get(name) or ""
+        if text and not text.isdigit():
+            raise InputError(f"{name} is {text!r}: give a whole number.")
+        setattr(found, name.lower(), int(text) if text else None)
+    found.out = Path(environ.get("OUT") or ROOT / "demo" / "out").absolute()
+    given = {name: Path(environ[name]).expanduser().absolute() for name in ("IMAGE", "VIDEO") if environ.get(name)}
+    for name, path in given.items():
+        if not path.is_file():
+            raise InputError(f"{name} is {path}, and there is no such file: give the path of one.")
+    found.own = False
+    if len(given) < 2:
+        video, image = EXAMPLES / "video.mp4", EXAMPLES / "image.jpeg"
+        if not (video.exists() and image.exists()):
+            from .example import default_example
+
+            video, image = default_example()
+            found.own = "VIDEO" not in given
+        given = {"VIDEO": video, "IMAGE": image} | given
+    found.video, found.image = given["VIDEO"], given["IMAGE"]
+    beside = found.video.with_name(f"{found.video.stem}_pose.npz")
+    found.track = beside if beside.is_file() else None
+    return found
+
+
+def main() -> int:
+    began = time.monotonic()
+    try:
+        job = options(os.environ)
+        job.out.mkdir(parents=True, exist_ok=True)
+        found = host.find_host()
+        print(f"picture  {job.image}\nvideo    {job.video}\nmode     {job.mode}")
+        video, sheet = run_on_host(found, job) if found else run_embedded(job)
+    except (InputError, host.HostError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"done in {time.monotonic() - began:.0f} s\n{video}\n{sheet}")
+    return 0
+
+
+def small_models():
+    from .small_models import make
+
+    print("making the small weights ...", end="", flush=True)
+    files = make()
+    print(f"\rsmall weights in {files.root}")
+    return files
+
+
+def small_settings(job) -> None:
+    for name, value in SMALL.items():
+        if getattr(job, name.lower()) is None:
+            setattr(job, name.lower(), value)
+
+
+# -- on a ComfyUI
+
+
+def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
+    from .server import HostServer
+
+    files = small_models()
+    print(f"starting ComfyUI {found.version} from {found.path}", flush=True)
+    with HostServer(found, extra_models=(found.models,)) as server:
+        files.copy_to(server.base_dir / "models")
+        graph = graphs.load_graph(job.mode)
+        accelerated = host.has_accelerator(host.server_python(found))
+        fps = name_inputs(server, graph, job, accelerated)
+        signals = graphs.save_signals(graph, fps)
+        result = graphs.node_of(graph, f"{KIT}Animate")
+        save = next(n for n in graphs.nodes_of(graph, "SaveVideo") if graph[n]["inputs"]["video"][0] == result)
+        entry = server.run(graph, Progress(graph), timeout=24 * 3600)
+        paths = {}
+        for label, node in {**signals, "result": save}.items():
+            (item,) = (one for items in entry["outputs"][node].values() if isinstance(items, list)
+                       for one in items if isinstance(one, dict))
+            name = f"{job.mode}.mp4" if label == "result" else f"{job.mode}_{label}.mp4"
+            paths[label] = write_whole(job.out / name, server.fetch(item))
+    return paths["result"], write_sheet(job, graph, paths)
+
+
+def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
+    """Say which files the workflow reads and how much it does; the clip's frames a second."""
+    listed = {folder: server.get(f"/models/{folder}") for folder in
+              ("diffusion_models", "vae", "text_encoders", "clip_vision", "detection")}
+    real = real_files(listed)
+    needed = {"transformer", "vae", "text_encoder"}
+    if job.weights == "real" and not needed <= real.keys():
+        raise InputError(f"WEIGHTS is real, but no file for {', '.join(sorted(needed - real.keys()))} is in ComfyUI's "
+                         "models folders: see models_manifest.json for the names.")
+    use_real = job.weights == "real" or job.weights == "auto" and needed <= real.keys() and accelerated
+    if use_real:
+        print(f"weights  {real['transformer']}")
+        graphs.set_inputs(graph, "UNETLoader", unet_name=real["transformer"])
+        graphs.set_inputs(graph, "VAELoader", vae_name=real["vae"])
+        graphs.set_inputs(graph, "CLIPLoader", clip_name=real["text_encoder"])
+        graphs.set_inputs(graph, "CLIPVisionLoader", clip_name=real.get("clip_vision", ""))
+    else:
+        from . import small_models as small
+
+        print("weights  small and made up" + (": no GPU for the real ones" if needed <= real.keys() else ""))
+        graphs.set_inputs(graph, "UNETLoader", unet_name=small.TRANSFORMER_NAME)
+        graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
+        graphs.use_saved_prompt(graph, small.PROMPT_NAME)
+        small_settings(job)
+    if not use_real or "clip_vision" not in real:
+        graphs.leave_out_clip_vision(graph)
+
+    graphs.set_inputs(graph, "LoadImage", image=server.upload(job.image))
+    given = {"limit": job.frames, "width": job.width, "height": job.height}
+    given = {name: value for name, value in given.items() if value is not None}
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file=server.upload(job.video), **given)
+    given = {"segment_length": job.segment, "guidance_frames": job.guidance, "steps": job.steps, "seed": job.seed}
+    graphs.set_inputs(graph, f"{KIT}Animate", **{name: value for name, value in given.items() if value is not None})
+    return name_pose(server, graph, job, real)
+
+
+def name_pose(server, graph: dict, job, real: dict) -> float:
+    """Real detectors when they are there, else a track beside the video, else the small graphs."""
+    load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
+    if {"person_detector", "pose_detector"} <= real.keys():
+        names = real["person_detector"], real["pose_detector"]
+    elif job.track:
+        print(f"pose     {job.track}")
+        track, fps, size = cut_track(job.track, job.video, load["limit"], load["width"] * load["height"])
+        path = server.base_dir / "input" / f"{job.video.stem}_pose.npz"
+        track.save(path)
+        load["fps"] = fps
+        graphs.use_track(graph, path.name, *size)
+        return fps
+    else:
+        names = small_detectors(job)
+    print(f"pose     {names[0]}, {names[1]}")
+    graphs.set_inputs(graph, f"{KIT}LoadPoseDetector", detector=names[0], pose_model=names[1])
+    return float(load["fps"])
+
+
+def small_detectors(job) -> tuple[str, str]:
+    from .small_models import DETECTION
+
+    if not job.own:
+        print("pose     no detector files and no track beside the video: the same standing pose in every frame")
+    return DETECTION["dancer" if job.own else "template"]
+
+
+def cut_track(path: Path, video: Path, limit: int, area: int):
+    """A saved track cut to the frames that will be read, its rate, and the size of those frames."""
+    from wan_animate.pose.track import PoseTrack
+    from wan_animate.video import VideoSource
+
+    track = PoseTrack.load(path)
+    frames = VideoSource(video, fps=track.fps, max_area=area, limit=limit)
+    count, size = len(frames), (frames.width, frames.height)
+    frames.close()
+    if len(track) < count:
+        raise InputError(f"the track {path.name} has {len(track)} frames and the video {count}: "
+                         f"set FRAMES={len(track)} or move the track away.")
+    return track.slice(0, count), float(track.fps), size
+
+
+def real_files(listed: dict[str, list[str]]) -> dict[str, str]:
+    """role -> the first file of models_manifest.json for it that the host lists, in whatever subfolder."""
+    found: dict[str, str] = {}
+    for model in json.loads((ROOT / "models_manifest.json").read_text(encoding="utf-8"))["models"]:
+        for name in listed.get(model["folder"], []):
+            if name.replace("\\", "/").rsplit("/", 1)[-1] == model["name"]:
+                found.setdefault(model["role"], name)
+    return found
+
+
+class Progress:
+    """One line a node, and one every few seconds while a node counts."""
+
+    def __init__(self, graph: dict):
+        self._titles = {node: what["_meta"]["title"] for node, what in graph.items()}
+        self._last = 0.0
+
+    def __call__(self, kind: str, data) -> None:
+        now = time.monotonic()
+        if kind == "executing" and data.get("node"):
+            print(f"  {self._titles.get(data['node'], data['node'])}", flush=True)
+            self._last = now
+        elif kind == "progress_state" and now - self._last > 5:
+            for node, state in data["nodes"].items():
+                if state.get("state") == "running" and state.get("max", 1) > 1:
+                    title = self._titles.get(node, node)
+                    print(f"  {title}: {state['value']:.0f}/{state['max']:.0f}", flush=True)
+                    self._last = now
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+    return path
+
+
+def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
+    from wan_animate.sheet import contact_sheet
+    from wan_animate.video import VideoSource
+
+    load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
+    driver = VideoSource(job.video, fps=load["fps"], max_area=load["width"] * load["height"],
+                         start=load["start"], limit=load["limit"])
+    columns = [("driver", driver)]
+    columns += [(label, VideoSource(paths[label], fps=0)) for label in ("pose", "face", "mask", "result")
+                if label in paths]
+    sheet = job.out / f"{job.mode}.png"
+    contact_sheet(sheet, columns)
+    return sheet
+
+
+# -- without one
+
+
+def run_embedded(job) -> tuple[Path, Path]:
+    from wan_animate import cli
+
+    print("no ComfyUI found: the embedded diffusers backend does the work")
+    files = small_models()
+    if files.diffusers is None:
+        raise InputError("the embedded backend needs diffusers: run make setup.")
+    small_settings(job)
+    video, sheet = job.out / f"{job.mode}.mp4", job.out / f"{job.mode}.png"
+    arguments = ["--image", job.image, "--video", job.video, "--mode", job.mode, "--out", video, "--sheet", sheet,
+                 "--models", files.diffusers, "--prompt-file", files.prompt, "--area", job.width * job.height,
+                 "--limit", job.frames, "--segment", job.segment, "--guidance", job.guidance, "--steps", job.steps,
+                 "--seed", job.seed or 0]
+    if job.track:
+        track, fps, _ = cut_track(job.track, job.video, job.frames, job.width * job.height)
+        path = job.out / f".{job.video.stem}_pose.npz"
+        track.save(path)
+        arguments += ["--track", path, "--fps", fps]
+    else:
+        detector, pose = small_detectors(job)
+        arguments += ["--detector", files.detection / detector, "--pose", files.detection / pose]
+    try:
+        cli.run(cli.parser().parse_args([str(one) for one in arguments]))
+    finally:
+        if job.track:
+            path.unlink(missing_ok=True)
+    return video, sheet
+
+
+if __name__ == "__main__":
+    sys.exit(main())
