@@ -2,7 +2,7 @@
 
 Nothing here is trained, but what the models make can be looked at: see :mod:`demo.small_transformer` and
 :mod:`demo.small_vae`. The transformer is Wan 2.2 Animate's with width 256 and 5 blocks (the motion encoder has one
-size, and is most of the file), the VAE Wan 2.1's with width 16. Names and shapes are those that ComfyUI's own loaders
+size, and is most of the file), the VAE Wan 2.1's with width 8. Names and shapes are those that ComfyUI's own loaders
 take (``comfy/ldm/wan/model_animate.py``, ``comfy/ldm/wan/vae.py``); diffusers' counterparts are written by its own
 ``save_pretrained``. The same seed gives the same numbers on every machine.
 

@@ -27,6 +27,7 @@ KNOWN, AFTER_REFERENCE = 192, 193
 LEVEL, ZERO = slice(194, 210), slice(210, 226)
 HEIGHT = 100.0  # of the constant dimensions; they are most of a token's length, so LayerNorm divides by about SPREAD
 SPREAD = HEIGHT * math.sqrt((LEVEL.stop - LEVEL.start) / DIM)
+POSE_STRENGTH = 3.0  # its lines are thin, and the small VAE shows no more than 1/8 of the size
 WHISPER = 0.02  # of the random layers beside the path
 
 
@@ -234,7 +235,7 @@ def _add_pose(weights: dict) -> None:
             _reads(gate := torch.zeros(1, DIM), [0], [KNOWN])
             into[unit] = gain * (into[unit] - shut * gate[0])
             bias[unit] = gain
-            out[TARGET.start + unit, unit] = 1 / gain
+            out[TARGET.start + unit, unit] = POSE_STRENGTH / gain
     weights["blocks.0.ffn.0.weight"], weights["blocks.0.ffn.0.bias"] = into, bias
     weights["blocks.0.ffn.2.weight"] = out
 

@@ -1,4 +1,4 @@
-"""The small video VAE: Wan 2.1's layout (``comfy/ldm/wan/vae.py``) at width 16, never trained, yet pictures survive it.
+"""The small video VAE: Wan 2.1's layout (``comfy/ldm/wan/vae.py``) at width 8, never trained, yet pictures survive it.
 
 Its weights are set by hand: the encoder averages 8x8 pixels and keeps four frames apart in 12 of the 16 channels, the
 decoder takes them apart and smooths. So a clip comes back with every frame in its place, as sharp as 1/8 of its size.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-DIM, LATENT, MULT, RES_BLOCKS = 16, 16, (1, 2, 4, 4), 2
+DIM, LATENT, MULT, RES_BLOCKS = 8, 16, (1, 2, 4, 4), 2
 TEMPORAL_DOWN = (False, True, True)
 # the latent's statistics, which hosts take off before the transformer (upstream's wan/modules/vae2_1.py)
 MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
