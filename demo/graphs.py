@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from .importing import ROOT
 
@@ -52,7 +51,8 @@ def drop_unused(graph: dict, class_types: tuple[str, ...]) -> None:
 def use_saved_prompt(graph: dict, file: str) -> None:
     """Read the prompts from a saved embedding in place of a text encoder."""
     for node in nodes_of(graph, f"{KIT}CachedPrompt"):
-        graph[node] = {"inputs": {"file": file}, "class_type": f"{KIT}LoadPrompt", "_meta": {"title": "Load Saved Prompt"}}
+        title = {"title": "Load Saved Prompt"}
+        graph[node] = {"inputs": {"file": file}, "class_type": f"{KIT}LoadPrompt", "_meta": title}
     drop_unused(graph, ("CLIPLoader",))
 
 
@@ -67,8 +67,15 @@ def use_track(graph: dict, file: str, width: int, height: int) -> None:
     detect = node_of(graph, f"{KIT}DetectPose")
     inputs = graph[detect]["inputs"]
     track = add(graph, f"{KIT}LoadPoseTrack", "Load Pose Track", file=file)
-    face = add(graph, f"{KIT}CropFace", "Crop Face", frames=inputs["frames"], pose=[track, 0],
-               face_scale=inputs["face_scale"], missing_face=inputs["missing_face"])
+    face = add(
+        graph,
+        f"{KIT}CropFace",
+        "Crop Face",
+        frames=inputs["frames"],
+        pose=[track, 0],
+        face_scale=inputs["face_scale"],
+        missing_face=inputs["missing_face"],
+    )
     for what in graph.values():
         for name, value in what["inputs"].items():
             if isinstance(value, list) and value[0] == detect:
@@ -91,6 +98,14 @@ def save_signals(graph: dict, fps: float) -> dict[str, str]:
         else:
             images = add(graph, f"{KIT}FramesToImage", frames=animate[name], start=0, limit=0)
         video = add(graph, "CreateVideo", images=[images, 0], fps=fps)
-        saved[label] = add(graph, "SaveVideo", f"Save {label}", video=[video, 0], filename_prefix=f"video/{label}",
-                           format="auto", codec="auto", **{"format.codec": "auto"})
+        saved[label] = add(
+            graph,
+            "SaveVideo",
+            f"Save {label}",
+            video=[video, 0],
+            filename_prefix=f"video/{label}",
+            format="auto",
+            codec="auto",
+            **{"format.codec": "auto"},
+        )
     return saved

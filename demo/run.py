@@ -102,7 +102,7 @@ def small_settings(job) -> None:
 
 
 def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
-    from .server import HostServer
+    from .server import HostServer, output_items
 
     files = small_models()
     print(f"starting ComfyUI {found.version} from {found.path}", flush=True)
@@ -117,8 +117,7 @@ def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
         entry = server.run(graph, Progress(graph), timeout=24 * 3600)
         paths = {}
         for label, node in {**signals, "result": save}.items():
-            (item,) = (one for items in entry["outputs"][node].values() if isinstance(items, list)
-                       for one in items if isinstance(one, dict))
+            (item,) = output_items({"outputs": {node: entry["outputs"][node]}})
             name = f"{job.mode}.mp4" if label == "result" else f"{job.mode}_{label}.mp4"
             paths[label] = write_whole(job.out / name, server.fetch(item))
     return paths["result"], write_sheet(job, graph, paths)
@@ -126,13 +125,17 @@ def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
 
 def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
     """Say which files the workflow reads and how much it does; the clip's frames a second."""
-    listed = {folder: server.get(f"/models/{folder}") for folder in
-              ("diffusion_models", "vae", "text_encoders", "clip_vision", "detection")}
+    listed = {
+        folder: server.get(f"/models/{folder}")
+        for folder in ("diffusion_models", "vae", "text_encoders", "clip_vision", "detection")
+    }
     real = real_files(listed)
     needed = {"transformer", "vae", "text_encoder"}
     if job.weights == "real" and not needed <= real.keys():
-        raise InputError(f"WEIGHTS is real, but no file for {', '.join(sorted(needed - real.keys()))} is in ComfyUI's "
-                         "models folders: see models_manifest.json for the names.")
+        raise InputError(
+            f"WEIGHTS is real, but no file for {', '.join(sorted(needed - real.keys()))} is in ComfyUI's "
+            "models folders: see models_manifest.json for the names."
+        )
     use_real = job.weights == "real" or job.weights == "auto" and needed <= real.keys() and accelerated
     if use_real:
         print(f"weights  {real['transformer']}")
@@ -198,8 +201,10 @@ def cut_track(path: Path, video: Path, limit: int, area: int):
     count, size = len(frames), (frames.width, frames.height)
     frames.close()
     if len(track) < count:
-        raise InputError(f"the track {path.name} has {len(track)} frames and the video {count}: "
-                         f"set FRAMES={len(track)} or move the track away.")
+        raise InputError(
+            f"the track {path.name} has {len(track)} frames and the video {count}: "
+            f"set FRAMES={len(track)} or move the track away."
+        )
     return track.slice(0, count), float(track.fps), size
 
 
@@ -245,11 +250,13 @@ def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
     from wan_animate.video import VideoSource
 
     load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
-    driver = VideoSource(job.video, fps=load["fps"], max_area=load["width"] * load["height"],
-                         start=load["start"], limit=load["limit"])
+    driver = VideoSource(
+        job.video, fps=load["fps"], max_area=load["width"] * load["height"], start=load["start"], limit=load["limit"]
+    )
     columns = [("driver", driver)]
-    columns += [(label, VideoSource(paths[label], fps=0)) for label in ("pose", "face", "mask", "result")
-                if label in paths]
+    columns += [
+        (label, VideoSource(paths[label], fps=0)) for label in ("pose", "face", "mask", "result") if label in paths
+    ]
     sheet = job.out / f"{job.mode}.png"
     contact_sheet(sheet, columns)
     return sheet
@@ -267,20 +274,20 @@ def run_embedded(job) -> tuple[Path, Path]:
         raise InputError("the embedded backend needs diffusers: run make setup.")
     small_settings(job)
     video, sheet = job.out / f"{job.mode}.mp4", job.out / f"{job.mode}.png"
-    arguments = ["--image", job.image, "--video", job.video, "--mode", job.mode, "--out", video, "--sheet", sheet,
-                 "--models", files.diffusers, "--prompt-file", files.prompt, "--area", job.width * job.height,
-                 "--limit", job.frames, "--segment", job.segment, "--guidance", job.guidance, "--steps", job.steps,
-                 "--seed", job.seed or 0]
+    given = {"image": job.image, "video": job.video, "mode": job.mode, "out": video, "sheet": sheet}
+    given |= {"models": files.diffusers, "prompt-file": files.prompt, "area": job.width * job.height}
+    given |= {"limit": job.frames, "segment": job.segment, "guidance": job.guidance, "steps": job.steps}
+    given |= {"seed": job.seed or 0}
     if job.track:
         track, fps, _ = cut_track(job.track, job.video, job.frames, job.width * job.height)
         path = job.out / f".{job.video.stem}_pose.npz"
         track.save(path)
-        arguments += ["--track", path, "--fps", fps]
+        given |= {"track": path, "fps": fps}
     else:
         detector, pose = small_detectors(job)
-        arguments += ["--detector", files.detection / detector, "--pose", files.detection / pose]
+        given |= {"detector": files.detection / detector, "pose": files.detection / pose}
     try:
-        cli.run(cli.parser().parse_args([str(one) for one in arguments]))
+        cli.run(cli.parser().parse_args([f"--{name}={value}" for name, value in given.items()]))
     finally:
         if job.track:
             path.unlink(missing_ok=True)

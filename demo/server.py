@@ -66,8 +66,15 @@ class HostServer:
         startup_timeout: seconds until ``/system_stats`` must answer.
     """
 
-    def __init__(self, host: Host, base_dir: Path | str | None = None, port: int = 0, extra_args: tuple[str, ...] = (),
-                 extra_models: tuple[Path, ...] = (), startup_timeout: float = 240):
+    def __init__(
+        self,
+        host: Host,
+        base_dir: Path | str | None = None,
+        port: int = 0,
+        extra_args: tuple[str, ...] = (),
+        extra_models: tuple[Path, ...] = (),
+        startup_timeout: float = 240,
+    ):
         self.host = host
         self._own_base = base_dir is None
         self.base_dir = Path(base_dir or tempfile.mkdtemp(prefix="wan-animate-server-")).absolute()
@@ -98,7 +105,7 @@ class HostServer:
         command = [str(python), str(self.host.path / "main.py"), "--listen", "127.0.0.1",
                    "--base-directory", str(self.base_dir), "--disable-auto-launch", "--disable-api-nodes",
                    "--database-url", f"sqlite:///{(self.base_dir / 'user' / 'server.db').as_posix()}",
-                   "--max-upload-size", "4096"]
+                   "--max-upload-size", "4096"]  # fmt: skip
         if not has_accelerator(python):
             command.append("--cpu")
         if self._extra_models:
@@ -122,8 +129,15 @@ class HostServer:
         windows = os.name == "nt"
         group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if windows else {"start_new_session": True}
         with open(self.log_path, "wb") as log:
-            self._process = subprocess.Popen(command, cwd=self.base_dir, stdin=subprocess.DEVNULL, stdout=log,
-                                             stderr=subprocess.STDOUT, env=environ, **group)
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.base_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environ,
+                **group,
+            )
 
     def _wait_until_up(self, port: int) -> None:
         end = time.monotonic() + self._startup_timeout
@@ -153,8 +167,17 @@ class HostServer:
 
     def _write_extra_models(self) -> Path:
         path = self.base_dir / "extra_models.yaml"
-        names = ("diffusion_models", "unet", "vae", "text_encoders", "clip", "clip_vision", "loras", "detection",
-                 "wan_animate_prompts")
+        names = (
+            "diffusion_models",
+            "unet",
+            "vae",
+            "text_encoders",
+            "clip",
+            "clip_vision",
+            "loras",
+            "detection",
+            "wan_animate_prompts",
+        )
         blocks = []
         for number, folder in enumerate(self._extra_models):
             lines = [f"extra_{number}:", f"  base_path: {json.dumps(str(folder))}"]
@@ -218,11 +241,14 @@ class HostServer:
         parts = b""
         for key, value in (("overwrite", "true"), ("type", "input")):
             parts += f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-        parts += (f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name or path.name}"\r\n'
-                  "Content-Type: application/octet-stream\r\n\r\n").encode()
+        parts += (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name or path.name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
         body = parts + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-        answer = json.loads(self.request("/upload/image", body,
-                                         {"Content-Type": f"multipart/form-data; boundary={boundary}"}))
+        answer = json.loads(
+            self.request("/upload/image", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+        )
         return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
 
     def post_prompt(self, graph: dict, client_id: str | None = None) -> str:
@@ -237,8 +263,9 @@ class HostServer:
         except urllib.error.HTTPError as error:
             raise PromptRejected(json.loads(error.read())) from error
 
-    def run(self, graph: dict, on_message: Callable[[str, dict | bytes], None] | None = None,
-            timeout: float = 1800) -> dict:
+    def run(
+        self, graph: dict, on_message: Callable[[str, dict | bytes], None] | None = None, timeout: float = 1800
+    ) -> dict:
         """Queue a graph, follow it on the websocket, and give its history entry when it is done.
 
         ``on_message(type, data)`` sees every message of this prompt (``progress_state``, ``executing``, ...) and the

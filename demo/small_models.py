@@ -153,8 +153,11 @@ def _write_all(files: SmallModels) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     save_file(transformer_weights(), files.transformer, {"format": "pt"})
     save_file(vae_weights(), files.vae, {"format": "pt"})
-    save_file({"cond": prompt_embedding()}, files.prompt,
-              {"format": "pt", "prompt": PROMPT_TEXT, "encoder": "made-up", "kit": "1"})
+    save_file(
+        {"cond": prompt_embedding()},
+        files.prompt,
+        {"format": "pt", "prompt": PROMPT_TEXT, "encoder": "made-up", "kit": "1"},
+    )
     if _has("onnx"):
         from .small_onnx import save_detector, save_pose
 
@@ -183,7 +186,7 @@ def _write_diffusers(folder: Path) -> None:
             added_kv_proj_dim=256, motion_encoder_size=16, motion_style_dim=8, motion_dim=4, motion_encoder_dim=16,
             motion_encoder_channel_sizes={"4": 8, "8": 8, "16": 8}, face_encoder_hidden_dim=16,
             face_encoder_num_heads=2, inject_face_latents_blocks=5,
-        )
+        )  # fmt: skip
     finally:
         torch.random.set_rng_state(state)
     weights = convert_wan_transformer_to_diffusers(small_transformer.transformer_weights())
@@ -195,8 +198,9 @@ def _write_diffusers(folder: Path) -> None:
         raise RuntimeError(f"this diffusers names the transformer's tensors differently: {left[:5]}")
     transformer.save_pretrained(folder / "transformer")
     vae = AutoencoderKLWan(base_dim=small_vae.DIM, z_dim=16, dim_mult=list(small_vae.MULT), num_res_blocks=2)
-    vae.load_state_dict({name: tensor.float() for name, tensor in
-                         convert_wan_vae_to_diffusers(small_vae.vae_weights()).items()})
+    vae.load_state_dict(
+        {name: tensor.float() for name, tensor in convert_wan_vae_to_diffusers(small_vae.vae_weights()).items()}
+    )
     vae.save_pretrained(folder / "vae")
 
 

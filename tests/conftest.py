@@ -82,6 +82,17 @@ def examples():
     return EXAMPLES / "animate"
 
 
+@pytest.fixture(scope="session")
+def driving(tmp_path_factory):
+    """A driving video, a reference image, and which small detectors find the person in it: upstream's example clip
+    where it is at hand, else our own drawn one."""
+    if (EXAMPLES / "animate" / "video.mp4").exists():
+        return EXAMPLES / "animate" / "video.mp4", EXAMPLES / "animate" / "image.jpeg", "template"
+    from demo.example import write_example
+
+    return *write_example(tmp_path_factory.mktemp("example")), "dancer"
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if HOST_FIXTURES & set(getattr(item, "fixturenames", ())):

@@ -95,8 +95,13 @@ def test_host_transformer_predicts_reference_scene_and_pose(animate_model, sigma
     given, pose, clean, noise = known_case()
     x = (1 - sigma) * clean + sigma * noise
     with torch.no_grad():
-        flow = animate_model(torch.cat([x, given], 1), torch.tensor([1000 * sigma]), small.prompt_embedding()[:, :16],
-                             pose_latents=pose, face_pixel_values=None)
+        flow = animate_model(
+            torch.cat([x, given], 1),
+            torch.tensor([1000 * sigma]),
+            small.prompt_embedding()[:, :16],
+            pose_latents=pose,
+            face_pixel_values=None,
+        )
     error = (x - sigma * flow - clean)[:, :, 1:].abs()
     assert error.mean() < 0.05 and error.max() < 0.3
 
@@ -121,8 +126,16 @@ def animate_model(comfy, small_models):
     import comfy.ops
     from comfy.ldm.wan.model_animate import AnimateWanModel
 
-    model = AnimateWanModel(dim=256, ffn_dim=512, num_heads=2, num_layers=5, in_dim=36, dtype=torch.float32,
-                            device="cpu", operations=comfy.ops.disable_weight_init)
+    model = AnimateWanModel(
+        dim=256,
+        ffn_dim=512,
+        num_heads=2,
+        num_layers=5,
+        in_dim=36,
+        dtype=torch.float32,
+        device="cpu",
+        operations=comfy.ops.disable_weight_init,
+    )
     model.load_state_dict(load_file(small_models.transformer))
     return model
 
@@ -140,8 +153,13 @@ def test_diffusers_transformer_predicts_the_same(small_models):
     given, pose, clean, noise = known_case()
     x = 0.6 * clean + 0.4 * noise
     with torch.no_grad():
-        flow = transformer(torch.cat([x, given], 1), torch.tensor([400.0]), small.prompt_embedding()[:, :16],
-                           pose_hidden_states=pose, face_pixel_values=torch.rand(1, 3, 9, 16, 16) * 2 - 1).sample
+        flow = transformer(
+            torch.cat([x, given], 1),
+            torch.tensor([400.0]),
+            small.prompt_embedding()[:, :16],
+            pose_hidden_states=pose,
+            face_pixel_values=torch.rand(1, 3, 9, 16, 16) * 2 - 1,
+        ).sample
     error = (x - 0.4 * flow - clean)[:, :, 1:].abs()
     assert error.mean() < 0.06 and error.max() < 0.4
 

@@ -1,0 +1,208 @@
+"""The rules of the house, checked on the files themselves."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SKIPPED = {".git", ".venv", ".cache", "__pycache__", ".pytest_cache", ".ruff_cache", "out", "build", "dist"}
+HOST_MODULES = {
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "comfy_execution",
+    "nodes",
+    "folder_paths",
+    "node_helpers",
+    "server",
+    "execution",
+}
+HEAVY = {"cv2", "onnxruntime", "av", "diffusers", "transformers", "numpy", "PIL", "onnx"}
+
+
+def project_files(*suffixes: str) -> list[Path]:
+    """Files of the project by git's account (tracked, or new and not ignored); without git, those on disk."""
+    try:
+        listed = (
+            subprocess.run(
+                ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                cwd=ROOT,
+                capture_output=True,
+                check=True,
+            )
+            .stdout.decode()
+            .split("\0")
+        )
+        paths = [ROOT / name for name in listed if name]
+    except (OSError, subprocess.CalledProcessError):
+        paths = [path for path in ROOT.rglob("*") if not SKIPPED & set(path.relative_to(ROOT).parts)]
+    return sorted(path for path in set(paths) if path.is_file() and path.suffix in suffixes)
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Top-level names of the modules imported absolutely anywhere below a node."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def imports_on_load(path: Path) -> set[str]:
+    """What a module imports when it is loaded: everything outside functions and `if TYPE_CHECKING`."""
+    found = set()
+    pending = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= imports(node)
+        pending += ast.iter_child_nodes(node)
+    return found
+
+
+def test_the_engine_never_imports_the_host():
+    engine = project_files(".py")
+    engine = [path for path in engine if path.is_relative_to(ROOT / "wan_animate")]
+    assert len(engine) > 10
+    for path in engine:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not imports(tree) & (HOST_MODULES | {"demo"}), path
+        assert "wan_animate" not in imports(tree), (
+            f"{path}: inside ComfyUI the engine has another name; import relatively"
+        )
+
+
+def test_the_engine_imports_with_no_host_on_the_path():
+    code = (
+        "import pkgutil, importlib, sys; sys.path.insert(0, sys.argv[1]); import wan_animate\n"
+        "names = [m.name for m in pkgutil.walk_packages(wan_animate.__path__, 'wan_animate.')]\n"
+        "[importlib.import_module(n) for n in names]\n"
+        "assert not {'comfy', 'nodes', 'folder_paths'} & set(sys.modules); print(len(names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(ROOT)], cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+def test_only_the_host_folder_reaches_into_comfy():
+    for path in project_files(".py"):
+        if not path.is_relative_to(ROOT / "nodes") or path.is_relative_to(ROOT / "nodes" / "host"):
+            continue
+        assert not imports(ast.parse(path.read_text(encoding="utf-8"))) & {"comfy", "comfy_extras"}, path
+
+
+def test_loading_the_pack_imports_nothing_heavy():
+    for path in (ROOT / "__init__.py", *(ROOT / "nodes").rglob("*.py")):
+        assert not imports_on_load(path) & HEAVY, path
+
+
+def test_files_stay_small():
+    for path in project_files(".py", ".js"):
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert lines <= 450, f"{path.relative_to(ROOT)} has {lines} lines: split it by what its parts know"
+
+
+def project_table() -> str:
+    return (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def listed(name: str) -> list[str]:
+    """The strings of one array of pyproject.toml (Python 3.10 has no TOML reader)."""
+    return re.findall(r'"([^"]+)"', re.search(rf"^{name} = \[(.*?)\]$", project_table(), re.S | re.M).group(1))
+
+
+def test_requirements_say_what_pyproject_says():
+    requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n")
+    assert [line for line in requirements if line] == listed("dependencies")
+
+
+def test_nobody_gets_another_torch():
+    for name in ("dependencies", "embedded", "test"):
+        for requirement in listed(name):
+            package = re.match(r"[\w.-]+", requirement).group(0).lower().replace("_", "-")
+            assert package not in {"torch", "torchvision", "torchaudio", "comfyui"}
+            assert ">=" in requirement, f"{requirement}: say the oldest version that works"
+
+
+def test_every_import_of_the_engine_and_the_nodes_is_declared():
+    names = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+    declared = {
+        names.get(re.match(r"[\w.-]+", one).group(0), re.match(r"[\w.-]+", one).group(0).replace("-", "_"))
+        for name in ("dependencies", "embedded")
+        for one in listed(name)
+    }
+    # torch and PIL come with any host and with diffusers
+    known = declared | set(sys.stdlib_module_names) | {"torch", "PIL"}
+    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"psutil", "tqdm"})):
+        for path in project_files(".py"):
+            if path.is_relative_to(ROOT / folder):
+                unknown = imports(ast.parse(path.read_text(encoding="utf-8"))) - known - more
+                assert not unknown, f"{path}: {unknown}"
+
+
+def test_registry_fields():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    data = tomllib.loads(project_table())
+    project, comfy = data["project"], data["tool"]["comfy"]
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", project["name"]) and len(project["name"]) < 100
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert project["license"] == {"text": "Apache-2.0"}
+    assert project["urls"]["Repository"].startswith("https://")
+    assert comfy["PublisherId"] and comfy["DisplayName"] == "WanAnimateKit"
+    assert comfy["requires-comfyui"] == ">=0.33.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_manifest():
+    models = json.loads((ROOT / "models_manifest.json").read_text(encoding="utf-8"))["models"]
+    assert len({model["name"] for model in models}) == len(models)
+    for model in models:
+        for name in (model["name"], model["folder"]):
+            assert re.fullmatch(r"\w[\w.-]*", name) and ".." not in name, name
+        assert Path(model["name"]).suffix in {".safetensors", ".onnx", ".bin"}
+        assert model["sha256"] is None or re.fullmatch(r"[0-9a-f]{64}", model["sha256"])
+        assert model["size"] is None or model["size"] > 1000
+        assert re.fullmatch(r"[\w-]+/[\w.-]+", model["source"]["repo"])
+        path = model["source"]["path"]
+        assert not path.startswith("/") and ".." not in path.split("/") and path.endswith(Path(model["name"]).suffix)
+        assert model["licence"] and isinstance(model["optional"], bool)
+
+
+def test_workflows_name_files_of_the_manifest():
+    models = json.loads((ROOT / "models_manifest.json").read_text(encoding="utf-8"))["models"]
+    known = {model["name"] for model in models}
+    files = project_files(".json")
+    workflows = [path for path in files if path.is_relative_to(ROOT / "workflows")]
+    assert len(workflows) >= 4
+    for path in files:
+        json.loads(path.read_text(encoding="utf-8"))
+    for path in workflows:
+        for name in re.findall(r'"([\w.-]+\.(?:safetensors|onnx))"', path.read_text(encoding="utf-8")):
+            assert name in known, f"{path.name} names {name}, which models_manifest.json does not have"
+
+
+def test_nothing_of_this_machine_is_in_the_project():
+    # spelled in parts, so that this file does not contain them
+    forbidden = [
+        "/work" + "/",
+        "pypi" + ".org",
+        "registry." + "npmjs",
+        "deb." + "debian.org",
+        "file:" + "///opt",
+        "index" + "-url",
+    ]
+    for path in project_files(".py", ".js", ".json", ".toml", ".txt", ".md", ".yaml", ".yml", ".sh", ""):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for word in forbidden:
+            assert word not in text, f"{path.relative_to(ROOT)} contains {word}"
