@@ -18,6 +18,7 @@ HOST_MODULES = {
     "comfy_execution",
     "nodes",
     "folder_paths",
+    "latent_preview",
     "node_helpers",
     "server",
     "execution",
