@@ -15,38 +15,165 @@ class Animate(io.ComfyNode):
             node_id="WanAnimateKitAnimate",
             display_name="Animate Character",
             category="WanAnimateKit",
-            description="Makes the character in the reference image perform the driving video with Wan 2.2 Animate, at any "
-            "length: segments are planned, chained by their last frames and joined. Animate keeps the picture's own scene; "
-            "replace puts the character into the driver's scene. A finished segment is on disk before the next one starts: "
-            "the same job started again goes on from there.",
-            search_aliases=["wan animate", "wan 2.2 animate", "character animation", "character replacement", "motion transfer", "WanAnimateToVideo"],
+            description=(
+                "Makes the character in the reference image perform the driving video with Wan 2.2 Animate, at any "
+                "length: segments are planned, chained by their last frames and joined. Animate keeps the picture's "
+                "own scene; replace puts the character into the driver's scene. A finished segment is on disk before "
+                "the next one starts: the same job started again goes on from there."
+            ),
+            search_aliases=[
+                "wan animate",
+                "wan 2.2 animate",
+                "character animation",
+                "character replacement",
+                "motion transfer",
+                "WanAnimateToVideo",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="Wan 2.2 Animate 14B, from any loader; LoRAs and other patches apply."),
-                io.Conditioning.Input("positive", tooltip="What the clip shows. The model was trained with a plain sentence; long prompts add little."),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip=(
+                        "What the clip shows. The model was trained with a plain sentence; long prompts add little."
+                    ),
+                ),
                 io.Conditioning.Input("negative", tooltip="Only used when cfg is above 1."),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (wan_2.1_vae.safetensors)."),
-                io.Image.Input("reference_image", tooltip="The character. A picture of another shape is fitted onto black, as the model was trained; only the first of a batch is used."),
-                frames_input("pose", "The drawn skeleton, from Draw Pose or any pose node. Its size and length are the clip's."),
-                frames_input("face", "512x512 crops of the driver's face, from Detect Pose and Face. Without it the expression is left to the pose.", optional=True),
-                frames_input("background", "Replace: the driving video with the character blacked out, from Background without Character.", optional=True),
-                mask_input("character_mask", "Replace: where the character goes (white), from Shape Mask or any segmentation node.", optional=True),
-                io.ClipVisionOutput.Input("clip_vision_output", optional=True, tooltip="CLIP ViT-H of the reference image (CLIP Vision Encode). The model was trained with it: leave it out only to save memory."),
+                io.Image.Input(
+                    "reference_image",
+                    tooltip=(
+                        "The character. A picture of another shape is fitted onto black, as the model was trained; "
+                        "only the first of a batch is used."
+                    ),
+                ),
+                frames_input(
+                    "pose", "The drawn skeleton, from Draw Pose or any pose node. Its size and length are the clip's."
+                ),
+                frames_input(
+                    "face",
+                    "512x512 crops of the driver's face, from Detect Pose and Face. Without it the expression "
+                    "is left to the pose.",
+                    optional=True,
+                ),
+                frames_input(
+                    "background",
+                    "Replace: the driving video with the character blacked out, from Background without Character.",
+                    optional=True,
+                ),
+                mask_input(
+                    "character_mask",
+                    "Replace: where the character goes (white), from Shape Mask or any segmentation node.",
+                    optional=True,
+                ),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output",
+                    optional=True,
+                    tooltip=(
+                        "CLIP ViT-H of the reference image (CLIP Vision Encode). The model was trained with it: "
+                        "leave it out only to save memory."
+                    ),
+                ),
                 io.Audio.Input("audio", optional=True, tooltip="Sound for the clip, usually the driving video's."),
-                io.Combo.Input("mode", options=["animate", "replace"], tooltip="animate: the reference's own scene. replace: the driver's scene; needs background and character_mask."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="Noise of the first segment; the k-th segment uses seed + k."),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps a segment. 20 as trained; 4 to 6 with a distillation LoRA."),
-                io.Float.Input("cfg", default=1.0, min=0.0, max=20.0, step=0.1, round=0.01, tooltip="1 is what the model is meant for and twice as fast. Above 1 strengthens expression: the negative sees a blank face."),
-                io.Combo.Input("sampler_name", options=sampler_names(), default="uni_pc", tooltip="Upstream uses UniPC or DPM++ (uni_pc, dpmpp_2m)."),
-                io.Combo.Input("scheduler", options=scheduler_names(), default="simple", tooltip="How the steps are spread over the noise levels. simple matches upstream."),
-                io.Float.Input("shift", default=5.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="Shift of the noise schedule, 5 as upstream. 0 keeps the model's own, for a model that was patched with ModelSamplingSD3."),
-                io.Int.Input("segment_length", default=77, min=5, max=1001, step=4, tooltip="Frames a segment, 4n+1. 77 as trained; fewer saves memory, more drifts."),
-                io.Int.Input("guidance_frames", default=1, min=1, max=997, step=4, tooltip="Frames that each segment takes over from the one before, 4n+1: 1 or 5 as trained. More holds motion better and makes fewer new frames a segment."),
-                io.Float.Input("fps", default=0.0, min=0.0, max=240.0, step=0.01, round=0.001, tooltip="Frame rate of the clip. 0 takes the pose's (frames from Load Driving Video know it; plain images count as 30)."),
+                io.Combo.Input(
+                    "mode",
+                    options=["animate", "replace"],
+                    tooltip=(
+                        "animate: the reference's own scene. replace: the driver's scene; needs background and "
+                        "character_mask."
+                    ),
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Noise of the first segment; the k-th segment uses seed + k.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=1,
+                    max=1000,
+                    tooltip="Sampling steps a segment. 20 as trained; 4 to 6 with a distillation LoRA.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip=(
+                        "1 is what the model is meant for and twice as fast. Above 1 strengthens expression: the "
+                        "negative sees a blank face."
+                    ),
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=sampler_names(),
+                    default="uni_pc",
+                    tooltip="Upstream uses UniPC or DPM++ (uni_pc, dpmpp_2m).",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=scheduler_names(),
+                    default="simple",
+                    tooltip="How the steps are spread over the noise levels. simple matches upstream.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip=(
+                        "Shift of the noise schedule, 5 as upstream. 0 keeps the model's own, for a model that was "
+                        "patched with ModelSamplingSD3."
+                    ),
+                ),
+                io.Int.Input(
+                    "segment_length",
+                    default=77,
+                    min=5,
+                    max=1001,
+                    step=4,
+                    tooltip="Frames a segment, 4n+1. 77 as trained; fewer saves memory, more drifts.",
+                ),
+                io.Int.Input(
+                    "guidance_frames",
+                    default=1,
+                    min=1,
+                    max=997,
+                    step=4,
+                    tooltip=(
+                        "Frames that each segment takes over from the one before, 4n+1: 1 or 5 as trained. More "
+                        "holds motion better and makes fewer new frames a segment."
+                    ),
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=240.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip=(
+                        "Frame rate of the clip. 0 takes the pose's (frames from Load Driving Video know it; plain "
+                        "images count as 30)."
+                    ),
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The clip with its sound: connect Save Video."),
-                Frames.Output(display_name="frames", tooltip="The clip's frames, lossless, read as needed: Frames to Image turns them into IMAGE."),
-                io.Int.Output(display_name="frame_count", tooltip="Frames in the clip: exactly as many as the pose has."),
+                Frames.Output(
+                    display_name="frames",
+                    tooltip="The clip's frames, lossless, read as needed: Frames to Image turns them into IMAGE.",
+                ),
+                io.Int.Output(
+                    display_name="frame_count", tooltip="Frames in the clip: exactly as many as the pose has."
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
         )
@@ -67,10 +194,29 @@ class Animate(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, vae, reference_image, pose, mode, seed, steps, cfg, sampler_name, scheduler, shift,
-        segment_length, guidance_frames, fps, face=None, background=None, character_mask=None, clip_vision_output=None,
+        cls,
+        model,
+        positive,
+        negative,
+        vae,
+        reference_image,
+        pose,
+        mode,
+        seed,
+        steps,
+        cfg,
+        sampler_name,
+        scheduler,
+        shift,
+        segment_length,
+        guidance_frames,
+        fps,
+        face=None,
+        background=None,
+        character_mask=None,
+        clip_vision_output=None,
         audio=None,
-    ) -> io.NodeOutput:  # fmt: skip
+    ) -> io.NodeOutput:
         from ..wan_animate.generate import AnimateJob, generate
         from ..wan_animate.store import SegmentStore
         from ..wan_animate.video import as_rate
@@ -80,7 +226,9 @@ class Animate(io.ComfyNode):
         from .host.sampling import SamplingProgress
 
         host_vae = HostVAE(vae)
-        denoiser = HostDenoiser(model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed)
+        denoiser = HostDenoiser(
+            model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed
+        )
         job = AnimateJob(
             reference=reference_image[0, :, :, :3],
             pose=as_images(pose, "pose"),
@@ -96,7 +244,9 @@ class Animate(io.ComfyNode):
         job.check()
         behind = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
         key = job.key(f"{behind} {steps} {cfg} {sampler_name} {scheduler} {shift}")
-        generate(job, denoiser, host_vae, store := SegmentStore(unfinished_folder(key)), SamplingProgress(denoiser.model))
+        generate(
+            job, denoiser, host_vae, store := SegmentStore(unfinished_folder(key)), SamplingProgress(denoiser.model)
+        )
         store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
         path = store.folder / "clip.mp4"

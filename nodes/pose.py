@@ -164,7 +164,10 @@ class DetectPose(io.ComfyNode):
         from .host.progress import progress_bar
 
         frames = as_images(frames, "frames")
-        track = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)))
+        try:
+            track = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)))
+        finally:
+            detector.close()  # the card's memory belongs to the sampling that follows
         face, _ = _crop_face(frames, track, face_scale, missing_face)
         return io.NodeOutput(track, face, int(track.body_found.sum()), ui=_preview(cls, frames, track))
 

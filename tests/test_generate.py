@@ -117,7 +117,14 @@ def test_stopped_job_goes_on_where_it_was(parts, denoiser, tmp_path):
 
 
 def test_another_job_has_another_key():
-    keys = {job().key(), job(seed=12).key(), job(guidance=5).key(), job(pose=clip(9)).key(), job().key("other model"), replace_job().key()}
+    keys = {
+        job().key(),
+        job(seed=12).key(),
+        job(guidance=5).key(),
+        job(pose=clip(9)).key(),
+        job().key("other model"),
+        replace_job().key(),
+    }
     assert len(keys) == 6
     assert job().key() == job().key()
 
@@ -141,7 +148,9 @@ def bad_jobs():
     yield dict(mode="dance"), ["'dance'", "animate or replace"]
 
 
-@pytest.mark.parametrize("changes, says", list(bad_jobs()), ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "changes, says", list(bad_jobs()), ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else ""
+)
 def test_bad_input_is_refused_before_any_work(tmp_path, changes, says):
     with pytest.raises(InputError) as error:
         generate(job(**changes), None, None, SegmentStore(tmp_path / "job"))

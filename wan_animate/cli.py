@@ -16,17 +16,23 @@ from .store import SegmentStore
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="wan-animate", description="One character picture and one driving video in, a finished clip out.")
+    p = argparse.ArgumentParser(
+        prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
+    )
     p.add_argument("--image", required=True, help="the character")
     p.add_argument("--video", required=True, help="the driving video")
     p.add_argument("--out", required=True, help="the mp4 to write")
-    p.add_argument("--models", required=True, help="a folder in diffusers' layout (Wan-AI/Wan2.2-Animate-14B-Diffusers)")
+    p.add_argument(
+        "--models", required=True, help="a folder in diffusers' layout (Wan-AI/Wan2.2-Animate-14B-Diffusers)"
+    )
     p.add_argument("--mode", choices=["animate", "replace"], default="animate")
     p.add_argument("--track", help="a saved pose track (.npz) of the video; else --detector and --pose find it")
     p.add_argument("--detector", help="YOLOv10 ONNX file")
     p.add_argument("--pose", help="ViTPose whole-body ONNX file")
     p.add_argument("--prompt", default="People in the video are doing actions.", help="what the clip shows")
-    p.add_argument("--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded")
+    p.add_argument(
+        "--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded"
+    )
     p.add_argument("--area", type=int, default=832 * 480, help="pixels of the result; the video's aspect ratio is kept")
     p.add_argument("--fps", type=float, default=30.0, help="0 keeps the video's own")
     p.add_argument("--start", type=int, default=0, help="first frame")
@@ -49,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"wan-animate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("wan-animate: stopped; run the same command again to go on from the last finished segment.", file=sys.stderr)
+        print(
+            "wan-animate: stopped; run the same command again to go on from the last finished segment.", file=sys.stderr
+        )
         return 130
     return 0
 
@@ -64,7 +72,9 @@ def run(options: argparse.Namespace) -> Path:
     out = Path(options.out)
     check_segment_settings(options.segment, options.guidance)
     check_folder(options.models)
-    frames = VideoSource(options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit)
+    frames = VideoSource(
+        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit
+    )
     job, signals = _job(options, frames)
     job.check()
     store = SegmentStore(out.parent / f".{out.stem}-{job.key(_settings(options))}")
@@ -96,7 +106,8 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
         stop = options.start + len(frames)
         if len(track) < stop:
             raise InputError(
-                f"the pose track {options.track} has {len(track)} frames, but frames {options.start} to {stop} of the video are "
+                f"the pose track {options.track} has {len(track)} frames, but frames {options.start} to {stop} "
+                f"of the video are "
                 "asked for: save the track again from the whole video at the same fps, or set --limit."
             )
         track = track.slice(options.start, stop)
@@ -107,7 +118,9 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
         track = detector.detect(frames, progress=lambda done, total: _line(f"pose {done}/{total}", done == total))
         detector.close()
     else:
-        raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files.")
+        raise InputError(
+            "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
+        )
     signals = controls(frames, track, options.mode)
     job = AnimateJob(
         reference=reference, pose=signals.pose, face=signals.face, mode=options.mode,

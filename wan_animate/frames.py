@@ -59,12 +59,12 @@ class FrameSource(ABC):
             raise IndexError(f"frames {start}..{stop} asked of a clip of {len(self)}")
         return self._read(start, stop)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  many sources hold nothing open
         """Let go of files and decoders. The source opens them again when it is read."""
 
 
 def read_float(source: FrameSource, start: int, stop: int) -> torch.Tensor:
-    """Frames as a float32 tensor in 0..1, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); uint8 is divided by 255."""
+    """Frames as float32 in 0..1, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); uint8 is divided by 255."""
     frames = source.read(start, stop)
     if frames.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255.0)
@@ -92,7 +92,9 @@ class TensorSource(FrameSource):
             frames = frames.detach().to("cpu")
             frames = (frames if frames.dtype == torch.uint8 else frames.float()).numpy()
         if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[-1] not in (3, 4)):
-            raise InputError(f"frames must be [T, H, W, 3] images or [T, H, W] masks, but their shape is {list(frames.shape)}.")
+            raise InputError(
+                f"frames must be [T, H, W, 3] images or [T, H, W] masks, but their shape is {list(frames.shape)}."
+            )
         if frames.shape[0] == 0:
             raise InputError("the clip has no frames: connect at least one image.")
         self.kind = "image" if frames.ndim == 4 else "mask"
@@ -151,5 +153,7 @@ def letterbox(image: np.ndarray, width: int, height: int, interpolation: int | N
         new_width, new_height = width, max(int(width / src_width * src_height), 1)
     left, top = (width - new_width) // 2, (height - new_height) // 2
     out = np.zeros((height, width, *image.shape[2:]), image.dtype)
-    out[top : top + new_height, left : left + new_width] = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
+    out[top : top + new_height, left : left + new_width] = cv2.resize(
+        image, (new_width, new_height), interpolation=interpolation
+    )
     return out

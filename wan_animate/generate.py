@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Callable
 
 import numpy as np
 import torch
@@ -67,27 +67,39 @@ class AnimateJob:
         if self.mask_timing not in MASK_TIMINGS:
             raise ValueError(f"mask_timing must be one of {MASK_TIMINGS}")
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
-            raise InputError(f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: connect one image.")
+            raise InputError(
+                f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
+                f"connect one image."
+            )
         if self.mode == "replace":
             for name, source in (("a background", self.background), ("a character mask", self.character_mask)):
                 if source is None:
-                    raise InputError(f"replace mode needs {name}, and none is connected: connect one, or set mode to animate.")
+                    raise InputError(
+                        f"replace mode needs {name}, and none is connected: connect one, or set mode to animate."
+                    )
         elif self.background is not None or self.character_mask is not None:
-            raise InputError("a background or character mask is connected, but mode is animate, which makes its own scene: set mode to replace, or disconnect them.")
+            raise InputError(
+                "a background or character mask is connected, but mode is animate, which makes its own scene: "
+                "set mode to replace, or disconnect them."
+            )
         self._check_kinds()
         width, height = self.pose.width, self.pose.height
         if width % 16 or height % 16:
             near = f"{max(16, round(width / 16) * 16)}x{max(16, round(height / 16) * 16)}"
-            raise InputError(f"the pose video is {width}x{height}, but width and height must be divisible by 16: make it {near}.")
+            raise InputError(
+                f"the pose video is {width}x{height}, but width and height must be divisible by 16: make it {near}."
+            )
         for name, source in self._others():
             if len(source) != len(self.pose):
                 raise InputError(
-                    f"the {name} video has {len(source)} frames and the pose video has {len(self.pose)}: all must come from "
+                    f"the {name} video has {len(source)} frames and the pose video has {len(self.pose)}: all "
+                    f"must come from "
                     "the same frames of the driving video, so give them the same start, limit and fps."
                 )
             if name != "face" and (source.width, source.height) != (width, height):
                 raise InputError(
-                    f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: bring them "
+                    f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}:"
+                    f" bring them "
                     "to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
                 )
 
@@ -111,7 +123,9 @@ class AnimateJob:
         """A hash of all that decides the frames; ``extra`` stands for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
         settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), self.mask_timing, extra]
-        sources = [source.fingerprint() for source in (self.pose, self.face, self.background, self.character_mask) if source]
+        sources = [
+            source.fingerprint() for source in (self.pose, self.face, self.background, self.character_mask) if source
+        ]
         digest.update(json.dumps([settings, sources, list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
         return digest.hexdigest()

@@ -6,7 +6,8 @@ engine: it is shaped ``[1, 16, T, H/8, W/8]`` and only ever joined along ``T``, 
 
 from __future__ import annotations
 
-from typing import Callable, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
@@ -35,4 +36,4 @@ class Denoiser(Protocol):
     """Sides of the face crops that the motion encoder takes, in pixels (512 for the published model)."""
 
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
-        """Noise ``[1, 16, T+1, h, w]`` (float32, unit variance) -> clean latent of the same shape, reference frame first."""
+        """Noise ``[1, 16, T+1, h, w]`` (float32, unit variance) -> clean latent of that shape, reference first."""

@@ -73,7 +73,10 @@ def check_segment_settings(segment_length: int, guidance: int) -> None:
             "(77 is what it was trained on)."
         )
     if guidance < 1 or guidance % 4 != 1:
-        raise InputError(f"guidance frames is {guidance}, but it must be 4n+1: use 1 or 5 (what the model was trained on), or 9, 13, ...")
+        raise InputError(
+            f"guidance frames is {guidance}, but it must be 4n+1: use 1 or 5 (what the model was trained on), or"
+            f" 9, 13, ..."
+        )
     if guidance >= segment_length:
         raise InputError(
             f"guidance frames ({guidance}) must be fewer than the segment length ({segment_length}), or no new frame "
@@ -103,5 +106,7 @@ def plan_segments(frame_count: int, segment_length: int = 77, guidance: int = 1)
         start = index * step
         known = guidance if index else 0
         new_from = start + known
-        segments.append(Segment(index, start, start + segment_length, known, min(start + segment_length, frame_count) - new_from))
+        segments.append(
+            Segment(index, start, start + segment_length, known, min(start + segment_length, frame_count) - new_from)
+        )
     return SegmentPlan(frame_count, segments[-1].stop, tuple(segments))

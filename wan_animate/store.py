@@ -90,7 +90,7 @@ class SegmentStore:
         """Delete the job's files, once its clip is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def move_to(self, folder: str | os.PathLike) -> "SegmentStore":
+    def move_to(self, folder: str | os.PathLike) -> SegmentStore:
         """Move the job's files, for a finished job whose folder is not to be found again; returns the store there."""
         folder = Path(folder)
         if folder.exists():

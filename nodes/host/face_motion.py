@@ -3,8 +3,8 @@
 The host's AnimateWanModel runs its motion encoder over every face crop in every sampling step, though the crops never
 change within a segment: 1.3 of 5.2 seconds of a step on an H100, 40 of 41 with a small model on a CPU. The blur in
 that encoder reshapes each map to a one-channel image; as a depthwise convolution it gives the same bits several times
-faster. Both are done by a wrapper around the diffusion model's forward, so a patched MODEL is a clone that composes with
-other patches, and nothing of it is left on the module between calls.
+faster. Both are done by a wrapper around the diffusion model's forward, so a patched MODEL is a clone that composes
+with other patches, and nothing of it is left on the module between calls.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def patch_face_motion(model):
 class FaceMotionCache:
     """Motion vectors by the content of the face video that they were made from.
 
-    ``limit`` batches are kept, the one used longest ago goes first. The host cuts a video of 77 faces into 10 batches, and
-    with guidance a step has two videos (the face and its blank); a batch's motion vectors are 16 KB.
+    ``limit`` batches are kept, the one used longest ago goes first. The host cuts a video of 77 faces into 10 batches,
+    and with guidance a step has two videos (the face and its blank); a batch's motion vectors are 16 KB.
     """
 
     def __init__(self, limit: int = 128):
@@ -62,8 +62,8 @@ class FaceMotionCache:
     def _encoder_of(self, module):
         """For one forward, ``motion_encoder.get_motion`` answers from the cache.
 
-        The host calls it with batches of 8 crops in order; the batch is looked up by its own content, so a change in how
-        the host cuts them costs at most a miss.
+        The host calls it with batches of 8 crops in order; the batch is looked up by its own content, so a change in
+        how the host cuts them costs at most a miss.
         """
         encoder = module.motion_encoder
         encode = encoder.get_motion

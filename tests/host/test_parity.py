@@ -8,14 +8,20 @@ LENGTH, WIDTH, HEIGHT, FRAMES = 17, 96, 64, 40
 
 @pytest.fixture(scope="module")
 def clips():
+    """Random pictures in blocks of 16 pixels, which the small VAE keeps; the pose mostly black, as skeletons are."""
     generator = torch.Generator().manual_seed(1)
+
+    def blocks(frames, *channels):
+        coarse = torch.rand(frames, HEIGHT // 16, WIDTH // 16, *channels, generator=generator)
+        return coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)
+
     return {
-        "pose": torch.rand(FRAMES, HEIGHT, WIDTH, 3, generator=generator),
-        "background": torch.rand(FRAMES, HEIGHT, WIDTH, 3, generator=generator),
+        "pose": blocks(FRAMES, 3) * (blocks(FRAMES) > 0.9)[..., None],
+        "background": blocks(FRAMES, 3),
         "mask": (torch.rand(FRAMES, HEIGHT, WIDTH, generator=generator) > 0.5).float(),
         "face": torch.rand(FRAMES, 512, 512, 3, generator=generator),
-        "reference": torch.rand(1, HEIGHT, WIDTH, 3, generator=generator),
-        "before": torch.rand(LENGTH, HEIGHT, WIDTH, 3, generator=generator),
+        "reference": blocks(1, 3),
+        "before": blocks(LENGTH, 3),
     }
 
 
@@ -60,20 +66,41 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, guidan
     plan = segments.plan_segments(FRAMES, LENGTH, guidance)
     padded = [frames.reflected_index(i, FRAMES) for i in range(plan.padded_count)]
     replace = mode == "replace"
+    source = {name: frames.TensorSource(clip) for name, clip in clips.items()}
     offset, before = 0, None
     for segment in plan:
-        scene = {"background_video": clips["background"][padded], "character_mask": clips["mask"][padded]} if replace else {}
+        scene = (
+            {"background_video": clips["background"][padded], "character_mask": clips["mask"][padded]}
+            if replace
+            else {}
+        )
         theirs = WanAnimateToVideo.execute(
-            positive=[[torch.zeros(1, 1, 8), {}]], negative=[[torch.zeros(1, 1, 8), {}]], vae=vae, width=WIDTH, height=HEIGHT,
-            length=LENGTH, batch_size=1, continue_motion_max_frames=guidance, video_frame_offset=offset,
-            reference_image=clips["reference"], face_video=clips["face"][padded], pose_video=clips["pose"][padded],
-            continue_motion=before, **scene,
-        ).args  # fmt: skip
+            positive=[[torch.zeros(1, 1, 8), {}]],
+            negative=[[torch.zeros(1, 1, 8), {}]],
+            vae=vae,
+            width=WIDTH,
+            height=HEIGHT,
+            length=LENGTH,
+            batch_size=1,
+            continue_motion_max_frames=guidance,
+            video_frame_offset=offset,
+            reference_image=clips["reference"],
+            face_video=clips["face"][padded],
+            pose_video=clips["pose"][padded],
+            continue_motion=before,
+            **scene,
+        ).args
         ours = build(
-            segment, port, port.encode(clips["reference"]), frames.TensorSource(clips["pose"]), frames.TensorSource(clips["face"]),
-            frames.TensorSource(clips["background"]) if replace else None, frames.TensorSource(clips["mask"]) if replace else None,
-            guidance_frames=None if before is None else before[-guidance:], mask_timing="comfyui",
-        )  # fmt: skip
+            segment,
+            port,
+            port.encode(clips["reference"]),
+            source["pose"],
+            source["face"],
+            source["background"] if replace else None,
+            source["mask"] if replace else None,
+            guidance_frames=None if before is None else before[-guidance:],
+            mask_timing="comfyui",
+        )
         positive, negative, latent, trim_latent, trim_image, offset = theirs
         values = positive[0][1]
         assert torch.equal(ours.concat_latent, values["concat_latent_image"])
@@ -86,33 +113,57 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, guidan
         before = clips["before"]
 
 
-def test_segment_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, clips, tmp_path):
-    """One segment through our node and through WanAnimateToVideo -> KSampler -> TrimVideoLatent -> VAE Decode, with
-    guidance (cfg 2), the model not patched by us on the host's side: the same frames, bit for bit."""
-    import nodes
+def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, clips):
+    """Two chained segments through our node, and through WanAnimateToVideo -> KSampler -> TrimVideoLatent -> VAE Decode
+    twice, wired by hand, with guidance (cfg 2): the same frames, bit for bit.
+
+    The host's side samples with the face-motion patch too (its exactness has a test of its own below): without it this
+    test alone would take minutes on a CPU.
+    """
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
     from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
 
-    length = 5
-    positive, negative = [[prompt, {}]], [[prompt * 0.5, {}]]
-    pose, face = clips["pose"][:length], clips["face"][:length]
-    output = pack_nodes["WanAnimateKitAnimate"].execute(
-        model=model, positive=positive, negative=negative, vae=vae, reference_image=clips["reference"], pose=pose, face=face,
-        mode="animate", seed=7, steps=2, cfg=2.0, sampler_name="euler", scheduler="simple", shift=5.0,
-        segment_length=length, guidance_frames=1, fps=0.0,
-    ).args  # fmt: skip
-    ours = output[1].read(0, length)
+    import nodes
 
-    conditioned = WanAnimateToVideo.execute(
-        positive=positive, negative=negative, vae=vae, width=WIDTH, height=HEIGHT, length=length, batch_size=1,
-        continue_motion_max_frames=1, video_frame_offset=0, reference_image=clips["reference"], face_video=face, pose_video=pose,
-    ).args  # fmt: skip
-    shifted = ModelSamplingSD3().patch(model, 5.0)[0]
-    sampled = nodes.KSampler().sample(shifted, 7, 2, 2.0, "euler", "simple", *conditioned[:3])[0]
-    trimmed = TrimVideoLatent.execute(sampled, conditioned[3]).args[0]
-    decoded = nodes.VAEDecode().decode(vae, trimmed)[0]
-    theirs = (decoded * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
-    assert theirs.std() > 1, "the made-up model should make a picture, not a flat field"
+    length, count, seed = 5, 9, 7
+    positive, negative = [[prompt, {}]], [[prompt * 0.5, {}]]
+    clip = {"face": clips["face"][:count], "pose": clips["pose"][:count]}
+    sampling = dict(steps=2, cfg=2.0, sampler_name="euler", scheduler="simple")
+    given = dict(positive=positive, negative=negative, vae=vae, reference_image=clips["reference"])
+    ours = pack_nodes["WanAnimateKitAnimate"].execute(
+        model=model,
+        **given,
+        **clip,
+        **sampling,
+        mode="animate",
+        seed=seed,
+        shift=5.0,
+        segment_length=length,
+        guidance_frames=1,
+        fps=0.0,
+    )
+    ours = ours.args[1].read(0, count)
+
+    shifted = ModelSamplingSD3().patch(engine(pack, "nodes.host.face_motion").patch_face_motion(model)[0], 5.0)[0]
+    parts, before, offset = [], None, 0
+    for index in range(2):
+        positive, negative, latent, trim, overlap, offset = WanAnimateToVideo.execute(
+            **given,
+            width=WIDTH,
+            height=HEIGHT,
+            length=length,
+            batch_size=1,
+            continue_motion_max_frames=1,
+            video_frame_offset=offset,
+            face_video=clip["face"],
+            pose_video=clip["pose"],
+            continue_motion=before,
+        ).args
+        sampled = nodes.KSampler().sample(shifted, seed + index, *sampling.values(), positive, negative, latent)[0]
+        before = nodes.VAEDecode().decode(vae, TrimVideoLatent.execute(sampled, trim).args[0])[0]
+        parts.append(before[overlap:])
+    theirs = (torch.cat(parts) * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
+    assert len(theirs) == count and theirs.std() > 1, "the made-up model should make a picture, not a flat field"
     assert (ours == theirs).all()
 
 
@@ -140,5 +191,7 @@ def test_face_motion_is_encoded_once_and_leaves_nothing_behind(pack, model, clip
     assert {name: set(vars(part)) for name, part in module.named_modules()} == before
     cache.clear()
     assert not cache._kept
-    assert not model.wrappers.get("diffusion_model", {}).get(motion.WRAPPER_KEY), "the MODEL passed in must stay as it was"
+    assert not model.wrappers.get("diffusion_model", {}).get(motion.WRAPPER_KEY), (
+        "the MODEL passed in must stay as it was"
+    )
     assert clone is not model

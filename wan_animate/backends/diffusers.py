@@ -52,7 +52,9 @@ class DiffusersDenoiser:
 
     def __init__(self, transformer, scheduler, prompt, negative=None, image=None, steps: int = 20, cfg: float = 1.0):
         if cfg > 1 and negative is None:
-            raise InputError(f"cfg is {cfg}, which needs a negative prompt, and none is given: give one, or set cfg to 1.")
+            raise InputError(
+                f"cfg is {cfg}, which needs a negative prompt, and none is given: give one, or set cfg to 1."
+            )
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
         self.face_size = transformer.config.motion_encoder_size
@@ -118,7 +120,9 @@ def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = tor
     folder = check_folder(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
 
-    transformer = WanAnimateTransformer3DModel.from_pretrained(folder / "transformer", torch_dtype=dtype).to(device).eval()
+    transformer = (
+        WanAnimateTransformer3DModel.from_pretrained(folder / "transformer", torch_dtype=dtype).to(device).eval()
+    )
     vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32).to(device).eval()
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
@@ -138,14 +142,17 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
     folder = Path(folder)
     if not (folder / "text_encoder" / "config.json").is_file():
         raise InputError(
-            f"the model folder {folder} has no text_encoder: give one that has, or a saved prompt (--prompt-file) in its place."
+            f"the model folder {folder} has no text_encoder: give one that has, or a saved prompt (--prompt-"
+            f"file) in its place."
         )
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device).eval()
-    given = tokenizer([" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt")
+    given = tokenizer(
+        [" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
+    )
     embedding = encoder(given.input_ids.to(device), given.attention_mask.to(device)).last_hidden_state
     return (embedding * given.attention_mask[..., None].to(embedding)).cpu()
 

@@ -134,7 +134,7 @@ class PoseDetector:
         return points
 
     def close(self) -> None:
-        """Free both networks."""
+        """Free both networks' memory, on the card too; the next run opens them again."""
         self._detector.close()
         self._pose.close()
 

@@ -147,7 +147,9 @@ class Graph:
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         if self._session is None:
-            raise RuntimeError(f"{self.name} was closed")
+            import onnxruntime
+
+            self._session = self._open(onnxruntime, self.provider)
         output = self._session.run([self._output_name], {self._input_name: images})[0]
         if len(output) != len(images):
             raise ValueError(f"{len(images)} images gave {len(output)} results")
@@ -168,6 +170,7 @@ class Graph:
             ) from error
 
     def close(self) -> None:
+        """Free the network's memory; the next run opens the file again."""
         self._session = None
 
 

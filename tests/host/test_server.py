@@ -1,0 +1,259 @@
+"""The whole job over HTTP on a real ComfyUI: both workflows as they are shipped, on the example clip (or our own),
+three chained segments, then Cancel in the middle."""
+
+import io
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from demo import graphs
+from demo import small_models as small
+from demo.server import PromptFailed, PromptInterrupted, PromptRejected
+
+KIT = graphs.KIT
+LENGTH, GUIDANCE, FRAMES, STEPS, FPS, SEED = 5, 1, 12, 2, 30, 5
+SEGMENTS = 3
+WIDTH, HEIGHT = 256, 144
+
+
+@pytest.fixture(scope="module")
+def inputs(host_server, driving):
+    """(video, image, detectors, the video's path): names as the graph takes them."""
+    video, image, kind = driving
+    return host_server.upload(video), host_server.upload(image), small.DETECTION[kind], video
+
+
+def graph_for(mode: str, inputs, **animate) -> dict:
+    """The shipped workflow with its inputs named."""
+    video, image, (detector, pose), _ = inputs
+    graph = graphs.load_graph(mode)
+    graphs.set_inputs(graph, "UNETLoader", unet_name=small.TRANSFORMER_NAME)
+    graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
+    graphs.use_saved_prompt(graph, small.PROMPT_NAME)
+    graphs.leave_out_clip_vision(graph)
+    graphs.set_inputs(graph, "LoadImage", image=image)
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file=video, fps=FPS, width=WIDTH, height=HEIGHT, start=0, limit=FRAMES)
+    graphs.set_inputs(graph, f"{KIT}LoadPoseDetector", detector=detector, pose_model=pose)
+    settings = dict(segment_length=LENGTH, guidance_frames=GUIDANCE, steps=STEPS, seed=SEED, sampler_name="euler")
+    graphs.set_inputs(graph, f"{KIT}Animate", **(settings | animate))
+    return graph
+
+
+def saved_pictures(graph: dict, frames: list, name: str) -> str:
+    return graphs.add(graph, "SaveImage", images=frames, filename_prefix=name)
+
+
+def pictures(host_server, entry: dict, node: str) -> np.ndarray:
+    from PIL import Image
+
+    found = [
+        np.asarray(Image.open(io.BytesIO(host_server.fetch(item))).convert("RGB"))
+        for item in entry["outputs"][node]["images"]
+    ]
+    return np.stack(found)
+
+
+def result_file(host_server, entry: dict, graph: dict) -> bytes:
+    (item,) = entry["outputs"][graphs.node_of(graph, "SaveVideo")]["images"]
+    return host_server.fetch(item)
+
+
+@pytest.mark.parametrize("mode", ["animate", "replace"])
+def test_workflow(host_server, inputs, mode):
+    graph = graph_for(mode, inputs)
+    animate = graphs.node_of(graph, f"{KIT}Animate")
+    frames = graphs.add(graph, f"{KIT}FramesToImage", frames=[animate, 1], start=0, limit=0)
+    save = saved_pictures(graph, [frames, 0], mode)
+    steps, previews = [], 0
+
+    def watch(kind, data):
+        nonlocal previews
+        if kind == "progress_state" and data["nodes"].get(animate, {}).get("state") == "running":
+            steps.append((data["nodes"][animate]["value"], data["nodes"][animate]["max"]))
+        previews += kind == "preview"
+
+    entry = host_server.run(graph, watch, timeout=1200)
+    assert {total for _, total in steps if total > 1} == {SEGMENTS * STEPS}, "one bar over segments x steps"
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert max(done for done, _ in steps) == SEGMENTS * STEPS
+
+    with av.open(io.BytesIO(result_file(host_server, entry, graph))) as clip:
+        stream = clip.streams.video[0]
+        shown = [frame for frame in clip.decode(stream)]
+        assert len(shown) == FRAMES
+        assert stream.average_rate == Fraction(FPS)
+        assert (stream.width, stream.height) == (WIDTH, HEIGHT)
+        assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
+    source_has_sound = len(av.open(str(inputs[3])).streams.audio) > 0
+    with av.open(io.BytesIO(result_file(host_server, entry, graph))) as clip:
+        assert len(clip.streams.audio) == int(source_has_sound)
+        if source_has_sound:
+            seconds = sum(frame.samples for frame in clip.decode(audio=0)) / clip.streams.audio[0].rate
+            assert seconds == pytest.approx(FRAMES / FPS, abs=0.05)
+
+    lossless = pictures(host_server, entry, save)
+    assert lossless.shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert lossless.std() > 5, "the small weights show the reference, so the clip is no flat field"
+    decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
+    assert np.abs(decoded.astype(int) - lossless).mean() < 4, "the mp4 shows the lossless frames"
+    leftovers = list(host_server.base_dir.rglob("*.part*"))
+    assert not leftovers and not list((host_server.base_dir / "output" / "wan_animate_kit" / "unfinished").iterdir())
+
+
+def test_second_segment_starts_from_the_firsts_last_frame(host_server, inputs):
+    """The second segment made by the host's own nodes, continued from the last frame of our first: the same pictures.
+
+    Continued from another frame it gives other ones, so the comparison can tell.
+    """
+    graph = graph_for("animate", inputs)
+    animate = graphs.node_of(graph, f"{KIT}Animate")
+    ours = graphs.add(graph, f"{KIT}FramesToImage", frames=[animate, 1], start=0, limit=0)
+    wired = graph[animate]["inputs"]
+    pose = graphs.add(graph, f"{KIT}FramesToImage", frames=wired["pose"], start=0, limit=0)
+    face = graphs.add(graph, f"{KIT}FramesToImage", frames=wired["face"], start=0, limit=0)
+    shifted = graphs.add(graph, "ModelSamplingSD3", model=wired["model"], shift=5.0)
+    # The host crops a reference of another size where we fit it onto black: give both one of the clip's size.
+    reference = [
+        graphs.add(
+            graph,
+            "ImageScale",
+            image=wired["reference_image"],
+            upscale_method="area",
+            width=WIDTH,
+            height=HEIGHT,
+            crop="disabled",
+        ),
+        0,
+    ]
+    wired["reference_image"] = reference
+    saves = {"ours": saved_pictures(graph, [ours, 0], "ours")}
+    for name, last in (("true", LENGTH - 1), ("other", 0)):
+        before = graphs.add(graph, "ImageFromBatch", image=[ours, 0], batch_index=last, length=1)
+        conditioned = graphs.add(
+            graph,
+            "WanAnimateToVideo",
+            positive=wired["positive"],
+            negative=wired["negative"],
+            vae=wired["vae"],
+            width=WIDTH,
+            height=HEIGHT,
+            length=LENGTH,
+            batch_size=1,
+            continue_motion_max_frames=GUIDANCE,
+            video_frame_offset=LENGTH,
+            reference_image=reference,
+            face_video=[face, 0],
+            pose_video=[pose, 0],
+            continue_motion=[before, 0],
+        )
+        sampled = graphs.add(
+            graph,
+            "KSampler",
+            model=[shifted, 0],
+            seed=SEED + 1,
+            steps=STEPS,
+            cfg=1.0,
+            sampler_name="euler",
+            scheduler="simple",
+            positive=[conditioned, 0],
+            negative=[conditioned, 1],
+            latent_image=[conditioned, 2],
+            denoise=1.0,
+        )
+        trimmed = graphs.add(graph, "TrimVideoLatent", samples=[sampled, 0], trim_amount=[conditioned, 3])
+        decoded = graphs.add(graph, "VAEDecode", samples=[trimmed, 0], vae=wired["vae"])
+        new = graphs.add(graph, "ImageFromBatch", image=[decoded, 0], batch_index=GUIDANCE, length=LENGTH - GUIDANCE)
+        saves[name] = saved_pictures(graph, [new, 0], name)
+    entry = host_server.run(graph, timeout=1200)
+    second = pictures(host_server, entry, saves["ours"])[LENGTH : 2 * LENGTH - GUIDANCE].astype(int)
+    true = np.abs(pictures(host_server, entry, saves["true"]) - second)
+    other = np.abs(pictures(host_server, entry, saves["other"]) - second)
+    # Our tail is the decoded frame, theirs went through 8 bits; a rounding of one level may tip another.
+    assert true.max() <= 3 and true.mean() < 0.5, (true.max(), true.mean())
+    assert other.mean() > 4 * true.mean() + 0.1, (other.mean(), true.mean())
+
+
+def test_cancel_in_the_middle(host_server, inputs):
+    """Cancel in the second segment: the server takes the next prompt, only whole segments are left, and the same prompt
+    goes on from there."""
+    graph = graph_for("animate", inputs, seed=77)
+    animate = graphs.node_of(graph, f"{KIT}Animate")
+
+    def cancel(kind, data):
+        if kind == "progress_state" and data["nodes"].get(animate, {}).get("value", 0) >= STEPS + 1:
+            host_server.interrupt()
+
+    with pytest.raises(PromptInterrupted):
+        host_server.run(graph, cancel, timeout=1200)
+    deadline = time.monotonic() + 20
+    while not host_server.is_idle() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert host_server.is_idle()
+    unfinished = host_server.base_dir / "output" / "wan_animate_kit" / "unfinished"
+    (job,) = unfinished.iterdir()
+    assert sorted(path.name for path in job.iterdir()) == ["segment_0000.mkv", "tail_0000.safetensors"]
+    assert not list((host_server.base_dir / "output").rglob("*77*.mp4"))
+
+    values = []
+
+    def watch(kind, data):
+        state = data["nodes"].get(animate, {}) if kind == "progress_state" else {}
+        if state.get("state") == "running" and state.get("max", 0) > 1:
+            values.append(state["value"])
+
+    entry = host_server.run(graph, watch, timeout=1200)
+    assert min(values) >= STEPS, "the first segment is not made again"
+    with av.open(io.BytesIO(result_file(host_server, entry, graph))) as clip:
+        assert sum(1 for _ in clip.decode(video=0)) == FRAMES
+    assert not list(unfinished.iterdir())
+
+
+def refused(host_server, graph) -> str:
+    """What the host tells the user: at once for values it can see, from the node for the rest."""
+    try:
+        host_server.run(graph, timeout=300)
+    except PromptRejected as error:
+        return str(error)
+    except PromptFailed as error:
+        return str(error)
+    raise AssertionError("the host took it")
+
+
+BAD = [
+    ("segment", dict(segment_length=10), ["segment length is 10", "9 or 13"]),
+    ("guidance", dict(guidance_frames=5), ["guidance frames (5)", "segment length (5)"]),
+    ("mode", dict(mode="replace"), ["replace mode needs a background", "set mode to animate"]),
+]
+
+
+@pytest.mark.parametrize("changes, says", [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_bad_settings_are_told_in_a_sentence(host_server, inputs, changes, says):
+    message = refused(host_server, graph_for("animate", inputs, **changes))
+    assert all(part in message for part in says), message
+
+
+def test_wrong_vae_and_lengths_are_told_in_a_sentence(host_server, inputs):
+    graph = graph_for("animate", inputs)
+    animate = graph[graphs.node_of(graph, f"{KIT}Animate")]["inputs"]
+    vae = graphs.add(graph, "VAELoader", vae_name="pixel_space")
+    animate["vae"] = [vae, 0]
+    message = refused(host_server, graph)
+    assert "Wan 2.1 VAE" in message and "wan_2.1_vae.safetensors" in message
+
+    graph = graph_for("animate", inputs)
+    animate = graph[graphs.node_of(graph, f"{KIT}Animate")]["inputs"]
+    short = graphs.add(graph, f"{KIT}FramesToImage", frames=animate["face"], start=0, limit=FRAMES - 3)
+    animate["face"] = [short, 0]
+    message = refused(host_server, graph)
+    assert f"face video has {FRAMES - 3} frames" in message and f"pose video has {FRAMES}" in message
+
+
+def test_log_has_no_complaint_about_the_pack(host_server, inputs):
+    lines = [line for line in host_server.log().splitlines() if "animate" in line.lower() or "WanAnimateKit" in line]
+    loud = [line for line in lines if any(word in line for word in ("WARNING", "Error", "Traceback", "IMPORT FAILED"))]
+    assert not [line for line in loud if "InputError" not in line], loud
+    (timing,) = [line for line in lines if "seconds" in line and "custom_nodes" in line]
+    assert float(timing.split("seconds")[0].split()[-1]) < 1.0, timing
