@@ -27,7 +27,8 @@ KNOWN, AFTER_REFERENCE = 192, 193
 LEVEL, ZERO = slice(194, 210), slice(210, 226)
 HEIGHT = 100.0  # of the constant dimensions; they are most of a token's length, so LayerNorm divides by about SPREAD
 SPREAD = HEIGHT * math.sqrt((LEVEL.stop - LEVEL.start) / DIM)
-POSE_STRENGTH = 3.0  # its lines are thin, and the small VAE shows no more than 1/8 of the size
+# the pose's lines are thin, and the small VAE shows 1/8 of the size: strong, but never over the whole range
+POSE_STRENGTH, POSE_LIMIT = 3.0, 0.8
 WHISPER = 0.02  # of the random layers beside the path
 
 
@@ -222,7 +223,8 @@ def _copy_reference(weights: dict) -> None:
 
 
 def _add_pose(weights: dict) -> None:
-    """Block 0's feed-forward: where nothing is known, what the pose shows above black comes on top of the target."""
+    """Block 0's feed-forward: where nothing is known, what the pose shows above black comes on top of the target, times
+    POSE_STRENGTH, up to POSE_LIMIT (a second unit takes back what is above)."""
     import torch
 
     gain, shut = 8.0, 4.0
@@ -233,9 +235,12 @@ def _add_pose(weights: dict) -> None:
         if unit % LATENT_CHANNELS < 12:  # the small VAE's pictures are in the first 12 channels
             _reads(into, [unit], [POSE.start + unit])
             _reads(gate := torch.zeros(1, DIM), [0], [KNOWN])
-            into[unit] = gain * (into[unit] - shut * gate[0])
-            bias[unit] = gain
-            out[TARGET.start + unit, unit] = POSE_STRENGTH / gain
+            into[unit] = into[64 + unit] = gain * (into[unit] - shut * gate[0])
+            bias[unit], bias[64 + unit] = gain, gain * (1 - POSE_LIMIT / POSE_STRENGTH)
+            out[TARGET.start + unit, unit], out[TARGET.start + unit, 64 + unit] = (
+                POSE_STRENGTH / gain,
+                -POSE_STRENGTH / gain,
+            )
     weights["blocks.0.ffn.0.weight"], weights["blocks.0.ffn.0.bias"] = into, bias
     weights["blocks.0.ffn.2.weight"] = out
 

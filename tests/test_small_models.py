@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from demo import small_models as small
-from demo.small_transformer import POSE_STRENGTH, transformer_shapes, transformer_weights
+from demo.small_transformer import POSE_LIMIT, transformer_shapes, transformer_weights
 
 
 def test_same_seed_same_numbers(small_models):
@@ -85,7 +85,7 @@ def known_case():
     pose[:, :12, :, 2:6, 2:4] = 0.5
     clean = conditioning.clone()
     clean[:, :, 2:, :, :half] = conditioning[:, :, :1, :, :half]
-    clean[:, :12, 2:, 2:6, 2:4] += 1.5 * POSE_STRENGTH
+    clean[:, :12, 2:, 2:6, 2:4] += POSE_LIMIT
     noise = torch.randn(clean.shape, generator=generator)
     return torch.cat([mask, conditioning], 1), pose, clean, noise
 
