@@ -145,9 +145,10 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
     ours = ours.args[1].read(0, count)
 
     shifted = ModelSamplingSD3().patch(engine(pack, "nodes.host.face_motion").patch_face_motion(model)[0], 5.0)[0]
-    parts, before, offset = [], None, 0
-    for index in range(2):
-        positive, negative, latent, trim, overlap, offset = WanAnimateToVideo.execute(
+
+    def segment(index, before, offset):
+        """(new frames, offset of the next) as the host's nodes make them."""
+        *conditioned, trim, overlap, offset = WanAnimateToVideo.execute(
             **given,
             width=WIDTH,
             height=HEIGHT,
@@ -159,12 +160,20 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
             pose_video=clip["pose"],
             continue_motion=before,
         ).args
-        sampled = nodes.KSampler().sample(shifted, seed + index, *sampling.values(), positive, negative, latent)[0]
-        before = nodes.VAEDecode().decode(vae, TrimVideoLatent.execute(sampled, trim).args[0])[0]
-        parts.append(before[overlap:])
-    theirs = (torch.cat(parts) * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
+        sampled = nodes.KSampler().sample(shifted, seed + index, *sampling.values(), *conditioned)[0]
+        decoded = nodes.VAEDecode().decode(vae, TrimVideoLatent.execute(sampled, trim).args[0])[0]
+        return decoded[overlap:], offset
+
+    def as_bytes(frames):
+        return (frames * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
+
+    first, offset = segment(0, None, 0)
+    second, _ = segment(1, first, offset)
+    theirs = as_bytes(torch.cat((first, second)))
     assert len(theirs) == count and theirs.std() > 1, "the made-up model should make a picture, not a flat field"
     assert (ours == theirs).all()
+    other, _ = segment(1, 1 - first, offset)
+    assert (ours[length:] != as_bytes(other)).any(), "another last frame should be seen in the second segment"
 
 
 def test_face_motion_is_encoded_once_and_leaves_nothing_behind(pack, model, clips):

@@ -26,10 +26,10 @@ def inputs(host_server, driving):
     return host_server.upload(video), host_server.upload(image), small.DETECTION[kind], video
 
 
-def graph_for(mode: str, inputs, **animate) -> dict:
+def graph_for(workflow: str, inputs, **animate) -> dict:
     """The shipped workflow with its inputs named."""
     video, image, (detector, pose), _ = inputs
-    graph = graphs.load_graph(mode)
+    graph = graphs.load_graph(workflow)
     graphs.set_inputs(graph, "UNETLoader", unet_name=small.TRANSFORMER_NAME)
     graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
     graphs.use_saved_prompt(graph, small.PROMPT_NAME)
@@ -104,76 +104,63 @@ def test_workflow(host_server, inputs, mode):
 
 
 def test_second_segment_starts_from_the_firsts_last_frame(host_server, inputs):
-    """The second segment made by the host's own nodes, continued from the last frame of our first: the same pictures.
+    """The second segment made by the host's own nodes, continued from the last frame of our first: it starts with that
+    frame, and what follows are the pictures of our second segment.
 
-    Continued from another frame it gives other ones, so the comparison can tell.
+    (That another start would show is held in process, where no rounding is in the way: ``test_parity.py``.)
     """
-    graph = graph_for("animate", inputs)
-    animate = graphs.node_of(graph, f"{KIT}Animate")
-    ours = graphs.add(graph, f"{KIT}FramesToImage", frames=[animate, 1], start=0, limit=0)
-    wired = graph[animate]["inputs"]
-    pose = graphs.add(graph, f"{KIT}FramesToImage", frames=wired["pose"], start=0, limit=0)
-    face = graphs.add(graph, f"{KIT}FramesToImage", frames=wired["face"], start=0, limit=0)
-    shifted = graphs.add(graph, "ModelSamplingSD3", model=wired["model"], shift=5.0)
+    steps = 1  # the host's own nodes run its slow face encoder in every step
+    graph = graph_for("animate", inputs, steps=steps)
+    wired = graph[graphs.node_of(graph, f"{KIT}Animate")]["inputs"]
     # The host crops a reference of another size where we fit it onto black: give both one of the clip's size.
-    reference = [
-        graphs.add(
-            graph,
-            "ImageScale",
-            image=wired["reference_image"],
-            upscale_method="area",
-            width=WIDTH,
-            height=HEIGHT,
-            crop="disabled",
-        ),
-        0,
-    ]
-    wired["reference_image"] = reference
-    saves = {"ours": saved_pictures(graph, [ours, 0], "ours")}
-    for name, last in (("true", LENGTH - 1), ("other", 0)):
-        before = graphs.add(graph, "ImageFromBatch", image=[ours, 0], batch_index=last, length=1)
-        conditioned = graphs.add(
-            graph,
-            "WanAnimateToVideo",
-            positive=wired["positive"],
-            negative=wired["negative"],
-            vae=wired["vae"],
-            width=WIDTH,
-            height=HEIGHT,
-            length=LENGTH,
-            batch_size=1,
-            continue_motion_max_frames=GUIDANCE,
-            video_frame_offset=LENGTH,
-            reference_image=reference,
-            face_video=[face, 0],
-            pose_video=[pose, 0],
-            continue_motion=[before, 0],
-        )
-        sampled = graphs.add(
-            graph,
-            "KSampler",
-            model=[shifted, 0],
-            seed=SEED + 1,
-            steps=STEPS,
-            cfg=1.0,
-            sampler_name="euler",
-            scheduler="simple",
-            positive=[conditioned, 0],
-            negative=[conditioned, 1],
-            latent_image=[conditioned, 2],
-            denoise=1.0,
-        )
-        trimmed = graphs.add(graph, "TrimVideoLatent", samples=[sampled, 0], trim_amount=[conditioned, 3])
-        decoded = graphs.add(graph, "VAEDecode", samples=[trimmed, 0], vae=wired["vae"])
-        new = graphs.add(graph, "ImageFromBatch", image=[decoded, 0], batch_index=GUIDANCE, length=LENGTH - GUIDANCE)
-        saves[name] = saved_pictures(graph, [new, 0], name)
+    size = dict(width=WIDTH, height=HEIGHT)
+    scaled = graphs.add(
+        graph, "ImageScale", image=wired["reference_image"], upscale_method="area", crop="disabled", **size
+    )
+    wired["reference_image"] = [scaled, 0]
+    frames = {"ours": [graphs.node_of(graph, f"{KIT}Animate"), 1], "pose": wired["pose"], "face": wired["face"]}
+    frames = {
+        name: [graphs.add(graph, f"{KIT}FramesToImage", frames=link, start=0, limit=0), 0]
+        for name, link in frames.items()
+    }
+    before = graphs.add(graph, "ImageFromBatch", image=frames["ours"], batch_index=LENGTH - 1, length=1)
+    conditioned = graphs.add(
+        graph,
+        "WanAnimateToVideo",
+        **{name: wired[name] for name in ("positive", "negative", "vae", "reference_image")},
+        **size,
+        length=LENGTH,
+        batch_size=1,
+        continue_motion_max_frames=GUIDANCE,
+        video_frame_offset=LENGTH,
+        face_video=frames["face"],
+        pose_video=frames["pose"],
+        continue_motion=[before, 0],
+    )
+    sampled = graphs.add(
+        graph,
+        "KSampler",
+        model=[graphs.add(graph, "ModelSamplingSD3", model=wired["model"], shift=5.0), 0],
+        seed=SEED + 1,
+        steps=steps,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=[conditioned, 0],
+        negative=[conditioned, 1],
+        latent_image=[conditioned, 2],
+        denoise=1.0,
+    )
+    trimmed = graphs.add(graph, "TrimVideoLatent", samples=[sampled, 0], trim_amount=[conditioned, 3])
+    decoded = graphs.add(graph, "VAEDecode", samples=[trimmed, 0], vae=wired["vae"])
+    saves = saved_pictures(graph, frames["ours"], "ours"), saved_pictures(graph, [decoded, 0], "host")
     entry = host_server.run(graph, timeout=1200)
-    second = pictures(host_server, entry, saves["ours"])[LENGTH : 2 * LENGTH - GUIDANCE].astype(int)
-    true = np.abs(pictures(host_server, entry, saves["true"]) - second)
-    other = np.abs(pictures(host_server, entry, saves["other"]) - second)
-    # Our tail is the decoded frame, theirs went through 8 bits; a rounding of one level may tip another.
-    assert true.max() <= 3 and true.mean() < 0.5, (true.max(), true.mean())
-    assert other.mean() > 4 * true.mean() + 0.1, (other.mean(), true.mean())
+    ours, theirs = (pictures(host_server, entry, save).astype(int) for save in saves)
+    start = np.abs(theirs[0] - ours[LENGTH - 1])
+    assert start.mean() < ours.std() / 4, (start.mean(), ours.std())
+    new = np.abs(theirs[GUIDANCE:] - ours[LENGTH : 2 * LENGTH - GUIDANCE])
+    # Ours rounds where Save Image cuts off (half a level on average), and theirs went on from a frame of 8 bits.
+    assert new.max() <= 2 and new.mean() < 0.8, (new.max(), new.mean())
 
 
 def test_cancel_in_the_middle(host_server, inputs):
