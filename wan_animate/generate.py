@@ -156,6 +156,7 @@ def segment_noise(seed: int, segment: Segment, shape: tuple[int, ...]) -> torch.
     return torch.randn(shape, dtype=torch.float32, generator=generator)
 
 
+@torch.no_grad()
 def generate(
     job: AnimateJob, denoiser, vae, store: SegmentStore, progress: Callable[[Progress], None] | None = None
 ) -> FrameSource:
