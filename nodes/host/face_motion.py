@@ -3,8 +3,9 @@
 The host's AnimateWanModel runs its motion encoder over every face crop in every sampling step, though the crops never
 change within a segment: 1.3 of 5.2 seconds of a step on an H100, 40 of 41 with a small model on a CPU. The blur in
 that encoder reshapes each map to a one-channel image; as a depthwise convolution it gives the same bits on a CPU, and
-the same within rounding on a card (where the library may sum in another order), 13 times faster on an H100. Both are done by a wrapper around the diffusion model's forward, so a patched MODEL is a clone that composes
-with other patches, and nothing of it is left on the module between calls.
+the same within rounding on a card (where the library may sum in another order), 13 times faster on an H100. Both are
+done by a wrapper around the diffusion model's forward, so a patched MODEL is a clone that composes with other
+patches, and nothing of it is left on the module between calls.
 """
 
 from __future__ import annotations
