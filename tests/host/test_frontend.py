@@ -92,7 +92,7 @@ def models(graph: dict) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def page(host_server, driving):
+def page(host_server, tmp_path_factory):
     """The app, opened; the models that the workflows name are there as empty files, the picture and a video too."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
     path = chromium()
@@ -105,7 +105,10 @@ def page(host_server, driving):
     for file in made:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    video, picture, _ = driving
+    # Our own drawn clip, never somebody else's: what it shows goes into the README.
+    from demo.example import write_example
+
+    video, picture = write_example(tmp_path_factory.mktemp("example"))
     for file, name in ((picture, "example.png"), (picture, "character.jpeg"), (video, "driver.mp4")):
         host_server.upload(file, name)
     for name, value in SETTINGS.items():
