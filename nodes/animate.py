@@ -7,6 +7,8 @@ from comfy_api.latest import InputImpl, io
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, frames_input, mask_input
 
+UNLINKED = object()
+
 
 class Animate(io.ComfyNode):
     @classmethod
@@ -179,15 +181,20 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, segment_length: int, guidance_frames: int) -> bool | str:
+    def validate_inputs(
+        cls, mode: str, segment_length: int, guidance_frames: int, background=UNLINKED, character_mask=UNLINKED
+    ) -> bool | str:
+        """Before anything runs: the pose may take minutes to detect. A linked input is None here, and a linked value is
+        checked by the job before it starts."""
         from ..wan_animate.errors import InputError
+        from ..wan_animate.generate import check_scene
         from ..wan_animate.segments import check_segment_settings
 
-        # A linked value is not known yet (None): the job checks it before it starts.
-        if segment_length is None or guidance_frames is None:
-            return True
         try:
-            check_segment_settings(segment_length, guidance_frames)
+            if mode is not None:
+                check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED)
+            if segment_length is not None and guidance_frames is not None:
+                check_segment_settings(segment_length, guidance_frames)
         except InputError as error:
             return str(error)
         return True

@@ -24,6 +24,23 @@ from .store import SegmentStore
 MODES = ("animate", "replace")
 
 
+def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
+    """Raises InputError unless background and character mask are given exactly when the mode needs them."""
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}: choose animate or replace.")
+    if mode == "replace":
+        for name, given in (("a background", has_background), ("a character mask", has_mask)):
+            if not given:
+                raise InputError(
+                    f"replace mode needs {name}, and none is connected: connect one, or set mode to animate."
+                )
+    elif has_background or has_mask:
+        raise InputError(
+            "a background or character mask is connected, but mode is animate, which makes its own scene: set mode to "
+            "replace, or disconnect them."
+        )
+
+
 @dataclass
 class AnimateJob:
     """One clip to make.
@@ -62,25 +79,13 @@ class AnimateJob:
     def check(self) -> None:
         """Raises InputError for anything that could not come out right, before any long work."""
         self.plan()
-        if self.mode not in MODES:
-            raise InputError(f"mode is {self.mode!r}: choose animate or replace.")
+        check_scene(self.mode, self.background is not None, self.character_mask is not None)
         if self.mask_timing not in MASK_TIMINGS:
             raise ValueError(f"mask_timing must be one of {MASK_TIMINGS}")
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
             raise InputError(
                 f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
-                f"connect one image."
-            )
-        if self.mode == "replace":
-            for name, source in (("a background", self.background), ("a character mask", self.character_mask)):
-                if source is None:
-                    raise InputError(
-                        f"replace mode needs {name}, and none is connected: connect one, or set mode to animate."
-                    )
-        elif self.background is not None or self.character_mask is not None:
-            raise InputError(
-                "a background or character mask is connected, but mode is animate, which makes its own scene: "
-                "set mode to replace, or disconnect them."
+                "connect one image."
             )
         self._check_kinds()
         width, height = self.pose.width, self.pose.height
@@ -92,15 +97,13 @@ class AnimateJob:
         for name, source in self._others():
             if len(source) != len(self.pose):
                 raise InputError(
-                    f"the {name} video has {len(source)} frames and the pose video has {len(self.pose)}: all "
-                    f"must come from "
-                    "the same frames of the driving video, so give them the same start, limit and fps."
+                    f"the {name} video has {len(source)} frames and the pose video has {len(self.pose)}: all must "
+                    "come from the same frames of the driving video, so give them the same start, limit and fps."
                 )
             if name != "face" and (source.width, source.height) != (width, height):
                 raise InputError(
-                    f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}:"
-                    f" bring them "
-                    "to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
+                    f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: "
+                    "bring them to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
                 )
 
     def _others(self) -> list[tuple[str, FrameSource]]:

@@ -74,8 +74,7 @@ def check_segment_settings(segment_length: int, guidance: int) -> None:
         )
     if guidance < 1 or guidance % 4 != 1:
         raise InputError(
-            f"guidance frames is {guidance}, but it must be 4n+1: use 1 or 5 (what the model was trained on), or"
-            f" 9, 13, ..."
+            f"guidance frames is {guidance}, but it must be 4n+1: use 1 or 5 (as the model was trained), or 9, 13, ..."
         )
     if guidance >= segment_length:
         raise InputError(

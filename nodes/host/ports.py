@@ -27,9 +27,8 @@ def check_vae(vae) -> None:
     if channels != 16 or dims != 3 or ratio != 8:
         found = type(getattr(vae, "first_stage_model", vae)).__name__
         raise InputError(
-            f"the vae input holds {found} with {channels} latent channels ({'video' if dims == 3 else 'image'}),"
-            f" but Wan "
-            "Animate needs the Wan 2.1 VAE with 16: load wan_2.1_vae.safetensors."
+            f"the vae input holds {found} with {channels} latent channels ({'video' if dims == 3 else 'image'}), but "
+            "Wan Animate needs the Wan 2.1 VAE with 16: load wan_2.1_vae.safetensors."
         )
 
 

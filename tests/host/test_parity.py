@@ -176,6 +176,20 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
     assert (ours[length:] != as_bytes(other)).any(), "another last frame should be seen in the second segment"
 
 
+def test_another_models_file_is_refused(pack, small_models, comfy):
+    """The same file without its face parts is Wan image-to-video to the host, and not ours to sample."""
+    import comfy.sd
+    import comfy.utils
+
+    from demo.small_models import TRANSFORMER_NAME
+
+    weights = comfy.utils.load_torch_file(str(small_models.models / "diffusion_models" / TRANSFORMER_NAME))
+    parts = ("face_", "motion_encoder.", "pose_patch_embedding.")
+    other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
+    with pytest.raises(Exception, match="model input holds a WAN21 model, but this node needs Wan 2.2 Animate"):
+        engine(pack, "nodes.host.ports").check_model(other)
+
+
 def test_face_motion_is_encoded_once_and_leaves_nothing_behind(pack, model, clips):
     """Cached and depthwise, bit for bit the encoder's own answer; after the forward the module is as it was."""
     import comfy.model_management
