@@ -13,7 +13,7 @@ from wan_animate.frames import FrameSource
 from .figure import draw_character, draw_figure, figure_keypoints
 from .importing import ROOT
 
-SIZE, FPS, SECONDS, RATE = (640, 368), 30, 2.1, 44100
+SIZE, FPS, SECONDS, RATE = (640, 360), 30, 2.1, 44100
 
 
 class Dancer(FrameSource):
