@@ -34,7 +34,7 @@ from . import graphs, host  # noqa: E402
 
 EXAMPLES = ROOT.parent / "shared" / "examples" / "animate"
 # three segments that two CPU cores finish in a few minutes
-SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 4, "WIDTH": 352, "HEIGHT": 208}
+SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
 KIT = graphs.KIT
 
 
