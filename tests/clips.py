@@ -61,8 +61,6 @@ def write_clip(
         stream.options = dict(LONG_GOP if options is None and codec == "libx264" else options or {})
         if time_base:
             stream.codec_context.time_base = time_base
-        if rotation is not None:
-            stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=48000, layout="mono") if tone else None
         for i in range(count):
             picture = av.VideoFrame.from_ndarray(frame(i, width, height), format="rgb24")
@@ -77,7 +75,19 @@ def write_clip(
         container.mux(stream.encode(None))
         if sound:
             container.mux(sound.encode(None))
+    if rotation is not None:
+        turn_track(path, rotation)
     return path
+
+
+def turn_track(path, degrees: float) -> None:
+    """Give an mp4's picture a display matrix, counter-clockwise, as phones write it (ISO 14496-12, tkhd)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    cos, sin = (round(part(np.radians(degrees))) << 16 for part in (np.cos, np.sin))
+    matrix = [cos, -sin, 0, sin, cos, 0, 0, 0, 0x40000000]
+    data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
+    path.write_bytes(data)
 
 
 def cut_file(path, target, share: float):

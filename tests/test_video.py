@@ -177,7 +177,7 @@ def test_rotation_metadata(tmp_path, rotation):
 
 
 def test_rotation_is_the_players_own(tmp_path):
-    """PyAV writes the matrix above; here the bytes a phone writes (ISO 14496-12, tkhd) stand for "turn clockwise"."""
+    """The bytes of a phone held upright (with the offset that the standard asks for) stand for "turn clockwise"."""
     path = write_clip(tmp_path / "p.mp4", 5, 30)
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40

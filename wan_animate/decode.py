@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
 from .clip import ClipFile, ClipIndex, video_stream
 from .errors import InputError
 
 # Without these swscale takes a fast path with nearest-neighbour chroma that is up to 2.3 levels off, 1.1 too dark on
 # average: a drift that a chain of segments would add up. With them it is within half a level of the exact formula.
-EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+# libswscale's SWS_BILINEAR, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT by number: PyAV 16 has no names for the last two.
+EXACT = 0x2 | 0x40000 | 0x2000
 _UNSPECIFIED = 2
 # Segments overlap by a few frames (guidance): the last ones given out stay at hand, in number and in bytes bounded.
 _KEPT_FRAMES = 12
