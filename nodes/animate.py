@@ -251,11 +251,11 @@ class Animate(io.ComfyNode):
         job.check()
         behind = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
         key = job.key(f"{behind} {steps} {cfg} {sampler_name} {scheduler} {shift}")
-        generate(
-            job, denoiser, host_vae, store := SegmentStore(unfinished_folder(key)), SamplingProgress(denoiser.model)
-        )
+        store, progress = SegmentStore(unfinished_folder(key)), SamplingProgress(denoiser.model)
+        frames = generate(job, denoiser, host_vae, store, progress)
+        # The job stays where it is found again until its clip is whole: a full disk or Cancel here loses nothing.
+        write_video(store.folder / "clip.mp4", frames, audio, job.fps, progress=progress.check)
+        frames.close()
         store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        path = store.folder / "clip.mp4"
-        write_video(path, frames, audio, job.fps)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), frames, len(frames))
+        return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))

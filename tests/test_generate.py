@@ -105,7 +105,7 @@ def test_stopped_job_goes_on_where_it_was(parts, denoiser, tmp_path):
     assert names == ["segment_0000.mkv", "tail_0000.safetensors"], "finished segments only, nothing half-written"
     # What a killed process leaves: temporary names, and a tail without its frames.
     (tmp_path / "job" / ".segment_0001.0123abcd.part.mkv").write_bytes(b"half")
-    (tmp_path / "job" / "tail_0001.tmp").write_bytes(b"half")
+    (tmp_path / "job" / ".tail_0001.0123abcd.part.safetensors").write_bytes(b"half")
     (tmp_path / "job" / "tail_0001.safetensors").write_bytes(b"no frames beside it")
     segments = []
     resumed = generate(
@@ -113,7 +113,7 @@ def test_stopped_job_goes_on_where_it_was(parts, denoiser, tmp_path):
     ).read(0, FRAMES)
     assert min(segments) == 1, "the finished segment must not be made again"
     assert np.array_equal(resumed, whole)
-    assert not list((tmp_path / "job").glob("*.tmp")) and not list((tmp_path / "job").glob(".*"))
+    assert not list((tmp_path / "job").glob(".*"))
 
 
 def test_another_job_has_another_key():

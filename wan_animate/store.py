@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .errors import InputError
+from .files import replacing
 from .frames import FrameSource
 from .segments import SegmentPlan
 
@@ -45,7 +46,7 @@ class SegmentStore:
                 f"the folder for finished segments, {self.folder}, cannot be written ({error.strerror or error}): free "
                 "space there, correct its permissions, or choose another output folder."
             ) from error
-        for leftover in [*self.folder.glob("*.tmp"), *self.folder.glob(".*.part*")]:
+        for leftover in self.folder.glob(".*.part*"):  # of a killed process
             leftover.unlink(missing_ok=True)
 
     def frames_path(self, index: int) -> Path:
@@ -70,9 +71,8 @@ class SegmentStore:
         """
         from .lossless import write_lossless
 
-        temporary = self.tail_path(index).with_suffix(".tmp")
-        save_file({"frames": tail.contiguous().cpu()}, temporary)
-        os.replace(temporary, self.tail_path(index))
+        with replacing(self.tail_path(index), "the segment's last frames") as temporary:
+            save_file({"frames": tail.contiguous().cpu()}, temporary)
         write_lossless(self.frames_path(index), frames, fps)
 
     def tail(self, index: int) -> torch.Tensor:

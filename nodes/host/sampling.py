@@ -29,11 +29,16 @@ class SamplingProgress:
         self.bar = None
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
-    def __call__(self, progress: Progress) -> None:
+    def check(self, *_) -> None:
+        """Lets Cancel through, where nothing is to be shown."""
         import comfy.model_management
-        import comfy.utils
 
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def __call__(self, progress: Progress) -> None:
+        import comfy.utils
+
+        self.check()
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(progress.total)
         preview = None

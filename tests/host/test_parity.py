@@ -176,6 +176,38 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
     assert (ours[length:] != as_bytes(other)).any(), "another last frame should be seen in the second segment"
 
 
+def test_a_clip_that_cannot_be_written_loses_no_segment(pack_nodes, model, vae, prompt, clips):
+    """Sound that breaks the mp4, the last thing written: the finished segment stays where the job is found again."""
+    from pathlib import Path
+
+    import folder_paths
+
+    unfinished = Path(folder_paths.get_output_directory()) / "wan_animate_kit" / "unfinished"
+    before = set(unfinished.glob("*/segment_*.mkv"))
+    with pytest.raises(Exception, match="audio must have a waveform and a sample_rate"):
+        pack_nodes["WanAnimateKitAnimate"].execute(
+            model=model,
+            positive=[[prompt, {}]],
+            negative=[[prompt, {}]],
+            vae=vae,
+            reference_image=clips["reference"],
+            pose=clips["pose"][:5],
+            mode="animate",
+            seed=1,
+            steps=1,
+            cfg=1.0,
+            sampler_name="euler",
+            scheduler="simple",
+            shift=5.0,
+            segment_length=5,
+            guidance_frames=1,
+            fps=0.0,
+            audio={"waveform": torch.zeros(1, 1, 8)},
+        )
+    (kept,) = set(unfinished.glob("*/segment_*.mkv")) - before
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["segment_0000.mkv", "tail_0000.safetensors"]
+
+
 def test_another_models_file_is_refused(pack, small_models, comfy):
     """The same file without its face parts is Wan image-to-video to the host, and not ours to sample."""
     import comfy.sd

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files import replacing
 from . import layout
 
 
@@ -156,20 +156,14 @@ class PoseTrack:
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
     """Write arrays to ``path`` through a temporary name beside it; ``what`` names the thing in the error."""
     path = Path(path)
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        with replacing(path, what) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
     except OSError as error:
         raise InputError(
             f"{what}: {path} cannot be written ({error.strerror}); choose a folder you may write to."
         ) from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
