@@ -4,9 +4,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from .animate import Animate
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
+from .detect import DetectPose, LoadPoseDetector
+from .face import CropFace
 from .host.folders import register_folders
 from .mask import MaskBackground, MaskFromPose, ShapeMask
-from .pose import CropFace, DetectPose, DrawPose, LoadPoseDetector, LoadPoseTrack, SavePoseTrack
+from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .video import LoadVideo
 

@@ -95,3 +95,19 @@ def test_slices_and_scales():
     part = track.slice(2, 5).scaled(640, 120)
     expected = track.keypoints[2:5] * (2, 0.5, 1)
     assert np.allclose(part.keypoints, expected) and (part.width, part.height, len(part)) == (640, 120, 3)
+
+
+def test_cuts_go_with_the_track(tmp_path):
+    keypoints = np.random.default_rng(0).random((10, 133, 3))
+    track = PoseTrack(keypoints, 64, 48, cuts=(7, 3))
+    assert track.cuts == (3, 7) and track.shots == [(0, 3), (3, 7), (7, 10)]
+    assert track.slice(3, 9).cuts == (4,) and track.slice(2, 8).shots == [(0, 1), (1, 5), (5, 6)]
+    assert track.scaled(32, 24).letterboxed(80, 80).cuts == (3, 7)
+    track.save(tmp_path / "track.npz")
+    loaded = PoseTrack.load(tmp_path / "track.npz")
+    assert loaded.cuts == (3, 7) and loaded.fingerprint() == track.fingerprint()
+    assert PoseTrack(keypoints, 64, 48).fingerprint() != track.fingerprint()
+    assert PoseTrack(keypoints, 64, 48).shots == [(0, 10)]
+    for wrong in ((0,), (10,), (-1, 3)):
+        with pytest.raises(InputError, match="must lie between 1 and 9"):
+            PoseTrack(keypoints, 64, 48, cuts=wrong)

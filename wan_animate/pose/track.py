@@ -28,9 +28,11 @@ class PoseTrack:
         fps: frames a second.
         boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) of the person, or None. A score below 0 says that no person
             was detected and the whole frame was searched.
+        cuts: frames at which a new shot begins, rising, the first frame not among them. What is done over time
+            (smoothing, steadying) is done within a shot.
 
     Raises:
-        InputError: the arrays do not have these shapes, or there are no frames.
+        InputError: the arrays do not have these shapes, there are no frames, or a cut lies outside the clip.
     """
 
     keypoints: np.ndarray
@@ -38,6 +40,7 @@ class PoseTrack:
     height: int
     fps: Fraction = Fraction(30)
     boxes: np.ndarray | None = None
+    cuts: tuple[int, ...] = ()
 
     def __post_init__(self):
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
@@ -61,7 +64,13 @@ class PoseTrack:
                 raise InputError(
                     f"pose track: boxes must be [{len(keypoints)}, 5], but their shape is {list(boxes.shape)}."
                 )
+        cuts = tuple(sorted({int(cut) for cut in self.cuts}))
+        if cuts and not (cuts[0] > 0 and cuts[-1] < len(keypoints)):
+            raise InputError(
+                f"pose track: its cuts are at {list(cuts)}, but they must lie between 1 and {len(keypoints) - 1}."
+            )
         for name, value in (
+            ("cuts", cuts),
             ("keypoints", keypoints),
             ("boxes", boxes),
             ("width", int(self.width)),
@@ -72,6 +81,16 @@ class PoseTrack:
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    @property
+    def shots(self) -> list[tuple[int, int]]:
+        """First frame and the one after the last of every shot."""
+        edges = (0, *self.cuts, len(self))
+        return list(zip(edges[:-1], edges[1:], strict=True))
+
+    def replaced(self, keypoints: np.ndarray) -> PoseTrack:
+        """The same clip with other keypoints."""
+        return PoseTrack(keypoints, self.width, self.height, self.fps, self.boxes, self.cuts)
 
     # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
     # choosing frames, not for drawing (which goes by the point).
@@ -95,7 +114,9 @@ class PoseTrack:
     def slice(self, start: int, stop: int) -> PoseTrack:
         """Frames ``start`` up to (not including) ``stop`` as a track of their own."""
         boxes = None if self.boxes is None else self.boxes[start:stop]
-        return PoseTrack(self.keypoints[start:stop], self.width, self.height, self.fps, boxes)
+        start, stop, _ = slice(start, stop).indices(len(self))
+        cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
+        return PoseTrack(self.keypoints[start:stop], self.width, self.height, self.fps, boxes, cuts)
 
     def scaled(self, width: int, height: int) -> PoseTrack:
         """The same track for frames resized to ``width`` x ``height`` (each axis by its own factor)."""
@@ -116,15 +137,16 @@ class PoseTrack:
         if self.boxes is not None:
             boxes = self.boxes * np.array([sx, sy, sx, sy, 1], np.float32)
             boxes = boxes + np.array([left, top, left, top, 0], np.float32)
-        return PoseTrack(keypoints, width, height, self.fps, boxes)
+        return PoseTrack(keypoints, width, height, self.fps, boxes, self.cuts)
 
     def fingerprint(self) -> str:
-        """Equal for two tracks exactly when keypoints, size and rate are equal."""
+        """Equal for two tracks exactly when keypoints, size, rate and cuts are equal."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.keypoints).data, digest_size=16)
+        digest.update(repr(self.cuts).encode())
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes); the file appears whole or
+        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes, cuts); the file appears whole or
         not at all.
 
         Raises:
@@ -139,18 +161,21 @@ class PoseTrack:
         }
         if self.boxes is not None:
             arrays["boxes"] = self.boxes
+        if self.cuts:
+            arrays["cuts"] = np.array(self.cuts, np.int64)
         save_npz(path, arrays, "pose track")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a track written by :meth:`save` (``fps_ratio`` and ``boxes`` may be missing).
+        """Read a track written by :meth:`save` (``fps_ratio``, ``boxes`` and ``cuts`` may be missing).
 
         Raises:
             InputError: the file is missing, is not such an archive, or lacks a key.
         """
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
         fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
-        return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"))
+        cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
+        return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
