@@ -61,7 +61,7 @@ class MaskTrack:
         packed: list[bytes] = []
         for start in range(0, len(source), 8):
             stop = min(start + 8, len(source))
-            packed += [_pack(binary(mask)) for mask in source.read(start, stop)]
+            packed += [pack(binary(mask)) for mask in source.read(start, stop)]
             if progress is not None:
                 progress(stop, len(source))
         return cls(tuple(packed), (len(packed), source.height, source.width), source.fps)
@@ -123,7 +123,8 @@ class MaskTrack:
         return cls(tuple(data[start:stop] for start, stop in itertools.pairwise(ends)), shape, fps)
 
 
-def _pack(mask: np.ndarray) -> bytes:
+def pack(mask: np.ndarray) -> bytes:
+    """One mask, uint8 ``[H, W]`` of 0 and 1, as :class:`MaskTrack` keeps it."""
     return zlib.compress(np.packbits(mask).tobytes(), 1)
 
 

@@ -1,0 +1,179 @@
+"""What the segmenter is shown of the person: points and boxes, from the pose or from an editor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import InputError
+from ..pose import layout as L
+from ..pose.track import PoseTrack
+
+CONFIDENT = 0.5  # a joint below this is not used as a point
+FEWEST = 3  # points that make a frame worth showing
+NEAR, FAR, MOST_NEAR = 25, 100, 4  # one key frame in so many frames: in a short shot (up to four), in a long one
+# Joints that lie inside the body; ends of limbs lie too near the edge.
+INSIDE = (
+    L.NOSE, L.LEFT_SHOULDER, L.RIGHT_SHOULDER, L.LEFT_HIP, L.RIGHT_HIP, L.LEFT_KNEE, L.RIGHT_KNEE, L.LEFT_ANKLE,
+    L.RIGHT_ANKLE,
+)  # fmt: skip
+# Middles of these are shown too: neck, trunk.
+MIDDLES = (
+    (L.LEFT_SHOULDER, L.RIGHT_SHOULDER),
+    (L.LEFT_SHOULDER, L.RIGHT_SHOULDER, L.LEFT_HIP, L.RIGHT_HIP),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Where the person is on one frame.
+
+    Attributes:
+        frame: its number.
+        points: float32 ``[N, 2]``, x and y in pixels of the frame.
+        labels: int ``[N]``: 1 = on the person, 0 = not on the person.
+        box: x1, y1, x2, y2 in pixels, or None.
+    """
+
+    frame: int
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    box: tuple[float, float, float, float] | None = None
+
+
+def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
+    """float32 ``[N, 2]``: places inside the body of one frame's ``[133, 3]`` that are sure and in the picture."""
+    points, sure = keypoints[:, :2], keypoints[:, 2] >= CONFIDENT
+    found = [points[joint] for joint in INSIDE if sure[joint]]
+    found += [points[list(joints)].mean(axis=0) for joints in MIDDLES if sure[list(joints)].all()]
+    found = np.asarray(found, np.float32).reshape(-1, 2)
+    return found[((found >= 1) & (found <= (width - 2, height - 2))).all(axis=1)]
+
+
+def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
+    """Key frames of every shot with points inside the body and the person's box.
+
+    A shot is divided into stretches (up to four in a short one, as upstream takes four key frames of up to 400; a
+    further one every 100 frames), and in each the frame with the most and the surest points is taken. A stretch
+    without a frame with three such points has none.
+
+    Args:
+        track: in pixels of the frames that will be segmented.
+    """
+    prompts = []
+    sure = np.where(track.keypoints[:, L.BODY, 2] >= CONFIDENT, track.keypoints[:, L.BODY, 2], 0).mean(axis=1)
+    for start, stop in track.shots:
+        length = stop - start
+        stretches = max(min(MOST_NEAR, -(-length // NEAR)), -(-length // FAR))
+        edges = np.linspace(start, stop, stretches + 1).round().astype(int)
+        for first, last in zip(edges[:-1], edges[1:], strict=True):
+            found = [body_points(keypoints, track.width, track.height) for keypoints in track.keypoints[first:last]]
+            best = max(range(last - first), key=lambda at: (len(found[at]), sure[first + at]))
+            if len(found[best]) >= FEWEST:
+                frame = int(first) + best
+                points = found[best]
+                prompts.append(Prompt(frame, points, np.ones(len(points), np.int64), _box(track, frame, points)))
+    return prompts
+
+
+def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float, float, float] | None:
+    """The person's box where the detector found one that holds the points."""
+    if track.boxes is None or track.boxes[frame, 4] <= 0:
+        return None
+    left, top, right, bottom = (float(side) for side in track.boxes[frame, :4])
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, track.width), min(bottom, track.height)
+    holds = (points >= (left, top)).all() and (points <= (right, bottom)).all()
+    return (left, top, right, bottom) if holds else None
+
+
+# -- from an editor
+
+
+def prompt_from_editor(
+    frame: int, positive: str | None, negative: str | None, box: object = None, size: tuple[int, int] | None = None
+) -> Prompt | None:
+    """What a point and box editor gives for one frame; None if it gives nothing.
+
+    Args:
+        positive, negative: JSON lists of ``{"x": .., "y": ..}`` or ``[x, y]`` in pixels of the frame (KJNodes' Points
+            Editor and others write them so); None or empty for none.
+        box: x1, y1, x2, y2, a list of such of which the first is taken, or ``{"x", "y", "width", "height"}``; in
+            pixels.
+        size: width and height of the frame.
+
+    Raises:
+        InputError: text that is no such list, or a point outside the frame.
+    """
+    on, off = _read_points(positive, "points_positive", size), _read_points(negative, "points_negative", size)
+    corners = _read_box(box)
+    if not on and corners is None:
+        if off:
+            raise InputError(
+                "segment character: points_negative says where the person is not, but nothing says where it is; set a "
+                "positive point or a box as well."
+            )
+        return None
+    points = np.asarray(on + off, np.float32).reshape(-1, 2)
+    return Prompt(frame, points, np.array([1] * len(on) + [0] * len(off), np.int64), corners)
+
+
+def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> list[tuple[float, float]]:
+    if text is None or not str(text).strip():
+        return []
+    try:
+        given = json.loads(text)
+        if isinstance(given, dict):
+            given = [given]
+        points = [(float(one["x"]), float(one["y"])) if isinstance(one, dict) else _pair(one) for one in given]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '
+            f"gives it, but it is {str(text)[:60]!r}."
+        ) from error
+    for x, y in points:
+        if size is not None and not (0 <= x < size[0] and 0 <= y < size[1]):
+            raise InputError(
+                f"segment character: {name} has a point at {x:g}, {y:g}, outside the {size[0]}x{size[1]} frame; give "
+                "the points editor a frame of this size."
+            )
+    return points
+
+
+def _pair(value: object) -> tuple[float, float]:
+    x, y = value
+    return float(x), float(y)
+
+
+def _read_box(box: object) -> tuple[float, float, float, float] | None:
+    while isinstance(box, (list, tuple)) and len(box) and not isinstance(box[0], (int, float, np.number)):
+        box = box[0]
+    if box is None or (not isinstance(box, dict) and len(np.asarray(box).reshape(-1)) == 0):
+        return None
+    try:
+        if isinstance(box, dict):
+            x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
+            corners = x, y, x + width, y + height
+        else:
+            corners = tuple(float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"segment character: bbox must be four numbers x1, y1, x2, y2 in pixels, but it is {str(box)[:60]}."
+        ) from error
+    if corners[2] <= corners[0] or corners[3] <= corners[1]:
+        raise InputError(
+            f"segment character: bbox is {', '.join(f'{side:g}' for side in corners)}, but its right and bottom must "
+            "lie beyond its left and top (x1, y1, x2, y2)."
+        )
+    return corners
+
+
+def combined(one: Prompt, other: Prompt) -> Prompt:
+    """Two prompts for the same frame as one; ``other``'s box goes first."""
+    return Prompt(
+        one.frame,
+        np.concatenate([one.points, other.points]),
+        np.concatenate([one.labels, other.labels]),
+        other.box or one.box,
+    )
