@@ -1,0 +1,133 @@
+"""Where a body goes when its bones are others: feet that stand keep standing, and the rest follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import layout as at
+from .skeleton import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT, smoothed
+
+# A sole is told by three points; each can stand while the others roll (heel first, then flat, then toes).
+SOLES = ((at.LEFT_ANKLE, *LEFT_FOOT), (at.RIGHT_ANKLE, *RIGHT_FOOT))
+_STANDING = 0.35  # leg lengths a second below which a point stands; a walker's swinging foot does about 3
+_LOW = 0.25  # leg lengths above the lowest point of both feet within which a point can bear weight
+_HELD = 0.1  # seconds a point must stand to count; at the top of a jump it is still for less
+_GRIP = 300.0  # how much more a standing point decides than the free motion of the body
+_PULL = 0.01  # how much the drift of many steps is pulled back to where the driver is
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """What stands when.
+
+    Attributes:
+        points: the joints looked at, both feet's.
+        weight: float64 ``[T, len(points)]``, 0 (moves or is in the air) .. 1 (stands).
+    """
+
+    points: tuple[int, ...]
+    weight: np.ndarray
+
+    def foot(self, side: int) -> np.ndarray:
+        """float64 ``[T]``: how firmly the left (0) or right (1) foot stands."""
+        columns = [self.points.index(point) for point in SOLES[side]]
+        return self.weight[:, columns].max(axis=1)
+
+
+def contacts(points: np.ndarray, leg: float, fps: float) -> Contacts:
+    """Which points of the feet stand, from joints ``[T, 135, 3]`` of one shot with legs ``leg`` pixels long."""
+    names = tuple(point for sole in SOLES for point in sole)
+    found = points[:, names, 2] > 0
+    place = points[:, names, :2]
+    weight = np.zeros(found.shape)
+    if len(points) > 1 and found.any():
+        steady = smoothed(_filled(place, found), 0.05 * fps)
+        speed = np.linalg.norm(np.gradient(steady, axis=0), axis=2) * fps / leg
+        weight = 1 / (1 + (speed / _STANDING) ** 4)
+        ground = np.where(found, place[..., 1], -np.inf).max(axis=1, keepdims=True)
+        height = np.where(found, ground - place[..., 1], np.inf) / leg
+        weight = weight * (1 / (1 + (height / _LOW) ** 6)) * found
+        weight = _opened(weight, max(round(_HELD * fps), 1))
+    elif found.any():
+        weight = found.astype(float)
+    return Contacts(names, weight)
+
+
+def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
+    frames, out = np.arange(len(place)), place.copy()
+    for column in range(place.shape[1]):
+        good = np.flatnonzero(found[:, column])
+        if 0 < len(good) < len(place):
+            for axis in range(2):
+                out[:, column, axis] = np.interp(frames, good, place[good, column, axis])
+    return out
+
+
+def _opened(weight: np.ndarray, reach: int) -> np.ndarray:
+    """Without the moments of standing that last no longer than ``reach`` frames."""
+    if reach < 2 or len(weight) <= reach:
+        return weight
+    windows = np.lib.stride_tricks.sliding_window_view(weight, reach, axis=0).min(axis=-1)
+    padded = np.concatenate([np.zeros((reach - 1, weight.shape[1])), windows, np.zeros((reach - 1, weight.shape[1]))])
+    return np.lib.stride_tricks.sliding_window_view(padded, reach, axis=0).max(axis=-1)
+
+
+def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
+    """Where the neck is in every frame of one shot, up to a constant.
+
+    Every standing point asks that the new body's point moves by ``gain`` times what the driver's did (not at all, when
+    that one is still); the pelvis (or neck) asks the same of itself, far more weakly, which decides while nothing
+    stands. The neck's path is the least-squares answer to all of them, so support passes from foot to foot smoothly
+    and the noise of one point is never added to the others.
+
+    Args:
+        points: float64 ``[T, 135, 3]``, the driver's joints.
+        body: float64 ``[T, 135, 2]``, the new body's joints as seen from its neck.
+        gain: float64 ``[T]``, new pixels for one of the driver's.
+        standing: what stands, or None to follow the pelvis (or neck) alone.
+
+    Returns:
+        float64 ``[T, 2]``.
+    """
+    length = len(points)
+    middle = PELVIS if (points[:, PELVIS, 2] > 0).mean() > 0.5 and standing is not None else NECK
+    step = (gain[1:] + gain[:-1]) / 2
+    askers = [(middle, (points[:, middle, 2] > 0).astype(float))]
+    if standing is not None:
+        askers += [(point, _GRIP * standing.weight[:, i]) for i, point in enumerate(standing.points)]
+
+    grip = np.full(max(length - 1, 0), 1e-6)
+    wanted = np.zeros((max(length - 1, 0), 2))
+    pull, home = np.full(length, 1e-9), np.zeros((length, 2))
+    for point, weight in askers:
+        place = points[:, point, :2]
+        between = np.minimum(weight[1:], weight[:-1]) * (points[1:, point, 2] > 0) * (points[:-1, point, 2] > 0)
+        moved = np.diff(place, axis=0) * step[:, None]
+        grip += between
+        wanted += between[:, None] * (moved - np.diff(body[:, point], axis=0))
+        if np.ptp(gain) < 1e-9:  # with a changing gain there is no place to return to
+            there = _PULL * (weight / _GRIP if point != middle or standing is None else 0.01 * weight)
+            pull += there
+            home += there[:, None] * (gain[0] * place - body[:, point])
+    return _chain(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull[:, None])
+
+
+def _chain(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
+    """x ``[T, 2]`` with the least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2: a tridiagonal
+    system, solved forwards and back."""
+    diagonal = pull.copy()
+    diagonal[:-1] += grip
+    diagonal[1:] += grip
+    right = pull[:, None] * home
+    right[:-1] -= grip[:, None] * step
+    right[1:] += grip[:, None] * step
+    for t in range(1, len(diagonal)):
+        factor = grip[t - 1] / diagonal[t - 1]
+        diagonal[t] -= factor * grip[t - 1]
+        right[t] += factor * right[t - 1]
+    out = right / diagonal[:, None]
+    for t in range(len(diagonal) - 2, -1, -1):
+        out[t] += grip[t] / diagonal[t] * out[t + 1]
+    return out
