@@ -1,4 +1,4 @@
-"""From a person detector's output to the one person's box.
+"""From a person detector's output to people's boxes, and the one upstream would take.
 
 Source: ``wan/modules/animate/preprocess/pose2d.py: Yolo`` (its thresholds, and its choice of the largest person).
 """
@@ -13,6 +13,8 @@ MIN_SIDE_RATIO = 0.4  # a person much smaller than the largest is not chosen
 PERSON = 0  # class in COCO's 80
 MIN_SIDE = 10  # pixels; a smaller box is of no use to the pose network
 WHOLE_FRAME = -1.0  # score of the box that stands for "nobody detected, look everywhere"
+BRIDGED = 0.0  # score of a box between two detections of the same person
+MOST_PEOPLE = 16  # boxes a frame that are followed
 
 
 def detections(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
@@ -79,7 +81,37 @@ def largest_person(found: np.ndarray) -> np.ndarray | None:
 
 def person_box(output: np.ndarray, width: int, height: int, input_width: int, input_height: int) -> np.ndarray:
     """float32 ``[5]``: the person's box in a ``width`` x ``height`` frame, or the whole frame with score -1."""
-    person = largest_person(detections(output, width / input_width, height / input_height))
+    return upstream_box(detections(output, width / input_width, height / input_height), width, height)
+
+
+def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
+    """As :func:`person_box`, from the frame's :func:`detections`."""
+    person = largest_person(found)
     if person is None or (person[2:4] - person[:2] < MIN_SIDE).any():
         return np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
     return person.astype(np.float32)
+
+
+def people_boxes(found: np.ndarray) -> np.ndarray:
+    """float32 ``[n, 5]``: all people among a frame's :func:`detections` that are large enough, best first, at most
+    ``MOST_PEOPLE``."""
+    sides = found[:, 2:4] - found[:, :2]
+    kept = (found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
+    return found[kept, :5][:MOST_PEOPLE].astype(np.float32)
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Shared area of every box of ``first`` ``[..., n, 4+]`` with every one of ``second`` ``[..., m, 4+]``."""
+    low = np.maximum(first[..., :, None, :2], second[..., None, :, :2])
+    high = np.minimum(first[..., :, None, 2:4], second[..., None, :, 2:4])
+    return (high - low).clip(min=0).prod(axis=-1)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2:4] - boxes[..., :2]).clip(min=0).prod(axis=-1)
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union, ``[..., n, m]``."""
+    shared = overlap(first, second)
+    return shared / np.maximum(area(first)[..., :, None] + area(second)[..., None, :] - shared, 1e-6)

@@ -50,6 +50,7 @@ class Graph:
         path, name: the file.
         input_shape, output_shape: as the file declares them: ints, or names (or None) for what is free.
         batch: how many images one run takes; 0 = any number.
+        most: how many a run is given at most, found out by failing; 0 = any number.
 
     Raises:
         InputError: onnxruntime is missing, or the file is missing, is not ONNX, or lacks its weights.
@@ -81,6 +82,7 @@ class Graph:
         self.batch = self.input_shape[0] if self.input_shape and isinstance(self.input_shape[0], int) else 0
         if self.batch < 1:
             self.batch = 0
+        self.most = 0  # images at once that were found to fit; 0 = any number
 
     def _open(self, onnxruntime, provider: str):
         options = onnxruntime.SessionOptions()
@@ -123,37 +125,56 @@ class Graph:
         """float32 output for float ``[N, 3, H, W]``, whatever batch the graph takes.
 
         A graph of fixed batch is fed groups of that size, the last filled up. One that claims a free batch and then
-        cannot run it is fed single images from then on.
+        cannot run it is fed single images from then on. Where memory runs out the batch is halved from then on, and a
+        provider that cannot run the graph at all gives way to the CPU; the log says both.
+
+        Raises:
+            InputError: the graph cannot be run, not even with one image on the CPU.
         """
         images = np.ascontiguousarray(images, self._dtype)
-        if not self.batch and len(images) > 1:
-            try:
-                return self._run(images)
-            except Exception as error:
-                if _is_out_of_memory(str(error)):
-                    raise InputError(
-                        f"{self.what}: there is not enough memory for {len(images)} frames at once; lower the batch."
-                    ) from error
-                log.warning("%s: %s takes one image at a time (%s).", self.what, self.name, _brief(str(error)))
-                self.batch = 1
-        group = self.batch or 1
-        outputs = []
-        for start in range(0, len(images), group):
+        outputs, start = [], 0
+        while start < len(images):
+            group = self.batch or self.most or len(images)
             part = images[start : start + group]
-            missing = group - len(part)
+            missing = self.batch - len(part) if self.batch else 0
             filled = np.concatenate([part, part[-1:].repeat(missing, axis=0)]) if missing else part
-            outputs.append(self._run(filled)[: len(part)])
+            try:
+                outputs.append(self._run(filled)[: len(part)])
+            except Exception as error:  # onnxruntime raises a class of its own per status
+                self._give_way(str(error), len(filled))
+            else:
+                start += len(part)
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        if self._session is None:
+    def _give_way(self, message: str, count: int) -> None:
+        """Change what can be changed after a run of ``count`` images failed; raises where nothing is left."""
+        no_memory = _is_out_of_memory(message)
+        if no_memory and not self.batch and count > 1:
+            self.most = count // 2
+            log.warning(
+                "%s: not enough memory for %d frames at once; going on with %d.", self.what, count, self.most
+            )
+        elif self.provider != PROVIDERS["cpu"] and (no_memory or count == 1 or self.batch):
+            log.warning(
+                "%s: %s cannot run %s (%s); going on on the CPU.", self.what, self.provider, self.name, _brief(message)
+            )
             import onnxruntime
 
+            self._session, self.most, self.provider = None, 0, PROVIDERS["cpu"]
             self._session = self._open(onnxruntime, self.provider)
-        output = self._session.run([self._output_name], {self._input_name: images})[0]
-        if len(output) != len(images):
-            raise ValueError(f"{len(images)} images gave {len(output)} results")
-        return np.asarray(output, np.float32)
+        elif no_memory:
+            raise InputError(
+                f"{self.what}: there is not enough memory to run {self.name} on {count} frames; close other programs, "
+                "or choose a smaller model."
+            )
+        elif not self.batch and count > 1:
+            log.warning("%s: %s takes one image at a time (%s).", self.what, self.name, _brief(message))
+            self.most = 1
+        else:
+            raise InputError(
+                f"{self.what}: {self.name} cannot be run ({_brief(message)}); download it again, or choose the file "
+                "that the workflow's notes link to."
+            )
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
         """The output's real shape for one black image, for graphs that do not declare it.
@@ -197,4 +218,4 @@ def _is_about_file(message: str) -> bool:
 
 
 def _is_out_of_memory(message: str) -> bool:
-    return bool(re.search(r"bad allocation|out of memory|Failed to allocate", message, re.IGNORECASE))
+    return bool(re.search(r"bad.?alloc|out of memory|Failed to allocate|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|not enough memory", message, re.IGNORECASE))
