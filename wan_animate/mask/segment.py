@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from ..errors import InputError
 from ..frames import FrameSource, read_uint8
+from ..prefetch import read_ahead
 from .prompts import Prompt
 from .sam2_weights import WANTED, WHAT, read_weights
 from .track import MaskTrack, pack
@@ -138,15 +139,16 @@ class Segmenter:
         with self._computing():
             for start, stop in pairwise((0, *cuts, len(frames))):
                 keys = sorted(frame for frame in by_frame if start <= frame < stop)
-                found = _Shot(model, self.device, frames, start, stop, [by_frame[key] for key in keys]).follow()
                 if not keys:
                     done += stop - start
-                    found = ()
-                for frame, mask in found:
-                    packed[frame] = pack(mask)
-                    done += 1
-                    if progress is not None:
-                        progress(done, len(frames))
+                    continue
+                shot = _Shot(model, self.device, frames, start, stop, [by_frame[key] for key in keys])
+                with contextlib.closing(shot.follow()) as followed:
+                    for frame, mask in followed:
+                        packed[frame] = pack(mask)
+                        done += 1
+                        if progress is not None:
+                            progress(done, len(frames))
         if progress is not None:
             progress(len(frames), len(frames))
         return MaskTrack(tuple(packed), (len(frames), frames.height, frames.width), frames.fps)
@@ -221,27 +223,25 @@ class _Shot:
 
     def follow(self) -> Iterator[tuple[int, np.ndarray]]:
         """Number in the clip and mask (uint8 ``[H, W]`` of 0 and 1) of every frame, the first prompt's not first."""
-        if not self.keys:
-            return
         first, length = self.keys[0], len(self.held)
         self._look_from(0)
         # the backward way first, so that the forward way remembers it
-        for stop in range(first, 0, -READ_AT_ONCE):
-            start = max(stop - READ_AT_ONCE, 0)
-            pictures = self._read(start, stop)
+        parts = [(max(stop - READ_AT_ONCE, 0), stop) for stop in range(first, 0, -READ_AT_ONCE)]
+        for start, stop, pictures in self._read(parts):
             for at in range(stop - 1, start - 1, -1):
                 yield self._step(at, pictures[at - start], reverse=True)
-        spans = pairwise((*self.keys, length))
-        for number, (begin, end) in enumerate(spans):
+        for number, span in enumerate(pairwise((*self.keys, length))):
             self._look_from(number)
-            for start in range(begin, end, READ_AT_ONCE):
-                stop = min(start + READ_AT_ONCE, end)
-                pictures = self._read(start, stop)
+            for start, stop, pictures in self._read([span]):
                 for at in range(start, stop):
                     yield self._step(at, pictures[at - start], reverse=False)
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        return read_uint8(self.frames, self.start + start, self.start + stop)
+    def _read(self, parts: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Frames of the shot, decoded while the network runs; used up or closed before another frame is read."""
+        ranges = [(self.start + start, self.start + stop) for start, stop in parts]
+        with contextlib.closing(read_ahead(self.frames, READ_AT_ONCE, ranges=ranges)) as batches:
+            for start, stop, pictures in batches:
+                yield start - self.start, stop - self.start, pictures
 
     def _look_from(self, number: int) -> None:
         """Hold the key frames around the span that begins with key frame ``number``, and no others."""
@@ -268,7 +268,8 @@ class _Shot:
         self.session.add_point_inputs(0, at, inputs)
         self.session.obj_with_new_inputs = [PERSON]
         self.session.frames_tracked_per_obj[0].pop(at, None)
-        self._run(at, self._read(at, at + 1)[0], reverse=False)
+        picture = read_uint8(self.frames, self.start + at, self.start + at + 1)[0]
+        self._run(at, picture, reverse=False)
         self.outputs["cond_frame_outputs"][at].pop("high_res_masks", None)
 
     def _run(self, at: int, picture: np.ndarray, reverse: bool):

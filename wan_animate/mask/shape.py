@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frames import FrameSource
+from .steady import steady_masks
 from .track import binary
 
 
@@ -48,11 +49,31 @@ def shape_mask(mask: np.ndarray, iterations: int = 3, k: int = 7, w_len: int = 1
 
 
 class ShapedMaskSource(FrameSource):
-    """A mask source after :func:`shape_mask` (uint8, 0 or 255)."""
+    """A mask source steadied (:func:`.steady.steady_masks`), shaped (:func:`shape_mask`) and feathered (uint8 0..255).
+
+    Args:
+        source: masks.
+        iterations, k, w_len, h_len: see :func:`shape_mask`.
+        steady: frames before and after that each mask is steadied by; 0 = not at all, and the result is upstream's.
+        feather: width of the soft edge in pixels; half of it lies on either side of the outline, so that half and above
+            is the shape without it. 0 = 0 and 255 only.
+
+    Raises:
+        InputError: ``source`` gives images, or a number is out of range.
+    """
 
     kind = "mask"
 
-    def __init__(self, source: FrameSource, iterations: int = 3, k: int = 7, w_len: int = 1, h_len: int = 1):
+    def __init__(
+        self,
+        source: FrameSource,
+        iterations: int = 3,
+        k: int = 7,
+        w_len: int = 1,
+        h_len: int = 1,
+        steady: int = 0,
+        feather: float = 0,
+    ):
         if source.kind != "mask":
             raise InputError("shape mask: its input is a clip of images; turn it into masks first.")
         if iterations < 0 or min(k, w_len, h_len) < 1:
@@ -60,23 +81,53 @@ class ShapedMaskSource(FrameSource):
                 f"shape mask: iterations ({iterations}) must be 0 or more, and k ({k}), w_len ({w_len}) and "
                 f"h_len ({h_len}) at least 1."
             )
+        if not 0 <= steady <= 16 or not 0 <= feather <= 256:
+            raise InputError(
+                f"shape mask: steady ({steady}) must lie between 0 and 16 frames, and feather ({feather}) between 0 "
+                "and 256 pixels."
+            )
         self.source = source
         self.width, self.height, self.fps = source.width, source.height, source.fps
         self._shape = {"iterations": iterations, "k": k, "w_len": w_len, "h_len": h_len}
+        self._steady, self._feather = int(steady), float(feather)
 
     def __len__(self) -> int:
         return len(self.source)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        masks = binary(self.source.read(start, stop))
+        first, last = max(start - self._steady, 0), min(stop + self._steady, len(self.source))
+        masks = binary(self.source.read(first, last))
+        if self._steady:
+            masks = steady_masks(masks, start - first, stop - first, self._steady)
         for mask in masks:
             mask[:] = shape_mask(mask, **self._shape)
+        if self._feather:
+            return np.stack([feather_mask(mask, self._feather) for mask in masks])
         masks *= 255
         return masks
 
     def fingerprint(self) -> str:
         options = ",".join(f"{key}={value}" for key, value in self._shape.items())
+        if self._steady or self._feather:
+            options += f",steady={self._steady},feather={self._feather}"
         return f"shaped:{options}:{self.source.fingerprint()}"
 
     def close(self) -> None:
         self.source.close()
+
+
+def feather_mask(mask: np.ndarray, width: float) -> np.ndarray:
+    """A soft edge: full ``width / 2`` inside the outline, half on it, nothing ``width / 2`` outside.
+
+    Args:
+        mask: uint8 ``[H, W]`` of 0 and 1.
+        width: of the edge in pixels.
+
+    Returns:
+        uint8 ``[H, W]`` 0..255; 128 and above exactly where ``mask`` is 1.
+    """
+    inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    depth = inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
+    # the outline runs between two pixels, half a pixel from both
+    soft = np.rint(np.clip(0.5 + (depth - np.sign(depth) * 0.5) / max(width, 1), 0, 1) * 255)
+    return np.where(mask > 0, np.maximum(soft, 128), np.minimum(soft, 127)).astype(np.uint8)
