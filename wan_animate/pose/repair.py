@@ -1,0 +1,230 @@
+"""Mistakes of detection put right within one shot: swapped sides, joints that jump away, bones too long, short gaps.
+
+What a body can do is measured by its own height: a hand that is waved as fast as people wave leaves the middle between
+its neighbours in time by up to about a twentieth of the height at 30 frames a second (100 m/s2), and no joint moves
+faster than about an eighth of it from one frame to the next (6 m/s).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import layout
+from .smooth import noise_level
+
+SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
+BEND, SPEED = 0.06, 0.13  # of the height: off the line in one frame, and along it, at 30 frames a second
+LONGEST_RUN = 4  # frames that a joint may be away before it counts as really there
+LONGEST_SWAP = 12  # frames that sides may be exchanged before they count as really so
+BRIEF = 2  # a point seen for this many frames amid a long gap was not really there
+
+# Pairs that detectors exchange: single joints, feet, hands.
+SIDES = [([left], [left + 1]) for left in (1, 3, 5, 7, 9, 11, 13, 15)] + [
+    (list(range(17, 20)), list(range(20, 23))),
+    (list(range(91, 112)), list(range(112, 133))),
+]
+# Bone, and its usual length in heights (Drillis & Contini 1966, rounded up; shoulder and hip from the neck's and the
+# pelvis' middle are left to the other rules).
+BONES = [
+    (5, 7, 0.19), (6, 8, 0.19), (7, 9, 0.16), (8, 10, 0.16), (11, 13, 0.25), (12, 14, 0.25), (13, 15, 0.25),
+    (14, 16, 0.25), (9, 91, 0.05), (10, 112, 0.05), (15, 17, 0.16), (15, 18, 0.16), (15, 19, 0.08), (16, 20, 0.16),
+    (16, 21, 0.16), (16, 22, 0.08),
+    *((root, tip, 0.12) for root in (91, 112) for tip in range(root + 1, root + 21)),
+]  # fmt: skip
+
+
+@dataclass
+class Repaired:
+    """One shot after repair.
+
+    Attributes:
+        points: complex ``[T, 133]``: x + iy in pixels, sides put right.
+        trusted: ``[T, 133]``: confidence, 0 for what was dropped.
+        confidence: ``[T, 133]`` to hand on: as ``trusted``, but raised where a gap was filled.
+        filled: bool ``[T, 133]``.
+        swapped: bool ``[T, 133]``; dropped: bool ``[T, 133]``: seen before, and taken out.
+        height: of the body in pixels.
+    """
+
+    points: np.ndarray
+    trusted: np.ndarray
+    confidence: np.ndarray
+    filled: np.ndarray
+    swapped: np.ndarray
+    dropped: np.ndarray
+    height: float
+
+
+def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
+    """Put right what cannot be.
+
+    Args:
+        shot: float ``[T, 133, 3]`` of one shot.
+        fps: frames a second.
+        max_gap: frames without a point that may be filled.
+    """
+    points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
+    height = body_height(points, trusted)
+    # Way per frame grows with the time between frames, what bends it with the square of it.
+    pace = 30 / max(fps, 1)
+    bend, speed = BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
+    points, trusted, swapped = _unswap(points, trusted, bend)
+    before = trusted
+    noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
+    noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
+    trusted = np.where(_jumps(points, trusted, bend + 4 * noise, speed + 2 * noise), 0, trusted)
+    trusted = np.where(_overlong(points, trusted, height), 0, trusted)
+    trusted = np.where(_brief(trusted, max_gap), 0, trusted)
+    dropped = (trusted < before) & (before >= SEEN)
+    confidence = _fill(points, trusted, max_gap, speed)
+    filled = confidence > trusted
+    return Repaired(points, trusted, confidence, filled, swapped, dropped, height)
+
+
+def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
+    """Standing height of the person in pixels, from whatever bones are in view; from the face if nothing else is.
+
+    Every length in the picture is at most the true one, so the largest of the medians over time are taken.
+    """
+    body = ((5, 6, 0.23), (11, 12, 0.14), (5, 7, 0.17), (6, 8, 0.17), (11, 13, 0.24), (12, 14, 0.24), (13, 15, 0.24),
+            (14, 16, 0.24), (5, 11, 0.29), (6, 12, 0.29))  # fmt: skip
+    face = ((59, 68, 0.053), (50, 31, 0.075))  # outer corners of the eyes; top of the nose to the chin
+    for pairs in (body, face):
+        found = []
+        for a, b, share in pairs:
+            both = (confidence[:, a] >= SEEN) & (confidence[:, b] >= SEEN)
+            if both.sum() >= min(3, len(points)):
+                found.append(float(np.median(np.abs(points[both, a] - points[both, b]))) / share)
+        if found:
+            return max(float(np.sort(found)[-2:].mean()), 1.0)  # the largest alone may be a mistake
+    seen = points[confidence >= SEEN] if (confidence >= SEEN).any() else points.ravel()
+    return max(float(np.ptp(seen.real)), float(np.ptp(seen.imag)), 1.0)
+
+
+def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Exchange left and right for runs of frames where the paths then become possible.
+
+    A run is turned back only if, at both of its ends, both sides leave the line through the frames around by more than
+    a body can, and by far less after the exchange. Legs that merely cross never do.
+    """
+    points, confidence = points.copy(), confidence.copy()
+    swapped = np.zeros(points.shape, bool)
+    frames = len(points)
+    for left, right in SIDES:
+        seen = (confidence[:, left + right] >= SEEN).mean(axis=1) >= 0.7
+        if seen.sum() < 4:
+            continue
+        sides = np.stack([points[:, left].mean(axis=1), points[:, right].mean(axis=1)], axis=1)
+
+        def cost(at: np.ndarray, other: np.ndarray) -> np.ndarray:
+            return np.abs(at - other).sum(axis=-1)
+
+        step = np.where(seen[1:] & seen[:-1], cost(sides[1:], sides[:-1]), np.inf)
+        crossed = cost(sides[1:], sides[:-1, ::-1])
+        # Frames at which the sides change places: the way is far shorter after an exchange, and too long without.
+        breaks = np.flatnonzero(np.isfinite(step) & (step - crossed > 2 * bend) & (crossed < 0.5 * step)) + 1
+        at = 0
+        while at + 1 < len(breaks):
+            start, stop = breaks[at], breaks[at + 1]
+            # Short ones only; and never the longer part of a clip, which would make the rest the swapped one.
+            if stop - start <= min(LONGEST_SWAP, frames // 3):
+                rows = np.arange(start, stop)[:, None]
+                for array in (points, confidence):
+                    array[rows, left], array[rows, right] = array[rows, right], array[rows, left].copy()
+                swapped[rows, left] = swapped[rows, right] = True
+                at += 2
+            else:
+                at += 1
+    return points, confidence, swapped
+
+
+def _jumps(points: np.ndarray, confidence: np.ndarray, bend: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """Points that are away from their path for a few frames and come back; bool ``[T, 133]``. ``bend`` and ``speed`` are
+    the limits in pixels, ``[133]``."""
+    frames = len(points)
+    known = confidence >= SEEN
+    away = np.zeros(known.shape, bool)
+    for run in range(min(LONGEST_RUN, frames - 2), 0, -1):
+        first, last = slice(0, frames - run - 1), slice(run + 1, frames)
+        ends = known[first] & known[last] & ~away[first] & ~away[last]
+        ends &= np.abs(points[last] - points[first]) <= speed * (run + 1)
+        limit = bend * (1 + 0.75 * (run - 1))
+        # It goes in one step and comes back in one.
+        off = ends & (np.abs(points[1 : frames - run] - points[first]) > 0.8 * limit)
+        off &= np.abs(points[last] - points[run : frames - 1]) > 0.8 * limit
+        for at in range(1, run + 1):
+            middle = slice(at, frames - run - 1 + at)
+            line = points[first] + (points[last] - points[first]) * (at / (run + 1))
+            off &= known[middle] & (np.abs(points[middle] - line) > limit)
+        for at in range(1, run + 1):
+            away[at : frames - run - 1 + at] |= off
+    if frames >= 4:  # the first and the last frame, from the two beside them
+        for end, near, far, more in ((0, 1, 2, 3), (-1, -2, -3, -4)):
+            calm = np.abs(points[near] - 2 * points[far] + points[more]) <= bend
+            calm &= (known[[end, near, far, more]] & ~away[[end, near, far, more]]).all(axis=0)
+            away[end] |= calm & (np.abs(points[end] - 2 * points[near] + points[far]) > 3 * bend)
+    return away
+
+
+def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.ndarray:
+    """Points at the far end of a bone too long for this body, and what hangs on them; bool ``[T, 133]``.
+
+    Too long is half as much again as the bone's usual longest (nine tenths of the frames are shorter), unless even
+    that is no longer than such bones are.
+    """
+    known = confidence >= SEEN
+    far = np.zeros(known.shape, bool)
+    for near, end, share in BONES:
+        both = known[:, near] & known[:, end] & ~far[:, near]
+        if not both.any():
+            continue
+        length = np.abs(points[:, near] - points[:, end])
+        usual = np.quantile(length[both], 0.9) if both.sum() >= 10 else 0
+        limit = max(1.5 * min(usual, 1.6 * share * height), 1.5 * share * height)
+        far[:, end] |= both & (length > limit)
+    for wrist, hand in ((layout.LEFT_WRIST, layout.LEFT_HAND), (layout.RIGHT_WRIST, layout.RIGHT_HAND)):
+        # A hand whose root is away from the wrist belongs to something else, unless it is the wrist that is wrong.
+        far[:, hand] |= (far[:, hand.start] & ~far[:, wrist])[:, None]
+    return far
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and one after the last of every run of True in bool ``[T]``."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
+    """Points seen for a frame or two with a long gap on both sides; bool ``[T, 133]``."""
+    known = confidence >= SEEN
+    out = np.zeros(known.shape, bool)
+    frames = len(known)
+    mixed = np.flatnonzero(known.any(axis=0) & ~known.all(axis=0))
+    for joint in mixed:
+        runs = _runs(known[:, joint])
+        for index, (start, stop) in enumerate(runs):
+            before = runs[index - 1][1] if index else -frames
+            after = runs[index + 1][0] if index + 1 < len(runs) else 2 * frames
+            if stop - start <= BRIEF and start > 0 and stop < frames and min(start - before, after - stop) > max_gap:
+                out[start:stop, joint] = True
+    return out
+
+
+def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float) -> np.ndarray:
+    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between."""
+    out = confidence.copy()
+    frames = len(points)
+    # First what was not seen at all, then what was seen too faintly to be drawn.
+    for level in (SEEN, DRAWN):
+        known = out >= level
+        for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):
+            for start, stop in _runs(~known[:, joint]):
+                if start == 0 or stop == frames or stop - start > max_gap:
+                    continue
+                before, after = start - 1, stop
+                if abs(points[after, joint] - points[before, joint]) <= speed * np.sqrt(stop - start + 1):
+                    least = min(out[before, joint], out[after, joint])
+                    out[start:stop, joint] = np.maximum(out[start:stop, joint], least)
+    return out

@@ -1,0 +1,189 @@
+"""Smoothing over time that does not lag: how much is decided from the signals themselves.
+
+Every signal goes through a bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), each with a
+penalty on the third difference and the same forwards and backwards in time. Which of them is believed, frame by frame,
+is decided by Stein's unbiased estimate of the error (Stein, Ann. Stat. 9, 1981), for which the noise must be known: it
+is read off the fifth differences, in which motion has all but vanished. So a steady point is averaged over a second, a
+fast gesture over nothing, and a track without noise stays what it is.
+"""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+
+ORDER = 3  # of the differences that are penalised
+# Cut-off of each smoother in cycles a frame; the first leaves the points as they are.
+CUTOFFS = (np.inf, 0.32, 0.22, 0.155, 0.11, 0.075, 0.05, 0.033, 0.02, 0.012)
+NOISE_ORDER = 5
+MOST_CORRELATED = 0.5
+# Frames (standard deviation of a Gaussian) over which the estimate of the error is summed, and how much a wider look
+# adds. TEMPERATURE says how large a difference of such sums is: in units of the noise's variance.
+WINDOW, WIDE_WINDOW, WIDE_SHARE = 3.0, 10.0, 0.3
+TEMPERATURE = 5.0
+HINT = 0.02
+
+
+def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
+    """Variance of the ``order``-th difference over that of white noise of the same size, for noise whose correlation
+    falls as ``correlation ** lag``."""
+    gain = 1.0
+    for lag in range(1, order + 1):
+        gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
+    return gain
+
+
+def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0.0) -> np.ndarray:
+    """Standard deviation of the noise of every signal at weight 1.
+
+    Args:
+        signals: float64 ``[T, S]``.
+        weights: ``[T, S]``, 0..1; the variance of a point's noise is taken as inversely proportional to it.
+        correlation: between the noise of one frame and the next, 0..1.
+
+    Returns:
+        float64 ``[S]``; 0 where fewer than 8 runs of six known points are at hand.
+    """
+    size = _differences(signals, weights, NOISE_ORDER)
+    known = np.isfinite(size)
+    out = np.zeros(signals.shape[1])
+    enough = known.sum(axis=0) >= 8
+    if enough.any():
+        out[enough] = np.nanmedian(size[:, enough], axis=0) / 0.67449  # the median of |z|, z of unit variance
+    return out / np.sqrt(_difference_gain(NOISE_ORDER, correlation))
+
+
+def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.ndarray:
+    """Size of the ``order``-th differences, such that white noise keeps its own size; NaN where points are missing."""
+    if len(signals) <= order:
+        return np.full((0, signals.shape[1]), np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(weights, order + 1, axis=0)
+    size = np.abs(np.diff(signals, order, axis=0)) * np.sqrt(windows.mean(axis=2) / comb(2 * order, order))
+    return np.where(windows.min(axis=2) > 0.05, size, np.nan)
+
+
+def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
+    """How alike the noise of one frame and of the next are, 0..0.8, from signals that are nothing but noise.
+
+    The second and the fifth differences of white noise have the same size (each by its own measure); what is alike in
+    neighbouring frames weakens the fifth more than the second.
+    """
+    second, fifth = (_differences(signals, weights, order) for order in (2, NOISE_ORDER))
+    if np.isfinite(fifth).sum() < 200:
+        return 0.0
+    found = (np.nanmedian(second) / max(np.nanmedian(fifth), 1e-9)) ** 2
+    grid = np.linspace(0, MOST_CORRELATED, 81)
+    expected = _difference_gain(2, grid) / _difference_gain(NOISE_ORDER, grid)
+    return float(np.interp(found, expected, grid))
+
+
+def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
+    """All smoothers on all signals.
+
+    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation, vectorised over signals and smoothers, and reads
+    the diagonals of the inverse Z off the factors (Takahashi's recursion).
+
+    Returns:
+        smoothed signals ``[T, K, S]``, and ``[T, K, S]`` the covariance of a signal and its smoothed self in units of
+        the noise's variance at weight 1: the sum over lags of Z times the noise's correlation.
+    """
+    frames, count = signals.shape
+    lam = np.array([(2 * np.sin(np.pi * cutoff)) ** (-2 * ORDER) for cutoff in CUTOFFS[1:]])[:, None]
+    shape = (frames, len(lam), count)
+    stencil = [(-1) ** (ORDER - i) * comb(ORDER, i) for i in range(ORDER + 1)]
+    band = np.zeros((ORDER + 1, frames))  # band[i, t] = (D'D)[t, t - i]
+    for a in range(ORDER + 1):
+        for b in range(a + 1):
+            band[a - b, a : frames - ORDER + a] += stencil[a] * stencil[b]
+    low = np.zeros((ORDER + 1, *shape))  # low[i, t] = L[t, t - i]
+    pivot, solved = np.empty(shape), np.empty(shape)
+    floor = 1e-9 * (1 + lam)
+    for t in range(frames):
+        scaled = [None] * (ORDER + 1)  # L[t, t - i] * pivot[t - i]
+        diagonal, right = weights[t] + lam * band[0, t], weights[t] * signals[t]
+        for i in range(min(ORDER, t), 0, -1):
+            value = lam * band[i, t]
+            for j in range(i + 1, min(ORDER, t) + 1):
+                value = value - scaled[j] * low[j - i, t - i]
+            scaled[i] = value
+            low[i, t] = value / pivot[t - i]
+            diagonal = diagonal - low[i, t] * value
+            right = right - low[i, t] * solved[t - i]
+        pivot[t] = np.maximum(diagonal, floor)
+        solved[t] = right
+    solved /= pivot
+    inverse = np.zeros((ORDER + 1, *shape))  # inverse[i, t] = Z[t, t + i]
+    for t in range(frames - 1, -1, -1):
+        ahead = range(1, min(ORDER, frames - 1 - t) + 1)
+        for i in ahead:
+            solved[t] -= low[i, t + i] * solved[t + i]
+            inverse[i, t] = -sum(low[j, t + j] * inverse[abs(i - j), t + min(i, j)] for j in ahead)
+        inverse[0, t] = 1 / pivot[t] - sum(low[j, t + j] * inverse[j, t] for j in ahead)
+    covariance = inverse[0]
+    for lag in range(1, ORDER + 1):
+        covariance[:-lag] += correlation**lag * inverse[lag, :-lag]
+        covariance[lag:] += correlation**lag * inverse[lag, :-lag]
+    exact = np.broadcast_to(1 / weights, signals.shape)[:, None]
+    return np.concatenate([signals[:, None], solved], axis=1), np.concatenate([exact, covariance], axis=1)
+
+
+def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Signals with straight lines where their weight is 0 (constant before the first and after the last)."""
+    out = signals.copy()
+    frames = np.arange(len(signals))
+    for column in np.flatnonzero((weights == 0).any(axis=0)):
+        known = np.flatnonzero(weights[:, column] > 0)
+        out[:, column] = np.interp(frames, known, signals[known, column]) if len(known) else 0
+    return out
+
+
+def over_time(values: np.ndarray, spread: float) -> np.ndarray:
+    """Sums along the first axis under a Gaussian of height 1 and standard deviation ``spread``."""
+    reach = int(np.ceil(3 * spread))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2)
+    padded = np.zeros((len(values) + 2 * reach, *values.shape[1:]))
+    padded[reach : reach + len(values)] = values
+    out = np.zeros_like(padded[: len(values)])
+    for index, height in enumerate(kernel):
+        out += height * padded[index : index + len(values)]
+    return out
+
+
+def smooth(
+    signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray, correlation: float = 0.0
+) -> np.ndarray:
+    """Smooth signals over time.
+
+    Args:
+        signals: float64 ``[T, S]``; where the weight is 0 they are taken as unknown and filled in.
+        weights: ``[T, S]`` 0..1: how far a value is to be believed.
+        noise: ``[S]``: its standard deviation at weight 1; 0 leaves a signal as it is wherever its weight is above 0.
+        groups: int ``[S]``: signals of one number are smoothed alike, which makes the choice surer.
+        correlation: of the noise of one frame with the next.
+
+    Returns:
+        float64 ``[T, S]``.
+    """
+    frames, count = signals.shape
+    if frames <= ORDER + 1 or count == 0:
+        return signals.copy()
+    # In a gap a straight line is a weak hint, which keeps the smoothers from swinging out where they know nothing.
+    fits, covariance = _bank(fill_in(signals, weights), np.where(weights > 0, weights, HINT), correlation)
+    members = np.zeros((count, int(groups.max()) + 1))
+    members[np.arange(count), groups] = 1
+    # In units of each signal's own noise, so that a group's members count alike.
+    variance = np.maximum(noise, 1e-6) ** 2
+    known = weights > 0
+    trust = weights[:, None]
+    risk = trust * ((signals[:, None] - fits) ** 2 / variance + 2 * covariance)
+    risk = np.where(known[:, None], risk, 0) @ members
+    total = over_time(risk, WINDOW) + WIDE_SHARE * over_time(risk, WIDE_WINDOW)
+    belief = np.exp((total.min(axis=1, keepdims=True) - total) / TEMPERATURE)
+    belief /= belief.sum(axis=1, keepdims=True)
+    share = belief @ members.T
+    # An unknown value has nothing to be left at: only the true smoothers can tell where it is.
+    share[:, 0] = np.where(known, share[:, 0], 0)
+    rest = share.sum(axis=1, keepdims=True)
+    share = np.where(rest > 1e-9, share / np.maximum(rest, 1e-9), np.eye(len(CUTOFFS))[4][:, None])
+    return (share * fits).sum(axis=1)
