@@ -7,24 +7,32 @@ from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
 from .host.folders import register_folders
+from .keypoints import KeypointsToPose, PoseToKeypoints
 from .mask import MaskBackground, MaskFromPose, ShapeMask
+from .mediapipe import LoadMediaPipe
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
+from .segment import LoadSegmenter, SegmentCharacter
 from .video import LoadVideo
 
 NODES: list[type[io.ComfyNode]] = [
     LoadVideo,
     LoadPoseDetector,
+    LoadMediaPipe,
     DetectPose,
     DrawPose,
     CropFace,
     SavePoseTrack,
     LoadPoseTrack,
+    PoseToKeypoints,
+    KeypointsToPose,
     FramesToImage,
     ImageToFrames,
     FramesToMask,
     MaskToFrames,
     MaskFromPose,
+    LoadSegmenter,
+    SegmentCharacter,
     ShapeMask,
     MaskBackground,
     CachedPrompt,

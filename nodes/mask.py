@@ -18,8 +18,8 @@ class MaskFromPose(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them. "
-                "It needs no further model. Wide clothes and long hair need a segmenter such as SAM 3 instead, "
-                "through Mask to Frames."
+                "It needs no further model. Wide clothes and long hair need Segment Character instead, or another "
+                "pack's segmenter through Mask to Frames."
             ),
             search_aliases=["silhouette", "character mask", "body mask", "segment person", "pose to mask"],
             inputs=[
@@ -77,12 +77,15 @@ class ShapeMask(io.ComfyNode):
             display_name="Shape Mask",
             category=CATEGORY,
             description=(
-                "Grows the character mask and rounds it to blocks, as the model was trained, so that the old outline "
-                "does not show through and a character of another build fits in."
+                "Steadies the character mask, grows it and rounds it to blocks, as the model was trained, so that the "
+                "old outline does not show through and a character of another build fits in."
             ),
-            search_aliases=["grow mask", "dilate mask", "blockify mask", "expand mask"],
+            search_aliases=["grow mask", "dilate mask", "blockify mask", "expand mask", "feather mask", "smooth mask"],
             inputs=[
-                mask_input("mask", tooltip="The character mask: from Mask from Pose, or a MASK from any segmenter."),
+                mask_input(
+                    "mask",
+                    tooltip="The character mask: from Segment Character or Mask from Pose, or any segmenter's MASK.",
+                ),
                 io.Int.Input(
                     "iterations",
                     default=3,
@@ -121,6 +124,30 @@ class ShapeMask(io.ComfyNode):
                         "closely."
                     ),
                 ),
+                io.Int.Input(
+                    "steady",
+                    default=2,
+                    min=0,
+                    max=16,
+                    optional=True,
+                    tooltip=(
+                        "Frames before and after that each mask is compared with: what appears or disappears for a "
+                        "moment is taken out before the mask grows. 0 leaves the masks as they come."
+                    ),
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=0.0,
+                    min=0.0,
+                    max=256.0,
+                    step=0.5,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Width of a soft edge in pixels, for compositing the finished clip. The model and Background "
+                        "without Character go by the middle of the edge, so it changes nothing for them."
+                    ),
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -131,12 +158,27 @@ class ShapeMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, mask, iterations: int, kernel: int, blocks_wide: int, blocks_high: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        mask,
+        iterations: int,
+        kernel: int,
+        blocks_wide: int,
+        blocks_high: int,
+        steady: int = 0,  # graphs saved before this input existed give what they gave
+        feather: float = 0.0,
+    ) -> io.NodeOutput:
         from ..wan_animate.mask.shape import ShapedMaskSource
 
         return io.NodeOutput(
             ShapedMaskSource(
-                as_masks(mask, "mask"), iterations=iterations, k=kernel, w_len=blocks_wide, h_len=blocks_high
+                as_masks(mask, "mask"),
+                iterations=iterations,
+                k=kernel,
+                w_len=blocks_wide,
+                h_len=blocks_high,
+                steady=steady,
+                feather=feather,
             )
         )
 

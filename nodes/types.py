@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Frames = io.Custom("FRAMES")
 Track = io.Custom("POSE_TRACK")
 Detector = io.Custom("POSE_DETECTOR")
+Segmenter = io.Custom("SEGMENTER")
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:

@@ -138,7 +138,9 @@ def build_conditioning(
     behind = read_reflected(background, start, stop) if background is not None else None
     latent = vae.encode(conditioning_pixels(segment, height, width, guidance_frames, behind))
     del behind
-    mask = read_reflected(character_mask, start, stop) if character_mask is not None else None
+    mask = None
+    if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
+        mask = (read_reflected(character_mask, start, stop) >= 0.5).float()
     made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask, mask_timing).to(latent)
     return SegmentConditioning(
         segment=segment,

@@ -8,16 +8,18 @@ import folder_paths
 
 DETECTION = "detection"
 PROMPTS = "wan_animate_prompts"
+SAM2 = "sam2"
 
 
 def register_folders() -> None:
-    """Make ``models/detection`` list ONNX files and add ``models/wan_animate_prompts``.
+    """Make ``models/detection`` list ONNX files, ``models/sam2`` safetensors, and add ``models/wan_animate_prompts``.
 
-    Other packs share the ``detection`` key, and the host gives one set of extensions to many folders: paths are only
-    added, and the extensions are replaced by a larger set, never changed in place.
+    Other packs share the ``detection`` and ``sam2`` keys, and the host gives one set of extensions to many folders:
+    paths are only added, and the extensions are replaced by a larger set, never changed in place.
     """
     _add_folder(DETECTION, {".onnx"})
     _add_folder(PROMPTS, {".safetensors"})
+    _add_folder(SAM2, {".safetensors"})
 
 
 def _add_folder(key: str, extensions: set[str]) -> None:

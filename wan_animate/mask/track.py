@@ -128,6 +128,14 @@ def pack(mask: np.ndarray) -> bytes:
     return zlib.compress(np.packbits(mask).tobytes(), 1)
 
 
+def overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A frame (uint8 ``[H, W, 3]``) with the mask's area tinted and its outline drawn, for people to look at."""
+    inside = binary(mask)
+    tinted = np.where(inside[..., None] > 0, frame // 2 + np.array([20, 110, 40], np.uint8), frame)
+    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.ascontiguousarray(tinted), outlines, -1, (255, 255, 255), max(frame.shape[0] // 400, 1))
+
+
 class MaskTrackSource(FrameSource):
     """A mask track as mask frames (uint8, 0 or 255), resized to ``width`` x ``height`` (nearest) if they are given."""
 
