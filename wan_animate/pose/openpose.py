@@ -1,0 +1,225 @@
+"""Pose tracks to and from OpenPose JSON: what ComfyUI's own and other packs' nodes exchange as POSE_KEYPOINT.
+
+A list with one entry a frame: ``canvas_width``, ``canvas_height`` and ``people``, each person a set of flat lists
+``[x, y, confidence, ...]``. Sources: the host's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of
+the face, 21 a hand, in pixels) and OpenPose's output format (BODY_18 or BODY_25, with null or no list where a part was
+not found). Some writers give fractions of the canvas in place of pixels; both are read.
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from . import layout
+from .boxes import WHOLE_FRAME, area
+from .looks import SIZE as LOOK_SIZE
+from .people import PersonChoice, choose, chosen_boxes, shot_people
+from .track import PoseTrack
+from .tracking import Found
+
+# Where OpenPose's body points go in COCO-WholeBody order; -1 is left out (the neck and the middle of the hips, which
+# are means of others). The second list is BODY_25, which has the feet at its end.
+BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+BODY_25 = (0, -1, 6, 8, 10, 5, 7, 9, -1, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 18, 19, 20, 21, 22)
+FRACTIONS = 2.0  # the largest coordinate that is still taken for a fraction of the canvas
+
+
+def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
+    """The track as OpenPose JSON: one person a frame, pixels, BODY_18 with the neck between the shoulders.
+
+    A frame in which no point has any confidence has nobody in it.
+    """
+    frames = []
+    for points in track.keypoints:
+        body = np.zeros((len(BODY_18), 3), np.float32)
+        for at, joint in enumerate(BODY_18):
+            if joint >= 0:
+                body[at] = points[joint]
+        shoulders = points[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+        body[1] = *shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()
+        person = {
+            "pose_keypoints_2d": _flat(body),
+            "foot_keypoints_2d": _flat(points[layout.FEET]),
+            "face_keypoints_2d": _flat(np.concatenate([points[layout.FACE], points[[2, 1]]])),
+            "hand_left_keypoints_2d": _flat(points[layout.LEFT_HAND]),
+            "hand_right_keypoints_2d": _flat(points[layout.RIGHT_HAND]),
+        }
+        frames.append(
+            {
+                "people": [person] if (points[:, 2] > 0).any() else [],
+                "canvas_width": track.width,
+                "canvas_height": track.height,
+            }
+        )
+    return frames
+
+
+def _flat(points: np.ndarray) -> list[float]:
+    return np.where(points[:, 2:] > 0, points, 0).astype(float).ravel().tolist()
+
+
+def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
+    """A track of one person from OpenPose JSON.
+
+    Args:
+        frames: a list of frames, one frame, or either as JSON text.
+        fps: frames a second, which the format does not say.
+        person: who of several; as in detection, people are followed from frame to frame.
+
+    Returns:
+        The track in pixels of the canvas, with boxes. Points that the format lacks (toes in BODY_18) have confidence
+        0. Hands named the wrong way round are put right: over the clip, each belongs to the wrist it is nearer to.
+
+    Raises:
+        InputError: this is not OpenPose JSON, canvases differ in size, or nobody is in any frame.
+    """
+    frames = _parse(frames)
+    width, height = _canvas(frames)
+    people = [[_person(entry, index, width, height) for entry in _people(frame)] for index, frame in enumerate(frames)]
+    if _all_fractions(people):
+        people = [[points * np.array([width, height, 1], np.float32) for points in found] for found in people]
+    people = [[points for points in found if (points[:, 2] > 0).any()] for found in people]
+    if not any(people):
+        raise InputError(
+            f"pose keypoints: none of the {len(frames)} frames has a person in it; connect the keypoints of a clip "
+            "that shows one."
+        )
+    candidates = [np.array([_box(points) for points in found], np.float32).reshape(-1, 5) for found in people]
+    boxes = _follow(candidates, width, height, float(fps), person or PersonChoice())
+    keypoints = np.zeros((len(frames), layout.COUNT, 3), np.float32)
+    for index, (found, options) in enumerate(zip(people, candidates, strict=True)):
+        if len(found):
+            off = np.abs(options[:, :4] - boxes[index, :4]).max(axis=1)
+            if off.min() < 0.5:
+                keypoints[index] = found[int(off.argmin())]
+    boxes[~(keypoints[..., 2] > 0).any(axis=1), 4] = -1
+    return PoseTrack(_hands_to_wrists(keypoints), width, height, Fraction(fps), boxes)
+
+
+def _parse(frames: Any) -> list[dict]:
+    if isinstance(frames, (str, bytes)):
+        try:
+            frames = json.loads(frames)
+        except ValueError as error:
+            raise InputError(
+                f"pose keypoints: the text is not JSON ({error}); connect POSE_KEYPOINT from a pose node."
+            ) from error
+    frames = [frames] if isinstance(frames, dict) else frames
+    right = isinstance(frames, (list, tuple)) and len(frames) > 0 and all(isinstance(frame, dict) for frame in frames)
+    if not right or not all("people" in frame for frame in frames):
+        raise InputError(
+            "pose keypoints: a list of frames with people, canvas_width and canvas_height was expected (OpenPose "
+            "JSON); connect POSE_KEYPOINT from a pose node."
+        )
+    return list(frames)
+
+
+def _canvas(frames: list[dict]) -> tuple[int, int]:
+    sizes = {(frame.get("canvas_width"), frame.get("canvas_height")) for frame in frames}
+    if len(sizes) != 1:
+        raise InputError(
+            f"pose keypoints: the frames have canvases of {len(sizes)} sizes, but those of one clip have one; detect "
+            "the pose of one clip."
+        )
+    ((width, height),) = sizes
+    if not all(isinstance(side, (int, float)) and side >= 1 for side in (width, height)):
+        raise InputError(
+            f"pose keypoints: canvas_width and canvas_height are {width!r} and {height!r}, but they must be the "
+            "frame's size in pixels."
+        )
+    return int(width), int(height)
+
+
+def _people(frame: dict) -> list[dict]:
+    people = frame["people"] or []
+    return [entry for entry in people if isinstance(entry, dict) and entry.get("pose_keypoints_2d")]
+
+
+def _points(entry: dict, key: str, index: int) -> np.ndarray:
+    try:
+        points = np.array(entry.get(key) or [], np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"pose keypoints: {key} of frame {index} holds something that is not a number.") from error
+    if points.size % 3:
+        raise InputError(
+            f"pose keypoints: {key} of frame {index} has {points.size} numbers, but x, y and confidence of each point "
+            "were expected."
+        )
+    points = points.reshape(-1, 3)
+    points[~np.isfinite(points).all(axis=1) | (points[:, 2] <= 0) | (points[:, :2] < 0).all(axis=1)] = 0
+    return points
+
+
+def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
+    """float32 ``[133, 3]`` in the units of the file."""
+    body = _points(entry, "pose_keypoints_2d", index)
+    order = {len(BODY_18): BODY_18, len(BODY_25): BODY_25}.get(len(body))
+    if order is None:
+        raise InputError(
+            f"pose keypoints: frame {index} has a body of {len(body)} points, but 18 or 25 (OpenPose) were expected; "
+            "use a node that finds people, not animals."
+        )
+    out = np.zeros((layout.COUNT, 3), np.float32)
+    for at, joint in enumerate(order):
+        if joint >= 0:
+            out[joint] = body[at]
+    parts = (
+        ("foot_keypoints_2d", layout.FEET),
+        ("face_keypoints_2d", layout.FACE),
+        ("hand_left_keypoints_2d", layout.LEFT_HAND),
+        ("hand_right_keypoints_2d", layout.RIGHT_HAND),
+    )
+    for key, part in parts:
+        points = _points(entry, key, index)[: part.stop - part.start]
+        if len(points):
+            out[part.start : part.start + len(points)] = points
+    out[:, 2] = out[:, 2].clip(0, 1)
+    return out
+
+
+def _all_fractions(people: list[list[np.ndarray]]) -> bool:
+    highest = [points[points[:, 2] > 0, :2].max(initial=0) for found in people for points in found]
+    return bool(highest) and max(highest) <= FRACTIONS
+
+
+def _box(points: np.ndarray) -> np.ndarray:
+    seen = points[points[:, 2] > 0]
+    return np.array([*seen[:, :2].min(axis=0), *seen[:, :2].max(axis=0), seen[:, 2].mean()], np.float32)
+
+
+def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, choice: PersonChoice) -> np.ndarray:
+    """float32 ``[T, 5]``: the chosen person's box among those of each frame (interpolated where there is none)."""
+    choice.check(len(candidates))
+    nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
+    same = np.full(LOOK_SIZE, LOOK_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by
+    found = [
+        Found(boxes, np.tile(same, (len(boxes), 1)), boxes[int(area(boxes).argmax())] if len(boxes) else nobody)
+        for boxes in candidates
+    ]
+    shot = shot_people(found, 0, len(found), fps)
+    choose([shot], choice, width, height)
+    return chosen_boxes(shot, found, choice.how)[0].astype(np.float32)
+
+
+def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
+    """The hands exchanged if, in the median frame, they lie nearer to each other's wrist."""
+    hands = (layout.LEFT_HAND, layout.RIGHT_HAND)
+    wrists = (layout.LEFT_WRIST, layout.RIGHT_WRIST)
+    roots = keypoints[:, [hand.start for hand in hands]]
+    ends = keypoints[:, list(wrists)]
+    margins = []
+    for hand in (0, 1):
+        seen = (roots[:, hand, 2] > 0) & (ends[..., 2] > 0).all(axis=1)
+        own, other = (np.linalg.norm(roots[seen, hand, :2] - ends[seen, side, :2], axis=1) for side in (hand, 1 - hand))
+        margins.append(other - own)
+    margins = np.concatenate(margins)
+    if len(margins) == 0 or np.median(margins) >= 0:
+        return keypoints
+    swapped = keypoints.copy()
+    swapped[:, hands[0]], swapped[:, hands[1]] = keypoints[:, hands[1]], keypoints[:, hands[0]]
+    return swapped
