@@ -1,7 +1,7 @@
 """People made of numbers: a walk and a dance in space, seen by a camera, for bodies of any proportions.
 
-Feet that bear weight are placed first and really stand still; hips and legs follow from them. Points are metres with x
-to the picture's right, y down and z away from the camera; the camera is far away (no perspective) unless told otherwise.
+Feet that bear weight are placed first and really stand still; hips and legs follow from them. Points are metres with
+x to the picture's right, y down and z away from the camera, which is far away (no perspective) unless told otherwise.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ BODIES = {
 
 @dataclass(frozen=True)
 class Pose:
-    """Joints in space ``[135, 3]`` (as in :mod:`wan_animate.pose.skeleton`), and which feet bear weight (left, right)."""
+    """Joints in space ``[135, 3]`` (as in :mod:`wan_animate.pose.skeleton`), and which feet bear weight."""
 
     joints: np.ndarray
     standing: tuple[bool, bool]
@@ -287,7 +287,7 @@ LEGS = (13, 14, 15, 16, 17, 18, 19, 20, 21, 22)
 
 
 def picture_of(name: str, pose: Pose | None = None) -> PoseTrack:
-    """A reference picture of one of :data:`BODIES`, 480 x 832, standing frontally; of "upper body only" without legs."""
+    """A reference picture of one of :data:`BODIES`, 480 x 832, standing; of "upper body only" without legs."""
     body = BODIES[name]
     if name == "upper body only":
         track = seen([pose or stance(body)], 640, 640, 420.0, ground=1.45)

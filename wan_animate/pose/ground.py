@@ -15,6 +15,7 @@ _STANDING = 0.35  # leg lengths a second below which a point stands; a walker's 
 _LOW = 0.25  # leg lengths above the lowest point of both feet within which a point can bear weight
 _HELD = 0.1  # seconds a point must stand to count; at the top of a jump it is still for less
 _GRIP = 300.0  # how much more a standing point decides than the free motion of the body
+_TURN, _GROW = 0.014, 0.008  # radians and share by which a leg gives way at most to hold its foot
 _PULL = 0.01  # how much the drift of many steps is pulled back to where the driver is
 
 
@@ -131,3 +132,48 @@ def _chain(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarra
     for t in range(len(diagonal) - 2, -1, -1):
         out[t] += grip[t] / diagonal[t] * out[t + 1]
     return out
+
+
+def settle_feet(
+    root: np.ndarray,
+    body: np.ndarray,
+    points: np.ndarray,
+    gain: np.ndarray,
+    standing: Contacts,
+    lengths: dict[int, float],
+) -> None:
+    """Turn legs by less than a degree and shorten them by less than a percent where that holds a standing foot, in
+    place on ``body``.
+
+    With other proportions (wide hips on short legs) no path of the body keeps both feet exactly where they are; what
+    is left after :func:`place_root` is a few pixels.
+    """
+    if len(points) < 2:
+        return
+    for (ankle, *sole), hip, knee in zip(
+        SOLES, (at.LEFT_HIP, at.RIGHT_HIP), (at.LEFT_KNEE, at.RIGHT_KNEE), strict=True
+    ):
+        weight = standing.weight[:, standing.points.index(ankle)]
+        moved = np.diff(points[:, ankle, :2], axis=0) * ((gain[1:] + gain[:-1]) / 2)[:, None]
+        missing = moved - np.diff(root + body[:, ankle], axis=0)
+        firm = _GRIP * np.minimum(weight[1:], weight[:-1])
+        shift = _chain(
+            firm + 3.0, missing * (firm / (firm + 3.0))[:, None], np.full(len(points), 0.3), np.zeros((len(points), 2))
+        )
+
+        whole = (points[:, [hip, knee, ankle], 2] > 0).all(axis=1)
+        thigh, shin = body[:, knee] - body[:, hip], body[:, ankle] - body[:, knee]
+        leg = thigh + shin
+        square = np.maximum((leg**2).sum(axis=1), 1e-9)
+        turn = (leg[:, 0] * shift[:, 1] - leg[:, 1] * shift[:, 0]) / square
+        grow = (leg * shift).sum(axis=1) / square
+        turn = _TURN * np.tanh(turn / _TURN) * whole
+        grow = _GROW * np.tanh(grow / _GROW) * whole
+        for bone, vector in ((knee, thigh), (ankle, shin)):
+            grow = np.minimum(grow, lengths[bone] / np.maximum(np.linalg.norm(vector, axis=1), 1e-9) - 1)
+        before = body[:, ankle].copy()
+        c, s = (1 + grow) * np.cos(turn), (1 + grow) * np.sin(turn)
+        for bone, base, vector in ((knee, hip, thigh), (ankle, knee, shin)):
+            turned = np.stack([c * vector[:, 0] - s * vector[:, 1], s * vector[:, 0] + c * vector[:, 1]], axis=1)
+            body[:, bone] = np.where(whole[:, None], body[:, base] + turned, body[:, bone])
+        body[:, sole] += (body[:, ankle] - before)[:, None]

@@ -6,9 +6,9 @@ driver's, and nothing is ever longer than on the reference. Face, hands and feet
 they are, scaled. The whole stands where the reference stands, and feet that stand still stay still
 (:mod:`.ground`).
 
-Where upstream (``wan/modules/animate/preprocess/retarget_pose.py``) takes the driver's bone lengths from the first frame,
-ours come from the whole clip (:mod:`.skeleton`); it shifts all frames by one constant, so that feet slide as soon as
-legs differ in length; its hip bones run from the neck, ours from the pelvis, so the hips too get the reference's width.
+Where upstream (``wan/modules/animate/preprocess/retarget_pose.py``) takes the driver's bone lengths from frame 0,
+ours come from the whole clip (:mod:`.skeleton`); it moves all frames by one constant, so feet slide as soon as legs
+differ in length; its hip bones run from the neck, ours from the pelvis, so that hips too get the reference's width.
 """
 
 from __future__ import annotations
@@ -19,30 +19,25 @@ import numpy as np
 
 from ..errors import InputError
 from . import layout as at
-from .ground import SOLES, Contacts, contacts, place_root
+from .ground import contacts, place_root, settle_feet
+from .parts import carry_parts
+from .placing import choose_anchor, middle, offset, pan, shown
 from .skeleton import (
-    FOUND,
-    HEAD,
-    LEFT_FOOT,
     NECK,
     PARENT,
     PELVIS,
-    RIGHT_FOOT,
     Lengths,
     apparent_size,
     bone_lengths,
-    hand_sizes,
     joints,
     measure,
     smoothed,
-    toes,
 )
 from .track import PoseTrack
 
 ALIGN = ("auto", "feet", "hips", "neck")
 TRAVEL = ("in picture", "full", "none")
-_MARGIN = 0.04  # of the picture's width that the neck keeps from its sides, where a shift can do it
-_HEAD_FRAMES = 0.1  # share of the clip whose heads look most like the reference's, from which its size is taken
+_FEET_SHOWN = 0.3  # share of the clip in which an ankle must be in view for the body to be moved by its feet
 
 
 @dataclass(frozen=True)
@@ -123,16 +118,20 @@ def retarget_bodies(
         raise InputError("pose: no limb was found in any frame of the driver; choose a clip that shows a person.")
     if theirs is None:
         raise InputError("reference_pose: no limb was found in it; choose a picture that shows more of the body.")
+    measured = ours
+    telling = _shown_lengths(driver, points, ours, shot)
     ours = _from_edit(ours, driver_edit, points / (size * shot)[:, None, None])
     theirs = _from_edit(theirs, reference_edit, still)
     lengths = _blended(ours, theirs, proportions)
 
     factor = 1 / shot if follow_depth else 1 / (shot * size)
     body = _bones(points, ours, lengths, factor)
-    _carry_parts(body, points, still, ours, theirs, lengths, factor, size * shot, proportions)
-    anchor = _anchor(align, driver, reference)
-    leg = {bone: lengths[bone] / ours.bones[bone] for bone in (at.LEFT_KNEE, at.LEFT_ANKLE, PELVIS)}
-    gain = (leg[at.LEFT_KNEE] + leg[at.LEFT_ANKLE]) / 2 if anchor == "feet" else leg[PELVIS]
+    carry_parts(body, points, still, ours, theirs, lengths, factor, size * shot, proportions)
+    walks = shown(driver, at.LEFT_ANKLE).mean() >= _FEET_SHOWN
+    anchor = choose_anchor(align, walks, driver, reference)
+    legs = [at.LEFT_KNEE, at.LEFT_ANKLE, at.RIGHT_KNEE, at.RIGHT_ANKLE] if walks else [PELVIS]
+    span = sum(ours.bones[bone] for bone in legs)
+    gain = sum(lengths[bone] for bone in legs) / span
 
     out = np.zeros((len(driver), at.COUNT, 3), np.float32)
     for start, stop in driver.shots:
@@ -140,36 +139,47 @@ def retarget_bodies(
         known = np.flatnonzero(points[part, NECK, 2] > 0)
         if not len(known):
             continue
-        span = ours.bones[at.LEFT_KNEE] + ours.bones[at.LEFT_ANKLE]
-        standing = contacts(points[part], span * float(shot[start]), fps) if anchor == "feet" else None
+        standing = contacts(points[part], span / 2 * float(shot[start]), fps) if walks else None
         root = place_root(points[part], body[part], gain * factor[part], standing)
+        if standing is not None:
+            settle_feet(root, body[part], points[part], gain * factor[part], standing, lengths)
         if travel == "none":
-            root[:, 0] -= smoothed(root[:, :1] + body[part, _middle(anchor), :1], fps)[:, 0]
-        root += _offset(root, body[part], points[part], standing, anchor, still[0], lengths)
+            root[:, 0] -= smoothed(root[:, :1] + body[part, middle(anchor), :1], fps)[:, 0]
+        root += offset(root, body[part], points[part], standing, anchor, still[0], lengths, _best(telling[part]))
         if travel == "in picture":
             inside = (points[part, NECK, 0] >= 0) & (points[part, NECK, 0] < driver.width)
-            root[:, 0] += _pan(root[:, 0], inside & (points[part, NECK, 2] > 0), reference.width, fps)
+            root[:, 0] += pan(root[:, 0], inside & (points[part, NECK, 2] > 0), reference.width, fps)
         out[part, :, :2] = (root[:, None] + body[part])[:, : at.COUNT]
     confidence = points[:, : at.COUNT, 2] * (points[:, NECK, 2:] > 0)
     out[..., 2] = np.where(np.isfinite(out[..., :2]).all(axis=2), confidence, 0)
     out[out[..., 2] == 0] = 0
     track = PoseTrack(out, reference.width, reference.height, driver.fps, None, driver.cuts)
-    return track, Bodies(ours, theirs, lengths, best_frame(driver), anchor == "feet")
+    return track, Bodies(
+        ours, theirs, lengths, _best(_shown_lengths(driver, points, measured, size * shot)), anchor == "feet"
+    )
 
 
 def best_frame(track: PoseTrack) -> int:
     """The frame that tells most about the body: most limbs in view, and as long as they ever are; the earliest such."""
     points = joints(track)
-    size = apparent_size(points, float(track.fps), track.shots) * _shot_scales(points, None, track.shots)
+    size = apparent_size(points, float(track.fps), track.shots)
+    size = size * _shot_scales(points, size, track.shots)
     lengths = measure(points, size)
-    if lengths is None:
-        return 0
-    score = np.zeros(len(points))
+    return 0 if lengths is None else _best(_shown_lengths(track, points, lengths, size))
+
+
+def _best(shown_lengths: np.ndarray) -> int:
+    return int(np.argmax(shown_lengths >= shown_lengths.max() * 0.995))
+
+
+def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size: np.ndarray) -> np.ndarray:
+    """float64 ``[T]``: how many limbs are seen, each counted by the share of its length; those out of view a third."""
+    total = np.zeros(len(points))
     for bone, seen in bone_lengths(points).items():
         inside = ((points[:, bone, :2] >= 0) & (points[:, bone, :2] < (track.width, track.height))).all(axis=1)
-        ratio = np.minimum(np.nan_to_num(seen / size) / lengths.bones[bone], 1)
-        score += np.where(inside, ratio, 0.3 * ratio)
-    return int(np.argmax(score >= score.max() * 0.995))
+        share = np.minimum(np.nan_to_num(seen / size) / lengths.bones[bone], 1)
+        total += np.where(inside, share, share / 3)
+    return total
 
 
 def _check(driver, reference, driver_edit, reference_edit, proportions: float, align: str, travel: str) -> None:
@@ -273,149 +283,3 @@ def _bones(points: np.ndarray, ours: Lengths, lengths: dict[int, float], factor:
             body[here, bone] = body[here, parent] + vector
             todo &= ~here
     return body
-
-
-def _carry_parts(
-    body: np.ndarray,
-    points: np.ndarray,
-    still: np.ndarray,
-    ours: Lengths,
-    theirs: Lengths,
-    lengths: dict[int, float],
-    factor: np.ndarray,
-    size: np.ndarray,
-    proportions: float,
-) -> None:
-    """Head, hands and feet, scaled and hung on nose, wrists and ankles, in place."""
-    trunk = lengths[PELVIS] / ours.bones[PELVIS]
-
-    def between(gain: float) -> float:
-        return float(gain**proportions * trunk ** (1 - proportions))
-
-    head = between(_head_gain(points, still, size) or trunk)
-    nose = points[:, at.NOSE, 2] > 0
-    _hang(body, points, at.NOSE, HEAD, head * factor)
-    if not nose.all():
-        # Seen from behind: the middle of what was found of the head stands in for the nose.
-        shown = (points[:, 1:5, 2] > 0) & ~nose[:, None]
-        rows = np.flatnonzero(shown.any(axis=1) & (points[:, NECK, 2] > 0))
-        for t in rows:
-            middle = points[t, 1:5][shown[t]][:, :2].mean(axis=0)
-            reach = (middle - points[t, NECK, :2]) * factor[t] * lengths[at.NOSE] / ours.bones[at.NOSE]
-            for point in HEAD:
-                body[t, point] = reach + (points[t, point, :2] - middle) * head * factor[t]
-
-    arm = lengths[at.LEFT_WRIST] / ours.bones[at.LEFT_WRIST]
-    hand = arm
-    if ours.hand and theirs.hand:
-        # A clenched or turned hand of the one picture tells little: not far from what the body says.
-        hand = between(np.clip(theirs.hand / ours.hand, 0.75 * min(arm, trunk), 1.33 * max(arm, trunk)))
-    for wrist, part in ((at.LEFT_WRIST, at.LEFT_HAND), (at.RIGHT_WRIST, at.RIGHT_HAND)):
-        _hang(body, points, wrist, range(part.start, part.stop), hand * factor)
-
-    shin = lengths[at.LEFT_ANKLE] / ours.bones[at.LEFT_ANKLE]
-    foot = shin
-    if ours.foot and theirs.foot:
-        foot = between(np.clip(theirs.foot / ours.foot, 0.7 * shin, 1.4 * shin))
-    for ankle, part in ((at.LEFT_ANKLE, LEFT_FOOT), (at.RIGHT_ANKLE, RIGHT_FOOT)):
-        gain = foot * factor
-        if ours.foot:
-            seen = np.linalg.norm(toes(points, part)[:, :2] - points[:, ankle, :2], axis=1) * factor
-            gain = gain * np.minimum(1, ours.foot / np.maximum(seen, 1e-9))
-        _hang(body, points, ankle, part, gain)
-
-
-def _hang(body: np.ndarray, points: np.ndarray, joint: int, part, gain: np.ndarray) -> None:
-    part = list(part)
-    offset = points[:, part, :2] - points[:, [joint], :2]
-    body[:, part] = body[:, [joint]] + offset * gain[:, None, None]
-    points[:, part, 2] *= points[:, [joint], 2] > 0
-
-
-def _head_gain(points: np.ndarray, still: np.ndarray, size: np.ndarray) -> float | None:
-    """The reference's head size over the driver's, from the frames in which it is turned most like the reference's."""
-    names = [0, *HEAD]
-    shared = (still[0, names, 2] > 0) & (points[:, names, 2] > 0)
-    enough = np.flatnonzero(shared.sum(axis=1) >= 4)
-    if not len(enough):
-        return None
-    gains, unlike = [], []
-    for t in enough:
-        kept = np.array(names)[shared[t]]
-        theirs = still[0, kept, 0] + 1j * still[0, kept, 1]
-        ours = (points[t, kept, 0] + 1j * points[t, kept, 1]) / size[t]
-        theirs, ours = theirs - theirs.mean(), ours - ours.mean()
-        spread = np.linalg.norm(theirs), np.linalg.norm(ours)
-        if min(spread) < 1e-6:
-            continue
-        gains.append(spread[0] / spread[1])
-        unlike.append(1 - abs(np.vdot(ours, theirs)) / (spread[0] * spread[1]))
-    if not gains:
-        return None
-    best = np.argsort(unlike, kind="stable")[: max(3, int(_HEAD_FRAMES * len(gains)))]
-    return float(np.median(np.array(gains)[best]))
-
-
-def _anchor(align: str, driver: PoseTrack, reference: PoseTrack) -> str:
-    def shown(track: PoseTrack, pair: tuple[int, int]) -> np.ndarray:
-        both = track.keypoints[:, list(pair)]
-        inside = (both[..., :2] >= 0).all(axis=2) & (both[..., 0] < track.width) & (both[..., 1] < track.height)
-        return ((both[..., 2] >= FOUND) & inside).any(axis=1)
-
-    ankles, hips = (at.LEFT_ANKLE, at.RIGHT_ANKLE), (at.LEFT_HIP, at.RIGHT_HIP)
-    feet = shown(driver, ankles).mean() >= 0.3 and shown(reference, ankles)[0]
-    if align in ("auto", "feet") and feet:
-        return "feet"
-    hips_known = (reference.keypoints[0, list(hips), 2] >= FOUND).all() and shown(driver, hips).any()
-    return "hips" if align == "hips" and hips_known else "neck"
-
-
-def _middle(anchor: str) -> int:
-    return NECK if anchor == "neck" else PELVIS
-
-
-def _offset(
-    root: np.ndarray,
-    body: np.ndarray,
-    points: np.ndarray,
-    standing: Contacts | None,
-    anchor: str,
-    still: np.ndarray,
-    lengths: dict[int, float],
-) -> np.ndarray:
-    """[2]: what puts the first frame of a shot where the reference is."""
-    middle = _middle(anchor)
-    found = (points[:, middle, 2] > 0) & (points[:, NECK, 2] > 0)
-    first = int(np.argmax(found))
-    wanted = still[middle, :2] if still[middle, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
-    out = wanted - root[first] - body[first, middle]
-    if anchor == "feet":
-        out[1] = _ground_offset(root, body, points, standing, still)
-    return out
-
-
-def _ground_offset(root, body, points, standing: Contacts, still: np.ndarray) -> float:
-    ankles = [sole[0] for sole in SOLES]
-    ground = max(still[ankle, 1] for ankle in ankles if still[ankle, 2] > 0)
-    # The first moment a foot stands; a clip may begin in the air.
-    firm = np.stack([standing.foot(0), standing.foot(1)], axis=1) * (points[:, ankles, 2] > 0)
-    any_known = (points[:, ankles, 2] > 0).any(axis=1)
-    first = int(np.argmax(firm.max(axis=1) > 0.5)) if (firm > 0.5).any() else int(np.argmax(any_known))
-    lowest = max((body[first, ankle, 1] for ankle in ankles if points[first, ankle, 2] > 0), default=0.0)
-    return float(ground - root[first, 1] - lowest)
-
-
-def _pan(necks: np.ndarray, inside: np.ndarray, width: int, fps: float) -> np.ndarray:
-    """float64 ``[T]``: how far to shift each frame so that the necks of frames in which the driver's is ``inside`` its
-    picture stay in ours: one shift for the whole shot where that will do."""
-    if not inside.any():
-        return np.zeros(len(necks))
-    left, right = _MARGIN * width, (1 - _MARGIN) * width
-    path = smoothed(necks[:, None], fps)[:, 0]
-    low, high = path[inside].min(), path[inside].max()
-    pan = np.zeros(len(necks))
-    if high - low > right - left:
-        pan = (path - path[inside][0]) * ((right - left) / (high - low) - 1)
-        path = path + pan
-        low, high = path[inside].min(), path[inside].max()
-    return pan + max(left - low, 0) + min(right - high, 0)

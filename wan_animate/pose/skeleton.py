@@ -43,6 +43,9 @@ ORDINARY |= {right: ORDINARY[left] for left, right in PAIRS}
 CHAINS = ((at.LEFT_ELBOW, at.LEFT_WRIST), (at.LEFT_KNEE, at.LEFT_ANKLE))
 # Below the first fraction of the ordinary length a bone is taken to be seen end-on, above the second to be itself.
 END_ON, ITSELF = 0.35, 0.55
+# A limb shorter than the first fraction of the other side's takes that one's length, above the second it keeps its own.
+UNLIKE, ALIKE = 0.80, 0.90
+ORDINARY_FOOT = 0.35  # ankle to toes
 _FULL = 97  # percentile over a clip that counts as a bone's full length
 _DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes are taken for foreshortening, not for distance
 
@@ -148,13 +151,21 @@ def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | Non
     size = np.ones(len(points)) if size is None else size
     observed = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
     for left, right in PAIRS:
-        sides = [length for length in (observed[left], observed[right]) if length is not None]
-        observed[left] = observed[right] = max(sides, default=None)
+        sides = [length for length in (observed[left], observed[right]) if length]
+        for bone in (left, right):
+            if sides:
+                observed[bone] = _one_side(observed[bone] or 0.0, max(sides))
     observed = {bone: length for bone, length in observed.items() if length}
     if not observed:
         return None
     feet, hands = foot_lengths(points) / size[:, None], hand_sizes(points) / size[:, None]
     return _plausible(observed, _full(feet.ravel()), _full(hands.ravel()))
+
+
+def _one_side(length: float, longest: float) -> float:
+    """A limb's own length where it is near that of the other side (perspective, real people); else the longer one."""
+    trust = np.clip((length / longest - UNLIKE) / (ALIKE - UNLIKE), 0, 1)
+    return float(trust * length + (1 - trust) * longest)
 
 
 def _plausible(observed: dict[int, float], foot: float | None, hand: float | None) -> Lengths:
@@ -163,18 +174,21 @@ def _plausible(observed: dict[int, float], foot: float | None, hand: float | Non
     unit = float(np.percentile([observed[bone] / ORDINARY[bone] for bone in left_sided], 65))
     bones = {}
     for bone, usual in ORDINARY.items():
-        ordinary = usual * unit
-        length = observed.get(bone, ordinary)
-        trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
-        bones[bone] = float(trust * length + (1 - trust) * ordinary)
+        bones[bone] = _trusted(observed.get(bone, usual * unit), usual * unit)
     for upper, lower in CHAINS:
-        # Two bones short by the same factor belong to a short limb; a limb seen end-on shortens one more than the other.
+        # Two bones short by the same factor belong to a short limb; seen end-on, one is shorter than the other.
         if upper in observed and lower in observed:
             ratios = [observed[bone] / ORDINARY[bone] / unit for bone in (upper, lower)]
             if min(ratios) > 0.75 * max(ratios) and min(ratios) > 0.2:
                 for bone in (upper, lower):
-                    bones[bone] = bones[bone + 1] = observed[bone]
-    return Lengths(bones, frozenset(observed), foot, hand, unit)
+                    bones[bone], bones[bone + 1] = observed[bone], observed[bone + 1]
+    return Lengths(bones, frozenset(observed), foot and _trusted(foot, ORDINARY_FOOT * unit), hand, unit)
+
+
+def _trusted(length: float, ordinary: float) -> float:
+    """A length as it is, or the ordinary one where it is too short to be anything but seen end-on."""
+    trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
+    return float(trust * length + (1 - trust) * ordinary)
 
 
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
