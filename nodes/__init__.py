@@ -12,6 +12,7 @@ from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
+from .retarget import EditPrompts, RetargetPose
 from .segment import LoadSegmenter, SegmentCharacter
 from .video import LoadVideo
 
@@ -20,6 +21,8 @@ NODES: list[type[io.ComfyNode]] = [
     LoadPoseDetector,
     LoadMediaPipe,
     DetectPose,
+    RetargetPose,
+    EditPrompts,
     DrawPose,
     CropFace,
     SavePoseTrack,

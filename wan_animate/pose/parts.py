@@ -43,8 +43,8 @@ def carry_parts(
     arm = lengths[at.LEFT_WRIST] / ours.bones[at.LEFT_WRIST]
     hand = arm
     if ours.hand and theirs.hand:
-        # A clenched or turned hand of the one picture tells little: not far from what the body says.
-        hand = between(np.clip(theirs.hand / ours.hand, 0.75 * min(arm, trunk), 1.33 * max(arm, trunk)))
+        # A clenched or foreshortened hand of the one picture tells little: halfway to what the arm says.
+        hand = between(np.sqrt(arm * np.clip(theirs.hand / ours.hand, 0.6 * arm, 1.6 * arm)))
     for wrist, part in ((at.LEFT_WRIST, at.LEFT_HAND), (at.RIGHT_WRIST, at.RIGHT_HAND)):
         _hang(body, points, wrist, range(part.start, part.stop), hand * factor)
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..video import area_size
 from . import layout as at
 from .ground import SOLES, Contacts
 from .skeleton import FOUND, NECK, PELVIS, smoothed
 from .track import PoseTrack
 
 _MARGIN = 0.04  # of the picture's width that the neck keeps from its sides, where a shift can do it
+
+
+def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
+    """The reference's track for its picture letterboxed to about ``pixels`` pixels in all, sides divisible by 16: the
+    size upstream works at in animate mode (:func:`wan_animate.video.area_size`)."""
+    return reference.letterboxed(*area_size(reference.width, reference.height, pixels))
 
 
 def shown(track: PoseTrack, left: int) -> np.ndarray:
@@ -71,7 +78,7 @@ def pan(necks: np.ndarray, inside: np.ndarray, width: int, fps: float) -> np.nda
     if not inside.any():
         return np.zeros(len(necks))
     left, right = _MARGIN * width, (1 - _MARGIN) * width
-    path = smoothed(necks[:, None], fps)[:, 0]
+    path = smoothed(necks[:, None], fps / 2, onward=True)[:, 0]
     low, high = path[inside].min(), path[inside].max()
     shift = np.zeros(len(necks))
     if high - low > right - left:

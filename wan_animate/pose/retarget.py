@@ -108,7 +108,7 @@ def retarget_bodies(
         InputError: a reference or edit of several frames, no body in the reference or anywhere in the driver, or an
             option outside its range.
     """
-    _check(driver, reference, driver_edit, reference_edit, proportions, align, travel)
+    check(driver, reference, driver_edit, reference_edit, proportions, align, travel)
     points, still = joints(driver), joints(reference)
     fps = float(driver.fps)
     size = apparent_size(points, fps, driver.shots)
@@ -144,7 +144,7 @@ def retarget_bodies(
         if standing is not None:
             settle_feet(root, body[part], points[part], gain * factor[part], standing, lengths)
         if travel == "none":
-            root[:, 0] -= smoothed(root[:, :1] + body[part, middle(anchor), :1], fps)[:, 0]
+            root[:, 0] -= smoothed(root[:, :1] + body[part, middle(anchor), :1], fps / 2, onward=True)[:, 0]
         root += offset(root, body[part], points[part], standing, anchor, still[0], lengths, _best(telling[part]))
         if travel == "in picture":
             inside = (points[part, NECK, 0] >= 0) & (points[part, NECK, 0] < driver.width)
@@ -182,7 +182,16 @@ def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size:
     return total
 
 
-def _check(driver, reference, driver_edit, reference_edit, proportions: float, align: str, travel: str) -> None:
+def check(
+    driver: PoseTrack,
+    reference: PoseTrack,
+    driver_edit: PoseTrack | None,
+    reference_edit: PoseTrack | None,
+    proportions: float,
+    align: str,
+    travel: str,
+) -> None:
+    """Raises :class:`InputError` for what :func:`retarget_bodies` cannot work with."""
     for name, one in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip

@@ -226,12 +226,16 @@ def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) 
     return size
 
 
-def smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
-    """``[T, ...]`` smoothed along time by a Gaussian of ``sigma`` frames, both ways alike; the ends hold."""
+def smoothed(values: np.ndarray, sigma: float, onward: bool = False) -> np.ndarray:
+    """``[T, ...]`` smoothed along time by a Gaussian of ``sigma`` frames, both ways alike. At the ends the values hold,
+    or go on as they came (``onward``)."""
     reach = min(int(3 * sigma + 0.5), len(values) - 1)
     if reach < 1:
         return values.copy()
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
-    padded = np.concatenate([np.repeat(values[:1], reach, 0), values, np.repeat(values[-1:], reach, 0)])
+    before, after = np.repeat(values[:1], reach, 0), np.repeat(values[-1:], reach, 0)
+    if onward:
+        before, after = 2 * before - values[reach:0:-1], 2 * after - values[-2 : -reach - 2 : -1]
+    padded = np.concatenate([before, values, after])
     return sum(weight * padded[i : i + len(values)] for i, weight in enumerate(kernel))

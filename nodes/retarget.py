@@ -1,0 +1,229 @@
+"""The driver's motion on the reference's body, and the prompts for measuring both in edited pictures."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from .types import Track, as_images, frames_input
+
+CATEGORY = "WanAnimateKit/pose"
+_ONE_PICTURE = "from Detect Pose and Face run on that one image"
+
+
+class RetargetPose(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitRetargetPose",
+            display_name="Retarget Pose",
+            category=CATEGORY,
+            description=(
+                "Puts the driver's motion on the character's body: bone lengths, size and place of the reference "
+                "picture, angles and steps of the driver. For animate mode; in replace mode the character must fit "
+                "into the video, so leave it out there."
+            ),
+            search_aliases=["pose retargeting", "retarget skeleton", "bone length", "proportions", "align pose"],
+            inputs=[
+                Track.Input("pose", tooltip="The driver's pose, from Detect Pose and Face or a loaded track."),
+                Track.Input("reference_pose", tooltip=f"The pose of the reference picture: {_ONE_PICTURE}."),
+                io.Float.Input(
+                    "proportions",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "Whose limbs: 1 the character's bone lengths, 0 the driver's at the character's size, between "
+                        "the two a mixture. Less when a cartoon's limbs come out too extreme."
+                    ),
+                ),
+                io.Combo.Input(
+                    "travel",
+                    options=["in picture", "full", "none"],
+                    tooltip=(
+                        "How the body moves sideways. in picture: as the driver does, and if that path does not fit "
+                        "into the picture, the view pans along. full: as the driver does, out of the picture too. "
+                        "none: it stays where the character stands; walking is on the spot."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "follow_depth",
+                    default=True,
+                    tooltip=(
+                        "On: the body grows and shrinks as the driver comes nearer and goes away, and has the "
+                        "character's size when nearest. Off: it always has the character's size."
+                    ),
+                ),
+                io.Combo.Input(
+                    "align",
+                    options=["auto", "feet", "hips", "neck"],
+                    advanced=True,
+                    tooltip=(
+                        "What is put where it is in the reference picture. auto: the feet on its ground when both "
+                        "pictures show feet, else the neck."
+                    ),
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=16,
+                    advanced=True,
+                    tooltip=(
+                        "With height, how large the clip is to be: the result has the reference picture's shape and at "
+                        "most width x height pixels in all, sides divisible by 16. 0: as many as the driving video."
+                    ),
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=16,
+                    advanced=True,
+                    tooltip="See width; 0 (with width 0) takes as many pixels as the driving video has.",
+                ),
+                frames_input(
+                    "frames", optional=True, tooltip="The driving video, only to be shown in the preview's upper row."
+                ),
+                io.Image.Input(
+                    "reference_image",
+                    optional=True,
+                    tooltip="The reference picture, only to be shown behind the preview's lower row.",
+                ),
+                Track.Input(
+                    "driver_edit_pose",
+                    optional=True,
+                    tooltip=(
+                        "The pose of an edited frame of the driver in a plain standing pose (Edit Prompts says which "
+                        f"frame and how), {_ONE_PICTURE}. Its bone lengths are used in place of the clip's."
+                    ),
+                ),
+                Track.Input(
+                    "reference_edit_pose",
+                    optional=True,
+                    tooltip=(
+                        f"The pose of the edited reference picture in a plain standing pose, {_ONE_PICTURE}. Its bone "
+                        "lengths are used in place of the picture's; worth it when the character sits or stands "
+                        "side-on."
+                    ),
+                ),
+            ],
+            outputs=[
+                Track.Output(
+                    display_name="pose",
+                    tooltip="The character's pose in every frame, in pixels of the reference picture, for Draw Pose.",
+                ),
+                io.Int.Output(display_name="width", tooltip="Width of the result: make the clip at this size."),
+                io.Int.Output(display_name="height", tooltip="Height of the result."),
+            ],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        pose,
+        reference_pose,
+        proportions: float,
+        travel: str,
+        follow_depth: bool,
+        align: str,
+        width: int,
+        height: int,
+        frames=None,
+        reference_image=None,
+        driver_edit_pose=None,
+        reference_edit_pose=None,
+    ) -> io.NodeOutput:
+        from ..wan_animate.errors import InputError
+        from ..wan_animate.pose.placing import sized
+        from ..wan_animate.pose.retarget import check, retarget_bodies
+
+        frames = None if frames is None else as_images(frames, "frames")
+        if (width > 0) != (height > 0):
+            raise InputError(
+                f"width is {width} and height {height}: set both, or both to 0 for the video's pixel count."
+            )
+        check(pose, reference_pose, driver_edit_pose, reference_edit_pose, proportions, align, travel)
+        reference_pose = sized(reference_pose, (width * height) or pose.width * pose.height)
+        track, bodies = retarget_bodies(
+            pose,
+            reference_pose,
+            driver_edit_pose,
+            reference_edit_pose,
+            proportions=proportions,
+            align=align,
+            travel=travel,
+            follow_depth=follow_depth,
+        )
+        preview = _preview(cls, pose, reference_pose, track, frames, reference_image, bodies.best_frame)
+        return io.NodeOutput(track, track.width, track.height, ui=preview)
+
+
+def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.PreviewImage:
+    import numpy as np
+    import torch
+
+    from ..wan_animate.pose.overlay import retarget_sheet
+
+    if frames is not None and len(frames) < len(pose):
+        frames = None
+    picture = None if image is None else np.rint(image[0, ..., :3].cpu().numpy() * 255).astype(np.uint8)
+    sheet = retarget_sheet(pose, reference_pose, track, frames, picture, first)
+    return ui.PreviewImage(torch.from_numpy(sheet)[None].float() / 255, cls=cls)
+
+
+class EditPrompts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitEditPrompts",
+            display_name="Edit Prompts",
+            category=CATEGORY,
+            description=(
+                "What to ask an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) for, so that driver and character "
+                "stand in a plain pose in which Retarget Pose can measure their bones; and which frame to edit."
+            ),
+            search_aliases=["kontext prompt", "qwen edit prompt", "t-pose", "retarget edit"],
+            inputs=[
+                Track.Input("pose", tooltip="The driver's pose, from Detect Pose and Face."),
+                Track.Input("reference_pose", tooltip=f"The pose of the reference picture: {_ONE_PICTURE}."),
+                frames_input("frames", optional=True, tooltip="The driving video; gives out the frame to edit."),
+            ],
+            outputs=[
+                io.String.Output(display_name="driver_prompt", tooltip="The prompt for editing the driver's frame."),
+                io.String.Output(
+                    display_name="reference_prompt", tooltip="The prompt for editing the reference picture."
+                ),
+                io.Int.Output(
+                    display_name="frame", tooltip="The driver's frame that shows most of the body, counted from 0."
+                ),
+                io.Image.Output(
+                    display_name="frame_image", tooltip="That frame as an IMAGE, to edit; needs frames connected."
+                ),
+            ],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(cls, pose, reference_pose, frames=None) -> io.NodeOutput:
+        from comfy_execution.graph_utils import ExecutionBlocker
+
+        from ..wan_animate.edit_prompts import edit_prompts
+        from ..wan_animate.errors import InputError
+        from ..wan_animate.frames import read_float
+
+        prompts = edit_prompts(pose, reference_pose)
+        image = ExecutionBlocker("Edit Prompts: connect the driving video to frames to get the frame to edit.")
+        if frames is not None:
+            frames = as_images(frames, "frames")
+            if len(frames) < len(pose):
+                raise InputError(
+                    f"frames: it has {len(frames)} frames and the pose has {len(pose)}; connect the video the pose was "
+                    "found in."
+                )
+            image = read_float(frames, prompts.frame, prompts.frame + 1)
+        text = f"Frame {prompts.frame}:\n{prompts.driver}\n\nReference:\n{prompts.reference}"
+        return io.NodeOutput(prompts.driver, prompts.reference, prompts.frame, image, ui=ui.PreviewText(text))
