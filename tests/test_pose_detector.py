@@ -10,7 +10,8 @@ import torch
 from demo.small_onnx import save_detector, save_pose
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.frames import TensorSource
-from wan_animate.pose.detector import PoseDetector, frame_ranges
+from wan_animate.pose.detector import PoseDetector
+from wan_animate.pose.following import frame_ranges
 
 from .support.figures import DancerSource, dancer_keypoints, shown_whole
 from .support.onnx_graphs import known_answer_files
@@ -118,7 +119,18 @@ def test_nobody_in_some_frames(detector, caplog):
     assert "2 of 6 frames (2-3)" in caplog.text
     assert track.body_found.tolist() == [True, True, False, False, True, True]
     assert not track.keypoints[2:4, :, 2].any()
-    assert track.boxes[2].tolist() == [0, 0, 320, 400, -1]
+    assert track.boxes[[0, 2, 3, 5], 4].tolist() == [track.boxes[0, 4], 0, 0, track.boxes[5, 4]]
+    assert np.allclose(track.boxes[2, :4], track.boxes[1, :4] + (track.boxes[4, :4] - track.boxes[1, :4]) / 3, atol=0.1)
+
+
+def test_nobody_for_long(detector):
+    """More than two seconds, and before the first and after the last detection: everywhere is searched, as upstream
+    does."""
+    empty = [0, *range(3, 8), 10]
+    source = DancerSource(dancer_keypoints(np.arange(11) / 2, 320, 400), 320, 400, empty=empty, fps=2)
+    track = detector.detect(source, batch=4)
+    assert [at for at in range(11) if track.boxes[at].tolist() == [0, 0, 320, 400, -1]] == empty
+    assert not track.keypoints[empty, :, 2].any() and track.body_found.sum() == 4
 
 
 def test_a_person_the_detector_misses_is_still_found(files, tmp_path):

@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 
-import cv2
 import numpy as np
 
 from ..errors import InputError
 from ..frames import FrameSource, read_uint8
+from ..prefetch import ahead, read_ahead
 from . import layout
-from .boxes import WHOLE_FRAME, person_box
-from .heatmaps import crop_person, crop_regions, decode_heatmaps
-from .session import Graph, describe
+from .boxes import BRIDGED, detections, people_boxes, upstream_box
+from .following import Following, frame_ranges
+from .graphs import check_detector, check_pose
+from .heatmaps import crop_regions, decode_heatmaps
+from .inputs import detector_input, pose_input
+from .looks import SIZE, look_of
+from .people import PersonChoice, Shot, nobody_at, point_on, where
+from .session import Graph
 from .track import PoseTrack
+from .tracking import SURE, Found
 
 log = logging.getLogger(__name__)
 
-DETECTOR_SIDE = 640  # where the graph leaves its input size open
-POSE_SIZE = (192, 256)
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
 GUESS_CONFIDENCE = 0.3
 
 
 class PoseDetector:
-    """Finds one person, the largest, in every frame and their 133 keypoints.
+    """Follows one person through a clip and finds their 133 keypoints in every frame.
 
     Follows upstream's preprocessing (``wan/modules/animate/preprocess/pose2d.py``): the detector sees the whole frame
-    stretched to its input, the pose network the person's box with a quarter more around it. Two things differ on
-    purpose. The pose network is given RGB, which it was trained on (upstream swaps red and blue on the way to it). And
-    the crop is cut with the exact inverse of the mapping that turns heatmap positions back into pixels.
+    stretched to its input, the pose network the person's box with a quarter more around it. With one person in view
+    the boxes are upstream's. Three things differ on purpose. With several, the one chosen is followed, where upstream
+    takes the largest of each frame by itself. The pose network is given RGB, which it was trained on (upstream swaps
+    red and blue on the way to it). And the crop is cut with the exact inverse of the mapping that turns heatmap
+    positions back into pixels.
 
     Args:
         detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8-like (``[N, 4 + classes, M]``) ONNX, trained on COCO.
         pose_path: ViTPose wholebody ONNX (``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``; other sizes are taken from the
-            graph).
+            graph). Weights in a second file are found beside it.
         provider: "auto" (CUDA, DirectML, CoreML, CPU: the first that onnxruntime offers) or one of these in lower case.
-            What cannot start falls back to the CPU and says so in the log.
+            What cannot start, or cannot run, falls back to the CPU and says so in the log.
+
+    Attributes:
+        shots: who was in view in the clip that was detected last, for a picture of them; empty before.
 
     Raises:
         InputError: a file is missing, damaged or of the wrong kind. Checked here, before any frame is read.
@@ -47,9 +55,10 @@ class PoseDetector:
 
     def __init__(self, detector_path: str | os.PathLike, pose_path: str | os.PathLike, provider: str = "auto"):
         self._detector = Graph(detector_path, provider, "person detector")
-        self._detector_size = _check_detector(self._detector)
+        self._detector_size = check_detector(self._detector)
         self._pose = Graph(pose_path, provider, "pose model")
-        self._pose_size = _check_pose(self._pose)
+        self._pose_size = check_pose(self._pose)
+        self.shots: list[Shot] = []
 
     @property
     def provider(self) -> str:
@@ -57,81 +66,136 @@ class PoseDetector:
         return self._pose.provider
 
     def detect(
-        self, frames: FrameSource, batch: int = 8, progress: Callable[[int, int], None] | None = None
+        self,
+        frames: FrameSource,
+        batch: int = 8,
+        progress: Callable[[int, int], None] | None = None,
+        person: PersonChoice = PersonChoice(),  # noqa: B008  frozen
     ) -> PoseTrack:
-        """Keypoints of the largest person in every frame.
+        """Keypoints of one person in every frame.
 
-        In a frame where nobody is detected the pose network looks at the whole frame, as upstream does. It often still
-        finds an upper body there; the points are kept if the mean confidence of the 17 body points is above 0.3 and
-        otherwise get confidence 0. The frame's box has score -1 either way, and the log says which frames they are.
+        One pass: the next frames are decoded and prepared, and the last ones' heatmaps read, while the networks run.
+        Everybody's boxes are followed through each shot (kilobytes); the pose is found at once for the person who
+        looks like the chosen one so far. Only the frames where that turns out to have been somebody else, or a box
+        between two detections, are read again at the end. The result does not depend on ``batch``.
+
+        Where nobody is detected for up to two seconds, the box goes on from one detection to the next (score 0). In
+        longer gaps the pose network looks at the whole frame (score -1), as upstream does. Both ways the points are
+        kept if the mean confidence of the 17 body points is above 0.3 and otherwise get confidence 0. While others are
+        in view and the chosen person is not, the confidence is 0 and the score -1. The log says which frames they are.
 
         Args:
             frames: images; read ``batch`` at a time.
             batch: frames a run of each network.
             progress: called with (frames done, all frames) after each batch; may raise to stop.
+            person: whom to follow; by default whoever is largest over each shot.
 
         Returns:
-            The track, in pixels of ``frames``, with boxes.
+            The track, in pixels of ``frames``, with boxes and cuts.
 
         Raises:
-            InputError: ``frames`` are masks, or no frame of the clip has a person.
+            InputError: ``frames`` are masks, no frame of the clip has a person, or nobody answers the choice.
         """
         if frames.kind != "image":
             raise InputError("detect pose: its input is a clip of masks; connect the driving video's frames.")
         if batch < 1:
             raise InputError(f"detect pose: batch is {batch}, but it must be at least 1.")
         count = len(frames)
+        person.check(count)
+        self.shots = []
+        self._check_point(frames, person)
         keypoints = np.zeros((count, layout.COUNT, 3), np.float32)
-        boxes = np.zeros((count, 5), np.float32)
-        for start in range(0, count, batch):
-            stop = min(start + batch, count)
-            images = read_uint8(frames, start, stop)
-            boxes[start:stop] = self.find_people(images)
-            keypoints[start:stop] = self.find_keypoints(images, boxes[start:stop])
-            if progress is not None:
-                progress(stop, count)
+        used = np.full((count, 5), np.nan, np.float32)  # boxes the keypoints were found in
+        following = Following(frames, person)
 
-        guessed = boxes[:, 4] <= WHOLE_FRAME
-        lost = guessed & ~(keypoints[:, layout.BODY, 2].mean(axis=1) > GUESS_CONFIDENCE)
-        keypoints[lost, :, 2] = 0
-        if lost.all():
-            raise InputError(
-                f"detect pose: no person was found in any of the clip's {count} frames; use a clip that shows "
-                "a person large enough to make out, from the chest up or more."
-            )
-        if guessed.any():
-            log.warning(
-                "detect pose: nobody was detected in %d of %d frames (%s); in %d of them a pose was found anyway.",
-                guessed.sum(),
-                count,
-                frame_ranges(guessed),
-                (guessed & ~lost).sum(),
-            )
-        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, boxes)
+        with closing(self._pipeline(frames, batch, following)) as results:
+            for start, stop, boxes, points in results:
+                used[start:stop], keypoints[start:stop] = boxes, points
+                if progress is not None:
+                    progress(stop, count)
 
-    def find_people(self, images: np.ndarray) -> np.ndarray:
-        """float32 ``[N, 5]``: box (x1, y1, x2, y2 in pixels) and score of the largest person in uint8 RGB images
-        ``[N, H, W, 3]``; the whole image with score -1 where there is none."""
+        boxes, away = following.finish()
+        self.shots = following.shots
+        again = (boxes[:, :4] != used[:, :4]).any(axis=1) & ~away
+        if again.any():
+            with closing(self._poses(frames, batch, boxes, again)) as results:
+                for start, stop, points in results:
+                    keypoints[start:stop] = points
+                    if progress is not None:
+                        progress(count, count)
+        _drop_guesses(keypoints, boxes, away)
+        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts)
+
+    def _check_point(self, frames: FrameSource, person: PersonChoice) -> None:
+        """A point that lies on nobody is refused before the clip is gone through."""
+        if person.how != "point":
+            return
+        found = self.find_everybody(read_uint8(frames, person.frame, person.frame + 1))[0].boxes
+        sure = found[found[:, 4] >= SURE]
+        if len(found) and point_on(found, person, frames.width, frames.height) is None:
+            sure = sure[np.argsort(sure[:, 0] + sure[:, 2])]
+            spots = where(sure, frames.width, frames.height) if len(sure) else "nobody"
+            raise InputError(nobody_at(spots, person))
+
+    def _pipeline(self, frames: FrameSource, batch: int, following: Following) -> Iterator[tuple]:
+        """(start, stop, boxes, keypoints) of the whole clip; every stage in a thread of its own."""
+        size, pose_size = self._detector_size, self._pose_size
+        scale = frames.width / size[0], frames.height / size[1]
+
+        def prepared(source: Iterable) -> Iterator[tuple]:
+            for start, stop, images in source:
+                yield start, stop, images, *detector_input(images, size)
+
+        def detected(source: Iterable) -> Iterator[tuple]:
+            for start, stop, images, inputs, small in source:
+                yield start, stop, images, small, self._detector.run(inputs)
+
+        def cropped(source: Iterable) -> Iterator[tuple]:
+            for start, stop, images, small, outputs in source:
+                boxes = np.stack(
+                    [
+                        following.add(_found(output, copy, scale, frames.width, frames.height), copy)
+                        for output, copy in zip(outputs, small)
+                    ]
+                )
+                regions = crop_regions(boxes[:, :4], *pose_size)
+                yield start, stop, boxes, regions, pose_input(images, regions, pose_size)
+
+        def posed(source: Iterable) -> Iterator[tuple]:
+            for start, stop, boxes, regions, inputs in source:
+                yield start, stop, boxes, regions, self._pose.run(inputs)
+
+        stages = read_ahead(frames, batch, depth=1)
+        for stage in (prepared, detected, cropped, posed):
+            stages = ahead(stage(stages), name=stage.__name__)
+        with closing(stages):
+            for start, stop, boxes, regions, heatmaps in stages:
+                yield start, stop, boxes, _points(heatmaps, regions)
+
+    def _poses(self, frames: FrameSource, batch: int, boxes: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
+        """(start, stop, keypoints) of the wanted frames."""
+
+        def cropped(source: Iterable) -> Iterator[tuple]:
+            for start, stop, images in source:
+                regions = crop_regions(boxes[start:stop, :4], *self._pose_size)
+                yield start, stop, regions, pose_input(images, regions, self._pose_size)
+
+        with closing(ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))) as source:
+            for start, stop, regions, inputs in source:
+                yield start, stop, _points(self._pose.run(inputs), regions)
+
+    def find_everybody(self, images: np.ndarray) -> list[Found]:
+        """The people in uint8 RGB images ``[N, H, W, 3]``, boxes in their pixels."""
         height, width = images.shape[1:3]
-        size = self._detector_size
-        inputs = np.stack([cv2.resize(image, size) for image in images])
-        inputs = inputs.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-        return np.stack([person_box(output, width, height, *size) for output in self._detector.run(inputs)])
+        inputs, small = detector_input(images, self._detector_size)
+        scale = width / self._detector_size[0], height / self._detector_size[1]
+        outputs = self._detector.run(inputs)
+        return [_found(output, copy, scale, width, height) for output, copy in zip(outputs, small)]
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """float32 ``[N, 133, 3]`` keypoints (x, y in pixels, confidence 0..1) of the person in each image's box."""
-        width, height = self._pose_size
-        regions = crop_regions(boxes[:, :4], width, height)
-        crops = np.stack(
-            [crop_person(image, region, width, height) for image, region in zip(images, regions, strict=True)]
-        )
-        inputs = crops.astype(np.float32)
-        inputs *= 1 / (255 * STD)
-        inputs -= MEAN / STD
-        points = decode_heatmaps(self._pose.run(inputs.transpose(0, 3, 1, 2)), regions)
-        points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
-        points[points[..., 2] == 0] = 0
-        return points
+        regions = crop_regions(boxes[:, :4], *self._pose_size)
+        return _points(self._pose.run(pose_input(images, regions, self._pose_size)), regions)
 
     def close(self) -> None:
         """Free both networks' memory, on the card too; the next run opens them again."""
@@ -139,64 +203,52 @@ class PoseDetector:
         self._pose.close()
 
 
-def frame_ranges(flags: np.ndarray, limit: int = 6) -> str:
-    """True frames as text: ``3, 10-14, 20``; after ``limit`` ranges the rest is only counted."""
-    at = np.flatnonzero(flags)
-    groups = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
-    texts = [str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups if len(group)]
-    if len(texts) > limit:
-        texts = [*texts[:limit], f"and {len(texts) - limit} more ranges"]
-    return ", ".join(texts)
-
-
-def _image_size(graph: Graph, default: tuple[int, int], expected: str) -> tuple[int, int]:
-    """Width and height of the graph's input, from its shape."""
-    shape = graph.input_shape
-    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
-        raise InputError(
-            f"{graph.what}: {graph.name} takes {describe(shape)}, but {expected} takes RGB images [N, 3, H, W]; "
-            "choose another file."
-        )
-    return (
-        shape[3] if isinstance(shape[3], int) else default[0],
-        shape[2] if isinstance(shape[2], int) else default[1],
+def _found(output: np.ndarray, small: np.ndarray, scale: tuple[float, float], width: int, height: int) -> Found:
+    """One frame's people: the detector's output, and the frame as the detector saw it."""
+    found = detections(output, *scale)
+    boxes = people_boxes(found)
+    looks = [look_of(small, box[:4] / (*scale, *scale)) for box in boxes]
+    return Found(
+        boxes, np.stack(looks) if looks else np.zeros((0, SIZE), np.float32), upstream_box(found, width, height)
     )
 
 
-def _check_detector(graph: Graph) -> tuple[int, int]:
-    size = _image_size(graph, (DETECTOR_SIDE, DETECTOR_SIDE), "a YOLO person detector")
-    shape = graph.output_shape
-    if len(shape) != 4 and (len(shape) != 3 or not isinstance(shape[1], int) or not isinstance(shape[2], int)):
-        shape = graph.probe(size[1], size[0])
-    rows_of_six = len(shape) == 3 and shape[2] == 6
-    columns_of_scores = len(shape) == 3 and shape[1] in (84, 5) and shape[2] > shape[1]
-    if not (rows_of_six or columns_of_scores):
-        found = (
-            "a pose network: choose it as the pose model, and a YOLOv10 file here"
-            if len(shape) == 4
-            else "not a person detector: choose a YOLOv10 file"
-        )
-        raise InputError(
-            f"{graph.what}: {graph.name} takes {describe(graph.input_shape)} and gives {describe(shape)}, "
-            f"where a detector gives [N, M, 6] or [N, 84, M]; it is {found}."
-        )
-    return size
+def _points(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    points = decode_heatmaps(heatmaps, regions)
+    points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
+    points[points[..., 2] == 0] = 0
+    return points
 
 
-def _check_pose(graph: Graph) -> tuple[int, int]:
-    size = _image_size(graph, POSE_SIZE, "a ViTPose network")
-    shape = graph.output_shape
-    if len(shape) != 3 and not (len(shape) == 4 and all(isinstance(side, int) for side in shape[1:])):
-        shape = graph.probe(size[1], size[0])
-    if len(shape) != 4 or shape[1] != layout.COUNT:
-        if len(shape) == 3:
-            found = "a detector: choose it as the person detector, and a ViTPose wholebody file here"
-        elif len(shape) == 4:
-            found = f"a network of {shape[1]} joints: choose the wholebody one of 133"
-        else:
-            found = "not a pose network: choose a ViTPose wholebody file"
+def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) -> None:
+    """Confidence 0, in place, where the chosen person is away or a pose was looked for in vain; says what it did."""
+    count = len(boxes)
+    guessed = (boxes[:, 4] <= BRIDGED) & ~away
+    lost = guessed & ~(keypoints[:, layout.BODY, 2].mean(axis=1) > GUESS_CONFIDENCE)
+    keypoints[lost | away, :, 2] = 0
+    if (lost | away).all():
         raise InputError(
-            f"{graph.what}: {graph.name} takes {describe(graph.input_shape)} and gives {describe(shape)}, "
-            f"where ViTPose wholebody gives [N, 133, H, W]; it is {found}."
+            f"detect pose: no person was found in any of the clip's {count} frames; use a clip that shows "
+            "a person large enough to make out, from the chest up or more."
         )
-    return size
+    if guessed.any():
+        log.warning(
+            "detect pose: the person was not detected in %d of %d frames (%s); in %d of them a pose was found anyway.",
+            guessed.sum(),
+            count,
+            frame_ranges(guessed),
+            (guessed & ~lost).sum(),
+        )
+    if away.any():
+        log.warning(
+            "detect pose: the person that is followed is not in view in %d of %d frames (%s).",
+            away.sum(),
+            count,
+            frame_ranges(away),
+        )
+
+
+def _ranges(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Start and stop of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist()))

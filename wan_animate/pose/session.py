@@ -151,9 +151,7 @@ class Graph:
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.most = count // 2
-            log.warning(
-                "%s: not enough memory for %d frames at once; going on with %d.", self.what, count, self.most
-            )
+            log.warning("%s: not enough memory for %d frames at once; going on with %d.", self.what, count, self.most)
         elif self.provider != PROVIDERS["cpu"] and (no_memory or count == 1 or self.batch):
             log.warning(
                 "%s: %s cannot run %s (%s); going on on the CPU.", self.what, self.provider, self.name, _brief(message)
@@ -175,6 +173,16 @@ class Graph:
                 f"{self.what}: {self.name} cannot be run ({_brief(message)}); download it again, or choose the file "
                 "that the workflow's notes link to."
             )
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        if self._session is None:
+            import onnxruntime
+
+            self._session = self._open(onnxruntime, self.provider)
+        output = self._session.run([self._output_name], {self._input_name: images})[0]
+        if len(output) != len(images):
+            raise ValueError(f"{len(images)} images gave {len(output)} results")
+        return np.asarray(output, np.float32)
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
         """The output's real shape for one black image, for graphs that do not declare it.
@@ -218,4 +226,5 @@ def _is_about_file(message: str) -> bool:
 
 
 def _is_out_of_memory(message: str) -> bool:
-    return bool(re.search(r"bad.?alloc|out of memory|Failed to allocate|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|not enough memory", message, re.IGNORECASE))
+    said = r"bad.?alloc|out of memory|Failed to allocate|not enough memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+    return bool(re.search(said, message, re.IGNORECASE))

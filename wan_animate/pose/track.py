@@ -27,7 +27,7 @@ class PoseTrack:
         width, height: size in pixels of the frames the coordinates belong to.
         fps: frames a second.
         boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) of the person, or None. A score below 0 says that no person
-            was detected and the whole frame was searched.
+            was detected and the whole frame was searched, 0 that the box goes on from one detection to the next.
         cuts: frames at which a new shot begins, rising, the first frame not among them. What is done over time
             (smoothing, steadying) is done within a shot.
 
