@@ -10,6 +10,7 @@ CATEGORY = "WanAnimateKit/pose"
 
 
 def face_inputs() -> list[io.Input]:
+    """The options of :func:`crop_face`, by name."""
     return [
         io.Float.Input(
             "face_scale",
@@ -24,21 +25,37 @@ def face_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "missing_face",
-            options=["hold", "blank"],
+            options=["blend", "hold", "blank"],
+            default="blend",
             tooltip=(
-                "Frames in which no face is found: hold crops where the nearest found face was; blank shows black, "
-                "which leaves the expression to the model."
+                "Frames in which no face is found: blend shows the place between where the face was before and after, "
+                "along with the shoulders, as the model saw heads that turn away; hold the place in the nearest frame "
+                "with a face; blank shows black, which leaves the expression to the model."
+            ),
+        ),
+        io.Float.Input(
+            "face_steady",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "How steady the face crop is. 1 keeps one size within a shot and follows the head without jitter; 0 "
+                "takes the box around the face points as it is in every frame, as Wan's own preprocessing does."
             ),
         ),
     ]
 
 
-def crop_face(frames, track, scale: float, missing: str):
+def crop_face(frames, track, face_scale: float = 1.3, missing_face: str = "blend", face_steady: float = 1.0):
     """The face crops and in how many frames a face was found."""
     from ..wan_animate.face import FaceCropSource, face_boxes
 
-    boxes, found = face_boxes(track.letterboxed(frames.width, frames.height), scale=scale)
-    return FaceCropSource(frames, boxes, found=found, missing=missing), int(found.sum())
+    track = track.letterboxed(frames.width, frames.height)
+    boxes, found = face_boxes(track, scale=face_scale, steady=face_steady, missing=missing_face)
+    return FaceCropSource(frames, boxes, found=found, missing=missing_face), int(found.sum())
 
 
 class CropFace(io.ComfyNode):
@@ -50,9 +67,9 @@ class CropFace(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Cuts the face out of every frame, 512x512, by a pose track. Detect Pose and Face does the same on its "
-                "own; use this one with a loaded track."
+                "own; use this one with a cleaned or loaded track."
             ),
-            search_aliases=["face crop", "face video", "crop head", "face images"],
+            search_aliases=["face crop", "face video", "crop head", "face images", "stabilize face"],
             inputs=[
                 frames_input(
                     "frames", tooltip="The video the pose was found in; another size of the same video will do."
@@ -67,5 +84,5 @@ class CropFace(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, frames, pose, face_scale: float, missing_face: str) -> io.NodeOutput:
-        return io.NodeOutput(*crop_face(as_images(frames, "frames"), pose, face_scale, missing_face))
+    def execute(cls, frames, pose, **face_options) -> io.NodeOutput:
+        return io.NodeOutput(*crop_face(as_images(frames, "frames"), pose, **face_options))

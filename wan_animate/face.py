@@ -11,36 +11,52 @@ from .errors import InputError
 from .frames import FrameSource
 from .pose import layout
 from .pose.track import PoseTrack
+from .steady import nearest, steady_boxes
 
 MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
 READ_AT_ONCE = 8  # frames of the driver in memory while crops are made
-MISSING = ("hold", "blank")
+MISSING = ("blend", "hold", "blank")
 
 
-def face_boxes(track: PoseTrack, scale: float = 1.3) -> tuple[np.ndarray, np.ndarray]:
+def face_boxes(
+    track: PoseTrack, scale: float = 1.3, steady: float = 1.0, missing: str = "blend"
+) -> tuple[np.ndarray, np.ndarray]:
     """The box of the face in every frame.
 
-    Where a face was found the box is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 face
+    With ``steady`` 0 the box is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 face
     points, its area grown by ``scale``, three times as much of the height added above as below, cut to the frame,
-    coordinates truncated to whole pixels. Upstream takes the extent of whatever the network returned; here a frame
-    counts as *not found* when the mean confidence of the face points is below 0.3 or the box is narrower or lower than
-    8 pixels, and gets the box of the nearest frame that has one (the earlier of two equally near).
+    coordinates truncated to whole pixels. It shakes with every point at the face's edge, and narrows and widens with
+    every word. With ``steady`` 1 it has one size within a shot and follows the head smoothly (:mod:`.steady`); between
+    the two lies a mixture.
+
+    Upstream takes the extent of whatever the network returned; here a frame counts as *not found* when the mean
+    confidence of the face points is below 0.3 or the box is narrower or lower than 8 pixels. Such a frame gets a place
+    between those of the frames before and after (``missing`` "blend"), or that of the nearest frame with a face, the
+    earlier of two equally near (otherwise; and always with ``steady`` 0). Where a whole shot has none, the nearest of
+    the clip is taken.
 
     Args:
         track: the pose track.
         scale: growth of the area, 1 or more.
+        steady: 0..1.
+        missing: as in :class:`FaceCropSource`.
 
     Returns:
-        ``boxes`` int64 ``[T, 4]`` (x1, y1, x2, y2 in pixels of the track's frames, x2 and y2 exclusive; all 0 when no
-        frame has a face) and ``found`` bool ``[T]``.
+        ``boxes`` ``[T, 4]`` (x1, y1, x2, y2 in pixels of the track's frames, x2 and y2 exclusive; all 0 when no frame
+        has a face): int64 within the frame for ``steady`` 0, else float64, which may leave it; and ``found`` bool
+        ``[T]``.
 
     Raises:
-        InputError: ``scale`` is not a number of at least 1.
+        InputError: ``scale`` is not a number of at least 1, ``steady`` not one between 0 and 1, or ``missing`` unknown.
     """
     if not scale >= 1:
         raise InputError(
             f"face box: scale is {scale}, but it must be at least 1 (1.3 is what the model was trained with)."
         )
+    if not 0 <= steady <= 1:
+        raise InputError(f"face box: steady is {steady}, but it must lie between 0 (as upstream) and 1.")
+    if missing not in MISSING:
+        raise InputError(f"face box: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
     size = np.array([track.width, track.height], np.float64)
     # Fractions of the frame in float32, as upstream keeps its keypoints: it decides the last pixel of a box.
     points = (track.keypoints[:, layout.FACE, :2] / size.astype(np.float32)) * size
@@ -62,35 +78,42 @@ def face_boxes(track: PoseTrack, scale: float = 1.3) -> tuple[np.ndarray, np.nda
     boxes = np.nan_to_num(edges).astype(np.int64)
     extent = boxes[:, 2:] - boxes[:, :2]
     found = track.face_found & (extent >= MIN_FACE_PIXELS).all(axis=1)
-    return hold_nearest(boxes, found), found
-
-
-def hold_nearest(values: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Rows that were not found replaced by the nearest found row (the earlier of two); zeros when none was found."""
-    at = np.flatnonzero(found)
-    if len(at) == 0:
-        return np.zeros_like(values)
-    frames = np.arange(len(values))
-    after = np.searchsorted(at, frames).clip(max=len(at) - 1)
-    before = np.maximum(after - 1, 0)
-    nearest = np.where(np.abs(frames - at[before]) <= np.abs(at[after] - frames), at[before], at[after])
-    return values[nearest]
+    boxes = boxes[nearest(found)] if found.any() else np.zeros_like(boxes)
+    if steady == 0 or not found.any():
+        return boxes, found
+    out = boxes.astype(np.float64)
+    for start, stop in track.shots:
+        shot = slice(start, stop)
+        if found[shot].any():
+            calm = steady_boxes(
+                points[shot], track.keypoints[shot], found[shot], scale, float(track.fps), missing == "blend"
+            )
+            out[shot] += steady * (calm - out[shot])
+    return out, found
 
 
 class FaceCropSource(FrameSource):
     """The face of every frame, resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
+    Where a box leaves the frame, the frame's edge is repeated. Upstream cuts the box instead and stretches what is
+    left; either way the model has never seen a black border, and black is not neutral for it (see ``missing``).
+
     Args:
         frames: the driving clip.
-        boxes: int ``[T, 4]`` from :func:`face_boxes`, in pixels of ``frames``.
+        boxes: ``[T, 4]`` from :func:`face_boxes`, in pixels of ``frames``. Whole-numbered boxes are cut out and resized
+            exactly as upstream does, others with the same sampling at fractions of a pixel.
         found: bool ``[T]`` from :func:`face_boxes`; None takes every frame with a box of some area as found.
         size: side of the crop in pixels.
-        missing: what a frame without a face gives: ``"hold"`` shows the place where the face was in the nearest frame
-            that has one, ``"blank"`` black. Black is -1 in the model's range, which is what upstream's own guidance
-            uses for "no expression" (``wan/animate.py``). With no face in the whole clip both are black.
+        missing: what a frame without a face gives: ``"blend"`` and ``"hold"`` show the place where the boxes say the
+            face would be, ``"blank"`` black. Upstream never blanks a frame: its boxes come from the network's points
+            whatever their confidence (``preprocess/process_pipepline.py``), so with the face turned away the model sees
+            the head at its place, which is what blend gives it. Black is -1 in the model's range, and a whole clip of
+            -1 is what upstream's guidance moves away from as "no expression" (``wan/animate.py``): right where another
+            thing covers the face, a visible loss of the expression where the head only turns. With no face in the whole
+            clip all are black.
 
     Raises:
-        InputError: lengths differ, a box leaves the frame, or ``missing`` is unknown.
+        InputError: lengths differ, no box lies in the frames, or ``missing`` is unknown.
     """
 
     kind = "image"
@@ -101,9 +124,9 @@ class FaceCropSource(FrameSource):
         boxes: np.ndarray,
         found: np.ndarray | None = None,
         size: int = 512,
-        missing: str = "hold",
+        missing: str = "blend",
     ):
-        boxes = np.asarray(boxes, dtype=np.int64)
+        boxes = np.asarray(boxes)
         if missing not in MISSING:
             raise InputError(f"face crop: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
         if boxes.shape != (len(frames), 4):
@@ -111,16 +134,20 @@ class FaceCropSource(FrameSource):
                 f"face crop: there are {len(frames)} frames and boxes of shape {list(boxes.shape)}; "
                 "use boxes made from a pose track of the same clip."
             )
-        if boxes.min() < 0 or (boxes[:, 2] > frames.width).any() or (boxes[:, 3] > frames.height).any():
+        boxes = boxes.astype(np.float64)
+        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        in_frame = ((middle >= 0) & (middle <= (frames.width, frames.height))).all(axis=1)
+        if visible.any() and not in_frame[visible].any():
             raise InputError(
-                f"face crop: a face box leaves the {frames.width}x{frames.height} frames; "
+                f"face crop: no face box lies in the {frames.width}x{frames.height} frames; "
                 "scale the pose track to the size of the frames first."
             )
         self.frames, self.size, self.missing = frames, int(size), missing
         self.width = self.height = self.size
         self.fps = frames.fps
         self.boxes = boxes
-        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        visible &= ((boxes[:, 2:] > 0) & (boxes[:, :2] < (frames.width, frames.height))).all(axis=1)
         if found is not None and missing == "blank":
             visible &= np.asarray(found, dtype=bool)
         self._visible = visible
@@ -136,8 +163,7 @@ class FaceCropSource(FrameSource):
                 out = np.zeros((stop - start, self.size, self.size, 3), chunk.dtype)
             for index, frame in enumerate(chunk, first):
                 if self._visible[index]:
-                    x1, y1, x2, y2 = self.boxes[index]
-                    out[index - start] = cv2.resize(frame[y1:y2, x1:x2], (self.size, self.size))
+                    out[index - start] = crop(frame, self.boxes[index], self.size)
         return out
 
     def fingerprint(self) -> str:
@@ -146,3 +172,18 @@ class FaceCropSource(FrameSource):
 
     def close(self) -> None:
         self.frames.close()
+
+
+def crop(frame: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
+    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]``; the frame's edge goes on outside."""
+    height, width = frame.shape[:2]
+    x1, y1, x2, y2 = map(float, box)
+    whole = all(side.is_integer() for side in (x1, y1, x2, y2))
+    if whole and x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        return cv2.resize(frame[int(y1) : int(y2), int(x1) : int(x2)], (size, size))
+    # cv2.resize puts the middles of the first pixels onto each other; so does this.
+    sx, sy = (x2 - x1) / size, (y2 - y1) / size
+    matrix = np.array([[sx, 0, x1 + sx / 2 - 0.5], [0, sy, y1 + sy / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    frame = np.ascontiguousarray(frame)
+    return cv2.warpAffine(frame, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
