@@ -57,9 +57,10 @@ def angles(track: PoseTrack, name: str) -> np.ndarray:
 def angle_error(result: PoseTrack, driver: PoseTrack, shortest: float = 0.03) -> float:
     """The largest difference of any joint angle in any frame, in degrees.
 
-    Left out where a limb is seen so end-on that its direction is rounding: below ``shortest`` of the driver's trunk.
+    Left out where a limb is seen so end-on that its direction is rounding: below ``shortest`` trunks of the driver (told
+    by the neck, which every clip shows).
     """
-    trunk = np.nanmedian(limb_lengths(driver, "trunk"))
+    trunk = np.median(np.linalg.norm(place(driver, "neck") - place(driver, 0), axis=1)) / 0.4
     worst = 0.0
     for name, (a, joint, b) in ANGLES.items():
         long = np.min([np.linalg.norm(place(driver, end) - place(driver, joint), axis=1) for end in (a, b)], axis=0)
@@ -92,11 +93,28 @@ def slides(track: PoseTrack, standing: np.ndarray) -> np.ndarray:
     return np.array(out) / leg_size(track)
 
 
-def jitter(track: PoseTrack, joints) -> float:
-    """Mean length of the second difference of the points over time, in body sizes a frame squared."""
-    values = []
-    for joint in joints:
-        path, found = place(track, joint), known(track, joint)
-        second = np.linalg.norm(path[2:] - 2 * path[1:-1] + path[:-2], axis=1)
-        values.append(second[found[2:] & found[1:-1] & found[:-2]])
-    return float(np.concatenate(values).mean()) / body_size(track)
+def jitter(track: PoseTrack, limbs=LIMBS) -> float:
+    """Mean second difference over time of every limb's end as seen from its start, in lengths of that limb, and of the
+    neck's path, in body sizes: the shaking that is not of the motion's own size."""
+    values = [_second(place(track, "neck")) / body_size(track, limbs)]
+    for limb in limbs:
+        a, b = LIMBS[limb]
+        length = limb_lengths(track, limb)
+        if np.isfinite(length).any():
+            values.append(_second(place(track, b) - place(track, a)) / np.nanmax(length))
+    return float(np.mean([value[np.isfinite(value)].mean() for value in values]))
+
+
+def shaking(track: PoseTrack, joints) -> float:
+    """Mean second difference of the points in the picture, in body sizes: jitter and motion together."""
+    values = [_second(np.where(known(track, joint)[:, None], place(track, joint), np.nan)) for joint in joints]
+    return float(np.nanmean(np.concatenate(values))) / body_size(track)
+
+
+def _second(path: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(path[2:] - 2 * path[1:-1] + path[:-2], axis=1)
+
+
+def shares(track: PoseTrack, limb: str, full: float) -> np.ndarray:
+    """float64 [T]: a limb's length in the picture over its full length."""
+    return limb_lengths(track, limb) / full

@@ -10,7 +10,7 @@ from .ground import SOLES, Contacts
 from .skeleton import FOUND, NECK, PELVIS, smoothed
 from .track import PoseTrack
 
-_MARGIN = 0.04  # of the picture's width that the neck keeps from its sides, where a shift can do it
+_MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unless the reference is nearer to one)
 
 
 def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
@@ -72,12 +72,12 @@ def _ground_offset(root, body, points, standing: Contacts, still: np.ndarray) ->
     return float(ground - root[first, 1] - lowest)
 
 
-def pan(necks: np.ndarray, inside: np.ndarray, width: int, fps: float) -> np.ndarray:
+def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
     """float64 ``[T]``: how far to shift each frame so that the necks of frames in which the driver's is ``inside`` its
-    picture stay in ours: one shift for the whole shot where that will do."""
+    picture stay in ours: one shift for the whole shot where that will do. ``at_rest`` is where the reference's is."""
     if not inside.any():
         return np.zeros(len(necks))
-    left, right = _MARGIN * width, (1 - _MARGIN) * width
+    left, right = min(_MARGIN * width, at_rest), max((1 - _MARGIN) * width, at_rest)
     path = smoothed(necks[:, None], fps / 2, onward=True)[:, 0]
     low, high = path[inside].min(), path[inside].max()
     shift = np.zeros(len(necks))

@@ -148,7 +148,7 @@ def retarget_bodies(
         root += offset(root, body[part], points[part], standing, anchor, still[0], lengths, _best(telling[part]))
         if travel == "in picture":
             inside = (points[part, NECK, 0] >= 0) & (points[part, NECK, 0] < driver.width)
-            root[:, 0] += pan(root[:, 0], inside & (points[part, NECK, 2] > 0), reference.width, fps)
+            root[:, 0] += pan(root[:, 0], inside & (points[part, NECK, 2] > 0), reference.width, still[0, NECK, 0], fps)
         out[part, :, :2] = (root[:, None] + body[part])[:, : at.COUNT]
     confidence = points[:, : at.COUNT, 2] * (points[:, NECK, 2:] > 0)
     out[..., 2] = np.where(np.isfinite(out[..., :2]).all(axis=2), confidence, 0)
