@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from .boxes import BRIDGED, WHOLE_FRAME, area, overlap
 from .looks import unalike
-from .tracking import SURE, Found, Track, Tracker
+from .tracking import SURE, Found, Track, Tracker, moved_inside
 
 log = logging.getLogger(__name__)
 
@@ -141,12 +141,17 @@ def _filled(track: Track, start: int, stop: int, bridge: int) -> np.ndarray:
     boxes = np.zeros((stop - start, 5), np.float32)
     boxes[:, 4] = WHOLE_FRAME
     frames, seen = np.array(track.frames) - start, np.stack(track.boxes)
-    for first, last in zip(frames[:-1], frames[1:]):
-        if 1 < last - first <= bridge:
-            between = np.arange(first + 1, last)
-            for side in range(4):
-                boxes[between, side] = np.interp(between, frames, seen[:, side])
-            boxes[between, 4] = BRIDGED
+    between = np.setdiff1d(np.arange(frames[0], frames[-1]), frames)
+    next_one = np.searchsorted(frames, between)
+    gap = frames[next_one] - frames[next_one - 1]
+    crowded = np.isin(between + start, list(track.inside))
+    kept = between[(gap <= bridge + np.array([np.sum(crowded[next_one == at]) for at in next_one], int))]
+    for side in range(4):
+        boxes[kept, side] = np.interp(kept, frames, seen[:, side])
+    boxes[kept, 4] = BRIDGED
+    for at in kept:
+        if at + start in track.inside:
+            boxes[at, :4] = moved_inside(boxes[at, :4], track.inside[at + start])
     boxes[frames] = seen
     return boxes
 

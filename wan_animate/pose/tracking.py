@@ -22,6 +22,8 @@ LOST_SECONDS = 2.0  # for so long a person is expected where they should be by n
 _FADE = 12  # frames in which an unseen person's assumed motion comes to rest
 _COVERED = 0.5  # share of a predicted box inside a detection that makes it a crowd
 _CLEAN = 0.25  # share of a box in others' boxes up to which its looks are its own
+_KNOWN = 5  # sightings until somebody counts in a crowd
+_FITS = 0.8  # overlap with the predicted box that says a detection in a crowd is of one person
 _SETTLED = 6  # clean sightings after a crowd until motion is trusted again
 _MEMORY = 30  # sightings before and after a crowd whose looks are compared
 _CLEARLY = 0.1  # difference of looks that decides
@@ -53,6 +55,7 @@ class Track:
     clean: list[bool] = field(default_factory=list)
     look: np.ndarray | None = None
     unsettled: int = 0  # clean sightings still wanted after a crowd
+    inside: dict[int, np.ndarray] = field(default_factory=dict)  # by frame: the box that stood for this and another
 
     def add(self, frame: int, box: np.ndarray, look: np.ndarray, clean: bool) -> None:
         self.frames.append(frame)
@@ -68,20 +71,23 @@ class Track:
                 self.look = blend / max(float(np.linalg.norm(blend)), 1e-6)
 
     def predicted(self, frame: int) -> np.ndarray:
-        """Box ``[4]`` at ``frame``: on at the pace of the last clean sightings, which fades while nothing is seen."""
+        """Box ``[4]`` at ``frame``: on at the pace of the last clean sightings, which fades while nothing is seen, and
+        not out of a crowd's box."""
         last = self.boxes[-1][:4].astype(np.float64)
         recent = [at for at in range(max(len(self.frames) - 6, 0), len(self.frames)) if self.clean[at]]
-        if len(recent) < 2:
-            return last
-        first, final = recent[0], recent[-1]
-        pace = (self.boxes[final][:4] - self.boxes[first][:4]) / (self.frames[final] - self.frames[first])
+        pace = np.zeros(4)
+        if len(recent) > 1:
+            first, final = recent[0], recent[-1]
+            pace = (self.boxes[final][:4] - self.boxes[first][:4]) / (self.frames[final] - self.frames[first])
         gap = _FADE * (1 - np.exp(-(frame - self.frames[-1]) / _FADE))
         centre = (pace[:2] + pace[2:]) / 2  # the size stays
-        return last + np.tile(centre, 2) * gap
+        ahead = last + np.tile(centre, 2) * gap
+        return moved_inside(ahead, self.inside[self.latest]) if self.latest in self.inside else ahead
 
-    def part(self, chosen: np.ndarray) -> Track:
-        """The chosen sightings as a track."""
-        return Track(*([values[at] for at in chosen] for values in (self.frames, self.boxes, self.looks, self.clean)))
+    @property
+    def latest(self) -> int:
+        """When this person was last seen, or last inside another box."""
+        return max(self.frames[-1], max(self.inside, default=-1))
 
     def typical_look(self, first: int = 0, last: int | None = None, frames: int = _MEMORY) -> np.ndarray | None:
         """Mean look of the clean sightings between two frames: the ``frames`` last ones, or first if negative."""
@@ -105,7 +111,7 @@ class Tracker:
 
     def add(self, frame: int, found: Found) -> None:
         boxes, looks = _without_parts(found.boxes, found.looks)
-        live = [track for track in self.tracks if frame - track.frames[-1] <= self._lost]
+        live = [track for track in self.tracks if frame - track.latest <= self._lost]
         if not len(boxes):
             return
         pairs: dict[int, int] = {}
@@ -114,8 +120,7 @@ class Tracker:
             predicted = np.stack([track.predicted(frame) for track in live])
             distance = unalike(np.stack([track.look for track in live]), looks)
             pairs = dict(assign(self._costs(frame, live, predicted, boxes, distance)))
-            taken = set(pairs.values())
-            self._part_crowds(frame, live, predicted, boxes, distance, pairs)
+            taken = set(pairs.values()) | self._part_crowds(frame, live, predicted, boxes, distance, pairs)
         shared = overlap(boxes, boxes) / np.maximum(area(boxes)[:, None], 1)
         np.fill_diagonal(shared, 0)
         others = shared.max(axis=1)
@@ -143,18 +148,26 @@ class Tracker:
         cost = weight_place * (1 - shared + 0.3 * away) + weight_look * distance + 0.3 * np.minimum(grown, 1)
         return np.where(allowed, cost, np.inf)
 
-    def _part_crowds(self, frame, live, predicted, boxes, distance, pairs: dict[int, int]) -> None:
-        """Where one detection stands for two people, take it from both, or give it to the one it looks like."""
+    def _part_crowds(self, frame, live, predicted, boxes, distance, pairs: dict[int, int]) -> set[int]:
+        """Where one detection stands for two people, take it from both, or give it to the one it looks like and fits.
+        Returns those detections."""
         owner = {column: row for row, column in pairs.items()}
         covered = overlap(predicted, boxes) / np.maximum(area(predicted), 1)[:, None]
+        held = set()
         for row, track in enumerate(live):
-            if row in pairs or len(track.frames) < 3:
-                continue
             column = int(covered[row].argmax())
-            holder = owner.get(column)
-            if covered[row, column] < _COVERED or holder is None or len(live[holder].frames) < 3:
+            if row in pairs or covered[row, column] < _COVERED or len(track.frames) < _KNOWN:
                 continue
-            self._note_crowd(track, live[holder], frame)
+            holder = owner.get(column)
+            if holder is None:
+                if track.inside and frame - track.latest < 10:  # still in the box it was in
+                    track.inside[frame] = boxes[column]
+                    held.add(column)
+                continue
+            other = live[holder]
+            if len(other.frames) < _KNOWN:
+                continue
+            self._note_crowd(track, other, frame)
             both = np.concatenate(
                 [
                     np.minimum(predicted[row, :2], predicted[holder, :2]),
@@ -163,12 +176,18 @@ class Tracker:
             )
             fits = iou(np.stack([both, predicted[row], predicted[holder]]), boxes[column : column + 1])[:, 0]
             better = distance[holder, column] - distance[row, column]
-            if fits[0] > fits[1:].max() + 0.05 or abs(better) < _CLEARLY:
-                pairs.pop(holder, None)
-            elif better > 0:
-                pairs.pop(holder, None)
-                pairs[row] = column
-                owner[column] = row
+            winner = row if better > 0 else holder
+            pairs.pop(holder)
+            held.add(column)
+            if abs(better) >= _CLEARLY and fits[1 + (winner == holder)] >= max(_FITS, fits[0] - 0.05):
+                pairs[winner] = column
+                owner[column] = winner
+            else:
+                owner.pop(column)
+            for one in (row, holder):
+                if pairs.get(one) != column:
+                    live[one].inside[frame] = boxes[column]
+        return held
 
     def _note_crowd(self, first: Track, second: Track, frame: int) -> None:
         first.unsettled = second.unsettled = _SETTLED
@@ -189,6 +208,12 @@ class Tracker:
             if distance[0, 1] + distance[1, 0] < distance[0, 0] + distance[1, 1] - _CLEARLY:
                 _swap_tails(first, second, stop)
         return _joined([track for track in self.tracks if track.frames], self._lost)
+
+
+def moved_inside(box: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """``box`` shifted, and cut if it is too large, so that it lies in ``outer``."""
+    low = np.minimum(np.maximum(box[:2], outer[:2]), np.maximum(outer[2:4] - (box[2:4] - box[:2]), outer[:2]))
+    return np.concatenate([low, np.minimum(low + box[2:4] - box[:2], outer[2:4])])
 
 
 def _swap_tails(first: Track, second: Track, stop: int) -> None:
@@ -222,6 +247,7 @@ def _joined(tracks: list[Track], lost: int) -> list[Track]:
             return tracks
         one, two = (tracks[at] for at in best)
         whole = Track(one.frames + two.frames, one.boxes + two.boxes, one.looks + two.looks, one.clean + two.clean)
+        whole.inside = one.inside | two.inside
         tracks = [track for track in tracks if track is not one and track is not two] + [whole]
 
 
