@@ -132,15 +132,23 @@ class _Part:
         level = float(np.median(level[level > 0])) if (level > 0).any() else 0.0
         noise = max(level * gain, floor)
         self.modes = modes = shapes.modes(self.local, self.local_weights, noise)
-        groups = np.minimum(np.arange(len(modes.modes)), modes.real)
-        weights = np.broadcast_to(modes.weights[:, None], modes.scores.shape)
-        self._scores = batch.add(modes.scores * modes.shrink, weights, noise * np.maximum(modes.shrink, 1e-3), groups)
+        by_frame, many = self.weights.mean(axis=1, keepdims=True), len(modes.modes)
+        self._scores = None
+        if many:
+            weights = np.repeat(by_frame, many, axis=1)
+            scores, own = modes.scores * modes.shrink, noise * np.maximum(modes.shrink, 1e-3)
+            self._scores = batch.add(scores, weights, own, np.arange(many))
+        count = modes.rest.shape[1]
+        groups = np.zeros(count, int)
+        self._rest = batch.add(modes.rest, np.repeat(by_frame, count, axis=1), np.full(count, noise), groups)
 
     def put(self, out: np.ndarray, smoothed: np.ndarray) -> None:
         """Write the smoothed points into complex ``[T, 133]``, where what hangs here lies smoothed by itself."""
-        paths = _join(smoothed[:, self._paths])
+        paths, shape = _join(smoothed[:, self._paths]), self.modes.base + smoothed[:, self._rest]
+        if self._scores is not None:
+            shape = shape + smoothed[:, self._scores] @ self.modes.modes
         centre, turn = paths[:, :1], paths[:, 1:2] / self.place.size if self.turns else 1
-        out[:, self.members] = centre + turn * _join(self.modes.mean + smoothed[:, self._scores] @ self.modes.modes)
+        out[:, self.members] = centre + turn * _join(shape)
         if self.hanging:
             # Where the hand is lost, the wrist goes on by itself; over three frames, so that it does not jump.
             here = over_time(self.place.weights[:, None], 1.5) / over_time(np.ones((len(out), 1)), 1.5)

@@ -84,21 +84,20 @@ def place(points: np.ndarray, weights: np.ndarray, turns: bool) -> Place:
 
 @dataclass(frozen=True)
 class Modes:
-    """How the shape of a part changes, as a sum of fixed changes ordered by how much they matter.
+    """How the shape of a part changes: a few fixed changes that stand out from noise, and the rest.
+
+    Signals = base + scores @ modes + rest.
 
     Attributes:
-        mean: ``[S]``; modes: ``[M, S]``, orthonormal; scores: ``[T, M]``: signals = mean + scores @ modes.
+        base: ``[S]``; modes: ``[M, S]``, orthonormal; scores: ``[T, M]``; rest: ``[T, S]``.
         shrink: ``[M]`` 0..1: what is left of a mode once the part of it that noise makes up is taken off.
-        real: how many modes stand out from noise; they are the first.
-        weights: ``[T]`` 0..1.
     """
 
-    mean: np.ndarray
+    base: np.ndarray
     modes: np.ndarray
     scores: np.ndarray
+    rest: np.ndarray
     shrink: np.ndarray
-    real: int
-    weights: np.ndarray
 
 
 def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
@@ -109,19 +108,19 @@ def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
 
     Args:
         signals: float64 ``[T, S]``; where the weight is 0 they are filled in from the frames around.
-        weights: ``[T, S]``, 0..1.
+        weights: ``[T, S]``, 0..1; a frame counts by the mean of its weights.
         noise: standard deviation of the noise at weight 1.
     """
-    frames, count = signals.shape
     filled = fill_in(signals, weights)
     by_frame = weights.mean(axis=1)
-    mean = (by_frame[:, None] * filled).sum(axis=0) / by_frame.sum()
-    centred = filled - mean
+    base = (by_frame[:, None] * filled).sum(axis=0) / by_frame.sum()
+    centred = filled - base
     _, strength, directions = np.linalg.svd(centred * np.sqrt(by_frame)[:, None], full_matrices=False)
-    known = max(int((by_frame > 0).sum()), 1)
+    known, count = max(int((by_frame > 0).sum()), 1), signals.shape[1]
     long, ratio = max(known, count), min(known, count) / max(known, count)
     size = strength / (max(noise, 1e-9) * np.sqrt(long))
-    real = int((size > 1 + np.sqrt(ratio)).sum())
-    shrink = np.ones(len(strength))
-    shrink[:real] = np.sqrt((size[:real] ** 2 - ratio - 1) ** 2 - 4 * ratio) / size[:real] ** 2
-    return Modes(mean, directions, centred @ directions.T, shrink, real, by_frame)
+    real = size > 1 + np.sqrt(ratio)
+    size, directions = size[real], directions[real]
+    scores = centred @ directions.T
+    shrink = np.sqrt((size**2 - ratio - 1) ** 2 - 4 * ratio) / size**2
+    return Modes(base, directions, scores, centred - scores @ directions, shrink)
