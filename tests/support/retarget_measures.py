@@ -57,8 +57,8 @@ def angles(track: PoseTrack, name: str) -> np.ndarray:
 def angle_error(result: PoseTrack, driver: PoseTrack, shortest: float = 0.03) -> float:
     """The largest difference of any joint angle in any frame, in degrees.
 
-    Left out where a limb is seen so end-on that its direction is rounding: below ``shortest`` trunks of the driver (told
-    by the neck, which every clip shows).
+    Left out where a limb is seen so end-on that its direction is rounding: below ``shortest`` trunks of the driver,
+    told by the neck, which every clip shows.
     """
     trunk = np.median(np.linalg.norm(place(driver, "neck") - place(driver, 0), axis=1)) / 0.4
     worst = 0.0
