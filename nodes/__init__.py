@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .animate import Animate
+from .clean import CleanPose, PoseReport
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
@@ -23,6 +24,8 @@ NODES: list[type[io.ComfyNode]] = [
     DetectPose,
     RetargetPose,
     EditPrompts,
+    CleanPose,
+    PoseReport,
     DrawPose,
     CropFace,
     SavePoseTrack,

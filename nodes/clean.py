@@ -1,0 +1,106 @@
+"""Cleaning a pose track, and looking at how good it is."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from .types import Track, as_masks, mask_input
+
+CATEGORY = "WanAnimateKit/pose"
+
+
+class CleanPose(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitCleanPose",
+            display_name="Clean Pose",
+            category=CATEGORY,
+            description=(
+                "Takes jitter and mistakes out of a pose without making it lag: swapped sides are put right, joints "
+                "that jump away are dropped, short gaps filled, and every joint smoothed as much as its own jitter "
+                "asks for. Fast gestures stay fast. Shows what it did."
+            ),
+            search_aliases=["smooth pose", "pose jitter", "one euro filter", "savitzky golay", "stabilize keypoints"],
+            inputs=[
+                Track.Input("pose", tooltip="From Detect Pose and Face, a loaded track, or another pack's keypoints."),
+                io.Float.Input(
+                    "strength",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "0 leaves the pose as it is. 0.5 takes out the jitter it measures. Towards 1 slow wobbling "
+                        "goes as well, and fast gestures get softer."
+                    ),
+                ),
+            ],
+            outputs=[
+                Track.Output(display_name="pose", tooltip="The cleaned pose."),
+                Track.Output(display_name="raw", tooltip="The pose as it came in, to compare with in Pose Report."),
+            ],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(cls, pose, strength: float) -> io.NodeOutput:
+        from ..wan_animate.pose.clean import clean_track
+        from ..wan_animate.report import pose_report
+
+        clean = clean_track(pose, strength)
+        report = pose_report(clean, pose)
+        return io.NodeOutput(clean, pose, ui=_picture(cls, report.plot(960, 560)))
+
+
+class PoseReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitPoseReport",
+            display_name="Pose Report",
+            category=CATEGORY,
+            description=(
+                "How good the control signals are: frames in which body, face or hands were not found, how much each "
+                "part shakes, what cleaning changed, how large the mask is in every frame. As a plot and as text."
+            ),
+            search_aliases=["pose quality", "jitter plot", "mask area", "tracking statistics", "missing frames"],
+            inputs=[
+                Track.Input("pose", tooltip="The pose that is used."),
+                Track.Input(
+                    "raw",
+                    optional=True,
+                    tooltip="The same pose before cleaning, from Clean Pose: shows what cleaning changed.",
+                ),
+                mask_input(
+                    "mask",
+                    optional=True,
+                    tooltip="The character mask of the same video: its size in every frame is plotted.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="The report as a picture, 1200x700."),
+                io.String.Output(display_name="text", tooltip="The report in a few lines."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, pose, raw=None, mask=None) -> io.NodeOutput:
+        from ..wan_animate.report import pose_report
+        from .host.progress import progress_bar
+
+        mask = None if mask is None else as_masks(mask, "mask", fps=float(pose.fps))
+        report = pose_report(pose, raw, mask, progress=progress_bar(len(pose)))
+        picture = report.plot()
+        return io.NodeOutput(_image(picture), report.text(), ui=_picture(cls, picture))
+
+
+def _image(picture):
+    import torch
+
+    return torch.from_numpy(picture)[None].float() / 255
+
+
+def _picture(cls, picture) -> ui.PreviewImage:
+    return ui.PreviewImage(_image(picture), cls=cls)
