@@ -36,13 +36,12 @@ def retarget_sheet(
     Returns:
         uint8 ``[H, W, 3]`` RGB.
     """
-    chosen = sorted(
-        {first, *np.linspace(0, len(driver) - 1, min(moments - 1, len(driver))).round().astype(int).tolist()}
-    )
+    chosen = np.linspace(0, len(driver) - 1, min(moments, len(driver))).round().astype(int)
+    chosen[np.abs(chosen - first).argmin()] = first
     width = max(_width(driver), _width(result))
     blank = np.full((_LABEL + 2 * _HEIGHT + _GAP, width + _GAP, 3), _PAPER, np.uint8)
     out = []
-    for at in chosen:
+    for at in chosen.tolist():
         above = _canvas(driver, read_uint8(frames, at, at + 1)[0] if frames is not None else None, 1.0)
         draw_pose(above, _small(driver).keypoints[at])
         below = _canvas(result, picture, 0.35)
