@@ -12,10 +12,11 @@ import numpy as np
 from ..errors import InputError
 from . import shapes
 from .repair import repair
-from .smooth import noise_correlation, noise_level, over_time, smooth
+from .smooth import fill_in, noise_correlation, noise_level, over_time, smooth
 from .track import PoseTrack
 
 MAX_GAIN = 8.0
+CARRIED = 0.3  # how far a hand's place is believed that follows from the wrist alone
 UNSEEN = 0.1  # points of lower confidence say nothing
 
 
@@ -102,6 +103,7 @@ class _Part:
         self.seen = self.place.size > 0 and len(points) > 1
         if not self.seen:
             return
+        self.centre, self.centre_weights = _along(self.place, points[:, hanging[0]], weights[:, hanging[0]])
         local = self._inside(points[:, members])
         self.local, self.local_weights = _split(local), np.tile(self.weights, 2)
         # A wrist is better told from the hand where the way from the hand to it changes less than the wrist moves.
@@ -123,8 +125,10 @@ class _Part:
         return _split(bend), np.tile(np.minimum(np.minimum(weights[:, a], weights[:, c]), weights[:, b]), 2)
 
     def add(self, batch: _Batch, gain: float, floor: float, correlation: float) -> None:
-        paths = [self.place.centre] + ([self.place.turn * self.place.size] if self.turns else [])
-        paths, weights = np.stack(paths, axis=1), np.repeat(self.place.weights[:, None], len(paths), axis=1)
+        paths, weights = [self.centre], [self.centre_weights]
+        if self.turns:
+            paths, weights = [*paths, self.place.turn * self.place.size], [*weights, self.place.weights]
+        paths, weights = np.stack(paths, axis=1), np.stack(weights, axis=1)
         self._paths = _add_paths(batch, paths, weights, gain, floor / 2, correlation)
         if self.hanging:
             self._hung = _add_paths(batch, self.hung, self.hung_weights, gain, floor, correlation)
@@ -155,6 +159,17 @@ class _Part:
             here = np.clip(here / max(self.place.weights.max(), 1e-9), 0, 1)
             hung = centre + turn * _join(smoothed[:, self._hung])
             out[:, self.hanging] += here * (hung - out[:, self.hanging])
+
+
+def _along(place: shapes.Place, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part's centre, carried along with its root (the wrist of a hand) where only the root was seen, and its
+    weights; complex ``[T]`` and ``[T]``."""
+    lost = (place.weights == 0) & (root_weights > 0)
+    both = (place.weights > 0) & (root_weights > 0)
+    if not lost.any() or not both.any():
+        return place.centre, place.weights
+    way = fill_in(_split((place.centre - root)[:, None]), np.repeat(both[:, None], 2, axis=1))
+    return np.where(lost, root + _join(way)[:, 0], place.centre), np.where(lost, CARRIED * root_weights, place.weights)
 
 
 def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int) -> np.ndarray:

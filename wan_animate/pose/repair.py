@@ -74,7 +74,7 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     before = trusted
     noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
     noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
-    trusted = np.where(_jumps(points, trusted, bend + 4 * noise, speed + 2 * noise), 0, trusted)
+    trusted = np.where(_jumps(points, trusted, bend, speed, noise), 0, trusted)
     trusted = np.where(_overlong(points, trusted, height), 0, trusted)
     trusted = np.where(_brief(trusted, max_gap), 0, trusted)
     dropped = (trusted < before) & (before >= SEEN)
@@ -140,17 +140,18 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
     return points, confidence, swapped
 
 
-def _jumps(points: np.ndarray, confidence: np.ndarray, bend: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """Points that are away from their path for a few frames and come back; bool ``[T, 133]``. ``bend`` and ``speed`` are
-    the limits in pixels, ``[133]``."""
+def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float, noise: np.ndarray) -> np.ndarray:
+    """Points that are away from their path for a few frames and come back; bool ``[T, 133]``. ``noise`` ``[133]`` is
+    the size of each point's jitter, which is no reason to drop it."""
     frames = len(points)
     known = confidence >= SEEN
     away = np.zeros(known.shape, bool)
     for run in range(min(LONGEST_RUN, frames - 2), 0, -1):
         first, last = slice(0, frames - run - 1), slice(run + 1, frames)
         ends = known[first] & known[last] & ~away[first] & ~away[last]
-        ends &= np.abs(points[last] - points[first]) <= speed * (run + 1)
-        limit = bend * (1 + 0.75 * (run - 1))
+        ends &= np.abs(points[last] - points[first]) <= speed * (run + 1) + 2 * noise
+        # A body that leaves the line and comes back needs time for the way.
+        limit = bend * (1 + 0.75 * (run - 1)) + 3.5 * noise
         # It goes in one step and comes back in one.
         off = ends & (np.abs(points[1 : frames - run] - points[first]) > 0.8 * limit)
         off &= np.abs(points[last] - points[run : frames - 1]) > 0.8 * limit
@@ -162,9 +163,9 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: np.ndarray, speed: 
             away[at : frames - run - 1 + at] |= off
     if frames >= 4:  # the first and the last frame, from the two beside them
         for end, near, far, more in ((0, 1, 2, 3), (-1, -2, -3, -4)):
-            calm = np.abs(points[near] - 2 * points[far] + points[more]) <= bend
+            calm = np.abs(points[near] - 2 * points[far] + points[more]) <= bend + 4 * noise
             calm &= (known[[end, near, far, more]] & ~away[[end, near, far, more]]).all(axis=0)
-            away[end] |= calm & (np.abs(points[end] - 2 * points[near] + points[far]) > 3 * bend)
+            away[end] |= calm & (np.abs(points[end] - 2 * points[near] + points[far]) > 3 * bend + 6 * noise)
     return away
 
 
