@@ -137,7 +137,7 @@ def figure(
             out[91 + 21 * i + j] = out[9 + i] + (lower * point.real + across * side * point.imag) * body.hand
     skull = turn(yaw + shoulder_yaw + head_yaw) @ lean(trunk[0] * 0.3, trunk[1] * 0.5)
     nose = out[0] = neck + skull @ (0, -body.neck * 0.95, -body.neck * 0.31)
-    size = body.head * 5 / 2.2  # the flat face is 0.4 high
+    size = body.head * 3.6  # the flat face is 0.2 wide: 16 cm on an adult
     depth = 0.25 * body.head
     for j, (x, y, z) in enumerate(
         ((0.045, -0.04, 0.4), (-0.045, -0.04, 0.4), (0.108, -0.025, 2.0), (-0.108, -0.025, 2.0))

@@ -10,13 +10,17 @@ from . import layout as at
 from .skeleton import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT, smoothed
 
 # A sole is told by three points; each can stand while the others roll (heel first, then flat, then toes).
+ANKLES = (at.LEFT_ANKLE, at.RIGHT_ANKLE)
 SOLES = ((at.LEFT_ANKLE, *LEFT_FOOT), (at.RIGHT_ANKLE, *RIGHT_FOOT))
 _STANDING = 0.35  # leg lengths a second below which a point stands; a walker's swinging foot does about 3
 _LOW = 0.25  # leg lengths above the lowest point of both feet within which a point can bear weight
 _HELD = 0.1  # seconds a point must stand to count; at the top of a jump it is still for less
 _GRIP = 300.0  # how much more a standing point decides than the free motion of the body
+_EASE = 3.0  # how smoothly legs go back to the driver's angles when a foot lifts, against _GRIP
 _TURN, _GROW = 0.014, 0.008  # radians and share by which a leg gives way at most to hold its foot
-_PULL = 0.01  # how much the drift of many steps is pulled back to where the driver is
+# How much the drift of many steps is pulled back to where the driver is, sideways and in height: with another ratio of
+# thigh to shin every step would end a little higher or lower than it began.
+_PULL = np.array([0.05, 5.0])
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,10 @@ def _opened(weight: np.ndarray, reach: int) -> np.ndarray:
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
     """Where the neck is in every frame of one shot, up to a constant.
 
-    Every standing point asks that the new body's point moves by ``gain`` times what the driver's did (not at all, when
-    that one is still); the pelvis (or neck) asks the same of itself, far more weakly, which decides while nothing
-    stands. The neck's path is the least-squares answer to all of them, so support passes from foot to foot smoothly
-    and the noise of one point is never added to the others.
+    The ankle of every foot that stands (or rolls) asks that the new body's ankle moves by ``gain`` times what the
+    driver's did (not at all, when that one is still); the pelvis (or neck) asks the same of itself, far more weakly,
+    which decides while nothing stands. The neck's path is the least-squares answer to all of them, so support passes
+    from foot to foot smoothly and the noise of one point is never added to the others.
 
     Args:
         points: float64 ``[T, 135, 3]``, the driver's joints.
@@ -97,11 +101,11 @@ def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing:
     step = (gain[1:] + gain[:-1]) / 2
     askers = [(middle, (points[:, middle, 2] > 0).astype(float))]
     if standing is not None:
-        askers += [(point, _GRIP * standing.weight[:, i]) for i, point in enumerate(standing.points)]
+        askers += [(ankle, _GRIP * standing.foot(side)) for side, ankle in enumerate(ANKLES)]
 
     grip = np.full(max(length - 1, 0), 1e-6)
     wanted = np.zeros((max(length - 1, 0), 2))
-    pull, home = np.full(length, 1e-9), np.zeros((length, 2))
+    pull, home = np.full((length, 2), 1e-9), np.zeros((length, 2))
     for point, weight in askers:
         place = points[:, point, :2]
         between = np.minimum(weight[1:], weight[:-1]) * (points[1:, point, 2] > 0) * (points[:-1, point, 2] > 0)
@@ -109,26 +113,29 @@ def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing:
         grip += between
         wanted += between[:, None] * (moved - np.diff(body[:, point], axis=0))
         if np.ptp(gain) < 1e-9:  # with a changing gain there is no place to return to
-            there = _PULL * (weight / _GRIP if point != middle or standing is None else 0.01 * weight)
+            if point in ANKLES:
+                there = weight[:, None] / _GRIP * _PULL
+            else:
+                there = np.repeat(weight[:, None] * (1e-4 if point == middle else 0), 2, axis=1)
             pull += there
-            home += there[:, None] * (gain[0] * place - body[:, point])
-    return _chain(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull[:, None])
+            home += there * (gain[0] * place - body[:, point])
+    return _chain(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull)
 
 
 def _chain(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """x ``[T, 2]`` with the least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2: a tridiagonal
-    system, solved forwards and back."""
+    """x ``[T, 2]`` with the least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 on either axis: a
+    tridiagonal system, solved forwards and back. ``grip`` is ``[T - 1]``, the others ``[T, 2]`` and ``[T - 1, 2]``."""
     diagonal = pull.copy()
-    diagonal[:-1] += grip
-    diagonal[1:] += grip
-    right = pull[:, None] * home
+    diagonal[:-1] += grip[:, None]
+    diagonal[1:] += grip[:, None]
+    right = pull * home
     right[:-1] -= grip[:, None] * step
     right[1:] += grip[:, None] * step
     for t in range(1, len(diagonal)):
         factor = grip[t - 1] / diagonal[t - 1]
         diagonal[t] -= factor * grip[t - 1]
         right[t] += factor * right[t - 1]
-    out = right / diagonal[:, None]
+    out = right / diagonal
     for t in range(len(diagonal) - 2, -1, -1):
         out[t] += grip[t] / diagonal[t] * out[t + 1]
     return out
@@ -157,9 +164,13 @@ def settle_feet(
         moved = np.diff(points[:, ankle, :2], axis=0) * ((gain[1:] + gain[:-1]) / 2)[:, None]
         missing = moved - np.diff(root + body[:, ankle], axis=0)
         firm = _GRIP * np.minimum(weight[1:], weight[:-1])
-        shift = _chain(
-            firm + 3.0, missing * (firm / (firm + 3.0))[:, None], np.full(len(points), 0.3), np.zeros((len(points), 2))
-        )
+        step = missing * (firm / (firm + _EASE))[:, None]
+        pull, home = np.full((len(points), 2), _EASE / 10), np.zeros((len(points), 2))
+        if np.ptp(gain) < 1e-9:
+            there = _EASE * weight
+            pull[:, 1] += there
+            home[:, 1] = there / pull[:, 1] * (gain * points[:, ankle, 1] - root[:, 1] - body[:, ankle, 1])
+        shift = _chain(firm + _EASE, step, pull, home)
 
         whole = (points[:, [hip, knee, ankle], 2] > 0).all(axis=1)
         thigh, shin = body[:, knee] - body[:, hip], body[:, ankle] - body[:, knee]
