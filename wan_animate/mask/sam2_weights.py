@@ -223,6 +223,38 @@ def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 # -- the architecture
 
 
+def build_model(config: dict) -> torch.nn.Module:
+    """transformers' ``Sam2VideoModel`` of a config such as :class:`Architecture` has.
+
+    Its parts are made one by one: some releases turn the dict of the mask decoder into another part's config.
+
+    Raises:
+        InputError: transformers is missing or older than 4.56.
+    """
+    try:
+        from transformers import (
+            Sam2HieraDetConfig,
+            Sam2VideoConfig,
+            Sam2VideoMaskDecoderConfig,
+            Sam2VideoModel,
+            Sam2VideoPromptEncoderConfig,
+            Sam2VisionConfig,
+        )
+    except ImportError as error:
+        raise InputError(
+            f"{WHAT}: it needs the package transformers, 4.56 or newer; run `pip install -U transformers` in the "
+            "Python that runs this."
+        ) from error
+    vision = dict(config["vision_config"])
+    vision["backbone_config"] = Sam2HieraDetConfig(**vision["backbone_config"])
+    parts = {
+        "vision_config": Sam2VisionConfig(**vision),
+        "prompt_encoder_config": Sam2VideoPromptEncoderConfig(**config.get("prompt_encoder_config", {})),
+        "mask_decoder_config": Sam2VideoMaskDecoderConfig(**config.get("mask_decoder_config", {})),
+    }
+    return Sam2VideoModel(Sam2VideoConfig(**{**config, **parts})).eval()
+
+
 def _infer(tensors: dict[str, torch.Tensor], told: dict) -> tuple[dict, str]:
     """transformers' config and a name, from shapes.
 
@@ -253,9 +285,7 @@ def _infer(tensors: dict[str, torch.Tensor], told: dict) -> tuple[dict, str]:
     hidden, memory = neck[0][0], shape("memory_encoder.projection.weight")[0]
     newer = "occlusion_spatial_embedding_parameter" in tensors
     vision = {
-        "model_type": "sam2_vision_model",
         "backbone_config": {
-            "model_type": "sam2_hiera_det_model",
             "hidden_size": dims[0],
             "num_attention_heads": heads[0],
             "image_size": [side, side],

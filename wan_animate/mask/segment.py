@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..frames import FrameSource, read_uint8
 from ..prefetch import read_ahead
 from .prompts import Prompt
-from .sam2_weights import WANTED, WHAT, read_weights
+from .sam2_weights import WANTED, WHAT, build_model, read_weights
 from .track import MaskTrack, pack
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
@@ -54,17 +54,7 @@ class Segmenter:
         shapes, self._architecture = read_weights(self.path, shapes_only=True)
         self.name = self._architecture.name
         with torch.device("meta"):
-            self._check(shapes, self._build())
-
-    def _build(self) -> torch.nn.Module:
-        try:
-            from transformers import Sam2VideoConfig, Sam2VideoModel
-        except ImportError as error:
-            raise InputError(
-                f"{WHAT}: it needs the package transformers, 4.56 or newer; run `pip install -U transformers` in the "
-                "Python that runs this."
-            ) from error
-        return Sam2VideoModel(Sam2VideoConfig(**self._architecture.config)).eval()
+            self._check(shapes, build_model(self._architecture.config))
 
     def _check(self, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -84,7 +74,7 @@ class Segmenter:
     def _load(self) -> torch.nn.Module:
         if self._model is None:
             tensors, _ = read_weights(self.path)
-            model = self._build()
+            model = build_model(self._architecture.config)
             self._check(tensors, model)  # the file may have been replaced since
             model.load_state_dict(tensors, assign=True)
             self._model = model.to(self.device, torch.float32)
