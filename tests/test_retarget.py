@@ -292,6 +292,21 @@ def test_every_shot_is_placed_on_its_own():
     np.testing.assert_allclose(result.keypoints[:90], retarget(near, reference).keypoints, atol=2)
 
 
+def test_a_close_up_after_a_whole_figure_is_placed_by_its_neck():
+    poses = dance(frames=60)
+    wide, close = seen(poses, WIDTH, HEIGHT, 220.0), seen(poses, WIDTH, HEIGHT, 500.0, ground=1.6)
+    close = without(close, 11, 12, *LEGS)
+    both = PoseTrack(np.concatenate([wide.keypoints, close.keypoints]), WIDTH, HEIGHT, 30, cuts=(60,))
+    reference = picture_of("long legs")
+    result, bodies = retarget_bodies(both, reference)
+    assert bodies.on_feet
+    necks = place(result, "neck")
+    off = necks[60:] - place(reference, "neck")[0]
+    assert abs(off[0, 0]) < 1 and np.abs(off[:, 1]).max() < 0.2 * np.nanmax(limb_lengths(result, "trunk"))
+    widths = [np.nanmax(limb_lengths(result, "shoulders")[part]) for part in (slice(0, 60), slice(60, 120))]
+    assert widths[1] == pytest.approx(widths[0], rel=0.03)
+
+
 def test_proportions_between_driver_and_reference():
     driver, _ = driver_of("dance")
     reference = picture_of("long legs")

@@ -49,7 +49,7 @@ def offset(
 ) -> np.ndarray:
     """[2]: what puts the body where the reference is: sideways in the shot's first frame; in height on its ground, or
     else in the frame ``best`` that shows the body longest (a clip may begin bent down or far away)."""
-    joint = middle(anchor)
+    joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
     wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
     found = (points[:, joint, 2] > 0) & (points[:, NECK, 2] > 0)
     first = int(np.argmax(found))

@@ -37,7 +37,8 @@ from .track import PoseTrack
 
 ALIGN = ("auto", "feet", "hips", "neck")
 TRAVEL = ("in picture", "full", "none")
-_FEET_SHOWN = 0.3  # share of the clip in which an ankle must be in view for the body to be moved by its feet
+_LEGS = [at.LEFT_KNEE, at.LEFT_ANKLE, at.RIGHT_KNEE, at.RIGHT_ANKLE]
+_FEET_SHOWN = 0.3  # share of a shot in which an ankle must be in view for the body to be moved by its feet
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Bodies:
         driver, reference: bone lengths in pixels of their own pictures.
         result: bone lengths of the result in pixels of the reference picture.
         best_frame: the frame of the driver that shows most of its bones at full length.
-        on_feet: whether the result stands on the reference's ground.
+        on_feet: whether the result stands on the reference's ground, in one of the shots at least.
     """
 
     driver: Lengths
@@ -127,18 +128,19 @@ def retarget_bodies(
     factor = 1 / shot if follow_depth else 1 / (shot * size)
     body = _bones(points, ours, lengths, factor)
     carry_parts(body, points, still, ours, theirs, lengths, factor, size * shot, proportions)
-    walks = shown(driver, at.LEFT_ANKLE).mean() >= _FEET_SHOWN
-    anchor = choose_anchor(align, walks, driver, reference)
-    legs = [at.LEFT_KNEE, at.LEFT_ANKLE, at.RIGHT_KNEE, at.RIGHT_ANKLE] if walks else [PELVIS]
-    span = sum(ours.bones[bone] for bone in legs)
-    gain = sum(lengths[bone] for bone in legs) / span
-
-    out = np.zeros((len(driver), at.COUNT, 3), np.float32)
+    out, on_feet = np.zeros((len(driver), at.COUNT, 3), np.float32), False
     for start, stop in driver.shots:
         part = slice(start, stop)
         known = np.flatnonzero(points[part, NECK, 2] > 0)
         if not len(known):
             continue
+        piece = driver.slice(start, stop)
+        walks = shown(piece, at.LEFT_ANKLE).mean() >= _FEET_SHOWN
+        anchor = choose_anchor(align, walks, piece, reference)
+        on_feet |= anchor == "feet"
+        legs = _LEGS if walks else [PELVIS]
+        span = sum(ours.bones[bone] for bone in legs)
+        gain = sum(lengths[bone] for bone in legs) / span
         standing = contacts(points[part], span / 2 * float(shot[start]), fps) if walks else None
         root = place_root(points[part], body[part], gain * factor[part], standing)
         if standing is not None:
@@ -154,9 +156,7 @@ def retarget_bodies(
     out[..., 2] = np.where(np.isfinite(out[..., :2]).all(axis=2), confidence, 0)
     out[out[..., 2] == 0] = 0
     track = PoseTrack(out, reference.width, reference.height, driver.fps, None, driver.cuts)
-    return track, Bodies(
-        ours, theirs, lengths, _best(_shown_lengths(driver, points, measured, size * shot)), anchor == "feet"
-    )
+    return track, Bodies(ours, theirs, lengths, _best(_shown_lengths(driver, points, measured, size * shot)), on_feet)
 
 
 def best_frame(track: PoseTrack) -> int:
