@@ -22,15 +22,16 @@ class Crowd(FrameSource):
     Args:
         middles: ``[T, 2]``, across the frame, as fractions of its width, of the red and the blue one; NaN = not there.
         front: who covers the other, 0 or 1.
+        negative: show the room's negative: another scene, for cuts.
         sizes: heights of the two, as :func:`demo.figure.figure_keypoints` takes them.
 
     Attributes:
         boxes: float64 ``[T, 2, 4]``, around everything of them, hidden or not; NaN where not there.
     """
 
-    def __init__(self, middles, width=480, height=360, front=1, sizes=(0.8, 0.7), fps=30):
+    def __init__(self, middles, width=480, height=360, front=1, sizes=(0.8, 0.7), fps=30, negative=False):
         self.middles, self.width, self.height, self.front = np.asarray(middles), width, height, front
-        self.fps, self.sizes, self.reads = Fraction(fps), sizes, 0
+        self.fps, self.sizes, self.reads, self.negative = Fraction(fps), sizes, 0, negative
         self.boxes = np.full((len(self.middles), 2, 4), np.nan)
         for frame in range(len(self)):
             for who in range(2):
@@ -54,6 +55,7 @@ class Crowd(FrameSource):
         frames = []
         for frame in range(start, stop):
             image = room(self.width, self.height).copy()
+            image = 255 - image if self.negative else image
             for who in (1 - self.front, self.front):
                 if not np.isnan(self.middles[frame, who]):
                     drawn, mask = self._drawn(frame, who)

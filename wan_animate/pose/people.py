@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 HOW = ("largest", "central", "number", "point")
 _BRIDGE_SECONDS = 2.0  # a person unseen for longer is taken to be away
+_RESEMBLES = 0.55  # looks of one person in two shots, before two backgrounds
+_HELD = 5  # frames
 _SMALL = 0.15  # longer side over the largest person's: less is part of the background
 HINT = "choose with person: largest, most central, left to right (by number) or a point on a frame"
 
@@ -153,6 +155,10 @@ def _filled(track: Track, start: int, stop: int, bridge: int) -> np.ndarray:
         if at + start in track.inside:
             boxes[at, :4] = moved_inside(boxes[at, :4], track.inside[at + start])
     boxes[frames] = seen
+    for frame in sorted(track.inside):  # went into a crowd and was not seen again
+        if frame - start > frames[-1]:
+            boxes[frame - start, :4] = moved_inside(boxes[frames[-1], :4], track.inside[frame])
+            boxes[frame - start, 4] = BRIDGED
     return boxes
 
 
@@ -224,7 +230,7 @@ def _most_alike(shot: Shot, chosen: list[Person]) -> int:
     mine = [person.track.typical_look() for person in shot.people]
     if looks and all(look is not None for look in mine):
         distance = unalike(np.stack(mine), np.stack(looks)).min(axis=1)
-        if distance.min() < 0.4:
+        if distance.min() < _RESEMBLES:
             return int(distance.argmin())
     return int(np.argmax([person.size for person in shot.people]))
 
@@ -274,6 +280,8 @@ def chosen_boxes(shot: Shot, found: list[Found], how: str) -> tuple[np.ndarray, 
         for person in others:
             mine[person.present] = person.boxes[person.present]
         others = []
+    if not shot.single:
+        _hold_ends(mine)
     missing = mine[:, 4] < BRIDGED
     if not shot.single:
         return mine, missing
@@ -283,3 +291,13 @@ def chosen_boxes(shot: Shot, found: list[Found], how: str) -> tuple[np.ndarray, 
     upstreams = (largest[:, 4] > BRIDGED) & ~away & (missing | (shared >= 0.5 * smaller))
     nobody = missing & (largest[:, 4] < BRIDGED)
     return np.where((upstreams | nobody)[:, None], largest, mine), away
+
+
+def _hold_ends(boxes: np.ndarray) -> None:
+    """The first and last box for some frames more, in place: one missed detection is no exit."""
+    present = np.flatnonzero(boxes[:, 4] >= BRIDGED)
+    for edge, part in (
+        (present[0], slice(max(present[0] - _HELD, 0), present[0])),
+        (present[-1], slice(present[-1] + 1, present[-1] + 1 + _HELD)),
+    ):
+        boxes[part, :4], boxes[part, 4] = boxes[edge, :4], BRIDGED
