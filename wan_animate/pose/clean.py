@@ -16,6 +16,7 @@ from .smooth import fill_in, noise_correlation, noise_level, over_time, smooth
 from .track import PoseTrack
 
 MAX_GAIN = 8.0
+LONGEST, OVERLAP = 300, 60  # frames of a shot that are smoothed at once, and that two windows share
 CARRIED = 0.3  # how far a hand's place is believed that follows from the wrist alone
 UNSEEN = 0.1  # points of lower confidence say nothing
 
@@ -210,7 +211,7 @@ def _add_paths(
 
 
 def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, floor: float = 0.0) -> np.ndarray:
-    """Smooth all points of one shot.
+    """Smooth all points of one shot; a long one in windows that fade into each other, so memory does not grow with it.
 
     Args:
         points: complex ``[T, 133]``: x + iy in pixels.
@@ -221,6 +222,23 @@ def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, fl
     Returns:
         complex ``[T, 133]``.
     """
+    frames = len(points)
+    if frames <= LONGEST:
+        return _smooth_window(points, weights, gain, floor)
+    count = -(-(frames - OVERLAP) // (LONGEST - OVERLAP))
+    starts = np.linspace(0, frames - LONGEST, count).round().astype(int)
+    out, total = np.zeros_like(points), np.zeros((frames, 1))
+    for start in starts:
+        window = slice(start, start + LONGEST)
+        ahead = np.arange(LONGEST) + 1 if start else np.full(LONGEST, OVERLAP)
+        behind = np.arange(LONGEST, 0, -1) if start + LONGEST < frames else np.full(LONGEST, OVERLAP)
+        share = np.minimum(np.minimum(ahead, behind), OVERLAP)[:, None]
+        out[window] += share * _smooth_window(points[window], weights[window], gain, floor)
+        total[window] += share
+    return out / total
+
+
+def _smooth_window(points: np.ndarray, weights: np.ndarray, gain: float, floor: float) -> np.ndarray:
     found = [_Part(*part, points, weights) for part in shapes.PARTS]
     found = [part for part in found if part.seen]
     # Neighbours in a face move together: what is left of them is noise to learn from.

@@ -1,7 +1,7 @@
 """Smoothing over time that does not lag: how much is decided from the signals themselves.
 
 Every signal goes through a bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), each with a
-penalty on the third difference and the same forwards and backwards in time. Which of them is believed, frame by frame,
+penalty on the second difference and the same forwards and backwards in time. Which of them is believed, frame by frame,
 is decided by Stein's unbiased estimate of the error (Stein, Ann. Stat. 9, 1981), for which the noise must be known: it
 is read off the fifth differences, in which motion has all but vanished. So a steady point is averaged over a second, a
 fast gesture over nothing, and a track without noise stays what it is.
@@ -13,11 +13,11 @@ from math import comb
 
 import numpy as np
 
-ORDER = 3  # of the differences that are penalised
+ORDER = 2  # of the differences that are penalised
 # Cut-off of each smoother in cycles a frame; the first leaves the points as they are.
 CUTOFFS = (np.inf, 0.32, 0.22, 0.155, 0.11, 0.075, 0.05, 0.033, 0.02, 0.012)
 NOISE_ORDER = 5
-MOST_CORRELATED = 0.5
+MOST_CORRELATED = 0.45
 # Frames (standard deviation of a Gaussian) over which the estimate of the error is summed, and how much a wider look
 # adds. TEMPERATURE says how large a difference of such sums is: in units of the noise's variance.
 WINDOW, WIDE_WINDOW, WIDE_SHARE = 3.0, 10.0, 0.3
