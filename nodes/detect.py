@@ -134,7 +134,7 @@ class DetectPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, detector, frames, batch_size: int, face_scale: float, missing_face: str) -> io.NodeOutput:
+    def execute(cls, detector, frames, batch_size: int, **face_options) -> io.NodeOutput:
         from .host.progress import progress_bar
 
         frames = as_images(frames, "frames")
@@ -142,7 +142,7 @@ class DetectPose(io.ComfyNode):
             track = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)))
         finally:
             detector.close()  # the card's memory belongs to the sampling that follows
-        face, _ = crop_face(frames, track, face_scale, missing_face)
+        face, _ = crop_face(frames, track, **face_options)
         return io.NodeOutput(track, face, int(track.body_found.sum()), ui=_preview(cls, frames, track))
 
 
