@@ -10,7 +10,7 @@ import numpy as np
 
 from wan_animate.frames import FrameSource
 
-from .figure import draw_character, draw_figure, figure_keypoints
+from .figure import character_keypoints, draw_character, draw_figure, figure_keypoints
 from .importing import ROOT
 
 SIZE, FPS, SECONDS, RATE = (640, 360), 30, 2.1, 44100
@@ -50,9 +50,14 @@ def tone(seconds: float) -> dict:
 
 
 def write_example(folder: Path | str) -> tuple[Path, Path]:
-    """Write ``dancer.mp4`` and ``robot.png`` into a folder unless they are there; their paths (video, image)."""
+    """Write ``dancer.mp4``, ``robot.png`` and the robot's pose into a folder unless they are there.
+
+    Returns:
+        The paths of video and image; the pose lies beside the image as ``robot_pose.npz``.
+    """
     from PIL import Image
 
+    from wan_animate.pose.track import PoseTrack
     from wan_animate.writer import write_video
 
     folder = Path(folder)
@@ -64,6 +69,9 @@ def write_example(folder: Path | str) -> tuple[Path, Path]:
         temporary = image.with_suffix(".part")
         Image.fromarray(draw_character(*SIZE)).save(temporary, "PNG")
         os.replace(temporary, image)
+    pose = folder / "robot_pose.npz"
+    if not pose.exists():
+        PoseTrack(character_keypoints(*SIZE)[None], *SIZE).save(pose)
     return video, image
 
 

@@ -353,6 +353,34 @@ def draw_ball(image: np.ndarray, at: np.ndarray, radius: float, color: np.ndarra
     patch[:] = np.rint(patch * (1 - cover) + shown * cover)
 
 
+def character_keypoints(width: int, height: int) -> np.ndarray:
+    """Where the joints of :func:`draw_character`'s robot are: float32 ``[133, 3]``; it has no landmarks of a face."""
+    s = 0.86 * min(height, 0.95 * width)
+    points = np.zeros((133, 3), np.float32)
+
+    def put(joint: int, x: float, y: float) -> None:
+        points[joint] = width / 2 + x * s, height / 2 + (y - 0.5) * s, 0.95
+
+    put(0, 0, 0.125)
+    for number, side in enumerate((1, -1)):  # its left is on the right of the picture
+        body = ((0.045, 0.1), (0.165, 0.125), (0.15, 0.34), (0.28, 0.335), (0.4, 0.33), (0.08, 0.6), (0.098, 0.76))
+        for pair, (x, y) in enumerate((*body, (0.1, 0.93))):
+            put(1 + 2 * pair + number, side * x, y)
+        for toe, (x, y) in enumerate(((0.17, 0.965), (0.16, 0.97), (0.09, 0.96))):
+            put(17 + 3 * number + toe, side * x, y)
+        hand = 91 + 21 * number
+        put(hand, side * 0.41, 0.33)
+        for finger, angle in enumerate((-1.1, -0.7, -0.2, 0.25, 0.7)):
+            for joint in range(4):
+                reach = 0.02 + 0.013 * joint
+                put(
+                    hand + 1 + 4 * finger + joint,
+                    side * (0.43 + reach * math.cos(angle)),
+                    0.33 + reach * math.sin(angle),
+                )
+    return points
+
+
 def draw_character(width: int, height: int) -> np.ndarray:
     """A friendly robot, arms out, on a plain ground: the reference picture. uint8 ``[height, width, 3]`` RGB."""
     image = np.empty((height, width, 3), np.uint8)

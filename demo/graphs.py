@@ -61,28 +61,55 @@ def leave_out_clip_vision(graph: dict) -> None:
     drop_unused(graph, ("CLIPVisionEncode", "CLIPVisionLoader"))
 
 
+def driver_detect(graph: dict) -> str:
+    """The node that finds the pose of the driving video."""
+    load = node_of(graph, f"{KIT}LoadVideo")
+    (node,) = [at for at in nodes_of(graph, f"{KIT}DetectPose") if graph[at]["inputs"]["frames"][0] == load]
+    return node
+
+
+def reference_detect(graph: dict) -> str:
+    """The node that finds the pose of the character's picture."""
+    load = node_of(graph, "LoadImage")
+    (node,) = [at for at in nodes_of(graph, f"{KIT}DetectPose") if graph[at]["inputs"]["frames"][0] == load]
+    return node
+
+
+def relink(graph: dict, node: str, outputs: dict[int, list]) -> None:
+    """What was connected to these outputs of a node is connected to others."""
+    for what in graph.values():
+        for name, value in what["inputs"].items():
+            if isinstance(value, list) and value[0] == node and value[1] in outputs:
+                what["inputs"][name] = outputs[value[1]]
+
+
 def use_track(graph: dict, file: str, width: int, height: int) -> None:
     """Read the pose from a saved track in place of detecting it; skeleton and mask are drawn at the frames' size, and
     the face is cropped by the track."""
-    detect = node_of(graph, f"{KIT}DetectPose")
+    detect = driver_detect(graph)
     inputs = graph[detect]["inputs"]
     track = add(graph, f"{KIT}LoadPoseTrack", "Load Pose Track", file=file)
-    face = add(
-        graph,
-        f"{KIT}CropFace",
-        "Crop Face",
-        frames=inputs["frames"],
-        pose=[track, 0],
-        face_scale=inputs["face_scale"],
-        missing_face=inputs["missing_face"],
-    )
-    for what in graph.values():
-        for name, value in what["inputs"].items():
-            if isinstance(value, list) and value[0] == detect:
-                what["inputs"][name] = [track, 0] if value[1] == 0 else [face, 0]
+    options = {name: inputs[name] for name in ("face_scale", "missing_face", "face_steady")}
+    face = add(graph, f"{KIT}CropFace", "Crop Face", frames=inputs["frames"], pose=[track, 0], **options)
+    relink(graph, detect, {0: [track, 0], 1: [face, 0]})
     drop_unused(graph, (f"{KIT}DetectPose", f"{KIT}LoadPoseDetector"))
-    for kind in ("DrawPose", "MaskFromPose"):
+    sized = ("RetargetPose",) if nodes_of(graph, f"{KIT}RetargetPose") else ("DrawPose", "MaskFromPose")
+    for kind in sized:
         set_inputs(graph, f"{KIT}{kind}", width=width, height=height)
+
+
+def use_reference_track(graph: dict, file: str) -> None:
+    """Read the character's pose from a saved track in place of detecting it."""
+    detect = reference_detect(graph)
+    relink(graph, detect, {0: [add(graph, f"{KIT}LoadPoseTrack", "Load Pose Track (your character)", file=file), 0]})
+    drop_unused(graph, (f"{KIT}DetectPose", f"{KIT}LoadPoseDetector"))
+
+
+def leave_out_retargeting(graph: dict) -> None:
+    """Draw the driver's own skeleton: for a character whose pose is not known."""
+    retarget = node_of(graph, f"{KIT}RetargetPose")
+    relink(graph, retarget, {0: graph[retarget]["inputs"]["pose"]})
+    drop_unused(graph, (f"{KIT}RetargetPose", f"{KIT}DetectPose", f"{KIT}LoadPoseDetector"))
 
 
 def save_signals(graph: dict, fps: float) -> dict[str, str]:

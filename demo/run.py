@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -64,9 +65,16 @@ def options(environ) -> argparse.Namespace:
             found.own = "VIDEO" not in given
         given = {"VIDEO": video, "IMAGE": image} | given
     found.video, found.image = given["VIDEO"], given["IMAGE"]
-    beside = found.video.with_name(f"{found.video.stem}_pose.npz")
-    found.track = beside if beside.is_file() else None
+    found.track, found.character = (track_beside(path) for path in (found.video, found.image))
+    if found.own:
+        found.track = None  # the small networks find our own dancer
     return found
+
+
+def track_beside(path: Path) -> Path | None:
+    """``NAME_pose.npz`` beside ``NAME.mp4`` or ``NAME.png``."""
+    beside = path.with_name(f"{path.stem}_pose.npz")
+    return beside if beside.is_file() else None
 
 
 def main() -> int:
@@ -128,7 +136,7 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
     """Say which files the workflow reads and how much it does; the clip's frames a second."""
     listed = {
         folder: server.get(f"/models/{folder}")
-        for folder in ("diffusion_models", "vae", "text_encoders", "clip_vision", "detection")
+        for folder in ("diffusion_models", "vae", "text_encoders", "clip_vision", "detection", "sam2")
     }
     real = real_files(listed)
     needed = {"transformer", "vae", "text_encoder"}
@@ -165,7 +173,9 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
 
 
 def name_pose(server, graph: dict, job, real: dict) -> float:
-    """Real detectors when they are there, else a track beside the video, else the small graphs."""
+    """Real detectors when they are there, else tracks beside video and picture, else the small graphs."""
+    name_segmenter(graph, job, real)
+    name_character(server, graph, job, real)
     load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
     if {"person_detector", "pose_detector"} <= real.keys():
         names = real["person_detector"], real["pose_detector"]
@@ -182,6 +192,26 @@ def name_pose(server, graph: dict, job, real: dict) -> float:
     print(f"pose     {names[0]}, {names[1]}")
     graphs.set_inputs(graph, f"{KIT}LoadPoseDetector", detector=names[0], pose_model=names[1])
     return float(load["fps"])
+
+
+def name_character(server, graph: dict, job, real: dict) -> None:
+    """The pose of the character's picture, which the retargeting needs."""
+    if job.mode == "replace" or {"person_detector", "pose_detector"} <= real.keys():
+        return
+    if job.character is None:
+        print("body     no detector files and no track beside the picture: the skeleton keeps the driver's build")
+        graphs.leave_out_retargeting(graph)
+        return
+    print(f"body     {job.character}")
+    shutil.copyfile(job.character, server.base_dir / "input" / job.character.name)
+    graphs.use_reference_track(graph, job.character.name)
+
+
+def name_segmenter(graph: dict, job, real: dict) -> None:
+    if job.mode == "replace":
+        from .small_models import SEGMENTER_NAME
+
+        graphs.set_inputs(graph, f"{KIT}LoadSegmenter", model=real.get("segmenter", SEGMENTER_NAME))
 
 
 def small_detectors(job) -> tuple[str, str]:
@@ -287,6 +317,8 @@ def run_embedded(job) -> tuple[Path, Path]:
     else:
         detector, pose = small_detectors(job)
         given |= {"detector": files.detection / detector, "pose": files.detection / pose}
+    if job.character is not None:
+        given["reference-track"] = job.character
     try:
         cli.run(cli.parser().parse_args([f"--{name}={value}" for name, value in given.items()]))
     finally:

@@ -140,7 +140,7 @@ def test_every_import_of_the_engine_and_the_nodes_is_declared():
     names = {"opencv-python-headless": "cv2", "pillow": "PIL"}
     declared = {
         names.get(re.match(r"[\w.-]+", one).group(0), re.match(r"[\w.-]+", one).group(0).replace("-", "_"))
-        for name in ("dependencies", "embedded")
+        for name in ("dependencies", "embedded", "mediapipe")
         for one in listed(name)
     }
     # torch and PIL come with any host and with diffusers

@@ -29,6 +29,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--track", help="a saved pose track (.npz) of the video; else --detector and --pose find it")
     p.add_argument("--detector", help="YOLOv10 ONNX file")
     p.add_argument("--pose", help="ViTPose whole-body ONNX file")
+    p.add_argument(
+        "--person",
+        choices=["largest", "central", "number", "point"],
+        default="largest",
+        help="who of several people: number counts from the left, point is whoever --person-point lies on",
+    )
+    p.add_argument("--person-number", type=int, default=1, help="1 is the leftmost")
+    p.add_argument(
+        "--person-point", type=float, nargs=2, default=(0.5, 0.5), metavar=("X", "Y"), help="fractions of frame 0"
+    )
+    p.add_argument("--clean", type=float, default=0.5, help="how much the pose is cleaned: 0 not at all, to 1")
+    p.add_argument("--reference-track", help="animate: a saved pose track of --image; else it is detected as well")
+    p.add_argument(
+        "--no-retarget", action="store_true", help="animate: the driver's own build and place, not the character's"
+    )
+    p.add_argument("--sam2", help="replace: SAM 2 safetensors file that cuts the person out; else the pose's outline")
     p.add_argument("--prompt", default="People in the video are doing actions.", help="what the clip shows")
     p.add_argument(
         "--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded"
@@ -100,6 +116,11 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
     from .pose.track import PoseTrack
 
     reference = read_image(options.image)
+    detector = None
+    if options.detector and options.pose:
+        from .pose.detector import PoseDetector
+
+        detector = PoseDetector(options.detector, options.pose)
     if options.track:
         # A saved track is of the whole video at its own rate or at --fps; it is cut as the frames are.
         track = PoseTrack.load(options.track)
@@ -111,23 +132,63 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
                 "asked for: save the track again from the whole video at the same fps, or set --limit."
             )
         track = track.slice(options.start, stop)
-    elif options.detector and options.pose:
-        from .pose.detector import PoseDetector
+    elif detector:
+        from .pose.people import PersonChoice
 
-        detector = PoseDetector(options.detector, options.pose)
-        track = detector.detect(frames, progress=lambda done, total: _line(f"pose {done}/{total}", done == total))
-        detector.close()
+        x, y = options.person_point
+        person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
+        track = detector.detect(frames, progress=_counting("pose"), person=person)
     else:
         raise InputError(
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
         )
-    signals = controls(frames, track, options.mode)
+    body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
+    if detector:
+        detector.close()
+    mask = None
+    if options.mode == "replace" and options.sam2:
+        from .mask.character import segment_character
+        from .mask.segment import Segmenter
+        from .mask.track import MaskTrackSource
+
+        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=_counting("mask"))
+        if found.lost:
+            print(f"wan-animate: {found.report}", file=sys.stderr)
+        mask = MaskTrackSource(found.masks)
+    signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
     job = AnimateJob(
         reference=reference, pose=signals.pose, face=signals.face, mode=options.mode,
         background=signals.background, character_mask=signals.character_mask,
         segment_length=options.segment, guidance=options.guidance, seed=options.seed, fps=frames.fps,
     )  # fmt: skip
     return job, signals
+
+
+def _character(options: argparse.Namespace, picture: torch.Tensor, detector):
+    """The pose of the reference picture; None (said so) where there is nothing to find it with."""
+    from .frames import TensorSource
+    from .pose.track import PoseTrack
+
+    if options.reference_track:
+        return PoseTrack.load(options.reference_track)
+    if detector is None:
+        print(
+            "wan-animate: the character's build is not known, so the skeleton keeps the driver's: give "
+            "--reference-track, or --detector and --pose.",
+            file=sys.stderr,
+        )
+        return None
+    try:
+        return detector.detect(TensorSource(picture[None]))
+    except InputError as error:
+        raise InputError(
+            f"the reference image {options.image} shows no body to retarget the pose to ({error}); use another picture "
+            "or --no-retarget."
+        ) from error
+
+
+def _counting(what: str):
+    return lambda done, total: _line(f"{what} {done}/{total}", done == total)
 
 
 def _settings(options: argparse.Namespace) -> str:

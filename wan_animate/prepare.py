@@ -9,7 +9,10 @@ from .frames import FrameSource
 from .mask.background import BackgroundSource
 from .mask.from_pose import PoseMaskSource
 from .mask.shape import ShapedMaskSource
+from .pose.clean import clean_track
 from .pose.draw import DrawnPoseSource
+from .pose.placing import sized
+from .pose.retarget import retarget
 from .pose.track import PoseTrack
 
 
@@ -23,19 +26,36 @@ class Controls:
     character_mask: FrameSource | None = None
 
 
-def controls(frames: FrameSource, track: PoseTrack, mode: str = "animate", mask: FrameSource | None = None) -> Controls:
+def controls(
+    frames: FrameSource,
+    track: PoseTrack,
+    mode: str = "animate",
+    mask: FrameSource | None = None,
+    reference: PoseTrack | None = None,
+    strength: float = 0.5,
+) -> Controls:
     """The control videos, all read lazily from ``frames``.
 
     Args:
         frames: the driving video at the result's size.
-        track: its pose; of any size, it is fitted to the frames.
+        track: its pose as detected; of any size, it is fitted to the frames.
         mode: ``"animate"`` or ``"replace"``.
         mask: replace: where the character is; None takes the skeleton's silhouette.
+        reference: animate: the pose of the reference picture, one frame. With it the skeleton is the driver's motion on
+            the character's body, and the clip has the picture's shape with as many pixels as ``frames``.
+        strength: how much the pose is cleaned (:func:`.pose.clean.clean_track`), 0..1.
+
+    Raises:
+        InputError: no body to retarget in the clip or in the reference.
     """
     track = track.letterboxed(frames.width, frames.height)
     boxes, found = face_boxes(track)
-    pose, face = DrawnPoseSource(track, frames.width, frames.height), FaceCropSource(frames, boxes, found=found)
+    face = FaceCropSource(frames, boxes, found=found)
+    track = clean_track(track, strength)
     if mode != "replace":
-        return Controls(pose, face)
+        if reference is not None:
+            track = retarget(track, sized(reference, frames.width * frames.height))
+        return Controls(DrawnPoseSource(track, track.width, track.height), face)
+    pose = DrawnPoseSource(track, frames.width, frames.height)
     shaped = ShapedMaskSource(mask if mask is not None else PoseMaskSource(track, frames.width, frames.height))
     return Controls(pose, face, BackgroundSource(frames, shaped), shaped)
