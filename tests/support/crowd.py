@@ -31,38 +31,33 @@ class Crowd(FrameSource):
 
     def __init__(self, middles, width=480, height=360, front=1, sizes=(0.8, 0.7), fps=30, negative=False):
         self.middles, self.width, self.height, self.front = np.asarray(middles), width, height, front
-        self.fps, self.sizes, self.reads, self.negative = Fraction(fps), sizes, 0, negative
+        self.fps, self.sizes, self.reads = Fraction(fps), sizes, 0
         self.boxes = np.full((len(self.middles), 2, 4), np.nan)
-        for frame in range(len(self)):
-            for who in range(2):
+        background = room(width, height)
+        self._made = np.stack([255 - background if negative else background] * len(self.middles))
+        for frame, image in enumerate(self._made):
+            for who in (1 - front, front):
                 if not np.isnan(self.middles[frame, who]):
-                    rows, columns = np.nonzero(self._drawn(frame, who)[1])
-                    self.boxes[frame, who] = columns.min(), rows.min(), columns.max(), rows.max()
+                    self.boxes[frame, who] = self._draw(image, frame, who)
 
     def __len__(self):
         return len(self.middles)
 
-    def _drawn(self, frame: int, who: int):
+    def _draw(self, image: np.ndarray, frame: int, who: int) -> tuple[int, ...]:
+        """Draws in place; gives the box."""
         keypoints = figure_keypoints(
             frame / 30 + 0.4 * who, self.width, self.height, (self.middles[frame, who], 0.52), self.sizes[who]
         )
-        keypoints[:, 2] = 1
         drawn = draw_figure(keypoints, self.width, self.height, marked=False)
-        return drawn, (drawn != room(self.width, self.height)).any(axis=-1)
+        mask = (drawn != room(self.width, self.height)).any(axis=-1)
+        light = 60 + 0.75 * drawn[mask].mean(axis=-1, keepdims=True)
+        image[mask] = (light * DYES[who]).clip(0, 255)
+        rows, columns = np.nonzero(mask)
+        return columns.min(), rows.min(), columns.max(), rows.max()
 
     def _read(self, start, stop):
         self.reads += stop - start
-        frames = []
-        for frame in range(start, stop):
-            image = room(self.width, self.height).copy()
-            image = 255 - image if self.negative else image
-            for who in (1 - self.front, self.front):
-                if not np.isnan(self.middles[frame, who]):
-                    drawn, mask = self._drawn(frame, who)
-                    light = 60 + 0.75 * drawn.mean(axis=-1, keepdims=True)
-                    image[mask] = (light * DYES[who]).clip(0, 255)[mask]
-            frames.append(image)
-        return np.stack(frames)
+        return self._made[start:stop]
 
     def fingerprint(self):
         return f"crowd:{self.middles.tobytes()!r}"

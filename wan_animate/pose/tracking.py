@@ -24,6 +24,7 @@ _COVERED = 0.5  # share of a predicted box inside a detection that makes it a cr
 _CLEAN = 0.25  # share of a box in others' boxes up to which its looks are its own
 _KNOWN = 5  # sightings until somebody counts in a crowd
 _FITS = 0.8  # overlap with the predicted box that says a detection in a crowd is of one person
+_RESIZED = 0.25  # logarithm of how much larger or smaller than usual one person gets in a crowd
 _SETTLED = 6  # clean sightings after a crowd until motion is trusted again
 _MEMORY = 30  # sightings before and after a crowd whose looks are compared
 _CLEARLY = 0.1  # difference of looks that decides
@@ -83,6 +84,12 @@ class Track:
         centre = (pace[:2] + pace[2:]) / 2  # the size stays
         ahead = last + np.tile(centre, 2) * gap
         return moved_inside(ahead, self.inside[self.latest]) if self.latest in self.inside else ahead
+
+    def could_be(self, box: np.ndarray) -> bool:
+        """Whether a box is about as large as this person's were when they stood alone."""
+        alone = [self.boxes[at] for at in range(len(self.boxes)) if self.clean[at]][-10:] or self.boxes[:1]
+        usual = np.median([one[2:4] - one[:2] for one in alone], axis=0)
+        return bool(np.abs(np.log((box[2:4] - box[:2]) / np.maximum(usual, 1))).max() < _RESIZED)
 
     @property
     def latest(self) -> int:
@@ -179,7 +186,9 @@ class Tracker:
             winner = row if better > 0 else holder
             pairs.pop(holder)
             held.add(column)
-            if abs(better) >= _CLEARLY and fits[1 + (winner == holder)] >= max(_FITS, fits[0] - 0.05):
+            fit = fits[1 + (winner == holder)]
+            of_one = fit >= max(_FITS, fits[0] - 0.05) and live[winner].could_be(boxes[column])
+            if abs(better) >= _CLEARLY and of_one:
                 pairs[winner] = column
                 owner[column] = winner
             else:
