@@ -10,6 +10,7 @@ from .host.folders import DETECTION, file_stamp, list_models
 from .types import Detector, Frames, Track, as_images, frames_input
 
 CATEGORY = "WanAnimateKit/pose"
+PEOPLE = {"largest": "largest", "most central": "central", "left to right": "number", "point": "point"}
 
 
 def _option(names: list[str], word: str) -> str | None:
@@ -84,6 +85,59 @@ class LoadPoseDetector(io.ComfyNode):
         )
 
 
+def _person_inputs() -> list[io.Input]:
+    """Whom to follow; all optional, so that graphs from before there was a choice go on working."""
+    return [
+        io.Combo.Input(
+            "person",
+            options=list(PEOPLE),
+            default="largest",
+            optional=True,
+            tooltip=(
+                "Whom to follow where several people are in view: the largest or the most central over each shot, by "
+                "number from left to right (the picture under this node shows the numbers), or whoever a point lies on."
+            ),
+        ),
+        io.Int.Input(
+            "person_number",
+            default=1,
+            min=1,
+            max=16,
+            optional=True,
+            tooltip="For left to right: 1 is the leftmost person in the frame that the picture under this node shows.",
+        ),
+        io.Float.Input(
+            "point_x",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            optional=True,
+            advanced=True,
+            tooltip="For point: how far from the left edge, as a fraction of the frame's width.",
+        ),
+        io.Float.Input(
+            "point_y",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            optional=True,
+            advanced=True,
+            tooltip="For point: how far from the upper edge, as a fraction of the frame's height.",
+        ),
+        io.Int.Input(
+            "point_frame",
+            default=0,
+            min=0,
+            max=1_000_000,
+            optional=True,
+            advanced=True,
+            tooltip="For point: the frame of the clip that the point is on; 0 is the first.",
+        ),
+    ]
+
+
 class DetectPose(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -93,7 +147,8 @@ class DetectPose(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Finds the person in every frame: body, hands and face. Gives the pose as a track and the face as "
-                "512x512 crops. Shows the skeleton over the frame in the middle."
+                "512x512 crops. Follows one of several people through the clip, and shows who there is to choose from, "
+                "with the skeleton of the one that was chosen."
             ),
             search_aliases=[
                 "pose estimation",
@@ -102,14 +157,14 @@ class DetectPose(io.ComfyNode):
                 "openpose",
                 "keypoints",
                 "face crop",
+                "person tracking",
+                "multiple people",
             ],
             inputs=[
                 Detector.Input("detector", tooltip="From Load Pose Detector."),
                 frames_input(
                     "frames",
-                    tooltip=(
-                        "The driving video, one person in view. Where there are several, the largest one is followed."
-                    ),
+                    tooltip="The driving video. Where several people are in view, person says whom to follow.",
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -122,6 +177,7 @@ class DetectPose(io.ComfyNode):
                     ),
                 ),
                 *face_inputs(),
+                *_person_inputs(),
             ],
             outputs=[
                 Track.Output(
@@ -134,29 +190,51 @@ class DetectPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, detector, frames, batch_size: int, **face_options) -> io.NodeOutput:
+    def execute(
+        cls,
+        detector,
+        frames,
+        batch_size: int,
+        person: str = "largest",
+        person_number: int = 1,
+        point_x: float = 0.5,
+        point_y: float = 0.5,
+        point_frame: int = 0,
+        **face_options,
+    ) -> io.NodeOutput:
+        from ..wan_animate.pose.people import PersonChoice
         from .host.progress import progress_bar
 
         frames = as_images(frames, "frames")
+        choice = PersonChoice(PEOPLE.get(person, person), person_number, point_x, point_y, point_frame)
         try:
-            track = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)))
+            track = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)), person=choice)
         finally:
             detector.close()  # the card's memory belongs to the sampling that follows
         face, _ = crop_face(frames, track, **face_options)
-        return io.NodeOutput(track, face, int(track.body_found.sum()), ui=_preview(cls, frames, track))
+        picture = _preview(cls, frames, track, getattr(detector, "shots", []))
+        return io.NodeOutput(track, face, int(track.body_found.sum()), ui=picture)
 
 
-def _preview(cls, frames, track) -> ui.PreviewImage:
-    """The skeleton over the first frame from the middle on in which a body was found (or the middle one)."""
+def _preview(cls, frames, track, shots) -> ui.PreviewImage:
+    """The skeleton over the first frame from the middle on in which a body was found (or the middle one). With several
+    people in view, their numbered boxes and the skeleton, over the first frame with the most of them."""
     import numpy as np
     import torch
 
     from ..wan_animate.frames import read_uint8
     from ..wan_animate.pose.draw import draw_pose
+    from ..wan_animate.pose.people_picture import picture_people
 
-    middle = len(frames) // 2
-    found = np.flatnonzero(track.body_found[middle:])
-    at = middle + int(found[0]) if len(found) else middle
-    canvas = np.ascontiguousarray(read_uint8(frames, at, at + 1)[0])
+    shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
+    if shot is not None:
+        at = shot.shown
+    else:
+        middle = len(frames) // 2
+        found = np.flatnonzero(track.body_found[middle:])
+        at = middle + int(found[0]) if len(found) else middle
+    canvas = np.array(read_uint8(frames, at, at + 1)[0])
     draw_pose(canvas, track.keypoints[at])
+    if shot is not None:
+        picture_people(canvas, shot)
     return ui.PreviewImage(torch.from_numpy(canvas)[None].float() / 255, cls=cls)

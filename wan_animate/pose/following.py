@@ -80,14 +80,14 @@ class Following:
         here = [one for one in shot.people if one.present[shot.shown - shot.start]]
         spots = where(np.stack([one.boxes[shot.shown - shot.start] for one in here]), self.width, self.height)
         log.log(
-            logging.WARNING if self.person == PersonChoice() else logging.INFO,
+            logging.WARNING if self.person.how == "largest" else logging.INFO,
             "detect pose: %d people are in view (frame %d, left to right, middles as fractions of the frame: %s); "
             "number %d is followed%s.",
             len(shot.people),
             shot.shown,
             spots,
             shot.chosen + 1,
-            f", the largest: {HINT}" if self.person == PersonChoice() else "",
+            f", the largest: {HINT}" if self.person.how == "largest" else "",
         )
 
 
