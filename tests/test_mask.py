@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ from wan_animate.frames import TensorSource
 from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.convert import InvertedMask, MaskFromImages
 from wan_animate.mask.from_pose import PoseMaskSource, silhouette
+from wan_animate.mask.lost import find_lost, name_frames
+from wan_animate.mask.prompts import prompt_from_editor
 from wan_animate.mask.shape import ShapedMaskSource, shape_mask
 from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.pose.track import PoseTrack
@@ -50,6 +53,114 @@ def test_shaped_source_is_the_function_frame_by_frame():
     assert read.dtype == np.uint8 and set(np.unique(read)) == {0, 255}
     for mask, shaped in zip(masks[1:4], read, strict=True):
         assert np.array_equal(shaped // 255, shape_mask(mask, w_len=4, h_len=3))
+
+
+def test_extras_off_is_upstreams():
+    masks = TensorSource(np.stack(blobs()) * np.uint8(255))
+    plain, off = ShapedMaskSource(masks, w_len=3), ShapedMaskSource(masks, w_len=3, steady=0, feather=0)
+    assert np.array_equal(plain.read(0, 4), off.read(0, 4)) and plain.fingerprint() == off.fingerprint()
+    with pytest.raises(InputError, match=r"steady \(17\)"):
+        ShapedMaskSource(masks, steady=17)
+    with pytest.raises(InputError, match=r"feather \(-1\)"):
+        ShapedMaskSource(masks, feather=-1)
+
+
+def moving_disc(count: int, height: int = 120, width: int = 200, step: float = 3.0) -> np.ndarray:
+    """A disc with a thin quick arm that swings by 12 pixels a frame at its tip."""
+    masks = np.zeros((count, height, width), np.uint8)
+    for at, mask in enumerate(masks):
+        centre = np.array([60 + step * at, 60])
+        tip = centre + 45 * np.array([np.cos(0.1 * at), np.sin(0.1 * at)])
+        cv2.circle(mask, tuple(int(one) for one in centre), 22, 1, -1)
+        cv2.line(mask, tuple(int(one) for one in centre), tuple(int(one) for one in tip), 1, 4)
+    return masks
+
+
+def test_steadying_takes_out_flicker_and_leaves_motion():
+    def steadied(masks: np.ndarray) -> ShapedMaskSource:
+        return ShapedMaskSource(TensorSource(masks * np.uint8(255)), iterations=0, steady=2)
+
+    true = moving_disc(16)
+    steady = steadied(true).read(0, 16) // 255
+    assert (steady >= true).all() and (steady > true).sum() < 0.01 * true.sum()  # motion is no flicker
+    flicker = true.copy()
+    flicker[5, 5:25, 150:190] = 1  # a blob far away, for one frame
+    flicker[9, 50:66, 70:100] = 0  # a hole in the body, for one frame
+    assert flicker[9].sum() < true[9].sum() - 100
+    source = steadied(flicker)
+    steady = source.read(0, 16) // 255
+    assert not steady[5, :30, 145:].any()
+    assert (steady[9] != true[9]).sum() < 0.15 * (flicker[9] != true[9]).sum()
+    for start, stop in ((4, 6), (9, 10), (0, 3), (14, 16)):  # a read is the same whatever is read with it
+        assert np.array_equal(source.read(start, stop) // 255, steady[start:stop])
+
+
+def test_steadying_stops_at_a_cut():
+    first, second = moving_disc(6) * np.uint8(255), moving_disc(6)[:, ::-1, ::-1] * np.uint8(255)
+    clip = np.concatenate([first, second])
+    steady = ShapedMaskSource(TensorSource(clip), iterations=0, steady=3).read(0, 12) // 255
+    for start, stop in ((0, 6), (6, 12)):
+        alone = ShapedMaskSource(TensorSource(clip[start:stop]), iterations=0, steady=3).read(0, 6) // 255
+        assert np.array_equal(steady[start:stop], alone)
+
+
+def test_feather_keeps_the_outline_at_half():
+    masks = np.stack(blobs()) * np.uint8(255)
+    hard = ShapedMaskSource(TensorSource(masks), w_len=8, h_len=8).read(0, 4)
+    soft = ShapedMaskSource(TensorSource(masks), w_len=8, h_len=8, feather=9).read(0, 4)
+    assert np.array_equal(soft >= 128, hard > 0) and len(np.unique(soft)) > 8
+    square = np.zeros((1, 60, 60), np.uint8)
+    square[0, 20:40, 20:40] = 255
+    row = ShapedMaskSource(TensorSource(square), iterations=0, feather=8).read(0, 1)[0, 30].astype(int)
+    assert (np.diff(row[:30]) >= 0).all() and row[15] == 0 and row[16] > 0 and row[24] == 255 and row[23] < 255
+    assert row[19] + row[20] == 255  # the outline runs in the middle
+    frames = np.full((4, 90, 150, 3), 200, np.uint8)
+    cut = [BackgroundSource(TensorSource(frames), TensorSource(one)).read(0, 4) for one in (hard, soft)]
+    assert np.array_equal(*cut)
+
+
+def test_frames_are_named_as_people_write_them():
+    assert name_frames(np.array([3, 4, 5, 9, 20, 21])) == "3-5, 9, 20-21"
+    assert name_frames(np.arange(0, 40, 2), most=3) == "0, 2, 4 and 17 more stretches"
+    assert name_frames(np.array([], int)) == "none"
+
+
+def test_masks_that_are_not_the_person_are_found():
+    track = dancer_track(6, 320, 240)
+    masks = PoseMaskSource(track).read(0, 6) // 255
+    masks[1] = 0
+    masks[2] = np.roll(masks[2], 140, axis=1)  # somebody else
+    masks[3] = 1  # everything
+    masks[4, :165] = 0  # the lower legs alone
+    lost = find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), track)
+    assert lost.tolist() == [False, True, True, True, True, False]
+    unsure = track.replaced(track.keypoints * np.float32([1, 1, 0.1]))
+    assert not find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), unsure).any()
+    alone = find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), None)
+    assert alone.tolist() == [False, True, False, False, False, False]
+
+
+def test_points_and_boxes_of_an_editor():
+    text = '[{"x": 10, "y": 20.5}, {"x": 30, "y": 40}]'
+    prompt = prompt_from_editor(4, text, "[[1, 2]]", [[5, 6, 50, 60], [0, 0, 1, 1]], (64, 64))
+    assert prompt.frame == 4 and prompt.points.tolist() == [[10, 20.5], [30, 40], [1, 2]]
+    assert prompt.labels.tolist() == [1, 1, 0] and prompt.box == (5, 6, 50, 60)
+    assert prompt_from_editor(0, "", None) is None and prompt_from_editor(0, "[]", "[]", []) is None
+    host = prompt_from_editor(0, None, None, {"x": 1, "y": 2, "width": 10, "height": 20})
+    assert host.box == (1, 2, 11, 22) and len(host.points) == 0
+    assert prompt_from_editor(0, None, None, [(1, 2, 3, 4)]).box == (1, 2, 3, 4)
+    for arguments, words in (
+        (("[{x: 1}]", None), "points_positive must be a JSON list"),
+        (('[{"x": 1}]', None), "points_positive must be a JSON list"),
+        (("3", None), "points_positive must be a JSON list"),
+        (('[{"x": 64, "y": 1}]', None), "64, 1, outside the 64x64 frame"),
+        ((None, "[[1, 1]]"), "nothing says where it is"),
+        ((None, None, [1, 2, 3]), "bbox must be four numbers"),
+        ((None, None, (5, 5, 5, 9)), "bbox is 5, 5, 5, 9"),
+        ((None, None, {"x": 1}), "bbox must be four numbers"),
+    ):
+        with pytest.raises(InputError, match=words):
+            prompt_from_editor(0, *arguments, **({} if len(arguments) > 2 else {"size": (64, 64)}))
 
 
 def test_tracks_keep_every_bit_in_little_space(tmp_path):
