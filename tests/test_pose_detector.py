@@ -10,6 +10,7 @@ import torch
 from demo.small_onnx import save_detector, save_pose
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.frames import TensorSource
+from wan_animate.pose.boxes import person_box
 from wan_animate.pose.detector import PoseDetector
 from wan_animate.pose.following import frame_ranges
 
@@ -156,6 +157,151 @@ def test_nobody_anywhere(detector):
     source = DancerSource(dancer_keypoints([0, 1], 160, 200), 160, 200, empty=(0, 1))
     with pytest.raises(InputError, match="no person was found in any of the clip's 2 frames; use a clip"):
         detector.detect(source)
+
+
+def test_one_person_gets_upstreams_boxes(files, detector):
+    """The networks run by hand, frame by frame, with upstream's choice of the box."""
+    import cv2
+    import onnxruntime
+
+    source = DancerSource(dancer_keypoints(np.arange(12) / 10, 640, 360), 640, 360)
+    track = detector.detect(source, batch=5)
+    session = onnxruntime.InferenceSession(str(files[0]), providers=["CPUExecutionProvider"])
+    for at, frame in enumerate(source.read(0, 12)):
+        image = (cv2.resize(frame, (640, 640)) / 255.0).transpose(2, 0, 1).astype(np.float32)
+        box = person_box(session.run(None, {"input": image[None]})[0][0], 640, 360, 640, 640)
+        assert np.array_equal(track.boxes[at], box)
+        assert np.allclose(track.keypoints[at], detector.find_keypoints(frame[None], box[None])[0], atol=1e-3)
+    assert track.cuts == ()
+
+
+def _hungry(path, target, most: int):
+    """The graph, asking for memory nobody has when it is given more than ``most`` images."""
+    model = onnx.load(path)
+    graph, numpy_helper = model.graph, onnx.numpy_helper
+    result = graph.node[-1].input[0]
+    for name, value in (("hungry_most", most), ("hungry_no", 0), ("hungry_vast", 1 << 44), ("hungry_one", 1)):
+        graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), name))
+    graph.initializer.append(numpy_helper.from_array(np.float32(0), "hungry_zero"))
+    make = onnx.helper.make_node
+    nodes = [
+        make("Shape", ["input"], ["hungry_count"], start=0, end=1),
+        make("Sub", ["hungry_count", "hungry_most"], ["hungry_over"]),
+        make("Max", ["hungry_over", "hungry_no"], ["hungry_more"]),
+        make("Mul", ["hungry_more", "hungry_vast"], ["hungry_extra"]),
+        make("Add", ["hungry_extra", "hungry_one"], ["hungry_size"]),
+        make("ConstantOfShape", ["hungry_size"], ["hungry_block"]),
+        make("ReduceMax", ["hungry_block"], ["hungry_sum"], keepdims=0),
+        make("Mul", ["hungry_sum", "hungry_zero"], ["hungry_nothing"]),
+        make("Add", [result, "hungry_nothing"], ["hungry_result"]),
+    ]
+    last = graph.node.pop()
+    last.input[0] = "hungry_result"
+    graph.node.extend([*nodes, last])
+    onnx.save(model, target)
+    return target
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_out_of_memory_halves_the_batch_and_says_so(files, tmp_path, caplog, detector, which):
+    paths = list(files)
+    paths[which] = _hungry(files[which], tmp_path / "hungry.onnx", most=2)
+    source = DrawnOnce(dancer_keypoints(np.arange(10) / 10, 320, 400))
+    with caplog.at_level(logging.WARNING):
+        track = PoseDetector(*paths).detect(source, batch=8)
+    assert "not enough memory for 8 frames at once; going on with 4" in caplog.text
+    assert "going on with 2" in caplog.text and "going on with 1" not in caplog.text
+    assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+    paths[which] = _hungry(files[which], tmp_path / "starved.onnx", most=0)
+    with pytest.raises(InputError, match="not enough memory to run starved.onnx on 1 frame"):
+        PoseDetector(*paths).detect(source, batch=4)
+
+
+class _Card:
+    """A card's session that starts and then fails, as one whose driver or libraries do not fit."""
+
+    def __init__(self, message):
+        self.message, self.runs = message, 0
+
+    def run(self, *_):
+        self.runs += 1
+        raise RuntimeError(self.message)
+
+
+def test_a_card_that_starts_but_cannot_run_gives_way_to_the_cpu(files, caplog, detector):
+    """Stands in for a card this machine has not got: the session fails, what is done about it is real."""
+    source = DrawnOnce(dancer_keypoints(np.arange(5) / 10, 320, 400))
+    for message in ("CUDNN_STATUS_NOT_INITIALIZED", "CUDA failure 2: out of memory"):
+        broken = PoseDetector(*files)
+        card = _Card(message)
+        for graph in (broken._detector, broken._pose):
+            graph._session, graph.provider = card, "CUDAExecutionProvider"
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            track = broken.detect(source, batch=4)
+        assert broken.provider == "CPUExecutionProvider" and 2 <= card.runs <= 6
+        assert caplog.text.count("CUDAExecutionProvider cannot run") == 2
+        assert "going on on the CPU" in caplog.text and message.split(":")[0] in caplog.text
+        assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+
+
+def test_a_provider_that_does_not_start(files, caplog):
+    """onnxruntime offers it, and then raises on opening the session with it."""
+    from wan_animate.pose.session import Graph
+
+    graph = Graph(files[1], "cpu", "pose model")
+    with caplog.at_level(logging.WARNING):
+        session = graph._open(_Refusing(), "CUDAExecutionProvider")
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert "CUDAExecutionProvider failed to start (no CUDA-capable device); running on the CPU" in caplog.text
+
+
+class _Refusing:
+    """onnxruntime on a machine whose card is not there."""
+
+    def __getattr__(self, name):
+        import onnxruntime
+
+        return getattr(onnxruntime, name)
+
+    def InferenceSession(self, path, options, providers):  # noqa: N802
+        import onnxruntime
+
+        if providers[0] != "CPUExecutionProvider":
+            raise RuntimeError("no CUDA-capable device")
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+
+
+def test_weights_in_a_second_file_under_the_published_name(files, tmp_path):
+    """ViTPose-H comes as vitpose_h_wholebody_model.onnx and vitpose_h_wholebody_data.bin."""
+    model = onnx.load(files[1])
+    second = "vitpose_h_wholebody_data.bin"
+    path = tmp_path / "vitpose_h_wholebody_model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location=second, size_threshold=256)
+    assert (tmp_path / second).stat().st_size > 1000
+    source = DrawnOnce(dancer_keypoints([0.3], 320, 400))
+    split, whole = PoseDetector(files[0], path), PoseDetector(*files)
+    assert np.array_equal(split.detect(source).keypoints, whole.detect(source).keypoints)
+    (tmp_path / second).rename(tmp_path / "elsewhere.bin")
+    with pytest.raises(InputError, match=r"second file \(vitpose_h_wholebody_data.bin\) that is not beside it"):
+        PoseDetector(files[0], path)
+
+
+def test_no_thread_is_left_behind(detector):
+    import threading
+
+    before = threading.active_count()
+
+    class Broken(TensorSource):
+        def _read(self, start, stop):
+            if start >= 6:
+                raise InputError("the clip is cut off: export it again.")
+            return super()._read(start, stop)
+
+    frames = DancerSource(dancer_keypoints(np.arange(12) / 30, 160, 200), 160, 200).read(0, 12)
+    with pytest.raises(InputError, match="cut off"):
+        detector.detect(Broken(frames), batch=2)
+    assert threading.active_count() == before
 
 
 def test_masks_and_batch_zero_are_refused(detector):
