@@ -125,11 +125,15 @@ def check_links(graph: dict) -> None:
                 assert value[0] in graph, f"{what['class_type']} {node}.{name} is connected to nothing"
 
 
-@pytest.mark.parametrize("mode", ["animate", "replace"])
-def test_graph_changes_leave_no_loose_end(mode):
+@pytest.mark.parametrize(("mode", "character"), [("animate", True), ("animate", False), ("replace", False)])
+def test_graph_changes_leave_no_loose_end(mode, character):
     graph = graphs.load_graph(mode)
     graphs.use_saved_prompt(graph, "a.safetensors")
     graphs.leave_out_clip_vision(graph)
+    if character:
+        graphs.use_reference_track(graph, "character.npz")
+    elif mode == "animate":
+        graphs.leave_out_retargeting(graph)
     graphs.use_track(graph, "track.npz", 640, 368)
     saved = graphs.save_signals(graph, 30)
     check_links(graph)
@@ -137,16 +141,18 @@ def test_graph_changes_leave_no_loose_end(mode):
     assert not kinds & {"CLIPLoader", "CLIPVisionLoader", "CLIPVisionEncode", "WanAnimateKitLoadPoseDetector"}
     assert {"WanAnimateKitLoadPoseTrack", "WanAnimateKitCropFace", "WanAnimateKitLoadPrompt"} <= kinds
     assert set(saved) == {"pose", "face"} | ({"mask"} if mode == "replace" else set())
-    assert graph[graphs.node_of(graph, "WanAnimateKitDrawPose")]["inputs"]["width"] == 640
+    sized = "WanAnimateKitRetargetPose" if character else "WanAnimateKitDrawPose"
+    assert graph[graphs.node_of(graph, sized)]["inputs"]["width"] == 640
+    assert len(graphs.nodes_of(graph, "WanAnimateKitLoadPoseTrack")) == 1 + character
 
 
 def test_demo_options(tmp_path):
     image, video = tmp_path / "my picture.png", tmp_path / "dance.mp4"
     image.touch(), video.touch()
-    (tmp_path / "dance_pose.npz").touch()
+    (tmp_path / "dance_pose.npz").touch(), (tmp_path / "my picture_pose.npz").touch()
     job = run.options({"IMAGE": str(image), "VIDEO": str(video), "MODE": "replace", "FRAMES": "0", "STEPS": ""})
     assert (job.image, job.video, job.mode, job.frames, job.steps, job.own) == (image, video, "replace", 0, None, False)
-    assert job.track == tmp_path / "dance_pose.npz"
+    assert job.track == tmp_path / "dance_pose.npz" and job.character == tmp_path / "my picture_pose.npz"
     run.small_settings(job)
     assert (job.frames, job.steps) == (0, run.SMALL["STEPS"])
 
