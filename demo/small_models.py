@@ -25,6 +25,7 @@ from .importing import ROOT
 TRANSFORMER_NAME = "Wan2_2-Animate-small.safetensors"
 VAE_NAME = "wan_2.1_vae-small.safetensors"
 PROMPT_NAME = "small.safetensors"
+SEGMENTER_NAME = "sam2.1_hiera-dancer.safetensors"
 PROMPT_TEXT = "People in the video are doing actions."
 
 # what they find: the drawn dancer of demo/figure.py; one standing person, whatever the picture shows
@@ -67,6 +68,10 @@ class SmallModels:
     @property
     def detection(self) -> Path:
         return self.models / "detection"
+
+    @property
+    def segmenter(self) -> Path:
+        return self.models / "sam2" / SEGMENTER_NAME
 
     @property
     def diffusers(self) -> Path | None:
@@ -116,7 +121,14 @@ def make(out: Path | str | None = None) -> SmallModels:
 def _fingerprint() -> str:
     """Changes when the code that makes the files does."""
     digest = hashlib.sha256()
-    for name in ("figure.py", "small_models.py", "small_onnx.py", "small_transformer.py", "small_vae.py"):
+    for name in (
+        "figure.py",
+        "small_models.py",
+        "small_onnx.py",
+        "small_sam2.safetensors",
+        "small_transformer.py",
+        "small_vae.py",
+    ):
         digest.update(Path(__file__).with_name(name).read_bytes())
     digest.update(f"{_has('diffusers')} {_has('onnx')}".encode())
     return digest.hexdigest()[:8]
@@ -149,7 +161,7 @@ def _write_all(files: SmallModels) -> None:
     from .small_transformer import transformer_weights
     from .small_vae import vae_weights
 
-    for path in (files.transformer, files.vae, files.prompt, files.detection / "x"):
+    for path in (files.transformer, files.vae, files.prompt, files.detection / "x", files.segmenter):
         path.parent.mkdir(parents=True, exist_ok=True)
     save_file(transformer_weights(), files.transformer, {"format": "pt"})
     save_file(vae_weights(), files.vae, {"format": "pt"})
@@ -158,6 +170,7 @@ def _write_all(files: SmallModels) -> None:
         files.prompt,
         {"format": "pt", "prompt": PROMPT_TEXT, "encoder": "made-up", "kit": "1"},
     )
+    shutil.copyfile(Path(__file__).with_name("small_sam2.safetensors"), files.segmenter)
     if _has("onnx"):
         from .small_onnx import save_detector, save_pose
 
