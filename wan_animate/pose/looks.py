@@ -30,7 +30,8 @@ def look_of(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     top, bottom = int(max(top, 0)), int(min(np.ceil(bottom), height))
     if right - left < 2 or bottom - top < 2:
         return np.zeros(SIZE, np.float32)
-    patch = cv2.resize(image[top:bottom, left:right], (_WIDE, _TALL), interpolation=cv2.INTER_AREA)
+    some = cv2.resize(image[top:bottom, left:right], (2 * _WIDE, 2 * _TALL), interpolation=cv2.INTER_NEAREST)
+    patch = cv2.resize(some, (_WIDE, _TALL), interpolation=cv2.INTER_AREA)
     at = patch.reshape(2, -1, 3).astype(np.float32) * ((LEVELS - 1) / 255)
     share = np.maximum(1 - np.abs(at[..., None] - np.arange(LEVELS, dtype=np.float32)), 0)  # [2, P, 3, LEVELS]
     red_green = (share[:, :, 0, :, None] * share[:, :, 1, None, :]).reshape(2, -1, LEVELS**2)
