@@ -13,7 +13,7 @@ from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.convert import InvertedMask, MaskFromImages
 from wan_animate.mask.from_pose import PoseMaskSource, silhouette
 from wan_animate.mask.lost import find_lost, name_frames
-from wan_animate.mask.prompts import prompt_from_editor
+from wan_animate.mask.prompts import prompt_from_editor, prompts_from_pose
 from wan_animate.mask.shape import ShapedMaskSource, shape_mask
 from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.pose.track import PoseTrack
@@ -138,6 +138,18 @@ def test_masks_that_are_not_the_person_are_found():
     assert not find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), unsure).any()
     alone = find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), None)
     assert alone.tolist() == [False, True, False, False, False, False]
+
+
+def test_the_real_presenter_is_not_lost(examples):
+    """The published masks of the example clip hold its published pose, and the points shown lie in them."""
+    masks = MaskTrack.load(examples / "video_mask.npz")
+    pose = PoseTrack.load(examples / "video_pose.npz").scaled(masks.shape[2], masks.shape[1])
+    assert not find_lost(masks, pose).any()
+    prompts = prompts_from_pose(pose)
+    assert len(prompts) == min(4, -(-len(pose) // 25))
+    for prompt in prompts:
+        x, y = prompt.points.astype(int).T
+        assert masks.read(prompt.frame, prompt.frame + 1)[0][y, x].all()
 
 
 def test_points_and_boxes_of_an_editor():

@@ -12,6 +12,8 @@ from ..pose import layout as L
 from ..pose.track import PoseTrack
 
 CONFIDENT = 0.5  # a joint below this is not used as a point
+# Nearer to the frame's edge than this share of its shorter side a joint is guessed: hips behind a desk, say.
+EDGE = 0.05
 FEWEST = 3  # points that make a frame worth showing
 NEAR, FAR, MOST_NEAR = 25, 100, 4  # one key frame in so many frames: in a short shot (up to four), in a long one
 # Joints that lie inside the body; ends of limbs lie too near the edge.
@@ -19,10 +21,12 @@ INSIDE = (
     L.NOSE, L.LEFT_SHOULDER, L.RIGHT_SHOULDER, L.LEFT_HIP, L.RIGHT_HIP, L.LEFT_KNEE, L.RIGHT_KNEE, L.LEFT_ANKLE,
     L.RIGHT_ANKLE,
 )  # fmt: skip
-# Middles of these are shown too: neck, trunk.
+# Middles of these are shown too: neck, trunk, upper arms.
 MIDDLES = (
     (L.LEFT_SHOULDER, L.RIGHT_SHOULDER),
     (L.LEFT_SHOULDER, L.RIGHT_SHOULDER, L.LEFT_HIP, L.RIGHT_HIP),
+    (L.LEFT_SHOULDER, L.LEFT_ELBOW),
+    (L.RIGHT_SHOULDER, L.RIGHT_ELBOW),
 )
 
 
@@ -44,12 +48,13 @@ class Prompt:
 
 
 def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
-    """float32 ``[N, 2]``: places inside the body of one frame's ``[133, 3]`` that are sure and in the picture."""
+    """float32 ``[N, 2]``: places inside the body of one frame's ``[133, 3]`` that are sure and well in the picture."""
     points, sure = keypoints[:, :2], keypoints[:, 2] >= CONFIDENT
     found = [points[joint] for joint in INSIDE if sure[joint]]
     found += [points[list(joints)].mean(axis=0) for joints in MIDDLES if sure[list(joints)].all()]
     found = np.asarray(found, np.float32).reshape(-1, 2)
-    return found[((found >= 1) & (found <= (width - 2, height - 2))).all(axis=1)]
+    edge = EDGE * min(width, height)
+    return found[((found >= edge) & (found <= (width - 1 - edge, height - 1 - edge))).all(axis=1)]
 
 
 def prompts_from_pose(track: PoseTrack) -> list[Prompt]:

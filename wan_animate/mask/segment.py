@@ -164,11 +164,12 @@ def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu")
     As transformers' ``Sam2VideoVideoProcessor``: both sides to ``side``, bilinear with antialiasing, rounded to 8 bits,
     ImageNet's mean and deviation.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).movedim(-1, 0)[None]
-    if pixels.device.type != "cpu":  # only the CPU resizes bytes
-        pixels = pixels.float()
+    device = torch.device(device)
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None]
+    if device.type == "cuda":  # the CPU resizes bytes, CUDA floats; not every other device can do either
+        pixels = pixels.to(device).float()
     pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
-    pixels = pixels.float().round_().clamp_(0, 255)
+    pixels = pixels.to(device).float().round_().clamp_(0, 255)
     mean = torch.tensor(MEAN, device=pixels.device).mul_(255)[:, None, None]
     std = torch.tensor(STD, device=pixels.device).mul_(255)[:, None, None]
     return pixels.sub_(mean).div_(std)
