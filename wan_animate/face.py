@@ -183,7 +183,10 @@ def crop(frame: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
         return cv2.resize(frame[int(y1) : int(y2), int(x1) : int(x2)], (size, size))
     # cv2.resize puts the middles of the first pixels onto each other; so does this.
     sx, sy = (x2 - x1) / size, (y2 - y1) / size
-    matrix = np.array([[sx, 0, x1 + sx / 2 - 0.5], [0, sy, y1 + sy / 2 - 0.5]])
+    left, top = max(int(x1) - 2, 0), max(int(y1) - 2, 0)
+    # OpenCV warps four channels three times as fast as three
+    part = cv2.cvtColor(frame[top : int(y2) + 3, left : int(x2) + 3], cv2.COLOR_RGB2RGBA)
+    matrix = np.array([[sx, 0, x1 + sx / 2 - 0.5 - left], [0, sy, y1 + sy / 2 - 0.5 - top]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    frame = np.ascontiguousarray(frame)
-    return cv2.warpAffine(frame, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    part = cv2.warpAffine(part, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(part, cv2.COLOR_RGBA2RGB)
