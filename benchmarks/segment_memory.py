@@ -1,13 +1,13 @@
 """How much memory Segment Character takes on a long clip, and how fast it is.
 
-Follows the drawn dancer through clips of 100 and 400 frames, each in a process of its own, and samples what the process
-grows by from just before the clip is opened, with the model loaded and one frame done; on a card, the most that torch
-held there. Another process does 400 frames with transformers' own session over the whole clip, as its documentation
-shows. With ``--large`` the model has the size of SAM 2.1 large (made-up weights: they change neither memory nor speed),
-else it is the small one of the demo.
+Follows the drawn dancer through clips of 400 and 1,600 frames (100 and 400 with ``--large``), each in a process of its
+own, and samples what the process grows by from just before the clip is opened, with the model loaded and one frame
+done; on a card, the most that torch held there. Another process does 400 frames with transformers' own session over the
+whole clip, as its documentation shows. With ``--large`` the model has the size of SAM 2.1 large (made-up weights: they
+change neither memory nor speed), else it is the small one of the demo.
 
-Writes ``results/segment_memory.json`` (400 frames against 100) and ``results/segment_memory_session.json``, and with
-``--large`` the same and the speed with ``_large`` to their names.
+Writes ``results/segment_memory.json`` (the longer clip against the shorter) and
+``results/segment_memory_session.json``, and with ``--large`` the same and the speed with ``_large`` to their names.
 
     python benchmarks/segment_memory.py
     python benchmarks/segment_memory.py --large --device cuda
@@ -198,7 +198,7 @@ def write_result(name: str, ours: float, peer: float, **values) -> None:
         "date": datetime.now(timezone.utc).date().isoformat(),
         "command": "python " + " ".join(["benchmarks/segment_memory.py", *sys.argv[1:]]),
     }
-    (Path(os.environ.get("OUT") or RESULTS) / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
     print(f"{name}: {values['ours']} against {values['peer']}, ratio {values['ratio']}")
 
 
@@ -210,8 +210,10 @@ def main(large: bool, device: str) -> None:
         if large:
             weights = Path(folder) / "large.safetensors"
             large_weights(weights)
-        short, long = in_own_process(weights, 100, device), in_own_process(weights, 400, device)
+        lengths = (100, 400) if large else (400, 1600)
+        measured = {count: in_own_process(weights, count, device) for count in lengths}
         whole = in_own_process(weights, 400, device, session=True)
+    (short, long), same = (measured[count] for count in lengths), measured[400]
     suffix, key = ("_large" if large else ""), ("card_mib" if device == "cuda" else "mib")
     unit = (
         "MiB held on the card beside the weights" if device == "cuda" else "MiB of peak resident memory over the start"
@@ -220,16 +222,16 @@ def main(large: bool, device: str) -> None:
     clip = f"{WIDTH}x{HEIGHT}"
     write_result(
         f"segment_memory{suffix}", long[key], short[key],
-        peer_name=f"the same with 100 frames (ours: 400), {clip}", **common,
+        peer_name=f"the same with {lengths[0]} frames (ours: {lengths[1]}), {clip}", **common,
     )  # fmt: skip
     write_result(
-        f"segment_memory_session{suffix}", long[key], whole[key],
+        f"segment_memory_session{suffix}", same[key], whole[key],
         peer_name=f"transformers' session over the whole clip, 400 frames, {clip}", **common,
     )  # fmt: skip
     if large:
         common |= {"unit": "frames a second", "better": "higher"}
         write_result(
-            f"segment_speed{suffix}", 400 / long["seconds"], 400 / whole["seconds"],
+            f"segment_speed{suffix}", 400 / same["seconds"], 400 / whole["seconds"],
             peer_name=f"transformers' session over the whole clip, 400 frames, {clip}", **common,
         )  # fmt: skip
 
