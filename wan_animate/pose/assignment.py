@@ -17,6 +17,8 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
     finite = np.isfinite(cost)
     if not finite.any():
         return []
+    if cost.size == 1:
+        return [(0, 0)]
     # dear enough that no forbidden pair is taken for the sake of cheaper others
     table = np.where(finite, cost, (np.abs(cost[finite]).max() + 1) * (sum(cost.shape) + 1))
     turned = table.shape[0] > table.shape[1]

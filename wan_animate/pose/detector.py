@@ -17,7 +17,7 @@ from .boxes import BRIDGED, detections, people_boxes, upstream_box
 from .following import Following, frame_ranges
 from .graphs import check_detector, check_pose
 from .heatmaps import crop_regions, decode_heatmaps
-from .inputs import detector_input, pose_input
+from .inputs import Room, detector_input, pose_input
 from .looks import SIZE, look_of
 from .people import PersonChoice, Shot, nobody_at, point_on, where
 from .session import Graph
@@ -143,8 +143,10 @@ class PoseDetector:
         scale = frames.width / size[0], frames.height / size[1]
 
         def prepared(source: Iterable) -> Iterator[tuple]:
+            # in use at once: being made, waiting, in the network's hands; the copies two stages longer
+            room, copies = Room(4), Room(7)
             for start, stop, images in source:
-                yield start, stop, images, *detector_input(images, size)
+                yield start, stop, images, *detector_input(images, size, room, copies)
 
         def detected(source: Iterable) -> Iterator[tuple]:
             for start, stop, images, inputs, small in source:

@@ -127,10 +127,14 @@ class Tracker:
             predicted = np.stack([track.predicted(frame) for track in live])
             distance = unalike(np.stack([track.look for track in live]), looks)
             pairs = dict(assign(self._costs(frame, live, predicted, boxes, distance)))
-            taken = set(pairs.values()) | self._part_crowds(frame, live, predicted, boxes, distance, pairs)
-        shared = overlap(boxes, boxes) / np.maximum(area(boxes)[:, None], 1)
-        np.fill_diagonal(shared, 0)
-        others = shared.max(axis=1)
+            taken = set(pairs.values())
+            if len(pairs) < len(live):
+                taken |= self._part_crowds(frame, live, predicted, boxes, distance, pairs)
+        others = np.zeros(1)
+        if len(boxes) > 1:
+            shared = overlap(boxes, boxes) / np.maximum(area(boxes)[:, None], 1)
+            np.fill_diagonal(shared, 0)
+            others = shared.max(axis=1)
         for row, column in pairs.items():
             crowded = any(frame == crowd[3] and live[row] in crowd[:2] for crowd in self._crowds[-8:])
             clean = not crowded and others[column] <= _CLEAN

@@ -1,0 +1,218 @@
+"""What preparing a driving video costs on the CPU beside the two networks: ours against upstream's own functions.
+
+Both get the same 1280x720 frames, the same detector output and the same heatmaps (of the known-answer graphs, run once
+beforehand), and do everything else to them: the detector's input, its boxes, the crop, the pose network's input, the
+keypoints, the face box and crop (512x512), the drawn skeleton. Ours includes what upstream has not: looking for cuts
+and telling people apart. Frames take turns between the two. Counted is processor time of the whole process, with
+OpenCV on one thread, so that other programs do not count.
+
+``python benchmarks/preprocess_overhead.py --upstream CHECKOUT`` with a clone of Wan-Video/Wan2.2 (or the environment
+variable WAN_UPSTREAM) and matplotlib. Writes ``results/preprocess_overhead_cpu.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+WIDTH, HEIGHT, FRAMES, BATCH, ROUNDS = 1280, 720, 48, 8, 3
+STAGES = ("detector input", "boxes", "cuts and people", "pose input", "heatmaps", "face", "drawing")
+
+
+class Clock:
+    """Processor milliseconds by stage."""
+
+    def __init__(self):
+        self.spent = dict.fromkeys(STAGES, 0.0)
+        self._since = 0.0
+
+    def start(self):
+        self._since = time.process_time()
+
+    def lap(self, stage: str):
+        now = time.process_time()
+        self.spent[stage] += (now - self._since) * 1e3
+        self._since = time.process_time()
+
+
+def load_upstream(checkout: Path):
+    folder = checkout / "wan" / "modules" / "animate" / "preprocess"
+    sys.path.insert(0, str(folder))
+
+    def load(file: str, name: str):
+        spec = importlib.util.spec_from_file_location(name, folder / file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    pose_utils = load("pose2d_utils.py", "pose2d_utils")
+    return pose_utils, load("human_visualization.py", "hv"), load("utils.py", "up_utils"), load("pose2d.py", "pose2d")
+
+
+def upstreams_turn(modules, yolo, frame, outputs, heatmaps, clock: Clock):
+    """One frame as ``Pose2d.__call__`` and ``process_pipepline.py`` go about it; returns keypoints."""
+    pose_utils, drawing, utils, pose2d = modules
+    clock.start()
+    _, shape = yolo.preprocess(frame)
+    clock.lap("detector input")
+    found = yolo.process_results(yolo.postprocess(outputs[None], shape), shape, cat_id=[1])
+    box = found[0]["bbox"]
+    clock.lap("boxes")
+    _, centre, scale = pose2d.ViTPose.preprocess(frame, box)
+    clock.lap("pose input")
+    points, peaks = pose_utils.keypoints_from_heatmaps(
+        heatmaps[None], centre[None], scale[None] * 200, unbiased=True, use_udp=False
+    )
+    keypoints = np.concatenate([points, peaks], axis=2)
+    meta = pose_utils.load_pose_metas_from_kp2ds_seq(keypoints, width=WIDTH, height=HEIGHT)[0]
+    clock.lap("heatmaps")
+    x1, x2, y1, y2 = utils.get_face_bboxes(meta["keypoints_face"][:, :2], scale=1.3, image_shape=(HEIGHT, WIDTH))
+    cv2.resize(frame[y1:y2, x1:x2], (512, 512))
+    clock.lap("face")
+    canvas = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    drawing.draw_aapose_by_meta_new(canvas, pose_utils.AAPoseMeta.from_humanapi_meta(meta))
+    clock.lap("drawing")
+    return keypoints[0]
+
+
+def our_turn(state, images, outputs, heatmaps, clock: Clock):
+    """A batch; returns keypoints."""
+    from wan_animate.face import FaceCropSource, face_boxes
+    from wan_animate.frames import TensorSource
+    from wan_animate.pose.detector import _found, _points
+    from wan_animate.pose.draw import DrawnPoseSource
+    from wan_animate.pose.heatmaps import crop_regions
+    from wan_animate.pose.inputs import detector_input, pose_input
+    from wan_animate.pose.track import PoseTrack
+
+    clock.start()
+    _, small = detector_input(images, (640, 640), *state.rooms)
+    clock.lap("detector input")
+    scale = WIDTH / 640, HEIGHT / 640
+    found = [_found(output, copy, scale, WIDTH, HEIGHT) for output, copy in zip(outputs, small)]
+    clock.lap("boxes")
+    boxes = np.stack([state.add(one, copy) for one, copy in zip(found, small)])
+    clock.lap("cuts and people")
+    regions = crop_regions(boxes[:, :4], 192, 256)
+    pose_input(images, regions, (192, 256))
+    clock.lap("pose input")
+    keypoints = _points(heatmaps, regions)
+    clock.lap("heatmaps")
+    track = PoseTrack(keypoints, WIDTH, HEIGHT, 30, boxes)
+    state.tracks.append(keypoints)
+    if len(state.tracks) * BATCH == FRAMES:  # the face's box comes from the whole track
+        face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, 30))
+        faces = FaceCropSource(TensorSource(state.images), face, found=known)
+        for start in range(0, FRAMES, BATCH):
+            faces.read(start, start + BATCH)
+    clock.lap("face")
+    DrawnPoseSource(track).read(0, len(images))
+    clock.lap("drawing")
+    return keypoints
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--upstream", default=os.environ.get("WAN_UPSTREAM"), help="checkout of Wan-Video/Wan2.2")
+    checkout = parser.parse_args().upstream
+    if not checkout:
+        parser.error("give --upstream CHECKOUT")
+    cv2.setNumThreads(1)
+    from demo.figure import draw_figure, figure_keypoints
+    from demo.small_onnx import save_detector, save_pose
+    from wan_animate.frames import TensorSource
+    from wan_animate.pose.detector import PoseDetector
+    from wan_animate.pose.following import Following
+    from wan_animate.pose.heatmaps import crop_regions
+    from wan_animate.pose.inputs import Room, detector_input, pose_input
+    from wan_animate.pose.people import PersonChoice
+
+    modules = load_upstream(Path(checkout))
+    truth = np.stack([figure_keypoints(at / 30, WIDTH, HEIGHT) for at in range(FRAMES)])
+    images = np.stack([draw_figure(points, WIDTH, HEIGHT) for points in truth])
+    with tempfile.TemporaryDirectory() as folder:
+        save_detector(Path(folder) / "d.onnx")
+        save_pose(Path(folder) / "p.onnx")
+        detector = PoseDetector(Path(folder) / "d.onnx", Path(folder) / "p.onnx", "cpu")
+        outputs = np.concatenate(
+            [detector._detector.run(detector_input(images[at : at + 8], (640, 640))[0]) for at in range(0, FRAMES, 8)]
+        )
+        boxes = np.stack([found.largest for found in detector.find_everybody(images)])
+        regions = crop_regions(boxes[:, :4], 192, 256)
+        heatmaps = np.concatenate(
+            [
+                detector._pose.run(pose_input(images[at : at + 8], regions[at : at + 8], (192, 256)))
+                for at in range(0, FRAMES, 8)
+            ]
+        )
+
+    yolo = modules[3].Yolo.__new__(modules[3].Yolo)
+    for name, value in {
+        "input_resolution": (640, 640), "input_width": 640, "input_height": 640, "threshold_multi_persons": 0.1,
+        "threshold_conf": 0.05, "threshold_iou": 0.5, "threshold_bbox_shape_ratio": 0.4, "select_type": "max",
+        "strict": True, "sorted_func": None,
+    }.items():  # fmt: skip
+        setattr(yolo, name, value)
+
+    ours, peers, worst = Clock(), Clock(), 0.0
+    for turn in range(ROUNDS + 1):
+        if turn == 1:  # the first round warmed up
+            ours, peers = Clock(), Clock()
+        following = Following(TensorSource(images), PersonChoice())
+        following.tracks, following.images = [], images
+        following.rooms = Room(4), Room(7)
+        for start in range(0, FRAMES, BATCH):
+            part = slice(start, start + BATCH)
+            mine = our_turn(following, images[part], outputs[part], heatmaps[part], ours)
+            for at in range(start, start + BATCH):
+                theirs = upstreams_turn(modules, yolo, images[at], outputs[at].copy(), heatmaps[at].copy(), peers)
+                worst = max(worst, float(np.abs(mine[at - start, :, :2] - theirs[:, :2]).max()))
+    count = ROUNDS * FRAMES
+    print(f"{'ms a frame':18s}{'ours':>8s}{'upstream':>10s}")
+    for stage in STAGES:
+        print(f"{stage:18s}{ours.spent[stage] / count:8.2f}{peers.spent[stage] / count:10.2f}")
+    write_result(sum(ours.spent.values()) / count, sum(peers.spent.values()) / count, worst)
+
+
+def write_result(ours: float, peer: float, worst: float) -> None:
+    values = {
+        "claim": "preprocess_overhead_cpu",
+        "ours": round(ours, 2),
+        "peer": round(peer, 2),
+        "peer_name": "upstream's own functions on the same frames, detections and heatmaps (Wan-Video/Wan2.2)",
+        "ratio": round(ours / peer, 3),
+        "unit": "processor ms a frame beside the networks, 1280x720",
+        "better": "lower",
+        "largest_difference_px": round(worst, 4),
+        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "command": "python benchmarks/preprocess_overhead.py --upstream path/to/Wan2.2",
+    }
+    path = Path(__file__).parent / "results" / "preprocess_overhead_cpu.json"
+    path.write_text(json.dumps(values, indent=2) + "\n")
+    print(
+        f"{values['ours']} against {values['peer']} ms, ratio {values['ratio']}; keypoints at most {worst:.4f} px apart"
+    )
+
+
+if __name__ == "__main__":
+    main()
