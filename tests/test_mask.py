@@ -160,13 +160,13 @@ def test_points_and_boxes_of_an_editor():
     assert prompt_from_editor(0, "", None) is None and prompt_from_editor(0, "[]", "[]", []) is None
     host = prompt_from_editor(0, None, None, {"x": 1, "y": 2, "width": 10, "height": 20})
     assert host.box == (1, 2, 11, 22) and len(host.points) == 0
+    assert prompt_from_editor(0, None, "[[1, 1]]").labels.tolist() == [0]
     assert prompt_from_editor(0, None, None, [(1, 2, 3, 4)]).box == (1, 2, 3, 4)
     for arguments, words in (
         (("[{x: 1}]", None), "points_positive must be a JSON list"),
         (('[{"x": 1}]', None), "points_positive must be a JSON list"),
         (("3", None), "points_positive must be a JSON list"),
         (('[{"x": 64, "y": 1}]', None), "64, 1, outside the 64x64 frame"),
-        ((None, "[[1, 1]]"), "nothing says where it is"),
         ((None, None, [1, 2, 3]), "bbox must be four numbers"),
         ((None, None, (5, 5, 5, 9)), "bbox is 5, 5, 5, 9"),
         ((None, None, {"x": 1}), "bbox must be four numbers"),

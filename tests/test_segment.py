@@ -227,8 +227,11 @@ def test_points_by_hand(fitted):
     assert alone.lost == () and alone.masks.read(0, 12).any(axis=(1, 2)).all()
     replaced = segment_character(fitted, frames, track, own=own, replace=True)
     assert replaced.masks.packed == alone.masks.packed
-    added = segment_character(fitted, frames, track, own=own)
-    assert added.lost == ()
+    away = Prompt(3, np.float32([[5, 5]]), np.zeros(1, np.int64))  # no key frame of the pose
+    for added in (own, away):
+        assert segment_character(fitted, frames, track, own=added).lost == ()
+    with pytest.raises(InputError, match="nothing says where it is on frame 3"):
+        segment_character(fitted, frames, track, own=away, replace=True)
     empty = DancerSource(track.keypoints, WIDTH, HEIGHT, empty=range(12))
     with pytest.raises(InputError, match="found nobody in any of the 12 frames"):
         segment_character(fitted, empty, own=own)
@@ -373,6 +376,27 @@ def boxes_of(track: PoseTrack) -> np.ndarray:
     return np.concatenate(
         [points.min(axis=1) - 4, points.max(axis=1) + 4, np.full((len(points), 1), 0.9)], axis=1
     ).clip(0, (WIDTH, HEIGHT, WIDTH, HEIGHT, 1))
+
+
+def test_points_by_hand_come_on_top_of_the_poses():
+    """What the model is given, looked at where it is given."""
+    given = []
+
+    class Looking(Segmenter):
+        def segment(self, frames, prompts, cuts=(), progress=None):
+            given[:] = prompts
+            return super().segment(frames, prompts, cuts, progress)
+
+    track = dancer_track(6, WIDTH, HEIGHT)
+    frames = DancerSource(track.keypoints, WIDTH, HEIGHT)
+    (key,) = prompts_from_pose(track)
+    for at in (key.frame, (key.frame + 1) % 6):
+        own = Prompt(at, np.float32([[160, 90], [5, 5]]), np.array([1, 0]), (10, 10, 300, 230))
+        segment_character(Looking(FILE, "cpu"), frames, track, own=own)
+        mixed = next(one for one in given if one.frame == at)
+        assert len(given) == 1 + (at != key.frame) and mixed.box == own.box
+        assert mixed.labels.tolist() == [1] * (len(mixed.labels) - 1) + [0] and len(mixed.labels) > 9
+        assert mixed.points[-2:].tolist() == own.points.tolist()
 
 
 def test_unsure_frames_are_not_shown():

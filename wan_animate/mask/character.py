@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..frames import FrameSource
 from ..pose.track import PoseTrack
 from .lost import FILLS, fill_lost, find_lost, name_frames
-from .prompts import Prompt, combined, prompts_from_pose
+from .prompts import Prompt, combined, prompt_at, prompts_from_pose
 from .segment import Segmenter
 from .track import MaskTrack
 
@@ -51,7 +51,7 @@ def segment_character(
         pose: of the same clip; gives points and boxes, cuts, and the check. Of another size, it is letterboxed as the
             frames are.
         own: points or a box set by hand on one frame.
-        replace: follow ``own`` alone; otherwise it is added to what the pose shows.
+        replace: follow ``own`` alone; otherwise it is added to what the pose shows, on that frame too.
         fill: what goes into lost frames, see :func:`.lost.fill_lost`.
         progress: called with frames done and their number.
 
@@ -74,11 +74,16 @@ def segment_character(
             f"segment character: point_frame is {own.frame}, but the clip has frames 0 to {count - 1}; choose one of "
             "these."
         )
-    prompts = (
-        {} if pose is None or (replace and own is not None) else {one.frame: one for one in prompts_from_pose(pose)}
-    )
+    followed = None if replace and own is not None else pose
+    prompts = {} if followed is None else {one.frame: one for one in prompts_from_pose(followed)}
     if own is not None:
-        prompts[own.frame] = combined(prompts[own.frame], own) if own.frame in prompts else own
+        shown = None if followed is None else prompt_at(followed, own.frame)
+        prompts[own.frame] = own if shown is None else combined(shown, own)
+        if not prompts[own.frame].labels.any() and prompts[own.frame].box is None:
+            raise InputError(
+                "segment character: points_negative says where the person is not, but nothing says where it is on "
+                f"frame {own.frame}; set a positive point or a box as well."
+            )
     if not prompts:
         raise InputError(
             "segment character: nothing says where the person is; "

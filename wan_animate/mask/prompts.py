@@ -76,11 +76,18 @@ def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
         for first, last in zip(edges[:-1], edges[1:], strict=True):
             found = [body_points(keypoints, track.width, track.height) for keypoints in track.keypoints[first:last]]
             best = max(range(last - first), key=lambda at: (len(found[at]), sure[first + at]))
-            if len(found[best]) >= FEWEST:
-                frame = int(first) + best
-                points = found[best]
-                prompts.append(Prompt(frame, points, np.ones(len(points), np.int64), _box(track, frame, points)))
+            prompt = prompt_at(track, int(first) + best)
+            if prompt is not None:
+                prompts.append(prompt)
     return prompts
+
+
+def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
+    """What the pose shows on one frame; None where fewer than three points are sure."""
+    points = body_points(track.keypoints[frame], track.width, track.height)
+    if len(points) < FEWEST:
+        return None
+    return Prompt(frame, points, np.ones(len(points), np.int64), _box(track, frame, points))
 
 
 def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float, float, float] | None:
@@ -113,12 +120,7 @@ def prompt_from_editor(
     """
     on, off = _read_points(positive, "points_positive", size), _read_points(negative, "points_negative", size)
     corners = _read_box(box)
-    if not on and corners is None:
-        if off:
-            raise InputError(
-                "segment character: points_negative says where the person is not, but nothing says where it is; set a "
-                "positive point or a box as well."
-            )
+    if not on and not off and corners is None:
         return None
     points = np.asarray(on + off, np.float32).reshape(-1, 2)
     return Prompt(frame, points, np.array([1] * len(on) + [0] * len(off), np.int64), corners)
