@@ -100,7 +100,12 @@ def _heatmaps(graph: Builder, x: str, y: str, confidence: str) -> str:
 
 
 def save_pose(
-    path: str | os.PathLike, template: bool = False, batch: int | None = None, external: bool = False, joints: int = 133
+    path: str | os.PathLike,
+    template: bool = False,
+    batch: int | None = None,
+    external: bool = False,
+    joints: int = 133,
+    step: int = 1,
 ) -> None:
     """Write a graph of ViTPose wholebody's shape, ``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``.
 
@@ -110,6 +115,7 @@ def save_pose(
         batch: the one batch size it takes; None = any.
         external: weights in a second file, ``<name>.data``.
         joints: give only the first so many maps (a network of the wrong kind, for tests).
+        step: look at every so many-th pixel only: faster and less exact.
     """
     graph = Builder()
     if template:
@@ -119,16 +125,17 @@ def save_pose(
         zero = graph.reshape(zero, -1, 1)
         x, y, confidence = (graph.op("Add", zero, value[None]) for value in (x, y, np.full(133, 0.9)))
     else:
-        scaled = graph.op("Mul", "input", np.array(STD)[:, None, None])
+        seen = graph.slice("input", [0, 0], [HEIGHT, WIDTH], [2, 3], [step, step]) if step > 1 else "input"
+        scaled = graph.op("Mul", seen, np.array(STD)[:, None, None])
         rgb = graph.op("Add", scaled, np.array(MEAN)[:, None, None])
         weights = _ball_weights(graph, rgb)
         mass = graph.sum(weights, 2, 3)
         safe = graph.op("Add", mass, 1e-6)
         marks = []
-        for grid in (np.arange(WIDTH), np.arange(HEIGHT)[:, None]):
+        for grid in (np.arange(0, WIDTH, step), np.arange(0, HEIGHT, step)[:, None]):
             centre = graph.op("Div", graph.sum(graph.op("Mul", weights, grid / 4), 2, 3), safe)
             marks.append(graph.reshape(centre, -1, len(MARKS)))
-        sure = graph.op("Min", graph.op("Mul", graph.reshape(mass, -1, len(MARKS)), 1 / ENOUGH), 1.0)
+        sure = graph.op("Min", graph.op("Mul", graph.reshape(mass, -1, len(MARKS)), step**2 / ENOUGH), 1.0)
         # Pixels are square in the crop, so the similarity that carries face and hands holds in it too.
         real, imaginary = mark_weights().real.T, mark_weights().imag.T
         x = graph.op("Sub", graph.op("MatMul", marks[0], real), graph.op("MatMul", marks[1], imaginary))
@@ -148,7 +155,7 @@ def save_pose(
     )
 
 
-def save_detector(path: str | os.PathLike, template: bool = False, batch: int | None = None) -> None:
+def save_detector(path: str | os.PathLike, template: bool = False, batch: int | None = None, step: int = 2) -> None:
     """Write a graph of YOLOv10's shape, ``[N, 3, 640, 640]`` -> ``[N, 300, 6]``.
 
     Its first row is the dancer (score 0 where there is none), the others are empty.
@@ -157,6 +164,7 @@ def save_detector(path: str | os.PathLike, template: bool = False, batch: int | 
         path: the .onnx file.
         template: always one person in the middle of the frame.
         batch: the one batch size it takes; None = any.
+        step: look at every so many-th pixel only.
     """
     graph = Builder()
     if template:
@@ -164,12 +172,12 @@ def save_detector(path: str | os.PathLike, template: bool = False, batch: int | 
         row = graph.op("Add", graph.reshape(zero, -1, 1), np.array([[0.25, 0.04, 0.75, 0.99, 0, 0]]) * SIDE)
         row = graph.op("Add", row, np.array([[0, 0, 0, 0, 0.9, 0]]))
     else:
-        sparse = graph.slice("input", [0, 0], [SIDE, SIDE], [2, 3], [2, 2])
+        sparse = graph.slice("input", [0, 0], [SIDE, SIDE], [2, 3], [step, step])
         weights = graph.op("ReduceMax", _ball_weights(graph, sparse), axes=[1], keepdims=1)
         hit = graph.op("Cast", graph.op("Greater", weights, 0.08), to=TensorProto.FLOAT)
         miss = graph.op("Mul", graph.op("Sub", 1.0, hit), 1e4)
         edges = []
-        for grid in (np.arange(0, SIDE, 2.0), np.arange(0, SIDE, 2.0)[:, None]):
+        for grid in (np.arange(0.0, SIDE, step), np.arange(0.0, SIDE, step)[:, None]):
             at = graph.op("Mul", hit, grid)
             low = graph.op("ReduceMin", graph.op("Add", at, miss), axes=[2, 3], keepdims=0)
             high = graph.op("ReduceMax", graph.op("Sub", at, miss), axes=[2, 3], keepdims=0)
@@ -183,7 +191,7 @@ def save_detector(path: str | os.PathLike, template: bool = False, batch: int | 
         # The balls leave out the hair, the palms' width and the soles.
         sides = [beyond(x1, wide, -0.04), beyond(y1, tall, -0.14), beyond(x2, wide, 0.04), beyond(y2, tall, 0.03)]
         count = graph.reshape(graph.sum(hit, 2, 3), -1, 1)
-        score = graph.op("Min", graph.op("Mul", count, 1 / 12), 0.95)
+        score = graph.op("Min", graph.op("Mul", count, step**2 / 48), 0.95)
         row = graph.op("Concat", *sides, score, graph.op("Mul", score, 0.0), axis=1)
     rows = graph.op("Pad", graph.reshape(row, -1, 1, 6), graph.constant([0, 0, 0, 0, 299, 0], np.int64))
     graph.save(path, rows, [batch or "batch", 3, SIDE, SIDE], [batch or "batch", 300, 6], external=False)

@@ -87,6 +87,8 @@ class Graph:
     def _open(self, onnxruntime, provider: str):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Idle threads of one network would otherwise keep the cores from decoding, cropping and the other network.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if provider == PROVIDERS["directml"]:  # DirectML takes no other setting
             options.enable_mem_pattern = False
             options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

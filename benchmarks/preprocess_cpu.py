@@ -1,0 +1,170 @@
+"""Frames a second from a clip to pose, face crops and drawn skeleton: ours against ComfyUI-WanAnimatePreprocess.
+
+The same 1280x720 clip of the drawn dancer, the same two ONNX graphs, the same CPU. The graphs are the known-answer ones
+at a coarse step: they find the dancer from the pixels, and take as little time as can be, so that what is measured is
+what surrounds the networks (with the real ones on a CPU, both would mostly wait for them). The peer's turn is its nodes
+as a graph calls them: the clip as an IMAGE tensor through the host's own video loading, Pose and Face Detection, Draw
+ViT Pose. Ours: the clip opened, detected, then faces and skeletons read segment by segment. They take turns, the best
+of each counts, and their keypoints are compared.
+
+``python benchmarks/preprocess_cpu.py --peer CHECKOUT`` with a clone of kijai/ComfyUI-WanAnimatePreprocess (or the
+environment variable PREPROCESS_PEER), a ComfyUI on this machine, and matplotlib.
+Writes ``results/preprocess_cpu.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from fractions import Fraction
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+import numpy as np  # noqa: E402
+
+WIDTH, HEIGHT, FRAMES, SEGMENT, ROUNDS = 1280, 720, 77, 77, 3
+
+
+def make_clip(path: Path) -> np.ndarray:
+    """Writes the dancer's clip; the true keypoints ``[T, 133, 3]``."""
+    from demo.figure import draw_figure, figure_keypoints
+    from wan_animate.frames import TensorSource
+    from wan_animate.writer import write_video
+
+    truth = np.stack([figure_keypoints(at / 30, WIDTH, HEIGHT) for at in range(FRAMES)])
+    frames = np.stack([draw_figure(points, WIDTH, HEIGHT) for points in truth])
+    write_video(path, TensorSource(frames, Fraction(30)), crf=14)
+    return truth
+
+
+def our_turn(clip: Path, detector) -> tuple[float, np.ndarray]:
+    from wan_animate.face import FaceCropSource, face_boxes
+    from wan_animate.pose.draw import DrawnPoseSource
+    from wan_animate.video import VideoSource
+
+    started = time.perf_counter()
+    frames = VideoSource(clip, fps=0)
+    track = detector.detect(frames)
+    boxes, found = face_boxes(track)
+    sources = FaceCropSource(frames, boxes, found=found), DrawnPoseSource(track)
+    for start in range(0, len(frames), SEGMENT):
+        for source in sources:
+            source.read(start, min(start + SEGMENT, len(frames)))
+    return time.perf_counter() - started, track.keypoints
+
+
+def peers_turn(clip: Path, peer, model: dict) -> tuple[float, np.ndarray]:
+    from comfy_api.latest import InputImpl
+
+    started = time.perf_counter()
+    images = InputImpl.VideoFromFile(str(clip)).get_components().images
+    pose, *_ = peer.PoseAndFaceDetection().process(model, images, WIDTH, HEIGHT)
+    peer.DrawViTPose().process(pose, WIDTH, HEIGHT, -1, -1, True, 0)
+    seconds = time.perf_counter() - started
+    keypoints = np.zeros((len(images), 133, 3), np.float32)
+    for at, meta in enumerate(pose["pose_metas_original"]):
+        for name, part in (("face", slice(22, 91)), ("left_hand", slice(91, 112)), ("right_hand", slice(112, 133))):
+            keypoints[at, part] = meta[f"keypoints_{name}"] * (WIDTH, HEIGHT, 1)
+    return seconds, keypoints
+
+
+def load_peer(checkout: Path):
+    """Its ``nodes.py``, as the host would load it."""
+    spec = importlib.util.spec_from_file_location(
+        "preprocess_peer", checkout / "__init__.py", submodule_search_locations=[str(checkout)]
+    )
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["preprocess_peer"] = package
+    spec.loader.exec_module(package)
+    return sys.modules["preprocess_peer.nodes"], sys.modules["preprocess_peer.models.onnx_models"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", default=os.environ.get("PREPROCESS_PEER"), help="checkout of the peer")
+    checkout = parser.parse_args().peer
+    if not checkout:
+        parser.error("give --peer CHECKOUT")
+    from demo import host as host_module
+    from demo.small_onnx import save_detector, save_pose
+    from wan_animate.pose.detector import PoseDetector
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        host = host_module.find_host()
+        if host is None:
+            raise SystemExit(host_module.NOT_FOUND)
+        (folder / "base" / "models").mkdir(parents=True)
+        host_module.load_in_process(host, folder / "base")
+        peer, networks = load_peer(Path(checkout).absolute())
+        truth = make_clip(folder / "clip.mp4")
+        save_detector(folder / "d.onnx", step=8)
+        save_pose(folder / "p.onnx", step=2)
+        detector = PoseDetector(folder / "d.onnx", folder / "p.onnx", "cpu")
+        cpu = "CPUExecutionProvider"
+        model = {
+            "yolo": networks.Yolo(str(folder / "d.onnx"), cpu),
+            "vitpose": networks.ViTPose(str(folder / "p.onnx"), cpu),
+        }
+        times = {"ours": [], "peer": []}
+        for _ in range(ROUNDS):
+            seconds, mine = our_turn(folder / "clip.mp4", detector)
+            times["ours"].append(seconds)
+            seconds, theirs = peers_turn(folder / "clip.mp4", peer, model)
+            times["peer"].append(seconds)
+            print(f"ours {FRAMES / times['ours'][-1]:.1f}, peer {FRAMES / times['peer'][-1]:.1f} frames a second")
+    compared = slice(23, 133)
+    apart = np.linalg.norm(mine[:, compared, :2] - theirs[:, compared, :2], axis=-1)
+    errors = [
+        float(np.linalg.norm(one[:, compared, :2] - truth[:, compared, :2], axis=-1).mean()) for one in (mine, theirs)
+    ]
+    print(f"apart: median {np.median(apart):.2f}, 99% within {np.percentile(apart, 99):.2f} px; "
+          f"mean distance from the truth: ours {errors[0]:.2f}, peer {errors[1]:.2f} px")  # fmt: skip
+    write_result(times, apart, errors)
+
+
+def write_result(times: dict, apart: np.ndarray, errors: list[float]) -> None:
+    import cv2
+    import onnxruntime
+
+    ours, peer = (FRAMES / min(times[name]) for name in ("ours", "peer"))
+    spread = {"median": round(float(np.median(apart)), 3), "p99": round(float(np.percentile(apart, 99)), 3)}
+    values = {
+        "claim": "preprocess_cpu",
+        "ours": round(ours, 1),
+        "peer": round(peer, 1),
+        "peer_name": "kijai/ComfyUI-WanAnimatePreprocess, its nodes on the same clip and ONNX graphs",
+        "ratio": round(ours / peer, 2),
+        "unit": "frames a second, 1280x720 clip to pose, face crops and skeleton, small known-answer graphs",
+        "better": "higher",
+        "keypoints_apart_px": spread,
+        "mean_error_px": {"ours": round(errors[0], 3), "peer": round(errors[1], 3)},
+        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "command": "python benchmarks/preprocess_cpu.py --peer path/to/ComfyUI-WanAnimatePreprocess",
+    }
+    path = Path(__file__).parent / "results" / "preprocess_cpu.json"
+    path.write_text(json.dumps(values, indent=2) + "\n")
+    print(f"{values['ours']} against {values['peer']} frames a second, ratio {values['ratio']}")
+
+
+if __name__ == "__main__":
+    main()
