@@ -62,7 +62,6 @@ class Builder:
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-        onnx.checker.check_model(model)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".part")
@@ -71,6 +70,7 @@ class Builder:
             (path.parent / (path.name + ".data")).unlink(missing_ok=True)
             weights = {"save_as_external_data": True, "location": path.name + ".data", "size_threshold": 256}
         onnx.save(model, str(temporary), **weights)
+        onnx.checker.check_model(str(temporary))  # by its path: it may be larger than a message can be
         os.replace(temporary, path)
 
 

@@ -245,6 +245,20 @@ def test_a_card_that_starts_but_cannot_run_gives_way_to_the_cpu(files, caplog, d
         assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
 
 
+def test_on_a_card_a_shorter_batch_is_filled_up(files):
+    """The session is the CPU's; that it is called a card's decides about the filling."""
+    from wan_animate.pose.session import Graph
+
+    images = np.random.default_rng(0).random((5, 3, 256, 192), np.float32)
+    plain, card = (Graph(files[1], "cpu", "pose model") for _ in range(2))
+    card.provider, sizes = "CUDAExecutionProvider", []
+    run = card._run
+    card._run = lambda part: sizes.append(len(part)) or run(part)
+    for count in (2, 5, 3, 1):
+        assert np.allclose(card.run(images[:count]), plain.run(images[:count]), atol=1e-5)
+    assert sizes == [2, 5, 5, 5]
+
+
 def test_a_provider_that_does_not_start(files, caplog):
     """onnxruntime offers it, and then raises on opening the session with it."""
     from wan_animate.pose.session import Graph

@@ -83,6 +83,7 @@ class Graph:
         if self.batch < 1:
             self.batch = 0
         self.most = 0  # images at once that were found to fit; 0 = any number
+        self._usual = 0  # images in the largest run so far
 
     def _open(self, onnxruntime, provider: str):
         options = onnxruntime.SessionOptions()
@@ -126,9 +127,10 @@ class Graph:
     def run(self, images: np.ndarray) -> np.ndarray:
         """float32 output for float ``[N, 3, H, W]``, whatever batch the graph takes.
 
-        A graph of fixed batch is fed groups of that size, the last filled up. One that claims a free batch and then
-        cannot run it is fed single images from then on. Where memory runs out the batch is halved from then on, and a
-        provider that cannot run the graph at all gives way to the CPU; the log says both.
+        A graph of fixed batch is fed groups of that size, the last filled up; so is, on a card, any shorter batch. One
+        that claims a free batch and then cannot run it is fed single images from then on. Where memory runs out the
+        batch is halved from then on, and a provider that cannot run the graph at all gives way to the CPU; the log
+        says both.
 
         Raises:
             InputError: the graph cannot be run, not even with one image on the CPU.
@@ -138,7 +140,8 @@ class Graph:
         while start < len(images):
             group = self.batch or self.most or len(images)
             part = images[start : start + group]
-            missing = self.batch - len(part) if self.batch else 0
+            missing = (self.batch or self._usual) - len(part) if self.batch or self._settles else 0
+            missing = max(missing, 0)
             filled = np.concatenate([part, part[-1:].repeat(missing, axis=0)]) if missing else part
             try:
                 outputs.append(self._run(filled)[: len(part)])
@@ -146,13 +149,20 @@ class Graph:
                 self._give_way(str(error), len(filled))
             else:
                 start += len(part)
+                self._usual = max(self._usual, len(filled))
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    @property
+    def _settles(self) -> bool:
+        """Whether the provider searches for the fastest kernels anew for every number of images, for seconds: the last,
+        shorter batch is then filled up."""
+        return self.provider != PROVIDERS["cpu"]
 
     def _give_way(self, message: str, count: int) -> None:
         """Change what can be changed after a run of ``count`` images failed; raises where nothing is left."""
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
-            self.most = count // 2
+            self.most, self._usual = count // 2, 0
             log.warning("%s: not enough memory for %d frames at once; going on with %d.", self.what, count, self.most)
         elif self.provider != PROVIDERS["cpu"] and (no_memory or count == 1 or self.batch):
             log.warning(
@@ -160,7 +170,7 @@ class Graph:
             )
             import onnxruntime
 
-            self._session, self.most, self.provider = None, 0, PROVIDERS["cpu"]
+            self._session, self.most, self._usual, self.provider = None, 0, 0, PROVIDERS["cpu"]
             self._session = self._open(onnxruntime, self.provider)
         elif no_memory:
             raise InputError(
@@ -169,7 +179,7 @@ class Graph:
             )
         elif not self.batch and count > 1:
             log.warning("%s: %s takes one image at a time (%s).", self.what, self.name, _brief(message))
-            self.most = 1
+            self.most, self._usual = 1, 0
         else:
             raise InputError(
                 f"{self.what}: {self.name} cannot be run ({_brief(message)}); download it again, or choose the file "

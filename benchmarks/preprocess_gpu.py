@@ -1,0 +1,221 @@
+"""How much of what the two networks alone can do is left when a clip goes through the whole of detection.
+
+Builds graphs of YOLOv10m's and ViTPose's shapes and arithmetic (59 GFLOP an image of 640x640; ViT-L or ViT-H on
+256x192) with random weights: the boxes are known, the poses mean nothing, the time is right. Measures the networks alone, fed
+from memory at several batch sizes, one after the other and both at once, and takes the best; then detect() on a
+1280x720 clip, decoding and all. onnxruntime-gpu for a real answer; ``--small`` runs the same on a CPU in little time.
+
+Writes ``results/detect_gpu.json`` (not with ``--small``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+import numpy as np  # noqa: E402
+
+WIDTH, HEIGHT = 1280, 720
+VITS = {"l": (1024, 24, 16), "h": (1280, 32, 16), "small": (64, 2, 2)}  # width, depth, heads
+# channels, size halved, convolutions of 3x3: 29.9 GMAC in all
+STAGES = ((48, True, 1), (96, True, 5), (192, True, 5), (384, True, 4), (576, True, 3))
+SMALL_STAGES = ((8, True, 1), (8, True, 1), (8, True, 1))
+
+
+class Net:
+    """A graph of float32 weights, written as ONNX with the weights beside it."""
+
+    def __init__(self, seed: int):
+        from demo.small_onnx import Builder
+
+        self.graph, self.rng = Builder(), np.random.default_rng(seed)
+        self.op = self.graph.op
+
+    def weights(self, *shape: int, fan_in: int) -> str:
+        drawn = self.rng.standard_normal(shape, dtype=np.float32)
+        drawn *= np.float32((1.0 / fan_in) ** 0.5)
+        return self.graph.constant(drawn)
+
+    def convolved(self, x: str, inputs: int, outputs: int, stride: int) -> str:
+        kernel = self.weights(outputs, inputs, 3, 3, fan_in=9 * inputs)
+        x = self.op("Conv", x, kernel, np.zeros(outputs), strides=[stride, stride], pads=[1, 1, 1, 1])
+        return self.op("Mul", x, self.op("Sigmoid", x))
+
+    def linear(self, x: str, inputs: int, outputs: int) -> str:
+        return self.op("Add", self.op("MatMul", x, self.weights(inputs, outputs, fan_in=inputs)), np.zeros(outputs))
+
+    def normed(self, x: str, width: int) -> str:
+        return self.op("LayerNormalization", x, np.ones(width), np.zeros(width), axis=-1)
+
+
+def save_yolo(path: Path, stages) -> None:
+    net = Net(1)
+    x, channels = "input", 3
+    for outputs, halved, count in stages:
+        for number in range(count):
+            x = net.convolved(x, channels, outputs, 2 if halved and number == 0 else 1)
+            channels = outputs
+    nothing = net.op("Mul", net.op("ReduceMean", x, axes=[1, 2, 3], keepdims=0), 0.0)
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = 220, 60, 420, 620, 0.9, 0
+    rows[0, 1:, 2:4] = 20
+    result = net.op("Add", net.graph.reshape(nothing, -1, 1, 1), rows)
+    net.graph.save(path, result, ["batch", 3, 640, 640], ["batch", 300, 6], external=True)
+
+
+def save_vit(path: Path, width: int, depth: int, heads: int) -> None:
+    net = Net(2)
+    op, reshape = net.op, net.graph.reshape
+    patches = op("Conv", "input", net.weights(width, 3, 16, 16, fan_in=768), strides=[16, 16])
+    x = op("Transpose", reshape(patches, -1, width, 192), perm=[0, 2, 1])
+    x = op("Add", x, net.weights(1, 192, width, fan_in=2500))
+    size = width // heads
+    for _ in range(depth):
+        normed = net.normed(x, width)
+        q, k, v = (reshape(net.linear(normed, width, width), -1, 192, heads, size) for _ in range(3))
+        q, v = (op("Transpose", part, perm=[0, 2, 1, 3]) for part in (q, v))
+        k = op("Transpose", k, perm=[0, 2, 3, 1])
+        looked = op("Softmax", op("Mul", op("MatMul", q, k), size**-0.5), axis=-1)
+        mixed = reshape(op("Transpose", op("MatMul", looked, v), perm=[0, 2, 1, 3]), -1, 192, width)
+        x = op("Add", x, net.linear(mixed, width, width))
+        wide = net.linear(net.normed(x, width), width, 4 * width)
+        gelu = op("Mul", op("Mul", wide, 0.5), op("Add", op("Erf", op("Mul", wide, 2**-0.5)), 1.0))
+        x = op("Add", x, net.linear(gelu, 4 * width, width))
+    x = reshape(op("Transpose", net.normed(x, width), perm=[0, 2, 1]), -1, width, 16, 12)
+    middle = min(width, 256)
+    for inputs in (width, middle):
+        kernel = net.weights(inputs, middle, 4, 4, fan_in=4 * inputs)
+        x = op("Relu", op("ConvTranspose", x, kernel, strides=[2, 2], pads=[1, 1, 1, 1]))
+    maps = op("Conv", x, net.weights(133, middle, 1, 1, fan_in=middle))
+    net.graph.save(path, maps, ["batch", 3, 256, 192], ["batch", 133, 64, 48], external=True)
+
+
+def rate_alone(graph, shape: tuple[int, ...], batch: int, seconds: float) -> float:
+    """Images a second of one network, fed from memory."""
+    images = np.random.default_rng(0).random((batch, *shape), np.float32)
+    for _ in range(2):
+        graph.run(images)
+    started, runs = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        graph.run(images)
+        runs += 1
+    return runs * batch / (time.perf_counter() - started)
+
+
+def rate_together(graphs, shapes, batch: int, frames: int) -> float:
+    """Frames a second when both networks run at once, each in a thread, on as many frames."""
+
+    def work(graph, shape):
+        images = np.random.default_rng(0).random((batch, *shape), np.float32)
+        for _ in range(max(frames // batch, 1)):
+            graph.run(images)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(graphs, shapes)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return max(frames // batch, 1) * batch / (time.perf_counter() - started)
+
+
+def measure(folder: Path, options) -> dict:
+    from benchmarks.prepare_memory import make_clip
+    from wan_animate.pose.detector import PoseDetector
+    from wan_animate.video import VideoSource
+
+    vit = "small" if options.small else options.vit
+    save_yolo(folder / "yolo.onnx", SMALL_STAGES if options.small else STAGES)
+    save_vit(folder / "vit.onnx", *VITS[vit])
+    make_clip(folder / "clip.mp4", options.frames)
+    print(f"ViTPose-{vit}: graphs and a clip of {options.frames} frames written", flush=True)
+    detector = PoseDetector(folder / "yolo.onnx", folder / "vit.onnx", options.provider)
+    print(f"runs on {detector.provider}", flush=True)
+    graphs, shapes = (detector._detector, detector._pose), ((3, 640, 640), (3, 256, 192))
+    best, best_batch = 0.0, 0
+    for batch in options.batches:
+        alone = [rate_alone(graph, shape, batch, options.seconds) for graph, shape in zip(graphs, shapes)]
+        in_turn = 1 / sum(1 / rate for rate in alone)
+        together = rate_together(graphs, shapes, batch, options.frames)
+        print(
+            f"batch {batch:3d}: detector {alone[0]:7.1f}, pose {alone[1]:7.1f}, in turn {in_turn:7.1f}, "
+            f"at once {together:7.1f} frames a second",
+            flush=True,
+        )
+        if max(in_turn, together) > best:
+            best, best_batch = max(in_turn, together), batch
+    rates = {}
+    for batch in sorted({best_batch, 8, 16} if not options.small else {best_batch}):
+        detector.detect(VideoSource(folder / "clip.mp4", fps=0, limit=4 * batch), batch=batch)
+        source = VideoSource(folder / "clip.mp4", fps=0)
+        started = time.perf_counter()
+        detector.detect(source, batch=batch)
+        rates[batch] = len(source) / (time.perf_counter() - started)
+        print(f"detect(), batch {batch}: {rates[batch]:.1f} frames a second", flush=True)
+    started = time.perf_counter()
+    source = VideoSource(folder / "clip.mp4", fps=0)
+    for start in range(0, len(source), 8):
+        source.read(start, min(start + 8, len(source)))
+    print(f"decoding alone: {len(source) / (time.perf_counter() - started):.1f} frames a second")
+    batch = max(rates, key=rates.get)
+    return {
+        "ours": round(rates[batch], 1),
+        "peer": round(best, 1),
+        "batch": {"ours": batch, "peer": best_batch},
+        "provider": detector.provider,
+        "network": f"ViTPose-{vit}",
+    }
+
+
+def write_result(values: dict, small: bool) -> None:
+    import onnxruntime
+    import torch
+
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    values = {
+        "claim": "detect_gpu",
+        **values,
+        "peer_name": "the two networks alone, fed from memory, at their best batch size",
+        "ratio": round(values["ours"] / values["peer"], 3),
+        "unit": "frames a second, 1280x720 clip to keypoints",
+        "better": "higher",
+        "hardware": f"{card}, {os.cpu_count()} cores, {platform.system()}",
+        "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__},
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "command": "python benchmarks/preprocess_gpu.py",
+    }
+    print(json.dumps(values, indent=2))
+    if not small:
+        (Path(__file__).parent / "results" / "detect_gpu.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="tiny networks, to try the script on a CPU")
+    parser.add_argument("--vit", choices=["l", "h"], default="l")
+    parser.add_argument("--provider", default="auto")
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each network alone is measured")
+    options = parser.parse_args()
+    options.frames = options.frames or (48 if options.small else 1200)
+    options.batches = options.batches or ([1, 8] if options.small else [1, 4, 8, 16, 32])
+    if options.small:
+        options.seconds = min(options.seconds, 0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder), options)
+    write_result(result, options.small)
