@@ -1,9 +1,10 @@
 """How much of what the two networks alone can do is left when a clip goes through the whole of detection.
 
 Builds graphs of YOLOv10m's and ViTPose's shapes and arithmetic (59 GFLOP an image of 640x640; ViT-L or ViT-H on
-256x192) with random weights: the boxes are known, the poses mean nothing, the time is right. Measures the networks alone, fed
-from memory at several batch sizes, one after the other and both at once, and takes the best; then detect() on a
-1280x720 clip, decoding and all. onnxruntime-gpu for a real answer; ``--small`` runs the same on a CPU in little time.
+256x192) with random weights: the boxes are known, the poses mean nothing, the time is right. Measures the networks
+alone, fed from memory at several batch sizes, one after the other and both at once, and takes the best; then detect()
+on a 1280x720 clip, decoding and all. onnxruntime-gpu for a real answer; ``--small`` runs the same on a CPU in little
+time.
 
 Writes ``results/detect_gpu.json`` (not with ``--small``).
 """

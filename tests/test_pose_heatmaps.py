@@ -22,6 +22,30 @@ def test_decodes_to_upstreams_positions(name, noise):
     assert np.abs(found - expected).max() <= 0.01
 
 
+@pytest.mark.parametrize("name", ["clean", "ripple", "rough"])
+def test_the_long_way_round_is_upstreams_too(monkeypatch, name):
+    """Taken for steps so long that the last bit decides about them; here for all."""
+    record = np.load(UPSTREAM)
+    maps = heatmaps({"clean": 0.0, "ripple": 0.02, "rough": 0.2}[name])
+    regions = crop_regions(record["crop_boxes"], 192, 256)
+    short = decode_heatmaps(maps, regions)
+    monkeypatch.setattr("wan_animate.pose.heatmaps.FAR", -1.0)
+    long = decode_heatmaps(maps, regions)
+    assert np.abs(long - record[f"decode_{name}"]).max() <= 0.01
+    assert not np.array_equal(long, short)
+
+
+def test_a_step_far_away():
+    """A plateau whose highest pixel lies away from its middle: the step leads far off, and stays a number."""
+    rows, columns = np.mgrid[:64, :48].astype(np.float64)
+    maps = np.stack([1 - 1e-6 * ((columns - 30 - at) ** 2 + (rows - 35) ** 2) for at in (0, 0.3, 0.45)]).astype(
+        np.float32
+    )
+    maps[:, 30, 20] = 1.0001  # the highest pixel lies away from the middle of the plateau
+    found = decode_heatmaps(maps[None], np.array([[0.0, 0.0, 48.0, 64.0]]))[0]
+    assert np.isfinite(found).all() and (np.abs(found[:, :2] - (20, 30)).max(axis=1) > 3).any()
+
+
 def test_flat_and_negative_maps_say_nothing_found():
     maps = np.zeros((1, 2, 64, 48), np.float32)
     maps[0, 1] = -0.3

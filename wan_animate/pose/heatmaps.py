@@ -12,6 +12,7 @@ import numpy as np
 KERNEL = 11  # fits the sigma of 2 heatmap pixels the network was trained with
 SIGMA = 0.3 * ((KERNEL - 1) * 0.5 - 1) + 0.8
 FLOOR = np.float32(1e-10)
+FAR = 3.0  # heatmap pixels; a longer step is an ill-conditioned one
 PADDING = 1.25  # how much wider than the box the crop is
 
 _REACH = KERNEL // 2
@@ -113,7 +114,23 @@ def _taylor_step(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.
     with np.errstate(divide="ignore", invalid="ignore"):
         step = -np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / determinant[:, None]
     step[determinant == 0] = 0
+    for row in np.flatnonzero(~(np.abs(step).max(axis=1) <= FAR)):
+        step[row] = _long_step(heatmaps[maps[row]], px[row], py[row])
     return step
+
+
+def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
+    """The step of one map the long way round, upstream's operations in upstream's order. Where the parabola is nearly
+    flat the last bit of every value decides how far away its top lies."""
+    log = np.log(np.maximum(_blur_whole(heatmap, px, py), FLOOR))
+    dx = 0.5 * (log[2, 3] - log[2, 1])
+    dy = 0.5 * (log[3, 2] - log[1, 2])
+    dxx = 0.25 * (log[2, 4] - 2 * log[2, 2] + log[2, 0])
+    dxy = 0.25 * (log[3, 3] - log[1, 3] - log[3, 1] + log[1, 1])
+    dyy = 0.25 * (log[4, 2] - 2 * log[2, 2] + log[0, 2])
+    if dxx * dyy - dxy**2 == 0:
+        return np.zeros(2, np.float32)
+    return (-np.linalg.inv(np.array([[dxx, dxy], [dxy, dyy]])) @ np.array([dx, dy])).astype(np.float32)
 
 
 def _blur_around(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
