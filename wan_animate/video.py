@@ -8,6 +8,7 @@ import threading
 from fractions import Fraction
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from .adapt import ResizedSource, SlicedSource  # noqa: F401  (with the video source they belong to one topic)
 from .audio import read_audio  # noqa: F401
@@ -121,6 +122,7 @@ class VideoSource(FrameSource):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
         self._file = ClipFile(file)
         self._lock = threading.RLock()
+        self._reformatter = VideoReformatter()
         self._index = index_clip(self._file)
         self._turned: tuple[int, int] | None = None
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
@@ -180,7 +182,7 @@ class VideoSource(FrameSource):
         )
 
     def _convert(self, frame) -> np.ndarray:
-        image = to_rgb(frame)
+        image = to_rgb(frame, self._reformatter)
         return letterbox(image, self.width, self.height) if self.width else image
 
     def __len__(self) -> int:

@@ -138,10 +138,13 @@ class DrawnPoseSource(FrameSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
+        own_size = (self.width, self.height) == (self.track.width, self.track.height)
         for row, keypoints in zip(out, self.track.keypoints[start:stop], strict=True):
-            canvas = np.zeros((self.track.height, self.track.width, 3), np.uint8)
+            canvas = row if own_size else np.empty((self.track.height, self.track.width, 3), np.uint8)
+            canvas.fill(0)
             draw_pose(canvas, keypoints, **self._options)
-            row[:] = letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR)
+            if not own_size:
+                row[:] = letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR)
         return out
 
     def fingerprint(self) -> str:

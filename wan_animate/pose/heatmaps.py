@@ -136,11 +136,18 @@ def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 def _blur_around(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
     """float32 ``[M, 5, 5]``: the Gaussian blur of each map around its peak, zeros beyond the border."""
     _, height, width = heatmaps.shape
-    offsets = np.arange(_PATCH) - _PATCH // 2
-    rows, columns = py[:, None] + offsets, px[:, None] + offsets
+    reach = _PATCH // 2
+    offsets = np.arange(_PATCH) - reach
+    patches = np.empty((len(maps), _PATCH, _PATCH), np.float32)
+    whole = (px >= reach) & (px < width - reach) & (py >= reach) & (py < height - reach)
+    corner = (maps[whole] * height + py[whole] - reach) * width + px[whole] - reach
+    near = (np.arange(_PATCH)[:, None] * width + np.arange(_PATCH)).ravel()
+    patches[whole] = heatmaps.reshape(-1).take(corner[:, None] + near).reshape(-1, _PATCH, _PATCH)
+    cut = ~whole
+    rows, columns = py[cut, None] + offsets, px[cut, None] + offsets
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-    patches = heatmaps[maps[:, None, None], rows[:, :, None], columns[:, None, :]] * inside
+    patches[cut] = heatmaps[maps[cut, None, None], rows[:, :, None], columns[:, None, :]] * inside
     return _BLUR @ patches @ _BLUR.T
 
 
