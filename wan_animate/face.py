@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from .errors import InputError
 from .frames import FrameSource
 from .pose import layout
 from .pose.track import PoseTrack
+from .prefetch import ahead
 from .steady import nearest, steady_boxes
 
 MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
@@ -156,14 +158,18 @@ class FaceCropSource(FrameSource):
         return len(self.frames)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
+        def chunks():
+            for first in range(start, stop, READ_AT_ONCE):
+                yield first, self.frames.read(first, min(first + READ_AT_ONCE, stop))
+
         out = None
-        for first in range(start, stop, READ_AT_ONCE):
-            chunk = self.frames.read(first, min(first + READ_AT_ONCE, stop))
-            if out is None:
-                out = np.zeros((stop - start, self.size, self.size, 3), chunk.dtype)
-            for index, frame in enumerate(chunk, first):
-                if self._visible[index]:
-                    out[index - start] = crop(frame, self.boxes[index], self.size)
+        with closing(ahead(chunks()) if stop - start > READ_AT_ONCE else chunks()) as source:
+            for first, chunk in source:
+                if out is None:
+                    out = np.zeros((stop - start, self.size, self.size, 3), chunk.dtype)
+                for index, frame in enumerate(chunk, first):
+                    if self._visible[index]:
+                        out[index - start] = crop(frame, self.boxes[index], self.size)
         return out
 
     def fingerprint(self) -> str:
