@@ -32,7 +32,7 @@ importing.install()
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-WIDTH, HEIGHT, FRAMES, BATCH, ROUNDS = 1280, 720, 48, 8, 3
+WIDTH, HEIGHT, FRAMES, BATCH, ROUNDS = 1280, 720, 48, 8, 6
 STAGES = ("detector input", "boxes", "cuts and people", "pose input", "heatmaps", "face", "drawing")
 
 
