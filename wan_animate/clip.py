@@ -18,6 +18,9 @@ import numpy as np
 from .errors import InputError
 
 # Packet times of these are missing or in decoding order (AVI numbers packets, raw streams have no clock at all).
+# Containers are old and wild: names and tags in them need not be UTF-8. PyAV has to be told so before version 19, and
+# takes no such argument from then on.
+_TAGS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _NO_CLOCK = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mpeg1video", "mpeg2video", "obu", "vvc", "rawvideo"}
 _STANDARD_RATES = [Fraction(n) for n in (30, 25, 24, 60, 50, 15, 12, 10, 20, 48, 120)]
 _STANDARD_RATES += [Fraction(n, 1001) for n in (30000, 24000, 60000)]
@@ -65,8 +68,7 @@ class ClipFile:
     def open(self):
         """A fresh ``av`` input container."""
         try:
-            # Containers are old and wild: names and tags in them need not be UTF-8.
-            return av.open(self.path if self.path is not None else io.BytesIO(self._data), metadata_errors="replace")
+            return av.open(self.path if self.path is not None else io.BytesIO(self._data), **_TAGS)
         except PermissionError:
             raise InputError(f"{self.name} may not be read: check its permissions.") from None
         except FileNotFoundError:
