@@ -11,6 +11,7 @@ from .host.folders import register_folders
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
+from .model import LoadModel
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
@@ -43,6 +44,7 @@ NODES: list[type[io.ComfyNode]] = [
     MaskBackground,
     CachedPrompt,
     LoadPrompt,
+    LoadModel,
     Animate,
 ]
 

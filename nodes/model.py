@@ -1,0 +1,106 @@
+"""Loading the transformer."""
+
+from __future__ import annotations
+
+import folder_paths
+from comfy_api.latest import io
+
+from .host.folders import file_stamp
+
+FOLDER = "diffusion_models"
+ENDINGS = (".safetensors", ".sft")
+
+
+class LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = list_transformers()
+        return io.Schema(
+            node_id="WanAnimateKitLoadModel",
+            display_name="Load Animate Model",
+            category="WanAnimateKit",
+            description=(
+                "Loads Wan 2.2 Animate in any published form: bf16, fp16, fp8 (e4m3 and e5m2, plain and scaled), "
+                "ComfyUI's quantized layouts, upstream's shards. What the file holds is read from the file, and a "
+                "file that is something else is named before any weight is read. The MODEL samples in any KSampler."
+            ),
+            search_aliases=[
+                "load diffusion model",
+                "unet loader",
+                "wan animate 14b",
+                "transformer",
+                "fp8 scaled",
+                "kj",
+            ],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=names,
+                    default=next((name for name in names if "animate" in name.lower()), None),
+                    tooltip=(
+                        "A safetensors file in models/diffusion_models; of a model in several files the first, with "
+                        "the others beside it."
+                    ),
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=["auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2"],
+                    advanced=True,
+                    tooltip=(
+                        "What weights are kept in. auto keeps fp8 files fp8 and takes bf16 or fp16 for others, as the "
+                        "card computes; fp8 halves the memory of a bf16 file at a loss. Scaled weights stay as they "
+                        "are: then only bf16, fp16 and fp32 matter, for the rest."
+                    ),
+                ),
+                io.Combo.Input(
+                    "products",
+                    options=["auto", "full precision", "fp8"],
+                    advanced=True,
+                    tooltip=(
+                        "How fp8 weights are multiplied. auto does as ComfyUI does: scaled files in fp8 on cards that "
+                        "can (RTX 40 and later), others unpacked. full precision always unpacks: slower, closer to "
+                        "the bf16 model. fp8 is fastest."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="For Animate Character, Apply LoRA, or any node that takes a MODEL."),
+                io.String.Output(display_name="report", tooltip="What the file holds: size, precision, scaled layers."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str) -> bool | str:
+        if model is None:
+            return True
+        if model.lower().endswith(".gguf"):
+            return (
+                f"model {model!r} is a GGUF file: load it with a GGUF loader node (for instance Unet Loader (GGUF) "
+                "of ComfyUI-GGUF) and connect its MODEL."
+            )
+        if not model.lower().endswith(ENDINGS) or folder_paths.get_full_path(FOLDER, model) is None:
+            return (
+                f"model {model!r} is not a safetensors file in models/{FOLDER}: download it there (its link is in the "
+                "help of this node), press R and choose it."
+            )
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, precision: str, products: str):
+        return file_stamp(folder_paths.get_full_path(FOLDER, model))
+
+    @classmethod
+    def execute(cls, model: str, precision: str = "auto", products: str = "auto") -> io.NodeOutput:
+        from .host.loading import load_animate
+
+        path = folder_paths.get_full_path_or_raise(FOLDER, model)
+        patcher, file = load_animate(path, precision, products)
+        return io.NodeOutput(patcher, file.summary())
+
+
+def list_transformers() -> list[str]:
+    """Safetensors files in models/diffusion_models, of sharded models the first shard."""
+    from ..wan_animate.weights.header import is_later_shard
+
+    names = folder_paths.get_filename_list(FOLDER)
+    return [name for name in names if name.lower().endswith(ENDINGS) and not is_later_shard(name)]

@@ -1,0 +1,182 @@
+"""How the weights of a file are scaled, and the same weights in the one form that ComfyUI 0.33 takes.
+
+Forms met in published files:
+
+- ComfyUI's own: a tensor ``<layer>.comfy_quant`` (JSON as bytes) beside each quantized weight, or the same in the
+  file's metadata as ``_quantization_metadata`` (``comfy/utils.py: convert_old_quants``);
+- older ComfyUI and the wrapper's repacks: ``<layer>.scale_weight`` with a marker tensor ``scaled_fp8``, whose type says
+  e4m3 or e5m2 and which has two elements where products are to be made in full precision. The host takes every layer
+  of it for e4m3, which loses weights that are e5m2 (most overflow);
+- scales without any marker (``.scale_weight`` or ``.weight_scale``), which the host leaves out.
+
+:func:`convert_weights` makes the first of all of them, each layer by the type its weight really has.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .header import TensorInfo
+
+if TYPE_CHECKING:
+    import torch
+
+MARKER = "scaled_fp8"
+CONFIG = ".comfy_quant"
+METADATA = "_quantization_metadata"
+OLD_NAMES = {".scale_weight": ".weight_scale", ".scale_input": ".input_scale"}
+EXTRAS = (
+    CONFIG, *OLD_NAMES, *OLD_NAMES.values(),
+    ".weight_scale_2", ".pre_quant_scale", ".weight_s_rel", ".weight_s_channel", ".weight_codebook",
+)  # fmt: skip
+FP8 = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+# formats that keep one stored element for one weight; of the others a stored shape says little
+WHOLE = {"float8_e4m3fn", "float8_e5m2", "mxfp8", "int8_tensorwise"}
+NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 e4m3", "F8_E5M2": "fp8 e5m2"}
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a file's weights are scaled.
+
+    Attributes:
+        form: ``"none"``, ``"marked"`` (``comfy_quant`` tensors), ``"metadata"``, or ``"scales"`` (to be converted).
+        layers: each scaled layer with its configuration as the host writes it (``{"format": ...}``); empty
+            configurations where only the file's tensors hold it (``"marked"``).
+        packed: stored shapes may differ from the weights' own.
+        rows: layers with a scale for each row, where the host has one for a tensor.
+    """
+
+    form: str = "none"
+    layers: dict[str, dict] = field(default_factory=dict)
+    packed: bool = False
+    rows: frozenset[str] = frozenset()
+
+    @property
+    def formats(self) -> dict[str, int]:
+        """Layers per format, the most first."""
+        return dict(Counter(one["format"] for one in self.layers.values() if "format" in one).most_common())
+
+    def summary(self, precision: str) -> str:
+        name = NAMES.get(precision, precision)
+        if not self.layers:
+            return name
+        kinds = " and ".join(self.formats) or "ComfyUI's quantized layout"
+        return f"{name}, {len(self.layers)} scaled layers ({kinds})"
+
+
+def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], prefix: str = "") -> Quantization:
+    """How the weights are scaled.
+
+    Args:
+        tensors: names without the model's prefix.
+        metadata: the file's.
+        prefix: taken off the layers' names in the metadata.
+
+    Raises:
+        InputError: the metadata cannot be read, or a scaled layer is in a type that no form of ours covers.
+    """
+    marked = [name.removesuffix(CONFIG) for name in tensors if name.endswith(CONFIG)]
+    if marked:
+        return Quantization("marked", {layer: {} for layer in marked}, packed=True)
+    if METADATA in metadata:
+        try:
+            layers = {
+                layer.removeprefix(prefix): dict(config)
+                for layer, config in json.loads(metadata[METADATA])["layers"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"the file's quantization metadata cannot be read ({error}): download it again."
+            ) from error
+        return Quantization("metadata", layers, any(one.get("format") not in WHOLE for one in layers.values()))
+    ends = (".scale_weight", ".weight_scale")
+    scaled = [name.removesuffix(end) for name in tensors for end in ends if name.endswith(end)]
+    if not scaled:
+        return Quantization()
+    full = MARKER in tensors and tensors[MARKER].shape == (2,)
+    layers, rows = {}, set()
+    for layer in scaled:
+        weight = tensors.get(f"{layer}.weight")
+        scale = tensors.get(f"{layer}.scale_weight") or tensors[f"{layer}.weight_scale"]
+        stored = weight.dtype if weight is not None else "nothing"
+        if stored not in FP8:
+            raise InputError(
+                f"the file scales {layer}, but stores it as {stored} without saying how it is packed: choose an fp8, "
+                "bf16 or GGUF form of the model."
+            )
+        if math.prod(scale.shape) == weight.shape[0]:
+            rows.add(layer)
+        elif math.prod(scale.shape) != 1:
+            raise InputError(
+                f"the file scales {layer} in blocks (a scale of {list(scale.shape)}), which ComfyUI does not read "
+                "without its own marks: choose an fp8, bf16 or GGUF form of the model."
+            )
+        layers[layer] = {"format": FP8[stored]} | ({"full_precision_matrix_mult": True} if full else {})
+    return Quantization("scales", layers, rows=frozenset(rows))
+
+
+def is_extra(name: str, weights: Collection[str]) -> bool:
+    """Whether a tensor is a scale or a marker that belongs to one of ``weights``."""
+    layer = next((name.removesuffix(end) for end in EXTRAS if name.endswith(end)), None)
+    return name == MARKER or layer is not None and f"{layer}.weight" in weights
+
+
+def convert_weights(
+    tensors: dict[str, torch.Tensor],
+    quantization: Quantization,
+    linear: Collection[str],
+    full_precision: bool | None = None,
+) -> dict[str, torch.Tensor]:
+    """The tensors with ``comfy_quant`` entries, scales under their new names and no marker.
+
+    Scaled layers that are not ``linear``, and those with a scale for each row, are multiplied out (to bfloat16): the
+    host has one scale for a linear layer. Tensors that need no change are passed on, not copied.
+
+    Args:
+        tensors: names without the model's prefix; emptied on the way, so that nothing is held twice.
+        quantization: from :func:`find_quantization`.
+        linear: names of the linear layers' weights.
+        full_precision: whether products are made with weights multiplied out; None leaves it to the file.
+    """
+    import torch
+
+    result: dict[str, torch.Tensor] = {}
+    loose = {layer for layer in quantization.layers if f"{layer}.weight" not in linear} | quantization.rows
+    for name in list(tensors):
+        tensor = tensors.pop(name)
+        ending = next((end for end in OLD_NAMES if name.endswith(end)), "")
+        if name == MARKER or ending == ".scale_input" and bool((tensor == 1).all()):
+            continue
+        result[name.removesuffix(ending) + OLD_NAMES.get(ending, "")] = tensor
+    for layer in loose:
+        if quantization.form == "marked" or f"{layer}.weight_scale" not in result:
+            continue  # a layer that the host has and this pack does not know of
+        scale = result.pop(f"{layer}.weight_scale").float()
+        result.pop(f"{layer}.input_scale", None)
+        weight = result[f"{layer}.weight"].float()
+        scale = scale.reshape(-1, *(1,) * (weight.ndim - 1)) if scale.numel() > 1 else scale.reshape(())
+        result[f"{layer}.weight"] = (weight * scale).to(torch.bfloat16)
+    for layer, config in quantization.layers.items():
+        if layer in loose and quantization.form != "marked" and f"{layer}.weight_scale" not in result:
+            continue
+        key = layer + CONFIG
+        config = json.loads(bytes(result[key].tolist())) if key in result else dict(config)
+        if full_precision is not None:
+            config.pop("full_precision_matrix_mult", None)
+            config |= {"full_precision_matrix_mult": True} if full_precision else {}
+        result[key] = torch.tensor(list(json.dumps(config).encode()), dtype=torch.uint8)
+    return result
+
+
+def stored_formats(tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """The formats that the ``comfy_quant`` tensors name."""
+    return {
+        str(json.loads(bytes(one.tolist())).get("format")) for name, one in tensors.items() if name.endswith(CONFIG)
+    }

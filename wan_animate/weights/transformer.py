@@ -1,0 +1,201 @@
+"""The Wan 2.2 Animate transformer in a file: is it one, of what size, is it complete, in which precision.
+
+Names and shapes are those of upstream's ``wan/modules/animate/model_animate.py`` (WanAnimateModel, FaceAdapter,
+FaceEncoder, Generator), which Comfy-Org's and the wrapper's repacks and ComfyUI's ``comfy/ldm/wan/model_animate.py``
+keep; repacks differ in a prefix, in the precision, and in how scales are named (:mod:`.quantized`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .header import Header, TensorInfo
+from .kinds import foreign_sentence
+from .quantized import Quantization, find_quantization, is_extra
+
+# In front of every name: none upstream, the second in files saved from ComfyUI, the others in trainers' exports.
+PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "transformer.", "module.")
+# What no other model of the family has, whatever its precision.
+FACE_KEY = "face_adapter.fuser_blocks.0.k_norm.weight"
+WAN_KEY = "head.modulation"
+TEXT_DIM, IMAGE_DIM, FREQ_DIM = 4096, 1280, 256
+IN_CHANNELS, LATENT_CHANNELS, FACE_HEADS, HEAD_DIM = 36, 16, 4, 128
+MOTION_WIDTHS = (32, 64, 128, 256, 512, 512, 512, 512)
+MOTION_NET = "motion_encoder.enc.net_app.convs"
+
+
+@dataclass(frozen=True)
+class AnimateFile:
+    """What a file of Animate weights holds.
+
+    Attributes:
+        header: the file's.
+        prefix: in front of every name.
+        dim, ffn, blocks: width, feed-forward width and number of blocks; the 14B model has 5120, 13824, 40.
+        precision: the type that most weights are stored in, safetensors' name.
+        quantization: how weights are scaled.
+        blur_kernels: names of the constant blur kernels that the file leaves out (filled in on loading).
+    """
+
+    header: Header
+    prefix: str
+    dim: int
+    ffn: int
+    blocks: int
+    precision: str
+    quantization: Quantization
+    blur_kernels: tuple[str, ...]
+
+    def summary(self) -> str:
+        size = "14B" if (self.dim, self.blocks) == (5120, 40) else f"width {self.dim}, {self.blocks} blocks"
+        return f"Wan 2.2 Animate {size}, {self.quantization.summary(self.precision)}"
+
+
+def read_animate(header: Header) -> AnimateFile:
+    """What an Animate file holds, from its header alone.
+
+    Raises:
+        InputError: it holds another model (the sentence says which and what to do), or tensors are missing or have
+            the wrong shape.
+    """
+    tensors = header.tensors
+    prefix = next((one for one in PREFIXES if one + WAN_KEY in tensors and one + FACE_KEY in tensors), None)
+    if prefix is None:
+        raise InputError(foreign_sentence(header.name, tensors))
+    own = {name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)}
+    dim = own[WAN_KEY].shape[-1]
+    blocks = _count_blocks(own)
+    ffn = own["blocks.0.ffn.0.bias"].shape[0] if "blocks.0.ffn.0.bias" in own else 0
+    expected = transformer_shapes(dim, ffn, blocks)
+    quantization = find_quantization(own, header.metadata, prefix)
+    missing = [name for name in expected if name not in own]
+    kernels = tuple(name for name in missing if name.endswith(".kernel"))
+    missing = [name for name in missing if name not in kernels]
+    if missing or blocks % 5 or blocks == 0:
+        raise InputError(
+            f"{header.name} is a Wan 2.2 Animate model with {len(expected) - len(missing)} of {len(expected)} tensors "
+            f"(for instance {(missing or ['blocks'])[0]} is not there): download the complete file."
+        )
+    for name in kernels:
+        del expected[name]
+    wrong = [name for name in expected if not _fits(name, own[name], expected[name], quantization)]
+    if wrong:
+        raise InputError(
+            f"{header.name} has tensors of another shape than Wan 2.2 Animate's ({wrong[0]} is "
+            f"{list(own[wrong[0]].shape)}, not {list(expected[wrong[0]])}): it is a changed model that ComfyUI cannot "
+            "load; choose a published one."
+        )
+    sizes: Counter[str] = Counter()
+    for name in expected:
+        if name.endswith(".weight") and len(expected[name]) > 1:
+            sizes[own[name].dtype] += _count(own[name].shape)
+    return AnimateFile(header, prefix, dim, ffn, blocks, sizes.most_common(1)[0][0], quantization, kernels)
+
+
+def strangers(file: AnimateFile) -> list[str]:
+    """Names in the file (without the prefix) that the model has no place for and that are no scales of its weights."""
+    expected = transformer_shapes(file.dim, file.ffn, file.blocks)
+    own = (name.removeprefix(file.prefix) for name in file.header.tensors if name.startswith(file.prefix))
+    return [name for name in own if name not in expected and not is_extra(name, expected)]
+
+
+def relighting_layers(blocks: int) -> list[str]:
+    """The layers that the relighting LoRA changes: every linear of the transformer blocks, 12 a block (480 in 14B).
+
+    Upstream: ``wan/modules/animate/animate_utils.py: get_loraconfig`` takes the linear layers whose names hold
+    ``blocks`` but neither ``face`` nor ``modulation``; rank 128, alpha 128.
+    """
+    names = [f"self_attn.{name}" for name in "qkvo"]
+    names += [f"cross_attn.{name}" for name in ("q", "k", "v", "o", "k_img", "v_img")] + ["ffn.0", "ffn.2"]
+    return [f"blocks.{block}.{name}" for block in range(blocks) for name in names]
+
+
+def is_linear(name: str) -> bool:
+    """Whether a weight belongs to a linear layer. The motion encoder's matrices are not: it scales them itself."""
+    return name.endswith(".weight") and not any(
+        part in name for part in ("motion_encoder.", "patch_embedding", ".conv", "norm", "img_emb.proj.0", "proj.4")
+    )
+
+
+def transformer_shapes(dim: int, ffn: int, blocks: int) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a Wan 2.2 Animate transformer of this size, name -> shape."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name: str, out: int, into: int, bias: bool = True) -> None:
+        shapes[f"{name}.weight"] = (out, into)
+        if bias:
+            shapes[f"{name}.bias"] = (out,)
+
+    for name, channels in (("patch_embedding", IN_CHANNELS), ("pose_patch_embedding", LATENT_CHANNELS)):
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (dim, channels, 1, 2, 2), (dim,)
+    for name, out, into in (
+        ("text_embedding.0", dim, TEXT_DIM),
+        ("text_embedding.2", dim, dim),
+        ("time_embedding.0", dim, FREQ_DIM),
+        ("time_embedding.2", dim, dim),
+        ("time_projection.1", 6 * dim, dim),
+        ("head.head", 4 * LATENT_CHANNELS, dim),
+        ("img_emb.proj.1", IMAGE_DIM, IMAGE_DIM),
+        ("img_emb.proj.3", dim, IMAGE_DIM),
+        ("face_encoder.out_proj", dim, 1024),
+    ):
+        linear(name, out, into)
+    for name, width in (("img_emb.proj.0", IMAGE_DIM), ("img_emb.proj.4", dim)):
+        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (width,)
+    shapes["head.modulation"] = (1, 2, dim)
+    for layer in relighting_layers(blocks):
+        sizes = {"ffn.0": (ffn, dim), "ffn.2": (dim, ffn)}
+        linear(layer, *sizes.get(layer.split(".", 2)[2], (dim, dim)))
+    for block in (f"blocks.{index}" for index in range(blocks)):
+        shapes[f"{block}.modulation"] = (1, 6, dim)
+        shapes[f"{block}.norm3.weight"] = shapes[f"{block}.norm3.bias"] = (dim,)
+        for norm in ("self_attn.norm_q", "self_attn.norm_k", *(f"cross_attn.norm_{one}" for one in "qk")):
+            shapes[f"{block}.{norm}.weight"] = (dim,)
+        shapes[f"{block}.cross_attn.norm_k_img.weight"] = (dim,)
+    for fuser in (f"face_adapter.fuser_blocks.{index}" for index in range(blocks // 5)):
+        linear(f"{fuser}.linear1_kv", 2 * dim, dim)
+        linear(f"{fuser}.linear1_q", dim, dim)
+        linear(f"{fuser}.linear2", dim, dim)
+        shapes[f"{fuser}.q_norm.weight"] = shapes[f"{fuser}.k_norm.weight"] = (HEAD_DIM,)
+    for name, out, into in (("conv1_local", 1024 * FACE_HEADS, 512), ("conv2", 1024, 1024), ("conv3", 1024, 1024)):
+        shapes[f"face_encoder.{name}.conv.weight"] = (out, into, 3)
+        shapes[f"face_encoder.{name}.conv.bias"] = (out,)
+    shapes["face_encoder.padding_tokens"] = (1, 1, 1, dim)
+    return shapes | _motion_shapes()
+
+
+def _motion_shapes() -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    shapes[f"{MOTION_NET}.0.0.weight"], shapes[f"{MOTION_NET}.0.1.bias"] = (32, 3, 1, 1), (1, 32, 1, 1)
+    for index, (into, out) in enumerate(zip(MOTION_WIDTHS[:-1], MOTION_WIDTHS[1:]), 1):
+        block = f"{MOTION_NET}.{index}"
+        shapes[f"{block}.conv1.0.weight"], shapes[f"{block}.conv1.1.bias"] = (into, into, 3, 3), (1, into, 1, 1)
+        shapes[f"{block}.conv2.0.kernel"] = shapes[f"{block}.skip.0.kernel"] = (4, 4)
+        shapes[f"{block}.conv2.1.weight"], shapes[f"{block}.conv2.2.bias"] = (out, into, 3, 3), (1, out, 1, 1)
+        shapes[f"{block}.skip.1.weight"] = (out, into, 1, 1)
+    shapes[f"{MOTION_NET}.8.weight"] = (512, 512, 4, 4)
+    for index in range(5):
+        shapes[f"motion_encoder.enc.fc.{index}.weight"] = (512 if index < 4 else 20, 512)
+        shapes[f"motion_encoder.enc.fc.{index}.bias"] = (512 if index < 4 else 20,)
+    shapes["motion_encoder.dec.direction.weight"] = (512, 20)
+    return shapes
+
+
+def _fits(name: str, info: TensorInfo, shape: tuple[int, ...], quantization: Quantization) -> bool:
+    """Packed formats hold several values in one stored element, so their shapes are the host's to check."""
+    return info.shape == shape or quantization.packed and name.removesuffix(".weight") in quantization.layers
+
+
+def _count_blocks(names: Collection[str] | Mapping[str, object]) -> int:
+    numbers = {int(name.split(".")[1]) for name in names if name.startswith("blocks.") and name.split(".")[1].isdigit()}
+    return max(numbers, default=-1) + 1
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
