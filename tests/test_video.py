@@ -10,7 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
+from wan_animate import workers
 from wan_animate.audio import read_audio
+from wan_animate.errors import InputError
 from wan_animate.video import VideoSource, area_size, sample_frames
 
 from .clips import frame_number, numbered_frame, numbers, write_clip
@@ -368,3 +370,44 @@ def test_example_clip(examples):
     assert np.array_equal(first[5:7], again)
     assert first[:, 100:400, 300:600].std() > 30
     assert read_audio(examples / "video.mp4", 0, 106 / 30)["waveform"].shape[1:] == (2, 169600)
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    """Frames converted by three threads, as on a machine of twelve cores."""
+    workers._pool.cache_clear()
+    monkeypatch.setattr(workers, "COUNT", 3)
+    yield
+    workers._pool().shutdown()
+    workers._pool.cache_clear()
+
+
+def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
+    path = tmp_path / "clip.mp4"
+    write_clip(path, 40, 25)
+    source, names = VideoSource(path, fps=60), set()
+    convert = source._convert
+    source._decoder._convert = lambda frame: names.add(threading.current_thread().name) or convert(frame)
+    read = [source.read(0, 50), source.read(45, len(source)), source.read(10, 12)]
+    assert len(names) == 3
+    monkeypatch.setattr(workers, "COUNT", 1)
+    other = VideoSource(path, fps=60)
+    for mine, (start, stop) in zip(read, ((0, 50), (45, len(source)), (10, 12)), strict=True):
+        assert np.array_equal(mine, other.read(start, stop))
+
+
+def test_an_error_in_a_thread_is_the_readers(tmp_path, many_cores):
+    path = tmp_path / "clip.mp4"
+    write_clip(path, 20)
+    source = VideoSource(path, fps=0)
+    convert, done = source._convert, []
+
+    def fails(frame):
+        if len(done) == 5:
+            raise InputError("frame 5 is no picture")
+        done.append(frame.pts)
+        return convert(frame)
+
+    source._decoder._convert = fails
+    with pytest.raises(InputError, match="no picture"):
+        source.read(0, 20)

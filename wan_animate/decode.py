@@ -7,12 +7,14 @@ before the wanted frame; frames are told by their timestamps, so a seek can land
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from . import workers
 from .clip import ClipFile, ClipIndex, video_stream
 from .errors import InputError
 
@@ -32,7 +34,7 @@ _TAIL = 2
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> np.ndarray:
     """A decoded frame as upright RGB, uint8 ``[H, W, 3]``.
 
-    ``reformatter`` is kept by whoever converts many frames, one after the other: setting one up takes as long as
+    ``reformatter`` is kept by whoever converts many frames, one for each thread: setting one up takes as long as
     converting a quarter of a frame.
 
     The frame's own matrix and range tags are followed. Untagged video is taken as players take it: BT.709 when it is HD
@@ -42,7 +44,8 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) ->
     if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
         options["src_colorspace"] = "itu709" if frame.width >= 1280 or frame.height > 576 else "itu601"
     reformatter = reformatter or VideoReformatter()
-    image = reformatter.reformat(frame, format="rgb24", interpolation=EXACT, **options).to_ndarray()
+    threads = 1 if workers.COUNT > 1 else 0  # several frames are converted at once, or one on every core
+    image = reformatter.reformat(frame, format="rgb24", interpolation=EXACT, threads=threads, **options).to_ndarray()
     turns = round(frame.rotation / 90) % 4  # counter-clockwise
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
@@ -72,14 +75,52 @@ class ClipDecoder:
         Raises:
             InputError: the frame cannot be decoded, or the file is gone.
         """
-        for kept, image in self._recent:
-            if kept == number:
-                return image
-        image = self._convert(self._find(number))
+        image = self._kept(number)
+        if image is None:
+            image = self._convert(self._find(number))
+            self._keep(number, image)
+        return image
+
+    def read(self, numbers: Sequence[int], out: np.ndarray) -> None:
+        """Frames ``numbers`` into ``out`` ``[n, H, W, 3]``: while one is converted the next are decoded.
+
+        Raises:
+            InputError: as :meth:`get`.
+        """
+        converting: deque[tuple[int, Future]] = deque()
+        again: list[tuple[int, int]] = []  # a frame shown several times, and where it was first
+
+        def convert(frame: av.VideoFrame, place: np.ndarray) -> np.ndarray:
+            image = self._convert(frame)
+            place[:] = image
+            return image
+
+        try:
+            for at, number in enumerate(numbers):
+                if at and number == numbers[at - 1]:
+                    again.append((at, again[-1][1] if again and again[-1][0] == at - 1 else at - 1))
+                elif (image := self._kept(number)) is not None:
+                    out[at] = image
+                else:
+                    converting.append((number, workers.submit(convert, self._find(number), out[at])))
+                    if len(converting) > workers.COUNT:
+                        first, future = converting.popleft()
+                        self._keep(first, future.result())
+            while converting:
+                first, future = converting.popleft()
+                self._keep(first, future.result())
+        finally:
+            wait([future for _, future in converting])  # nothing writes into ``out`` after an error
+        for at, first in again:
+            out[at] = out[first]
+
+    def _kept(self, number: int) -> np.ndarray | None:
+        return next((image for kept, image in self._recent if kept == number), None)
+
+    def _keep(self, number: int, image: np.ndarray) -> None:
         self._recent.append((number, image))
         while len(self._recent) > 2 and image.nbytes * len(self._recent) > _KEPT_BYTES:
             self._recent.popleft()
-        return image
 
     def close(self) -> None:
         """Let go of the file and of every frame."""

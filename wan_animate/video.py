@@ -122,7 +122,7 @@ class VideoSource(FrameSource):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
         self._file = ClipFile(file)
         self._lock = threading.RLock()
-        self._reformatter = VideoReformatter()
+        self._reformatters = threading.local()
         self._index = index_clip(self._file)
         self._turned: tuple[int, int] | None = None
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
@@ -182,7 +182,9 @@ class VideoSource(FrameSource):
         )
 
     def _convert(self, frame) -> np.ndarray:
-        image = to_rgb(frame, self._reformatter)
+        if not hasattr(self._reformatters, "own"):
+            self._reformatters.own = VideoReformatter()
+        image = to_rgb(frame, self._reformatters.own)
         return letterbox(image, self.width, self.height) if self.width else image
 
     def __len__(self) -> int:
@@ -191,8 +193,7 @@ class VideoSource(FrameSource):
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
-            for at, number in enumerate(self._numbers[start:stop]):
-                out[at] = self._decoder.get(int(number))
+            self._decoder.read(self._numbers[start:stop].tolist(), out)
         return out
 
     def fingerprint(self) -> str:

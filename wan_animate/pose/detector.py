@@ -103,6 +103,8 @@ class PoseDetector:
         count = len(frames)
         person.check(count)
         self.shots = []
+        self._detector.begin()
+        self._pose.begin()
         self._check_point(frames, person)
         keypoints = np.zeros((count, layout.COUNT, 3), np.float32)
         used = np.full((count, 5), np.nan, np.float32)  # boxes the keypoints were found in

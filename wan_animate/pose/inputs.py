@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .. import workers
 from .heatmaps import crop_person
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -48,12 +49,14 @@ def detector_input(
     width, height = size
     inputs = (room or Room(1)).array((len(images), 3, height, width))
     small = (copies or Room(1)).array((len(images), height, width, 3), np.uint8)
-    channels = np.empty((3, height, width), np.uint8)
-    for image, copy, planes in zip(images, small, inputs):
+
+    def prepare(image: np.ndarray, copy: np.ndarray, planes: np.ndarray) -> None:
         cv2.resize(image, size, dst=copy)
-        cv2.split(copy, list(channels))
-        np.copyto(planes, channels)
+        for plane, channel in zip(planes, cv2.split(copy)):
+            np.copyto(plane, channel)
         np.divide(planes, np.float32(255), out=planes)  # twice through memory is faster than mixed types once
+
+    workers.each(prepare, images, small, inputs)
     return inputs, small
 
 

@@ -152,6 +152,10 @@ class Graph:
                 self._usual = max(self._usual, len(filled))
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
+    def begin(self) -> None:
+        """A new clip: its batches may be smaller than the last one's."""
+        self._usual = 0
+
     @property
     def _settles(self) -> bool:
         """Whether the provider searches for the fastest kernels anew for every number of images, for seconds: the last,
