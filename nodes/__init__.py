@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .accelerate import Accelerate
 from .animate import Animate
 from .clean import CleanPose, PoseReport
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
@@ -45,6 +46,7 @@ NODES: list[type[io.ComfyNode]] = [
     CachedPrompt,
     LoadPrompt,
     LoadModel,
+    Accelerate,
     Animate,
 ]
 

@@ -6,7 +6,7 @@ import torch
 
 from ...wan_animate.conditioning import SegmentConditioning
 from ...wan_animate.errors import InputError
-from .face_motion import patch_face_motion
+from .accelerate import with_face_motion
 
 
 def check_model(model) -> None:
@@ -83,7 +83,7 @@ class HostDenoiser:
 
     def __init__(self, model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed):
         check_model(model)
-        self.model, self.face_cache = patch_face_motion(with_shift(model, shift))
+        self.model = with_face_motion(with_shift(model, shift))
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output
         self.steps, self.cfg, self.seed = steps, cfg, seed
@@ -112,11 +112,8 @@ class HostDenoiser:
 
         positive, negative = self.conditioned(conditioning)
         latent = comfy.sample.fix_empty_latent_channels(self.model, torch.zeros_like(noise))
-        try:
-            return comfy.sample.sample(
-                self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
-                callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
-                disable_pbar=True, seed=(self.seed + conditioning.segment.index) % 2**64,
-            )  # fmt: skip
-        finally:
-            self.face_cache.clear()
+        return comfy.sample.sample(
+            self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
+            callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
+            disable_pbar=True, seed=(self.seed + conditioning.segment.index) % 2**64,
+        )  # fmt: skip

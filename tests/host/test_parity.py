@@ -144,7 +144,7 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
     )
     ours = ours.args[1].read(0, count)
 
-    shifted = ModelSamplingSD3().patch(engine(pack, "nodes.host.face_motion").patch_face_motion(model)[0], 5.0)[0]
+    shifted = ModelSamplingSD3().patch(engine(pack, "nodes.host.accelerate").with_face_motion(model), 5.0)[0]
 
     def segment(index, before, offset):
         """(new frames, offset of the next) as the host's nodes make them."""
@@ -220,33 +220,3 @@ def test_another_models_file_is_refused(pack, small_models, comfy):
     other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
     with pytest.raises(Exception, match="model input holds a WAN21 model, but this node needs Wan 2.2 Animate"):
         engine(pack, "nodes.host.ports").check_model(other)
-
-
-def test_face_motion_is_encoded_once_and_leaves_nothing_behind(pack, model, clips):
-    """Cached and depthwise, bit for bit the encoder's own answer; after the forward the module is as it was."""
-    import comfy.model_management
-
-    motion = engine(pack, "nodes.host.face_motion")
-    comfy.model_management.load_models_gpu([model])
-    module = model.model.diffusion_model
-    crops = (clips["face"][:3].movedim(-1, 1) * 2 - 1).to(next(module.motion_encoder.parameters()).dtype)
-    with torch.no_grad():
-        theirs = module.motion_encoder.get_motion(crops)
-        clone, cache = motion.patch_face_motion(model)
-        before = {name: set(vars(part)) for name, part in module.named_modules()}
-        with cache._encoder_of(module):
-            first = module.motion_encoder.get_motion(crops)
-            again = module.motion_encoder.get_motion(crops.clone())
-            changed = crops.clone()
-            changed[1, 2, 300, 40] += 0.5
-            other = module.motion_encoder.get_motion(changed)
-    assert torch.equal(first, theirs) and torch.equal(again, theirs)
-    assert not torch.equal(other, theirs)
-    assert cache.encoded == 6, "the second call with the same crops must not encode again"
-    assert {name: set(vars(part)) for name, part in module.named_modules()} == before
-    cache.clear()
-    assert not cache._kept
-    assert not model.wrappers.get("diffusion_model", {}).get(motion.WRAPPER_KEY), (
-        "the MODEL passed in must stay as it was"
-    )
-    assert clone is not model

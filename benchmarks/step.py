@@ -1,0 +1,319 @@
+"""One sampling step of the 14B Wan Animate transformer: ComfyUI's own defaults against Accelerate Animate Model.
+
+Weights are random, in the real file's layout and of its size, loaded through the host's own loader; a step is the
+host's ``apply_model`` on one segment of 77 frames with text, CLIP tokens, pose and face. Host and ours take turns on
+the same module and the same noise; reported are the medians, how far ours is from the host's output, and the peak of
+memory that torch has allocated. A step is any but the first of a segment; the first one, in which the face is encoded,
+is given beside it.
+
+    python benchmarks/step.py                       # 832x480 and 1280x720, needs a card with 60 GB
+    python benchmarks/step.py --blocks 10           # a quarter of the blocks
+    python benchmarks/step.py --small               # seconds on a CPU, small weights; writes nothing
+    python benchmarks/step.py --comfy PATH          # a ComfyUI whose packages this Python has
+
+Writes ``results/step_480p_bf16.json`` and ``step_720p_bf16.json`` (blocks compiled), the same with ``_eager`` (not
+compiled), and ``face_motion_77.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+import types
+from datetime import datetime, timezone
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+import torch  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
+ROUNDS = {"480p": 5, "720p": 3, "small": 2}
+FULL = {"dim": 5120, "ffn": 13824}
+
+
+def load_host(path: Path, cpu: bool) -> str:
+    """Makes ``comfy`` importable from a ComfyUI folder, without its server; returns its version."""
+    sys.path.insert(0, str(path))
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.cpu = cpu
+    args.base_directory = tempfile.mkdtemp(prefix="wan-animate-step-")
+    text = (path / "comfyui_version.py").read_text(encoding="utf-8")
+    return re.search(r"__version__\s*=\s*[\"']([^\"']+)", text).group(1)
+
+
+def load_pack_part(name: str):
+    """A module of this pack without the pack's own ``__init__``, which registers nodes and needs the whole host."""
+    for package, folder in (("wan_animate_kit_pack", ROOT), ("wan_animate_kit_pack.nodes", ROOT / "nodes")):
+        if package not in sys.modules:
+            sys.modules[package] = types.ModuleType(package)
+            sys.modules[package].__path__ = [str(folder)]
+    return importlib.import_module(f"wan_animate_kit_pack.{name}")
+
+
+def random_model(blocks: int, dim: int, ffn: int):
+    """A MODEL from random weights, on the card."""
+    import comfy.model_management
+    import comfy.sd
+
+    from demo.small_transformer import transformer_shapes
+
+    noise = torch.randn(1 << 26, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    weights, at = {}, 0
+    for name, shape in transformer_shapes(dim=dim, ffn=ffn, blocks=blocks).items():
+        size = math.prod(shape)
+        if name.endswith(".kernel"):
+            row = torch.tensor([1.0, 3.0, 3.0, 1.0])
+            tensor = (row[None, :] * row[:, None] / row.sum() ** 2).to(torch.bfloat16)
+        elif ("norm" in name and name.endswith("weight")) or name in ("img_emb.proj.0.weight", "img_emb.proj.4.weight"):
+            tensor = torch.ones(shape, dtype=torch.bfloat16)
+        elif name.endswith("bias"):
+            tensor = torch.zeros(shape, dtype=torch.bfloat16)
+        else:
+            # numbers of one large draw, each tensor from another place of it
+            at = (at + 7919) % (len(noise) // 2)
+            rows = -(-size // (len(noise) // 2))
+            tensor = noise[at : at + len(noise) // 2].repeat(rows)[:size].view(shape)
+            if not name.startswith("motion_encoder.enc"):  # whose layers scale by 1/sqrt(fan-in) themselves
+                fan_in = shape[-1] if name.endswith(("modulation", "padding_tokens")) else math.prod(shape[1:])
+                tensor = tensor / math.sqrt(fan_in)
+            else:
+                tensor = tensor.clone()
+        weights[name] = tensor
+    # as a whole, as compiled blocks need it: both sides run the same way
+    model = comfy.sd.load_diffusion_model_state_dict(weights, {"dtype": torch.bfloat16}, disable_dynamic=True)
+    comfy.model_management.load_models_gpu([model], force_full_load=True)
+    return model
+
+
+class Steps:
+    """One segment's inputs, and steps on them by any clone of the model."""
+
+    def __init__(self, model, width: int, height: int, frames: int):
+        self.device, latents = model.load_device, (frames + 3) // 4 + 1
+        generator = torch.Generator().manual_seed(1)
+
+        def random(*shape):
+            return torch.randn(*shape, generator=generator).to(self.device)
+
+        self.noise_shape = (1, 16, latents, height // 8, width // 8)
+        self.random, self.given = random, {
+            "c_concat": random(1, 20, *self.noise_shape[2:]),
+            "c_crossattn": random(1, 512, 4096) * 0.1,
+            "clip_fea": random(1, 257, 1280),
+            "pose_latents": random(1, 16, latents - 1, *self.noise_shape[3:]),
+            "face_pixel_values": random(1, 3, frames, 512, 512).clamp_(-1, 1),
+        }  # fmt: skip
+
+    def options(self, clone) -> dict:
+        """The clone's options and wrappers, merged as the host does when sampling starts."""
+        import comfy.model_patcher
+        import comfy.patcher_extension
+
+        options = comfy.model_patcher.create_model_options_clone(clone.model_options)["transformer_options"]
+        merge = comfy.patcher_extension.merge_nested_dicts
+        merge(options.setdefault("wrappers", {}), clone.wrappers, copy_dict1=False)
+        return options
+
+    def step(self, clone, noise, sigma: float):
+        """(output, seconds, peak GB)"""
+        clone.pre_run()
+        options = self.options(clone)
+        self.wait()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        out = clone.model.apply_model(
+            noise, torch.tensor([sigma], device=self.device), transformer_options=options, **self.given
+        )
+        self.wait()
+        seconds = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated() / 1e9 if self.device.type == "cuda" else 0.0
+        return out, seconds, peak
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def compare(model, accelerate, size: str, frames: int, variants: dict) -> dict:
+    """name -> {"seconds": [...], "peak": GB, "error": relative L2, "first": s, "segment": s} for the host and ours."""
+    steps = Steps(model, *SIZES[size], frames)
+    clones = {"host": model} | {name: accelerate.accelerate(model, settings) for name, settings in variants.items()}
+    found = {name: {"seconds": [], "peak": 0.0, "error": 0.0} for name in clones}
+    noise = steps.random(*steps.noise_shape)
+    for name, clone in clones.items():
+        found[name]["first"] = steps.step(clone, noise, 0.9)[1]  # kernels are chosen and compiled in here
+        clone.cleanup()  # the end of a run: the next step is again the first of a segment
+        found[name]["segment"] = steps.step(clone, noise, 0.9)[1]
+        print(f"{size} {name}: first step {found[name]['first']:.2f} s, of the next segment", end=" ")
+        print(f"{found[name]['segment']:.2f} s", flush=True)
+    for number in range(ROUNDS[size]):
+        noise, sigma = steps.random(*steps.noise_shape), 0.8 - 0.1 * number
+        theirs = None
+        for name, clone in clones.items():
+            out, seconds, peak = steps.step(clone, noise, sigma)
+            found[name]["seconds"].append(seconds)
+            found[name]["peak"] = max(found[name]["peak"], peak)
+            if theirs is None:
+                theirs = (out - noise).double()  # what the model says: the noise itself would hide its error
+            error = float(((out - noise).double() - theirs).norm() / theirs.norm())
+            found[name]["error"] = max(found[name]["error"], error)
+            print(f"{size} {name}: {seconds:.3f} s, {peak:.1f} GB, {error:.2%} off", flush=True)
+    for clone in clones.values():
+        clone.cleanup()
+    return found
+
+
+def face_motion(model, frames: int) -> tuple[float, float, float]:
+    """(ours, the host's) seconds for the face video of a segment, and their relative difference."""
+    depthwise_blur = load_pack_part("nodes.host.face_motion").depthwise_blur
+    module, device = model.model.diffusion_model, model.load_device
+    faces = torch.rand(1, 3, frames, 512, 512, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    faces = faces.to(device, model.model.get_dtype_inference())
+    tokens = torch.zeros(1, 1, frames // 4 + 2, 1, 1, device=device)
+
+    def encode(ours: bool):
+        def run():
+            return module.after_patch_embedding(tokens, None, faces)[1]
+
+        if ours:
+            with depthwise_blur(module.motion_encoder):
+                return run()
+        return run()
+
+    taken, out = {True: [], False: []}, {}
+    for _ in range(4):
+        for ours in (False, True):
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            out[ours] = encode(ours)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken[ours].append(time.perf_counter() - start)
+    error = float((out[True] - out[False]).float().norm() / out[False].float().norm())
+    return statistics.median(taken[True][1:]), statistics.median(taken[False][1:]), error
+
+
+def write(claim: str, ours: float, peer: float, host_version: str, write_files: bool, **more) -> None:
+    cuda = torch.cuda.is_available()
+    values = {
+        "claim": claim,
+        "ours": round(ours, 4),
+        "peer": round(peer, 4),
+        "peer_name": f"ComfyUI {host_version}, its defaults, same run and module",
+        "ratio": round(ours / peer, 3),
+        "unit": "seconds",
+        "better": "lower",
+        **more,
+        "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "comfyui": host_version,
+        },
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "command": "python benchmarks/step.py",
+    }
+    if write_files:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{claim}.json").write_text(json.dumps(values, indent=2) + "\n")
+    print(f"{claim}: {ours:.3f} s against {peer:.3f} s, ratio {values['ratio']}", flush=True)
+
+
+def main(arguments) -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.comfy is None:
+        from demo.host import find_host
+
+        arguments.comfy = find_host().path
+    version = load_host(arguments.comfy, cpu=arguments.small)
+    sizes, frames = arguments.sizes.split(","), 77
+    blocks, shape = arguments.blocks or 40, FULL
+    if arguments.small:
+        sizes, frames, blocks, shape = ["small"], 5, arguments.blocks or 5, {"dim": 256, "ffn": 512}
+    real = not arguments.small and blocks == 40
+    with torch.inference_mode():
+        start = time.perf_counter()
+        model = random_model(blocks, **shape)
+        print(f"{blocks} blocks loaded in {time.perf_counter() - start:.0f} s", flush=True)
+        accelerate = load_pack_part("nodes.host.accelerate")
+        variants = {"eager": accelerate.Settings(arguments.attention, True, arguments.reuse)}
+        if not arguments.no_compile:
+            backend = "eager" if arguments.small else "inductor"
+            variants["compiled"] = accelerate.Settings(arguments.attention, True, arguments.reuse, True, backend)
+        ours, theirs, error = face_motion(model, frames)
+        write("face_motion_77" if real else f"face_motion_{frames}", ours, theirs, version, real, difference=error)
+        for size in sizes:
+            found = compare(model, accelerate, size, frames, variants)
+            host = found.pop("host")
+            for name, measured in found.items():
+                claim = f"step_{size}_bf16" + ("" if name == "compiled" else "_eager")
+                spread = [round(max(one["seconds"]) / min(one["seconds"]) - 1, 3) for one in (measured, host)]
+                write(
+                    claim,
+                    statistics.median(measured["seconds"]),
+                    statistics.median(host["seconds"]),
+                    version,
+                    real,
+                    output_error=round(measured["error"], 5),
+                    first_step_of_a_segment=round(measured["segment"], 3),
+                    first_step_at_all=round(measured["first"], 1),
+                    peak_gb={"ours": round(measured["peak"], 2), "peer": round(host["peak"], 2)},
+                    noise={"ours": spread[0], "peer": spread[1]},
+                    settings={"attention": arguments.attention, "reuse": arguments.reuse, "blocks": name},
+                )
+            if arguments.profile:
+                profile(model, accelerate, size, frames, list(variants.values())[-1])
+
+
+def profile(model, accelerate, size: str, frames: int, settings) -> None:
+    """Prints where the time of an accelerated step goes."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+
+    steps, clone = Steps(model, *SIZES[size], frames), accelerate.accelerate(model, settings)
+    noise = steps.random(*steps.noise_shape)
+    steps.step(clone, noise, 0.9)
+    activities = [ProfilerActivity.CUDA] if steps.device.type == "cuda" else [ProfilerActivity.CPU]
+    with record(activities=activities) as recorded:
+        steps.step(clone, noise, 0.8)
+    clone.cleanup()
+    sort = "self_cuda_time_total" if steps.device.type == "cuda" else "self_cpu_time_total"
+    print(recorded.key_averages().table(sort_by=sort, row_limit=25, max_name_column_width=80), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
+    parser.add_argument("--sizes", default="480p,720p")
+    parser.add_argument("--blocks", type=int, help="transformer blocks, a multiple of 5 (default 40)")
+    parser.add_argument("--attention", default="auto (exact)")
+    parser.add_argument("--reuse", default="small", choices=("off", "small", "all"))
+    parser.add_argument("--no-compile", action="store_true", help="leave out the run with compiled blocks")
+    parser.add_argument("--profile", action="store_true", help="print where the time of our step goes")
+    parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
+    main(parser.parse_args())

@@ -1,0 +1,84 @@
+"""The MODEL made faster, by patches that come off again."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+
+class Accelerate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        from .host.accelerate import REUSE
+        from .host.accelerate.attention import CHOICES
+
+        return io.Schema(
+            node_id="WanAnimateKitAccelerate",
+            display_name="Accelerate Animate Model",
+            category="WanAnimateKit",
+            description=(
+                "Makes sampling with a Wan Animate model faster without changing what it makes: the face is encoded "
+                "once instead of in every step, the fastest exact attention of this card is found by measuring, and "
+                "what stays the same between steps is kept for the run. Works for any sampler node and with LoRAs; "
+                "the model that comes in stays as it is."
+            ),
+            search_aliases=[
+                "speed up",
+                "faster sampling",
+                "face motion cache",
+                "attention",
+                "sage attention",
+                "flash attention",
+                "torch compile",
+                "optimize",
+            ],
+            inputs=[
+                io.Model.Input("model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."),
+                io.Combo.Input(
+                    "attention",
+                    options=CHOICES,
+                    tooltip=(
+                        "auto (exact): in the first step, time the exact kernels that are installed (cuDNN, flash, "
+                        "flash-attn 2 to 4, xformers) on this card and size and keep the fastest; the log says which. "
+                        "auto (approximate too): sage and int8 kernels as well, 1 to 2% off. host default: leave it "
+                        "to ComfyUI. Or one kernel by name."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "face_motion",
+                    default=True,
+                    tooltip=(
+                        "Encode the face video once a segment instead of in every step. Takes about a megabyte, saves "
+                        "a quarter of a step at 480p."
+                    ),
+                ),
+                io.Combo.Input(
+                    "reuse",
+                    options=list(REUSE),
+                    default="small",
+                    tooltip=(
+                        "What is kept between the steps of a run. small: rotary tables, no extra memory at the peak. "
+                        "all: also keys and values of text and reference image (0.63 GB a prompt with the 14B model) "
+                        "and the pose embedding (0.33 GB at 832x480, 0.76 GB at 1280x720), for well under 1% of the "
+                        "time. off: nothing."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "compile_blocks",
+                    default=False,
+                    tooltip=(
+                        "Compile the transformer blocks with torch.compile: about a minute in the first step after a "
+                        "start, then 4 to 7% faster. Off for models that are partly offloaded. If it does not work "
+                        "here, the run goes on without."
+                    ),
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The same model, faster: for any sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, attention: str, face_motion: bool, reuse: str, compile_blocks: bool = False
+    ) -> io.NodeOutput:
+        from .host.accelerate import Settings, accelerate
+
+        return io.NodeOutput(accelerate(model, Settings(attention, face_motion, reuse, compile_blocks)))

@@ -1,0 +1,93 @@
+"""A Wan Animate MODEL made faster by patches that come off again: the work behind Accelerate Animate Model.
+
+Everything hangs on a clone of the MODEL through the host's own ModelPatcher: wrappers around a step, the attention
+override in its options, a callback at the end of a run. While one forward runs, a few methods of the shared module
+answer from what the run has already computed; when it returns or raises, they are gone again, and when the sampler is
+done (Cancel included) so is everything kept. Nothing is left for a clone without the node to find.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .attention import HOST_DEFAULT, Attention
+from .compiled import compile_blocks, without_compiled
+from .once import Once
+
+KEY = "wan_animate_kit_accelerate"
+REUSE = ("off", "small", "all")
+OVERRIDE = "optimized_attention_override"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What Accelerate Animate Model is asked for.
+
+    Attributes:
+        attention: one of :data:`.attention.CHOICES`.
+        face_motion: encode the face video once a run, with the encoder's blur as a depthwise convolution.
+        reuse: "off", "small" (rotary tables) or "all" (also text and image keys and values, and the pose embedding).
+        compile_blocks: run every block through ``torch.compile``.
+        backend: of ``torch.compile``.
+    """
+
+    attention: str = HOST_DEFAULT
+    face_motion: bool = True
+    reuse: str = "small"
+    compile_blocks: bool = False
+    backend: str = "inductor"
+
+
+def accelerate(model, settings: Settings):
+    """A clone of a Wan Animate MODEL with ``settings``; those of an earlier call are replaced, not added to.
+
+    Raises:
+        InputError: not a Wan Animate model, or an attention that is not installed here.
+    """
+    import comfy.patcher_extension
+
+    from ..ports import check_model
+
+    check_model(model)
+    clone = without(model.clone())
+    if settings.compile_blocks:
+        clone = compile_blocks(clone, settings.backend)
+    options = clone.model_options["transformer_options"]
+    if settings.attention != HOST_DEFAULT:
+        options[OVERRIDE] = Attention(settings.attention, options.get(OVERRIDE))
+    if settings.face_motion or settings.reuse != "off":
+        once = Once(settings.face_motion, settings.reuse)
+        kinds = comfy.patcher_extension.WrappersMP
+        clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, once.apply_model)
+        clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, once.diffusion_model)
+        clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, once.clear)
+    clone.set_attachments(KEY, settings)
+    return clone
+
+
+def without(clone):
+    """Takes an earlier acceleration off a clone, in place; what other packs put there stays."""
+    import comfy.patcher_extension
+
+    kinds = comfy.patcher_extension.WrappersMP
+    for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL):
+        clone.remove_wrappers_with_key(kind, KEY)
+    clone.remove_callbacks_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY)
+    clone.remove_attachments(KEY)
+    without_compiled(clone)
+    options = clone.model_options["transformer_options"]
+    if isinstance(options.get(OVERRIDE), Attention):
+        before = options.pop(OVERRIDE).before
+        if before is not None:
+            options[OVERRIDE] = before
+    return clone
+
+
+def settings_of(model) -> Settings | None:
+    """What a MODEL was accelerated with, or None."""
+    return model.get_attachment(KEY)
+
+
+def with_face_motion(model):
+    """The MODEL itself if it is accelerated already, whatever its settings; else a clone that encodes faces once."""
+    return model if settings_of(model) is not None else accelerate(model, Settings())

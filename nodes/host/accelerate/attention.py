@@ -1,0 +1,237 @@
+"""Which attention is fastest on this card for this shape, found by running them.
+
+An override in the MODEL's ``transformer_options`` (the host's own door for this) is asked at every attention of a
+step. The first time a shape comes by, every backend that is there computes it and is timed; a backend that fails or is
+further off than rounding is out, the fastest is kept for the process, and the log says which and by how much. Backends
+that trade accuracy for speed take part only when asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from ....wan_animate.errors import InputError
+
+AUTO, APPROXIMATE, HOST_DEFAULT = "auto (exact)", "auto (approximate too)", "host default"
+SDPA = {"sdpa cudnn": "CUDNN_ATTENTION", "sdpa flash": "FLASH_ATTENTION", "sdpa efficient": "EFFICIENT_ATTENTION"}
+# name -> module with flash_attn_func over [batch, tokens, heads, width]
+PACKAGES = {"flash-attn 4": "flash_attn.cute", "flash-attn 3": "flash_attn_interface"}
+# name -> (name in the host's register, exact)
+REGISTERED = {
+    "flash-attn 2": ("flash", True),
+    "xformers": ("xformers", True),
+    "sage": ("sage", False),
+    "sage 3": ("sage3", False),
+    "comfy-kitchen int8": ("comfy_kitchen_int8", False),
+}
+CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
+
+LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
+MARGIN = 0.97  # of the host's time: what a winner must beat, so that noise changes nothing
+RUNS = 3
+MEASURED_HEADS = 8  # the heads are alike, and a fifth of them is measured in a fifth of the time
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute attention: ``run(q, k, v, heads)`` over [batch, tokens, heads * width] tensors."""
+
+    name: str
+    run: Callable
+    exact: bool
+
+
+def available() -> dict[str, Backend]:
+    """The backends that can be imported here, by name. Whether one works on a card shows when it is measured."""
+    import comfy.ldm.modules.attention as host
+
+    found = {name: Backend(name, partial(_sdpa, kernel), True) for name, kernel in SDPA.items()}
+    for name, module in PACKAGES.items():
+        try:
+            function = importlib.import_module(module).flash_attn_func
+        except Exception:  # absent, or built for another card or torch
+            continue
+        found[name] = Backend(name, partial(_packaged, function), True)
+    for name, (registered, exact) in REGISTERED.items():
+        function = host.get_attention_function(registered, None)
+        if function is not None:
+            found[name] = Backend(name, function, exact)
+    return found
+
+
+def _sdpa(kernel: str, q, k, v, heads: int):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    q, k, v = (_split(part, heads).transpose(1, 2) for part in (q, k, v))
+    with sdpa_kernel([getattr(SDPBackend, kernel)]):
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def _packaged(function, q, k, v, heads: int):
+    out = function(*(_split(part, heads) for part in (q, k, v)))
+    return (out[0] if isinstance(out, tuple) else out).flatten(2)
+
+
+def _split(part: torch.Tensor, heads: int) -> torch.Tensor:
+    return part.reshape(part.shape[0], part.shape[1], heads, -1)
+
+
+class Attention:
+    """The override: called by the host with its own function and that function's arguments.
+
+    Args:
+        choice: one of :data:`CHOICES`.
+        before: an override that stood there already. It stays in charge, and what it computes attention with is ours.
+    """
+
+    _all: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+    def __init__(self, choice: str, before: Callable | None = None):
+        here = available()
+        if choice not in CHOICES:
+            raise InputError(f"attention is {choice!r}, but it must be one of: {', '.join(CHOICES)}.")
+        if choice not in here and choice not in (AUTO, APPROXIMATE, HOST_DEFAULT):
+            raise InputError(
+                f"attention is {choice}, but that is not installed here: take {AUTO}, or one of {', '.join(here)}."
+            )
+        self.choice, self.before = choice, before
+        if choice in here:
+            self.candidates = {choice: here[choice]}
+        else:
+            self.candidates = {name: one for name, one in here.items() if one.exact or choice == APPROXIMATE}
+        self.measured = choice not in here
+        self.number = id(self)
+        Attention._all[self.number] = self
+
+    def __call__(self, func, *args, **kwargs):
+        if self.before is not None:
+            return self.before(partial(self.attend, func), *args, **kwargs)
+        return self.attend(func, *args, **kwargs)
+
+    def attend(self, func, q, k, v, heads, mask=None, attn_precision=None, **kwargs):
+        unusual = ("skip_reshape", "skip_output_reshape", "enable_gqa", "scale")
+        if mask is not None or attn_precision is not None or q.ndim != 3 or any(kwargs.get(name) for name in unusual):
+            return func(q, k, v, heads, mask=mask, attn_precision=attn_precision, **kwargs)
+        precise = kwargs.get("low_precision_attention", True) is False
+        if torch.compiler.is_compiling():
+            return torch.ops.wan_animate_kit.attention(q, k, v, heads, self.number, precise)
+        return self.compute(partial(func, **kwargs), q, k, v, heads, precise)
+
+    def compute(self, host: Callable, q, k, v, heads: int, precise: bool = False):
+        """Attention by the chosen backend; by the host's where that fails."""
+        candidates = [one for one in self.candidates.values() if one.exact or not precise]
+        if not candidates:
+            return host(q, k, v, heads)
+        shape = (str(q.device), q.dtype, tuple(q.shape), tuple(k.shape), heads)
+        key = (*shape, *(one.name for one in candidates))
+        with _lock:
+            if key not in _winners:
+                if self.measured:
+                    _winners[key] = measure(host, q, k, v, heads, candidates)
+                else:
+                    _winners[key] = candidates[0].name
+        winner = self.candidates.get(_winners[key])
+        if winner is None:
+            return host(q, k, v, heads)
+        try:
+            return winner.run(q, k, v, heads)
+        except Exception as error:
+            import comfy.model_management
+
+            if isinstance(error, comfy.model_management.OOM_EXCEPTION):
+                raise  # the host unloads something and runs the node again
+            log.warning("WanAnimateKit: %s cannot do %s (%s): the host's attention is used.", winner.name, shape, error)
+            _winners[key] = HOST_DEFAULT
+            return host(q, k, v, heads)
+
+
+# What was found is kept for the process: names, no tensors.
+_winners: dict[tuple, str] = {}
+_lock = threading.RLock()
+
+
+def forget_winners() -> None:
+    """Measure again from here on."""
+    _winners.clear()
+
+
+def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> str:
+    """The fastest backend's name for these tensors; HOST_DEFAULT if none beats the host by more than the noise."""
+    cut = min(heads, MEASURED_HEADS) * (q.shape[-1] // heads)
+    few = min(heads, MEASURED_HEADS)
+    q, k, v = (part[..., :cut].contiguous() for part in (q, k, v))
+    reference = host(q, k, v, few)
+    size = reference.float().norm()
+    seconds = {HOST_DEFAULT: _time(partial(host, q, k, v, few), q.device)}
+    said = []
+    for backend in candidates:
+        try:
+            out = backend.run(q, k, v, few)  # the first call may compile
+            error = float((out.float() - reference.float()).norm() / size)
+            if out.shape != reference.shape or not error <= LARGEST_ERROR[backend.exact]:
+                said.append(f"{backend.name} out: {error:.1%} off")
+                continue
+            seconds[backend.name] = _time(partial(backend.run, q, k, v, few), q.device)
+        except Exception as error:  # not for this card, this shape, or not enough memory: the run goes on without it
+            log.debug("WanAnimateKit: %s out: %s", backend.name, error)
+            continue
+        note = "" if backend.exact else f", {error:.1%} off"
+        said.append(f"{backend.name} {seconds[backend.name] * 1e3:.2f}{note}")
+    best = min(seconds, key=seconds.get)
+    if seconds[best] > MARGIN * seconds[HOST_DEFAULT]:
+        best = HOST_DEFAULT
+    log.info(
+        "WanAnimateKit: attention %d x %d tokens, %s on %s, ms for %d of %d heads: host %.2f, %s. Taken: %s.",
+        q.shape[1], k.shape[1], str(q.dtype).removeprefix("torch."), device_name(q.device), few, heads,
+        seconds[HOST_DEFAULT] * 1e3, ", ".join(said) or "nothing else works", best,
+    )  # fmt: skip
+    return best
+
+
+def _time(call: Callable, device: torch.device) -> float:
+    """Median seconds of a call."""
+    taken = []
+    for _ in range(RUNS):
+        _wait(device)
+        start = time.perf_counter()
+        call()
+        _wait(device)
+        taken.append(time.perf_counter() - start)
+    return sorted(taken)[RUNS // 2]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+# In a compiled block attention is one opaque operation, so that choosing needs no break in the graph.
+@torch.library.custom_op("wan_animate_kit::attention", mutates_args=())
+def _attention_op(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, number: int, precise: bool
+) -> torch.Tensor:
+    import comfy.ldm.modules.attention as host
+
+    plain = partial(host.optimized_attention, low_precision_attention=not precise)
+    return Attention._all[number].compute(plain, q, k, v, heads, precise).contiguous()
+
+
+@_attention_op.register_fake
+def _(q, k, v, heads, number, precise):
+    return q.new_empty(q.shape)

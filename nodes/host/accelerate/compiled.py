@@ -1,0 +1,120 @@
+"""Transformer blocks through ``torch.compile``, one by one, with the host's own way of putting them into a run."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from ....wan_animate.errors import InputError
+
+# The host's compile node uses the same keys, so that the later of the two replaces the other instead of compiling
+# what is compiled already (comfy_api/torch_helpers/torch_compile.py).
+KEY = "torch.compile"
+OPTIONS = "torch_compile_kwargs"
+
+log = logging.getLogger(__name__)
+
+
+def compile_blocks(model, backend: str = "inductor"):
+    """A clone whose transformer blocks are compiled, each for itself: all of one shape share their code, the rest of
+    the model stays as it is, and a patch around a block still sees it.
+
+    torch keeps what it made on disk, so a restart compiles in seconds. Should it fail on this machine (no Triton, no
+    compiler), the run goes on without.
+
+    Raises:
+        InputError: the model cannot be taken out of the host's dynamic loading, which compiled blocks cannot use.
+    """
+    import comfy.patcher_extension
+
+    try:
+        clone = model.clone(disable_dynamic=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"compile_blocks is on, but this model's loader cannot load it without dynamic memory ({error}): load it "
+            "with Load Diffusion Model, or switch compile_blocks off."
+        ) from error
+    settings = {"backend": backend, "dynamic": False}
+    if backend == "inductor":
+        settings["options"] = {"guard_filter_fn": _without_options}
+    paths = [f"diffusion_model.blocks.{index}" for index in range(len(clone.model.diffusion_model.blocks))]
+    blocks = CompiledBlocks({path: torch.compile(clone.get_model_object(path), **settings) for path in paths})
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    clone.remove_wrappers_with_key(kind, KEY)
+    clone.add_wrapper_with_key(kind, KEY, blocks.apply_model)
+    clone.remove_callbacks_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY)
+    clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, blocks.report)
+    clone.model_options[OPTIONS] = settings
+    return clone
+
+
+def without_compiled(clone) -> None:
+    """Takes our compiled blocks off a clone, in place; what the host's compile node put there stays."""
+    import comfy.patcher_extension
+
+    kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
+    if any(isinstance(getattr(one, "__self__", None), CompiledBlocks) for one in clone.get_wrappers(kind, KEY)):
+        clone.remove_wrappers_with_key(kind, KEY)
+        clone.remove_callbacks_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY)
+        clone.model_options.pop(OPTIONS, None)
+
+
+def _without_options(guards):
+    """``transformer_options`` holds the step's sigma and the block's number: guarding them would compile every time."""
+    return ["transformer_options" not in guard.name for guard in guards]
+
+
+class CompiledBlocks:
+    """Puts compiled blocks into the model for the time of one step.
+
+    Attributes:
+        breaks: graph breaks since the start, as torch counts them.
+        failed: why compiling was given up, or None.
+    """
+
+    def __init__(self, blocks: dict[str, torch.nn.Module]):
+        self.blocks = blocks
+        self.failed: str | None = None
+        self.breaks = self.graphs = 0
+        self._said: tuple | None = None
+
+    def apply_model(self, executor, *args, **kwargs):
+        if self.failed is not None:
+            return executor(*args, **kwargs)
+        before = _counts()
+        try:
+            return self._run(executor, *args, **kwargs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            # A step changes nothing but its result, so it can be run again.
+            self.failed = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+            log.warning("WanAnimateKit: blocks cannot be compiled here, running them as they are: %s", self.failed)
+        finally:
+            self.graphs, self.breaks = (
+                had + now - then for had, now, then in zip((self.graphs, self.breaks), _counts(), before)
+            )
+        return executor(*args, **kwargs)
+
+    def _run(self, executor, *args, **kwargs):
+        import comfy.utils
+
+        owner, stood = executor.class_obj, {}
+        try:
+            for path, block in self.blocks.items():
+                stood[path] = comfy.utils.get_attr(owner, path)
+                comfy.utils.set_attr(owner, path, block)
+            return executor(*args, **kwargs)
+        finally:
+            for path, block in stood.items():
+                comfy.utils.set_attr(owner, path, block)
+
+    def report(self, *_) -> None:
+        """At the end of a run: how many graphs torch has made of the blocks, and where it had to leave them."""
+        if self.failed is None and (self.graphs, self.breaks) != self._said:
+            self._said = (self.graphs, self.breaks)
+            log.info("WanAnimateKit: blocks compiled into %d graphs, %d graph breaks.", self.graphs, self.breaks)
+
+
+def _counts() -> tuple[int, int]:
+    counters = torch._dynamo.utils.counters
+    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
