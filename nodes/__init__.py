@@ -10,6 +10,7 @@ from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
 from .host.folders import register_folders
 from .keypoints import KeypointsToPose, PoseToKeypoints
+from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
@@ -46,6 +47,8 @@ NODES: list[type[io.ComfyNode]] = [
     CachedPrompt,
     LoadPrompt,
     LoadModel,
+    ApplyLora,
+    RelightLora,
     Accelerate,
     Animate,
 ]

@@ -102,7 +102,7 @@ def wan(channels: int, dim: int = 5120, image: bool = False, **more) -> dict:
         ({"decoder.conv_in.weight": ("F32", (8,))}, "is a VAE, "),
         ({"vision_model.embeddings.patch_embedding.weight": ("F16", (8,))}, "is a CLIP vision model"),
         ({"encoder.block.0.layer.0.SelfAttention.k.weight": ("F16", (8,))}, "is a T5 text encoder"),
-        ({"condition_embedder.text_embedder.linear_1.weight": ("F16", (8,))}, "is a Wan model in diffusers' layout: ComfyUI does not"),
+        ({"condition_embedder.text_embedder.linear_1.weight": ("F16", (8,))}, "is a Wan model in diffusers' layout"),
         ({"double_blocks.0.img_attn.qkv.weight": ("F16", (8,))}, "is a Flux or Hunyuan model"),
         ({"a": ("F16", (8,)), "b": ("F16", (8,))}, r"is not Wan 2.2 Animate \(its 2 tensors are a, b"),
         ({}, "holds no tensors"),

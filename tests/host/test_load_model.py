@@ -27,7 +27,7 @@ def folder(comfy):
 
     import folder_paths
 
-    return Path(folder_paths.get_folder_paths("diffusion_models")[0])
+    return next(Path(one) for one in folder_paths.get_folder_paths("diffusion_models") if Path(one).is_dir())
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ def sample(model, steps: int = 1, cfg: float = 1.0, sampler: str = "euler", **mo
     }
     prompt = [[random(1, 512, 4096) * 0.1, conditions]]
     latent = more.pop("latent", torch.zeros_like(noise))
+    if more.get("disable_noise"):
+        noise = torch.zeros_like(noise)
     return comfy.sample.sample(
         model, noise, steps, cfg, sampler, "simple", prompt, prompt, latent, disable_pbar=True, seed=1, **more
     )

@@ -1,0 +1,149 @@
+"""LoRAs on the transformer: any, and the one that lights the character as the scene is lit."""
+
+from __future__ import annotations
+
+import folder_paths
+from comfy_api.latest import io
+
+from .host.folders import file_stamp
+
+FOLDER = "loras"
+MODES = ["auto", "merge", "beside"]
+
+
+def _inputs(default_part: str, tooltip: str) -> list:
+    names = folder_paths.get_filename_list(FOLDER)
+    return [
+        io.Model.Input("model", tooltip="From Load Animate Model or any other loader; LoRAs stack."),
+        io.Combo.Input(
+            "lora",
+            options=names,
+            default=next((name for name in names if default_part and default_part in name.lower()), None),
+            tooltip=tooltip,
+        ),
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=-10.0,
+            max=10.0,
+            step=0.05,
+            tooltip="How much of it. 0 leaves the model exactly as it is.",
+        ),
+        io.Float.Input(
+            "start",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip="From which part of the sampling it is on: 0 is the first step. Measured as ControlNet's start is.",
+        ),
+        io.Float.Input(
+            "end",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip="Up to which part of the sampling it is on: 1 is through the last step, 0.5 the first half.",
+        ),
+        io.String.Input(
+            "blocks",
+            default="",
+            advanced=True,
+            tooltip=(
+                "Which of the model's blocks it changes, for instance 0-19, 25. Empty means all, and then also what "
+                "lies outside the blocks."
+            ),
+        ),
+        io.Combo.Input(
+            "apply",
+            options=MODES,
+            advanced=True,
+            tooltip=(
+                "merge adds it to the weights once: no time in sampling, but quantized weights are rounded again. "
+                "beside computes it next to the weights, which stay as they are: a little slower, and it can be on for "
+                "a part of the sampling. auto merges into bf16, fp16 and fp32 weights and goes beside others."
+            ),
+        ),
+    ]
+
+
+def _outputs() -> list:
+    return [
+        io.Model.Output(tooltip="The model with the LoRA on it; the one that came in stays without."),
+        io.String.Output(
+            display_name="report", tooltip="How many layers it changes, how, and what of the file was left out."
+        ),
+    ]
+
+
+class ApplyLora(io.ComfyNode):
+    RELIGHTING = False
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitApplyLora",
+            display_name="Apply LoRA",
+            category="WanAnimateKit",
+            description=(
+                "Applies a LoRA to Wan 2.2 Animate, in any spelling of its names (peft, ComfyUI, kohya, diffusers, "
+                "LyCORIS), and says how many layers it changed. One that fits the model in less than half of its "
+                "layers is refused."
+            ),
+            search_aliases=["lora loader", "load lora", "lightx2v", "distill lora", "lora stack", "wan lora"],
+            inputs=_inputs(
+                "", "A file in models/loras: safetensors, or a pickle (.ckpt, .pt) that holds only tensors."
+            ),
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora: str) -> bool | str:
+        if lora is not None and folder_paths.get_full_path(FOLDER, lora) is None:
+            return f"lora {lora!r} is not in models/{FOLDER}: put the file there, press R and choose it."
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, lora: str, **_):
+        return file_stamp(folder_paths.get_full_path(FOLDER, lora))
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        lora: str,
+        strength: float = 1.0,
+        start: float = 0.0,
+        end: float = 1.0,
+        blocks: str = "",
+        apply: str = "auto",
+    ) -> io.NodeOutput:
+        from .host.lora import apply_lora
+
+        path = folder_paths.get_full_path_or_raise(FOLDER, lora)
+        return io.NodeOutput(*apply_lora(model, path, strength, start, end, blocks, apply, cls.RELIGHTING))
+
+
+class RelightLora(ApplyLora):
+    RELIGHTING = True
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitRelightLora",
+            display_name="Apply Relighting LoRA",
+            category="WanAnimateKit",
+            description=(
+                "Applies upstream's relighting LoRA, which lights the character as the scene of the driving video is "
+                "lit (replace mode): its .ckpt as published, or a safetensors form of it. A file that does not change "
+                "all the layers that this LoRA does is refused."
+            ),
+            search_aliases=["relight", "wan animate relight", "replace lighting", "WanAnimate_relight_lora", "lora"],
+            inputs=_inputs(
+                "relight",
+                "Upstream's relighting_lora.ckpt or WanAnimate_relight_lora_fp16.safetensors, in models/loras.",
+            ),
+            outputs=_outputs(),
+        )

@@ -1,0 +1,235 @@
+"""Whose LoRA is it, and where does each of its tensors go: over names and shapes, before anything is patched.
+
+Spellings met in published files, all for the same layers of a Wan transformer:
+
+- upstream's relighting LoRA: peft's names, ``blocks.0.self_attn.q.lora_A.weight``, some with ``base_model.model.`` in
+  front or ``.default`` inside (``wan/animate.py`` hands its ``state_dict`` to ``set_peft_model_state_dict``); ComfyUI
+  maps none of these, hence its "lora key not loaded";
+- repacks: ``diffusion_model.`` in front, ``lora_A``/``lora_B`` or ``lora_down``/``lora_up`` with ``alpha``; distilled
+  ones add ``diff`` (a whole difference), ``diff_b`` (of a bias) and ``diff_m`` (of a block's modulation);
+- kohya's trainers: ``lora_unet_blocks_0_self_attn_q.lora_down.weight``, Wan Fun's with two underscores;
+- diffusers: ``transformer.blocks.0.attn1.to_q.lora_A.weight`` (names after
+  ``diffusers/loaders/lora_conversion_utils.py``), LyCORIS: the same with underscores.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+
+PREFIXES = (
+    "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "pipe.dit.", "module.",
+    "_orig_mod.", "model.", "unet.", "lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_",
+)  # fmt: skip
+DOWN, UP = ".lora_down.weight", ".lora_up.weight"
+ENDINGS = {
+    ".lora_A.weight": DOWN, ".lora_A.default.weight": DOWN, ".lora_A": DOWN, ".lora.down.weight": DOWN,
+    ".lora_down": DOWN, ".lora_linear_layer.down.weight": DOWN,
+    ".lora_B.weight": UP, ".lora_B.default.weight": UP, ".lora_B": UP, ".lora.up.weight": UP,
+    ".lora_up": UP, ".lora_linear_layer.up.weight": UP,
+}  # fmt: skip
+# this pack's (and upstream's) spelling of a layer -> diffusers'; first come, first served
+TO_DIFFUSERS = (
+    ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
+    ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
+    ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),
+    ("time_embedding.2", "condition_embedder.time_embedder.linear_2"),
+    ("time_projection.1", "condition_embedder.time_proj"),
+    ("img_emb.proj.1", "condition_embedder.image_embedder.ff.net.0.proj"),
+    ("img_emb.proj.3", "condition_embedder.image_embedder.ff.net.2"),
+    ("head.head", "proj_out"),
+    ("cross_attn.k_img", "attn2.add_k_proj"),
+    ("cross_attn.v_img", "attn2.add_v_proj"),
+    ("cross_attn.norm_k_img", "attn2.norm_added_k"),
+    ("ffn.0", "ffn.net.0.proj"),
+    ("ffn.2", "ffn.net.2"),
+) + tuple(
+    (f"{ours}.{part}", f"{theirs}.{to}")
+    for ours, theirs in (("self_attn", "attn1"), ("cross_attn", "attn2"))
+    for part, to in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("o", "to_out.0"))
+)
+
+
+@dataclass
+class LoraFit:
+    """Where the tensors of a LoRA file go.
+
+    Attributes:
+        names: name in the file -> ``<layer><ending>`` as ComfyUI spells it (without ``diffusion_model.``).
+        layers: layers of the model that it changes.
+        layers_in_file: how many layers the file has.
+        unknown: layers of the file that the model does not have.
+        misfits: layers of another shape, each as a sentence's part.
+        rank: of most layers, or None.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    layers: list[str] = field(default_factory=list)
+    layers_in_file: int = 0
+    unknown: list[str] = field(default_factory=list)
+    misfits: list[str] = field(default_factory=list)
+    rank: int | None = None
+
+    def left_out(self) -> str:
+        """What is not applied, or nothing."""
+        parts = [f"{len(self.misfits)} of another shape ({self.misfits[0]})"] if self.misfits else []
+        if self.unknown:
+            parts.append(f"{len(self.unknown)} that the model does not have (for instance {self.unknown[0]})")
+        return " and ".join(parts)
+
+
+def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> LoraFit:
+    """Find the place of every tensor.
+
+    Args:
+        shapes: the LoRA file's tensors.
+        model: the transformer's tensors, without ``diffusion_model.``.
+    """
+    aliases = layer_aliases(model)
+    fit = LoraFit()
+    found: dict[str, dict[str, str]] = {}
+    unknown: dict[str, None] = {}
+    for name in shapes:
+        layer, ending = _place(name, aliases)
+        if layer is None:
+            unknown[_strip(name.split(".lora")[0])] = None
+        else:
+            found.setdefault(layer, {})[ending] = name
+    fit.unknown = list(unknown)
+    fit.layers_in_file = len(found) + len(unknown)
+    ranks: Counter[int] = Counter()
+    for layer, parts in found.items():
+        wrong = _misfit(layer, {ending: shapes[name] for ending, name in parts.items()}, model)
+        if wrong:
+            fit.misfits.append(wrong)
+            continue
+        fit.layers.append(layer)
+        fit.names |= {name: layer + ending for ending, name in parts.items()}
+        if DOWN in parts:
+            ranks[shapes[parts[DOWN]][0]] += 1
+    fit.rank = ranks.most_common(1)[0][0] if ranks else None
+    return fit
+
+
+def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str = "") -> None:
+    """Refuse a LoRA that would do nothing, or not what it is for.
+
+    Args:
+        name: the file's.
+        expected: layers that it must change.
+        what: what a LoRA is that changes them.
+
+    Raises:
+        InputError: it fits less than half of its own layers, or not all ``expected`` ones; with the counts.
+    """
+    count = len(fit.layers)
+    if fit.layers_in_file == 0:
+        raise InputError(f"{name} holds no LoRA tensors: choose a LoRA file.")
+    if 2 * count < fit.layers_in_file:
+        raise InputError(
+            f"{name} is a LoRA for another model: {count} of its {fit.layers_in_file} layers fit this one; left are "
+            f"{fit.left_out()}. Choose one for Wan 2.1 or 2.2 14B."
+        )
+    expected = list(expected)
+    missing = sorted(set(expected) - set(fit.layers))
+    if missing:
+        raise InputError(
+            f"{name} is not {what}: it changes {len(expected) - len(missing)} of the {len(expected)} layers that one "
+            f"does ({missing[0]} is not among them). Use Apply LoRA for it, or choose another file."
+        )
+
+
+def layer_aliases(model: Iterable[str]) -> dict[str, str]:
+    """Every spelling of every layer (and lone tensor) of the model -> its name."""
+    aliases: dict[str, str] = {}
+    for tensor in model:
+        layer = tensor.removesuffix(".weight").removesuffix(".bias")
+        if layer in aliases:
+            continue
+        other = layer
+        for ours, theirs in TO_DIFFUSERS:
+            if other == ours or other.endswith("." + ours):
+                other = other.removesuffix(ours) + theirs
+                break
+        for spelling in (layer, other, layer.replace(".", "_"), other.replace(".", "_")):
+            aliases.setdefault(spelling, layer)
+    return aliases
+
+
+def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
+    """(layer, ending in ComfyUI's spelling) of one tensor; no layer where the model has none."""
+    if name.endswith(".diff_m"):
+        name = name.removesuffix(".diff_m") + ".modulation.diff"
+    dots = [match.start() for match in re.finditer(r"\.", name)]
+    for at in reversed(dots):
+        layer = aliases.get(_strip(name[:at]))
+        if layer is not None:
+            return layer, ENDINGS.get(name[at:], name[at:])
+    return None, ""
+
+
+def _strip(path: str) -> str:
+    stripped = True
+    while stripped:
+        stripped = False
+        for prefix in PREFIXES:
+            if path.startswith(prefix):
+                path, stripped = path.removeprefix(prefix), True
+                break
+    return path
+
+
+def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> str:
+    """What does not fit, or nothing. Adapters other than low-rank pairs and differences are left to the host."""
+    shape = model.get(f"{layer}.weight", model.get(layer))
+    up, down = parts.get(UP), parts.get(DOWN)
+    if (up is None) != (down is None):
+        return f"{layer} has one half of a pair"
+    if up is not None and shape is not None:
+        made = (up[0], math.prod(down[1:]))
+        if made != (shape[0], math.prod(shape[1:])) or up[1] != down[0]:
+            return f"{layer} is {made[0]}x{made[1]}, the model's is {shape[0]}x{math.prod(shape[1:])}"
+    for ending, owner in ((".diff", shape), (".diff_b", model.get(f"{layer}.bias"))):
+        if ending in parts and parts[ending] != owner:
+            return f"{layer}{ending} is {list(parts[ending])}, the model's is {list(owner) if owner else 'not there'}"
+    return ""
+
+
+# -- blocks
+
+
+def parse_blocks(text: str, count: int) -> set[int] | None:
+    """Block numbers of a text like ``0-19, 25``; None for all (an empty text or ``all``).
+
+    Raises:
+        InputError: it cannot be read, or names blocks that the model does not have.
+    """
+    text = text.strip().lower()
+    if text in ("", "all", "*"):
+        return None
+    numbers: set[int] = set()
+    for part in text.replace(";", ",").split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise InputError(f"blocks is {text!r}: write numbers and ranges, for instance 0-19, 25; empty means all.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last or last >= count:
+            raise InputError(f"blocks names {part.strip()}, but the model has blocks 0 to {count - 1}.")
+        numbers |= set(range(first, last + 1))
+    return numbers
+
+
+def block_of(layer: str) -> int | None:
+    """The block that a layer is in; the face adapter's i-th part belongs to block 5 i, after which it runs."""
+    match = re.match(r"(face_adapter\.fuser_)?blocks\.(\d+)\.", layer)
+    return None if match is None else int(match[2]) * (5 if match[1] else 1)
+
+
+def in_blocks(layer: str, blocks: set[int] | None) -> bool:
+    """Whether a layer is changed; layers outside the blocks only when all blocks are."""
+    return blocks is None or block_of(layer) in blocks

@@ -1,0 +1,68 @@
+"""The tensors of a LoRA file: safetensors, or upstream's pickle, opened so that it can run no code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .header import read_header
+from .kinds import is_lora
+
+if TYPE_CHECKING:
+    import torch
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+# where training frameworks put the tensors; upstream's relighting LoRA has "state_dict"
+CONTAINERS = ("state_dict", "lora_state_dict", "lora", "module", "model")
+
+
+def read_lora(path: str) -> dict[str, torch.Tensor]:
+    """All tensors of a LoRA file by name, on the CPU.
+
+    Raises:
+        InputError: it is no LoRA (for safetensors: before any tensor is read), cannot be read, or is a pickle that
+            holds more than tensors.
+    """
+    import safetensors.torch
+
+    name = os.path.basename(path)
+    if not path.lower().endswith(PICKLES):
+        _check(name, read_header(path).tensors)
+        return safetensors.torch.load_file(path)
+    tensors = _read_pickle(path, name)
+    _check(name, tensors)
+    return tensors
+
+
+def _check(name: str, names) -> None:
+    if not is_lora(names) and not any(one.endswith((".diff", ".diff_b")) for one in names):
+        some = ", ".join(list(names)[:2]) or "none"
+        raise InputError(
+            f"{name} is no LoRA: none of its {len(names)} tensors ({some} and so on) is one half of a low-rank pair or "
+            "a difference. Choose a LoRA file."
+        )
+
+
+def _read_pickle(path: str, name: str) -> dict[str, torch.Tensor]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{name} holds more than tensors, which could run code, and is not opened: take the safetensors form of "
+            "the LoRA, or save its tensors alone."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{name} cannot be read as a PyTorch file ({error}): download it again.") from error
+    while isinstance(content, dict):
+        inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, dict):
+        raise InputError(f"{name} holds a {type(content).__name__}, not named tensors: choose a LoRA file.")
+    return {str(key): one for key, one in content.items() if isinstance(one, torch.Tensor)}
