@@ -301,6 +301,21 @@ def test_weights_in_a_second_file_under_the_published_name(files, tmp_path):
         PoseDetector(files[0], path)
 
 
+def test_with_several_threads_as_with_one(detector, monkeypatch):
+    import cv2
+
+    from wan_animate import workers
+
+    source = DancerSource(dancer_keypoints(np.arange(7) / 10, 320, 400), 320, 400)
+    expected, threads = detector.detect(source, batch=3).keypoints, cv2.getNumThreads()
+    workers._pool.cache_clear()
+    monkeypatch.setattr(workers, "COUNT", 3)
+    assert np.array_equal(detector.detect(source, batch=3).keypoints, expected)
+    assert cv2.getNumThreads() == threads
+    workers._pool().shutdown()
+    workers._pool.cache_clear()
+
+
 def test_no_thread_is_left_behind(detector):
     import threading
 

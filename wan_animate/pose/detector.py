@@ -9,6 +9,7 @@ from contextlib import closing
 
 import numpy as np
 
+from .. import workers
 from ..errors import InputError
 from ..frames import FrameSource, read_uint8
 from ..prefetch import ahead, read_ahead
@@ -110,7 +111,7 @@ class PoseDetector:
         used = np.full((count, 5), np.nan, np.float32)  # boxes the keypoints were found in
         following = Following(frames, person)
 
-        with closing(self._pipeline(frames, batch, following)) as results:
+        with workers.opencv_in_one_thread(), closing(self._pipeline(frames, batch, following)) as results:
             for start, stop, boxes, points in results:
                 used[start:stop], keypoints[start:stop] = boxes, points
                 if progress is not None:
