@@ -177,18 +177,23 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning,
     assert torch.equal(sample(kit.accelerate(model, kit.Settings(reuse="off")), conditioning), plain)
 
 
-@pytest.mark.parametrize("accelerated_first", [True, False])
-def test_a_lora_gives_the_same_before_and_after_acceleration(kit, model, conditioning, plain, accelerated_first):
-    import comfy.sd
-
-    generator = torch.Generator().manual_seed(4)
-    lora = {}
-    # the text's keys, which are kept; the face encoder, whose result is kept; a layer that runs in every step
+@pytest.fixture(scope="module")
+def lora():
+    """On the text's keys, which are kept; the face encoder, whose result is kept; a layer that runs in every step."""
+    generator, tensors = torch.Generator().manual_seed(4), {}
     for name, out, into in (
-        ("blocks.1.cross_attn.k", 256, 256), ("face_encoder.out_proj", 256, 1024), ("blocks.2.self_attn.q", 256, 256),
-    ):  # fmt: skip
-        lora[f"diffusion_model.{name}.lora_A.weight"] = torch.randn(4, into, generator=generator)
-        lora[f"diffusion_model.{name}.lora_B.weight"] = torch.randn(out, 4, generator=generator)
+        ("blocks.1.cross_attn.k", 256, 256),
+        ("face_encoder.out_proj", 256, 1024),
+        ("blocks.2.self_attn.q", 256, 256),
+    ):
+        tensors[f"diffusion_model.{name}.lora_A.weight"] = torch.randn(4, into, generator=generator)
+        tensors[f"diffusion_model.{name}.lora_B.weight"] = torch.randn(out, 4, generator=generator)
+    return tensors
+
+
+@pytest.mark.parametrize("accelerated_first", [True, False])
+def test_a_lora_gives_the_same_before_and_after_acceleration(kit, model, conditioning, plain, lora, accelerated_first):
+    import comfy.sd
 
     def with_lora(one):
         return comfy.sd.load_lora_for_models(one, None, lora, 1.0, 0)[0]
@@ -201,15 +206,38 @@ def test_a_lora_gives_the_same_before_and_after_acceleration(kit, model, conditi
     assert torch.equal(sample(kit.accelerate(model, fast), conditioning), plain), "and without it again"
 
 
-def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning):
+def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain, lora):
+    """The host's bypass form stands in front of the layers: their results are not kept, those before them are."""
+    import comfy.sd
+
+    import nodes
+
+    model = nodes.UNETLoader().load_unet(small_models.transformer.name, "default")[0]
+    bypassed = comfy.sd.load_bypass_lora_for_models(model, None, lora, 1.0, 0)[0]
+    clone = kit.accelerate(bypassed, kit.Settings(reuse="all"))
+    ours = sample(clone, conditioning)
+    assert once_of(kit, clone).computed == {"motion": 1, "rope": 1, "pose": 1, "context": 5 * 4 - 1}
+    assert torch.equal(ours, sample(bypassed, conditioning)) and not torch.equal(ours, plain)
+
+
+def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, plain, lora):
+    """Ours beside the weights comes and goes with the steps: what was made with it is not used without."""
+    import comfy.lora
+
+    beside = importlib.import_module(f"{pack.__name__}.nodes.host.lora_branch")
+    patches = comfy.lora.load_lora(lora, comfy.lora.model_lora_keys_unet(model.model, {}))
+    partly = model.clone()
+    assert len(patches) == 3 and not beside.add_branches(partly, patches, 1.0, 0.5, 1.0, "a LoRA")
+    theirs = sample(kit.accelerate(partly, kit.Settings(reuse="off", face_motion=False)), conditioning)
+    clone = kit.accelerate(partly, kit.Settings(reuse="all"))
+    assert torch.equal(sample(clone, conditioning), theirs) and not torch.equal(theirs, plain)
+    assert once_of(kit, clone).computed == {"face": 1, "motion": 1, "rope": 1, "pose": 1, "context": 5 * 4}
+
+
+def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, lora):
     """A hook LoRA with keyframes changes weights between steps: what was computed with the old ones is not used."""
     import comfy.hooks
 
-    generator = torch.Generator().manual_seed(4)
-    lora = {
-        "diffusion_model.blocks.1.cross_attn.k.lora_A.weight": torch.randn(4, 256, generator=generator),
-        "diffusion_model.blocks.1.cross_attn.k.lora_B.weight": torch.randn(256, 4, generator=generator),
-    }
     hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
     keyframes = comfy.hooks.HookKeyframeGroup()
     keyframes.add(comfy.hooks.HookKeyframe(strength=0.0, start_percent=0.0))

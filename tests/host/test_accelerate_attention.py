@@ -78,6 +78,8 @@ def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
     assert "Taken: quick" in caplog.text and "wrong out" in caplog.text
     assert attention.measure(exact, *qkv, 4, candidates) == attention.HOST_DEFAULT
     assert attention.measure(exact, *qkv, 4, candidates[2:]) == attention.HOST_DEFAULT
+    # a host that was started with an approximate attention: not what "exact" means, however fast
+    assert attention.measure(coarse, *qkv, 4, candidates) == "quick"
 
 
 def test_approximate_kernels_only_by_choice(attention, qkv):

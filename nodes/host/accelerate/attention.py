@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -96,8 +96,6 @@ class Attention:
         before: an override that stood there already. It stays in charge, and what it computes attention with is ours.
     """
 
-    _all: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
-
     def __init__(self, choice: str, before: Callable | None = None):
         here = available()
         if choice not in CHOICES:
@@ -112,8 +110,6 @@ class Attention:
         else:
             self.candidates = {name: one for name, one in here.items() if one.exact or choice == APPROXIMATE}
         self.measured = choice not in here
-        self.number = id(self)
-        Attention._all[self.number] = self
 
     def __call__(self, func, *args, **kwargs):
         if self.before is not None:
@@ -126,7 +122,7 @@ class Attention:
             return func(q, k, v, heads, mask=mask, attn_precision=attn_precision, **kwargs)
         precise = kwargs.get("low_precision_attention", True) is False
         if torch.compiler.is_compiling():
-            return torch.ops.wan_animate_kit.attention(q, k, v, heads, self.number, precise)
+            return torch.ops.wan_animate_kit.attention(q, k, v, heads, self.choice, precise)
         return self.compute(partial(func, **kwargs), q, k, v, heads, precise)
 
     def compute(self, host: Callable, q, k, v, heads: int, precise: bool = False):
@@ -168,34 +164,37 @@ def forget_winners() -> None:
 
 
 def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> str:
-    """The fastest backend's name for these tensors; HOST_DEFAULT if none beats the host by more than the noise."""
-    cut = min(heads, MEASURED_HEADS) * (q.shape[-1] // heads)
+    """The fastest backend's name for these tensors; HOST_DEFAULT if none beats the host by more than the noise.
+
+    All are held against PyTorch's attention, the host's own too: it may have been started with an approximate one.
+    """
+    import comfy.ldm.modules.attention
+
     few = min(heads, MEASURED_HEADS)
-    q, k, v = (part[..., :cut].contiguous() for part in (q, k, v))
-    reference = host(q, k, v, few)
-    size = reference.float().norm()
-    seconds = {HOST_DEFAULT: _time(partial(host, q, k, v, few), q.device)}
-    said = []
-    for backend in candidates:
+    q, k, v = (part[..., : few * (q.shape[-1] // heads)].contiguous() for part in (q, k, v))
+    reference = comfy.ldm.modules.attention.attention_pytorch(q, k, v, few).float()
+    size = reference.norm()
+    exactly = all(one.exact for one in candidates)
+    seconds, said = {}, []
+    for backend in (Backend(HOST_DEFAULT, host, exactly), *candidates):
         try:
-            out = backend.run(q, k, v, few)  # the first call may compile
-            error = float((out.float() - reference.float()).norm() / size)
+            out = backend.run(q, k, v, few).float()  # the first call may compile
+            error = float((out - reference).norm() / size)
             if out.shape != reference.shape or not error <= LARGEST_ERROR[backend.exact]:
-                said.append(f"{backend.name} out: {error:.1%} off")
+                said.append(f"{backend.name} out ({error:.1%} off)")
                 continue
             seconds[backend.name] = _time(partial(backend.run, q, k, v, few), q.device)
         except Exception as error:  # not for this card, this shape, or not enough memory: the run goes on without it
             log.debug("WanAnimateKit: %s out: %s", backend.name, error)
             continue
-        note = "" if backend.exact else f", {error:.1%} off"
-        said.append(f"{backend.name} {seconds[backend.name] * 1e3:.2f}{note}")
-    best = min(seconds, key=seconds.get)
-    if seconds[best] > MARGIN * seconds[HOST_DEFAULT]:
+        said.append(f"{backend.name} {seconds[backend.name] * 1e3:.2f}{'' if error < 0.005 else f' ({error:.1%} off)'}")
+    best = min(seconds, key=seconds.get, default=HOST_DEFAULT)
+    if seconds.get(HOST_DEFAULT, math.inf) * MARGIN < seconds.get(best, math.inf):
         best = HOST_DEFAULT
     log.info(
-        "WanAnimateKit: attention %d x %d tokens, %s on %s, ms for %d of %d heads: host %.2f, %s. Taken: %s.",
+        "WanAnimateKit: attention over %d x %d tokens in %s on %s, ms for %d of %d heads: %s. Taken: %s.",
         q.shape[1], k.shape[1], str(q.dtype).removeprefix("torch."), device_name(q.device), few, heads,
-        seconds[HOST_DEFAULT] * 1e3, ", ".join(said) or "nothing else works", best,
+        ", ".join(said), best,
     )  # fmt: skip
     return best
 
@@ -213,7 +212,9 @@ def _time(call: Callable, device: torch.device) -> float:
 
 
 def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
@@ -221,17 +222,21 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-# In a compiled block attention is one opaque operation, so that choosing needs no break in the graph.
+_of = cache(Attention)  # by choice
+
+
+# In a compiled block attention is one opaque operation, so that choosing needs no break in the graph; by the choice's
+# name, so that what torch keeps on disk is found again after a restart.
 @torch.library.custom_op("wan_animate_kit::attention", mutates_args=())
 def _attention_op(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, number: int, precise: bool
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, choice: str, precise: bool
 ) -> torch.Tensor:
     import comfy.ldm.modules.attention as host
 
     plain = partial(host.optimized_attention, low_precision_attention=not precise)
-    return Attention._all[number].compute(plain, q, k, v, heads, precise).contiguous()
+    return _of(choice).compute(plain, q, k, v, heads, precise).contiguous()
 
 
 @_attention_op.register_fake
-def _(q, k, v, heads, number, precise):
+def _(q, k, v, heads, choice, precise):
     return q.new_empty(q.shape)

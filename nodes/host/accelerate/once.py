@@ -7,7 +7,6 @@ window or a LoRA that comes on in the middle of a run is a miss, never a wrong h
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -32,7 +31,7 @@ class Once:
     def __init__(self, face_motion: bool, reuse: str):
         self.face_motion, self.reuse = face_motion, reuse
         self.computed: dict[str, int] = {}
-        self._kept: dict[object, OrderedDict] = {}
+        self._kept: dict[object, dict[tuple, torch.Tensor]] = {}
 
     def clear(self, *_) -> None:
         """Lets go of everything kept. The host calls it at the end of a run, Cancel and errors included."""
@@ -81,16 +80,16 @@ class Once:
             yield
 
     def _get(self, kind, limit: int, key, compute):
-        entries = self._kept.setdefault(kind, OrderedDict())
-        if key in entries:
-            entries.move_to_end(key)
-        else:
-            entries[key] = compute()
+        entries = self._kept.setdefault(kind, {})
+        value = entries.pop(key, None)
+        if value is None:
+            value = compute()
             name = kind if isinstance(kind, str) else "context"
             self.computed[name] = self.computed.get(name, 0) + 1
-            while len(entries) > limit:
-                entries.popitem(last=False)
-        return entries[key]
+        entries[key] = value  # in the last place: what was not used for longest goes first
+        while len(entries) > limit:
+            entries.pop(next(iter(entries)))
+        return value
 
     def _faces_once(self, module, weights):
         plain = module.after_patch_embedding
