@@ -15,6 +15,7 @@ from wan_animate.mask.from_pose import PoseMaskSource, silhouette
 from wan_animate.mask.lost import find_lost, name_frames
 from wan_animate.mask.prompts import prompt_from_editor, prompts_from_pose
 from wan_animate.mask.shape import ShapedMaskSource, shape_mask
+from wan_animate.mask.specks import without_specks
 from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.pose.track import PoseTrack
 
@@ -138,6 +139,17 @@ def test_masks_that_are_not_the_person_are_found():
     assert not find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), unsure).any()
     alone = find_lost(MaskTrack.from_source(TensorSource(masks * np.uint8(255))), None)
     assert alone.tolist() == [False, True, False, False, False, False]
+
+
+def test_specks_are_dropped_and_hands_kept():
+    masks = np.zeros((10, 120, 160), np.uint8)
+    masks[:, 20:100, 40:100] = 1
+    whole = masks.copy()
+    masks[3, 2:5, 2:5] = 1  # 9 pixels beside 4,800
+    whole[4, 60:70, 130:140] = masks[4, 60:70, 130:140] = 1  # 100: a hand
+    masks[5] = whole[5] = 0
+    track = without_specks(MaskTrack.from_source(TensorSource(masks * np.uint8(255))))
+    assert np.array_equal(track.read(0, 10), whole)
 
 
 def test_the_real_presenter_is_not_lost(examples):

@@ -14,6 +14,7 @@ from ..pose.track import PoseTrack
 from .lost import FILLS, fill_lost, find_lost, name_frames
 from .prompts import Prompt, combined, prompt_at, prompts_from_pose
 from .segment import Segmenter
+from .specks import without_specks
 from .track import MaskTrack
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class CharacterMask:
     """What :func:`segment_character` found.
 
     Attributes:
-        masks: of the clip, lost frames filled.
+        masks: of the clip, specks dropped, lost frames filled.
         lost: numbers of the frames in which the segmenter lost the person.
         report: one or two sentences about it.
     """
@@ -94,7 +95,7 @@ def segment_character(
             )
         )
     cuts = pose.cuts if pose is not None else ()
-    masks = segmenter.segment(frames, [prompts[frame] for frame in sorted(prompts)], cuts, progress)
+    masks = without_specks(segmenter.segment(frames, [prompts[frame] for frame in sorted(prompts)], cuts, progress))
     lost = find_lost(masks, pose)
     frame_numbers = np.flatnonzero(lost)
     if len(frame_numbers) == 0:

@@ -16,7 +16,7 @@ from .track import MaskTrack, pack
 
 FILLS = ("pose", "between", "leave")
 HELD = 0.5  # of the body's sure points must lie in the mask
-OWN = 0.35  # of the mask must lie in the pose's outline, drawn generously
+OWN = 0.5  # of the mask must lie in the pose's outline, drawn generously
 GENEROUS = 1.6
 READ_AT_ONCE = 8
 
