@@ -97,6 +97,7 @@ class _Branches(torch.nn.Module):
         self.paths: list[tuple[str, str]] = []  # (module, "" or the name of a lone tensor)
         self.parts = torch.nn.ModuleList()
         self._beside: dict[int, _Beside] = {}
+        self._shifted_ones: dict[int, tuple] = {}
 
     def put(self, key: str, branch: torch.nn.Module) -> None:
         path, _, last = key.rpartition(".")
@@ -107,21 +108,32 @@ class _Branches(torch.nn.Module):
     def attached(self, base, strength: float):
         undo = []
         try:
-            for index, ((path, tensor), part) in enumerate(zip(self.paths, self.parts)):
+            for index, ((path, name), part) in enumerate(zip(self.paths, self.parts)):
                 module = base.get_submodule(path)
-                name = tensor or "forward"
-                undo.append((module, name, module.__dict__.get(name, _NONE)))
-                if tensor:  # found before the parameter, which stays where it is
-                    module.__dict__[name] = part.shifted(getattr(module, name), strength)
+                module = getattr(module, "_orig_mod", module)  # of a compiled block
+                # Compiled code looks a parameter up here, and would not see an attribute put in front of it.
+                place, key = (module._parameters, name) if name else (module.__dict__, "forward")
+                undo.append((place, key, place.get(key, _NONE)))
+                if name:
+                    place[key] = self._shifted(index, module._parameters[name], part, strength)
                 else:
-                    module.__dict__[name] = self._forward(index, module, part, strength)
+                    place[key] = self._forward(index, module, part, strength)
             yield
         finally:
-            for module, name, before in reversed(undo):
+            for place, key, before in reversed(undo):
                 if before is _NONE:
-                    module.__dict__.pop(name, None)
+                    place.pop(key, None)
                 else:
-                    module.__dict__[name] = before
+                    place[key] = before
+
+    def _shifted(self, index: int, parameter, part, strength: float) -> torch.nn.Parameter:
+        """A lone parameter with its difference added; the same object as long as the parameter is."""
+        given = (parameter.data_ptr(), parameter.device, parameter.dtype, strength)
+        made = self._shifted_ones.get(index)
+        if made is None or made[0] is not parameter or made[1] != given:
+            value = torch.nn.Parameter(part.shifted(parameter.data, strength), requires_grad=False)
+            made = self._shifted_ones[index] = parameter, given, value
+        return made[2]
 
     def _forward(self, index: int, module, part, strength: float) -> _Beside:
         """The same object as long as nothing changes: compiled code is bound to it."""

@@ -72,11 +72,7 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 def touched(model) -> list[str]:
     """Modules with anything put on them."""
-    return [
-        name
-        for name, module in model.model.named_modules()
-        if "forward" in module.__dict__ or "modulation" in module.__dict__
-    ]
+    return [name for name, module in model.model.named_modules() if "forward" in module.__dict__]
 
 
 @pytest.mark.parametrize("mode", ["merge", "beside"])
@@ -222,8 +218,11 @@ def test_differences_of_distilled_loras(load, apply, model, weights, plain):
     assert all("65 of 65 layers" in report and "Left out" not in report for _, report in found.values())
     assert "merged)" not in found["beside"][1] and "(1 tensors beside them)" in found["merge"][1]
     assert not touched(model)
-    part, _ = apply(model, tensors, end=0.5)
-    assert not torch.equal(sample(part, 2), plain) and torch.equal(sample(model, 2), plain)
+    modulation = model.model.diffusion_model.blocks[1].modulation
+    with torch.inference_mode():  # as the host runs nodes
+        part, _ = apply(model, tensors, end=0.5)
+        assert not torch.equal(sample(part, 2), plain) and torch.equal(sample(model, 2), plain)
+    assert model.model.diffusion_model.blocks[1].modulation is modulation and not touched(model)
 
 
 def test_other_adapters_merge_and_cannot_be_switched(apply, model, plain):
@@ -284,6 +283,72 @@ def test_the_forwards_are_the_same_objects_in_every_step(apply, model):
     ours.add_wrapper(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, look)
     sample(ours, 3)
     assert len(seen) == 3 and seen[0] is seen[1] is seen[2]
+
+
+def test_compiled_blocks_with_a_lora_that_comes_and_goes(apply, model):
+    """Same bits as without compiling, and compiled once with it and once without, not in every step. The compile node
+    comes first: then the LoRA finds a compiled block in the block's place."""
+    import torch._dynamo
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    tensors = spelled(pairs(), "peft") | {"blocks.1.diff_m": torch.full((1, 6, 256), 0.1)}
+    wanted = sample(apply(model, tensors, start=0.3, end=0.7)[0], 3)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = model.clone()
+    set_torch_compile_wrapper(model=compiled, backend="eager", keys=["diffusion_model.blocks.1"])
+    ours, _ = apply(compiled, tensors, start=0.3, end=0.7)
+    graphs = []
+    for _ in range(3):
+        assert torch.equal(sample(ours, 3), wanted)
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert 0 < graphs[1] == graphs[2]
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("mode", ["merge", "beside"])
+def test_with_acceleration(apply, pack_nodes, model, mode):
+    """Before or after Accelerate Animate Model, on in the middle of the run or always: the same bits."""
+    accelerate = pack_nodes["WanAnimateKitAccelerate"]
+    inputs = {"apply": mode} if mode == "merge" else {"start": 0.3, "end": 0.7}
+
+    def faster(one):
+        return accelerate.execute(one, "host default", True, "all").result[0]
+
+    tensors = spelled(pairs(LAYERS), "peft")
+    wanted = sample(apply(model, tensors, **inputs)[0], 3)
+    assert torch.equal(sample(faster(apply(model, tensors, **inputs)[0]), 3), wanted)
+    assert torch.equal(sample(apply(faster(model), tensors, **inputs)[0], 3), wanted)
+
+
+def test_on_a_server(host_server, small_models):
+    """Load Animate Model -> Apply Relighting LoRA -> Apply LoRA, by file names as they lie below models/loras."""
+    import json
+
+    from demo.server import PromptFailed, PromptRejected
+
+    folder = host_server.base_dir / "models" / "loras" / "wan"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": spelled(pairs(), "peft")}, folder / "relighting_lora.ckpt")
+    save_file(spelled(pairs(["blocks.0.ffn.0"]), "kohya"), folder / "small.safetensors")
+
+    def run(first="wan/relighting_lora.ckpt", second="wan/small.safetensors"):
+        rest = {"strength": 0.8, "start": 0.0, "end": 1.0, "blocks": "", "apply": "auto"}
+        return host_server.run({
+            "1": {"class_type": "WanAnimateKitLoadModel",
+                  "inputs": {"model": small_models.transformer.name, "precision": "auto", "products": "auto"}},
+            "2": {"class_type": "WanAnimateKitRelightLora", "inputs": {"model": ["1", 0], "lora": first, **rest}},
+            "3": {"class_type": "WanAnimateKitApplyLora", "inputs": {"model": ["2", 0], "lora": second, **rest}},
+            "4": {"class_type": "PreviewAny", "inputs": {"source": ["2", 1]}},
+            "5": {"class_type": "PreviewAny", "inputs": {"source": ["3", 1]}},
+        })  # fmt: skip
+
+    text = json.dumps(run())
+    assert "60 of 60 layers, rank 4, strength 0.8, merged" in text and "1 of 1 layers, rank 4" in text
+    with pytest.raises(PromptFailed, match="small.safetensors is not the relighting LoRA: it changes 1 of the 60"):
+        run("wan/small.safetensors")
+    with pytest.raises(PromptRejected, match="is not in models/loras"):
+        run("../vae/" + small_models.vae.name)
 
 
 def test_weights_of_another_packs_loader(apply, weights, plain):

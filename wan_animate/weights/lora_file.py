@@ -38,7 +38,7 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
 
 
 def _check(name: str, names) -> None:
-    if not is_lora(names) and not any(one.endswith((".diff", ".diff_b")) for one in names):
+    if not is_lora(names) and not any(one.endswith((".diff", ".diff_b", ".diff_m")) for one in names):
         some = ", ".join(list(names)[:2]) or "none"
         raise InputError(
             f"{name} is no LoRA: none of its {len(names)} tensors ({some} and so on) is one half of a low-rank pair or "
