@@ -67,8 +67,8 @@ class Accelerate(io.ComfyNode):
                     default=False,
                     tooltip=(
                         "Compile the transformer blocks with torch.compile: the first step after a start takes much "
-                        "longer, the others 4 to 7% less. Off for models that are partly offloaded. If it does not work here, "
-                        "the run goes on without."
+                        "longer, the others 4 to 7% less. Off for models that are partly offloaded. If it does not "
+                        "work here, the run goes on without."
                     ),
                 ),
             ],
