@@ -53,8 +53,8 @@ def detector_input(
     def prepare(image: np.ndarray, copy: np.ndarray, planes: np.ndarray) -> None:
         cv2.resize(image, size, dst=copy)
         for plane, channel in zip(planes, cv2.split(copy)):
-            np.copyto(plane, channel)
-        np.divide(planes, np.float32(255), out=planes)  # twice through memory is faster than mixed types once
+            np.copyto(plane, channel)  # twice over a plane that is still in the cache is faster than mixed types once
+            np.divide(plane, np.float32(255), out=plane)
 
     workers.each(prepare, images, small, inputs)
     return inputs, small
