@@ -37,6 +37,7 @@ def graph_for(workflow: str, inputs, **animate) -> dict:
     graphs.set_inputs(graph, "LoadImage", image=image)
     graphs.set_inputs(graph, f"{KIT}LoadVideo", file=video, fps=FPS, width=WIDTH, height=HEIGHT, start=0, limit=FRAMES)
     graphs.set_inputs(graph, f"{KIT}LoadPoseDetector", detector=detector, pose_model=pose)
+    graphs.set_inputs(graph, f"{KIT}LoadSegmenter", model=small.SEGMENTER_NAME)
     settings = dict(segment_length=LENGTH, guidance_frames=GUIDANCE, steps=STEPS, seed=SEED, sampler_name="euler")
     graphs.set_inputs(graph, f"{KIT}Animate", **(settings | animate))
     return graph
