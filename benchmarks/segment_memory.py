@@ -22,7 +22,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from datetime import datetime, timezone
 from fractions import Fraction
@@ -34,32 +33,11 @@ from demo import importing  # noqa: E402
 
 importing.install()
 
+from benchmarks.prepare_memory import Growth  # noqa: E402
+
 RESULTS = Path(__file__).parent / "results"
 WIDTH, HEIGHT = 832, 480
 MIB = 1 << 20
-
-
-class Growth:
-    """Peak resident memory over the start, sampled every 5 ms, in MiB."""
-
-    def __enter__(self):
-        import psutil
-
-        self._process, self._running = psutil.Process(), True
-        self._start = self._peak = self._process.memory_info().rss
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self):
-        while self._running:
-            self._peak = max(self._peak, self._process.memory_info().rss)
-            time.sleep(0.005)
-
-    def __exit__(self, *_):
-        self._running = False
-        self._thread.join()
-        self.mib = (self._peak - self._start) / MIB
 
 
 def large_weights(path: Path) -> None:

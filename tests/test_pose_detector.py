@@ -257,6 +257,9 @@ def test_on_a_card_a_shorter_batch_is_filled_up(files):
     for count in (2, 5, 3, 1):
         assert np.allclose(card.run(images[:count]), plain.run(images[:count]), atol=1e-5)
     assert sizes == [2, 5, 5, 5]
+    card.begin()  # the next clip goes in smaller batches
+    card.run(images[:2])
+    assert sizes[-1] == 2
 
 
 def test_a_provider_that_does_not_start(files, caplog):
