@@ -12,7 +12,7 @@ from wan_animate.frames import TensorSource
 from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.convert import InvertedMask, MaskFromImages
 from wan_animate.mask.from_pose import PoseMaskSource, silhouette
-from wan_animate.mask.lost import find_lost, name_frames
+from wan_animate.mask.lost import find_lost
 from wan_animate.mask.prompts import prompt_from_editor, prompts_from_pose
 from wan_animate.mask.shape import ShapedMaskSource, shape_mask
 from wan_animate.mask.specks import without_specks
@@ -118,12 +118,6 @@ def test_feather_keeps_the_outline_at_half():
     frames = np.full((4, 90, 150, 3), 200, np.uint8)
     cut = [BackgroundSource(TensorSource(frames), TensorSource(one)).read(0, 4) for one in (hard, soft)]
     assert np.array_equal(*cut)
-
-
-def test_frames_are_named_as_people_write_them():
-    assert name_frames(np.array([3, 4, 5, 9, 20, 21])) == "3-5, 9, 20-21"
-    assert name_frames(np.arange(0, 40, 2), most=3) == "0, 2, 4 and 17 more stretches"
-    assert name_frames(np.array([], int)) == "none"
 
 
 def test_masks_that_are_not_the_person_are_found():

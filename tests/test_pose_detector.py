@@ -12,7 +12,7 @@ from wan_animate.errors import Cancelled, InputError
 from wan_animate.frames import TensorSource
 from wan_animate.pose.boxes import person_box
 from wan_animate.pose.detector import PoseDetector
-from wan_animate.pose.following import frame_ranges
+from wan_animate.wording import frame_ranges
 
 from .support.figures import DancerSource, dancer_keypoints, shown_whole
 from .support.onnx_graphs import known_answer_files
@@ -392,4 +392,5 @@ def test_template_graphs_find_somebody_in_anything(tmp_path):
 
 def test_frame_ranges():
     assert frame_ranges(np.array([1, 1, 0, 1, 0, 0, 1, 1, 1], bool)) == "0-1, 3, 6-8"
+    assert frame_ranges(np.zeros(3, bool)) == ""
     assert frame_ranges(np.arange(30) % 2 == 0, limit=2) == "0, 2, and 13 more ranges"

@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import InputError
 from ..frames import FrameSource
 from ..pose.track import PoseTrack
-from .lost import FILLS, fill_lost, find_lost, name_frames
+from ..wording import frame_ranges
+from .lost import FILLS, fill_lost, find_lost
 from .prompts import Prompt, combined, prompt_at, prompts_from_pose
 from .segment import Segmenter
 from .specks import without_specks
@@ -112,7 +113,7 @@ def segment_character(
         "leave": "left as they are",
     }[fill]
     report = (
-        f"The segmenter lost the person in {len(frame_numbers)} of {count} frames ({name_frames(frame_numbers)}); "
+        f"The segmenter lost the person in {len(frame_numbers)} of {count} frames ({frame_ranges(lost)}); "
         f"they were {done}. Set a point or a box on one of them (point_frame {_middle(frame_numbers)}), or try a "
         "larger model."
     )

@@ -111,18 +111,3 @@ def _depth(mask: np.ndarray) -> np.ndarray:
     """Distance to the outline in pixels, positive inside."""
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     return inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
-
-
-def name_frames(frames: np.ndarray, most: int = 6) -> str:
-    """Frame numbers as people write them: "3-9, 20, 31-40"."""
-    numbers = [int(frame) for frame in frames]
-    if not numbers:
-        return "none"
-    runs = [[numbers[0], numbers[0]]]
-    for number in numbers[1:]:
-        if number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    shown = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more stretches" if len(shown) > most else "")

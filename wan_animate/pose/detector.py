@@ -13,9 +13,10 @@ from .. import workers
 from ..errors import InputError
 from ..frames import FrameSource, read_uint8
 from ..prefetch import ahead, read_ahead
+from ..wording import frame_ranges
 from . import layout
 from .boxes import BRIDGED, detections, people_boxes, upstream_box
-from .following import Following, frame_ranges
+from .following import Following
 from .graphs import check_detector, check_pose
 from .heatmaps import crop_regions, decode_heatmaps
 from .inputs import Room, detector_input, pose_input
