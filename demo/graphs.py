@@ -61,6 +61,13 @@ def leave_out_clip_vision(graph: dict) -> None:
     drop_unused(graph, ("CLIPVisionEncode", "CLIPVisionLoader"))
 
 
+def leave_out_lora(graph: dict) -> None:
+    """Sample without the relighting LoRA."""
+    lora = node_of(graph, f"{KIT}RelightLora")
+    relink(graph, lora, {0: graph[lora]["inputs"]["model"]})
+    drop_unused(graph, (f"{KIT}RelightLora",))
+
+
 def driver_detect(graph: dict) -> str:
     """The node that finds the pose of the driving video."""
     load = node_of(graph, f"{KIT}LoadVideo")

@@ -136,7 +136,7 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
     """Say which files the workflow reads and how much it does; the clip's frames a second."""
     listed = {
         folder: server.get(f"/models/{folder}")
-        for folder in ("diffusion_models", "vae", "text_encoders", "clip_vision", "detection", "sam2")
+        for folder in ("diffusion_models", "loras", "vae", "text_encoders", "clip_vision", "detection", "sam2")
     }
     real = real_files(listed)
     needed = {"transformer", "vae", "text_encoder"}
@@ -148,15 +148,17 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
     use_real = job.weights == "real" or job.weights == "auto" and needed <= real.keys() and accelerated
     if use_real:
         print(f"weights  {real['transformer']}")
-        graphs.set_inputs(graph, "UNETLoader", unet_name=real["transformer"])
+        graphs.set_inputs(graph, f"{KIT}LoadModel", model=real["transformer"])
         graphs.set_inputs(graph, "VAELoader", vae_name=real["vae"])
         graphs.set_inputs(graph, "CLIPLoader", clip_name=real["text_encoder"])
         graphs.set_inputs(graph, "CLIPVisionLoader", clip_name=real.get("clip_vision", ""))
+        name_lora(graph, real)
     else:
         from . import small_models as small
 
         print("weights  small and made up" + (": no GPU for the real ones" if needed <= real.keys() else ""))
-        graphs.set_inputs(graph, "UNETLoader", unet_name=small.TRANSFORMER_NAME)
+        graphs.set_inputs(graph, f"{KIT}LoadModel", model=small.TRANSFORMER_NAME)
+        graphs.set_inputs(graph, f"{KIT}RelightLora", lora=small.LORA_NAME)
         graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
         graphs.use_saved_prompt(graph, small.PROMPT_NAME)
         small_settings(job)
@@ -170,6 +172,14 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
     given = {"segment_length": job.segment, "guidance_frames": job.guidance, "steps": job.steps, "seed": job.seed}
     graphs.set_inputs(graph, f"{KIT}Animate", **{name: value for name, value in given.items() if value is not None})
     return name_pose(server, graph, job, real)
+
+
+def name_lora(graph: dict, real: dict) -> None:
+    if "relight_lora" in real:
+        graphs.set_inputs(graph, f"{KIT}RelightLora", lora=real["relight_lora"])
+    elif graphs.nodes_of(graph, f"{KIT}RelightLora"):
+        print("light    no relighting LoRA in models/loras: the character keeps its own light")
+        graphs.leave_out_lora(graph)
 
 
 def name_pose(server, graph: dict, job, real: dict) -> float:

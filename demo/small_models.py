@@ -24,6 +24,7 @@ from .importing import ROOT
 
 TRANSFORMER_NAME = "Wan2_2-Animate-small.safetensors"
 VAE_NAME = "wan_2.1_vae-small.safetensors"
+LORA_NAME = "wan2.2_animate_14B_relight_lora-small.safetensors"
 PROMPT_NAME = "small.safetensors"
 SEGMENTER_NAME = "sam2.1_hiera-dancer.safetensors"
 PROMPT_TEXT = "People in the video are doing actions."
@@ -60,6 +61,10 @@ class SmallModels:
     @property
     def vae(self) -> Path:
         return self.models / "vae" / VAE_NAME
+
+    @property
+    def lora(self) -> Path:
+        return self.models / "loras" / LORA_NAME
 
     @property
     def prompt(self) -> Path:
@@ -152,6 +157,27 @@ def prompt_embedding(seed: int = 0):
     return embedding
 
 
+# -- the relighting LoRA
+
+
+def lora_weights(rank: int = 2, seed: int = 5) -> dict:
+    """A relighting LoRA for the small transformer, in upstream's names: every layer that the real one changes, each by
+    so little that the picture stays."""
+    import torch
+
+    from wan_animate.weights.transformer import relighting_layers
+
+    from .small_transformer import BLOCKS, WHISPER, transformer_shapes
+
+    shapes, generator = transformer_shapes(), torch.Generator().manual_seed(seed)
+    weights = {}
+    for layer in relighting_layers(BLOCKS):
+        out, into = shapes[f"{layer}.weight"]
+        weights[f"{layer}.lora_A.weight"] = torch.randn(rank, into, generator=generator) * into**-0.5
+        weights[f"{layer}.lora_B.weight"] = torch.randn(out, rank, generator=generator) * WHISPER / 10 * rank**-0.5
+    return weights
+
+
 # -- writing
 
 
@@ -161,10 +187,11 @@ def _write_all(files: SmallModels) -> None:
     from .small_transformer import transformer_weights
     from .small_vae import vae_weights
 
-    for path in (files.transformer, files.vae, files.prompt, files.detection / "x", files.segmenter):
+    for path in (files.transformer, files.vae, files.lora, files.prompt, files.detection / "x", files.segmenter):
         path.parent.mkdir(parents=True, exist_ok=True)
     save_file(transformer_weights(), files.transformer, {"format": "pt"})
     save_file(vae_weights(), files.vae, {"format": "pt"})
+    save_file(lora_weights(), files.lora, {"format": "pt"})
     save_file(
         {"cond": prompt_embedding()},
         files.prompt,

@@ -30,7 +30,8 @@ def graph_for(workflow: str, inputs, **animate) -> dict:
     """The shipped workflow with its inputs named."""
     video, image, (detector, pose), _ = inputs
     graph = graphs.load_graph(workflow)
-    graphs.set_inputs(graph, "UNETLoader", unet_name=small.TRANSFORMER_NAME)
+    graphs.set_inputs(graph, f"{KIT}LoadModel", model=small.TRANSFORMER_NAME)
+    graphs.set_inputs(graph, f"{KIT}RelightLora", lora=small.LORA_NAME)
     graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
     graphs.use_saved_prompt(graph, small.PROMPT_NAME)
     graphs.leave_out_clip_vision(graph)
