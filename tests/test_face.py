@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wan_animate.errors import InputError
-from wan_animate.face import FaceCropSource, crop, face_boxes
+from wan_animate.face import FaceCropSource, _resized_part, crop, face_boxes
 from wan_animate.frames import TensorSource
 from wan_animate.pose import layout
 from wan_animate.pose.track import PoseTrack
@@ -174,6 +174,32 @@ def test_boxes_that_leave_the_frame_show_its_edge_on():
     noise = cv2.GaussianBlur(noise, (0, 0), 2)
     near = crop(noise, np.array([10, 8, 42, 40.0001]), 96).astype(int)
     assert np.abs(near - crop(noise, np.array([10, 8, 42, 40]), 96))[4:-4, 4:-4].max() <= 2
+
+
+def test_boxes_between_pixels_are_sampled_there():
+    """Against the bilinear formula: by a resize where that comes near enough, by a warp otherwise and at the edges."""
+    rng = np.random.default_rng(0)
+    frame = cv2.GaussianBlur(rng.integers(0, 256, (200, 240, 3), np.uint8), (0, 0), 1.5)
+    wide = np.pad(frame, ((1, 1), (1, 1), (0, 0)), "edge").astype(np.float64)
+    ways = set()
+    for _ in range(60):
+        (x1, y1), size = rng.uniform(0, 100, 2), int(rng.choice([64, 200, 256]))
+        box = np.array([x1, y1, *(np.array([x1, y1]) + rng.uniform(30, 100, 2))])
+        places = []
+        for low, high, limit in ((box[1], box[3], 200), (box[0], box[2], 240)):
+            at = (low + (np.arange(size) + 0.5) * (high - low) / size - 0.5).clip(-1, limit) + 1
+            whole = np.floor(at).astype(int).clip(0, limit)
+            places.append((whole, at - whole))
+            ways.add(_resized_part(low, high, size, limit) is None)
+        (rows, down), (columns, across) = places
+        above, below = wide[rows], wide[rows + 1]
+        lines = above + (below - above) * down[:, None, None]
+        exact = lines[:, columns] + (lines[:, columns + 1] - lines[:, columns]) * across[None, :, None]
+        out = np.empty((size, size, 3), np.uint8)
+        assert crop(frame, box, size, out) is out
+        assert np.abs(out - exact).max() < 3 and np.abs(out - exact).mean() < 0.6
+        assert np.array_equal(crop(frame, box, size), out)
+    assert ways == {True, False}
 
 
 def test_no_face_in_the_whole_clip_is_black_not_an_error():

@@ -136,15 +136,21 @@ def read_reflected(source: FrameSource, start: int, stop: int) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def letterbox(image: np.ndarray, width: int, height: int, interpolation: int | None = None) -> np.ndarray:
+def letterbox(
+    image: np.ndarray, width: int, height: int, interpolation: int | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
     """Scale an image to fit ``width`` x ``height``, keep its aspect ratio, centre it on black.
 
     As upstream's ``padding_resize`` (``wan/animate.py`` and ``preprocess/utils.py``): sizes and offsets round down.
-    ``interpolation`` defaults to area when the image shrinks and bilinear when it grows.
+    ``interpolation`` defaults to area when the image shrinks and bilinear when it grows. The result is in ``out`` where
+    that is given (C-contiguous, of the right size and type).
     """
     src_height, src_width = image.shape[:2]
     if (src_height, src_width) == (height, width):
-        return image
+        if out is None:
+            return image
+        out[:] = image
+        return out
     if interpolation is None:
         interpolation = cv2.INTER_AREA if width * height < src_width * src_height else cv2.INTER_LINEAR
     if src_height / src_width > height / width:
@@ -152,7 +158,10 @@ def letterbox(image: np.ndarray, width: int, height: int, interpolation: int | N
     else:
         new_width, new_height = width, max(int(width / src_width * src_height), 1)
     left, top = (width - new_width) // 2, (height - new_height) // 2
-    out = np.zeros((height, width, *image.shape[2:]), image.dtype)
+    if out is None:
+        out = np.empty((height, width, *image.shape[2:]), image.dtype)
+    if (new_width, new_height) != (width, height):
+        out[:] = 0
     out[top : top + new_height, left : left + new_width] = cv2.resize(
         image, (new_width, new_height), interpolation=interpolation
     )

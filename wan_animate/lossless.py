@@ -127,5 +127,5 @@ class LosslessSource(FrameSource):
                 decoder.close()
 
 
-def _rgb(frame: av.VideoFrame) -> np.ndarray:
+def _rgb(frame: av.VideoFrame, _out: None = None) -> np.ndarray:
     return frame.to_ndarray(format="rgb24")

@@ -181,11 +181,14 @@ class VideoSource(FrameSource):
             f"{self._file.name} is cut off: {readable} can be read; download or export it again, or {keep}."
         )
 
-    def _convert(self, frame) -> np.ndarray:
+    def _convert(self, frame, out: np.ndarray | None = None) -> np.ndarray:
         if not hasattr(self._reformatters, "own"):
             self._reformatters.own = VideoReformatter()
-        image = to_rgb(frame, self._reformatters.own)
-        return letterbox(image, self.width, self.height) if self.width else image
+        if not self.width:
+            return to_rgb(frame, self._reformatters.own)
+        if (self.width, self.height) == self.native_size:
+            return to_rgb(frame, self._reformatters.own, out)
+        return letterbox(to_rgb(frame, self._reformatters.own), self.width, self.height, out=out)
 
     def __len__(self) -> int:
         return len(self._numbers)

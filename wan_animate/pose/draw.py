@@ -137,14 +137,17 @@ class DrawnPoseSource(FrameSource):
         return len(self.track)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
+        # Memory fresh from the system is black already, and most of it stays untouched.
+        out = np.zeros((stop - start, self.height, self.width, 3), np.uint8)
         own_size = (self.width, self.height) == (self.track.width, self.track.height)
+        canvas = None if own_size else np.empty((self.track.height, self.track.width, 3), np.uint8)
         for row, keypoints in zip(out, self.track.keypoints[start:stop], strict=True):
-            canvas = row if own_size else np.empty((self.track.height, self.track.width, 3), np.uint8)
+            if own_size:
+                draw_pose(row, keypoints, **self._options)
+                continue
             canvas.fill(0)
             draw_pose(canvas, keypoints, **self._options)
-            if not own_size:
-                row[:] = letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR)
+            letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR, row)
         return out
 
     def fingerprint(self) -> str:
