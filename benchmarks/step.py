@@ -11,8 +11,8 @@ is given beside it.
     python benchmarks/step.py --small               # seconds on a CPU, small weights; writes nothing
     python benchmarks/step.py --comfy PATH          # a ComfyUI whose packages this Python has
 
-Writes ``results/step_480p_bf16.json`` and ``step_720p_bf16.json`` (blocks compiled), the same with ``_eager`` (not
-compiled), and ``face_motion_77.json``.
+Writes ``results/step_480p_bf16.json`` and ``step_720p_bf16.json`` (joined blocks), ``step_480p_fp8.json`` and
+``step_720p_fp8.json`` (and products in fp8), ``_bf16_compiled`` where asked for, and ``face_motion_77.json``.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ RESULTS = Path(__file__).parent / "results"
 SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
 ROUNDS = {"480p": 5, "720p": 3, "small": 2}
 FULL = {"dim": 5120, "ffn": 13824}
+# by name: what the claim is called, and what is asked of Accelerate Animate Model
+VARIANTS = {
+    "bf16": ("bf16", {"fused": True}),
+    "fp8": ("fp8", {"fused": True, "products": "fp8 (row-wise)"}),
+    "compiled": ("bf16_compiled", {"compile_blocks": True}),
+    "eager": ("bf16_eager", {}),
+}
 
 
 def load_host(path: Path, cpu: bool) -> str:
@@ -262,17 +269,17 @@ def main(arguments) -> None:
         model = random_model(blocks, **shape)
         print(f"{blocks} blocks loaded in {time.perf_counter() - start:.0f} s", flush=True)
         accelerate = load_pack_part("nodes.host.accelerate")
-        variants = {"eager": accelerate.Settings(arguments.attention, True, arguments.reuse)}
-        if not arguments.no_compile:
-            backend = "eager" if arguments.small else "inductor"
-            variants["compiled"] = accelerate.Settings(arguments.attention, True, arguments.reuse, True, backend)
+        variants = {}
+        for name in arguments.variants.split(","):
+            asked = {"attention": arguments.attention, "reuse": arguments.reuse, **VARIANTS[name][1]}
+            variants[name] = accelerate.Settings(backend="eager" if arguments.small else "inductor", **asked)
         ours, theirs, error = face_motion(model, frames)
         write("face_motion_77" if real else f"face_motion_{frames}", ours, theirs, version, real, difference=error)
         for size in sizes:
             found = compare(model, accelerate, size, frames, variants)
             host = found.pop("host")
             for name, measured in found.items():
-                claim = f"step_{size}_bf16" + ("" if name == "compiled" else "_eager")
+                claim = f"step_{size}_{VARIANTS[name][0]}"
                 spread = [round(max(one["seconds"]) / min(one["seconds"]) - 1, 3) for one in (measured, host)]
                 write(
                     claim,
@@ -285,10 +292,11 @@ def main(arguments) -> None:
                     first_step_at_all=round(measured["first"], 1),
                     peak_gb={"ours": round(measured["peak"], 2), "peer": round(host["peak"], 2)},
                     noise={"ours": spread[0], "peer": spread[1]},
-                    settings={"attention": arguments.attention, "reuse": arguments.reuse, "blocks": name},
+                    settings={"attention": arguments.attention, "reuse": arguments.reuse, **VARIANTS[name][1]},
                 )
-            if arguments.profile:
-                profile(model, accelerate, size, frames, list(variants.values())[-1])
+            for name in arguments.profile.split(",") if arguments.profile else ():
+                print(f"{size} {name}:", flush=True)
+                profile(model, accelerate, size, frames, variants[name])
 
 
 def profile(model, accelerate, size: str, frames: int, settings) -> None:
@@ -314,7 +322,7 @@ if __name__ == "__main__":
     parser.add_argument("--blocks", type=int, help="transformer blocks, a multiple of 5 (default 40)")
     parser.add_argument("--attention", default="auto (exact)")
     parser.add_argument("--reuse", default="small", choices=("off", "small", "all"))
-    parser.add_argument("--no-compile", action="store_true", help="leave out the run with compiled blocks")
-    parser.add_argument("--profile", action="store_true", help="print where the time of our step goes")
+    parser.add_argument("--variants", default="bf16,fp8", help=f"of {', '.join(VARIANTS)}")
+    parser.add_argument("--profile", help="print where the time of these variants' steps goes")
     parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
     main(parser.parse_args())

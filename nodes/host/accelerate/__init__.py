@@ -8,15 +8,26 @@ done (Cancel included) so is everything kept. Nothing is left for a clone withou
 
 from __future__ import annotations
 
+import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+import torch
+
+from ....wan_animate.errors import InputError
+from . import products as fp8
 from .attention import HOST_DEFAULT, Attention
+from .blocks import Blocks
 from .compiled import compile_blocks, without_compiled
 from .once import Once
+from .products import AS_LOADED, Products
 
 KEY = "wan_animate_kit_accelerate"
+STEP = f"{KEY}_step"
 REUSE = ("off", "small", "all")
 OVERRIDE = "optimized_attention_override"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,10 @@ class Settings:
         attention: one of :data:`.attention.CHOICES`.
         face_motion: encode the face video once a run, with the encoder's blur as a depthwise convolution.
         reuse: "off", "small" (rotary tables) or "all" (also text and image keys and values, and the pose embedding).
-        compile_blocks: run every block through ``torch.compile``.
+        compile_blocks: run every block through ``torch.compile``; left out where products are in fp8.
         backend: of ``torch.compile``.
+        products: one of :data:`.products.CHOICES`: how the large layers of the blocks are multiplied.
+        fused: join what a block does between its products and its attention into fewer passes over memory.
     """
 
     attention: str = HOST_DEFAULT
@@ -36,6 +49,8 @@ class Settings:
     reuse: str = "small"
     compile_blocks: bool = False
     backend: str = "inductor"
+    products: str = AS_LOADED
+    fused: bool = False
 
 
 def accelerate(model, settings: Settings):
@@ -49,20 +64,44 @@ def accelerate(model, settings: Settings):
     from ..ports import check_model
 
     check_model(model)
+    if settings.products not in fp8.CHOICES:
+        raise InputError(f"products is {settings.products!r}, but it must be one of: {', '.join(fp8.CHOICES)}.")
+    kinds = comfy.patcher_extension.WrappersMP
     clone = without(model.clone())
-    if settings.compile_blocks:
+    if settings.compile_blocks and settings.products != AS_LOADED and fp8.refusal(model.load_device) is None:
+        log.info("WanAnimateKit: with products in fp8 blocks are not compiled; fused does the same for them.")
+    elif settings.compile_blocks:
         clone = compile_blocks(clone, settings.backend)
     options = clone.model_options["transformer_options"]
     if settings.attention != HOST_DEFAULT:
         options[OVERRIDE] = Attention(settings.attention, options.get(OVERRIDE))
     if settings.face_motion or settings.reuse != "off":
         once = Once(settings.face_motion, settings.reuse)
-        kinds = comfy.patcher_extension.WrappersMP
         clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, once.apply_model)
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, once.diffusion_model)
         clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, once.clear)
+    if settings.fused or settings.products != AS_LOADED:
+        clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, STEP, _Step(settings).diffusion_model)
     clone.set_attachments(KEY, settings)
     return clone
+
+
+class _Step:
+    """Around the model's ``forward``: its layers and blocks ours until it returns or raises."""
+
+    def __init__(self, settings: Settings):
+        self.products = None if settings.products == AS_LOADED else Products()
+        self.blocks = Blocks() if settings.fused else None
+
+    # Not to be traced when the host compiles the whole model: what runs inside still is.
+    @torch.compiler.disable(recursive=False)
+    def diffusion_model(self, executor, x, *args, **kwargs):
+        with ExitStack() as stack:
+            if self.products is not None:
+                stack.enter_context(self.products.installed(executor.class_obj, x.device))
+            if self.blocks is not None:
+                stack.enter_context(self.blocks.installed(executor.class_obj))
+            return executor(x, *args, **kwargs)
 
 
 def without(clone):
@@ -72,6 +111,7 @@ def without(clone):
     kinds = comfy.patcher_extension.WrappersMP
     for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL):
         clone.remove_wrappers_with_key(kind, KEY)
+    clone.remove_wrappers_with_key(kinds.DIFFUSION_MODEL, STEP)
     clone.remove_callbacks_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY)
     clone.remove_attachments(KEY)
     without_compiled(clone)
