@@ -14,6 +14,7 @@ from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
+from .offload import OffloadBlocks
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
@@ -50,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyLora,
     RelightLora,
     Accelerate,
+    OffloadBlocks,
     Animate,
 ]
 

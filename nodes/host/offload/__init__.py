@@ -1,0 +1,112 @@
+"""A Wan Animate MODEL whose transformer blocks live in host memory: the work behind Offload Animate Blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ....wan_animate.errors import InputError
+from .patcher import KEY, attach, offloaded
+from .plan import Sizes
+from .streamed import Streamed, units_of
+
+HOW = ("fit", "blocks")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What Offload Animate Blocks is asked for.
+
+    Attributes:
+        how: "blocks": ``blocks`` of them; "fit": as many as it takes to stay within ``gigabytes``.
+        blocks: how many of the transformer's blocks are copied in every step.
+        gigabytes: what torch may have allocated on the card while sampling, in 10**9 bytes.
+        locked: lock the copied blocks' host memory, so that copies run beside computing.
+    """
+
+    how: str = "fit"
+    blocks: int = 40
+    gigabytes: float = 12.0
+    locked: bool = True
+
+
+def offload(model, settings: Settings):
+    """A clone of a Wan Animate MODEL with its blocks offloaded; settings of an earlier call are replaced.
+
+    Raises:
+        InputError: not a Wan Animate model, or one whose weights only its own loader can move.
+    """
+    import comfy.patcher_extension
+
+    from ..ports import check_model
+
+    check_model(model)
+    if settings.how not in HOW:
+        raise InputError(f"how is {settings.how!r}, but it must be one of: {', '.join(HOW)}.")
+    measured = model.get_attachment(KEY).activations if settings_of(model) is not None else None
+    clone = without(_static(model))
+    _check_weights(clone)
+    blocks, fusers = units_of(clone.model.diffusion_model)
+    after = {unit.index: unit.size() for unit in fusers}
+    sizes = Sizes(
+        tuple(unit.size() for unit in blocks),
+        tuple(after.get(unit.index, 0) for unit in blocks),
+        max(0, clone.model_size() - sum(unit.size() for unit in (*blocks, *fusers))),
+    )
+    clone.__class__ = offloaded(type(clone))
+    clone.offload_device = torch.device("cpu")
+    clone.patches_uuid = _new_uuid()  # a MODEL that is loaded as a whole is loaded anew, not taken for this one
+    attach(clone, Streamed(settings, sizes, measured), comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)
+    return clone
+
+
+def without(clone):
+    """Takes an earlier offload off a clone, in place."""
+    import comfy.patcher_extension
+
+    if settings_of(clone) is not None:
+        clone.remove_wrappers_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, KEY)
+        clone.remove_attachments(KEY)
+        clone.__class__ = type(clone).plain_class
+        clone.size = 0  # the host counts again
+        clone.patches_uuid = _new_uuid()
+    return clone
+
+
+def settings_of(model) -> Settings | None:
+    """What a MODEL was offloaded with, or None."""
+    streamed = model.get_attachment(KEY)
+    return None if streamed is None else streamed.settings
+
+
+def _static(model):
+    """A clone outside of the host's dynamic loading, which moves weights one by one by itself. The host keeps the
+    model that it makes for this on the patcher it came from, so other settings do not load it again."""
+    if not model.is_dynamic():
+        return model.clone()
+    try:
+        return model.get_non_dynamic_delegate()
+    except RuntimeError as error:
+        raise InputError(
+            f"this model's loader cannot load it without ComfyUI's dynamic memory ({error}): load it with Load Animate "
+            "Model or Load Diffusion Model."
+        ) from error
+
+
+def _check_weights(model) -> None:
+    blocks, fusers = units_of(model.model.diffusion_model)
+    plain = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+    for unit in (*blocks, *fusers):
+        for (_, name), tensor in zip(unit.places, unit.tensors()):
+            if type(tensor) not in plain and not hasattr(tensor, "__tensor_flatten__"):
+                raise InputError(
+                    f"block {unit.index} of this model holds a {name} of type {type(tensor).__name__}, which only its "
+                    "own loader can move: offload with that pack's node, or load a bf16 or fp8 form."
+                )
+
+
+def _new_uuid():
+    import uuid
+
+    return uuid.uuid4()

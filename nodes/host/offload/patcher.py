@@ -1,0 +1,110 @@
+"""The host's ModelPatcher for a MODEL whose blocks are ours to move.
+
+The host loads, counts and frees everything but the blocks as it does for any model. Of the blocks it is told what they
+take on the card; when it wants room they go at once, since their weights never left host memory.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+KEY = "wan_animate_kit_offload"
+
+
+@cache
+def offloaded(kind: type) -> type:
+    """The class of patchers ``kind`` (the host's, or one derived from it) with the blocks left out."""
+    return type(f"Offloaded{kind.__name__}", (Offloaded, kind), {"plain_class": kind})
+
+
+class Offloaded:
+    """What is different; in front of the patcher's own class."""
+
+    @property
+    def streamed(self):
+        """:class:`.streamed.Streamed`, or None while the patcher is being made or taken apart."""
+        return getattr(self, "attachments", {}).get(KEY)
+
+    def clone(self, *args, **kwargs):
+        import comfy.patcher_extension
+
+        clone = super().clone(*args, **kwargs)
+        clone.__class__ = type(self)
+        attach(clone, clone.attachments[KEY], comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)
+        return clone
+
+    def model_size(self):
+        return super().model_size() if self.streamed is None else self.streamed.size
+
+    def loaded_size(self):
+        return super().loaded_size() + (0 if self.streamed is None else self.streamed.kept_size)
+
+    def _load_list(self, *args, **kwargs):
+        return [entry for entry in super()._load_list(*args, **kwargs) if not self.streamed.owns(entry[-3])]
+
+    def load(self, device_to=None, lowvram_model_memory=0, force_patch_weights=False, full_load=False):
+        super().load(device_to, 1e32 if full_load else lowvram_model_memory, force_patch_weights, False)
+        if full_load:
+            self._move_rest(device_to)
+        self._prepare_layers()
+
+    def _move_rest(self, device) -> None:
+        """What lies beside the layers: the host moves it with the whole model, which here has to stay where it is."""
+        for name, module in self.model.named_modules():
+            if not self.streamed.owns(f"{name}."):
+                for part in (*module._parameters.values(), *module._buffers.values()):
+                    if part is not None and part.device != device:
+                        part.data = part.data.to(device)
+
+    def _prepare_layers(self) -> None:
+        """What the host does to layers whether it moves them or not."""
+        import comfy.model_patcher
+
+        for name, module in self.model.named_modules():
+            if not (self.streamed.owns(name) and hasattr(module, "comfy_cast_weights")):
+                continue
+            comfy.model_patcher.wipe_lowvram_weight(module)
+            module.comfy_force_cast_weights = self.force_cast_weights
+            wrapped = [self.weight_wrapper_patches.get(f"{name}.{part}", []) for part in ("weight", "bias")]
+            if self.force_cast_weights:
+                module.prev_comfy_cast_weights, module.comfy_cast_weights = module.comfy_cast_weights, True
+            if any(wrapped):
+                module.weight_function, module.bias_function = map(list, wrapped)
+            if self.force_cast_weights or any(wrapped):
+                self.model.model_lowvram = True  # so that the host undoes it
+
+    def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
+        self.streamed.room = self.loaded_size() + extra_memory - self.streamed.sizes.rest
+        return super().partially_load(device_to, extra_memory, force_patch_weights)
+
+    def partially_unload(self, device_to, memory_to_free=0, force_patch_weights=False):
+        freed = self.streamed.drop(memory_to_free)
+        if freed < memory_to_free:
+            freed += super().partially_unload(device_to, memory_to_free - freed, force_patch_weights)
+        return freed
+
+    def patch_hooks(self, hooks):
+        self.streamed.wait()  # hooks change weights where they lie
+        return super().patch_hooks(hooks)
+
+    def unpatch_model(self, device_to=None, unpatch_weights=True):
+        if unpatch_weights:
+            self.streamed.release()
+        return super().unpatch_model(device_to, unpatch_weights)
+
+    def detach(self, unpatch_all=True):
+        if self.streamed is not None:
+            self.streamed.release()
+        return super().detach(unpatch_all)
+
+    def cleanup(self):
+        self.streamed.end()
+        return super().cleanup()
+
+
+def attach(clone, streamed, wrapper_kind) -> None:
+    """Make ``streamed`` the state of a patcher that has the class already."""
+    clone.set_attachments(KEY, streamed)
+    streamed.belongs_to(clone)
+    clone.remove_wrappers_with_key(wrapper_kind, KEY)
+    clone.add_wrapper_with_key(wrapper_kind, KEY, streamed.diffusion_model)
