@@ -113,7 +113,7 @@ def main(arguments) -> None:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        settings = {"attention": "auto (exact)"}
+        settings = {"attention": "auto (exact)", "fused": True}
         hosts = host_steps(blocks, shape, sizes, frames, settings)
     for size in sizes:
         host, ours = hosts[size]
