@@ -19,6 +19,7 @@ from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
 from .segment import LoadSegmenter, SegmentCharacter
+from .vae import AccelerateVae
 from .video import LoadVideo
 
 NODES: list[type[io.ComfyNode]] = [
@@ -52,6 +53,7 @@ NODES: list[type[io.ComfyNode]] = [
     RelightLora,
     Accelerate,
     OffloadBlocks,
+    AccelerateVae,
     Animate,
 ]
 

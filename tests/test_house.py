@@ -143,9 +143,9 @@ def test_every_import_of_the_engine_and_the_nodes_is_declared():
         for name in ("dependencies", "embedded", "mediapipe")
         for one in listed(name)
     }
-    # torch and PIL come with any host and with diffusers
+    # torch and PIL come with any host and with diffusers, and Triton with torch where it comes at all
     known = declared | set(sys.stdlib_module_names) | {"torch", "PIL"}
-    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"psutil", "tqdm"})):
+    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"psutil", "tqdm", "triton"})):
         for path in project_files(".py"):
             if path.is_relative_to(ROOT / folder):
                 unknown = imports(ast.parse(path.read_text(encoding="utf-8"))) - known - more

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .frames import FrameSource, read_reflected
+from .latents import encode_once
 from .segments import Segment
 
 MASK_TIMINGS = ("upstream", "comfyui")
@@ -119,6 +120,8 @@ def build_conditioning(
     guidance_frames: torch.Tensor | None = None,
     face_size: int = 512,
     mask_timing: str = "upstream",
+    pose_name: str | None = None,
+    background_name: str | None = None,
 ) -> SegmentConditioning:
     """Read one segment's frames and encode them.
 
@@ -131,13 +134,23 @@ def build_conditioning(
         guidance_frames: ``[segment.guidance, H, W, 3]`` in 0..1, the last frames of the segment before.
         face_size: sides that the motion encoder takes.
         mask_timing: see :func:`generate_mask`.
+        pose_name, background_name: the sources' fingerprints, for a VAE that remembers latents; None encodes anew.
     """
     height, width = pose.height, pose.width
     start, stop = segment.start, segment.stop
-    pose_latent = vae.encode(read_reflected(pose, start, stop))
-    behind = read_reflected(background, start, stop) if background is not None else None
-    latent = vae.encode(conditioning_pixels(segment, height, width, guidance_frames, behind))
-    del behind
+
+    def named(name: str | None) -> str | None:
+        return None if name is None else f"{start}:{stop}:{name}"
+
+    def scene() -> torch.Tensor:
+        behind = read_reflected(background, start, stop) if background is not None else None
+        return conditioning_pixels(segment, height, width, guidance_frames, behind)
+
+    pose_latent = encode_once(vae, named(pose_name), lambda: read_reflected(pose, start, stop))
+    scene_name = None  # what was generated before comes once
+    if not segment.guidance:
+        scene_name = f"grey:{segment.length}x{height}x{width}" if background is None else named(background_name)
+    latent = encode_once(vae, scene_name, scene)
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
         mask = (read_reflected(character_mask, start, stop) >= 0.5).float()

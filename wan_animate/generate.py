@@ -6,6 +6,7 @@ on disk (:mod:`wan_animate.store`) before the next segment starts.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import torch
 from .conditioning import MASK_TIMINGS, build_conditioning
 from .errors import InputError
 from .frames import FrameSource, letterbox
+from .latents import encode_once, picture_name
 from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
 
@@ -122,14 +124,16 @@ class AnimateJob:
         fitted = letterbox(self.reference.float().cpu().numpy(), self.pose.width, self.pose.height)
         return torch.from_numpy(np.ascontiguousarray(fitted))[None].clamp(0.0, 1.0)
 
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """The fingerprints of the sources that are given, by input; a clip held in memory is read through for its."""
+        return {name: source.fingerprint() for name, source in [("pose", self.pose), *self._others()]}
+
     def key(self, extra: str = "") -> str:
         """A hash of all that decides the frames; ``extra`` stands for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
         settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), self.mask_timing, extra]
-        sources = [
-            source.fingerprint() for source in (self.pose, self.face, self.background, self.character_mask) if source
-        ]
-        digest.update(json.dumps([settings, sources, list(self.reference.shape)]).encode())
+        digest.update(json.dumps([settings, list(self.names.values()), list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
         return digest.hexdigest()
 
@@ -187,14 +191,17 @@ def generate(
 
     first = min(store.finished(), len(plan))
     reference_latent = None
+    names = job.names if getattr(vae, "memo", None) is not None else {}
     tail = store.tail(first - 1) if 0 < first < len(plan) else None
     for segment in plan.segments[first:]:
         report(segment.index, "encode")
         if reference_latent is None:
-            reference_latent = vae.encode(job.reference_pixels())
+            reference = job.reference_pixels()
+            reference_latent = encode_once(vae, picture_name(reference), lambda pixels=reference: pixels)
         conditioning = build_conditioning(
             segment, vae, reference_latent, job.pose, job.face, job.background, job.character_mask,
             guidance_frames=tail, face_size=denoiser.face_size, mask_timing=job.mask_timing,
+            pose_name=names.get("pose"), background_name=names.get("background"),
         )  # fmt: skip
         noise = segment_noise(job.seed, segment, conditioning.noise_shape)
         latent = denoiser.denoise(

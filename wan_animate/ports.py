@@ -19,7 +19,10 @@ scaling, reference frame included) or None. May raise to stop the work."""
 
 
 class VideoVAE(Protocol):
-    """Frames to latent and back: 4x in time (first frame alone), 8x in space."""
+    """Frames to latent and back: 4x in time (first frame alone), 8x in space.
+
+    One with an attribute ``memo`` (:class:`.latents.LatentMemo`) does not encode again what is remembered there.
+    """
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """``[n, H, W, 3]`` float32 in 0..1, n = 4k+1 -> ``[1, 16, k+1, H/8, W/8]``."""

@@ -14,13 +14,14 @@ import torch
 
 from ..conditioning import SegmentConditioning
 from ..errors import InputError
+from ..latents import LatentMemo
 
 
 class DiffusersVAE:
     """``AutoencoderKLWan`` as the engine's video VAE; latents are standardised to zero mean and unit deviation."""
 
     def __init__(self, vae):
-        self.vae = vae
+        self.vae, self.memo = vae, LatentMemo()
         shape = (1, vae.config.z_dim, 1, 1, 1)
         self.mean = torch.tensor(vae.config.latents_mean).view(shape)
         self.deviation = torch.tensor(vae.config.latents_std).view(shape)

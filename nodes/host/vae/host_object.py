@@ -1,0 +1,106 @@
+"""The host's VAE object with another way through ``encode`` and ``decode``: frames go to the card and back in chunks
+while it computes, and what does not fit is tiled before it fails."""
+
+from __future__ import annotations
+
+import contextlib
+
+import comfy.model_management
+import comfy.sd
+import torch
+
+from . import memory, say
+
+
+class AcceleratedVAE(comfy.sd.VAE):
+    """A copy of the host's VAE object around :class:`.wan.FastWanVAE`; see :func:`.accelerate_vae`."""
+
+    def encode(self, pixel_samples: torch.Tensor) -> torch.Tensor:
+        """``[T, H, W, C]`` or ``[B, T, H, W, C]`` in 0..1 -> ``[B, 16, t, H/8, W/8]``."""
+        self.throw_exception_if_invalid()
+        pixels = self.vae_encode_crop_pixels(pixel_samples)
+        clips = pixels[None] if pixels.ndim == 4 else pixels
+        made, tile = self._whole("encode", *clips.shape[2:4], lambda: self._encode_whole(clips))
+        if tile:
+            made = self.encode_tiled(pixel_samples, tile_x=tile, tile_y=tile, overlap=tile // 4)
+        return made
+
+    def decode(self, samples_in: torch.Tensor, vae_options: dict | None = None) -> torch.Tensor:
+        """``[B, 16, t, h, w]`` -> ``[B, T, 8h, 8w, C]`` in 0..1."""
+        self.throw_exception_if_invalid()
+        height, width = 8 * samples_in.shape[-2], 8 * samples_in.shape[-1]
+        made, tile = self._whole("decode", height, width, lambda: self.decode_whole(samples_in))
+        if tile:
+            made = self.decode_tiled(samples_in, tile_x=tile // 8, tile_y=tile // 8, overlap=tile // 32)
+        return made
+
+    def _whole(self, direction: str, height: int, width: int, work):
+        """(result, 0), or (None, side of a tile in pixels) where the card has no room for whole frames."""
+        size = (direction, height, width, self.first_stage_model.dim, self.vae_dtype.itemsize)
+        with self._device():
+            need = memory.needed(*size)
+            comfy.model_management.load_models_gpu(
+                [self.patcher], memory_required=need, force_full_load=self.disable_offload
+            )
+            free = self.patcher.get_free_memory(self.device)
+            if memory.budget_for(*size, free) is not None:
+                try:
+                    return work(), 0
+                except Exception as error:
+                    comfy.model_management.raise_non_oom(error)
+                    free = 0  # less than it seemed: the tensors of the attempt are let go of with the exception
+        if free == 0:
+            comfy.model_management.soft_empty_cache()
+            free = min(self.patcher.get_free_memory(self.device), memory.needed(*size, 1)) // 2
+        tile = memory.tile_for(*size, free)
+        say(
+            "%s of %dx%d needs %.1f GB at least and %.1f GB are free: in tiles of %d pixels",
+            direction, width, height, memory.needed(*size, 1) / 1e9, free / 1e9, tile,
+        )  # fmt: skip
+        return None, tile
+
+    def _device(self):
+        """The host's device context, without gradients."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(comfy.model_management.cuda_device_context(self.device))
+        return stack
+
+    def _encode_whole(self, clips: torch.Tensor) -> torch.Tensor:
+        made = [
+            self.first_stage_model.encode_frames(clip, self.process_input, self.device, self.vae_dtype)
+            for clip in clips
+        ]
+        return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
+
+    def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
+        """One clip after the other; finished frames leave the card while it computes the next."""
+        dtype, out = self.vae_output_dtype(), None
+        for number, latent in enumerate(samples):
+            at, waiting = 0, None
+            for part in self.first_stage_model.decode_frames(latent.to(self.device, self.vae_dtype)):
+                part = self.process_output(part.to(dtype, copy=True))
+                if out is None:
+                    shape = (len(samples), 4 * samples.shape[2] - 3, *part.shape[1:])
+                    out = torch.empty(shape, dtype=dtype, device=self.output_device)
+                ready = None
+                if part.is_cuda:
+                    ready = torch.cuda.Event()
+                    ready.record()
+                if waiting is not None:
+                    at += fetch(*waiting, out[number, at:])
+                waiting = part, ready
+            at += fetch(*waiting, out[number, at:])
+        return out
+
+
+def fetch(part: torch.Tensor, ready, out: torch.Tensor) -> int:
+    """Copies frames into ``out`` once ``ready``, on a stream of its own; returns how many."""
+    if ready is None or out.is_cuda:
+        out[: len(part)].copy_(part)
+        return len(part)
+    side = torch.cuda.Stream(part.device)
+    side.wait_event(ready)
+    with torch.cuda.stream(side):
+        out[: len(part)].copy_(part)
+    return len(part)

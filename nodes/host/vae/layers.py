@@ -1,0 +1,325 @@
+"""The layers of the host's Wan 2.1 VAE on frames with channels last, fed a few frames at a time.
+
+Weights are the host's own modules' (``comfy/ldm/wan/vae.py``), asked for through its own casting, so that weights in
+RAM, LoRAs on them and its memory manager work as ever; a copy in the layout that cuDNN computes in lives as long as the
+run. A layer keeps what the frames to come need of those before: it is causal, so any chunking gives the same result.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from . import choice, kernels
+
+
+class Weights:
+    """One run's weights: device and type, and the host's modules taken there."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype):
+        self.device, self.dtype = device, dtype
+        cudnn = device.type == "cuda" and torch.version.hip is None and torch.backends.cudnn.enabled
+        self.cudnn = cudnn and torch.backends.cudnn.is_available() and dtype in (torch.float16, torch.bfloat16)
+
+    def of(self, module) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Copies of a convolution's weight, channels last, and bias."""
+        import comfy.ops
+
+        with comfy.ops.CastBiasWeightContext(
+            module, dtype=self.dtype, device=self.device, bias_dtype=self.dtype, offloadable=True
+        ) as (weight, bias):
+            layout = torch.channels_last_3d if weight.ndim == 5 else torch.channels_last
+            copy = torch.empty(weight.shape, dtype=self.dtype, device=self.device, memory_format=layout).copy_(weight)
+            return copy, None if bias is None else bias.to(self.dtype, copy=True)
+
+    def gain(self, norm) -> torch.Tensor:
+        """An RMS_norm's gamma times its scale, ``[C]`` float32."""
+        if norm.bias is not None:
+            raise NotImplementedError("a norm with a bias")
+        return norm.gamma.to(device=self.device, dtype=torch.float32, copy=True).flatten() * norm.scale
+
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor, stride=1, padding=0) -> torch.Tensor:
+        """A convolution without bias; x, weight and result ``[n, C, ...]`` with channels last in memory."""
+        dims = weight.ndim - 2
+        stride, padding = ([one] * dims if isinstance(one, int) else list(one) for one in (stride, padding))
+        if (
+            self.cudnn
+        ):  # past the host's and torch's choice of engine: some versions avoid cuDNN for 3D in half precision
+            benchmark = torch.backends.cudnn.benchmark
+            return torch.cudnn_convolution(x, weight, padding, stride, [1] * dims, 1, benchmark, False, True)
+        return (F.conv3d if dims == 3 else F.conv2d)(x, weight, None, stride, padding)
+
+
+def frames_first(x: torch.Tensor) -> torch.Tensor:
+    """``[1, C, n, H, W]`` -> ``[n, H, W, C]``, contiguous (a view where channels are last in memory)."""
+    return x.permute(0, 2, 3, 4, 1)[0].contiguous()
+
+
+def channels_first(x: torch.Tensor) -> torch.Tensor:
+    """``[n, H, W, C]`` -> ``[1, C, n, H, W]``, a view with channels last in memory."""
+    return x[None].permute(0, 4, 1, 2, 3)
+
+
+def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
+    """Zeros up to 8 channels along ``dim``: the tensor cores take them in eights."""
+    missing = -weight.shape[dim] % 8
+    if not missing:
+        return weight
+    shape = list(weight.shape)
+    shape[dim] += missing
+    out = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+    out = out.contiguous(memory_format=torch.channels_last_3d)
+    out.narrow(dim, 0, weight.shape[dim]).copy_(weight)
+    return out
+
+
+class CausalConv:
+    """CausalConv3d of kernel 3 in time: sees two frames back, or zeros before the first. Leaves ``bias`` to the caller.
+
+    Its input is either frames in a row, for a convolution in three dimensions, or *folded*: every frame with the two
+    before it as more channels, for one in two dimensions, which does the same sums. cuDNN has far better kernels for
+    the latter at some widths; :func:`.choice.folds` finds out.
+
+    ``looks_back`` is how many frames before its own one of its results depends on.
+    """
+
+    looks_back = 2
+
+    def __init__(self, weights: Weights, module):
+        if module.kernel_size[0] != 3 or tuple(module.stride) != (1, 1, 1):
+            raise NotImplementedError(f"a causal convolution of kernel {module.kernel_size}, stride {module.stride}")
+        self.weights, (weight, self.bias) = weights, weights.of(module)
+        self.out_channels = weight.shape[0]
+        self.weight = pad_channels(pad_channels(weight, 0), 1)
+        self.in_channels = self.weight.shape[1]
+        self.padding = module.padding[1:]
+        self.past = self.folded = self.folded_weight = None
+
+    def fold(self, count: int, height: int, width: int) -> bool:
+        """Whether this run's input is folded: settled when the first frames come."""
+        if self.folded is None:
+            self.folded = choice.folds(self, height, width)
+        if self.folded and self.folded_weight is None:
+            self.folded_weight = fold_weight(self.weight)
+        return self.folded and (self.past is not None or count > 1)
+
+    def new(self, *shape: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=self.weights.dtype, device=self.weights.device)
+
+    def normed(self, x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """The input made of ``silu(norm(x + bias))``."""
+        count, height, width, channels = x.shape
+        if not self.fold(count, height, width):
+            frames, new = self._row(count, height, width)
+            kernels.norm_silu(x, gain, bias, new)
+            return frames
+        frames, past = self._folded(count, height, width)
+        kernels.norm_silu_folded(x, gain, bias, frames, past)
+        return frames
+
+    def plain(self, x: torch.Tensor) -> torch.Tensor:
+        """The input made of x ``[n, H, W, C]`` as it is; fewer channels than the weight has are padded."""
+        if x.shape[-1] < self.in_channels:
+            x = F.pad(x, (0, self.in_channels - x.shape[-1]))
+        if not self.fold(*x.shape[:3]):
+            frames, new = self._row(*x.shape[:3])
+            new.copy_(x)
+            return frames
+        frames, past = self._folded(*x.shape[:3])
+        kernels.fold(x, frames, past)
+        return frames
+
+    def _row(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room for ``count`` frames after those that are remembered: (all of it, the new part)."""
+        before = 0 if self.past is None and count == 1 else 2  # alone: the weight's part for zeros is left out
+        frames = self.new(before + count, height, width, self.in_channels)
+        if before and self.past is None:
+            frames[:2].zero_()
+        elif before and self.past.ndim == 3:  # a first frame alone was remembered folded
+            frames[:2].copy_(self.past.unflatten(-1, (2, -1)).movedim(2, 0))
+        elif before:
+            frames[:2].copy_(self.past)
+        return frames, frames[before:]
+
+    def _folded(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(folded room for ``count`` frames with what comes from before filled in, room to remember its last two)"""
+        channels = self.in_channels
+        frames, past = self.new(count, height, width, 3 * channels), self.new(height, width, 2 * channels)
+        before = self.past if self.past is not None else past.new_zeros(1).expand(past.shape)
+        frames[0, ..., : 2 * channels].copy_(before)
+        if count > 1:
+            frames[1, ..., :channels].copy_(before[..., channels:])
+        else:
+            past[..., :channels].copy_(before[..., channels:])
+        self.past = past
+        return frames, past
+
+    def run(self, frames: torch.Tensor) -> torch.Tensor:
+        """The convolution of a filled input: ``[count, H, W, out_channels]`` without bias."""
+        if frames.shape[-1] == 3 * self.in_channels:
+            out = self.weights.convolve(frames.permute(0, 3, 1, 2), self.folded_weight, padding=self.padding)
+        elif len(frames) == 1:
+            weight = self.weight[:, :, -1].contiguous(memory_format=torch.channels_last)
+            out = self.weights.convolve(frames.permute(0, 3, 1, 2), weight, padding=self.padding)
+            self.past = torch.cat((torch.zeros_like(frames[0]), frames[0]), dim=-1)
+        else:
+            self.past = frames[-2:].clone()
+            out = self.weights.convolve(channels_first(frames), self.weight, padding=(0, *self.padding))
+            out = out[0].transpose(0, 1)
+        out = out.permute(0, 2, 3, 1).contiguous()
+        return out if out.shape[-1] == self.out_channels else out[..., : self.out_channels].contiguous()
+
+
+def fold_weight(weight: torch.Tensor) -> torch.Tensor:
+    """``[K, C, 3, h, w]`` -> ``[K, 3C, h, w]``, the oldest frame's channels first."""
+    return weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+
+
+class Pointwise:
+    """A convolution of kernel 1 as a matrix product, with its bias."""
+
+    looks_back = width = 0
+
+    def __init__(self, weights: Weights, module):
+        if any(size != 1 for size in (*module.kernel_size, *module.stride)):
+            raise NotImplementedError(f"a pointwise convolution of kernel {module.kernel_size}")
+        weight, self.bias = weights.of(module)
+        self.weight = weight.flatten(1).contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class First:
+    """The first convolution, with its bias."""
+
+    def __init__(self, weights: Weights, module):
+        self.conv = CausalConv(weights, module)
+        self.looks_back, self.width = self.conv.looks_back, self.conv.out_channels
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return kernels.add(self.conv.run(self.conv.plain(x)), self.conv.bias, None)
+
+
+class Normed:
+    """RMS_norm, SiLU and the causal convolution behind them; the norm writes into the convolution's own input."""
+
+    def __init__(self, weights: Weights, norm, conv):
+        self.gain, self.conv = weights.gain(norm), CausalConv(weights, conv)
+        self.looks_back, self.bias = self.conv.looks_back, self.conv.bias
+
+    def input(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """The convolution's filled buffer. ``bias``: of the convolution that made x, not added yet."""
+        return self.conv.normed(x, self.gain, bias)
+
+
+class Head(Normed):
+    """The last norm and convolution, with its bias."""
+
+    def __init__(self, weights: Weights, head):
+        super().__init__(weights, head[0], head[2])
+        self.width = self.conv.in_channels
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv.run(self.input(x)).add_(self.bias)
+
+
+class Residual:
+    """ResidualBlock."""
+
+    def __init__(self, weights: Weights, block):
+        layers = block.residual
+        self.first = Normed(weights, layers[0], layers[2])
+        self.second = Normed(weights, layers[3], layers[6])
+        self.shortcut = None if isinstance(block.shortcut, torch.nn.Identity) else Pointwise(weights, block.shortcut)
+        self.looks_back = self.first.looks_back + self.second.looks_back
+        self.width = max(block.in_dim, block.out_dim)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        frames = self.first.input(x)
+        y = self.first.conv.run(frames)
+        del frames
+        frames = self.second.input(y, self.first.bias)
+        del y
+        y = self.second.conv.run(frames)
+        del frames
+        return kernels.add(y, self.second.bias, x if self.shortcut is None else self.shortcut(x))
+
+
+class Attention:
+    """AttentionBlock: within a frame, by the host's own attention function."""
+
+    looks_back = 0
+    TOKENS = 1 << 17  # of frames that go through it at once
+
+    def __init__(self, weights: Weights, block):
+        self.gain, self.width = weights.gain(block.norm), block.dim
+        self.qkv, self.proj = Pointwise(weights, block.to_qkv), Pointwise(weights, block.proj)
+        self.attention = block.optimized_attention
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        at_once = max(1, self.TOKENS // (x.shape[1] * x.shape[2]))
+        return torch.cat([self._some(part) for part in x.split(at_once)])
+
+    def _some(self, x: torch.Tensor) -> torch.Tensor:
+        y = kernels.norm_silu(x, self.gain, None, torch.empty_like(x), silu=False)
+        q, k, v = self.qkv(y).permute(0, 3, 1, 2).chunk(3, dim=1)
+        y = self.attention(q, k, v).permute(0, 2, 3, 1)
+        return kernels.add(self.proj(y.contiguous()), None, x)
+
+
+class Down:
+    """Resample downsample2d and 3d. In time, the first frame stays as it is and every two after it become one."""
+
+    def __init__(self, weights: Weights, module):
+        self.weights, conv = weights, module.resample[1]
+        self.weight, self.bias = weights.of(conv)
+        self.width, self.time, self.waiting = module.dim, None, None  # the width is that of what comes in
+        self.looks_back = 0
+        if module.mode == "downsample3d":
+            self.time = weights.of(module.time_conv)
+            self.looks_back = 2
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.weights.convolve(F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), self.weight, stride=2)
+        y = kernels.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)
+        return y if self.time is None else self._in_time(y)
+
+    def _in_time(self, x: torch.Tensor) -> torch.Tensor:
+        first = x[:1] if self.waiting is None else x[:0]
+        x = x if self.waiting is None else torch.cat((self.waiting, x))
+        made = (len(x) - 1) // 2
+        self.waiting = x[2 * made :].clone()
+        if not made:
+            return first
+        weight, bias = self.time
+        y = self.weights.convolve(channels_first(x[: 2 * made + 1]), weight, stride=(2, 1, 1))
+        y = kernels.add(frames_first(y), bias, None)
+        return torch.cat((first, y)) if len(first) else y
+
+
+class Up:
+    """Resample upsample2d and 3d. In time, the first frame stays one and each after it becomes two."""
+
+    looks_back = 0
+
+    def __init__(self, weights: Weights, module):
+        self.weights, conv = weights, module.resample[1]
+        self.weight, self.bias = weights.of(conv)
+        self.time = CausalConv(weights, module.time_conv) if module.mode == "upsample3d" else None
+        self.width, self.started = 0, False
+        self.grows = 4 if self.time is None else 8
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        count, height, width, channels = x.shape
+        whole = count if self.time is None else int(not self.started)
+        frames = whole if self.time is None else whole + 2 * (count - whole)
+        self.started = True
+        big = torch.empty((frames, 2 * height, 2 * width, channels), dtype=x.dtype, device=x.device)
+        if whole:
+            kernels.upsample(x[:whole], None, big[:whole])
+        if frames > whole:
+            doubled = self.time.run(self.time.plain(x[whole:]))
+            kernels.upsample(doubled, self.time.bias, big[whole:], pairs=True)
+        y = self.weights.convolve(big.permute(0, 3, 1, 2), self.weight, padding=1)
+        return kernels.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)

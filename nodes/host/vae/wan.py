@@ -1,0 +1,104 @@
+"""The host's WanVAE module with another ``encode`` and ``decode``, on the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import comfy.ldm.wan.vae
+import comfy.model_management
+import torch
+
+from . import memory
+from .layers import Weights
+from .network import Still, decoder, encoder, frames_in, run
+
+check = comfy.model_management.throw_exception_if_processing_interrupted
+
+
+class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
+    """A shallow copy of the host's module: its layers are the host's own objects.
+
+    Attributes:
+        patcher: the host's, which knows what is free.
+        numbers: how many numbers of a layer at once, or None to choose by what is free.
+    """
+
+    numbers = None
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, 3, T, H, W]`` in -1..1 -> mean ``[B, 16, t, H/8, W/8]``; frames after the last 4n+1 are left out."""
+        return torch.cat([self.encode_frames(clip.movedim(0, -1), lambda part: part, x.device, x.dtype) for clip in x])
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """``[B, 16, t, h, w]`` -> ``[B, 3, T, 8h, 8w]`` in -1..1."""
+        clips = []
+        for latent in z:
+            clip = None
+            at, count = 0, 4 * latent.shape[1] - 3
+            for part in self.decode_frames(latent):
+                if clip is None:
+                    clip = torch.empty((count, *part.shape[1:]), dtype=part.dtype, device=part.device)
+                clip[at : at + len(part)].copy_(part)
+                at += len(part)
+            clips.append(clip.movedim(-1, 0))
+        return torch.stack(clips) if len(clips) > 1 else clips[0][None]
+
+    def budget(self, direction: str, height: int, width: int, device: torch.device, dtype: torch.dtype) -> int:
+        """Numbers at once for frames of a size in pixels."""
+        if self.numbers is not None:
+            return self.numbers
+        free = self.patcher.get_free_memory(device)
+        # the least there is where even that does not seem to fit: the caller has tiles to fall back on
+        return memory.budget_for(direction, height, width, self.dim, dtype.itemsize, free) or 1
+
+    @torch.no_grad()
+    def encode_frames(
+        self, frames: torch.Tensor, prepare: Callable, device: torch.device, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """``[T, H, W, C]`` on any device -> mean ``[1, 16, t, H/8, W/8]`` on ``device``.
+
+        Args:
+            prepare: takes some frames, already on ``device``, to -1..1.
+        """
+        frames = frames[: 1 + (len(frames) - 1) // 4 * 4]
+        budget = self.budget("encode", *frames.shape[1:3], device, dtype)
+        size = frames_in(budget, *frames.shape[1:3], self.dim)
+        source = pixels(frames, size, lambda part: prepare(part).to(dtype), device)
+        made = list(run(encoder(Weights(device, dtype), self), source, budget, check))
+        return torch.cat(made).chunk(2, dim=-1)[0].permute(3, 0, 1, 2)[None].contiguous()
+
+    @torch.no_grad()
+    def decode_frames(self, latent: torch.Tensor) -> Iterator[torch.Tensor]:
+        """``[16, t, h, w]`` -> frames in -1..1, ``[n, 8h, 8w, C]`` at a time."""
+        device, dtype = latent.device, latent.dtype
+        budget = self.budget("decode", 8 * latent.shape[2], 8 * latent.shape[3], device, dtype)
+        stages = decoder(Weights(device, dtype), self)
+        return run(stages, [latent.movedim(0, -1).contiguous()], budget, check)
+
+
+def still_tail(frames: torch.Tensor) -> int:
+    """How many of the last frames are equal to the one before them."""
+    count = 0
+    while count < len(frames) - 1 and torch.equal(frames[-2 - count], frames[-1]):
+        count += 1
+    return count
+
+
+def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device) -> Iterator:
+    """Frames on the device, ``size`` at a time; those that repeat the one before them to the end only counted.
+
+    Frames in RAM are copied on a stream of their own, while the card still computes on those before.
+    """
+    still = still_tail(frames)
+    moving = len(frames) - still
+    side = torch.cuda.Stream(device) if device.type == "cuda" and frames.device.type == "cpu" else None
+    for start in range(0, moving, size):
+        part = frames[start : min(start + size, moving)]
+        if side is not None:
+            with torch.cuda.stream(side):
+                part = part.to(device)
+            torch.cuda.current_stream(device).wait_stream(side)
+            part.record_stream(torch.cuda.current_stream(device))
+        yield prepare(part.to(device))
+    if still:
+        yield Still(still)
