@@ -12,6 +12,7 @@ Writes ``results/detect_gpu.json`` (not with ``--small``).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -139,8 +141,55 @@ def rate_together(graphs, shapes, batch: int, frames: int) -> float:
     return max(frames // batch, 1) * batch / (time.perf_counter() - started)
 
 
+class Stages:
+    """How long every stage of detect() works on a frame, without what it waits for the stage before: patched around the
+    threads the stages run in. The last is the caller's own, which reads the heatmaps."""
+
+    def __init__(self):
+        self.made: dict[str, float] = {}  # seconds the thread of this name spent, waiting included
+        self.waited: dict[str, float] = {}  # ... and its consumer on it
+
+    def _timed(self, items, spent: dict[str, float], name: str):
+        try:
+            while True:
+                started = time.perf_counter()
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                finally:
+                    spent[name] += time.perf_counter() - started
+                yield item
+        finally:
+            items.close()
+
+    @contextmanager
+    def watching(self):
+        from wan_animate import prefetch
+        from wan_animate.pose import detector
+
+        real = prefetch.ahead
+
+        def ahead(source, depth=1, name="ahead"):
+            self.made[name] = self.waited[name] = 0.0
+            return self._timed(real(self._timed(source, self.made, name), depth, name), self.waited, name)
+
+        prefetch.ahead = detector.ahead = ahead
+        try:
+            yield
+        finally:
+            prefetch.ahead = detector.ahead = real
+
+    def say(self, frames: int, seconds: float) -> None:
+        names = list(self.made)
+        busy = {name: self.made[name] - self.waited.get(before, 0) for before, name in zip([None, *names], names)}
+        busy["heatmaps"] = seconds - self.waited[names[-1]]
+        print("  ms a frame: " + ", ".join(f"{name} {spent * 1e3 / frames:.2f}" for name, spent in busy.items()))
+
+
 def measure(folder: Path, options) -> dict:
     from benchmarks.prepare_memory import make_clip
+    from wan_animate import workers
     from wan_animate.pose.detector import PoseDetector
     from wan_animate.video import VideoSource
 
@@ -165,21 +214,27 @@ def measure(folder: Path, options) -> dict:
         if max(in_turn, together) > best:
             best, best_batch = max(in_turn, together), batch
     rates = {}
-    for batch in sorted({best_batch, 8, 16} if not options.small else {best_batch}):
+    batches = {best_batch, 8, 16} if not options.small else {best_batch}
+    for batch, threads in itertools.product(sorted(batches), options.threads or [workers.COUNT]):
+        workers.COUNT = threads
+        workers._pool.cache_clear()
         detector.detect(VideoSource(folder / "clip.mp4", fps=0, limit=4 * batch), batch=batch)
-        source = VideoSource(folder / "clip.mp4", fps=0)
-        started = time.perf_counter()
-        detector.detect(source, batch=batch)
-        rates[batch] = len(source) / (time.perf_counter() - started)
-        print(f"detect(), batch {batch}: {rates[batch]:.1f} frames a second", flush=True)
+        source, stages = VideoSource(folder / "clip.mp4", fps=0), Stages()
+        with stages.watching():
+            started = time.perf_counter()
+            detector.detect(source, batch=batch)
+            seconds = time.perf_counter() - started
+        rates[batch, threads] = len(source) / seconds
+        print(f"detect(), batch {batch}, {threads} threads: {len(source) / seconds:.1f} frames a second", flush=True)
+        stages.say(len(source), seconds)
     started = time.perf_counter()
     source = VideoSource(folder / "clip.mp4", fps=0)
     for start in range(0, len(source), 8):
         source.read(start, min(start + 8, len(source)))
     print(f"decoding alone: {len(source) / (time.perf_counter() - started):.1f} frames a second")
-    batch = max(rates, key=rates.get)
+    batch, threads = max(rates, key=rates.get)
     return {
-        "ours": round(rates[batch], 1),
+        "ours": round(rates[batch, threads], 1),
         "peer": round(best, 1),
         "batch": {"ours": batch, "peer": best_batch},
         "provider": detector.provider,
@@ -216,6 +271,7 @@ if __name__ == "__main__":
     parser.add_argument("--provider", default="auto")
     parser.add_argument("--frames", type=int)
     parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--threads", type=int, nargs="+", help="to try: threads for single frames (workers.COUNT)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each network alone is measured")
     options = parser.parse_args()
     options.frames = options.frames or (48 if options.small else 1200)

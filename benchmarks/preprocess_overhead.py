@@ -107,9 +107,9 @@ def our_turn(state, images, outputs, heatmaps, clock: Clock):
     _, small = detector_input(images, (640, 640), *state.rooms)
     clock.lap("detector input")
     scale = WIDTH / 640, HEIGHT / 640
-    found = [_found(output, copy, scale, WIDTH, HEIGHT) for output, copy in zip(outputs, small)]
+    found = _found(outputs, small, scale, WIDTH, HEIGHT)
     clock.lap("boxes")
-    boxes = np.stack([state.add(one, copy) for one, copy in zip(found, small)])
+    boxes = state.add(found, small)
     clock.lap("cuts and people")
     regions = crop_regions(boxes[:, :4], 192, 256)
     pose_input(images, regions, (192, 256))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,8 +11,8 @@ from typing import Any
 
 import cv2
 
-# More cores than this a stage does not need to keep up with any card, and other stages and FFmpeg want some too.
-COUNT = max(1, min(4, (os.cpu_count() or 1) // 4))
+# More than this no card needs to be kept fed, and the stages themselves and FFmpeg want some cores too.
+COUNT = max(1, min(6, (os.cpu_count() or 1) // 2))
 
 
 @contextmanager
@@ -46,9 +46,15 @@ def submit(function: Callable, *arguments: Any) -> Future:
     return future
 
 
-def each(function: Callable, *arguments: Iterable) -> None:
-    """``function`` of every set of arguments, as ``map``; returns when all are done and raises the first error."""
-    futures = [submit(function, *one) for one in zip(*arguments)]
+def each(function: Callable, *arrays: Any) -> None:
+    """``function`` of equal parts of the arrays, each in a thread; returns when all are done, raises the first error.
+
+    Few parts, not many items: whenever a thread takes up Python again it waits for all others that are at it.
+    """
+    count = len(arrays[0])
+    step = -(-count // COUNT)
+    starts = range(0, count, step)
+    futures = [submit(function, *(array[start : start + step] for array in arrays)) for start in starts]
     errors = [future.exception() for future in futures]
     for error in errors:
         if error is not None:

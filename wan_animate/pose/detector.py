@@ -20,7 +20,7 @@ from .following import Following
 from .graphs import check_detector, check_pose
 from .heatmaps import crop_regions, decode_heatmaps
 from .inputs import Room, detector_input, pose_input
-from .looks import SIZE, look_of
+from .looks import looks_of
 from .people import PersonChoice, Shot, nobody_at, point_on, where
 from .session import Graph
 from .track import PoseTrack
@@ -158,12 +158,7 @@ class PoseDetector:
 
         def cropped(source: Iterable) -> Iterator[tuple]:
             for start, stop, images, small, outputs in source:
-                boxes = np.stack(
-                    [
-                        following.add(_found(output, copy, scale, frames.width, frames.height), copy)
-                        for output, copy in zip(outputs, small)
-                    ]
-                )
+                boxes = following.add(_found(outputs, small, scale, frames.width, frames.height), small)
                 regions = crop_regions(boxes[:, :4], *pose_size)
                 yield start, stop, boxes, regions, pose_input(images, regions, pose_size)
 
@@ -195,8 +190,7 @@ class PoseDetector:
         height, width = images.shape[1:3]
         inputs, small = detector_input(images, self._detector_size)
         scale = width / self._detector_size[0], height / self._detector_size[1]
-        outputs = self._detector.run(inputs)
-        return [_found(output, copy, scale, width, height) for output, copy in zip(outputs, small)]
+        return _found(self._detector.run(inputs), small, scale, width, height)
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """float32 ``[N, 133, 3]`` keypoints (x, y in pixels, confidence 0..1) of the person in each image's box."""
@@ -209,14 +203,12 @@ class PoseDetector:
         self._pose.close()
 
 
-def _found(output: np.ndarray, small: np.ndarray, scale: tuple[float, float], width: int, height: int) -> Found:
-    """One frame's people: the detector's output, and the frame as the detector saw it."""
-    found = detections(output, *scale)
-    boxes = people_boxes(found)
-    looks = [look_of(small, box[:4] / (*scale, *scale)) for box in boxes]
-    return Found(
-        boxes, np.stack(looks) if looks else np.zeros((0, SIZE), np.float32), upstream_box(found, width, height)
-    )
+def _found(outputs: np.ndarray, small: np.ndarray, scale: tuple[float, float], width: int, height: int) -> list[Found]:
+    """Every frame's people: the detector's outputs, and the frames as the detector saw them."""
+    found = [detections(output, *scale) for output in outputs]
+    boxes = [people_boxes(one) for one in found]
+    looks = looks_of(small, [one[:, :4] / (*scale, *scale) for one in boxes])
+    return [Found(*three) for three in zip(boxes, looks, (upstream_box(one, width, height) for one in found))]
 
 
 def _points(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:

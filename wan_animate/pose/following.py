@@ -24,11 +24,15 @@ class Following:
         self._found: list[Found] = []
         self._finder, self._tracker = CutFinder(), Tracker(self.fps)
 
-    def add(self, found: Found, copy: np.ndarray) -> np.ndarray:
-        """Take in the next frame; the box ``[5]`` to look for a pose in."""
+    def add(self, found: list[Found], copies: np.ndarray) -> np.ndarray:
+        """Take in the next frames, with small copies of them ``[n, H, W, 3]``; the boxes ``[n, 5]`` to look for a pose
+        in."""
+        self._finder.add(*(thumbnail(copy) for copy in copies))
+        return np.stack([self._follow(one) for one in found])
+
+    def _follow(self, found: Found) -> np.ndarray:
         frame = len(self._found)
         self._found.append(found)
-        self._finder.add(thumbnail(copy))
         self._tracker.add(frame, found)
         recent = [track for track in self._tracker.tracks if frame - track.frames[-1] < 10 and len(track.frames) > 2]
         if len(recent) < 2:

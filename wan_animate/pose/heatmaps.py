@@ -20,16 +20,16 @@ _SPAN = 2  # the Taylor step looks two pixels to every side of the peak
 _PATCH = 2 * (_SPAN + _REACH) + 1
 
 
-def _blur_matrix() -> np.ndarray:
-    """``[225, 25]``: blurs a 15x15 patch at the 25 positions in its middle."""
+def _blur_rows() -> np.ndarray:
+    """``[5, 15]``: row i blurs a 15-vector at its position i + 5."""
     kernel = cv2.getGaussianKernel(KERNEL, SIGMA, cv2.CV_32F).ravel()
     rows = np.zeros((2 * _SPAN + 1, _PATCH), np.float32)
     for index, row in enumerate(rows):
         row[index : index + KERNEL] = kernel
-    return np.ascontiguousarray(np.kron(rows, rows).T)
+    return rows
 
 
-_BLUR = _blur_matrix()
+_BLUR = _blur_rows()
 
 
 def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -148,7 +148,7 @@ def _blur_around(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
     patches[cut] = heatmaps[maps[cut, None, None], rows[:, :, None], columns[:, None, :]] * inside
-    return (patches.reshape(len(maps), -1) @ _BLUR).reshape(-1, 2 * _SPAN + 1, 2 * _SPAN + 1)
+    return _BLUR @ patches @ _BLUR.T
 
 
 def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 LEVELS = 4  # bins a channel; a pixel is shared out between its two nearest
@@ -13,7 +12,7 @@ _INSET = (0.3, 0.06, 0.7, 0.9)
 
 
 def look_of(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Colour histogram of the person in a box, of unit length: :func:`alike` of two is a dot product away.
+    """Colour histogram of the person in a box, of unit length: :func:`unalike` of two is a dot product away.
 
     Args:
         image: uint8 ``[H, W, 3]``; a small copy of the frame will do.
@@ -22,21 +21,50 @@ def look_of(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     Returns:
         float32 ``[128]``; zeros where nothing of the box lies in the picture.
     """
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = np.asarray(box[:4], np.float64)
-    left, top = x1 + _INSET[0] * (x2 - x1), y1 + _INSET[1] * (y2 - y1)
-    right, bottom = x1 + _INSET[2] * (x2 - x1), y1 + _INSET[3] * (y2 - y1)
-    left, right = int(max(left, 0)), int(min(np.ceil(right), width))
-    top, bottom = int(max(top, 0)), int(min(np.ceil(bottom), height))
-    if right - left < 2 or bottom - top < 2:
-        return np.zeros(SIZE, np.float32)
-    some = cv2.resize(image[top:bottom, left:right], (2 * _WIDE, 2 * _TALL), interpolation=cv2.INTER_NEAREST)
-    patch = cv2.resize(some, (_WIDE, _TALL), interpolation=cv2.INTER_AREA)
-    at = patch.reshape(2, -1, 3).astype(np.float32) * ((LEVELS - 1) / 255)
-    share = np.maximum(1 - np.abs(at[..., None] - np.arange(LEVELS, dtype=np.float32)), 0)  # [2, P, 3, LEVELS]
-    red_green = (share[:, :, 0, :, None] * share[:, :, 1, None, :]).reshape(2, -1, LEVELS**2)
-    histogram = red_green.transpose(0, 2, 1) @ share[:, :, 2]
-    return np.sqrt(histogram / (2 * at.shape[1])).ravel()
+    return looks_of(image[None], [np.asarray(box)[None]])[0][0]
+
+
+def looks_of(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]:
+    """:func:`look_of` everybody in several images at once, which takes a tenth of the calls.
+
+    Args:
+        images: uint8 ``[N, H, W, 3]``.
+        boxes: for each image ``[n, 4+]``.
+
+    Returns:
+        for each image float32 ``[n, 128]``.
+    """
+    counts = [len(part) for part in boxes]
+    every = np.concatenate([np.asarray(part, np.float64)[:, :4] for part in boxes])
+    looks = np.zeros((len(every), SIZE), np.float32)
+    low, extent = every[:, :2], every[:, 2:] - every[:, :2]
+    size = np.array(images.shape[2:0:-1])
+    start = np.maximum(low + _INSET[:2] * extent, 0).astype(int)
+    stop = np.minimum(np.ceil(low + _INSET[2:] * extent), size).astype(int)
+    seen = np.flatnonzero((stop - start >= 2).all(axis=1))
+    if len(seen):
+        # The nearest pixel at the middle of every cell of a grid, and the means of two by two of them.
+        start, extent = start[seen], (stop - start)[seen]
+        columns, rows = (
+            start[:, axis, None] + extent[:, axis, None] * np.arange(count) // count
+            for axis, count in enumerate((2 * _WIDE, 2 * _TALL))
+        )
+        image = np.repeat(np.arange(len(images)), counts)[seen]
+        some = images[image[:, None, None], rows[:, :, None], columns[:, None, :]].astype(np.uint16)
+        some = some[:, ::2] + some[:, 1::2]
+        patch = (some[:, :, ::2] + some[:, :, 1::2] + 2) // 4
+        looks[seen] = _histograms(patch.reshape(len(seen), 2, -1, 3))
+    return np.split(looks, np.cumsum(counts)[:-1])
+
+
+def _histograms(colours: np.ndarray) -> np.ndarray:
+    """``[N, 128]`` of levels ``[N, 2, P, 3]``."""
+    at = colours.astype(np.float32) * ((LEVELS - 1) / 255)
+    share = np.maximum(1 - np.abs(at[..., None] - np.arange(LEVELS, dtype=np.float32)), 0)  # [N, 2, P, 3, LEVELS]
+    red_green = share[..., 0, :, None] * share[..., 1, None, :]
+    red_green = red_green.reshape(*red_green.shape[:3], LEVELS**2)
+    histogram = np.swapaxes(red_green, -1, -2) @ share[..., 2, :]
+    return np.sqrt(histogram / (2 * colours.shape[2])).reshape(len(colours), -1)
 
 
 def unalike(first: np.ndarray, second: np.ndarray) -> np.ndarray:

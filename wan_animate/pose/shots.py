@@ -43,15 +43,18 @@ class CutFinder:
         self._copies: deque[np.ndarray] = deque(maxlen=_BEFORE + _AHEAD + 2)  # float32 [32, 32, 3]
         self._changes: deque[float] = deque(maxlen=_BEFORE + _AHEAD + 1)  # [i]: between copies i and i + 1
 
-    def add(self, copy: np.ndarray) -> None:
-        """The next frame, as :func:`thumbnail` gives it."""
-        copy = copy.astype(np.float32)
-        if self._copies:
-            self._changes.append(_difference(self._copies[-1], copy))
-        self._copies.append(copy)
-        self._count += 1
-        if self._count > _AHEAD:
-            self._judge(self._count - 1 - _AHEAD)
+    def add(self, *copies: np.ndarray) -> None:
+        """The next frame or frames, as :func:`thumbnail` gives them."""
+        new = np.stack(copies).astype(np.float32)
+        known = np.concatenate([self._copies[-1][None], new]) if self._copies else new
+        changes = np.abs(known[1:] - known[:-1]).reshape(-1, new[0].size).mean(axis=1).tolist()
+        for copy, change in zip(new, changes if self._copies else [None, *changes]):
+            if change is not None:
+                self._changes.append(change)
+            self._copies.append(copy)
+            self._count += 1
+            if self._count > _AHEAD:
+                self._judge(self._count - 1 - _AHEAD)
 
     def finish(self) -> tuple[int, ...]:
         """All cuts, after the last frame."""
@@ -85,10 +88,6 @@ class CutFinder:
         if self.cuts and frame - self.cuts[-1] < 2:
             return
         self.cuts.append(frame)
-
-
-def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.abs(first - second).mean())
 
 
 def _moved(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
