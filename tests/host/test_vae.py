@@ -3,13 +3,19 @@
 import copy
 import gc
 import importlib
+import importlib.util
+import os
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 
 from demo.small_vae import vae_shapes
 
+ROOT = Path(__file__).resolve().parents[2]
 FRAME = 48 * 32 * 8  # numbers of one frame at full size in the small network
 
 
@@ -285,3 +291,75 @@ def test_another_vae_is_refused(kit, pack_nodes, host_vae):
 def test_animate_leaves_the_hosts_way_on_a_cpu(pack, host_vae):
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
     assert ports.HostVAE(host_vae).vae is host_vae
+
+
+def test_latents_are_kept_with_the_weights_that_made_them(pack):
+    """A later job has a port of its own around the same VAE; another VAE, or a patch on this one, makes its own."""
+    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+    encode_once = importlib.import_module(f"{pack.__name__}.wan_animate.latents").encode_once
+    read, frames = [], clip(1)
+
+    def encoded(vae):
+        with torch.inference_mode():
+            return encode_once(ports.HostVAE(vae), "these", lambda: read.append(1) or frames)
+
+    vae, other = random_vae(), random_vae()
+    first = encoded(vae)
+    assert torch.equal(encoded(vae), first) and len(read) == 1
+    with torch.inference_mode():
+        assert torch.equal(first, vae.encode(frames))
+    encoded(other)
+    assert len(read) == 2
+    weight = vae.first_stage_model.state_dict()["encoder.conv1.weight"]
+    vae.patcher.add_patches({"encoder.conv1.weight": (torch.ones_like(weight),)}, 0.1)
+    encoded(vae)
+    assert len(read) == 3
+    memo = weakref.ref(ports.KeptLatents(other).memo)
+    assert len(memo()) == 1
+    del other
+    gc.collect()
+    assert memo() is None
+
+
+KERNELS = """
+import importlib, sys, types, torch
+for name in ("kit", "kit.vae"):
+    sys.modules.setdefault(name, types.ModuleType(name)).__path__ = [sys.argv[1] + "/nodes/host/vae"]
+ours, plain = (importlib.import_module("kit.vae." + name) for name in ("triton_kernels", "kernels"))
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+random = lambda *shape: torch.randn(*shape, generator=generator)
+def hold(a, b):
+    assert torch.allclose(a, b, atol=1e-5), float((a - b).abs().max())
+for channels in (8, 24, 96):
+    for count in (1, 2, 3):
+        x, gain = random(count, 5, 7, channels), random(channels)
+        x[0, 0, 0] = 0
+        for bias in (None, random(channels)):
+            for silu in (True, False):
+                hold(*(one.norm_silu(x, gain, bias, torch.empty_like(x), silu) for one in (ours, plain)))
+            outs = [[torch.full((count, 5, 7, 3 * channels), 9.0), torch.full((5, 7, 2 * channels), 9.0)] for _ in "ab"]
+            for one, out in zip((ours, plain), outs):
+                one.norm_silu_folded(x, gain, bias, *out)
+            for a, b in zip(*outs):
+                hold(a, b)
+            for residual in (None, random(count, 5, 7, channels)):
+                hold(*(one.add(x.clone(), bias, residual) for one in (ours, plain)))
+            big = [torch.full((count, 10, 14, channels), 9.0) for _ in "ab"]
+            hold(ours.upsample(x, bias, big[0], 1), plain.upsample(x, bias, big[1]))
+            y, twice = random(count, 5, 7, 2 * channels), None if bias is None else random(2 * channels)
+            big = [torch.full((2 * count, 10, 14, channels), 9.0) for _ in "ab"]
+            hold(ours.upsample(y, twice, big[0], 2), plain.upsample(y, twice, big[1], pairs=True))
+"""  # fmt: skip
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_triton_kernels_do_what_torch_does():
+    """In Triton's interpreter, without a card; in float32, since the interpreter cuts bfloat16 off."""
+    run = subprocess.run(
+        [sys.executable, "-c", KERNELS, str(ROOT)],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr

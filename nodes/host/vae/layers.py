@@ -45,8 +45,10 @@ class Weights:
         if (
             self.cudnn
         ):  # past the host's and torch's choice of engine: some versions avoid cuDNN for 3D in half precision
-            benchmark = torch.backends.cudnn.benchmark
-            return torch.cudnn_convolution(x, weight, padding, stride, [1] * dims, 1, benchmark, False, True)
+            cudnn = torch.backends.cudnn
+            return torch.cudnn_convolution(
+                x, weight, padding, stride, [1] * dims, 1, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+            )
         return (F.conv3d if dims == 3 else F.conv2d)(x, weight, None, stride, padding)
 
 
