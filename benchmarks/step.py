@@ -12,7 +12,8 @@ is given beside it.
     python benchmarks/step.py --comfy PATH          # a ComfyUI whose packages this Python has
 
 Writes ``results/step_480p_bf16.json`` and ``step_720p_bf16.json`` (joined blocks), ``step_480p_fp8.json`` and
-``step_720p_fp8.json`` (and products in fp8), ``_bf16_compiled`` where asked for, and ``face_motion_77.json``.
+``step_720p_fp8.json`` (and products in fp8), ``_fp8_attention`` (and attention in eight bits, where that is faster) and
+``_bf16_compiled`` where asked for, and ``face_motion_77.json``.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ FULL = {"dim": 5120, "ffn": 13824}
 VARIANTS = {
     "bf16": ("bf16", {"fused": True}),
     "fp8": ("fp8", {"fused": True, "products": "fp8 (row-wise)"}),
+    "fp8_attention": (
+        "fp8_attention",
+        {"fused": True, "products": "fp8 (row-wise)", "attention": "auto (approximate too)"},
+    ),
     "compiled": ("bf16_compiled", {"compile_blocks": True}),
     "eager": ("bf16_eager", {}),
 }
@@ -76,24 +81,22 @@ def load_pack_part(name: str):
     return importlib.import_module(f"wan_animate_kit_pack.{name}")
 
 
-def random_model(blocks: int, dim: int, ffn: int):
-    """A MODEL from random weights, on the card."""
-    import comfy.model_management
-    import comfy.sd
-
+def random_weights(blocks: int, dim: int, ffn: int) -> dict[str, torch.Tensor]:
+    """Random weights by the file's names, in bf16; made on the card where there is one, which is quicker."""
     from demo.small_transformer import transformer_shapes
 
-    noise = torch.randn(1 << 26, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    noise = torch.randn(1 << 26, generator=torch.Generator().manual_seed(0)).to(device, torch.bfloat16)
     weights, at = {}, 0
     for name, shape in transformer_shapes(dim=dim, ffn=ffn, blocks=blocks).items():
         size = math.prod(shape)
         if name.endswith(".kernel"):
-            row = torch.tensor([1.0, 3.0, 3.0, 1.0])
+            row = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device)
             tensor = (row[None, :] * row[:, None] / row.sum() ** 2).to(torch.bfloat16)
         elif ("norm" in name and name.endswith("weight")) or name in ("img_emb.proj.0.weight", "img_emb.proj.4.weight"):
-            tensor = torch.ones(shape, dtype=torch.bfloat16)
+            tensor = torch.ones(shape, dtype=torch.bfloat16, device=device)
         elif name.endswith("bias"):
-            tensor = torch.zeros(shape, dtype=torch.bfloat16)
+            tensor = torch.zeros(shape, dtype=torch.bfloat16, device=device)
         else:
             # numbers of one large draw, each tensor from another place of it
             at = (at + 7919) % (len(noise) // 2)
@@ -105,8 +108,18 @@ def random_model(blocks: int, dim: int, ffn: int):
             else:
                 tensor = tensor.clone()
         weights[name] = tensor
+    return weights
+
+
+def random_model(blocks: int, dim: int, ffn: int):
+    """A MODEL from random weights, on the card."""
+    import comfy.model_management
+    import comfy.sd
+
+    weights = random_weights(blocks, dim, ffn)
     # as a whole, as compiled blocks need it: both sides run the same way
     model = comfy.sd.load_diffusion_model_state_dict(weights, {"dtype": torch.bfloat16}, disable_dynamic=True)
+    del weights
     comfy.model_management.load_models_gpu([model], force_full_load=True)
     return model
 

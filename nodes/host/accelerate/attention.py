@@ -34,7 +34,8 @@ REGISTERED = {
     "sage 3": ("sage3", False),
     "comfy-kitchen int8": ("comfy_kitchen_int8", False),
 }
-CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
+EIGHT_BITS = "fp8 (Triton)"  # ours, of .attention8
+CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, EIGHT_BITS, APPROXIMATE]
 
 LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
 MARGIN = 0.97  # of the host's time: what a winner must beat, so that noise changes nothing
@@ -68,7 +69,18 @@ def available() -> dict[str, Backend]:
         function = host.get_attention_function(registered, None)
         if function is not None:
             found[name] = Backend(name, function, exact)
+    if has_fp8():
+        try:
+            from .attention8 import attend
+        except Exception:  # no Triton, or too old a one
+            return found
+        found[EIGHT_BITS] = Backend(EIGHT_BITS, attend, False)
     return found
+
+
+def has_fp8() -> bool:
+    """Whether there is a card whose matrix units take fp8."""
+    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 9)
 
 
 def _sdpa(kernel: str, q, k, v, heads: int):

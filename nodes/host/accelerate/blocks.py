@@ -97,7 +97,7 @@ class Block:
             y = down(y)
         else:
             y = block.ffn(given)
-        return torch.addcmul(x, y, parts[5])
+        return over_rows(x, added=y, gate=parts[5])[0]
 
 
 def _modulation(block, x, e):

@@ -6,6 +6,8 @@ falls where the host rounds, so that results differ from its own by the order of
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -67,10 +69,10 @@ def _rms_rope(
     head = tl.arange(0, HEADS)[:, None]
     at = head * WIDTH + tl.arange(0, WIDTH)[None, :]
     inside = (head < heads) & (at < columns)
+    by = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
     value = tl.load(x + row * columns + at, mask=inside, other=0.0).to(tl.float32)
     value *= tl.rsqrt(tl.sum(value * value) / columns + eps)
-    value *= tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
-    value = value.to(KIND).to(tl.float32)
+    value = (value * by).to(KIND).to(tl.float32)
     first, second = tl.split(tl.reshape(value, (HEADS, WIDTH // 2, 2)))
     place = turns + (row % tokens) * (WIDTH * 2) + tl.arange(0, WIDTH // 2) * 4
     turned = tl.join(
@@ -78,6 +80,11 @@ def _rms_rope(
         tl.load(place + 2)[None, :] * first + tl.load(place + 3)[None, :] * second,
     )
     tl.store(x + row * columns + at, tl.reshape(turned, (HEADS, WIDTH)).to(KIND), mask=inside)
+
+
+def on(x):
+    """The card of a tensor as the current one; a CPU's only in Triton's interpreter."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def row(x, added, gate, eps, mul, plus, modulate: bool, gelu: bool, quantize: bool, keep: bool):
@@ -95,7 +102,7 @@ def row(x, added, gate, eps, mul, plus, modulate: bool, gelu: bool, quantize: bo
         return 0 if part is None or part.ndim < 3 or part.shape[0] == 1 else part.stride(0)
 
     block = triton.next_power_of_2(columns)
-    with torch.cuda.device(x.device):
+    with on(x):
         _row[(rows,)](
             x, added, gate, mul, plus, out, kept, scales,
             columns, tokens, stride(gate), stride(mul), stride(plus), eps or 0.0,
@@ -109,7 +116,7 @@ def row(x, added, gate, eps, mul, plus, modulate: bool, gelu: bool, quantize: bo
 def rms_rope(x, weight, turns, heads: int, eps: float):
     """In place; see :func:`.rows.rms_rope`."""
     columns = x.shape[-1]
-    with torch.cuda.device(x.device):
+    with on(x):
         _rms_rope[(x.numel() // columns,)](
             x, weight, turns, columns, x.shape[1], heads, eps,
             KIND=KINDS[x.dtype], HEADS=triton.next_power_of_2(heads), WIDTH=columns // heads, num_warps=8,

@@ -276,11 +276,12 @@ def is_resident(layer, device: torch.device) -> bool:
 
 def _error(x, weight, bias, out) -> torch.Tensor:
     """Relative L2 error of a product, on some of its tokens; a tensor, so that nothing waits for the card."""
-    full = x.full() if isinstance(x, Quantized) else x
-    rows, theirs = full.reshape(-1, full.shape[-1]), out.reshape(-1, out.shape[-1])
-    step = max(len(rows) // SAMPLED, 1)
-    rows, theirs = rows[::step], theirs[::step].float()
-    if hasattr(weight, "dequantize") and hasattr(weight, "_layout_cls"):
-        weight = weight.dequantize()
-    exact = torch.nn.functional.linear(rows.float(), weight.float(), None if bias is None else bias.float())
-    return (theirs - exact).norm() / exact.norm().clamp(min=1e-12)
+    theirs = out.reshape(-1, out.shape[-1])
+    step = max(len(theirs) // SAMPLED, 1)
+    if isinstance(x, Quantized):
+        x = Quantized(x.values.reshape(len(theirs), -1)[::step], x.scales[::step], x.dtype).full()
+    else:
+        x = x.reshape(len(theirs), -1)[::step]
+    weight = weight.dequantize() if hasattr(weight, "_layout_cls") else weight
+    exact = torch.nn.functional.linear(x.float(), weight.float(), None if bias is None else bias.float())
+    return (theirs[::step].float() - exact).norm() / exact.norm().clamp(min=1e-12)

@@ -1,0 +1,72 @@
+"""The Triton kernels in Triton's interpreter, against PyTorch's own operations: prints the errors as JSON.
+
+Run by a test in a process of its own, with TRITON_INTERPRET=1 set before Triton is imported:
+``python kernels_on_cpu.py ROOT``. In float32: the interpreter cuts bfloat16 and fp8 off where a card rounds.
+"""
+
+import importlib
+import json
+import sys
+import types
+
+import torch
+import torch.nn.functional as F
+
+
+def load(root: str, name: str):
+    for package in ("kit", "kit.accelerate"):
+        sys.modules.setdefault(package, types.ModuleType(package)).__path__ = [f"{root}/nodes/host/accelerate"]
+    return importlib.import_module(f"kit.accelerate.{name}")
+
+
+def off(ours, theirs) -> float:
+    return float((ours.float() - theirs.float()).norm() / theirs.float().norm())
+
+
+def rows(kernels) -> dict[str, float]:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    batch, tokens, columns, heads = 2, 5, 640, 5
+    x, y, e, found = random(batch, tokens, columns), random(batch, tokens, columns), random(batch, 1, 6, columns), {}
+    gate, scale, shift = e.unbind(2)[:3]
+    out, _, kept = kernels.row(x, y, gate, 1e-6, scale, shift, True, False, False, True)
+    summed = torch.addcmul(x, y, gate)
+    found["sum kept"] = off(kept, summed)
+    found["modulated"] = off(out, torch.addcmul(shift, F.layer_norm(summed, (columns,), eps=1e-6), 1 + scale))
+    weight, bias = random(columns), random(columns)
+    out = kernels.row(x, y, None, 1e-6, weight, bias, False, False, False, False)[0]
+    found["affine"] = off(out, F.layer_norm(x + y, (columns,), weight, bias, 1e-6))
+    out, _, kept = kernels.row(x, y, gate, None, None, None, False, False, False, False)
+    found["sum"] = off(out, summed)
+    out = kernels.row(x, None, None, None, None, None, False, True, False, False)[0]
+    found["gelu"] = off(out, F.gelu(x, approximate="tanh"))
+    out, scales, _ = kernels.row(x, None, None, None, None, None, False, False, True, False)
+    largest = x.abs().amax(-1).flatten() / 448
+    found["scales"] = off(scales.flatten(), largest)
+    found["fp8"] = off(out.float().reshape(-1, columns) * scales, x.reshape(-1, columns))
+    turns = random(1, tokens, 1, columns // heads // 2, 2, 2)
+    normed = F.rms_norm(x, (columns,), weight, 1e-6).view(batch, tokens, heads, -1, 1, 2)
+    turned = turns[..., 0] * normed[..., 0] + turns[..., 1] * normed[..., 1]
+    ours = kernels.rms_rope(x.clone(), weight, turns, heads, 1e-6)
+    found["rotated"] = off(ours.flatten(), turned.flatten())
+    return found
+
+
+def attention(attention8) -> dict[str, float]:
+    """With keys and values that share a mean, which eight bits must not lose."""
+    found, generator = {}, torch.Generator().manual_seed(1)
+    for tokens, seen in ((200, 300), (128, 256)):
+        q, k, v = (torch.randn(2, count, 3 * 64, generator=generator).half() for count in (tokens, seen, seen))
+        k, v = k + 3, v + torch.randn(192, generator=generator).half()
+        parts = (part.float().unflatten(-1, (3, 64)).transpose(1, 2) for part in (q, k, v))
+        theirs = F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
+        found[f"attention {tokens} x {seen}"] = off(attention8.attend(q, k, v, 3), theirs)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(rows(load(sys.argv[1], "kernels")) | attention(load(sys.argv[1], "attention8"))))

@@ -1,0 +1,29 @@
+"""The Triton kernels compute what PyTorch's operations do, seen without a card in Triton's interpreter."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGEST = {"fp8": 0.07, "attention 200 x 300": 0.04, "attention 128 x 256": 0.04}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_kernels_compute_what_pytorch_does():
+    script = ROOT / "tests" / "support" / "kernels_on_cpu.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(ROOT)],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert len(found) == 10
+    for name, error in found.items():
+        assert error < LARGEST.get(name, 1e-6), name
