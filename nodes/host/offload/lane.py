@@ -49,9 +49,11 @@ class Unit:
         """Move the tensors into locked host memory, unless they are there. False if there is none to be had."""
         flat = whole(self.tensors())
         if flat is None:
-            with torch.inference_mode(False), torch.no_grad():
+            own = self.tensors()
+            # as they were made: moving a quantized one to another device fails on a mixture
+            with torch.inference_mode(own[0].is_inference()), torch.no_grad():
                 try:
-                    self.put(packed(self.tensors()))
+                    self.put(packed(own))
                 except (OSError, MemoryError):
                     return False
             flat = whole(self.tensors())

@@ -1,0 +1,281 @@
+"""All transformer blocks of the 14B Wan Animate in host memory against all of them on the card, from one run.
+
+Weights are random, of the real file's size and loaded through the host's own loader; both sides run Accelerate Animate
+Model's fused steps on the same module (bf16: products as loaded; fp8: scaled fp8 weights multiplied in fp8). Reported
+are the medians of steps other than the first of a segment, and the peak of memory that torch has allocated. Then "fit":
+for every number of gigabytes the peak of the first step and of one with the blocks that were found to fit, or what the
+node says if none do. How long locking host memory took, in the first run and in a second one, is beside the claims.
+
+    python benchmarks/offload.py                     # needs a card with 45 GB and 100 GB of host memory
+    python benchmarks/offload.py --blocks 5          # an eighth of the blocks; writes nothing
+    python benchmarks/offload.py --small             # seconds on a CPU, small weights; writes nothing
+
+Writes ``results/offload_480p_bf16.json``, ``offload_720p_bf16.json``, ``offload_480p_fp8.json`` and
+``offload_fit.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from pathlib import Path
+
+import step as one_step
+import torch
+from step import SIZES, Steps, load_pack_part, random_weights
+
+TIMED = {"480p": 3, "720p": 2, "small": 2}
+
+
+def log(*what) -> None:
+    print(f"[{time.perf_counter() - STARTED:6.1f} s]", *what, flush=True)
+
+
+STARTED = time.perf_counter()
+
+
+def scaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The blocks' linear layers in fp8 with a scale each, as the host's scaled files have them."""
+    config = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+    made = {}
+    for name in list(weights):
+        weight = weights.pop(name)
+        if not (name.startswith(("blocks.", "face_adapter.")) and name.endswith(".weight") and weight.ndim == 2):
+            made[name] = weight
+            continue
+        scale = weight.abs().amax().float() / 448
+        layer = name.removesuffix(".weight")
+        made[name], made[f"{layer}.weight_scale"] = (weight / scale.to(weight.dtype)).to(torch.float8_e4m3fn), scale
+        made[f"{layer}.comfy_quant"] = config
+    return made
+
+
+def load(blocks: int, shape: dict, fp8: bool):
+    """A MODEL in host memory."""
+    import comfy.sd
+
+    start = time.perf_counter()
+    weights = random_weights(blocks, **shape)
+    options = {} if fp8 else {"dtype": torch.bfloat16}
+    model = comfy.sd.load_diffusion_model_state_dict(scaled(weights) if fp8 else weights, options, disable_dynamic=True)
+    del weights
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    log(f"{blocks} blocks loaded in {time.perf_counter() - start:.0f} s, now on {model.model.device}")
+    return model
+
+
+class Runs:
+    """Steps of clones of one MODEL, each loaded by the host before it runs."""
+
+    def __init__(self, model, frames: int):
+        self.model, self.frames, self.steps = model, frames, {}
+
+    def begin(self, clone, size: str, whole: bool = False) -> Steps:
+        import comfy.model_management
+
+        if size not in self.steps:
+            self.steps = {size: Steps(self.model, *SIZES[size], self.frames)}  # of one size at a time
+        comfy.model_management.load_models_gpu([clone], force_full_load=whole)
+        return self.steps[size]
+
+    def step(self, clone, size: str, number: int):
+        """(what the model says, seconds, peak in GB, reserved in GB)"""
+        steps = self.steps[size]
+        generator = torch.Generator().manual_seed(number)
+        noise = torch.randn(steps.noise_shape, generator=generator).to(steps.device)
+        out, seconds, peak = steps.step(clone, noise, 0.9 - 0.1 * number)
+        reserved = torch.cuda.max_memory_reserved() / 1e9 if steps.device.type == "cuda" else 0.0
+        return out - noise, seconds, peak, reserved
+
+    def measure(self, clone, size: str, name: str, whole: bool = False, loaded: bool = False) -> dict:
+        """{"first": s, "seconds": [...], "peak": GB, "out": of the last step}"""
+        if not loaded:
+            self.begin(clone, size, whole)
+        first = self.step(clone, size, 0)
+        found = {"first": first[1], "seconds": [], "peak": 0.0, "reserved": 0.0}
+        for number in range(1, TIMED[size] + 1):
+            out, seconds, peak, reserved = self.step(clone, size, number)
+            found["seconds"].append(seconds)
+            found["peak"], found["reserved"] = max(found["peak"], peak), max(found["reserved"], reserved)
+        found["out"] = out.cpu()
+        seconds = ", ".join(f"{one:.3f}" for one in found["seconds"])
+        log(
+            f"{size} {name}: first step {found['first']:.2f} s, then {seconds} s; peak {found['peak']:.2f} GB, "
+            f"of the first {first[2]:.2f}, reserved {found['reserved']:.2f}"
+        )
+        clone.cleanup()
+        return found
+
+    def fit(self, kit, base, size: str, fits: list[float]) -> list[dict]:
+        """A row for every number of gigabytes."""
+        rows, clone = [], base
+        for number, gigabytes in enumerate(fits):
+            clone = kit.offload(clone, kit.Settings("fit", gigabytes=gigabytes))
+            row = {"size": size, "gigabytes": gigabytes}
+            try:
+                self.begin(clone, size)
+                first = None if number else self.step(clone, size, 0)  # the others know what a step takes
+                _, seconds, peak, reserved = self.step(clone, size, 1)
+                row |= {
+                    "first_step_gb": first and round(first[2], 2), "peak_gb": round(peak, 2),
+                    "reserved_gb": round(reserved, 2), "blocks_offloaded": len(clone.streamed.plan),
+                    "seconds": round(seconds, 3), "holds": peak <= gigabytes * 1.03,
+                }  # fmt: skip
+            except Exception as error:
+                if type(error).__name__ != "InputError":
+                    raise
+                row |= {"refused": str(error), "holds": True}
+            clone.cleanup()
+            rows.append(row)
+            log("fit", row)
+        return rows
+
+
+def compare(kit, accelerate, model, settings, sizes, frames: int, fits: list[float], host: bool) -> dict:
+    """What was measured, by size: {"ours": ..., "peer": ..., "again": s, "error": relative L2}, and "fit", "locked"."""
+    memory = load_pack_part("nodes.host.offload.memory")
+    runs, found = Runs(model, frames), {"fit": [], "by_size": {}}
+    fast = accelerate.accelerate(model, settings)
+    clone = kit.offload(fast, kit.Settings("blocks", len(model.model.diffusion_model.blocks)))
+    for size in sizes:
+        ours = runs.measure(clone, size, "offloaded")
+        if size == sizes[0]:
+            found["locked"] = {
+                "gb": round(memory.Registered.size / 1e9, 1), "pieces": memory.Registered.count,
+                "seconds": round(memory.Registered.seconds, 1), "first_step": round(ours["first"], 1),
+            }  # fmt: skip
+            count = memory.Registered.count
+            runs.begin(clone, size)
+            again = runs.step(clone, size, 0)[1]
+            found["locked"] |= {"second_run_first_step": round(again, 2), "again": memory.Registered.count - count}
+            clone.cleanup()
+            log("locked", found["locked"])
+        if fits:
+            found["fit"] += runs.fit(kit, clone, size, fits)
+        found["by_size"][size] = {"ours": ours}
+    for size in sizes:
+        peer = found["by_size"][size]["peer"] = runs.measure(fast, size, "resident", whole=True)
+        ours = found["by_size"][size]["ours"]
+        difference = (ours["out"].double() - peer["out"].double()).norm() / peer["out"].double().norm()
+        found["by_size"][size]["difference"] = float(difference)
+        log(f"{size}: {difference:.2e} between the two")
+        if host:
+            little = with_little_room(fast)
+            found["by_size"][size]["host"] = runs.measure(little, size, "offloaded by ComfyUI", loaded=True)
+    log(f"locked memory left with all blocks on the card: {memory.Registered.count} pieces")
+    return found
+
+
+def with_little_room(model):
+    """A clone that the host has loaded with room for a tenth of the weights."""
+    clone = model.clone()
+    clone.detach()
+    clone.partially_load(clone.load_device, 0.1 * clone.model_size())
+    return clone
+
+
+def report(kind: str, settings, found: dict, version: str, real: bool, blocks: int, command: str) -> None:
+    for size, measured in found["by_size"].items():
+        ours, peer = measured["ours"], measured["peer"]
+        spread = [round(max(one["seconds"]) / min(one["seconds"]) - 1, 3) for one in (ours, peer)]
+        one_step.write(
+            f"offload_{size}_{kind}",
+            statistics.median(ours["seconds"]),
+            statistics.median(peer["seconds"]),
+            version,
+            real,
+            peer_name="the same model with every block on the card, accelerated alike, same run and module",
+            command=command,
+            blocks_offloaded=blocks,
+            peak_gb={name: round(one["peak"], 2) for name, one in (("ours", ours), ("peer", peer))},
+            reserved_gb={name: round(one["reserved"], 2) for name, one in (("ours", ours), ("peer", peer))},
+            output_difference=measured["difference"],
+            host_memory=found["locked"],
+            noise={"ours": spread[0], "peer": spread[1]},
+            settings=repr(settings),
+        )
+        if "host" in measured:
+            theirs = measured["host"]
+            one_step.write(
+                f"offload_{size}_{kind}_host",
+                statistics.median(ours["seconds"]),
+                statistics.median(theirs["seconds"]),
+                version,
+                real,
+                peer_name=f"ComfyUI {version}, its own offload with room for a tenth of the weights",
+                command=command,
+                peak_gb={name: round(one["peak"], 2) for name, one in (("ours", ours), ("peer", theirs))},
+                first_step={name: round(one["first"], 1) for name, one in (("ours", ours), ("peer", theirs))},
+                settings=repr(settings),
+            )
+
+
+def main(arguments) -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.comfy is None:
+        from demo.host import find_host
+
+        arguments.comfy = find_host().path
+    version = one_step.load_host(arguments.comfy, cpu=arguments.small)
+    sizes, frames = arguments.sizes.split(","), 77
+    blocks, shape = arguments.blocks or 40, one_step.FULL
+    if arguments.small:
+        sizes, frames, blocks, shape = ["small"], 5, 5, {"dim": 256, "ffn": 512}
+    real = not arguments.small and blocks == 40
+    command = " ".join(["python benchmarks/offload.py", *options(arguments)])
+    with torch.inference_mode():
+        kit, accelerate = load_pack_part("nodes.host.offload"), load_pack_part("nodes.host.accelerate")
+        for kind in arguments.kinds.split(","):
+            fp8 = kind == "fp8"
+            settings = accelerate.Settings(
+                arguments.attention, fused=True, products="fp8 (row-wise)" if fp8 else "as loaded"
+            )
+            model = load(blocks, shape, fp8)
+            some = sizes[:1] if fp8 else sizes
+            fits = [] if fp8 else [float(one) for one in arguments.fits.split(",") if one]
+            found = compare(kit, accelerate, model, settings, some, frames, fits, arguments.host)
+            report(kind, settings, found, version, real, blocks, command)
+            if real and found["fit"]:
+                write_fits(found["fit"], version, command)
+            del model, found
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def options(arguments) -> list[str]:
+    """What this was called with, where a machine's own folder is of no use to others."""
+    given = {name: value for name, value in vars(arguments).items() if name != "comfy"}
+    asked = {name: value for name, value in given.items() if value != PARSER.get_default(name)}
+    return [f"--{name}" if value is True else f"--{name} {value}" for name, value in asked.items()]
+
+
+def write_fits(rows: list[dict], version: str, command: str) -> None:
+    """The table as one claim: how far the worst row is over what was asked for."""
+    held = [row for row in rows if "peak_gb" in row]
+    worst = max(held, key=lambda row: row["peak_gb"] / row["gigabytes"])
+    one_step.write(
+        "offload_fit", worst["peak_gb"], worst["gigabytes"], version, True,
+        peer_name="the gigabytes asked for, in the row that is closest to them or over", unit="GB",
+        command=command, rows=rows,
+    )  # fmt: skip
+
+
+PARSER = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+PARSER.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
+PARSER.add_argument("--sizes", default="480p,720p")
+PARSER.add_argument("--kinds", default="bf16,fp8", help="of bf16, fp8")
+PARSER.add_argument("--fits", default="8,12,16,24", help="gigabytes to fit into; empty for none")
+PARSER.add_argument("--host", action="store_true", help="measure ComfyUI's own offload too")
+PARSER.add_argument("--blocks", type=int, help="transformer blocks, a multiple of 5 (default 40)")
+PARSER.add_argument("--attention", default="auto (exact)")
+PARSER.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
+
+if __name__ == "__main__":
+    main(PARSER.parse_args())
