@@ -210,6 +210,19 @@ def test_exact_size_is_letterboxed(tmp_path):
     assert numbers(frames[:, 26:102]) == list(range(5))
 
 
+def test_a_size_that_changes_within_the_clip_is_brought_to_the_first(tmp_path):
+    parts = [
+        write_clip(tmp_path / f"{width}.h264", 10, 30, format="h264", width=width, height=height).read_bytes()
+        for width, height in ((160, 96), (320, 192), (96, 160))
+    ]
+    path = tmp_path / "a.h264"
+    path.write_bytes(b"".join(parts))
+    frames = every(VideoSource(path))
+    assert frames.shape[1:] == (96, 160, 3)
+    assert numbers(frames[:20]) == 2 * list(range(10))
+    assert not frames[25][:, :40].any() and frames[25][:, 60:100].any()
+
+
 def test_shrinking_averages_areas(tmp_path):
     checker = lambda i, w, h: np.repeat(((np.indices((h, w)).sum(0) % 2) * 255).astype(np.uint8)[..., None], 3, 2)  # noqa: E731
     path = write_clip(tmp_path / "a.mkv", 2, 30, "ffv1", {}, 256, 256, frame=checker, pix_fmt="bgr0")

@@ -45,7 +45,7 @@ def to_rgb(
     """
     reformatter = reformatter or VideoReformatter()
     options = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}  # several frames at once, or one
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    turns = _quarter_turns(frame)
     if frame.format.is_rgb:
         image = reformatter.reformat(frame, format="rgb24", **options).to_ndarray()
     else:
@@ -64,6 +64,16 @@ def to_rgb(
         return image
     out[:] = image
     return out
+
+
+def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of what :func:`to_rgb` makes of it; within one stream it can change."""
+    return (frame.height, frame.width) if _quarter_turns(frame) % 2 else (frame.width, frame.height)
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """Counter-clockwise, 0..3."""
+    return round(frame.rotation / 90) % 4
 
 
 class ClipDecoder:

@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 from .adapt import ResizedSource, SlicedSource  # noqa: F401  (with the video source they belong to one topic)
 from .audio import read_audio  # noqa: F401
 from .clip import ClipFile, index_clip
-from .decode import ClipDecoder, to_rgb
+from .decode import ClipDecoder, to_rgb, upright_size
 from .errors import InputError
 from .frames import FrameSource, letterbox
 
@@ -124,7 +124,6 @@ class VideoSource(FrameSource):
         self._lock = threading.RLock()
         self._reformatters = threading.local()
         self._index = index_clip(self._file)
-        self._turned: tuple[int, int] | None = None
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
         self._numbers = self._choose(as_rate(fps), start, limit, trim)
         self.width = self.height = 0
@@ -186,7 +185,7 @@ class VideoSource(FrameSource):
             self._reformatters.own = VideoReformatter()
         if not self.width:
             return to_rgb(frame, self._reformatters.own)
-        if (self.width, self.height) == self.native_size:
+        if (self.width, self.height) == upright_size(frame):
             return to_rgb(frame, self._reformatters.own, out)
         return letterbox(to_rgb(frame, self._reformatters.own), self.width, self.height, out=out)
 

@@ -52,7 +52,7 @@ def each(function: Callable, *arrays: Any) -> None:
     Few parts, not many items: whenever a thread takes up Python again it waits for all others that are at it.
     """
     count = len(arrays[0])
-    step = -(-count // COUNT)
+    step = max(-(-count // COUNT), 1)
     starts = range(0, count, step)
     futures = [submit(function, *(array[start : start + step] for array in arrays)) for start in starts]
     errors = [future.exception() for future in futures]
