@@ -288,6 +288,18 @@ def test_another_vae_is_refused(kit, pack_nodes, host_vae):
     assert not kit.can_accelerate(replaced) and kit.can_accelerate(host_vae)
 
 
+def test_a_host_with_other_layers_goes_its_own_way(kit, host_vae, monkeypatch, caplog):
+    network = host_vae.first_stage_model
+    for part in (network.encoder.middle[1], network.decoder.middle[1]):
+        monkeypatch.setattr(part, "norm", torch.nn.Identity())
+    fast, frames = kit.accelerate_vae(host_vae), clip(5)
+    with torch.inference_mode(), caplog.at_level("INFO"):
+        latent = host_vae.encode(frames)
+        assert torch.equal(fast.encode(frames), latent)
+        assert torch.equal(fast.decode(latent), host_vae.decode(latent))
+    assert "not the one known here" in caplog.text
+
+
 def test_animate_leaves_the_hosts_way_on_a_cpu(pack, host_vae):
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
     assert ports.HostVAE(host_vae).vae is host_vae

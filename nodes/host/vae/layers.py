@@ -101,9 +101,10 @@ class CausalConv:
         """Whether this run's input is folded: settled when the first frames come."""
         if self.folded is None:
             self.folded = choice.folds(self, height, width)
-        if self.folded and self.folded_weight is None:
-            self.folded_weight = fold_weight(self.weight)
-        return self.folded and (self.past is not None or count > 1)
+        now = self.folded and (self.past is not None or count > 1)
+        if now and self.folded_weight is None:
+            self.folded_weight, self.weight = fold_weight(self.weight), None
+        return now
 
     def new(self, *shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=self.weights.dtype, device=self.weights.device)

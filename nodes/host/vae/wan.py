@@ -8,7 +8,7 @@ import comfy.ldm.wan.vae
 import comfy.model_management
 import torch
 
-from . import memory
+from . import memory, say
 from .layers import Weights
 from .network import Still, decoder, encoder, frames_in, run
 
@@ -51,6 +51,14 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         # the least there is where even that does not seem to fit: the caller has tiles to fall back on
         return memory.budget_for(direction, height, width, self.dim, dtype.itemsize, free) or 1
 
+    def stages(self, build: Callable, device: torch.device, dtype: torch.dtype):
+        """The layers in our form; None where the host's have become others than they were."""
+        try:
+            return build(Weights(device, dtype), self)
+        except (NotImplementedError, AttributeError) as error:
+            say("this ComfyUI's Wan VAE is not the one known here (%s): it goes its own way", error)
+            return None
+
     @torch.no_grad()
     def encode_frames(
         self, frames: torch.Tensor, prepare: Callable, device: torch.device, dtype: torch.dtype
@@ -61,18 +69,23 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
             prepare: takes some frames, already on ``device``, to -1..1.
         """
         frames = frames[: 1 + (len(frames) - 1) // 4 * 4]
+        stages = self.stages(encoder, device, dtype)
+        if stages is None:
+            return super().encode(prepare(frames.to(device)).to(dtype).movedim(-1, 0)[None])
         budget = self.budget("encode", *frames.shape[1:3], device, dtype)
         size = frames_in(budget, *frames.shape[1:3], self.dim)
         source = pixels(frames, size, lambda part: prepare(part).to(dtype), device)
-        made = list(run(encoder(Weights(device, dtype), self), source, budget, check))
+        made = list(run(stages, source, budget, check))
         return torch.cat(made).chunk(2, dim=-1)[0].permute(3, 0, 1, 2)[None].contiguous()
 
     @torch.no_grad()
     def decode_frames(self, latent: torch.Tensor) -> Iterator[torch.Tensor]:
         """``[16, t, h, w]`` -> frames in -1..1, ``[n, 8h, 8w, C]`` at a time."""
         device, dtype = latent.device, latent.dtype
+        stages = self.stages(decoder, device, dtype)
+        if stages is None:
+            return iter([super().decode(latent[None])[0].movedim(0, -1)])
         budget = self.budget("decode", 8 * latent.shape[2], 8 * latent.shape[3], device, dtype)
-        stages = decoder(Weights(device, dtype), self)
         return run(stages, [latent.movedim(0, -1).contiguous()], budget, check)
 
 
