@@ -65,8 +65,8 @@ def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
         raise RuntimeError("no kernel image is available")
 
     candidates = [
-        attention.Backend("slow", after(0.02), True),
-        attention.Backend("quick", after(0.001), True),
+        attention.Backend("slow", after(0.2), True),
+        attention.Backend("quick", after(0.05), True),
         attention.Backend("broken", broken, True),
         attention.Backend("wrong", lambda q, k, v, heads: v, True),
         attention.Backend("not a number", lambda q, k, v, heads: v * float("nan"), True),
@@ -74,7 +74,7 @@ def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
         attention.Backend("misshapen", lambda q, k, v, heads: exact(q, k, v, heads)[:, :-1], True),
     ]
     with caplog.at_level(logging.INFO):
-        assert attention.measure(after(0.04), *qkv, 4, candidates) == "quick"
+        assert attention.measure(after(0.4), *qkv, 4, candidates) == "quick"
     assert "Taken: quick" in caplog.text and "wrong out" in caplog.text
     assert attention.measure(exact, *qkv, 4, candidates) == attention.HOST_DEFAULT
     assert attention.measure(exact, *qkv, 4, candidates[2:]) == attention.HOST_DEFAULT
@@ -93,7 +93,7 @@ def test_approximate_kernels_only_by_choice(attention, qkv):
         assert exactly.candidates and all(one.exact for one in exactly.candidates.values())
         roughly = attention.Attention(attention.APPROXIMATE)
         roughly.candidates = {"sage": roughly.candidates["sage"]}
-        assert torch.equal(roughly.attend(after(0.02), *qkv, 4), coarse(*qkv, 4))
+        assert torch.equal(roughly.attend(after(0.2), *qkv, 4), coarse(*qkv, 4))
         # where the model says that it wants no such thing
         assert torch.equal(roughly.attend(exact, *qkv, 4, low_precision_attention=False), exact(*qkv, 4))
         assert torch.equal(attention.Attention("sage").attend(exact, *qkv, 4), coarse(*qkv, 4))

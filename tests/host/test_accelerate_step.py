@@ -215,6 +215,35 @@ def test_weights_in_fp8_are_multiplied_as_they_are(kit, products, comfy, small_m
     assert relative(torch.mul(*(part.float() for part in products.as_rows(wide))), wide.float()) < 0.03
 
 
+@pytest.mark.parametrize("form", ["e4m3", "e5m2", "e4m3 with a LoRA"])
+def test_a_file_with_scaled_weights(kit, pack, products, comfy, small_models, faceless, lora, tmp_path, form):
+    import comfy.sd
+    import comfy.utils
+    from safetensors.torch import save_file
+
+    from ..support.weight_files import scaled_weights
+
+    weights = comfy.utils.load_torch_file(str(small_models.transformer))
+    for name in [name for name in weights if name.startswith("blocks.0.")]:
+        weights[name] = weights[name.replace("blocks.0.", "blocks.1.")].clone()
+    dtype = torch.float8_e5m2 if "e5m2" in form else torch.float8_e4m3fn
+    save_file(scaled_weights(weights, dtype), tmp_path / "scaled.safetensors")
+    loading = importlib.import_module(f"{pack.__name__}.nodes.host.loading")
+    model = loading.load_animate(str(tmp_path / "scaled.safetensors"), products="full precision")[0]
+    weight = model.model.diffusion_model.blocks[2].ffn[0].weight
+    values, scales = products.as_rows(weight.data)
+    assert (values.data_ptr() == weight.data._qdata.data_ptr()) == (dtype == torch.float8_e4m3fn)
+    assert relative(values.float() * scales, weight.data.dequantize().float()) < 0.03
+    if "LoRA" in form:
+        model = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)[0]
+    theirs = sample(model, faceless)
+    for fused in (False, True):
+        clone = kit.accelerate(model, settings(kit, products=FP8, fused=fused))
+        assert 0 < relative(sample(clone, faceless), theirs) < 2 * OFF
+        assert not step_of(kit, clone).products.left
+        assert max(step_of(kit, clone).products.errors.values()) < OFF
+
+
 def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, plain):
     before = own_attributes(model)
     clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
