@@ -1,0 +1,246 @@
+"""A whole segment of Wan Animate, pictures in to pictures out: ComfyUI's own nodes against this pack, 14B size.
+
+Their side is the graph that ships with the host: WanAnimateToVideo, a sampler, Trim Video Latent, VAE Decode. Ours is
+what Animate Character runs: the engine's chain on the accelerated MODEL and VAE, without writing files. Both get the
+same pictures, prompt, noise, sampler (euler, simple) and random weights, which both keep on the card; both make the
+first segment of an *animate* job, 77 frames, once to warm up (one step) and then timed. All VAE work is in it: the
+reference, the conditioning, the pose, the result.
+
+    python benchmarks/segment.py                        # 832x480 and 1280x720, 4 steps; needs a card with 70 GB
+    python benchmarks/segment.py --steps 4,20           # runs both
+    python benchmarks/segment.py --steps 4 --reckon 20  # 20 reckoned from the steps of the run with 4
+    python benchmarks/segment.py --small                # on a CPU, small weights; writes nothing
+
+Writes ``results/segment_480p_4.json`` and so on. A reckoned one says so in ``how``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+import torch  # noqa: E402
+
+from benchmarks import step as one_step  # noqa: E402
+from benchmarks.vae import random_vae  # noqa: E402
+
+SEED = 7
+
+
+class Memory:
+    """Where the chain puts finished segments; here nothing goes to the disk, as nothing does on the host's side."""
+
+    def finished(self) -> int:
+        return 0
+
+    def save(self, index: int, frames, tail, fps) -> None:
+        self.frames = frames
+
+    def clip(self, plan, fps):
+        return self.frames
+
+
+class Inputs:
+    """Pictures, prompt and CLIP tokens of one segment."""
+
+    def __init__(self, width: int, height: int, frames: int):
+        generator = torch.Generator().manual_seed(3)
+
+        def blocks(count: int, rows: int, columns: int) -> torch.Tensor:
+            coarse = torch.rand(count, rows // 16, columns // 16, 3, generator=generator)
+            return coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)
+
+        self.width, self.height, self.frames = width, height, frames
+        self.reference = blocks(1, height, width)
+        self.pose = blocks(frames, height, width) * (torch.rand(frames, height, width, 1, generator=generator) > 0.9)
+        self.face = blocks(frames, 512, 512)
+        self.prompt = [[torch.randn(1, 512, 4096, generator=generator) * 0.1, {}]]
+        import comfy.clip_vision
+
+        self.clip_vision = comfy.clip_vision.Output()
+        self.clip_vision["penultimate_hidden_states"] = torch.randn(1, 257, 1280, generator=generator)
+
+
+class Clock:
+    """Seconds of every step, read by the sampler's callback."""
+
+    def __init__(self):
+        self.at: list[float] = []
+
+    def __call__(self, *_) -> None:
+        wait()
+        self.at.append(time.perf_counter())
+
+    def steps(self) -> list[float]:
+        return [after - before for before, after in zip(self.at, self.at[1:])]
+
+
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def theirs(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
+    """``[frames, H, W, 3]`` by the host's own nodes."""
+    import comfy.sample
+    from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
+
+    import nodes
+
+    positive, negative, latent, trim, _, _ = WanAnimateToVideo.execute(
+        positive=inputs.prompt,
+        negative=inputs.prompt,
+        vae=vae,
+        width=inputs.width,
+        height=inputs.height,
+        length=inputs.frames,
+        batch_size=1,
+        continue_motion_max_frames=1,
+        video_frame_offset=0,
+        reference_image=inputs.reference,
+        clip_vision_output=inputs.clip_vision,
+        face_video=inputs.face,
+        pose_video=inputs.pose,
+    ).args
+    samples = comfy.sample.sample(
+        model, comfy.sample.prepare_noise(latent["samples"], SEED), steps, 1.0, "euler", "simple", positive, negative,
+        comfy.sample.fix_empty_latent_channels(model, latent["samples"]), callback=clock, disable_pbar=True, seed=SEED,
+    )  # fmt: skip
+    trimmed = TrimVideoLatent.execute({"samples": samples}, trim).args[0]
+    return nodes.VAEDecode().decode(vae, trimmed)[0]
+
+
+def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
+    """``[frames, H, W, 3]`` uint8 by the chain behind Animate Character."""
+    part = one_step.load_pack_part
+    generate, frames, ports = part("wan_animate.generate"), part("wan_animate.frames"), part("nodes.host.ports")
+    job = generate.AnimateJob(
+        reference=inputs.reference[0],
+        pose=frames.TensorSource(inputs.pose),
+        face=frames.TensorSource(inputs.face),
+        segment_length=inputs.frames,
+        seed=SEED,
+        fps=Fraction(30),
+    )
+    denoiser = ports.HostDenoiser(
+        model, inputs.prompt, inputs.prompt, inputs.clip_vision, steps, 1.0, "euler", "simple", 0.0, SEED
+    )
+
+    def report(progress):
+        if progress.stage == "denoise":
+            clock()
+
+    return torch.from_numpy(generate.generate(job, denoiser, ports.HostVAE(vae), Memory(), report))
+
+
+def timed(run, *args) -> tuple[torch.Tensor, float, list[float], float]:
+    """(frames, seconds, seconds of the steps after the first, peak GB)"""
+    clock = Clock()
+    wait()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    made = run(*args, clock)
+    wait()
+    seconds = time.perf_counter() - start
+    peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
+    return made, seconds, clock.steps(), peak
+
+
+def measure(
+    model, vae, fast_model, fast_vae, size: str, frames: int, arguments, version: str, real: bool, warm_up=True
+):
+    inputs = Inputs(*one_step.SIZES[size], frames)
+    sides = {"host": (theirs, model, vae), "ours": (ours, fast_model, fast_vae)}
+    for name, side in sides.items() if warm_up else ():
+        print(f"{size} {name}: warm-up {timed(*side, inputs, 1)[1]:.1f} s", flush=True)
+    for steps in [int(one) for one in arguments.steps.split(",")]:
+        found = {name: [] for name in sides}
+        for _ in range(arguments.rounds):
+            pictures = {}
+            for name, side in sides.items():
+                pictures[name], *measured = timed(*side, inputs, steps)
+                found[name].append(measured)
+                print(f"{size} {name}: {steps} steps {measured[0]:.2f} s, peak {measured[2]:.1f} GB", flush=True)
+        off = (pictures["host"].mul(255).round() - pictures["ours"]).abs().mean()
+        whole = {name: statistics.median(one[0] for one in runs) for name, runs in found.items()}
+        step = {
+            name: statistics.median(s for one in runs for s in one[1] or [math.nan]) for name, runs in found.items()
+        }
+        more = {
+            "step_seconds": {name: round(value, 3) for name, value in step.items()},
+            "peak_gb": {name: round(max(one[2] for one in runs), 2) for name, runs in found.items()},
+            "mean_difference_in_levels": round(float(off), 3),
+            "settings": {
+                "attention": arguments.attention,
+                "products": arguments.products,
+                "compile_blocks": arguments.compile,
+                "fused": True,
+            },
+            "command": "python benchmarks/segment.py",
+        }
+        counts = {steps: f"run with {steps} steps"}
+        for count in [int(one) for one in arguments.reckon.split(",") if one]:
+            counts[count] = f"reckoned: the run with {steps} steps and {count - steps} more of its later steps"
+        for count, how in counts.items():
+            seconds = {
+                name: whole[name] + (count - steps) * step[name] if count != steps else whole[name] for name in whole
+            }
+            claim = f"segment_{size}_{count}" + ("_fp8" if arguments.products != "as loaded" else "")
+            one_step.write(claim, seconds["ours"], seconds["host"], version, real, how=how, **more)
+
+
+def main(arguments) -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.comfy is None:
+        from demo.host import find_host
+
+        arguments.comfy = find_host().path
+    version = one_step.load_host(arguments.comfy, cpu=arguments.small)
+    sizes, frames, blocks, shape = arguments.sizes.split(","), 77, arguments.blocks or 40, one_step.FULL
+    if arguments.small:
+        sizes, frames, blocks, shape = ["small"], 5, 5, {"dim": 256, "ffn": 512}
+    with torch.inference_mode():
+        start = time.perf_counter()
+        model, vae = one_step.random_model(blocks, **shape), random_vae(16 if arguments.small else 96)
+        print(f"{blocks} blocks and the VAE loaded in {time.perf_counter() - start:.0f} s", flush=True)
+        run(model, vae, sizes, frames, arguments, version, not arguments.small and blocks == 40)
+
+
+def run(model, vae, sizes, frames, arguments, version: str, real: bool) -> None:
+    accelerate = one_step.load_pack_part("nodes.host.accelerate")
+    settings = accelerate.Settings(
+        arguments.attention, compile_blocks=arguments.compile, products=arguments.products, fused=True
+    )
+    fast_model = accelerate.accelerate(model, settings)
+    fast_vae = one_step.load_pack_part("nodes.host.vae").accelerate_vae(vae)
+    for size in sizes:
+        measure(model, vae, fast_model, fast_vae, size, frames, arguments, version, real)
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
+    parser.add_argument("--sizes", default="480p,720p")
+    parser.add_argument("--steps", default="4")
+    parser.add_argument("--reckon", default="", help="numbers of steps to reckon from the run, as 20")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--blocks", type=int, help="transformer blocks, a multiple of 5 (default 40)")
+    parser.add_argument("--attention", default="auto (exact)")
+    parser.add_argument("--products", default="as loaded")
+    parser.add_argument("--compile", action="store_true", help="with compiled blocks")
+    parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
+    return parser
+
+
+if __name__ == "__main__":
+    main(options().parse_args())
