@@ -84,9 +84,9 @@ class Accelerate(io.ComfyNode):
                     tooltip=(
                         "How the large layers of the blocks are multiplied. as loaded: as the model file and the "
                         "loader say. fp8 (row-wise): in fp8 with a scale for each token and each row of the weights, "
-                        "on cards that have it (RTX 40, H100 and later): a sixth of a step less, the output 2 to 3% "
-                        "off; the log says what it costs here. Takes bf16, fp16 and fp8 files, with LoRAs, and no "
-                        "memory."
+                        "on cards that have it (RTX 40, H100 and later): 5 to 15% of a step less, the output 2 to "
+                        "3% off; the log says how far a layer is off here. Takes bf16, fp16 and fp8 files, with "
+                        "LoRAs, and keeps nothing in memory."
                     ),
                 ),
                 io.Boolean.Input(

@@ -40,7 +40,8 @@ CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, EIGHT_BITS, APPROX
 LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
 MARGIN = 0.97  # of the host's time: what a winner must beat, so that noise changes nothing
 RUNS = 3
-MEASURED_HEADS = 8  # the heads are alike, and a fifth of them is measured in a fifth of the time
+# The heads are alike, and a fifth of them is measured in a fifth of the time; of a small one, that would time the call.
+MEASURED_HEADS, SMALL = 8, 1 << 26  # SMALL: queries times keys
 
 log = logging.getLogger(__name__)
 
@@ -54,28 +55,39 @@ class Backend:
     exact: bool
 
 
-def available() -> dict[str, Backend]:
-    """The backends that can be imported here, by name. Whether one works on a card shows when it is measured."""
-    import comfy.ldm.modules.attention as host
+def available(only: str | None = None) -> dict[str, Backend]:
+    """The backends that can be imported here, by name. Whether one works on a card shows when it is measured.
 
-    found = {name: Backend(name, partial(_sdpa, kernel), True) for name, kernel in SDPA.items()}
-    for name, module in PACKAGES.items():
-        try:
-            function = importlib.import_module(module).flash_attn_func
-        except Exception:  # absent, or built for another card or torch
-            continue
-        found[name] = Backend(name, partial(_packaged, function), True)
-    for name, (registered, exact) in REGISTERED.items():
-        function = host.get_attention_function(registered, None)
+    Args:
+        only: look for this one alone: importing flash-attn 4 takes ten seconds.
+    """
+    found = {}
+    for name in (*SDPA, *PACKAGES, *REGISTERED, EIGHT_BITS) if only is None else (only,):
+        function, exact = _find(name)
         if function is not None:
             found[name] = Backend(name, function, exact)
-    if has_fp8():
-        try:
-            from .attention8 import attend
-        except Exception:  # no Triton, or too old a one
-            return found
-        found[EIGHT_BITS] = Backend(EIGHT_BITS, attend, False)
     return found
+
+
+def _find(name: str) -> tuple[Callable | None, bool]:
+    """(a backend's function, or None where it is not installed; whether it is exact)"""
+    import comfy.ldm.modules.attention as host
+
+    if name in SDPA:
+        return partial(_sdpa, SDPA[name]), True
+    if name in REGISTERED:
+        registered, exact = REGISTERED[name]
+        return host.get_attention_function(registered, None), exact
+    try:
+        if name in PACKAGES:
+            return partial(_packaged, importlib.import_module(PACKAGES[name]).flash_attn_func), True
+        if name == EIGHT_BITS and has_fp8():
+            from .attention8 import attend
+
+            return attend, False
+    except Exception as error:  # absent, or built for another card or torch
+        log.debug("WanAnimateKit: %s cannot be imported: %s", name, error)
+    return None, True
 
 
 def has_fp8() -> bool:
@@ -109,13 +121,13 @@ class Attention:
     """
 
     def __init__(self, choice: str, before: Callable | None = None):
-        here = available()
         if choice not in CHOICES:
             raise InputError(f"attention is {choice!r}, but it must be one of: {', '.join(CHOICES)}.")
-        if choice not in here and choice not in (AUTO, APPROXIMATE, HOST_DEFAULT):
-            raise InputError(
-                f"attention is {choice}, but that is not installed here: take {AUTO}, or one of {', '.join(here)}."
-            )
+        named = choice not in (AUTO, APPROXIMATE, HOST_DEFAULT)
+        here = available(choice if named else None)
+        if named and choice not in here:
+            others = ", ".join(available())
+            raise InputError(f"attention is {choice}, but that is not installed here: take {AUTO}, or one of {others}.")
         self.choice, self.before = choice, before
         if choice in here:
             self.candidates = {choice: here[choice]}
@@ -182,7 +194,7 @@ def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> s
     """
     import comfy.ldm.modules.attention
 
-    few = min(heads, MEASURED_HEADS)
+    few = heads if q.shape[1] * k.shape[1] < SMALL else min(heads, MEASURED_HEADS)
     q, k, v = (part[..., : few * (q.shape[-1] // heads)].contiguous() for part in (q, k, v))
     reference = comfy.ldm.modules.attention.attention_pytorch(q, k, v, few).float()
     size = reference.norm()

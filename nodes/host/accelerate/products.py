@@ -22,14 +22,15 @@ from .rows import E4M3, Quantized, quantize
 
 AS_LOADED, ROW_WISE = "as loaded", "fp8 (row-wise)"
 CHOICES = (AS_LOADED, ROW_WISE)
-SAMPLED = 64  # tokens of a layer that are multiplied unquantized too, in a run's first forward
+# In the first forward some tokens of the layers in every fifth block are multiplied unquantized too.
+MEASURED, SAMPLED = 5, 64
 OWN = "comfy.ops"  # a layer of another origin (GGUF, ...) unpacks its weights in its own way
 
 log = logging.getLogger(__name__)
 
 
 def block_linears(module):
-    """(name, layer) of the linear layers that every token goes through."""
+    """(number of the block, name, layer) of the linear layers that every token goes through."""
     for index, block in enumerate(module.blocks):
         if hasattr(block, "_orig_mod"):
             continue  # compiled: the code is bound to what stood there, and would be made again for every block
@@ -37,17 +38,17 @@ def block_linears(module):
             for name in names:
                 layer = getattr(getattr(block, part, None), name, None)
                 if layer is not None:
-                    yield f"blocks.{index}.{part}.{name}", layer
+                    yield index, f"blocks.{index}.{part}.{name}", layer
     for index, block in enumerate(module.face_adapter.fuser_blocks):
         for name in ("linear1_q", "linear2"):
-            yield f"face_adapter.fuser_blocks.{index}.{name}", getattr(block, name)
+            yield index, f"face_adapter.fuser_blocks.{index}.{name}", getattr(block, name)
 
 
 class Products:
     """The fp8 products of one accelerated MODEL.
 
     Attributes:
-        errors: relative L2 error of a layer's output by name, from the first forward.
+        errors: relative L2 error of a layer's output by name, of the layers measured in the first forward.
         left: why a layer is multiplied as loaded, by name.
     """
 
@@ -55,6 +56,7 @@ class Products:
         self.errors: dict[str, float] = {}
         self.left: dict[str, str] = {}
         self._layers: dict[str, RowWise] = {}
+        self._reported = False
         self._said: object = None
 
     @contextmanager
@@ -65,44 +67,46 @@ class Products:
             self._say(("refused", reason), "products stay as loaded: %s", reason)
             yield
             return
-        undo = []
-        measuring = not self.errors
+        undo, hidden, measured = [], [], {}
         try:
-            for name, layer in block_linears(module):
+            for index, name, layer in block_linears(module):
                 ours = self._layers.get(name)
                 if ours is None or ours.layer is not layer:
                     ours = self._layers[name] = RowWise(name, layer, self.left)
-                ours.error = [] if measuring else None
-                place = innermost(layer) if ours.possible() else None
-                if place is not None:
+                if not self._reported and index % MEASURED == MEASURED // 2:
+                    ours.error = measured[name] = []
+                if not ours.possible():
+                    continue
+                place = innermost(layer)
+                if place is None:
+                    hidden.append(name)
+                else:
                     undo.append(swapped(*place, ours))
                     undo[-1].__enter__()
             yield
         finally:
             for one in reversed(undo):
                 one.__exit__(None, None, None)
-        if measuring:
-            self._report()
+            for name in measured:
+                self._layers[name].error = None
+        if not self._reported:
+            self._report(len(undo), measured, hidden)
 
-    def _report(self) -> None:
-        measured = {name: one.error for name, one in self._layers.items() if one.error}
-        for name, found in measured.items():
-            self.errors[name] = sum(float(value) for value in found) / len(found)
-        for one in self._layers.values():
-            one.error = None
+    def _report(self, count: int, measured: dict[str, list], hidden: list[str]) -> None:
+        self._reported = True
+        self.errors = {name: sum(map(float, found)) / len(found) for name, found in measured.items() if found}
         if self.errors:
             worst = max(self.errors, key=self.errors.get)
             mean = sum(self.errors.values()) / len(self.errors)
             self._say(
-                (len(self.errors), len(self.left)),
-                "products of %d layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s)",
-                len(self.errors), 100 * mean, 100 * self.errors[worst], worst,
+                "measured",
+                "products of %d layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d)",
+                count, 100 * mean, 100 * self.errors[worst], worst, len(self.errors),
             )  # fmt: skip
-        if self.left:
-            name, reason = next(iter(self.left.items()))
-            log.info(
-                "WanAnimateKit: %d layers are multiplied as loaded, for instance %s: %s", len(self.left), name, reason
-            )
+        left = self.left | dict.fromkeys(hidden, "what another pack has put in front of it does not show where it ends")
+        if left:
+            name, reason = next(iter(left.items()))
+            log.info("WanAnimateKit: %d layers are multiplied as loaded, for instance %s: %s", len(left), name, reason)
 
     def _say(self, what, sentence: str, *values) -> None:
         if self._said != what:
