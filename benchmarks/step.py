@@ -31,6 +31,7 @@ import tempfile
 import time
 import types
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,7 @@ import torch  # noqa: E402
 RESULTS = Path(__file__).parent / "results"
 SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
 ROUNDS = {"480p": 5, "720p": 3, "small": 2}
+PACKAGES = ("triton", "comfy-kitchen", "flash-attn-4")  # whose versions matter, where they are installed
 FULL = {"dim": 5120, "ffn": 13824}
 # by name: what the claim is called, and what is asked of Accelerate Animate Model
 VARIANTS = {
@@ -235,6 +237,13 @@ def face_motion(model, frames: int) -> tuple[float, float, float]:
     return statistics.median(taken[True][1:]), statistics.median(taken[False][1:]), error
 
 
+def version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def write(claim: str, ours: float, peer: float, host_version: str, write_files: bool, **more) -> None:
     cuda = torch.cuda.is_available()
     values = {
@@ -245,7 +254,6 @@ def write(claim: str, ours: float, peer: float, host_version: str, write_files: 
         "ratio": round(ours / peer, 3),
         "unit": "seconds",
         "better": "lower",
-        **more,
         "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
         "versions": {
             "python": platform.python_version(),
@@ -253,9 +261,11 @@ def write(claim: str, ours: float, peer: float, host_version: str, write_files: 
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "comfyui": host_version,
+            **{name: version_of(name) for name in PACKAGES if version_of(name)},
         },
         "date": datetime.now(timezone.utc).date().isoformat(),
         "command": "python benchmarks/step.py",
+        **more,
     }
     if write_files:
         RESULTS.mkdir(exist_ok=True)
