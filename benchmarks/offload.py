@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
 import time
 from pathlib import Path
@@ -26,6 +27,8 @@ import step as one_step
 import torch
 from step import SIZES, Steps, load_pack_part, random_weights
 
+LOADING = 26  # seconds to load the whole model on the card and make its steps
+WARM = {"480p": 2, "720p": 1, "small": 1}  # kernels are built in the first two of a process
 TIMED = {"480p": 3, "720p": 2, "small": 2}
 
 
@@ -34,6 +37,16 @@ def log(*what) -> None:
 
 
 STARTED = time.perf_counter()
+
+
+class Budget:
+    """Parts are left out where they would not end in time."""
+
+    end = float("inf")
+
+    @classmethod
+    def has(cls, seconds: float) -> bool:
+        return time.perf_counter() - STARTED + seconds < cls.end
 
 
 def scaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -72,7 +85,7 @@ class Runs:
     """Steps of clones of one MODEL, each loaded by the host before it runs."""
 
     def __init__(self, model, frames: int):
-        self.model, self.frames, self.steps = model, frames, {}
+        self.model, self.frames, self.steps, self.typical = model, frames, {}, 0.0
 
     def begin(self, clone, size: str, whole: bool = False) -> Steps:
         import comfy.model_management
@@ -97,11 +110,14 @@ class Runs:
             self.begin(clone, size, whole)
         first = self.step(clone, size, 0)
         found = {"first": first[1], "seconds": [], "peak": 0.0, "reserved": 0.0}
-        for number in range(1, TIMED[size] + 1):
+        for number in range(1, WARM[size]):
+            self.step(clone, size, number)
+        for number in range(WARM[size], WARM[size] + TIMED[size]):
             out, seconds, peak, reserved = self.step(clone, size, number)
             found["seconds"].append(seconds)
             found["peak"], found["reserved"] = max(found["peak"], peak), max(found["reserved"], reserved)
-        found["out"] = out.cpu()
+        found["out"], found["first_peak"] = out.cpu(), first[2]
+        self.typical = found["seconds"][-1]
         seconds = ", ".join(f"{one:.3f}" for one in found["seconds"])
         log(
             f"{size} {name}: first step {found['first']:.2f} s, then {seconds} s; peak {found['peak']:.2f} GB, "
@@ -113,7 +129,11 @@ class Runs:
     def fit(self, kit, base, size: str, fits: list[float]) -> list[dict]:
         """A row for every number of gigabytes."""
         rows, clone = [], base
+        cost = self.typical * (4.2 if size == "720p" and len(self.steps) == 1 and "480p" in self.steps else 1) + 1
         for number, gigabytes in enumerate(fits):
+            if not Budget.has(cost * (1 if number else 2) + LOADING):
+                log(f"no time left to fit {size} into {gigabytes:g} GB")
+                break
             clone = kit.offload(clone, kit.Settings("fit", gigabytes=gigabytes))
             row = {"size": size, "gigabytes": gigabytes}
             try:
@@ -135,29 +155,37 @@ class Runs:
         return rows
 
 
-def compare(kit, accelerate, model, settings, sizes, frames: int, fits: list[float], host: bool) -> dict:
+def compare(
+    kit, accelerate, model, settings, sizes, frames: int, fits: list[float], host: bool, fits_only: bool
+) -> dict:
     """What was measured, by size: {"ours": ..., "peer": ..., "again": s, "error": relative L2}, and "fit", "locked"."""
     memory = load_pack_part("nodes.host.offload.memory")
     runs, found = Runs(model, frames), {"fit": [], "by_size": {}}
     fast = accelerate.accelerate(model, settings)
     clone = kit.offload(fast, kit.Settings("blocks", len(model.model.diffusion_model.blocks)))
     for size in sizes:
-        ours = runs.measure(clone, size, "offloaded")
+        if fits_only:
+            found["fit"] += runs.fit(kit, clone, size, fits)
+            continue
+        if size == sizes[0] or Budget.end == float("inf"):
+            found["by_size"][size] = {"ours": runs.measure(clone, size, "offloaded")}
         if size == sizes[0]:
             found["locked"] = {
                 "gb": round(memory.Registered.size / 1e9, 1), "pieces": memory.Registered.count,
-                "seconds": round(memory.Registered.seconds, 1), "first_step": round(ours["first"], 1),
+                "moving_seconds": round(memory.Registered.moving, 1),
+                "locking_seconds": round(memory.Registered.seconds, 1),
+                "first_step": round(found["by_size"][size]["ours"]["first"], 1),
             }  # fmt: skip
-            count = memory.Registered.count
+            moved = memory.Registered.moving + memory.Registered.seconds
             runs.begin(clone, size)
             again = runs.step(clone, size, 0)[1]
-            found["locked"] |= {"second_run_first_step": round(again, 2), "again": memory.Registered.count - count}
             clone.cleanup()
+            moved = memory.Registered.moving + memory.Registered.seconds - moved
+            found["locked"] |= {"second_run_first_step": round(again, 2), "second_run_locking_seconds": round(moved, 1)}
             log("locked", found["locked"])
         if fits:
             found["fit"] += runs.fit(kit, clone, size, fits)
-        found["by_size"][size] = {"ours": ours}
-    for size in sizes:
+    for size in found["by_size"]:
         peer = found["by_size"][size]["peer"] = runs.measure(fast, size, "resident", whole=True)
         ours = found["by_size"][size]["ours"]
         difference = (ours["out"].double() - peer["out"].double()).norm() / peer["out"].double().norm()
@@ -190,9 +218,10 @@ def report(kind: str, settings, found: dict, version: str, real: bool, blocks: i
             real,
             peer_name="the same model with every block on the card, accelerated alike, same run and module",
             command=command,
-            blocks_offloaded=blocks,
+            blocks_offloaded=f"all {blocks}" + ("" if blocks == 40 else ", a model of fewer blocks than 40"),
             peak_gb={name: round(one["peak"], 2) for name, one in (("ours", ours), ("peer", peer))},
             reserved_gb={name: round(one["reserved"], 2) for name, one in (("ours", ours), ("peer", peer))},
+            first_step_peak_gb=round(ours["first_peak"], 2),
             output_difference=measured["difference"],
             host_memory=found["locked"],
             noise={"ours": spread[0], "peer": spread[1]},
@@ -227,19 +256,24 @@ def main(arguments) -> None:
     blocks, shape = arguments.blocks or 40, one_step.FULL
     if arguments.small:
         sizes, frames, blocks, shape = ["small"], 5, 5, {"dim": 256, "ffn": 512}
-    real = not arguments.small and blocks == 40
+    Budget.end = arguments.seconds or float("inf")
     command = " ".join(["python benchmarks/offload.py", *options(arguments)])
     with torch.inference_mode():
         kit, accelerate = load_pack_part("nodes.host.offload"), load_pack_part("nodes.host.accelerate")
         for kind in arguments.kinds.split(","):
-            fp8 = kind == "fp8"
+            kind, _, own = kind.partition(":")
+            fp8, blocks = kind == "fp8", int(own or blocks)
+            real = not arguments.small and (blocks == 40 or bool(own))
+            if not Budget.has(2 + blocks / 2):
+                log(f"no time left for {kind}")
+                continue
             settings = accelerate.Settings(
                 arguments.attention, fused=True, products="fp8 (row-wise)" if fp8 else "as loaded"
             )
             model = load(blocks, shape, fp8)
             some = sizes[:1] if fp8 else sizes
             fits = [] if fp8 else [float(one) for one in arguments.fits.split(",") if one]
-            found = compare(kit, accelerate, model, settings, some, frames, fits, arguments.host)
+            found = compare(kit, accelerate, model, settings, some, frames, fits, arguments.host, arguments.fits_only)
             report(kind, settings, found, version, real, blocks, command)
             if real and found["fit"]:
                 write_fits(found["fit"], version, command)
@@ -253,11 +287,17 @@ def options(arguments) -> list[str]:
     """What this was called with, where a machine's own folder is of no use to others."""
     given = {name: value for name, value in vars(arguments).items() if name != "comfy"}
     asked = {name: value for name, value in given.items() if value != PARSER.get_default(name)}
+    asked = {name.replace("_", "-"): value for name, value in asked.items()}
     return [f"--{name}" if value is True else f"--{name} {value}" for name, value in asked.items()]
 
 
 def write_fits(rows: list[dict], version: str, command: str) -> None:
-    """The table as one claim: how far the worst row is over what was asked for."""
+    """The table as one claim, with the rows of other sizes that are there: how near the worst row comes to what was
+    asked for."""
+    path = one_step.RESULTS / "offload_fit.json"
+    if path.exists():
+        sizes = {row["size"] for row in rows}
+        rows = [row for row in json.loads(path.read_text())["rows"] if row["size"] not in sizes] + rows
     held = [row for row in rows if "peak_gb" in row]
     worst = max(held, key=lambda row: row["peak_gb"] / row["gigabytes"])
     one_step.write(
@@ -270,8 +310,10 @@ def write_fits(rows: list[dict], version: str, command: str) -> None:
 PARSER = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 PARSER.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
 PARSER.add_argument("--sizes", default="480p,720p")
-PARSER.add_argument("--kinds", default="bf16,fp8", help="of bf16, fp8")
+PARSER.add_argument("--kinds", default="bf16,fp8", help="of bf16, fp8; fp8:5 for a model of 5 blocks")
 PARSER.add_argument("--fits", default="8,12,16,24", help="gigabytes to fit into; empty for none")
+PARSER.add_argument("--seconds", type=float, help="leave out what would not end in so many seconds")
+PARSER.add_argument("--fits-only", action="store_true", help="nothing but fits, added to those of other sizes")
 PARSER.add_argument("--host", action="store_true", help="measure ComfyUI's own offload too")
 PARSER.add_argument("--blocks", type=int, help="transformer blocks, a multiple of 5 (default 40)")
 PARSER.add_argument("--attention", default="auto (exact)")

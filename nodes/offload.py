@@ -53,7 +53,7 @@ class OffloadBlocks(io.ComfyNode):
                     default=True,
                     tooltip=(
                         "Lock (pin) the blocks' host memory, so that they are copied while the card computes. Takes "
-                        "seconds to a minute, once for a model. Off, or where it is refused: slower copies."
+                        "some seconds, once for a model. Off, or where it is refused: slower copies."
                     ),
                     advanced=True,
                 ),

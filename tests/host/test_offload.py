@@ -180,6 +180,16 @@ def test_with_acceleration(kit, fast, model, faceless, plain, accelerated_first,
     assert clone.streamed.settings == some and fast.settings_of(clone) == settings
 
 
+def test_with_the_hosts_compile_node(kit, model, faceless, plain):
+    """Which compiles the whole model: hooks are left out of what is compiled."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    torch._dynamo.reset()
+    clone = kit.offload(model, kit.Settings("blocks", 4))
+    set_torch_compile_wrapper(clone, backend="eager")
+    assert torch.equal(sample(clone, faceless, 1), sample(model, faceless, 1))
+
+
 @pytest.fixture(scope="module")
 def lora():
     """Blocks, the face blocks, and what is loaded by the host."""

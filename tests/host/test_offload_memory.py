@@ -133,6 +133,30 @@ def test_with_less_room_than_the_blocks_need_more_are_copied(kit, model, faceles
     clone.streamed.end()
 
 
+def test_a_card_that_is_full_before_all_are_on_it(kit, model, faceless, plain, monkeypatch):
+    lane = importlib.import_module(f"{kit.__name__}.lane")
+    clone, new_slot, asked = kit.offload(model, kit.Settings("blocks", 1)), lane.Copies.new_slot, []
+
+    def full(copies, size):
+        asked.append(size)
+        if len(clone.streamed.kept) == 2 and len(asked) == 4:  # after two blocks and the slot
+            raise torch.cuda.OutOfMemoryError("full")
+        return new_slot(copies, size)
+
+    monkeypatch.setattr(lane.Copies, "new_slot", full)
+    assert torch.equal(sample(clone, faceless), plain)
+    assert len(asked) > 4 and len(clone.streamed.plan) > 1 and len(clone.streamed.kept) < 4
+    assert torch.equal(sample(clone, faceless), plain) and len(clone.streamed.plan) == 1, "there is room again"
+
+
+def test_blocks_that_a_loader_has_put_elsewhere_come_to_host_memory(kit, load):
+    own = load()
+    clone = kit.offload(own, kit.Settings("blocks", BLOCKS))
+    blocks_of(own)[1].to("meta")  # the one other device there is here
+    with pytest.raises(NotImplementedError, match="meta"):  # which only shows that they are fetched from there
+        clone.load(clone.load_device, full_load=True)
+
+
 def test_a_clone_of_a_clone_has_a_state_of_its_own(kit, model, faceless):
     import comfy.patcher_extension
 
@@ -322,6 +346,27 @@ def test_fitting_into_gigabytes(kit, plan, model, faceless, plain, left):
     assert torch.equal(sample(clone, faceless), plain)
     assert len(clone.streamed.plan) == BLOCKS - left and {index for _, index in clone.streamed.kept} == stay
     assert clone.model_size() == sizes.rest + plan.card_bytes(sizes, clone.streamed.plan)
+
+
+def test_steps_of_several_sizes_in_a_run_share_what_stays(kit, plan, model):
+    """Blocks are not to come and go between them."""
+    small, large = torch.zeros(1, 36, 3, 6, 8), torch.zeros(1, 36, 5, 10, 12)
+    clone = kit.offload(model, kit.Settings("fit"))
+    sizes, needed = clone.streamed.sizes, model.model.memory_required(small.shape)
+    assert model.model.memory_required(large.shape) > needed
+    room = (sizes.rest + needed + sizes.total + 1000) / plan.GB
+    streamed = kit.offload(model, kit.Settings("fit", gigabytes=room)).streamed
+    clone.attachments[kit.KEY] = streamed
+    streamed.belongs_to(clone)
+    counts = []
+    for x in (small, large, small):
+        streamed._prepare(clone, clone.model.diffusion_model, x)
+        counts.append(len(streamed.plan))
+    assert counts[0] == 0 and counts[1] > 0 and counts[2] == counts[1]
+    streamed.end()
+    streamed._prepare(clone, clone.model.diffusion_model, small)
+    assert not streamed.plan, "the next run begins anew"
+    streamed.end()
 
 
 def test_what_does_not_fit_is_said(kit, plan, model, faceless):

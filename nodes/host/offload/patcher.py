@@ -43,6 +43,9 @@ class Offloaded:
         return [entry for entry in super()._load_list(*args, **kwargs) if not self.streamed.owns(entry[-3])]
 
     def load(self, device_to=None, lowvram_model_memory=0, force_patch_weights=False, full_load=False):
+        for block in (*self.model.diffusion_model.blocks, *self.model.diffusion_model.face_adapter.fuser_blocks):
+            if any(one.device.type != "cpu" for one in block.parameters()):
+                block.to("cpu")  # from a loader that puts models on the card at once
         super().load(device_to, 1e32 if full_load else lowvram_model_memory, force_patch_weights, False)
         if full_load:
             self._move_rest(device_to)

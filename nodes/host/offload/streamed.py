@@ -58,7 +58,8 @@ class Streamed:
         self._units: dict[str, list[Unit]] = {}
         self._swapped: list[tuple[Unit, list[torch.Tensor]]] = []
         self._stamp: tuple | None = None
-        self._others: int | None = None
+        self._others: int | None = None  # on the card in a run's first step, beside our blocks
+        self._needed = 0  # by the steps of this run
         self._said: int | None = None
 
     # -- what the host asks
@@ -106,7 +107,7 @@ class Streamed:
         """The end of a run, however it came about: slots and stream go, blocks that were to stay do."""
         self._restore()
         self.wait()
-        self.lanes, self.copies, self._units, self._others = {}, None, {}, None
+        self.lanes, self.copies, self._units, self._others, self._needed = {}, None, {}, None, 0
 
     def release(self) -> None:
         self.end()
@@ -123,6 +124,7 @@ class Streamed:
             return executor(x, *args, **kwargs)
         plain = module.forward_orig
 
+        @torch.compiler.disable(recursive=False)
         def forward_orig(x, *given, **named):
             with self._step(patcher, module, x):
                 return plain(x, *given, **named)
@@ -200,6 +202,7 @@ class Streamed:
             slot = self.copies.new_slot(unit.size())
         except torch.cuda.OutOfMemoryError:
             log.warning("WanAnimateKit: no memory on the card for block %d: it is copied in every step.", unit.index)
+            self.room = self.kept_size + slot_bytes(self.sizes, self.plan)  # until the host loads the model again
             self._set_plan(self.plan | {unit.index})
             return None
         self.copies.start(unit, slot)
@@ -251,6 +254,8 @@ class Streamed:
     def _fit(self, activations: int, device) -> None:
         import comfy.model_management as host
 
+        # the largest of a run, whose steps may be of several sizes: what is on the card is not to come and go
+        self._needed = activations = max(self._needed, activations)
         budget = self.settings.gigabytes * GB
         least = self._others + activations + slot_bytes(self.sizes, self._every())
         if least > budget * TOLERANCE:
@@ -275,9 +280,9 @@ class Streamed:
         lock = lock and self.settings.locked
         if plan == self.plan and self.lanes and all(lane.lock == lock for lane in self.lanes.values()):
             return
-        if any(index in plan for _, index in self.kept):
-            self.wait()
-            self.kept = {key: slot for key, slot in self.kept.items() if key[1] not in plan}
+        if self.lanes:
+            self.wait()  # a slot that goes may still be copied to
+        self.kept = {key: slot for key, slot in self.kept.items() if key[1] not in plan}
         self.plan, old = plan, self.lanes
         counts = {"block": slots(plan), "fuser": 1}
         self.lanes = {
