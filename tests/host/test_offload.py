@@ -298,18 +298,21 @@ def test_with_scaled_fp8_weights(kit, quantized, faceless, count):
     assert torch.equal(sample(quantized, faceless), theirs)
 
 
-def test_in_inference_mode_as_a_server_runs_it(pack_nodes, kit, quantized, faceless):
+def test_in_inference_mode_as_a_server_runs_it(pack_nodes, kit, fp8_file, faceless):
     """Tensors made in that mode and others do not mix: moving a quantized one of both kinds fails in the host."""
     import comfy.model_management
 
+    name = fp8_file("offload_served.safetensors", lambda one: scaled_weights(one, torch.float8_e4m3fn, in_blocks))
+    comfy.model_management.unload_all_models()
     with torch.inference_mode():
-        own = pack_nodes["WanAnimateKitLoadModel"].execute("offload_fp8.safetensors").result[0]
+        own = pack_nodes["WanAnimateKitLoadModel"].execute(name).result[0]
         theirs = sample(own, faceless, 1)
         clone = kit.offload(own, kit.Settings("blocks", 4))
         for one in (clone, own, clone):
             assert torch.equal(sample(one, faceless, 1), theirs)
         comfy.model_management.unload_all_models()
         assert torch.equal(sample(own, faceless, 1), theirs)
+        comfy.model_management.unload_all_models()
 
 
 def test_with_a_lora_merged_into_scaled_fp8_weights(kit, quantized, faceless):
