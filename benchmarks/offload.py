@@ -143,7 +143,7 @@ class Runs:
                 row |= {
                     "first_step_gb": first and round(first[2], 2), "peak_gb": round(peak, 2),
                     "reserved_gb": round(reserved, 2), "blocks_offloaded": len(clone.streamed.plan),
-                    "seconds": round(seconds, 3), "holds": peak <= gigabytes * 1.03,
+                    "first_step_of_a_run_seconds": round(seconds, 3), "holds": peak <= gigabytes * 1.03,
                 }  # fmt: skip
             except Exception as error:
                 if type(error).__name__ != "InputError":
