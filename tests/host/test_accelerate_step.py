@@ -244,9 +244,16 @@ def test_a_file_with_scaled_weights(kit, pack, products, comfy, small_models, fa
         assert max(step_of(kit, clone).products.errors.values()) < OFF
 
 
+def in_fp8() -> set[int]:
+    """Addresses of the tensors in fp8 that are alive (by their type: a proxy of a dead object cannot be asked)."""
+    gc.collect()
+    alive = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+    return {id(one) for one in alive if one.dtype == torch.float8_e4m3fn}
+
+
 @pytest.mark.parametrize("at", [4, 5 + 2], ids=["the first step", "the second step"])
 def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, plain, at):
-    before = own_attributes(model)
+    before, held = own_attributes(model), in_fp8()
     clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
     step, calls = weakref.ref(step_of(kit, clone)), itertools.count()
 
@@ -262,8 +269,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, pla
     with pytest.raises(Cancelled):
         sample(clone, faceless)
     assert own_attributes(model) == before
-    held = [one for one in gc.get_objects() if torch.is_tensor(one) and one.dtype == torch.float8_e4m3fn]
-    assert not held, "no weights in fp8 are kept"
+    assert in_fp8() <= held, "no weights in fp8 are kept"
     assert not any(one.error for one in step().products._layers.values())
     del clone
     gc.collect()

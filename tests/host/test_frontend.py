@@ -194,7 +194,7 @@ def test_every_loader_says_where_its_model_comes_from(name):
         for value in node["inputs"].values()
         if isinstance(value, str) and value.endswith((".safetensors", ".onnx"))
     }
-    assert set(linked) == named and len(named) == (7 if name == "replace" else 6)
+    assert set(linked) == named and len(named) == (8 if name == "replace" else 6)
     notes = " ".join(node["widgets_values"][0] for node in workflow(name)["nodes"] if node["type"] == "MarkdownNote")
     for model in linked.values():
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])
