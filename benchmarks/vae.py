@@ -17,22 +17,18 @@ a clip whose first frame alone is known, as the second and later segments of ani
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
-import os
-import platform
 import statistics
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
-from benchmarks.step import RESULTS, load_host, load_pack_part  # noqa: E402
+from benchmarks.step import load_host, load_pack_part, write  # noqa: E402
 
 SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
 ROUNDS = {"480p": 3, "720p": 2, "small": 2}
@@ -126,39 +122,24 @@ def against_float32(sides: dict, call: str, given: torch.Tensor) -> dict:
     return {name: relative(out, exact) for name, out in wanted.items()}
 
 
-def write(claim: str, found: dict, host_version: str, write_files: bool, **more) -> None:
+def record(claim: str, found: dict, host_version: str, write_files: bool, **more) -> None:
     ours, host = found["ours"], found["host"]
-    cuda = torch.cuda.is_available()
-    values = {
-        "claim": claim,
-        "ours": round(ours["median"], 4),
-        "peer": round(host["median"], 4),
-        "peer_name": f"ComfyUI {host_version}, its own VAE object, same run and weights",
-        "ratio": round(ours["median"] / host["median"], 3),
-        "unit": "seconds",
-        "better": "lower",
-        "difference": round(ours["error"], 5),
-        **more,
-        "peak_gb": {"ours": round(ours["peak"], 2), "peer": round(host["peak"], 2)},
-        "noise": {
+    write(
+        claim,
+        ours["median"],
+        host["median"],
+        host_version,
+        write_files,
+        peer_name=f"ComfyUI {host_version}, its own VAE object, same run and weights",
+        difference=round(ours["error"], 5),
+        peak_gb={"ours": round(ours["peak"], 2), "peer": round(host["peak"], 2)},
+        noise={
             name: round(max(one["seconds"]) / min(one["seconds"]) - 1, 3)
             for name, one in (("ours", ours), ("peer", host))
         },
-        "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-            "comfyui": host_version,
-        },
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/vae.py",
-    }
-    if write_files:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{claim}.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{claim}: {ours['median']:.3f} s against {host['median']:.3f} s, ratio {values['ratio']}", flush=True)
+        command="python benchmarks/vae.py",
+        **more,
+    )
 
 
 def main(arguments) -> None:
@@ -185,12 +166,12 @@ def main(arguments) -> None:
             latent = host.encode(clip)
             for call, given in (("encode", clip), ("decode", latent)):
                 found = compare(sides, call, given, f"{size} {call}")
-                write(f"vae_{call}_{size}", found, version, not arguments.small, from_float32=rounded[call])
+                record(f"vae_{call}_{size}", found, version, not arguments.small, from_float32=rounded[call])
             if size == sizes[0]:
                 grey = torch.full_like(clip, 0.5)
                 grey[0] = clip[0]
                 found = compare(sides, "encode", grey, f"{size} encode grey")
-                write(f"vae_encode_grey_{size}", found, version, not arguments.small)
+                record(f"vae_encode_grey_{size}", found, version, not arguments.small)
             if arguments.profile and size == sizes[0]:
                 for call, given in (("encode", clip), ("decode", latent)):
                     profile(sides["ours"], call, given)

@@ -23,13 +23,6 @@ def kit(pack):
 
 
 @pytest.fixture(scope="module")
-def model(comfy, small_models):
-    import nodes
-
-    return nodes.UNETLoader().load_unet(small_models.transformer.name, "default")[0]
-
-
-@pytest.fixture(scope="module")
 def conditioning():
     return steps.conditioning()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ..support.steps import conditioning, relative, sample
+from ..support.steps import relative, sample
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +23,6 @@ def attention(kit):
     module.forget_winners()
     yield module
     module.forget_winners()
-
-
-@pytest.fixture(scope="module")
-def model(comfy, small_models):
-    import nodes
-
-    return nodes.UNETLoader().load_unet(small_models.transformer.name, "default")[0]
-
-
-@pytest.fixture(scope="module")
-def faceless():
-    return conditioning(face=False)
 
 
 @pytest.fixture

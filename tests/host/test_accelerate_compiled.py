@@ -6,29 +6,12 @@ import logging
 import pytest
 import torch
 
-from ..support.steps import conditioning, relative, sample
+from ..support.steps import relative, sample
 
 
 @pytest.fixture(scope="module")
 def kit(pack):
     return importlib.import_module(f"{pack.__name__}.nodes.host.accelerate")
-
-
-@pytest.fixture(scope="module")
-def model(comfy, small_models):
-    import nodes
-
-    return nodes.UNETLoader().load_unet(small_models.transformer.name, "default")[0]
-
-
-@pytest.fixture(scope="module")
-def faceless():
-    return conditioning(face=False)
-
-
-@pytest.fixture(scope="module")
-def plain(model, faceless):
-    return sample(model, faceless)
 
 
 def blocks_of(clone):
@@ -52,10 +35,13 @@ def test_compiled_blocks_make_the_same(kit, model, faceless, plain, caplog, atte
     compiled = blocks_of(clone)
     assert compiled.failed is None and len(compiled.blocks) == 5
     assert compiled.graphs > 0
-    if attention != "host default":  # which on a CPU asks for free memory in between, and so leaves the graph
+    said = caplog.text.count("blocks compiled into")
+    if attention == "host default":  # which on a CPU asks for free memory, leaves the graph, and may go another way
+        assert said >= 1
+    else:
         assert compiled.breaks == 0
         assert compiled.graphs <= 2, "the blocks share what was compiled, and so do the steps and the runs"
-    assert caplog.text.count("blocks compiled into") == 1
+        assert said == 1
     assert {name: set(vars(part)) for name, part in model.model.named_modules()} == before
     assert type(model.model.diffusion_model.blocks[0]).__name__ == "WanAttentionBlock"
     off = kit.without(clone.clone())

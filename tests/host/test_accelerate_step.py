@@ -50,16 +50,6 @@ def model(comfy, small_models):
     return load(small_models)
 
 
-@pytest.fixture(scope="module")
-def faceless():
-    return conditioning(face=False)
-
-
-@pytest.fixture(scope="module")
-def plain(model, faceless):
-    return sample(model, faceless)
-
-
 def step_of(kit, clone):
     import comfy.patcher_extension
 

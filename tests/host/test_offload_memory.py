@@ -8,7 +8,6 @@ import weakref
 import pytest
 import torch
 
-from ..support import steps
 from ..support.lora_files import BLOCKS
 from ..support.steps import sample
 
@@ -38,16 +37,6 @@ def load(comfy, small_models):
 @pytest.fixture(scope="module")
 def model(load):
     return load()
-
-
-@pytest.fixture(scope="module")
-def faceless():
-    return steps.conditioning(face=False)
-
-
-@pytest.fixture(scope="module")
-def plain(model, faceless):
-    return sample(model, faceless)
 
 
 def blocks_of(model):

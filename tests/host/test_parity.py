@@ -33,13 +33,6 @@ def vae(comfy, small_models):
 
 
 @pytest.fixture(scope="module")
-def model(comfy, small_models):
-    import nodes
-
-    return nodes.UNETLoader().load_unet(small_models.transformer.name, "default")[0]
-
-
-@pytest.fixture(scope="module")
 def prompt():
     return torch.randn(1, 512, 4096, generator=torch.Generator().manual_seed(2)) * 0.1
 
