@@ -52,5 +52,8 @@ def test_source_letterboxes_the_drawing_of_the_drivers_size():
     assert np.array_equal(frames[1], expected)
     assert not frames[:, :40].any() and frames.any()
     assert source.fingerprint() != DrawnPoseSource(track).fingerprint()
+    large = DrawnPoseSource(track.scaled(1280, 960), 160, 208).read(2, 6)
+    small = DrawnPoseSource(track.letterboxed(160, 208)).read(2, 6)
+    assert np.array_equal(large, small), "lines as wide as the result's, not shrunk away"
     with pytest.raises(InputError, match="width 160 and height 0"):
         DrawnPoseSource(track, 160, 0)

@@ -111,6 +111,10 @@ class DrawnPoseSource(FrameSource):
 
     As upstream, the skeleton is drawn at the driver's own size and the drawing is then letterboxed (bilinear) to
     ``width`` x ``height``; 0 keeps the driver's size. Drawing at the driver's size matters: line widths follow it.
+
+    Upstream's frames have about the result's size by then. A track of more than twice that (saved from a larger clip)
+    is brought to ``width`` x ``height`` before it is drawn: bilinear shrinking beyond a half passes over pixels, and
+    thin lines fall apart.
     """
 
     kind = "image"
@@ -128,8 +132,9 @@ class DrawnPoseSource(FrameSource):
             raise InputError(
                 f"draw pose: width {width} and height {height} must both be positive, or both 0 (the clip's own size)."
             )
-        self.track = track
         self.width, self.height = width or track.width, height or track.height
+        shrinks = min(self.width / track.width, self.height / track.height)
+        self.track = track if shrinks >= 0.5 else track.letterboxed(self.width, self.height)
         self.fps = Fraction(track.fps)
         self._options = {"threshold": threshold, "hands": hands, "head": head}
 
