@@ -100,11 +100,11 @@ def our_turn(state, images, outputs, heatmaps, clock: Clock):
     from wan_animate.pose.detector import _found, _points
     from wan_animate.pose.draw import DrawnPoseSource
     from wan_animate.pose.heatmaps import crop_regions
-    from wan_animate.pose.inputs import detector_input, pose_input
+    from wan_animate.pose.inputs import people, whole_frames
     from wan_animate.pose.track import PoseTrack
 
     clock.start()
-    _, small = detector_input(images, (640, 640), *state.rooms)
+    _, small = whole_frames(state.inputs[0], images)
     clock.lap("detector input")
     scale = WIDTH / 640, HEIGHT / 640
     found = _found(outputs, small, scale, WIDTH, HEIGHT)
@@ -112,7 +112,7 @@ def our_turn(state, images, outputs, heatmaps, clock: Clock):
     boxes = state.add(found, small)
     clock.lap("cuts and people")
     regions = crop_regions(boxes[:, :4], 192, 256)
-    pose_input(images, regions, (192, 256))
+    people(state.inputs[1], images, regions)
     clock.lap("pose input")
     keypoints = _points(heatmaps, regions)
     clock.lap("heatmaps")
@@ -142,7 +142,7 @@ def main() -> None:
     from wan_animate.pose.detector import PoseDetector
     from wan_animate.pose.following import Following
     from wan_animate.pose.heatmaps import crop_regions
-    from wan_animate.pose.inputs import Room, detector_input, pose_input
+    from wan_animate.pose.inputs import detector_inputs, people, pose_inputs, whole_frames
     from wan_animate.pose.people import PersonChoice
 
     modules = load_upstream(Path(checkout))
@@ -153,13 +153,16 @@ def main() -> None:
         save_pose(Path(folder) / "p.onnx")
         detector = PoseDetector(Path(folder) / "d.onnx", Path(folder) / "p.onnx", "cpu")
         outputs = np.concatenate(
-            [detector._detector.run(detector_input(images[at : at + 8], (640, 640))[0]) for at in range(0, FRAMES, 8)]
+            [
+                detector._detector.run(whole_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
+                for at in range(0, FRAMES, 8)
+            ]
         )
         boxes = np.stack([found.largest for found in detector.find_everybody(images)])
         regions = crop_regions(boxes[:, :4], 192, 256)
         heatmaps = np.concatenate(
             [
-                detector._pose.run(pose_input(images[at : at + 8], regions[at : at + 8], (192, 256)))
+                detector._pose.run(people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8]))
                 for at in range(0, FRAMES, 8)
             ]
         )
@@ -178,7 +181,7 @@ def main() -> None:
             ours, peers = Clock(), Clock()
         following = Following(TensorSource(images), PersonChoice())
         following.tracks, following.images = [], images
-        following.rooms = Room(4), Room(7)
+        following.inputs = detector_inputs((640, 640)), pose_inputs((192, 256))
         for start in range(0, FRAMES, BATCH):
             part = slice(start, start + BATCH)
             mine = our_turn(following, images[part], outputs[part], heatmaps[part], ours)

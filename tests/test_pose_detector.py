@@ -12,6 +12,7 @@ from wan_animate.errors import Cancelled, InputError
 from wan_animate.frames import TensorSource
 from wan_animate.pose.boxes import person_box
 from wan_animate.pose.detector import PoseDetector
+from wan_animate.pose.session import Graph
 from wan_animate.wording import frame_ranges
 
 from .support.figures import DancerSource, dancer_keypoints, shown_whole
@@ -71,6 +72,43 @@ def test_batches_of_any_kind_agree(detector, tmp_path, files):
     for batch in (1, 2):  # graphs that take one image, or exactly two
         fixed = PoseDetector(*known_answer_files(tmp_path, batch=batch))
         assert np.allclose(fixed.detect(source, batch=5).keypoints, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_tensors_in_and_out_are_the_same_numbers(tmp_path, batch, monkeypatch):
+    """What a card is given and gives, bound to memory of torch's; the processor's here, the numbers are the same."""
+    source = DrawnOnce(dancer_keypoints(np.arange(7) / 10, 320, 400))
+    files = known_answer_files(tmp_path, **({} if batch is None else {"batch": batch}))
+    expected = PoseDetector(*files).detect(source, batch=3)
+    bound = PoseDetector(*files)
+    runs = []
+    real = Graph._run_bound
+    monkeypatch.setattr(Graph, "_run_bound", lambda self, images: runs.append(len(images)) or real(self, images))
+    bound._detector.device = bound._pose.device = torch.device("cpu")
+    found = bound.detect(source, batch=3)
+    assert np.array_equal(found.keypoints, expected.keypoints) and np.array_equal(found.boxes, expected.boxes)
+    assert len(runs) >= 4 and max(runs) == (batch or 3)  # all but the first of each network
+    bound._pose.device = None  # as after the card has failed: tensors come, arrays go
+    assert np.array_equal(bound.detect(source, batch=3).keypoints, expected.keypoints)
+
+
+def test_a_card_without_room_for_the_pictures(files, monkeypatch):
+    """They are made in memory then, and the network is asked all the same."""
+    from wan_animate.pose import inputs
+
+    source = DrawnOnce(dancer_keypoints(np.arange(3) / 10, 320, 400))
+    expected = PoseDetector(*files).detect(source)
+    full = PoseDetector(*files)
+    full._detector.device = full._pose.device = torch.device("cpu", 0)
+    real = inputs.Inputs._on_card
+
+    def no_room(self, levels, device=None):
+        if device is None:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return real(self, levels, device)
+
+    monkeypatch.setattr(inputs.Inputs, "_on_card", no_room)
+    assert np.array_equal(full.detect(source).keypoints, expected.keypoints)
 
 
 def test_a_graph_that_only_claims_to_take_batches(files, tmp_path, caplog, detector):

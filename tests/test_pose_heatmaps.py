@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from wan_animate.pose.boxes import person_box
 from wan_animate.pose.heatmaps import crop_person, crop_regions, decode_heatmaps
@@ -33,6 +34,21 @@ def test_the_long_way_round_is_upstreams_too(monkeypatch, name):
     long = decode_heatmaps(maps, regions)
     assert np.abs(long - record[f"decode_{name}"]).max() <= 0.01
     assert not np.array_equal(long, short)
+
+
+def test_a_tensor_is_decoded_to_the_same_bits():
+    """Peaks in corners and on edges, several equally high, maps of noise, without a peak, and of zeros among them."""
+    regions = crop_regions(np.load(UPSTREAM)["crop_boxes"], 192, 256)
+    maps = np.concatenate([heatmaps(0.02), heatmaps(0.2)])
+    regions = np.concatenate([regions, regions])
+    maps[0, :8] = 0
+    for at, (y, x) in enumerate([(0, 0), (0, 47), (63, 0), (63, 47), (2, 2), (61, 45), (7, 30), (33, 40)]):
+        maps[0, at, y, x] = 1
+    maps[1, 0], maps[1, 1] = 0, -0.5
+    maps[1, 2, [20, 20, 40], [10, 30, 5]] = 2
+    expected = decode_heatmaps(maps, regions)
+    assert np.array_equal(decode_heatmaps(torch.from_numpy(maps), regions), expected)
+    assert (expected[1, :2, 2] <= 0).all() and len(np.unique(expected[..., :2], axis=0)) > 1
 
 
 def test_a_step_far_away():

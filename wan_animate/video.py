@@ -16,6 +16,7 @@ from .clip import ClipFile, index_clip
 from .decode import ClipDecoder, to_rgb, upright_size
 from .errors import InputError
 from .frames import FrameSource, letterbox
+from .room import Room
 
 # Where a variable-rate clip freezes for longer than twice this, the frozen picture is held until this long before the
 # next one: "nearest in time" alone would show the next picture seconds before its sound.
@@ -123,6 +124,7 @@ class VideoSource(FrameSource):
         self._file = ClipFile(file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
+        self._room = Room()
         self._index = index_clip(self._file)
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
         self._numbers = self._choose(as_rate(fps), start, limit, trim)
@@ -193,7 +195,7 @@ class VideoSource(FrameSource):
         return len(self._numbers)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
+        out = self._room.array((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
             self._decoder.read(self._numbers[start:stop].tolist(), out)
         return out
@@ -207,3 +209,4 @@ class VideoSource(FrameSource):
     def close(self) -> None:
         with self._lock:
             self._decoder.close()
+            self._room.clear()

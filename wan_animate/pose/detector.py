@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
 import numpy as np
+import torch
 
 from .. import workers
 from ..errors import InputError
@@ -19,10 +20,10 @@ from .boxes import BRIDGED, detections, people_boxes, upstream_box
 from .following import Following
 from .graphs import check_detector, check_pose
 from .heatmaps import crop_regions, decode_heatmaps
-from .inputs import Room, detector_input, pose_input
+from .inputs import detector_inputs, people, pose_inputs, whole_frames
 from .looks import looks_of
 from .people import PersonChoice, Shot, nobody_at, point_on, where
-from .session import Graph
+from .session import Graph, in_memory
 from .track import PoseTrack
 from .tracking import SURE, Found
 
@@ -145,22 +146,21 @@ class PoseDetector:
         """(start, stop, boxes, keypoints) of the whole clip; every stage in a thread of its own."""
         size, pose_size = self._detector_size, self._pose_size
         scale = frames.width / size[0], frames.height / size[1]
+        whole, crops = detector_inputs(size, self._detector.device), pose_inputs(pose_size, self._pose.device)
 
         def prepared(source: Iterable) -> Iterator[tuple]:
-            # in use at once: being made, waiting, in the network's hands; the copies two stages longer
-            room, copies = Room(4), Room(7)
             for start, stop, images in source:
-                yield start, stop, images, *detector_input(images, size, room, copies)
+                yield start, stop, images, *whole_frames(whole, images)
 
         def detected(source: Iterable) -> Iterator[tuple]:
             for start, stop, images, inputs, small in source:
-                yield start, stop, images, small, self._detector.run(inputs)
+                yield start, stop, images, small, in_memory(self._detector.run(inputs))
 
         def cropped(source: Iterable) -> Iterator[tuple]:
             for start, stop, images, small, outputs in source:
                 boxes = following.add(_found(outputs, small, scale, frames.width, frames.height), small)
                 regions = crop_regions(boxes[:, :4], *pose_size)
-                yield start, stop, boxes, regions, pose_input(images, regions, pose_size)
+                yield start, stop, boxes, regions, people(crops, images, regions)
 
         def posed(source: Iterable) -> Iterator[tuple]:
             for start, stop, boxes, regions, inputs in source:
@@ -175,11 +175,12 @@ class PoseDetector:
 
     def _poses(self, frames: FrameSource, batch: int, boxes: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
         """(start, stop, keypoints) of the wanted frames."""
+        crops = pose_inputs(self._pose_size, self._pose.device)
 
         def cropped(source: Iterable) -> Iterator[tuple]:
             for start, stop, images in source:
                 regions = crop_regions(boxes[start:stop, :4], *self._pose_size)
-                yield start, stop, regions, pose_input(images, regions, self._pose_size)
+                yield start, stop, regions, people(crops, images, regions)
 
         with closing(ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))) as source:
             for start, stop, regions, inputs in source:
@@ -188,14 +189,14 @@ class PoseDetector:
     def find_everybody(self, images: np.ndarray) -> list[Found]:
         """The people in uint8 RGB images ``[N, H, W, 3]``, boxes in their pixels."""
         height, width = images.shape[1:3]
-        inputs, small = detector_input(images, self._detector_size)
+        inputs, small = whole_frames(detector_inputs(self._detector_size), images)
         scale = width / self._detector_size[0], height / self._detector_size[1]
         return _found(self._detector.run(inputs), small, scale, width, height)
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """float32 ``[N, 133, 3]`` keypoints (x, y in pixels, confidence 0..1) of the person in each image's box."""
         regions = crop_regions(boxes[:, :4], *self._pose_size)
-        return _points(self._pose.run(pose_input(images, regions, self._pose_size)), regions)
+        return _points(self._pose.run(people(pose_inputs(self._pose_size), images, regions)), regions)
 
     def close(self) -> None:
         """Free both networks' memory, on the card too; the next run opens them again."""
@@ -211,7 +212,7 @@ def _found(outputs: np.ndarray, small: np.ndarray, scale: tuple[float, float], w
     return [Found(*three) for three in zip(boxes, looks, (upstream_box(one, width, height) for one in found))]
 
 
-def _points(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def _points(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
     points = decode_heatmaps(heatmaps, regions)
     points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
     points[points[..., 2] == 0] = 0

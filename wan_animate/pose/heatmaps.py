@@ -6,8 +6,12 @@ Source: ``wan/modules/animate/preprocess/pose2d_utils.py: keypoints_from_heatmap
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
+import torch
 
 KERNEL = 11  # fits the sigma of 2 heatmap pixels the network was trained with
 SIGMA = 0.3 * ((KERNEL - 1) * 0.5 - 1) + 0.8
@@ -51,8 +55,11 @@ def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.concatenate([centre - size / 2, size], axis=1)
 
 
-def crop_person(frame: np.ndarray, region: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The region resampled (bilinear) to ``width`` x ``height``; black where it leaves the frame.
+def crop_person(
+    frame: np.ndarray, region: np.ndarray, width: int, height: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The region resampled (bilinear) to ``width`` x ``height``, in ``out`` if that is given; black where it leaves
+    the frame.
 
     The mapping is the inverse of the one :func:`decode_heatmaps` applies: crop pixel u shows frame position
     ``x + u * region width / width``. Upstream cuts at whole pixels and resizes with another centre convention, which
@@ -61,10 +68,10 @@ def crop_person(frame: np.ndarray, region: np.ndarray, width: int, height: int) 
     x, y, region_width, region_height = region
     scale_x, scale_y = width / region_width, height / region_height
     matrix = np.array([[scale_x, 0, -x * scale_x], [0, scale_y, -y * scale_y]])
-    return cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.warpAffine(frame, matrix, (width, height), out, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
 
 
-def decode_heatmaps(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
     """Peaks of the heatmaps, to a fraction of a pixel, in frame coordinates.
 
     Equal to upstream's decoding; the blur is computed for the 25 pixels around each peak only. Upstream scales every
@@ -72,7 +79,8 @@ def decode_heatmaps(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
     of the derivatives, except where a value reaches the floor of 1e-10. Maps where that could be are blurred whole.
 
     Args:
-        heatmaps: float32 ``[N, K, H, W]``.
+        heatmaps: float32 ``[N, K, H, W]``. From a tensor only the peaks and what surrounds them (a twelfth) are
+            fetched; the numbers are the same.
         regions: float ``[N, 4]`` from :func:`crop_regions`.
 
     Returns:
@@ -80,28 +88,58 @@ def decode_heatmaps(heatmaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
         position -1, -1 of the heatmap, as upstream's does.
     """
     count, joints, height, width = heatmaps.shape
-    flat = np.ascontiguousarray(heatmaps, np.float32).reshape(count * joints, height * width)
-    index = flat.argmax(axis=1)
-    peak = flat[np.arange(len(flat)), index]
+    maps = heatmaps.reshape(count * joints, height, width)
+    index, peak, patches = _peaks_on_card(maps) if isinstance(maps, torch.Tensor) else _peaks(maps)
     px, py = index % width, index // width
     at = np.stack([px, py], axis=1).astype(np.float32)
     at[peak <= 0] = -1
     inside = (peak > 0) & (px > 1) & (px < width - 2) & (py > 1) & (py < height - 2)
-    maps = np.flatnonzero(inside)
-    if len(maps):
-        at[maps] += _taylor_step(flat.reshape(-1, height, width), maps, px[maps], py[maps])
+    chosen = np.flatnonzero(inside)
+    if len(chosen):
+        at[chosen] += _taylor_step(maps, chosen, px[chosen], py[chosen], patches(chosen, px[chosen], py[chosen]))
 
     regions = np.asarray(regions, np.float64)[:, None]
     points = at.reshape(count, joints, 2) * (regions[..., 2:] / (width, height)) + regions[..., :2]
     return np.concatenate([points, peak.reshape(count, joints, 1)], axis=2).astype(np.float32)
 
 
-def _taylor_step(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
-    """Offset (x, y) from each peak to the maximum of the parabola through the blurred logarithm around it."""
-    blurred = _blur_around(heatmaps, maps, px, py)
+def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
+    """Place (in the flat map) and height of each map's peak, and what gives the patches around chosen ones."""
+    flat = np.ascontiguousarray(maps, np.float32).reshape(len(maps), -1)
+    index = flat.argmax(axis=1)
+    return index, flat[np.arange(len(flat)), index], partial(_patches, flat.reshape(maps.shape))
+
+
+def _peaks_on_card(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
+    """As :func:`_peaks`, of a tensor, in one transfer."""
+    count, height, width = maps.shape
+    flat, reach = maps.reshape(count, -1).float(), _PATCH // 2
+    peak = flat.amax(dim=1, keepdim=True)
+    places = torch.arange(height * width, device=maps.device)
+    index = torch.where(flat == peak, places, height * width - 1).amin(dim=1)  # the first, as numpy has it
+    padded = torch.nn.functional.pad(flat.reshape(maps.shape), (reach,) * 4).reshape(count, -1)
+    side = torch.arange(_PATCH, device=maps.device)
+    wide = width + 2 * reach
+    near = (side[:, None] * wide + side).reshape(1, -1)
+    corner = index // width * wide + index % width
+    around = padded.gather(1, corner[:, None] + near)
+    fetched = torch.cat([peak, index[:, None].float(), around], dim=1).cpu().numpy()  # places are exact: below 2^24
+    patches = fetched[:, 2:].reshape(count, _PATCH, _PATCH)
+    return fetched[:, 1].astype(np.int64), fetched[:, 0], lambda chosen, *_: patches[chosen]
+
+
+def _whole(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
+    one = maps[row]
+    return one.float().cpu().numpy() if isinstance(one, torch.Tensor) else np.ascontiguousarray(one, np.float32)
+
+
+def _taylor_step(maps, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patches: np.ndarray) -> np.ndarray:
+    """Offset (x, y) from each chosen map's peak to the maximum of the parabola through the blurred logarithm around
+    it."""
+    blurred = _BLUR @ patches @ _BLUR.T
     low = np.flatnonzero((blurred <= FLOOR).any(axis=(1, 2)))
     for row in low:
-        blurred[row] = _blur_whole(heatmaps[maps[row]], px[row], py[row])
+        blurred[row] = _blur_whole(_whole(maps, chosen[row]), px[row], py[row])
     log = np.log(np.maximum(blurred, FLOOR))
 
     half, quarter = np.float32(0.5), np.float32(0.25)
@@ -115,7 +153,7 @@ def _taylor_step(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.
         step = -np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / determinant[:, None]
     step[determinant == 0] = 0
     for row in np.flatnonzero(~(np.abs(step).max(axis=1) <= FAR)):
-        step[row] = _long_step(heatmaps[maps[row]], px[row], py[row])
+        step[row] = _long_step(_whole(maps, chosen[row]), px[row], py[row])
     return step
 
 
@@ -133,8 +171,8 @@ def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
     return (-np.linalg.inv(np.array([[dxx, dxy], [dxy, dyy]])) @ np.array([dx, dy])).astype(np.float32)
 
 
-def _blur_around(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
-    """float32 ``[M, 5, 5]``: the Gaussian blur of each map around its peak, zeros beyond the border."""
+def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
+    """float32 ``[M, 15, 15]`` of the chosen maps around their peaks, zeros beyond the border."""
     _, height, width = heatmaps.shape
     reach = _PATCH // 2
     offsets = np.arange(_PATCH) - reach
@@ -148,7 +186,7 @@ def _blur_around(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
     patches[cut] = heatmaps[maps[cut, None, None], rows[:, :, None], columns[:, None, :]] * inside
-    return _BLUR @ patches @ _BLUR.T
+    return patches
 
 
 def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:

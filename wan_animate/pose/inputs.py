@@ -1,88 +1,102 @@
-"""From frames to what the two networks take."""
+"""From frames to what the two networks take, made where the network runs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
+import torch
 
 from .. import workers
+from ..room import Room
 from .heatmaps import crop_person
 
+FULL = np.float32(255)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-class Room:
-    """Memory that is used again and again: fresh memory costs more than what is computed in it.
+class Inputs:
+    """Makes one network's inputs: float32 ``[N, 3, height, width]`` of pictures of its size.
 
     Args:
-        uses: arrays that may be in use at once; the one after that many is the first again.
-    """
-
-    def __init__(self, uses: int):
-        self._arrays: list[np.ndarray | None] = [None] * uses
-        self._next = 0
-
-    def array(self, shape: tuple[int, ...], dtype=np.float32) -> np.ndarray:
-        """An uninitialised array; a shorter one (fewer rows) is a part of the last."""
-        at = self._next
-        self._next = (at + 1) % len(self._arrays)
-        held = self._arrays[at]
-        if held is None or held.shape[1:] != shape[1:] or len(held) < shape[0] or held.dtype != dtype:
-            held = self._arrays[at] = np.empty(shape, dtype)
-        return held[: shape[0]]
-
-
-def detector_input(
-    images: np.ndarray, size: tuple[int, int], room: Room | None = None, copies: Room | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whole frames stretched to the detector's input, as upstream feeds it.
-
-    Args:
-        images: uint8 RGB ``[N, H, W, 3]``.
-        size: width and height of the input.
-        room, copies: where to put the two results.
-
-    Returns:
-        float32 ``[N, 3, height, width]`` in 0..1, and the same as uint8 ``[N, height, width, 3]``.
-    """
-    width, height = size
-    inputs = (room or Room(1)).array((len(images), 3, height, width))
-    small = (copies or Room(1)).array((len(images), height, width, 3), np.uint8)
-
-    def prepare(images: np.ndarray, copies: np.ndarray, inputs: np.ndarray) -> None:
-        channels = np.empty((3, height, width), np.uint8)
-        for image, copy, planes in zip(images, copies, inputs):
-            cv2.resize(image, size, dst=copy)
-            cv2.split(copy, list(channels))
-            np.copyto(planes, channels)
-            np.divide(planes, np.float32(255), out=planes)
-
-    workers.each(prepare, images, small, inputs)
-    return inputs, small
-
-
-def pose_input(images: np.ndarray, regions: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The people's crops, RGB normalised as ViTPose was trained (ImageNet mean and deviation).
-
-    Args:
-        images: uint8 RGB ``[N, H, W, 3]``.
-        regions: ``[N, 4]`` from :func:`.heatmaps.crop_regions`.
         size: width and height of the network's input.
-
-    Returns:
-        float32 ``[N, 3, height, width]``.
+        device: where the network takes tensors, which is then given the levels, a quarter of the bytes, and makes the
+            numbers itself; None for arrays in memory.
+        divisor, shift: a level 0..255 becomes ``level / divisor - shift``; for all channels or for each.
     """
-    width, height = size
-    inputs = np.empty((len(images), 3, height, width), np.float32)
-    scale, shift = (1 / (255 * STD))[:, None, None], (MEAN / STD)[:, None, None]
 
-    def prepare(images: np.ndarray, regions: np.ndarray, inputs: np.ndarray) -> None:
-        channels = np.empty((len(images), 3, height, width), np.uint8)
-        for image, region, planes in zip(images, regions, channels):
-            cv2.split(crop_person(image, region, width, height), list(planes))
-        np.multiply(channels, scale, out=inputs)
-        inputs -= shift
+    def __init__(self, size: tuple[int, int], device: torch.device | None, divisor: Any, shift: Any = None):
+        self.size, self.device = size, device
+        self._divisor = np.broadcast_to(divisor, 3).astype(np.float32).reshape(3, 1, 1)
+        self._shift = None if shift is None else np.broadcast_to(shift, 3).astype(np.float32).reshape(3, 1, 1)
+        self._levels, self._planes = Room(pinned=device is not None and device.type == "cuda"), Room()
 
-    workers.each(prepare, images, regions, inputs)
-    return inputs
+    def make(self, cut: Callable[..., Any], *given: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
+        """``cut(*given[i], out=picture)`` for every ``i``, a few at once in threads.
+
+        Returns:
+            what the network takes, in memory or on the card, and the pictures: uint8 ``[N, height, width, 3]``.
+        """
+        width, height = self.size
+        levels = self._levels.array((len(given[0]), height, width, 3), np.uint8)
+        if self.device is not None:
+
+            def prepare(levels: np.ndarray, *given: np.ndarray) -> None:
+                for picture, *one in zip(levels, *given):
+                    cut(*one, out=picture)
+
+            workers.each(prepare, levels, *given)
+            try:
+                return self._on_card(levels), levels
+            except torch.cuda.OutOfMemoryError:  # the network may still find room, and says so if it does not
+                return self._on_card(levels, torch.device("cpu")).numpy(), levels
+
+        def prepare(levels: np.ndarray, inputs: np.ndarray, *given: np.ndarray) -> None:
+            channels = np.empty((3, height, width), np.uint8)
+            for picture, planes, *one in zip(levels, inputs, *given):
+                cut(*one, out=picture)
+                cv2.split(picture, list(channels))
+                np.copyto(planes, channels)  # and divided in place: quicker than dividing bytes
+                np.divide(planes, self._divisor, out=planes)
+                if self._shift is not None:
+                    np.subtract(planes, self._shift, out=planes)
+
+        inputs = self._planes.array((len(levels), 3, height, width))
+        workers.each(prepare, levels, inputs, *given)
+        return inputs, levels
+
+    def _on_card(self, levels: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
+        device = device or self.device
+        given = torch.from_numpy(levels).to(device, non_blocking=True)
+        planes = given.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        planes.div_(torch.from_numpy(self._divisor).to(device))
+        if self._shift is not None:
+            planes.sub_(torch.from_numpy(self._shift).to(device))
+        if device.type == "cuda":  # the network has a stream of its own, and the levels' memory is used again
+            torch.cuda.current_stream(device).synchronize()
+        return planes
+
+
+def detector_inputs(size: tuple[int, int], device: torch.device | None = None) -> Inputs:
+    """0 to 1, as upstream feeds YOLO."""
+    return Inputs(size, device, FULL)
+
+
+def pose_inputs(size: tuple[int, int], device: torch.device | None = None) -> Inputs:
+    """Normalised as ViTPose was trained (ImageNet's mean and deviation); RGB."""
+    return Inputs(size, device, FULL * STD, MEAN / STD)
+
+
+def whole_frames(inputs: Inputs, images: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
+    """Whole frames, uint8 RGB ``[N, H, W, 3]``, stretched to the detector's input, as upstream feeds it: what
+    :meth:`Inputs.make` returns."""
+    return inputs.make(lambda image, out: cv2.resize(image, inputs.size, dst=out), images)
+
+
+def people(inputs: Inputs, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
+    """Crops of frames, uint8 RGB ``[N, H, W, 3]``, one each: ``regions`` ``[N, 4]`` from
+    :func:`.heatmaps.crop_regions`; what the pose network takes."""
+    return inputs.make(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]

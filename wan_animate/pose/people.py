@@ -286,7 +286,7 @@ def chosen_boxes(shot: Shot, found: list[Found], how: str) -> tuple[np.ndarray, 
     if not shot.single:
         return mine, missing
     smaller = np.maximum(np.minimum(area(largest), area(mine)), 1)
-    shared = np.array([overlap(one[None], two[None])[0, 0] for one, two in zip(largest, mine)])
+    shared = overlap(largest[:, None], mine[:, None])[:, 0, 0]
     away = missing & np.logical_or.reduce([person.present for person in others] or [np.zeros(len(mine), bool)])
     upstreams = (largest[:, 4] > BRIDGED) & ~away & (missing | (shared >= 0.5 * smaller))
     nobody = missing & (largest[:, 4] < BRIDGED)

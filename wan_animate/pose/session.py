@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 
@@ -21,6 +22,7 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TENSORS = {np.float32: torch.float32, np.float16: torch.float16}
 
 
 def choose_provider(provider: str, available: list[str]) -> str:
@@ -51,6 +53,7 @@ class Graph:
         input_shape, output_shape: as the file declares them: ints, or names (or None) for what is free.
         batch: how many images one run takes; 0 = any number.
         most: how many a run is given at most, found out by failing; 0 = any number.
+        device: the card the graph runs on, if torch sees it too: :meth:`run` then takes tensors there, and gives them.
 
     Raises:
         InputError: onnxruntime is missing, or the file is missing, is not ONNX, or lacks its weights.
@@ -78,7 +81,10 @@ class Graph:
                 f"{what}: {self.name} takes {len(self._session.get_inputs())} inputs, the first {first_input.type}, "
                 "but one float image batch was expected; choose the file that the workflow's notes link to."
             )
-        self._dtype = _FLOATS[first_input.type]
+        self._dtype, self._gives = _FLOATS[first_input.type], _FLOATS.get(first_output.type)
+        on_card = self.provider == PROVIDERS["cuda"] and self._gives and torch.cuda.is_available()
+        self.device = torch.device("cuda", 0) if on_card else None  # onnxruntime's own choice of several cards
+        self._made: tuple[int, ...] | None = None  # a result's shape after the first run: files declare it wrongly
         self.batch = self.input_shape[0] if self.input_shape and isinstance(self.input_shape[0], int) else 0
         if self.batch < 1:
             self.batch = 0
@@ -124,8 +130,9 @@ class Graph:
             "download it again, and mind that a link page or a pointer file may have been saved in its place."
         )
 
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """float32 output for float ``[N, 3, H, W]``, whatever batch the graph takes.
+    def run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """float32 output for float ``[N, 3, H, W]``, whatever batch the graph takes. A tensor on :attr:`device` gives
+        a tensor there: nothing goes through memory.
 
         A graph of fixed batch is fed groups of that size, the last filled up; so is, on a card, any shorter batch. One
         that claims a free batch and then cannot run it is fed single images from then on. Where memory runs out the
@@ -135,14 +142,12 @@ class Graph:
         Raises:
             InputError: the graph cannot be run, not even with one image on the CPU.
         """
-        images = np.ascontiguousarray(images, self._dtype)
         outputs, start = [], 0
         while start < len(images):
             group = self.batch or self.most or len(images)
             part = images[start : start + group]
             missing = (self.batch or self._usual) - len(part) if self.batch or self._settles else 0
-            missing = max(missing, 0)
-            filled = np.concatenate([part, part[-1:].repeat(missing, axis=0)]) if missing else part
+            filled = _filled(part, max(missing, 0))
             try:
                 outputs.append(self._run(filled)[: len(part)])
             except Exception as error:  # onnxruntime raises a class of its own per status
@@ -150,7 +155,11 @@ class Graph:
             else:
                 start += len(part)
                 self._usual = max(self._usual, len(filled))
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        if len(outputs) == 1:
+            return outputs[0]
+        if all(isinstance(one, torch.Tensor) for one in outputs):
+            return torch.cat(outputs)
+        return np.concatenate([in_memory(one) for one in outputs])  # the card gave up in between
 
     def begin(self) -> None:
         """A new clip: its batches may be smaller than the last one's."""
@@ -175,6 +184,7 @@ class Graph:
             import onnxruntime
 
             self._session, self.most, self._usual, self.provider = None, 0, 0, PROVIDERS["cpu"]
+            self.device = None
             self._session = self._open(onnxruntime, self.provider)
         elif no_memory:
             raise InputError(
@@ -190,15 +200,34 @@ class Graph:
                 "that the workflow's notes link to."
             )
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def _run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         if self._session is None:
             import onnxruntime
 
             self._session = self._open(onnxruntime, self.provider)
+        if isinstance(images, torch.Tensor):
+            if self.device is not None and self._made is not None:
+                return self._run_bound(images)
+            images = images.cpu().numpy()
+        images = np.ascontiguousarray(images, self._dtype)
         output = self._session.run([self._output_name], {self._input_name: images})[0]
         if len(output) != len(images):
             raise ValueError(f"{len(images)} images gave {len(output)} results")
+        self._made = output.shape[1:]
         return np.asarray(output, np.float32)
+
+    def _run_bound(self, images: torch.Tensor) -> torch.Tensor:
+        """A run from and to the card's own memory."""
+        images = images.to(_TENSORS[self._dtype]).contiguous()
+        output = torch.empty((len(images), *self._made), dtype=_TENSORS[self._gives], device=images.device)
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()  # onnxruntime has a stream of its own
+        binding, place = self._session.io_binding(), (self.device.type, self.device.index or 0)
+        shapes = tuple(images.shape), tuple(output.shape)
+        binding.bind_input(self._input_name, *place, self._dtype, shapes[0], images.data_ptr())
+        binding.bind_output(self._output_name, *place, self._gives, shapes[1], output.data_ptr())
+        self._session.run_with_iobinding(binding)  # and waits until it is done
+        return output.float()
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
         """The output's real shape for one black image, for graphs that do not declare it.
@@ -217,6 +246,20 @@ class Graph:
     def close(self) -> None:
         """Free the network's memory; the next run opens the file again."""
         self._session = None
+
+
+def in_memory(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    """What :meth:`Graph.run` gives, as an array."""
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else values
+
+
+def _filled(images: np.ndarray | torch.Tensor, missing: int) -> np.ndarray | torch.Tensor:
+    """The images and the last of them ``missing`` times more."""
+    if not missing:
+        return images
+    if isinstance(images, torch.Tensor):
+        return torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
+    return np.concatenate([images, images[-1:].repeat(missing, axis=0)])
 
 
 def describe(shape: tuple) -> str:
