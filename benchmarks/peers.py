@@ -1,25 +1,35 @@
-"""One sampling step of the 14B model: this pack in ComfyUI against diffusers' own transformer, on one card in one run.
+"""One sampling step of the 14B model: this pack in ComfyUI against other programs' own model, on one card in one run.
 
 Each side is built with random weights of the real widths, timed, and taken down again before the next comes: diffusers'
-WanAnimateTransformer3DModel as it comes (its default attention), the host's model as it comes, and the host's model
-accelerated. Steps are later ones of a segment of 77 frames; the weights differ between the two, so outputs are not
-compared (``benchmarks/step.py`` does that against the host).
+WanAnimateTransformer3DModel as it comes (its default attention), the WanModel of kijai's ComfyUI-WanVideoWrapper as its
+loader node gives it with the whole model on the card, the host's model as it comes, and the host's model accelerated.
+Steps are later ones of a segment of 77 frames; inputs differ between the sides, so outputs are not compared
+(``benchmarks/step.py`` does that against the host).
 
-    python benchmarks/peers.py                  # 832x480 and 1280x720, 40 blocks
-    python benchmarks/peers.py --blocks 10      # a quarter of the blocks; nothing is written
-    python benchmarks/peers.py --small          # on a CPU
+    python benchmarks/peers.py                      # 832x480 and 1280x720, 40 blocks, against diffusers
+    python benchmarks/peers.py --wrapper CHECKOUT   # and against the wrapper in that folder; needs gguf and ftfy
+    python benchmarks/peers.py --wrapper CHECKOUT --peers wrapper   # only that one
+    python benchmarks/peers.py --blocks 10          # a quarter of the blocks; nothing is written
+    python benchmarks/peers.py --small              # on a CPU
 
-Writes ``results/step_480p_diffusers.json`` and ``step_720p_diffusers.json``.
+Writes ``results/step_480p_diffusers.json`` and ``step_720p_diffusers.json``, ``step_480p_wrapper.json`` and
+``step_720p_wrapper.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import importlib
+import re
 import statistics
 import sys
 import time
+import traceback
+import types
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,11 +38,39 @@ import torch  # noqa: E402
 from benchmarks import step as one_step  # noqa: E402
 
 ROUNDS = 3
+WRAPPER = "wan_video_wrapper_peer"  # the package that the wrapper's modules are imported as
+# the wrapper's loader node at its defaults, but for the device: by default it leaves the model in main memory
+LOADER = {
+    "base_precision": "bf16",
+    "load_device": "main_device",
+    "quantization": "disabled",
+    "attention_mode": "sdpa",
+    "rms_norm_function": "default",
+}
 
 
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def free_memory() -> None:
+    """One side's model is gone: its memory is the next one's."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def median_time(step: Callable[[int], None], device: torch.device) -> float:
+    """Median seconds of ``ROUNDS`` steps, after one that is not counted."""
+    taken = []
+    for number in range(ROUNDS + 1):
+        wait(device)
+        start = time.perf_counter()
+        step(number)
+        wait(device)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])
 
 
 def diffusers_steps(blocks: int, sizes: list[str], frames: int, small: bool) -> dict[str, float]:
@@ -65,16 +103,91 @@ def diffusers_steps(blocks: int, sizes: list[str], frames: int, small: bool) -> 
             "pose_hidden_states": random(1, 16, latents - 1, rows, columns),
             "face_pixel_values": random(1, 3, frames, 512, 512).clamp_(-1, 1),
         }
-        taken = []
-        for number in range(ROUNDS + 1):
-            wait(device)
-            start = time.perf_counter()
+
+        def step(number, given=given):
             model(timestep=torch.tensor([900 - 100 * number], device=device), return_dict=False, **given)
-            wait(device)
-            taken.append(time.perf_counter() - start)
-        found[size] = statistics.median(taken[1:])
+
+        found[size] = median_time(step, device)
         print(f"{size} diffusers: {found[size]:.3f} s", flush=True)
     return found
+
+
+def wrapper_loading(checkout: Path):
+    """The wrapper's module with its loader, without its ``__init__``, which registers nodes and needs more packages."""
+    if WRAPPER not in sys.modules:
+        sys.modules[WRAPPER] = types.ModuleType(WRAPPER)
+        sys.modules[WRAPPER].__path__ = [str(checkout.resolve())]
+    sys.modules["server"] = None  # it would like the host's server, which is much to import, and does without
+    try:
+        return importlib.import_module(f"{WRAPPER}.nodes_model_loading")
+    finally:
+        del sys.modules["server"]
+
+
+def wrapper_model(checkout: Path, blocks: int, dim: int, ffn: int):
+    """The wrapper's model as its loader node gives it and its sampler fills it, with random weights for the file's.
+
+    So what stays in float32, and what goes to the offload device between steps, is the wrapper's own choice.
+    """
+    loading = wrapper_loading(checkout)
+    weights, real = one_step.random_weights(blocks, dim, ffn), loading.WanModel
+    with mock.patch.multiple(
+        loading,
+        load_torch_file=lambda *_, **__: weights,
+        folder_paths=types.SimpleNamespace(get_full_path_or_raise=lambda _, name: name),
+        # the loader takes heads and blocks from the width: it knows no small model and no quarter of the blocks
+        WanModel=lambda **config: real(**config | {"num_layers": blocks, "num_heads": dim // 128}),
+    ):
+        (patcher,) = loading.WanVideoModelLoader().loadmodel("Wan2_2-Animate-14B_bf16.safetensors", **LOADER)
+    loaded, model = patcher.model, patcher.model.diffusion_model
+    precision = {"weight_dtype": loaded["weight_dtype"], "base_dtype": loaded["base_dtype"]}
+    loading.load_weights(model, loaded["sd"], **precision, transformer_load_device=model.main_device)
+    model.rope_embedder.k = 0  # the sampler's default: positions as trained
+    return model
+
+
+def wrapper_steps(checkout: Path, blocks: int, shape: dict, sizes: list[str], frames: int) -> dict[str, float]:
+    """size -> median seconds of a step of the wrapper's model, one pass.
+
+    As in its sampler, latents and face pixels come in float32, the rest in its precision, and the face is encoded in
+    every step, by encoders that are fetched from the offload device for it.
+    """
+    model = wrapper_model(checkout, blocks, **shape)
+    device, found = model.main_device, {}
+    for size in sizes:
+        width, height = one_step.SIZES[size]
+        latents, rows, columns = (frames + 3) // 4 + 1, height // 8, width // 8
+
+        def random(*shape, dtype=torch.float32):
+            return torch.randn(*shape, device=device, dtype=dtype)
+
+        given = {
+            "x": [random(16, latents, rows, columns)],
+            "y": [random(20, latents, rows, columns)],
+            "context": [random(512, 4096, dtype=model.base_dtype) * 0.1],
+            "clip_fea": random(1, 257, 1280, dtype=model.base_dtype),
+            "seq_len": latents * rows * columns // 4,
+            "wananim_pose_latents": random(1, 16, latents - 1, rows, columns, dtype=model.base_dtype),
+            "wananim_face_pixel_values": random(1, 3, frames, 512, 512).clamp_(-1, 1),
+            "device": device,
+            "total_steps": 10,
+        }
+        outputs = []
+
+        def step(number, given=given, outputs=outputs):
+            at = {"t": torch.tensor(900 - 100 * number, device=device), "current_step": number + 1}
+            outputs[:] = model(**at, current_step_percentage=(number + 1) / 10, **given)[0]
+
+        found[size] = median_time(step, device)
+        if not torch.isfinite(outputs[0]).all():
+            raise RuntimeError("the wrapper's output is not finite")
+        print(f"{size} wrapper: {found[size]:.3f} s", flush=True)
+    return found
+
+
+def wrapper_version(checkout: Path) -> str:
+    text = (checkout / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(r"^version\s*=\s*\"([^\"]+)", text, re.MULTILINE).group(1)
 
 
 def host_steps(blocks: int, shape: dict, sizes: list[str], frames: int, settings) -> dict[str, tuple[float, float]]:
@@ -106,34 +219,60 @@ def main(arguments) -> None:
     sizes, frames, blocks, shape = arguments.sizes.split(","), 77, arguments.blocks, one_step.FULL
     if arguments.small:
         sizes, frames, blocks, shape = ["small"], 5, 5, {"dim": 256, "ffn": 512}
-    import diffusers
 
+    def diffusers():
+        import diffusers
+
+        name = f"diffusers {diffusers.__version__}, WanAnimateTransformer3DModel as it comes"
+        more = {"peer_name": name, "command": "python benchmarks/peers.py"}
+        return diffusers_steps(blocks, sizes, frames, arguments.small), more
+
+    def wrapper():
+        name = f"ComfyUI-WanVideoWrapper {wrapper_version(arguments.wrapper)}, WanModel as it comes, sdpa"
+        more = {
+            "peer_name": f"{name}; the face encoded in every step",
+            "peer_settings": LOADER,
+            "command": "python benchmarks/peers.py --wrapper CHECKOUT",
+        }
+        return wrapper_steps(arguments.wrapper, blocks, shape, sizes, frames), more
+
+    theirs = {}
     with torch.inference_mode():
-        theirs = diffusers_steps(blocks, sizes, frames, arguments.small)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        for name, peer in {"diffusers": diffusers, "wrapper": wrapper}.items():
+            if name not in arguments.peers:
+                continue
+            try:
+                theirs[name] = peer()
+            except Exception:  # one that does not run here leaves the other's row
+                traceback.print_exc()
+            free_memory()
         settings = {"attention": "auto (exact)", "fused": True}
         hosts = host_steps(blocks, shape, sizes, frames, settings)
     for size in sizes:
         host, ours = hosts[size]
-        one_step.write(
-            f"step_{size}_diffusers",
-            ours,
-            theirs[size],
-            version,
-            not arguments.small and blocks == 40,
-            peer_name=f"diffusers {diffusers.__version__}, WanAnimateTransformer3DModel as it comes",
-            host_default=round(host, 4),
-            settings=settings,
-            command="python benchmarks/peers.py",
-        )
+        for peer, (seconds, more) in theirs.items():
+            one_step.write(
+                f"step_{size}_{peer}",
+                ours,
+                seconds[size],
+                version,
+                not arguments.small and blocks == 40,
+                host_default=round(host, 4),
+                settings=settings,
+                **more,
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
+    parser.add_argument("--wrapper", type=Path, help="a checkout of ComfyUI-WanVideoWrapper")
+    parser.add_argument("--peers", help="of diffusers, wrapper (default: diffusers, and wrapper if given)")
     parser.add_argument("--sizes", default="480p,720p")
     parser.add_argument("--blocks", type=int, default=40)
     parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
-    main(parser.parse_args())
+    given = parser.parse_args()
+    given.peers = (given.peers or ("diffusers,wrapper" if given.wrapper else "diffusers")).split(",")
+    if "wrapper" in given.peers and given.wrapper is None:
+        parser.error("the wrapper needs --wrapper CHECKOUT")
+    main(given)

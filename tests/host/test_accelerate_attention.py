@@ -48,6 +48,39 @@ def coarse(q, k, v, heads, **kwargs):
     return exact((q * 4).round() / 4, k, v, heads)
 
 
+def test_where_memory_is_short_fewer_heads_are_measured(attention, monkeypatch, caplog):
+    import comfy.ldm.modules.attention as host
+
+    monkeypatch.setattr(attention, "SMALL", 0)
+    q, k, v = torch.randn(3, 1, 40, 16 * 16, generator=torch.Generator().manual_seed(1)).unbind()
+    real, asked = host.attention_pytorch, []
+
+    def full(q, k, v, heads, *args, **kwargs):
+        asked.append(heads)
+        if heads > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return real(q, k, v, heads, *args, **kwargs)
+
+    monkeypatch.setattr(host, "attention_pytorch", full)
+    candidates = [attention.Backend("quick", exact, True)]
+    most = 2
+    with caplog.at_level(logging.INFO):
+        assert attention.measure(after(0.1), q, k, v, 16, candidates) == "quick"
+    assert asked == [8, 2] and "2 of 16 heads" in caplog.text
+    most = 0
+    with caplog.at_level(logging.INFO):
+        assert attention.measure(after(0.1), q, k, v, 16, candidates) == attention.HOST_DEFAULT
+    assert "no memory to measure attention over 40 x 40 tokens" in caplog.text
+
+
+def test_the_difference_is_that_of_all_tokens(attention, monkeypatch):
+    monkeypatch.setattr(attention, "COMPARED_TOKENS", 7)
+    one, other = torch.randn(2, 1, 40, 64, generator=torch.Generator().manual_seed(1)).unbind()
+    assert attention._apart(one, other) == pytest.approx(float((one - other).norm() / other.norm()), rel=1e-6)
+    with pytest.raises(ValueError, match=r"gave \[1, 39, 64\]"):
+        attention._apart(one[:, 1:], other)
+
+
 def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
     def broken(*_):
         raise RuntimeError("no kernel image is available")

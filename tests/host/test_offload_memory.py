@@ -367,6 +367,22 @@ def test_what_does_not_fit_is_said(kit, plan, model, faceless):
     )
 
 
+def test_a_step_that_no_offload_makes_room_for(kit, model, faceless, monkeypatch):
+    """Memory runs out with every block in host memory: what to change, and nothing left behind."""
+    clone = kit.offload(model, kit.Settings("blocks", BLOCKS))
+
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model.model.diffusion_model.blocks[2], "forward", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="every block offloaded: make the video smaller"):
+        sample(clone, faceless)
+    assert not clone.streamed.kept and not clone.streamed.lanes
+    few = kit.offload(model, kit.Settings("blocks", 2))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory"):  # more blocks can still go
+        sample(few, faceless)
+
+
 def test_the_node(pack_nodes, kit, model, faceless, plain):
     node = pack_nodes["WanAnimateKitOffloadBlocks"]
     clone = node.execute(model, "blocks", 12.0, 2, True).args[0]

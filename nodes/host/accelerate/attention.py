@@ -42,6 +42,7 @@ MARGIN = 0.97  # of the host's time: what a winner must beat, so that noise chan
 RUNS = 3
 # The heads are alike, and a fifth of them is measured in a fifth of the time; of a small one, that would time the call.
 MEASURED_HEADS, SMALL = 8, 1 << 26  # SMALL: queries times keys
+COMPARED_TOKENS = 4096
 
 log = logging.getLogger(__name__)
 
@@ -191,20 +192,33 @@ def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> s
     """The fastest backend's name for these tensors; HOST_DEFAULT if none beats the host by more than the noise.
 
     All are held against PyTorch's attention, the host's own too: it may have been started with an approximate one.
+    Where memory is short it is done with fewer heads, and where that does not help either the host's is taken.
     """
-    import comfy.ldm.modules.attention
+    import comfy.model_management
 
     few = heads if q.shape[1] * k.shape[1] < SMALL else min(heads, MEASURED_HEADS)
-    q, k, v = (part[..., : few * (q.shape[-1] // heads)].contiguous() for part in (q, k, v))
-    reference = comfy.ldm.modules.attention.attention_pytorch(q, k, v, few).float()
-    size = reference.norm()
+    while few:
+        try:
+            part = [tensor[..., : few * (tensor.shape[-1] // heads)].contiguous() for tensor in (q, k, v)]
+            return _measure(host, *part, heads, few, candidates)
+        except comfy.model_management.OOM_EXCEPTION:
+            few //= 4
+            part = None
+            comfy.model_management.soft_empty_cache()
+    log.info("WanAnimateKit: no memory to measure attention over %d x %d tokens in.", q.shape[1], k.shape[1])
+    return HOST_DEFAULT
+
+
+def _measure(host: Callable, q, k, v, heads: int, few: int, candidates: list[Backend]) -> str:
+    import comfy.ldm.modules.attention
+
+    reference = comfy.ldm.modules.attention.attention_pytorch(q, k, v, few)
     exactly = all(one.exact for one in candidates)
     seconds, said = {}, []
     for backend in (Backend(HOST_DEFAULT, host, exactly), *candidates):
         try:
-            out = backend.run(q, k, v, few).float()  # the first call may compile
-            error = float((out - reference).norm() / size)
-            if out.shape != reference.shape or not error <= LARGEST_ERROR[backend.exact]:
+            error = _apart(backend.run(q, k, v, few), reference)  # the first call may compile
+            if not error <= LARGEST_ERROR[backend.exact]:
                 said.append(f"{backend.name} out ({error:.1%} off)")
                 continue
             seconds[backend.name] = _time(partial(backend.run, q, k, v, few), q.device)
@@ -221,6 +235,21 @@ def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> s
         ", ".join(said), best,
     )  # fmt: skip
     return best
+
+
+def _apart(out: torch.Tensor, reference: torch.Tensor) -> float:
+    """Relative L2 difference, a few tokens at a time: a float32 copy of all of them would be a step's peak of memory.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if out.shape != reference.shape:
+        raise ValueError(f"gave {list(out.shape)} in place of {list(reference.shape)}")
+    sums = torch.zeros(2, dtype=torch.float64, device=out.device)
+    for mine, theirs in zip(out.split(COMPARED_TOKENS, dim=1), reference.split(COMPARED_TOKENS, dim=1)):
+        theirs = theirs.float()
+        sums += torch.stack([(mine.float() - theirs).square().sum(), theirs.square().sum()])
+    return float((sums[0] / sums[1]).sqrt())
 
 
 def _time(call: Callable, device: torch.device) -> float:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from .once import is_plain, swapped
-from .products import takes_quantized
+from .products import is_measured, takes_quantized
 from .rows import over_rows, quantize, rms_rope
 
 
@@ -95,6 +95,8 @@ class Block:
         if ours and takes_quantized(down):
             y = over_rows(up(given), gelu=True, quantize=True)[0]
             y = down(y)
+        elif ours and is_measured(down):  # its input is wanted unquantized, of as many tokens at once as take no more
+            y = torch.cat([block.ffn(part) for part in given.chunk(2, dim=1)], dim=1)
         else:
             y = block.ffn(given)
         return over_rows(x, added=y, gate=parts[5])[0]

@@ -22,8 +22,9 @@ from .rows import E4M3, Quantized, quantize
 
 AS_LOADED, ROW_WISE = "as loaded", "fp8 (row-wise)"
 CHOICES = (AS_LOADED, ROW_WISE)
-# In the first forward some tokens of the layers in every fifth block are multiplied unquantized too.
-MEASURED, SAMPLED = 5, 64
+# In the first forward some tokens of the layers in every fifth block are multiplied unquantized too, by some of the
+# weights' rows.
+MEASURED, SAMPLED, OUTPUTS = 5, 64, 512
 OWN = "comfy.ops"  # a layer of another origin (GGUF, ...) unpacks its weights in its own way
 
 log = logging.getLogger(__name__)
@@ -176,6 +177,12 @@ def takes_quantized(*layers) -> bool:
     )
 
 
+def is_measured(layer) -> bool:
+    """Whether the error of this layer's product is looked at in this forward."""
+    one = vars(layer).get("forward")
+    return isinstance(one, RowWise) and one.error is not None
+
+
 def innermost(layer):
     """(owner, attribute) where the layer's own ``forward`` is called from: itself, or the last of those in front of it.
     None if something in front does not show where."""
@@ -279,13 +286,18 @@ def is_resident(layer, device: torch.device) -> bool:
 
 
 def _error(x, weight, bias, out) -> torch.Tensor:
-    """Relative L2 error of a product, on some of its tokens; a tensor, so that nothing waits for the card."""
+    """Relative L2 error of a product, in some outputs of some of its tokens; a tensor, so that nothing waits for the
+    card."""
     theirs = out.reshape(-1, out.shape[-1])
     step = max(len(theirs) // SAMPLED, 1)
     if isinstance(x, Quantized):
         x = Quantized(x.values.reshape(len(theirs), -1)[::step], x.scales[::step], x.dtype).full()
     else:
         x = x.reshape(len(theirs), -1)[::step]
-    weight = weight.dequantize() if hasattr(weight, "_layout_cls") else weight
-    exact = torch.nn.functional.linear(x.float(), weight.float(), None if bias is None else bias.float())
-    return (theirs[::step].float() - exact).norm() / exact.norm().clamp(min=1e-12)
+    every = max(theirs.shape[-1] // OUTPUTS, 1)  # all of a wide layer's weights in float32 would be a peak of memory
+    if hasattr(weight, "_layout_cls"):  # with one scale, or one a row
+        rows = weight._qdata[::every].float() * weight._params.scale.float().reshape(-1, 1)[::every]
+    else:
+        rows = weight[::every].float()
+    exact = torch.nn.functional.linear(x.float(), rows, None if bias is None else bias[::every].float())
+    return (theirs[::step, ::every].float() - exact).norm() / exact.norm().clamp(min=1e-12)

@@ -146,6 +146,16 @@ class Streamed:
             yield
             if measuring is not None:
                 self._measured(x, *measuring)
+        except torch.cuda.OutOfMemoryError as error:
+            least = self.plan == self._every() and not self.kept
+            self.release()
+            if not least:
+                raise
+            # the same class: the host then frees what it can, as after its own
+            raise type(error)(
+                f"this card has no memory for a step of {8 * x.shape[-1]}x{8 * x.shape[-2]} even with every block "
+                "offloaded: make the video smaller (width, height or segment_length), or close what else uses the card."
+            ) from error
         except BaseException:
             self.release()
             raise
