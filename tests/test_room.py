@@ -47,6 +47,16 @@ def test_a_smaller_array_takes_a_larger_place_and_only_so_much_is_kept():
     assert not room._free and room.array((0, 3)).shape == (0, 3)
 
 
+def test_memory_that_cannot_be_locked_is_done_without(monkeypatch):
+    def refused(*_, **__):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", refused)
+    room = Room(pinned=True)
+    room.array((4, 4))[:] = 1
+    assert room.array((2, 2)).shape == (2, 2)
+
+
 def test_threads_never_share_an_array():
     room, wrong = Room(keep=8), []
 

@@ -50,11 +50,14 @@ class Room:
                 return piece
 
     def _new(self, size: int) -> memoryview:
-        if not self._pinned:
-            return memoryview(np.empty(size, np.uint8))
-        import torch
+        if self._pinned:
+            import torch
 
-        return memoryview(torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy())
+            try:
+                return memoryview(torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy())
+            except RuntimeError:  # the system has no more memory to lock: copies take longer, and that is all
+                self._pinned = False
+        return memoryview(np.empty(size, np.uint8))
 
     def _give_back(self, piece: memoryview, held: weakref.ref) -> None:
         self._lent.pop(id(held), None)
