@@ -133,8 +133,8 @@ class Runs:
         return found
 
     def fit(self, kit, base, size: str, fits: list[float]) -> list[dict]:
-        """A row for every number of gigabytes, each begun as in a new process and held to what was asked for: torch is
-        given no more than that, in the first step, in which kernels are chosen, as in the others."""
+        """A row for every number of gigabytes, held to what was asked for in the first step, in which kernels are
+        chosen anew, as in the others. What a step takes is known from the second row of a size on."""
         attention = load_pack_part("nodes.host.accelerate.attention")
         rows, clone = [], base
         cost = self.typical * (4.2 if size == "720p" and len(self.steps) == 1 and "480p" in self.steps else 1) + 1
@@ -172,7 +172,8 @@ class Runs:
 
 @contextmanager
 def card_of(gigabytes: float):
-    """Torch gets so much of the card and 3 % more, what it holds unused included; anything more is out of memory."""
+    """Torch gets so much of the card and 3 % more; anything more is out of memory. Its own allocator counts what it
+    holds unused too, cudaMallocAsync what it has given out."""
     if not torch.cuda.is_available():
         yield
         return
@@ -329,12 +330,17 @@ def write_fits(rows: list[dict], version: str, command: str) -> None:
     if path.exists():
         sizes = {row["size"] for row in rows}
         rows = [row for row in json.loads(path.read_text())["rows"] if row["size"] not in sizes] + rows
-    held = [row for row in rows if "peak_gb" in row]
+    held, failed = [row for row in rows if "peak_gb" in row], [row for row in rows if not row["holds"]]
+    for row in failed:
+        log(f"DOES NOT HOLD: {row['size']} in {row['gigabytes']:g} GB: {row['out_of_memory']}")
+    if not held:
+        log("no size fits into any of these: nothing to write")
+        return
     worst = max(held, key=lambda row: row["peak_gb"] / row["gigabytes"])
     one_step.write(
         "offload_fit", worst["peak_gb"], worst["gigabytes"], version, True,
         peer_name="the gigabytes asked for, in the row that is closest to them or over", unit="GB",
-        command=command, rows=rows,
+        command=command, rows_that_ran_out_of_memory=len(failed), rows=rows,
     )  # fmt: skip
 
 

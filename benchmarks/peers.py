@@ -210,7 +210,8 @@ def host_steps(blocks: int, shape: dict, sizes: list[str], frames: int, settings
     return found
 
 
-def main(arguments) -> None:
+def main(arguments) -> int:
+    """0, or 1 where a peer that was asked for did not run."""
     if arguments.comfy is None:
         from demo.host import find_host
 
@@ -261,6 +262,7 @@ def main(arguments) -> None:
                 settings=settings,
                 **more,
             )
+    return int(set(theirs) != set(arguments.peers))
 
 
 if __name__ == "__main__":
@@ -275,4 +277,6 @@ if __name__ == "__main__":
     given.peers = (given.peers or ("diffusers,wrapper" if given.wrapper else "diffusers")).split(",")
     if "wrapper" in given.peers and given.wrapper is None:
         parser.error("the wrapper needs --wrapper CHECKOUT")
-    main(given)
+    if unknown := set(given.peers) - {"diffusers", "wrapper"}:
+        parser.error(f"--peers knows diffusers and wrapper, not {', '.join(sorted(unknown))}")
+    sys.exit(main(given))

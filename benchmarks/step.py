@@ -270,7 +270,8 @@ def write(claim: str, ours: float, peer: float, host_version: str, write_files: 
     if write_files:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{claim}.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{claim}: {ours:.3f} s against {peer:.3f} s, ratio {values['ratio']}", flush=True)
+    unit = {"seconds": "s"}.get(values["unit"], values["unit"])
+    print(f"{claim}: {ours:.3f} {unit} against {peer:.3f} {unit}, ratio {values['ratio']}", flush=True)
 
 
 def main(arguments) -> None:
