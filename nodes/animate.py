@@ -20,8 +20,8 @@ class Animate(io.ComfyNode):
             description=(
                 "Makes the character in the reference image perform the driving video with Wan 2.2 Animate, at any "
                 "length: segments are planned, chained by their last frames and joined. Animate keeps the picture's "
-                "own scene; replace puts the character into the driver's scene. A finished segment is on disk before "
-                "the next one starts: the same job started again goes on from there."
+                "own scene; replace puts the character into the driver's scene. A finished segment goes to disk while "
+                "the next is made: the same job started again goes on from there."
             ),
             search_aliases=[
                 "wan animate",
