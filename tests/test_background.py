@@ -1,9 +1,12 @@
 """The chain with reading ahead and saving behind: same frames as one thing after the other, and nothing left over."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -295,3 +298,43 @@ def test_segments_that_the_encoder_has_no_time_for_wait_on_disk(tmp_path):
         saver.finish()
     assert opened == [[index] for index in store_parts]
     assert len(VideoSource(tmp_path / "clip.mp4", fps=0)) == 32
+
+
+KILLED = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+from demo import importing
+importing.install()
+sys.path.insert(0, sys.argv[1])
+from tests.test_background import PlainDenoiser, PlainVAE, SegmentStore, generate, job
+
+class Stuck(SegmentStore):
+    def save(self, index, *more):
+        if index == 1:
+            time.sleep(60)
+        super().save(index, *more)
+
+def during(segment, step):
+    if segment == 2:
+        time.sleep(0.3)
+        os._exit(9)
+
+store = Stuck(sys.argv[2])
+generate(job(33), PlainDenoiser(during=during), PlainVAE(), store, video=store.folder / "clip.mp4")
+"""
+
+
+def test_a_job_that_was_killed_between_finishing_and_saving_goes_on(tmp_path):
+    """A process that dies while segment 2 is sampled and segment 1 is not on disk yet: both are made again."""
+    root = Path(__file__).resolve().parents[1]
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(root), str(tmp_path / "job")], capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 9, ended.stderr
+    assert list((tmp_path / "job").glob(".clip.*.part.mp4")), "the clip that was growing"
+    store, segments = SegmentStore(tmp_path / "job"), []
+    assert store.finished() == 1 and not list(store.folder.glob(".*"))
+    again = generate(job(33), PlainDenoiser(), PlainVAE(), store, lambda p: segments.append(p.segment))
+    assert min(segments) == 1
+    whole = generate(job(33), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))
+    assert np.array_equal(again.read(0, 33), whole.read(0, 33))

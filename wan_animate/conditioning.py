@@ -10,6 +10,7 @@ Wan-Video/Wan2.2 and ``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,8 +172,10 @@ def build_conditioning(
         return conditioning_pixels(segment, height, width, guidance_frames, behind)
 
     pose_key, scene_key = latent_names(segment, pose, pose_name, background, background_name)
-    pose_latent = encode_once(vae, pose_key, lambda: as_float(take(POSE)))
-    latent = encode_once(vae, scene_key, scene)
+    with ThreadPoolExecutor(1, "face") as beside:  # the faces are made ready while the VAE is at work
+        faces = beside.submit(lambda: face_pixels(take(FACE), face_size)) if face is not None else None
+        pose_latent = encode_once(vae, pose_key, lambda: as_float(take(POSE)))
+        latent = encode_once(vae, scene_key, scene)
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
         mask = (as_float(take(MASK)) >= 0.5).float()
@@ -182,5 +185,5 @@ def build_conditioning(
         concat_latent=torch.cat((reference_latent, latent), dim=2),
         generate_mask=torch.cat((torch.zeros_like(made[:, :, :1]), made), dim=2),
         pose_latent=pose_latent,
-        face=face_pixels(take(FACE), face_size) if face is not None else None,
+        face=faces.result() if faces is not None else None,
     )

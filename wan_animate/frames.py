@@ -130,6 +130,7 @@ class TensorSource(FrameSource):
         self._frames = frames[..., :3] if frames.ndim == 4 else frames
         self.height, self.width = frames.shape[1:3]
         self.fps = Fraction(fps).limit_denominator(100_000)
+        self._digest: str | None = None
 
     def __len__(self) -> int:
         return self._frames.shape[0]
@@ -138,10 +139,12 @@ class TensorSource(FrameSource):
         return self._frames[start:stop]
 
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for frame in self._frames:
-            digest.update(np.ascontiguousarray(frame).data)
-        return f"tensor:{self._frames.shape}:{self._frames.dtype}:{self.fps}:{digest.hexdigest()}"
+        if self._digest is None:  # several sources may be made of this one
+            digest = hashlib.blake2b(digest_size=16)
+            for frame in self._frames:
+                digest.update(np.ascontiguousarray(frame).data)
+            self._digest = digest.hexdigest()
+        return f"tensor:{self._frames.shape}:{self._frames.dtype}:{self.fps}:{self._digest}"
 
 
 def reflected_index(index: int, length: int) -> int:
