@@ -42,9 +42,11 @@ def static_clone(model, what: str):
 
 
 def model_type(module: torch.nn.Module, name: str) -> torch.dtype:
-    """What a parameter of a module is cast to before it is used (the host notes it when it makes a model)."""
+    """What the model was made with, and so what dynamic memory keeps a parameter in once it has been used: the host
+    notes it. A quantized tensor is of the type that it stands for."""
     own = getattr(module, name)
-    return getattr(module, f"{name}_comfy_model_dtype", None) or own.dtype
+    noted = getattr(module, f"{name}_comfy_model_dtype", None) if type(own.data) is torch.Tensor else None
+    return noted or own.dtype
 
 
 def cast_to_model_types(patcher) -> None:
@@ -54,8 +56,8 @@ def cast_to_model_types(patcher) -> None:
     changed = False
     for module in patcher.model.modules():
         for name, own in module._parameters.items():
-            if own is None or type(own.data) is not torch.Tensor or own.is_meta:
-                continue  # quantized tensors are of the type that they stand for
+            if own is None or own.is_meta:
+                continue
             kind = model_type(module, name)
             if own.dtype != kind and own.is_floating_point():
                 module._parameters[name] = torch.nn.Parameter(own.data.to(kind), requires_grad=False)
