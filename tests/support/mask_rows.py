@@ -40,7 +40,7 @@ def host_layout(vae) -> str:
         "plain": torch.cat((frames, torch.ones(3))),
     }
     (found,) = [name for name, expected in known.items() if torch.equal(rows.float(), expected)] or [None]
-    assert found, f"WanAnimateToVideo lays the mask's frames in a way that is not known here: {(rows * 16 - 1).tolist()}"
+    assert found, f"WanAnimateToVideo lays the mask's frames in an unknown way: {(rows * 16 - 1).tolist()}"
     return found
 
 
