@@ -1,7 +1,9 @@
-"""A driving clip and a character of our own, drawn by :mod:`demo.figure`, for where no example clip is at hand."""
+"""A driving clip and a character of our own for where no example clip is at hand: the dancer of :mod:`demo.figure`, the
+robot of :mod:`demo.robot`."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from fractions import Fraction
@@ -11,8 +13,9 @@ import numpy as np
 
 from wan_animate.frames import FrameSource
 
-from .figure import character_keypoints, draw_character, draw_figure, figure_keypoints
+from .figure import draw_figure, figure_keypoints
 from .importing import ROOT
+from .robot import character_keypoints, draw_character
 
 SIZE, FPS, SECONDS, RATE = (640, 360), 30, 2.1, 44100
 
@@ -89,7 +92,7 @@ def clip_at_hand(own: Path | str | None = None, environ: Mapping[str, str] = os.
     """The driving video and the picture of the character: the example clip, else our own.
 
     Args:
-        own: the folder that our own is kept in (default: ``.cache/example``).
+        own: the folder that our own is kept in (default: one in ``.cache/example``, anew when its drawing changes).
 
     Returns:
         Their paths, and which small detectors find the person of the video: a key of
@@ -98,7 +101,15 @@ def clip_at_hand(own: Path | str | None = None, environ: Mapping[str, str] = os.
     video, image = (examples_folder(environ) / "animate" / name for name in ("video.mp4", "image.jpeg"))
     if video.is_file() and image.is_file():
         return video, image, "template"
-    return *write_example(own or ROOT / ".cache" / "example"), "dancer"
+    return *write_example(own or ROOT / ".cache" / "example" / _fingerprint()), "dancer"
+
+
+def _fingerprint() -> str:
+    """Changes when the code that draws clip and character does."""
+    digest = hashlib.sha256()
+    for name in ("example.py", "figure.py", "robot.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def track_beside(path: Path) -> Path | None:
