@@ -1,11 +1,11 @@
 """The whole job on a real ComfyUI server over HTTP: our workflow against the host's own nodes, chained by hand.
 
-A server is started as users start it, without flags. The transformer and the VAE have the real size and random weights
-(they time like the real ones), read from files by the loaders of the shipped workflow; prompt and pose are saved ones,
-so what is timed is: reading the video, drawing the pose, cropping the faces, encoding, sampling, decoding, writing the
-mp4. Both sides get the same clip, pose, faces, picture, seed, steps and sampler. The host's side is what its own
-template does, once a segment: WanAnimateToVideo, KSampler, Trim Video Latent, VAE Decode, then Create Video and Save
-Video; its pose and faces come from our nodes as images.
+A server is started as users start it, without flags. Transformer, VAE and CLIP ViT-H have the real size and random
+weights (they time like the real ones), read from files by the loaders of the shipped workflow; prompt and pose are
+saved ones. So what is timed is: reading the video, drawing the pose, cropping the faces, encoding, sampling, decoding,
+writing the mp4. Both sides get the same clip, pose, faces, picture, seed, steps and sampler. The host's side is what
+its own template does, once a segment: WanAnimateToVideo, KSampler, Trim Video Latent, VAE Decode, then Create Video and
+Save Video; its pose and faces come from our nodes as images.
 
 *Cold* is the first job of a server, with an empty kernel cache and with one that an earlier server filled; *warm* a
 later job of the same server with another seed.
@@ -49,6 +49,7 @@ KIT = graphs.KIT
 AREAS = {"480p": (832, 480), "720p": (1280, 720), "small": (160, 96)}
 LENGTH = 77
 MODEL, VAE = "random_animate_14B_bf16.safetensors", "random_wan_2.1_vae.safetensors"
+CLIP_VISION = "random_clip_vision_h.safetensors"
 NAMES = {2: "", 5: "_five"}
 
 
@@ -114,6 +115,12 @@ def write_weights(folder: Path) -> None:
         spread = 0.1 if name.endswith(("gamma", "bias")) else 1 / math.sqrt(math.prod(shape[1:]))
         vae[name] = torch.randn(shape, generator=generator) * spread + name.endswith("gamma")
     save_file(vae, folder / "vae" / VAE)
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    shape = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14)
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, projection_dim=1024, hidden_act="gelu"))
+    numbers = {name: one.half().contiguous() for name, one in clip.state_dict().items() if "position_ids" not in name}
+    save_file(numbers, folder / "clip_vision" / CLIP_VISION)
 
 
 def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None = None) -> tuple[Path, Path]:
@@ -157,7 +164,10 @@ def our_graph(inputs: Inputs, seed: int) -> dict:
     graphs.set_inputs(graph, f"{KIT}LoadModel", model=inputs.model)
     graphs.set_inputs(graph, "VAELoader", vae_name=inputs.vae)
     graphs.use_saved_prompt(graph, small_models.PROMPT_NAME)
-    graphs.leave_out_clip_vision(graph)
+    if inputs.model == MODEL:
+        graphs.set_inputs(graph, "CLIPVisionLoader", clip_name=CLIP_VISION)
+    else:
+        graphs.leave_out_clip_vision(graph)
     graphs.set_inputs(graph, "LoadImage", image=inputs.image)
     width, height = inputs.area
     graphs.set_inputs(graph, f"{KIT}LoadVideo", file=inputs.video, fps=30, width=width, height=height, limit=0)
@@ -180,8 +190,9 @@ def host_graph(inputs: Inputs, seed: int) -> dict:
     model = [graphs.add(graph, "ModelSamplingSD3", model=[loader, 0], shift=5.0), 0]
     width, height = inputs.size
     before, offset, parts = None, 0, []
+    seen = {"clip_vision_output": wired["clip_vision_output"]} if "clip_vision_output" in wired else {}
     for number in range(segments(inputs)):
-        more = {"continue_motion": before} if before else {}
+        more = seen | ({"continue_motion": before} if before else {})
         conditioned = graphs.add(
             graph, "WanAnimateToVideo", **{name: wired[name] for name in ("positive", "negative", "vae")},
             reference_image=wired["reference_image"], width=width, height=height, length=inputs.length, batch_size=1,
@@ -253,7 +264,7 @@ def main(arguments) -> int:
     found = host.find_host({**os.environ, **({"COMFYUI_PATH": str(arguments.comfy)} if arguments.comfy else {})})
     base = arguments.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
     models = base / "models"
-    for folder in ("diffusion_models", "vae", "frontend"):
+    for folder in ("diffusion_models", "vae", "clip_vision", "frontend"):
         (models / folder).mkdir(parents=True, exist_ok=True)
     (models / "frontend" / "index.html").write_text("no pages are asked for here")
     files = small_models.make()
@@ -344,10 +355,10 @@ def report(jobs: list[Job], size: str, count: int, version: str, weights_gb: flo
             return
         sides = {"ours": ours, "peer": peer}
         write(
-            name, median(ours, lambda job: job.usage.seconds), median(peer, lambda job: job.usage.seconds), version, real,
-            peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
+            name, median(ours, lambda job: job.usage.seconds), median(peer, lambda job: job.usage.seconds), version,
+            real, peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
             seconds={side: [round(job.usage.seconds, 1) for job in found] for side, found in sides.items()},
-            first_step_after={side: round(median(found, lambda job: job.first_step), 1) for side, found in sides.items()},
+            first_step_after={side: round(median(one, lambda job: job.first_step), 1) for side, one in sides.items()},
             card_busy={side: shares(found, 0.0) for side, found in sides.items()},
             card_busy_from_first_step={side: shares(found, None) for side, found in sides.items()},
             vram_peak_gb={side: max(job.usage.vram_gb or 0 for job in found) for side, found in sides.items()},

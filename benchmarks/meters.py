@@ -1,4 +1,4 @@
-"""What a server takes while it works: its memory, the card's memory, and the share of time in which the card is busy."""
+"""What a server takes while it works: its memory, the card's, and the share of time in which the card is busy."""
 
 from __future__ import annotations
 

@@ -22,8 +22,6 @@ from .frames import FrameSource, as_float, read_reflected
 from .latents import encode_once
 from .segments import Segment
 
-MASK_TIMINGS = ("upstream", "comfyui")
-
 
 @dataclass
 class SegmentConditioning:
@@ -55,41 +53,26 @@ class SegmentConditioning:
 
 
 def generate_mask(
-    segment: Segment,
-    height: int,
-    width: int,
-    character_mask: torch.Tensor | None = None,
-    timing: str = "upstream",
+    segment: Segment, height: int, width: int, character_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The mask channels of the video part, without the reference frame.
+
+    As the VAE groups frames and as the model was trained: the first frame's mask fills the four channels of latent
+    frame 0, every later frame has one channel; picked with ``nearest``.
 
     Args:
         height, width: size in latent pixels.
         character_mask: ``[L, H, W]`` in 0..1, 1 = character, for replace; None for animate (everything is made).
-        timing: how frames fall onto latent frames. ``"upstream"``: the first frame's mask four times, then one channel
-            a frame, as the VAE groups frames and as the model was trained; picked with ``nearest``. ``"comfyui"``: as
-            the host's WanAnimateToVideo lays it out, where channel k of latent frame j is frame 4j+k, so that the mask
-            runs three frames ahead of the picture and the last three channels are always free. The two are equal in
-            animate mode.
 
     Returns:
         ``[1, 4, T, height, width]`` float32, 1 = to be made.
     """
-    length, known = segment.length, segment.guidance
     mask = torch.ones(4 * segment.latent_frames, height, width)
-    if timing == "comfyui":
-        mask[: 4 * segment.guidance_latents] = 0.0
-        if character_mask is not None:
-            small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest-exact")[:, 0]
-            mask[known:length] = small[known:]
-    elif timing == "upstream":
-        if character_mask is not None:
-            small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest")[:, 0]
-            mask[3:] = small
-            mask[:3] = small[0]
-        mask[: 4 * segment.guidance_latents] = 0.0
-    else:
-        raise ValueError(f"mask timing must be one of {MASK_TIMINGS}, not {timing!r}")
+    if character_mask is not None:
+        small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest")[:, 0]
+        mask[3:] = small
+        mask[:3] = small[0]
+    mask[: 4 * segment.guidance_latents] = 0.0
     return mask.view(1, segment.latent_frames, 4, height, width).transpose(1, 2).contiguous()
 
 
@@ -140,7 +123,6 @@ def build_conditioning(
     character_mask: FrameSource | None = None,
     guidance_frames: torch.Tensor | None = None,
     face_size: int = 512,
-    mask_timing: str = "upstream",
     pose_name: str | None = None,
     background_name: str | None = None,
     take: Callable[[str], np.ndarray] | None = None,
@@ -155,7 +137,6 @@ def build_conditioning(
         face: face crops, any size (512 for the published model).
         guidance_frames: ``[segment.guidance, H, W, 3]`` in 0..1, the last frames of the segment before.
         face_size: sides that the motion encoder takes.
-        mask_timing: see :func:`generate_mask`.
         pose_name, background_name: the sources' fingerprints, for a VAE that remembers latents; None encodes anew.
         take: gives a control's frames over the segment by name (:meth:`.controls.ControlReader.take`); None reads them
             from the sources here.
@@ -179,7 +160,7 @@ def build_conditioning(
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
         mask = (as_float(take(MASK)) >= 0.5).float()
-    made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask, mask_timing).to(latent)
+    made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(
         segment=segment,
         concat_latent=torch.cat((reference_latent, latent), dim=2),

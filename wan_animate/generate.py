@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from .conditioning import MASK_TIMINGS, build_conditioning, latent_names
+from .conditioning import build_conditioning, latent_names
 from .controls import BACKGROUND, FACE, MASK, POSE, ControlReader
 from .errors import InputError
 from .frames import FrameSource, letterbox
@@ -61,7 +61,6 @@ class AnimateJob:
         segment_length, guidance: frames, both 4n+1.
         seed: of the first segment; segment k uses ``seed + k``.
         fps: of the result; None takes the pose's.
-        mask_timing: see :func:`wan_animate.conditioning.generate_mask`.
     """
 
     reference: torch.Tensor
@@ -74,7 +73,6 @@ class AnimateJob:
     guidance: int = 1
     seed: int = 0
     fps: Fraction | None = None
-    mask_timing: str = "upstream"
 
     def __post_init__(self):
         self.fps = Fraction(self.fps) if self.fps else self.pose.fps
@@ -86,8 +84,6 @@ class AnimateJob:
         """Raises InputError for anything that could not come out right, before any long work."""
         self.plan()
         check_scene(self.mode, self.background is not None, self.character_mask is not None)
-        if self.mask_timing not in MASK_TIMINGS:
-            raise ValueError(f"mask_timing must be one of {MASK_TIMINGS}")
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
             raise InputError(
                 f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
@@ -140,7 +136,7 @@ class AnimateJob:
     def key(self, extra: str = "") -> str:
         """A hash of all that decides the frames; ``extra`` stands for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
-        settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), self.mask_timing, extra]
+        settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), extra]
         digest.update(json.dumps([settings, list(self.names.values()), list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
         return digest.hexdigest()
@@ -226,7 +222,7 @@ def generate(
                 reference_latent = encode_once(vae, picture_name(reference), lambda pixels=reference: pixels)
             conditioning = build_conditioning(
                 segment, vae, reference_latent, job.pose, job.face, job.background, job.character_mask,
-                guidance_frames=tail, face_size=denoiser.face_size, mask_timing=job.mask_timing,
+                guidance_frames=tail, face_size=denoiser.face_size,
                 pose_name=names.get(POSE), background_name=names.get(BACKGROUND), take=reader.take,
             )  # fmt: skip
             noise = segment_noise(job.seed, segment, conditioning.noise_shape)
