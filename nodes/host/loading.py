@@ -9,6 +9,7 @@ from ...wan_animate.weights.header import read_model_header
 from ...wan_animate.weights.quantized import convert_weights, stored_formats
 from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, strangers, transformer_shapes
 from .static import cast_static_clones
+from .vae import prepare_for
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
 PRODUCTS = ("auto", "full precision", "fp8")
@@ -36,6 +37,7 @@ def load_animate(path: str, precision: str = "auto", products: str = "auto"):
         logging.info("Load Animate Model: the file's weights are scaled already; precision %s is left out.", precision)
         precision = "auto"
     model = _load(path, precision, products)
+    prepare_for(model)
     logging.info("Load Animate Model: %s: %s; kept in %s", file.header.name, file.summary(), model.model_dtype())
     return model, file
 

@@ -17,6 +17,7 @@ import torch
 from ....wan_animate.errors import InputError
 from ..static import cast_static_clones, static_clone
 from . import products as fp8
+from . import rows
 from .attention import HOST_DEFAULT, Attention
 from .blocks import Blocks
 from .compiled import compile_blocks, without_compiled
@@ -84,6 +85,8 @@ def accelerate(model, settings: Settings):
         clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, once.apply_model)
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, once.diffusion_model)
         clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, once.clear)
+    if settings.fused:
+        rows.prepare(clone)
     if settings.fused or settings.products != AS_LOADED:
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, STEP, _Step(settings).diffusion_model)
     clone.set_attachments(KEY, settings)

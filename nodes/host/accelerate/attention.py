@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +68,20 @@ def available(only: str | None = None) -> dict[str, Backend]:
         if function is not None:
             found[name] = Backend(name, function, exact)
     return found
+
+
+@cache
+def import_ahead() -> threading.Thread:
+    """Begin to import the attention packages that are installed, while models are loaded: flash-attn 4 takes ten
+    seconds. Who needs one earlier waits for it as for any module that another thread imports."""
+
+    def work() -> None:
+        for name in PACKAGES:
+            _find(name)
+
+    thread = threading.Thread(target=work, name="import attention", daemon=True)
+    thread.start()
+    return thread
 
 
 def _find(name: str) -> tuple[Callable | None, bool]:
@@ -124,17 +138,23 @@ class Attention:
     def __init__(self, choice: str, before: Callable | None = None):
         if choice not in CHOICES:
             raise InputError(f"attention is {choice!r}, but it must be one of: {', '.join(CHOICES)}.")
-        named = choice not in (AUTO, APPROXIMATE, HOST_DEFAULT)
-        here = available(choice if named else None)
-        if named and choice not in here:
-            others = ", ".join(available())
-            raise InputError(f"attention is {choice}, but that is not installed here: take {AUTO}, or one of {others}.")
         self.choice, self.before = choice, before
-        if choice in here:
-            self.candidates = {choice: here[choice]}
+        self.measured = choice in (AUTO, APPROXIMATE, HOST_DEFAULT)
+        if self.measured:
+            import_ahead()
         else:
-            self.candidates = {name: one for name, one in here.items() if one.exact or choice == APPROXIMATE}
-        self.measured = choice not in here
+            here = available(choice)
+            if choice not in here:
+                others = ", ".join(available())
+                raise InputError(
+                    f"attention is {choice}, but that is not installed here: take {AUTO}, or one of {others}."
+                )
+            self.candidates = here
+
+    @cached_property
+    def candidates(self) -> dict[str, Backend]:
+        """What may be chosen, by name; looked for at the first attention, when the packages have been imported."""
+        return {name: one for name, one in available().items() if one.exact or self.choice == APPROXIMATE}
 
     def __call__(self, func, *args, **kwargs):
         if self.before is not None:

@@ -6,6 +6,7 @@ falls where the host rounds, so that results differ from its own by the order of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -17,7 +18,7 @@ LARGEST_ROW = 1 << 15  # elements: a row is held in registers
 KINDS = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _row(
     x, added, gate, mul, plus, out, kept, scales,
     columns, tokens, gate_stride, mul_stride, plus_stride, eps,
@@ -60,7 +61,7 @@ def _row(
         tl.store(out + start + at, value.to(KIND), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _rms_rope(
     x, weight, turns, columns, tokens, heads, eps,
     KIND: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
@@ -122,3 +123,25 @@ def rms_rope(x, weight, turns, heads: int, eps: float):
             KIND=KINDS[x.dtype], HEADS=triton.next_power_of_2(heads), WIDTH=columns // heads, num_warps=8,
         )  # fmt: skip
     return x
+
+
+def compilations(dim: int, heads: int, dtype: torch.dtype) -> list[Callable[[], object]]:
+    """The kernels of a joined block whose layers are as loaded, each to be compiled by a call."""
+    found, kind, block = [], KINDS[dtype], triton.next_power_of_2(dim)
+
+    def row_of(added: bool, gate: bool, keep: bool, norm: bool, affine: bool, modulate: bool) -> None:
+        given = [dtype if one else None for one in (added, gate, norm, norm)]
+        arguments = (dtype, *given, dtype, dtype if keep else None, None, dim, 1, 0, 0, 0, 1e-6)
+        flags = dict(
+            ADD=added, GATE=gate, KEEP=keep, NORM=norm, AFFINE=affine, MODULATE=modulate, GELU=False, QUANTIZE=False
+        )
+        more = dict(KIND=kind, BLOCK=block, num_warps=8 if block <= 8192 else 16)
+        found.append(lambda: _row.warmup(*arguments, **flags, **more, grid=(1,)))
+
+    row_of(False, False, False, True, False, True)
+    row_of(True, True, True, True, True, False)
+    row_of(True, False, True, True, False, True)
+    row_of(True, True, False, False, False, False)
+    turn = dict(KIND=kind, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=8)
+    found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, dim, 1, heads, 1e-6, **turn, grid=(1,)))
+    return found

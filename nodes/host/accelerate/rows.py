@@ -12,6 +12,9 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
+from .. import compile_ahead
+
+KERNELS = "joined blocks"
 E4M3 = torch.float8_e4m3fn
 LARGEST = 448.0  # of e4m3
 _CHUNK = 1 << 24  # elements quantized at a time without Triton, so that no large temporary is made
@@ -55,11 +58,26 @@ def kernels():
     return kernels
 
 
+@cache
+def _ready():
+    compile_ahead.finish(KERNELS)
+    return kernels()
+
+
+def prepare(model) -> None:
+    """Begin to compile in the background what the joined blocks of a MODEL on a card will launch."""
+    device, module = model.load_device, model.model.diffusion_model
+    dtype = model.model.get_dtype_inference()
+    if device.type != "cuda" or kernels() is None or dtype not in kernels().KINDS:
+        return
+    compile_ahead.start(KERNELS, device, kernels().compilations(module.dim, module.num_heads, dtype))
+
+
 _failed: set[str] = set()  # kernels that could not be built or run here
 
 
 def _kernel(name: str, x: torch.Tensor):
-    if not x.is_cuda or name in _failed or torch.compiler.is_compiling() or kernels() is None:
+    if not x.is_cuda or name in _failed or torch.compiler.is_compiling() or _ready() is None:
         return None
     return getattr(kernels(), name) if x.dtype in kernels().KINDS else None
 

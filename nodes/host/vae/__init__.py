@@ -12,7 +12,7 @@ import functools
 import logging
 
 from ....wan_animate.errors import InputError
-from . import memory
+from . import kernels, memory
 
 
 def accelerate_vae(vae):
@@ -29,6 +29,7 @@ def accelerate_vae(vae):
             f"the vae input holds {found}, but Accelerate Video VAE knows the Wan 2.1 VAE only: load "
             "wan_2.1_vae.safetensors, or leave this node out."
         )
+    kernels.prepare(vae.first_stage_model.dim, vae.vae_dtype, vae.device)
     fast_network, fast_vae = _classes()
     clone, network = copy.copy(vae), copy.copy(vae.first_stage_model)
     network.__class__ = fast_network
@@ -41,6 +42,17 @@ def accelerate_vae(vae):
         "decode", 8 * shape[3], 8 * shape[4], network.dim, dtype.itemsize
     )
     return clone
+
+
+def prepare_for(model) -> None:
+    """Begin to compile what the Wan 2.1 VAE needs beside a MODEL of Wan Animate: its width and the type that the host
+    will choose for it are known before it is loaded."""
+    import comfy.model_management as host
+    import torch
+
+    if model.load_device.type == "cuda":
+        choices = [torch.bfloat16, torch.float16, torch.float32]
+        kernels.prepare(96, host.vae_dtype(host.vae_device(), choices), host.vae_device())
 
 
 def is_accelerated(vae) -> bool:

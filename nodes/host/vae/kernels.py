@@ -13,7 +13,10 @@ import logging
 import torch
 import torch.nn.functional as F
 
+from .. import compile_ahead
+
 EPS = 1e-12  # of F.normalize, which the host's RMS_norm calls
+KERNELS = "the video VAE"
 
 
 @functools.cache
@@ -29,7 +32,20 @@ def _triton():
 
 def fused(x: torch.Tensor):
     """The Triton kernels if they can take this tensor, else None."""
-    return _triton() if x.is_cuda and not torch.version.hip else None
+    return _ready() if x.is_cuda and not torch.version.hip else None
+
+
+@functools.cache
+def _ready():
+    compile_ahead.finish(KERNELS)
+    return _triton()
+
+
+def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Begin to compile the kernels of a VAE of this width (96: the published one) in the background."""
+    half = dtype in (torch.float16, torch.bfloat16)  # HostVAE takes the joined kernels for these
+    if half and device.type == "cuda" and _triton() is not None:
+        compile_ahead.start(KERNELS, device, _triton().compilations(dim, dtype))
 
 
 def norm_silu(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
 
 NUMBERS = 4096  # that one program handles
+# do_not_specialize: sizes of a clip, not of the network; a kernel for each kind of them would be compiled for nothing.
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _norm_silu(
     x, gain, bias, out, rows,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr, SILU: tl.constexpr,
@@ -29,7 +32,7 @@ def _norm_silu(
     tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frames", "pixels"])
 def _norm_silu_folded(
     x, gain, bias, out, past, frames, pixels,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -55,7 +58,7 @@ def _norm_silu_folded(
     tl.store(place, value, mask=inside & (frame + 2 == frames))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _add(
     x, bias, residual, rows,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
@@ -72,7 +75,7 @@ def _add(
     tl.store(x + at, value.to(x.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "height", "width"])
 def _upsample(
     x, bias, out, rows, height, width,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, PARTS: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -139,3 +142,26 @@ def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, part
         bias is not None, num_warps=8,
     )  # fmt: skip
     return out
+
+
+def compilations(dim: int, dtype: torch.dtype) -> list[Callable[[], object]]:
+    """Every kernel that the VAE of width ``dim`` (96 for the published one) launches, each to be compiled by a call."""
+    found, wide, size = [], torch.float32, 1 << 20
+
+    def add_one(kernel, *args):
+        found.append(lambda: kernel.warmup(*args, grid=(1,), num_warps=8))
+
+    for channels in (dim, 2 * dim, 4 * dim):
+        shape = (channels, *_shape(channels))
+        for has_bias in (True, False):
+            bias = dtype if has_bias else wide
+            add_one(_norm_silu, dtype, wide, bias, dtype, size, *shape, has_bias, True)
+            add_one(_norm_silu_folded, dtype, wide, bias, dtype, dtype, size, size, *shape, has_bias)
+        for has_residual in (True, False):
+            add_one(_add, dtype, dtype, dtype, size, *shape, True, has_residual)
+        if channels > dim:
+            add_one(_upsample, dtype, dtype, dtype, size, size, size, *shape, 1, False)
+    add_one(_norm_silu, dtype, wide, wide, dtype, size, *shape, False, False)
+    add_one(_add, dtype, dtype, dtype, size, *shape, False, True)
+    add_one(_upsample, dtype, dtype, dtype, size, size, size, *shape, 2, True)
+    return found
