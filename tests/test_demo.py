@@ -11,7 +11,7 @@ from demo.example import SIZE, clip_at_hand
 from demo.figure import draw_figure, figure_keypoints, room
 from wan_animate.pose.layout import LEFT_SHOULDER, RIGHT_KNEE, RIGHT_SHOULDER
 
-SMALL = {"FRAMES": "5", "SEGMENT": "5", "STEPS": "1", "WEIGHTS": "small", "WAN_ANIMATE_EXAMPLES": "none"}
+SMALL = {"FRAMES": "5", "SEGMENT": "5", "STEPS": "2", "WEIGHTS": "small", "WAN_ANIMATE_EXAMPLES": "none"}
 BLOCKS = (20, 11)
 
 
