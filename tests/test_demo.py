@@ -11,7 +11,7 @@ from demo.example import SIZE, clip_at_hand
 from demo.figure import draw_figure, figure_keypoints, room
 from wan_animate.pose.layout import LEFT_SHOULDER, RIGHT_KNEE, RIGHT_SHOULDER
 
-SMALL = {"FRAMES": "5", "SEGMENT": "5", "STEPS": "1", "WEIGHTS": "small", "WAN_ANIMATE_EXAMPLES": "none"}
+SMALL = {"FRAMES": "5", "SEGMENT": "5", "STEPS": "2", "WEIGHTS": "small", "WAN_ANIMATE_EXAMPLES": "none"}
 BLOCKS = (20, 11)
 
 
@@ -75,4 +75,4 @@ def test_replace_on_a_comfyui_shows_the_scene_around_the_character(host, monkeyp
     mask = video(tmp_path / "replace_mask.mp4")[..., 0] > 127
     share = mask.mean(axis=(1, 2))
     assert 0.1 < share.min() and share.max() < 0.6, share
-    assert not mask[:, :, :16].any() and not mask[:, :, -16:].any() and not mask[:, :8].any()
+    assert not mask[:, :, :16].any() and not mask[:, :, -16:].any(), "bars and walls are nobody"

@@ -111,7 +111,7 @@ def test_loading_the_pack_imports_nothing_heavy():
 def test_files_stay_small():
     for path in project_files(".py", ".js"):
         lines = path.read_text(encoding="utf-8").count("\n")
-        assert lines <= 450, f"{path.relative_to(ROOT)} has {lines} lines: split it by what its parts know"
+        assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines: split it by what its parts know"
 
 
 def project_table() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from demo.figure import BALL, MARKS, draw_figure, figure_keypoints, figure_scale, mark_weights
-from wan_animate.frames import FrameSource
+from wan_animate.frames import FrameSource, TensorSource
 from wan_animate.pose.track import PoseTrack
 
 
@@ -58,3 +58,10 @@ class DancerSource(FrameSource):
 
     def fingerprint(self) -> str:
         return f"dancer:{self.width}x{self.height}:{hash(self.keypoints.tobytes())}:{sorted(self.empty)}"
+
+
+class DrawnOnce(TensorSource):
+    """The same clip drawn beforehand, for detecting it several times."""
+
+    def __init__(self, keypoints):
+        super().__init__(DancerSource(keypoints, 320, 400).read(0, len(keypoints)))
