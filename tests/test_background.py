@@ -300,6 +300,31 @@ def test_segments_that_the_encoder_has_no_time_for_wait_on_disk(tmp_path):
     assert len(VideoSource(tmp_path / "clip.mp4", fps=0)) == 32
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
+def test_writing_leaves_the_cores_to_the_sampler(tmp_path):
+    """The clip's thread and the encoder's own are of lower priority, this one and the process are not."""
+
+    def priorities():
+        found = {}
+        for thread in os.listdir("/proc/self/task"):
+            try:
+                found[thread] = os.getpriority(os.PRIO_PROCESS, int(thread))
+            except OSError:  # ended meanwhile
+                pass
+        return found
+
+    before = priorities()
+    video = GrowingVideo(tmp_path / "clip.mp4", (WIDTH, HEIGHT), 40, 30)
+    try:
+        video.add(lambda: TensorSource(np.zeros((16, HEIGHT, WIDTH, 3), np.uint8)))
+        time.sleep(0.5)
+        new = {thread: nice for thread, nice in priorities().items() if thread not in before}
+    finally:
+        video.close()
+    assert new and set(new.values()) == {10}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 10
+
+
 KILLED = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])

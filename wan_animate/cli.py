@@ -100,7 +100,12 @@ def run(options: argparse.Namespace) -> Path:
     audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
     video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
     clip = generate(job, denoiser, vae, store, _say, video, audio)
-    os.replace(video, out)
+    try:
+        os.replace(video, out)
+    except OSError as error:
+        raise InputError(
+            f"the finished clip could not be moved to {out} ({error.strerror or error}): it lies at {video}."
+        ) from error
     if options.sheet:
         from .sheet import contact_sheet
 

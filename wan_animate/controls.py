@@ -117,6 +117,7 @@ class ControlReader:
                 for name in missing[start]:
                     for frame, pixels in enumerate(self._sources[name].read(start, stop), start):
                         put(name, frame, pixels)
+        self._kept = {key: frame for key, frame in self._kept.items() if key[0] not in names}
         if behind is not None:
             again = {reflected_index(at, length) for at in range(behind.start, behind.stop)} & set(places)
             self._kept |= {(name, frame): out[name][places[frame][0]].copy() for name in names for frame in again}

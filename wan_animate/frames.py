@@ -81,11 +81,12 @@ def reading_once() -> Iterator[None]:
     Sources are made of each other: face crops and background of one driving video, background and mask of one mask.
     All arrays are held until the block ends, so it is for a few frames at a time.
     """
+    before = getattr(_at_hand, "read", None)
     _at_hand.read = {}
     try:
         yield
     finally:
-        _at_hand.read = None
+        _at_hand.read = before
 
 
 def read_float(source: FrameSource, start: int, stop: int) -> torch.Tensor:
