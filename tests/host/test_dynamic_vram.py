@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from demo import dynamic_vram
+from demo.small_vae import vae_shapes
 from wan_animate.errors import InputError
 from wan_animate.weights.transformer import relighting_layers
 
@@ -201,3 +202,23 @@ def test_a_model_that_only_its_loader_can_load(load, put):
         with pytest.raises(Exception, match=f"{name} needs a model that is loaded without") as raised:
             put(model, node)
         assert type(raised.value).__name__ == InputError.__name__
+
+
+def test_the_vae(comfy, part):
+    """Its weights stay in the file's type too."""
+    import math
+
+    import comfy.sd
+
+    generator, weights = torch.Generator().manual_seed(0), {}
+    for name, shape in vae_shapes(8).items():
+        one = torch.randn(shape, generator=generator)
+        gain = 1 + 0.1 * one if name.endswith("gamma") else one / math.sqrt(math.prod(shape[1:]) or 1)
+        weights[name] = (0.1 * one if name.endswith("bias") else gain).to(torch.bfloat16)
+    vae = comfy.sd.VAE(sd=weights, dtype=torch.float32)
+    assert vae.patcher.is_dynamic()
+    assert {one.dtype for one in vae.first_stage_model.parameters()} == {torch.bfloat16}
+    fast, frames = part("vae").accelerate_vae(vae), torch.rand(5, 32, 48, 3, generator=generator)
+    latent = vae.encode(frames)
+    assert relative(fast.encode(frames), latent) < 1e-5
+    assert relative(fast.decode(latent), vae.decode(latent)) < 1e-5
