@@ -64,7 +64,9 @@ def cast_to_model_types(patcher) -> None:
             if own is None or own.is_meta or not own.is_floating_point():
                 continue
             kind = model_type(module, name)
-            if own.dtype == kind or (type(module).comfy_cast_weights and kind.itemsize > own.dtype.itemsize):
+            if own.dtype == kind or (
+                getattr(type(module), "comfy_cast_weights", False) and kind.itemsize > own.dtype.itemsize
+            ):
                 continue  # cast when it is used: it need not be wider in memory
             module._parameters[name] = torch.nn.Parameter(own.data.to(kind), requires_grad=False)
             changed = True
