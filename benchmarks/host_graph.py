@@ -42,7 +42,7 @@ def start_host(path: Path, dynamic: bool, small: bool) -> str:
     import comfy.model_patcher
 
     if dynamic and small:
-        dynamic_vram.on_cpu().__enter__()  # for the life of the process
+        dynamic_vram.switch_on_cpu()
     elif dynamic:
         import comfy_aimdo.control
 
@@ -82,11 +82,13 @@ class Graph:
     """What nodes do, without the server."""
 
     def __init__(self, folder: Path, small: bool, blocks: int):
+        import comfy.memory_management
         import torch
 
         from benchmarks.step import load_pack_part
 
         self.folder, self.small, self.blocks, self.part = folder, small, blocks, load_pack_part
+        self.dynamic = comfy.memory_management.aimdo_enabled
         _, _, frames, width, height = SIZES[small]
         latents = (frames + 3) // 4 + 1
         generator = torch.Generator().manual_seed(SEED)
@@ -114,6 +116,8 @@ class Graph:
             model = comfy.sd.load_diffusion_model(path)
         else:
             model = self.part("nodes.host.loading").load_animate(path, KEPT.get(compute, "auto"))[0]
+        if model.is_dynamic() != self.dynamic:
+            raise RuntimeError(f"{file} was loaded {'without' if self.dynamic else 'with'} dynamic VRAM")
         if compute in CASTS:
             import torch
 

@@ -105,7 +105,7 @@ def cells(mode: str, only: list[str], small: bool) -> list[tuple]:
             if chain in SLOW and chain not in SLOW_OF.get(source, SLOW):
                 continue
             name = " / ".join((mode, *source, chain))
-            if small and mode == "dynamic" and "lora" in chain and "beside" not in chain:
+            if small and mode == "dynamic" and "lora" in chain:
                 continue  # without a card the host merges none: see demo/dynamic_vram.py
             if all(part in name for part in only):
                 found.append((name, source, chain))

@@ -42,14 +42,23 @@ def patcher_class() -> type:
     return OnCpu
 
 
-@contextmanager
-def on_cpu():
-    """While open, the host loads models as with dynamic VRAM. Call :func:`start_aimdo` before."""
+def switch_on_cpu() -> tuple:
+    """From now on the host loads models as with dynamic VRAM; call :func:`start_aimdo` before. What stood there."""
     import comfy.memory_management
     import comfy.model_patcher
 
     before = comfy.memory_management.aimdo_enabled, comfy.model_patcher.CoreModelPatcher
     comfy.memory_management.aimdo_enabled, comfy.model_patcher.CoreModelPatcher = True, patcher_class()
+    return before
+
+
+@contextmanager
+def on_cpu():
+    """The same while this is open."""
+    import comfy.memory_management
+    import comfy.model_patcher
+
+    before = switch_on_cpu()
     try:
         yield
     finally:

@@ -50,18 +50,26 @@ def model_type(module: torch.nn.Module, name: str) -> torch.dtype:
 
 
 def cast_to_model_types(patcher) -> None:
-    """Brings the weights of a static MODEL to the types that its model was made with; a dynamic one casts by itself."""
+    """Brings the weights of a static MODEL to the types that its model was made with; a dynamic one casts by itself.
+
+    A layer whose ``forward`` somebody has replaced knows what its weights are, and stays as it is.
+    """
     if patcher.is_dynamic():
         return
     changed = False
     for module in patcher.model.modules():
+        if not hasattr(module, "comfy_cast_weights") or "forward" in vars(module):
+            continue
         for name, own in module._parameters.items():
-            if own is None or own.is_meta:
+            if own is None or own.is_meta or not own.is_floating_point():
                 continue
             kind = model_type(module, name)
-            if own.dtype != kind and own.is_floating_point():
-                module._parameters[name] = torch.nn.Parameter(own.data.to(kind), requires_grad=False)
-                changed = True
+            if own.dtype == kind or (
+                getattr(type(module), "comfy_cast_weights", False) and kind.itemsize > own.dtype.itemsize
+            ):
+                continue  # cast when it is used: it need not be wider in memory
+            module._parameters[name] = torch.nn.Parameter(own.data.to(kind), requires_grad=False)
+            changed = True
     if changed:
         patcher.size = 0  # the host counts again
 

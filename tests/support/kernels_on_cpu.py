@@ -1,7 +1,8 @@
 """The Triton kernels in Triton's interpreter, against PyTorch's own operations: prints the errors as JSON.
 
 Run by a test in a process of its own, with TRITON_INTERPRET=1 set before Triton is imported:
-``python kernels_on_cpu.py ROOT``. In float32: the interpreter cuts bfloat16 and fp8 off where a card rounds.
+``python kernels_on_cpu.py ROOT``. In float32 and float16: the interpreter cuts bfloat16 and fp8 off where a card
+rounds.
 """
 
 import importlib
@@ -55,6 +56,38 @@ def rows(kernels) -> dict[str, float]:
     return found
 
 
+def halves(kernels) -> dict[str, float]:
+    """In float16, where squares and sums of large numbers have no room and small ones no bits: against float32."""
+    found, generator = {}, torch.Generator().manual_seed(2)
+
+    def random(*shape, by=1.0):
+        return (by * torch.randn(*shape, generator=generator)).half()
+
+    batch, tokens, columns, heads = 2, 3, 640, 5
+    for name, size in (("large", 1e4), ("small", 1e-3)):
+        x, y = (random(batch, tokens, columns, by=size) for _ in range(2))
+        weight = random(columns)
+        gate, scale, shift = random(batch, 1, 3, columns, by=0.5).unbind(2)
+        out, _, kept = kernels.row(x, y, gate, 1e-6, scale, shift, True, False, False, True)
+        summed = torch.addcmul(x.float(), y.float(), gate.float())
+        found[f"half {name} sum"] = off(kept, summed)
+        normed = F.layer_norm(summed, (columns,), eps=1e-6)
+        found[f"half {name} modulated"] = off(out, torch.addcmul(shift.float(), normed, 1 + scale.float()))
+        out = kernels.row(x, None, None, 1e-6, weight, shift[0, 0], False, False, False, False)[0]
+        theirs = F.layer_norm(x.float(), (columns,), weight.float(), shift[0, 0].float(), 1e-6)
+        found[f"half {name} affine"] = off(out, theirs)
+        out = kernels.row(x, None, None, None, None, None, False, True, False, False)[0]
+        found[f"half {name} gelu"] = off(out, F.gelu(x.float(), approximate="tanh"))
+        out, scales, _ = kernels.row(x, None, None, None, None, None, False, False, True, False)
+        found[f"half {name} fp8"] = off(out.float().reshape(-1, columns) * scales, x.reshape(-1, columns))
+        turns = torch.randn(1, tokens, 1, columns // heads // 2, 2, 2, generator=generator)
+        normed = F.rms_norm(x.float(), (columns,), weight.float(), 1e-6).view(batch, tokens, heads, -1, 1, 2)
+        turned = turns[..., 0] * normed[..., 0] + turns[..., 1] * normed[..., 1]
+        ours = kernels.rms_rope(x.clone(), weight, turns, heads, 1e-6)
+        found[f"half {name} rotated"] = off(ours.flatten(), turned.flatten())
+    return found
+
+
 def attention(attention8) -> dict[str, float]:
     """With keys and values that share a mean, which eight bits must not lose."""
     found, generator = {}, torch.Generator().manual_seed(1)
@@ -69,4 +102,5 @@ def attention(attention8) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(rows(load(sys.argv[1], "kernels")) | attention(load(sys.argv[1], "attention8"))))
+    kernels = load(sys.argv[1], "kernels")
+    print(json.dumps(rows(kernels) | halves(kernels) | attention(load(sys.argv[1], "attention8"))))

@@ -183,6 +183,7 @@ def weights_stamp(patcher) -> tuple | None:
     return patcher.patches_uuid, applied
 
 
+@torch.compiler.disable  # the host may compile the whole model: what asks is no part of it
 def is_plain(module) -> bool:
     """Whether a module does what its class says with its own weights: no hook on it, and neither a ``forward`` nor a
     weight put in front of its own (by a LoRA beside the weights, which may come and go between steps)."""

@@ -140,6 +140,7 @@ class Lane:
         self.slots: list[Slot] = []
         self.turn = 0
 
+    @torch.compiler.disable
     def begin(self) -> None:
         """At the start of a step. What a slot holds is from an earlier step, and weights may have changed since."""
         for slot in self.slots:

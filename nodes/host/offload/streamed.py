@@ -228,6 +228,7 @@ class Streamed:
     def _every(self) -> frozenset[int]:
         return frozenset(range(len(self.sizes.blocks)))
 
+    @torch.compiler.disable
     def _prepare(self, patcher, module, x):
         """Decide what is copied; (bytes allocated before the step, device) where this step is to be measured."""
         device = x.device
@@ -256,6 +257,7 @@ class Streamed:
         self._fit(patcher.model.memory_required(x.shape) if known is None else known, device)
         return None
 
+    @torch.compiler.disable
     def _measured(self, x, before: int, device) -> None:
         slots = sum(slot.flat.numel() for slot in self.slots)
         self.activations[self._key(x)] = torch.cuda.max_memory_allocated(device) - before - slots
