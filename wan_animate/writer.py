@@ -46,7 +46,7 @@ def write_video(
         metadata: names and texts for the container (the host keeps its graph there).
 
     Raises:
-        InputError: folder not writable, odd sides, masks in place of images, no H.264 encoder in this PyAV.
+        InputError: folder not writable or full, odd sides, masks in place of images, no H.264 encoder in this PyAV.
     """
     rate = Fraction(fps if fps is not None else source.fps).limit_denominator(100_000)
     if source.kind != "image":
@@ -56,12 +56,8 @@ def write_video(
     if rate <= 0:
         raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
     sound = fit_audio(audio, float(len(source) / rate)) if audio is not None else None
-    with replacing(path, "the video") as temporary:
-        try:
-            _write(temporary, source, sound, rate, crf, progress, metadata or {})
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"the video could not be written to {path} ({reason}): is the disk full?") from error
+    with replacing(path, "the video", "free space there and run it again") as temporary:
+        _write(temporary, source, sound, rate, crf, progress, metadata or {})
 
 
 def _write(temporary, source, sound, rate, crf, progress, metadata) -> None:

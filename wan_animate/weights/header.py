@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+from ..files import reading
 
 # Larger than any we know by 20 times: what claims more is something else.
 HEADER_LIMIT = 100 << 20
@@ -54,11 +55,12 @@ def read_header(path: str) -> Header:
     """The header of one safetensors file.
 
     Raises:
-        InputError: it is something else (GGUF, a pickle, a web page, a git pointer), or it ends too early.
+        InputError: it is something else (GGUF, a pickle, a web page, a git pointer), it ends too early, or cannot be
+            read at all.
     """
     name = os.path.basename(path)
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    with reading(path, "the file", "choose another"), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(512)
         _refuse_other_formats(name, start)
         length = int.from_bytes(start[:8], "little")
