@@ -62,8 +62,9 @@ def read_header(path: str) -> Header:
     with reading(path, "the file", "choose another"), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(512)
-        _refuse_other_formats(name, start)
         length = int.from_bytes(start[:8], "little")
+        if start[8:9] != b"{" or length > HEADER_LIMIT:  # else its length may look like the start of another format
+            _refuse_other_formats(name, start)
         if size < 8 or length > HEADER_LIMIT or start[8:9] not in (b"{", b""):
             raise InputError(
                 f"{name} is no safetensors file (it starts with {start[:8]!r}): download it again, or choose another."
