@@ -54,6 +54,22 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
     )
 
 
+def first_picture(value: Any, name: str) -> Any:
+    """The first picture of an IMAGE, ``[H, W, 3]``; of one with alpha, what is transparent becomes black.
+
+    Raises:
+        InputError: ``name`` carries no picture.
+    """
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.picture import over_background
+
+    if value.ndim != 4 or 0 in value.shape or value.shape[-1] not in (3, 4):
+        raise InputError(
+            f"{name} needs a picture, but its shape is {list(value.shape)}: connect an IMAGE with at least one in it."
+        )
+    return over_background(value[0])
+
+
 def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameSource:
     from ..wan_animate.errors import InputError
 

@@ -10,6 +10,7 @@ import torch
 
 from .errors import InputError
 from .generate import AnimateJob, Progress, generate
+from .picture import read_picture
 from .prepare import Controls, controls
 from .segments import check_segment_settings
 from .store import SegmentStore
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
     )
-    p.add_argument("--image", required=True, help="the character")
+    p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
     p.add_argument("--video", required=True, help="the driving video")
     p.add_argument("--out", required=True, help="the mp4 to write")
     p.add_argument(
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> Path:
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
     from .pose.track import PoseTrack
 
-    reference = read_image(options.image)
+    reference = read_picture(options.image, "the reference image")
     detector = None
     if options.detector and options.pose:
         from .pose.detector import PoseDetector
@@ -213,25 +214,6 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
     return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
-
-
-def read_image(path: str) -> torch.Tensor:
-    """A picture file as ``[H, W, 3]`` float32 RGB in 0..1, upright.
-
-    Raises:
-        InputError: the file is missing or is no picture.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        found = "does not exist" if not Path(path).exists() else "is no picture that can be read"
-        raise InputError(f"the reference image {path} {found}: name a PNG, JPEG or WebP file.") from error
-    import numpy as np
-
-    return torch.from_numpy(np.asarray(picture).copy()).float() / 255.0
 
 
 def _say(progress: Progress) -> None:
