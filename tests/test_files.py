@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from wan_animate.errors import InputError
-from wan_animate.files import check_place, make_folder, reading, replacing, short_name
+from wan_animate.files import check_ending, check_place, make_folder, reading, replacing, short_name
 from wan_animate.frames import TensorSource
 from wan_animate.lossless import write_lossless
 from wan_animate.mask.sam2_weights import read_weights
@@ -177,10 +177,10 @@ def test_a_name_that_cannot_be_written_is_refused_before_the_work(tmp_path, name
 
 
 def test_an_ending_of_another_kind_is_refused(tmp_path):
-    assert check_place(tmp_path / "a.MP4", "the video", (".mp4", ".m4v")) == tmp_path / "a.MP4"
+    assert check_ending(tmp_path / "a.MP4", "the video", (".mp4", ".m4v")) == tmp_path / "a.MP4"
     for name, found in (("a.gif", "ends in .gif"), ("a", "has no ending")):
         with pytest.raises(InputError, match=f"is written as .mp4, but .* {found}: name it a.mp4"):
-            check_place(tmp_path / name, "the video", (".mp4", ".m4v"))
+            check_ending(tmp_path / name, "the video", (".mp4", ".m4v"))
 
 
 def test_short_names_are_short_in_bytes_and_whole_characters():

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from .cli_options import check_options
 from .errors import InputError
+from .files import short_name
 from .generate import AnimateJob, Progress, generate
 from .picture import read_picture
 from .prepare import Controls, controls
-from .segments import check_segment_settings
 from .store import SegmentStore
 
 
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
     p.add_argument("--video", required=True, help="the driving video")
-    p.add_argument("--out", required=True, help="the mp4 to write")
+    p.add_argument("--out", required=True, help="the mp4 to write (.mp4 or .m4v)")
     p.add_argument(
         "--models", required=True, help="a folder in diffusers' layout (Wan-AI/Wan2.2-Animate-14B-Diffusers)"
     )
@@ -82,21 +83,24 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> Path:
     """Do the job that the options describe; returns the mp4's path."""
     from .audio import read_audio
-    from .backends.diffusers import check_folder
+    from .backends.diffusers import check_folder, encode_prompt
+    from .prompts import load_prompt
     from .video import VideoSource
     from .writer import write_video
 
+    check_options(options)
     out = Path(options.out)
-    check_segment_settings(options.segment, options.guidance)
-    check_folder(options.models)
+    width = check_folder(options.models)["transformer"].get("text_dim")
+    # a saved prompt is small: read now, it says what is wrong with it before the pose is looked for
+    saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = VideoSource(
         options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit
     )
     job, signals = _job(options, frames)
     job.check()
-    store = SegmentStore(out.parent / f".{out.stem}-{job.key(_settings(options))}")
+    store = SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}")
     # The prompt's encoder is loaded, used and let go before the transformer comes.
-    prompt = _prompt(options)
+    prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
     denoiser, vae = _ports(options, prompt, job)
     clip = generate(job, denoiser, vae, store, _say)
     audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
@@ -140,9 +144,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
         person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
         track = detector.detect(frames, progress=_counting("pose"), person=person)
     else:
-        raise InputError(
-            "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
-        )
+        raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
     if detector:
         detector.close()
@@ -195,16 +197,6 @@ def _counting(what: str):
 def _settings(options: argparse.Namespace) -> str:
     names = ("models", "prompt", "prompt_file", "steps", "shift")
     return " ".join(f"{name}={getattr(options, name)}" for name in names)
-
-
-def _prompt(options: argparse.Namespace) -> torch.Tensor:
-    if options.prompt_file:
-        from .prompts import load_prompt
-
-        return load_prompt(options.prompt_file, channels=4096)[0][0]
-    from .backends.diffusers import encode_prompt
-
-    return encode_prompt(options.models, options.prompt, options.device)
 
 
 def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):

@@ -34,27 +34,36 @@ def short_name(name: str) -> str:
     return name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore").strip()
 
 
-def check_place(path: str | os.PathLike, what: str, endings: tuple[str, ...] = ()) -> Path:
+def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> Path:
+    """The path.
+
+    Raises:
+        InputError: the name does not end in one of ``endings`` (lower case, the first of which is advised), and would
+            promise another kind of file than ``what``.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings and not os.path.isdir(path):
+        named = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise InputError(f"{what} is written as {endings[0]}, but {path} {named}: name it {path.stem}{endings[0]}.")
+    return path
+
+
+def check_place(path: str | os.PathLike, what: str) -> Path:
     """Whether a file can be written under ``path``, found out before the work whose result it is to hold.
 
     Args:
         path: the file to be.
         what: names it in the sentence.
-        endings: of the name, in lower case, one of which it must have; none takes any.
 
     Returns:
         The path.
 
     Raises:
-        InputError: the folder is missing or cannot be written, the name is too long for it, is a folder's, or promises
-            another kind of file.
+        InputError: the folder is missing or cannot be written, or the name is too long for it or a folder's.
     """
     path = Path(path)
     folder = path.parent
-    if endings and path.suffix.lower() not in endings:
-        named = f"ends in {path.suffix}" if path.suffix else "has no ending"
-        raise InputError(f"{what} is written as {endings[0]}, but {path} {named}: name it {path.stem}{endings[0]}.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{what} cannot be written to {path}: there is no folder {folder}; create it or name another.")
     try:
         path.lstat()
@@ -64,7 +73,7 @@ def check_place(path: str | os.PathLike, what: str, endings: tuple[str, ...] = (
         raise InputError(
             f"{what} cannot be written to {path} ({_reason(error)}): choose a shorter or plainer name."
         ) from None
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"{what} cannot be written to {path}: that is a folder; name a file in it.")
     probe = _temporary(path)
     try:
@@ -136,7 +145,7 @@ def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise InputError(f"{what} {path} is a folder: {remedy}.")
         yield path
     except InputError:

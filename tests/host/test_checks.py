@@ -213,10 +213,10 @@ def animate(pack_nodes, model, small_models):
     ({"positive": []}, "the positive input holds no prompt"),
     ({"negative": prompt(2048), "cfg": 2.0}, "the negative input holds an embedding of shape [1, 8, 2048]"),
     ({"clip_vision_output": features(1664)}, "clip_vision_output holds features of shape [1, 257, 1664]"),
-    ({"reference_image": torch.zeros(0, 48, 64, 3)}, "reference_image needs a picture, but its shape is [0, 48, 64, 3]"),
+    ({"reference_image": torch.zeros(0, 48, 64, 3)}, "reference_image needs a picture, but its shape is [0, 48, 64"),
     ({"reference_image": torch.zeros(1, 48, 64)}, "reference_image needs a picture, but its shape is [1, 48, 64]"),
-    ({"pose": torch.zeros(0, 48, 64, 3)}, "the clip has no frames"),
-    ({"face": torch.zeros(0, 512, 512, 3)}, "the clip has no frames"),
+    ({"pose": torch.zeros(0, 48, 64, 3)}, "pose carries no frames (an empty batch)"),
+    ({"face": torch.zeros(0, 512, 512, 3)}, "face carries no frames"),
 ])  # fmt: skip
 def test_the_node_says_it_before_any_work(animate, monkeypatch, changes, says):
     import comfy.sample
