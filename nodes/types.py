@@ -39,7 +39,10 @@ def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
         InputError: ``name`` carries masks.
     """
     return _of_kind(
-        _some_frames(value, name, fps), "image", name, "pictures, but it carries masks: connect the video's FRAMES or an IMAGE"
+        _some_frames(value, name, fps),
+        "image",
+        name,
+        "pictures, but it carries masks: connect the video's FRAMES or an IMAGE",
     )
 
 
@@ -50,7 +53,10 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
         InputError: ``name`` carries pictures.
     """
     return _of_kind(
-        _some_frames(value, name, fps), "mask", name, "masks, but it carries pictures: put the Mask to Frames node in between"
+        _some_frames(value, name, fps),
+        "mask",
+        name,
+        "masks, but it carries pictures: put the Mask to Frames node in between",
     )
 
 

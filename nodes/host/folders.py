@@ -67,6 +67,8 @@ def check_prefix(prefix: str, numbered: str) -> None:
 
     output = os.path.abspath(folder_paths.get_output_directory())
     said = prefix if len(prefix) <= 60 else f"{prefix[:60]}..."
+    if prefix.replace("\\", "/").rsplit("/", 1)[-1] in ("", ".", ".."):  # the host would count from 1 for ever
+        raise InputError(f"filename_prefix {said!r} names no file: write a name, behind a folder or alone.")
     parts = os.path.normpath(prefix).replace("\\", "/").split("/")
     longest = [len(part.encode(errors="replace")) for part in parts]
     longest[-1] += len(numbered.format(0))
