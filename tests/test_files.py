@@ -246,6 +246,30 @@ def test_what_a_prompt_file_says_of_itself_may_be_damaged_too(tmp_path):
             assert_one_sentence(error, "damaged or another kind of file")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fps": np.nan},
+        {"fps": np.inf},
+        {"fps": [30, 24]},
+        {"fps": "fast"},
+        {"fps_ratio": [30, 0]},
+        {"fps_ratio": [1] * 3},
+        {"width": [1, 2]},
+        {"height": "a"},
+        {"keypoints": np.full((2, 133, 3), "a")},
+        {"fps": 0.0},
+        {"width": 0},
+    ],
+)
+def test_a_track_whose_numbers_make_none(tmp_path, changes):
+    arrays = {"keypoints": np.zeros((2, 133, 3), np.float32), "fps": 30.0, "width": 64, "height": 48}
+    np.savez(tmp_path / "a.npz", **arrays | changes)
+    with pytest.raises(InputError) as found:
+        PoseTrack.load(tmp_path / "a.npz")
+    assert_one_sentence(found.value)
+
+
 def test_reading_names_what_went_wrong(tmp_path):
     for error, says in (
         (PermissionError(13, "Permission denied"), "may not be read: correct its permissions"),

@@ -21,7 +21,7 @@ from .errors import InputError
 # of them too: safetensors gives SafetensorError for it, PyAV an OSError of its own, zipfile the system's.
 _DAMAGED = (
     SafetensorError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, SyntaxError,
-    zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
+    ArithmeticError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
 )  # fmt: skip
 _NAME_BYTES = 40
 

@@ -169,12 +169,15 @@ class PoseTrack:
         """Read a track written by :meth:`save` (``fps_ratio``, ``boxes`` and ``cuts`` may be missing).
 
         Raises:
-            InputError: the file is missing, is not such an archive, or lacks a key.
+            InputError: the file is missing, is not such an archive, lacks a key, or holds no numbers that make a track.
         """
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
-        fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
-        cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
-        return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
+        with reading(path, "pose track", "save it again"):
+            fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
+            if fps <= 0:
+                raise InputError(f"pose track {path} has {float(fps):g} frames a second: save it again.")
+            cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
+            return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
