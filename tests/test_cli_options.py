@@ -256,7 +256,8 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     monkeypatch.setattr(writer, "write_video", write_once)
 
     def run() -> tuple[int, str]:
-        return cli.main([*arguments, "--no-retarget"]), capsys.readouterr().err.strip().splitlines()[-1]
+        code = cli.main([*arguments, "--no-retarget"])
+        return code, capsys.readouterr().err.strip().rsplit("\n", 1)[-1]
 
     def kept() -> list[str]:
         return sorted(path.name for path in next(path for path in tmp_path.iterdir() if path.is_dir()).iterdir())
