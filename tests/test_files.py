@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 from fractions import Fraction
 
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from wan_animate.errors import InputError
-from wan_animate.files import check_ending, check_place, make_folder, reading, replacing, short_name
+from wan_animate.files import check_ending, check_place, make_folder, reading, rename, replacing, short_name
 from wan_animate.frames import TensorSource
 from wan_animate.lossless import write_lossless
 from wan_animate.mask.sam2_weights import read_weights
@@ -30,16 +29,17 @@ NOISE = np.random.default_rng(0).integers(0, 256, (6, 96, 160, 3), dtype=np.uint
 
 @contextlib.contextmanager
 def limited(size: int):
-    """No file may grow beyond this many bytes: met where a full disk would be, and anybody can set it."""
+    """No file may grow beyond this many bytes: met where a full disk would be, and anybody can set it.
+
+    (The signal that the system sends as well is one that Python ignores from the start.)
+    """
     resource = pytest.importorskip("resource", reason="no file size limits on this system: run on Linux or macOS")
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.fixture
@@ -195,6 +195,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
             make_folder(folder, "the prompt")
     with pytest.raises(InputError, match="cannot be made"):
         track().save(tmp_path / "file" / "a.npz")
+
+
+def test_a_result_that_cannot_have_its_name_says_where_it_is(tmp_path):
+    (tmp_path / "clip.mp4").touch(), (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=f"and stays in {tmp_path}/clip.mp4: move it from there"):
+        rename(tmp_path / "clip.mp4", tmp_path / "folder", "the video")
+    rename(tmp_path / "clip.mp4", tmp_path / "a.mp4", "the video")
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "folder"]
 
 
 # -- reading

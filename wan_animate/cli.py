@@ -10,7 +10,7 @@ import torch
 
 from .cli_options import check_options
 from .errors import InputError
-from .files import short_name
+from .files import rename, short_name
 from .generate import AnimateJob, Progress, generate
 from .picture import read_picture
 from .prepare import Controls, controls
@@ -86,7 +86,6 @@ def run(options: argparse.Namespace) -> Path:
     from .backends.diffusers import check_folder, encode_prompt
     from .prompts import load_prompt
     from .video import VideoSource
-    from .writer import write_video
 
     check_options(options)
     out = Path(options.out)
@@ -102,9 +101,10 @@ def run(options: argparse.Namespace) -> Path:
     # The prompt's encoder is loaded, used and let go before the transformer comes.
     prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
     denoiser, vae = _ports(options, prompt, job)
-    clip = generate(job, denoiser, vae, store, _say)
     audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
-    write_video(out, clip, audio, job.fps)
+    video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
+    clip = generate(job, denoiser, vae, store, _say, video, audio)
+    rename(video, out, "the video")
     if options.sheet:
         from .sheet import contact_sheet
 

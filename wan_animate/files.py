@@ -131,6 +131,20 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[
         _remove(temporary)
 
 
+def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> None:
+    """Give a file on the same disk its name ``path``.
+
+    Raises:
+        InputError: it cannot have it; ``what`` names it, and the sentence says where it is.
+    """
+    try:
+        os.replace(source, path)
+    except OSError as error:
+        raise InputError(
+            f"{what} cannot be named {path} ({_reason(error)}), and stays in {source}: move it from there."
+        ) from error
+
+
 @contextmanager
 def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
     """For the block that reads a file: what goes wrong in it, whatever library reads, becomes one sentence.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from .errors import InputError
 from .files import reading, replacing
 from .frames import FrameSource
-from .segments import SegmentPlan
+from .segments import Segment
 from .weights.header import read_header
 
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
@@ -105,8 +106,8 @@ class SegmentStore:
             with safe_open(path, framework="pt") as file:
                 return file.get_tensor("frames")
 
-    def clip(self, plan: SegmentPlan, fps: Fraction) -> FrameSource:
-        """The frames of a finished job, uint8, exactly as many as its driving clip has."""
+    def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
+        """The frames of finished segments, uint8: with a whole plan, exactly as many as its driving clip has."""
         from .lossless import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)

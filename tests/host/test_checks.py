@@ -256,7 +256,7 @@ def test_a_full_disk_while_a_segment_is_saved_keeps_the_finished_ones(animate, m
     monkeypatch.setattr(SegmentStore, "save", save)
     with pytest.raises(ValueError) as error:
         animate(**given)
-    assert "run the same job again, it goes on from the finished segments" in sentence(error)
+    assert "free space there and run" in sentence(error)
     (job,) = set(unfinished.glob("*")) - before
     assert sorted(path.name for path in job.iterdir()) == ["segment_0000.mkv", "tail_0000.safetensors"]
 
