@@ -31,6 +31,8 @@ from .importing import ROOT, install
 install()
 
 from wan_animate.errors import InputError  # noqa: E402
+from wan_animate.files import make_folder, replacing  # noqa: E402
+from wan_animate.segments import check_segment_settings  # noqa: E402
 
 from . import graphs, host  # noqa: E402
 from .example import clip_at_hand, track_beside  # noqa: E402
@@ -38,6 +40,9 @@ from .small_models import DETECTION, SEGMENTER_NAME  # noqa: E402
 
 # three segments that two CPU cores finish in a few minutes
 SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
+# what the nodes take
+RANGES = {"STEPS": (1, 1000), "WIDTH": (16, 8192), "HEIGHT": (16, 8192), "SEGMENT": (5, 1001), "GUIDANCE": (1, 997),
+          "SEED": (0, 2**64 - 1)}  # fmt: skip
 KIT = graphs.KIT
 
 
@@ -49,9 +54,15 @@ def options(environ) -> argparse.Namespace:
             raise InputError(f"{name.upper()} is {getattr(found, name)!r}: set it to {' or '.join(allowed)}.")
     for name in (*SMALL, "SEED"):
         text = environ.get(name) or ""
-        if text and not text.isdigit():
+        if text and not (text.isascii() and text.isdigit()):
             raise InputError(f"{name} is {text!r}: give a whole number.")
         setattr(found, name.lower(), int(text) if text else None)
+    for name, (low, high) in RANGES.items():
+        value = getattr(found, name.lower())
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{name} is {value}: give a number from {low} to {high}.")
+    # one of them alone is held against what any default of the other allows
+    check_segment_settings(found.segment or RANGES["SEGMENT"][1], found.guidance or 1)
     found.out = Path(environ.get("OUT") or ROOT / "demo" / "out").absolute()
     given = {name: Path(environ[name]).expanduser().absolute() for name in ("IMAGE", "VIDEO") if environ.get(name)}
     for name, path in given.items():
@@ -73,7 +84,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         job = options(os.environ)
-        job.out.mkdir(parents=True, exist_ok=True)
+        make_folder(job.out, "the result (OUT)")
         found = host.find_host()
         print(f"picture  {job.image}\nvideo    {job.video}\nmode     {job.mode}")
         video, sheet = run_on_host(found, job) if found else run_embedded(job)
@@ -261,9 +272,8 @@ class Progress:
 
 
 def write_whole(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    with replacing(path, "the result") as temporary:
+        Path(temporary).write_bytes(data)
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import InputImpl, io
 
 from .host.sampling import sampler_names, scheduler_names
-from .types import Frames, as_images, as_masks, frames_input, mask_input
+from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
 
 UNLINKED = object()
 
@@ -45,7 +45,7 @@ class Animate(io.ComfyNode):
                     "reference_image",
                     tooltip=(
                         "The character. A picture of another shape is fitted onto black, as the model was trained; "
-                        "only the first of a batch is used."
+                        "transparent parts become black; only the first of a batch is used."
                     ),
                 ),
                 frames_input(
@@ -236,7 +236,7 @@ class Animate(io.ComfyNode):
             model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed
         )
         job = AnimateJob(
-            reference=reference_image[0, :, :, :3],
+            reference=first_picture(reference_image, "reference_image"),
             pose=as_images(pose, "pose"),
             face=None if face is None else as_images(face, "face"),
             mode=mode,

@@ -7,11 +7,12 @@ import os
 import folder_paths
 from comfy_api.latest import io, ui
 
-from .host.folders import annotated_path, file_stamp, list_input
+from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
 from .types import Frames, Track
 
 CATEGORY = "WanAnimateKit/pose"
 SAVED_TRACKS = "pose_tracks"
+NUMBERED = "_{:05}_.npz"
 
 
 class DrawPose(io.ComfyNode):
@@ -109,15 +110,22 @@ class SavePoseTrack(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str) -> bool | str:
+        """Before anything runs: the pose may take minutes to detect. A linked value is None here."""
+        from ..wan_animate.errors import InputError
+
+        try:
+            if filename_prefix is not None:
+                check_prefix(filename_prefix, NUMBERED)
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(cls, pose, filename_prefix: str) -> io.NodeOutput:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), pose.width, pose.height
-        )
-        file = f"{name}_{counter:05}_.npz"
-        pose.save(os.path.join(folder, file))
-        return io.NodeOutput(
-            pose, ui=ui.PreviewText(f"{len(pose)} frames saved to output/{os.path.join(subfolder, file)}")
-        )
+        path, below = numbered_path(filename_prefix, NUMBERED, pose.width, pose.height)
+        pose.save(path)
+        return io.NodeOutput(pose, ui=ui.PreviewText(f"{len(pose)} frames saved to output/{below}"))
 
 
 class LoadPoseTrack(io.ComfyNode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from .types import Track, as_images, frames_input
+from .types import Track, as_images, first_picture, frames_input
 
 CATEGORY = "WanAnimateKit/pose"
 _ONE_PICTURE = "from Detect Pose and Face run on that one image"
@@ -170,7 +170,9 @@ def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.
 
     if frames is not None and len(frames) < len(pose):
         frames = None
-    picture = None if image is None else np.rint(image[0, ..., :3].cpu().numpy() * 255).astype(np.uint8)
+    picture = None
+    if image is not None:
+        picture = np.rint(first_picture(image, "reference_image").cpu().numpy() * 255).astype(np.uint8)
     sheet = retarget_sheet(pose, reference_pose, track, frames, picture, first)
     return ui.PreviewImage(torch.from_numpy(sheet)[None].float() / 255, cls=cls)
 

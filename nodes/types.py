@@ -39,7 +39,10 @@ def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
         InputError: ``name`` carries masks.
     """
     return _of_kind(
-        as_frames(value, fps), "image", name, "pictures, but it carries masks: connect the video's FRAMES or an IMAGE"
+        _some_frames(value, name, fps),
+        "image",
+        name,
+        "pictures, but it carries masks: connect the video's FRAMES or an IMAGE",
     )
 
 
@@ -50,8 +53,35 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
         InputError: ``name`` carries pictures.
     """
     return _of_kind(
-        as_frames(value, fps), "mask", name, "masks, but it carries pictures: put the Mask to Frames node in between"
+        _some_frames(value, name, fps),
+        "mask",
+        name,
+        "masks, but it carries pictures: put the Mask to Frames node in between",
     )
+
+
+def first_picture(value: Any, name: str) -> Any:
+    """The first picture of an IMAGE, ``[H, W, 3]``; of one with alpha, what is transparent becomes black.
+
+    Raises:
+        InputError: ``name`` carries no picture.
+    """
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.picture import over_background
+
+    if value.ndim != 4 or 0 in value.shape or value.shape[-1] not in (3, 4):
+        raise InputError(
+            f"{name} needs a picture, but its shape is {list(value.shape)}: connect an IMAGE with at least one in it."
+        )
+    return over_background(value[0])
+
+
+def _some_frames(value: Any, name: str, fps: float) -> FrameSource:
+    from ..wan_animate.errors import InputError
+
+    if len(value) == 0:
+        raise InputError(f"{name} carries no frames (an empty batch): connect at least one picture.")
+    return as_frames(value, fps)
 
 
 def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameSource:

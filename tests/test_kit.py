@@ -185,12 +185,34 @@ def test_demo_options(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "environ", [{"MODE": "dance"}, {"STEPS": "many"}, {"VIDEO": "/no/video.mp4"}, {"WEIGHTS": "huge"}]
-)
+    "environ",
+    [
+        {"MODE": "dance"}, {"STEPS": "many"}, {"VIDEO": "/no/video.mp4"}, {"WEIGHTS": "huge"}, {"STEPS": "0"},
+        {"STEPS": "²"}, {"STEPS": "-1"}, {"WIDTH": "8"}, {"HEIGHT": "100000"}, {"SEGMENT": "0"}, {"GUIDANCE": "0"},
+        {"SEED": str(2**64)},
+    ],
+)  # fmt: skip
 def test_demo_options_that_cannot_work(environ):
     (name,) = environ
     with pytest.raises(InputError, match=f"^{name} is "):
         run.options(environ)
+
+
+def test_demo_segments_that_the_model_cannot_make():
+    with pytest.raises(InputError, match="segment length is 10, but the model works in 4n.1 frames"):
+        run.options({"SEGMENT": "10"})
+    with pytest.raises(InputError, match=r"guidance frames \(9\) must be fewer than the segment length \(9\)"):
+        run.options({"SEGMENT": "9", "GUIDANCE": "9"})
+
+
+def test_a_demo_that_cannot_write_its_result(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OUT", str(tmp_path / "file" / "out"))
+    assert run.main() == 1
+    assert capsys.readouterr().err.startswith("demo: the result (OUT) cannot be written to the folder ")
+    with pytest.raises(InputError, match="the result cannot be written to"):
+        run.write_whole(tmp_path / "no" / "a.mp4", b"x")
+    assert run.write_whole(tmp_path / "a.mp4", b"x").read_bytes() == b"x"
 
 
 def test_real_weights_are_found_by_name_in_any_subfolder():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import torch
 
+from .cli_options import check_options
 from .errors import InputError
+from .files import rename, short_name
 from .generate import AnimateJob, Progress, generate
+from .picture import read_picture
 from .prepare import Controls, controls
-from .segments import check_segment_settings
 from .store import SegmentStore
 
 
@@ -20,9 +21,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
     )
-    p.add_argument("--image", required=True, help="the character")
+    p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
     p.add_argument("--video", required=True, help="the driving video")
-    p.add_argument("--out", required=True, help="the mp4 to write")
+    p.add_argument("--out", required=True, help="the mp4 to write (.mp4 or .m4v)")
     p.add_argument(
         "--models", required=True, help="a folder in diffusers' layout (Wan-AI/Wan2.2-Animate-14B-Diffusers)"
     )
@@ -82,30 +83,28 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> Path:
     """Do the job that the options describe; returns the mp4's path."""
     from .audio import read_audio
-    from .backends.diffusers import check_folder
+    from .backends.diffusers import check_folder, encode_prompt
+    from .prompts import load_prompt
     from .video import VideoSource
 
+    check_options(options)
     out = Path(options.out)
-    check_segment_settings(options.segment, options.guidance)
-    check_folder(options.models)
+    width = check_folder(options.models)["transformer"].get("text_dim")
+    # a saved prompt is small: read now, it says what is wrong with it before the pose is looked for
+    saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = VideoSource(
         options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit
     )
     job, signals = _job(options, frames)
     job.check()
-    store = SegmentStore(out.parent / f".{out.stem}-{job.key(_settings(options))}")
+    store = SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}")
     # The prompt's encoder is loaded, used and let go before the transformer comes.
-    prompt = _prompt(options)
+    prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
     denoiser, vae = _ports(options, prompt, job)
     audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
     video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
     clip = generate(job, denoiser, vae, store, _say, video, audio)
-    try:
-        os.replace(video, out)
-    except OSError as error:
-        raise InputError(
-            f"the finished clip could not be moved to {out} ({error.strerror or error}): it lies at {video}."
-        ) from error
+    rename(video, out, "the video")
     if options.sheet:
         from .sheet import contact_sheet
 
@@ -121,7 +120,7 @@ def run(options: argparse.Namespace) -> Path:
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
     from .pose.track import PoseTrack
 
-    reference = read_image(options.image)
+    reference = read_picture(options.image, "the reference image")
     detector = None
     if options.detector and options.pose:
         from .pose.detector import PoseDetector
@@ -145,9 +144,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
         person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
         track = detector.detect(frames, progress=_counting("pose"), person=person)
     else:
-        raise InputError(
-            "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
-        )
+        raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
     if detector:
         detector.close()
@@ -202,16 +199,6 @@ def _settings(options: argparse.Namespace) -> str:
     return " ".join(f"{name}={getattr(options, name)}" for name in names)
 
 
-def _prompt(options: argparse.Namespace) -> torch.Tensor:
-    if options.prompt_file:
-        from .prompts import load_prompt
-
-        return load_prompt(options.prompt_file, channels=4096)[0][0]
-    from .backends.diffusers import encode_prompt
-
-    return encode_prompt(options.models, options.prompt, options.device)
-
-
 def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
 
@@ -219,25 +206,6 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
     return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
-
-
-def read_image(path: str) -> torch.Tensor:
-    """A picture file as ``[H, W, 3]`` float32 RGB in 0..1, upright.
-
-    Raises:
-        InputError: the file is missing or is no picture.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        found = "does not exist" if not Path(path).exists() else "is no picture that can be read"
-        raise InputError(f"the reference image {path} {found}: name a PNG, JPEG or WebP file.") from error
-    import numpy as np
-
-    return torch.from_numpy(np.asarray(picture).copy()).float() / 255.0
 
 
 def _say(progress: Progress) -> None:

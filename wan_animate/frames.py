@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .errors import InputError
+from .picture import over_background
 
 _at_hand = threading.local()
 
@@ -113,7 +114,8 @@ class TensorSource(FrameSource):
     """Frames that are already in memory (a host's IMAGE or MASK), given out unchanged.
 
     Args:
-        frames: ``[T, H, W, 3 or 4]`` images (alpha is dropped) or ``[T, H, W]`` masks; float in 0..1 or uint8.
+        frames: ``[T, H, W, 3 or 4]`` images (what is transparent becomes black) or ``[T, H, W]`` masks; float in 0..1
+            or uint8.
         fps: frames a second.
     """
 
@@ -128,7 +130,7 @@ class TensorSource(FrameSource):
         if frames.shape[0] == 0:
             raise InputError("the clip has no frames: connect at least one image.")
         self.kind = "image" if frames.ndim == 4 else "mask"
-        self._frames = frames[..., :3] if frames.ndim == 4 else frames
+        self._frames = frames
         self.height, self.width = frames.shape[1:3]
         self.fps = Fraction(fps).limit_denominator(100_000)
         self._digest: str | None = None
@@ -137,7 +139,12 @@ class TensorSource(FrameSource):
         return self._frames.shape[0]
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        return self._frames[start:stop]
+        frames = self._frames[start:stop]
+        if self.kind == "mask" or frames.shape[-1] == 3:
+            return frames
+        whole = 255.0 if frames.dtype == np.uint8 else 1.0
+        shown = over_background(torch.from_numpy(np.ascontiguousarray(frames)).float() / whole) * whole
+        return (shown.round() if whole > 1 else shown).numpy().astype(frames.dtype)
 
     def fingerprint(self) -> str:
         if self._digest is None:  # several sources may be made of this one

@@ -18,23 +18,29 @@ from .files import replacing
 from .frames import FrameSource
 
 
-def write_lossless(path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float) -> int:
+def write_lossless(
+    path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float, remedy: str = ""
+) -> int:
     """Write RGB frames losslessly; the file appears under its name only when it is whole.
 
     Args:
         path: the file, usually ``.mkv``.
         frames: uint8 ``[H, W, 3]`` each, all of one size; consumed one at a time.
         fps: frames a second.
+        remedy: what to do when the file cannot be written (:func:`wan_animate.files.replacing`).
 
     Returns:
         The number of frames.
 
     Raises:
-        InputError: the folder cannot be written, there are no frames, or they differ in size or type.
+        InputError: the file cannot be written, there are no frames, or they differ in size or type.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
-    with replacing(path, "the lossless segment") as temporary, av.open(temporary, "w", format="matroska") as container:
+    with (
+        replacing(path, "the lossless segment", remedy) as temporary,
+        av.open(temporary, "w", format="matroska") as container,
+    ):
         for image in frames:
             image = np.asarray(image)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or (size and image.shape != size):

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .errors import InputError
-from .files import replacing
+from .files import make_folder, reading, replacing
 
 Conditioning = list[tuple[torch.Tensor, dict[str, Any]]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
@@ -63,15 +63,9 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
     tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
     empty = [name for name, value in values.items() if value is None]
     metadata = {"format": FORMAT, "prompt": text, "encoder": encoder, "empty": json.dumps(empty)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, "the encoded prompt") as temporary:
-            save_file(tensors, temporary, metadata)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"the encoded prompt cannot be written to {path} ({reason}): free space there or correct its permissions."
-        ) from error
+    make_folder(path.parent, "the encoded prompt")
+    with replacing(path, "the encoded prompt") as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
@@ -84,19 +78,11 @@ def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditi
     Raises:
         InputError: the file is missing, damaged, or holds no embedding of this shape.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"the saved prompt {path} does not exist: encode it with Cached Prompt or choose another file."
-        )
-    try:
+    with reading(path, "the saved prompt", "encode it with Cached Prompt or choose another file") as path:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"the saved prompt {path} is damaged or no safetensors file: delete it and encode the prompt again."
-        ) from error
+        empty = [str(name) for name in json.loads(metadata.get("empty", "[]"))]
     embedding = tensors.pop("cond", None)
     wanted = f"[1, tokens, {channels or 'channels'}]"
     if embedding is None:
@@ -114,4 +100,4 @@ def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditi
             f"the saved prompt {path} holds an embedding of shape {list(embedding.shape)} where {wanted} is needed: "
             "encode the prompt with the umT5-XXL text encoder that Wan uses."
         )
-    return [[embedding, {**{name: None for name in json.loads(metadata.get("empty", "[]"))}, **tensors}]]
+    return [[embedding, {**dict.fromkeys(empty), **tensors}]]

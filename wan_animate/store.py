@@ -7,6 +7,7 @@ frames last: a segment is there whole or not at all.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -19,9 +20,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .errors import InputError
-from .files import replacing
+from .files import reading, replacing
 from .frames import FrameSource
 from .segments import Segment
+from .weights.header import read_header
+
+GO_ON = "free space there and run the same job again, it goes on from the finished segments"
 
 
 class SegmentStore:
@@ -42,13 +46,13 @@ class SegmentStore:
             probe = self.folder / ".writable"
             probe.touch()
             probe.unlink()
+            for leftover in self.folder.glob(".*.part*"):  # of a killed process
+                leftover.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(
                 f"the folder for finished segments, {self.folder}, cannot be written ({error.strerror or error}): free "
                 "space there, correct its permissions, or choose another output folder."
             ) from error
-        for leftover in self.folder.glob(".*.part*"):  # of a killed process
-            leftover.unlink(missing_ok=True)
 
     def frames_path(self, index: int) -> Path:
         return self.folder / f"segment_{index:04d}.mkv"
@@ -57,11 +61,20 @@ class SegmentStore:
         return self.folder / f"tail_{index:04d}.safetensors"
 
     def finished(self) -> int:
-        """How many segments, counted from the first without a gap, are complete."""
+        """How many segments, counted from the first without a gap, are complete.
+
+        One whose last frames cannot be read (a machine that lost its power) does not count, and is made again.
+        """
         count = 0
-        while self.frames_path(count).exists() and self.tail_path(count).exists():
+        while self.frames_path(count).exists() and self._has_tail(count):
             count += 1
         return count
+
+    def _has_tail(self, index: int) -> bool:
+        try:
+            return self.tail_path(index).exists() and "frames" in read_header(str(self.tail_path(index))).tensors
+        except InputError:
+            return False
 
     def save(self, index: int, frames: np.ndarray, tail: torch.Tensor, fps: Fraction) -> None:
         """Keep a finished segment.
@@ -69,17 +82,29 @@ class SegmentStore:
         Args:
             frames: its new frames, uint8 ``[n, H, W, 3]``.
             tail: the frames that guide the next segment, float32 ``[guidance, H, W, 3]`` in 0..1.
+
+        Raises:
+            InputError: the disk is full, or the folder cannot be written any more; nothing of this segment stays.
         """
         from .lossless import write_lossless
 
-        with replacing(self.tail_path(index), "the segment's last frames") as temporary:
+        with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
             save_file({"frames": tail.contiguous().cpu()}, temporary)
-        write_lossless(self.frames_path(index), frames, fps)
+        try:
+            write_lossless(self.frames_path(index), frames, fps, GO_ON)
+        except BaseException:
+            self.tail_path(index).unlink(missing_ok=True)
+            raise
 
     def tail(self, index: int) -> torch.Tensor:
-        """The last frames of a finished segment, float32 ``[guidance, H, W, 3]`` in 0..1."""
-        with safe_open(self.tail_path(index), framework="pt") as file:
-            return file.get_tensor("frames")
+        """The last frames of a finished segment, float32 ``[guidance, H, W, 3]`` in 0..1.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        with reading(self.tail_path(index), "the segment's last frames", "delete this file and run again") as path:
+            with safe_open(path, framework="pt") as file:
+                return file.get_tensor("frames")
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
         """The frames of finished segments, uint8: with a whole plan, exactly as many as its driving clip has."""
@@ -92,10 +117,21 @@ class SegmentStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def move_to(self, folder: str | os.PathLike) -> SegmentStore:
-        """Move the job's files, for a finished job whose folder is not to be found again; returns the store there."""
+        """Move the job's files, for a finished job whose folder is not to be found again; returns the store there.
+
+        Where they cannot be moved (a full disk on the other side) they stay where they are, and so does the store: the
+        clip is whole, and nothing is lost but space.
+        """
         folder = Path(folder)
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(self.folder, folder)
+        try:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.folder, folder)
+        except (OSError, shutil.Error) as error:
+            if not self.folder.exists():  # only what was moved already could not be deleted behind it
+                return SegmentStore(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            logging.warning("the finished clip stays in %s: it cannot be moved to %s (%s)", self.folder, folder, error)
+            return self
         return SegmentStore(folder)

@@ -46,7 +46,7 @@ def write_video(
         metadata: names and texts for the container (the host keeps its graph there).
 
     Raises:
-        InputError: folder not writable, odd sides, masks in place of images, no H.264 encoder in this PyAV.
+        InputError: folder not writable or full, odd sides, masks in place of images, no H.264 encoder in this PyAV.
     """
     if source.kind != "image":
         raise InputError("a video is written from images, and this is a mask: convert it to images first.")
@@ -82,12 +82,8 @@ def write_frames(
     if rate <= 0:
         raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
     sound = fit_audio(audio, float(count / rate)) if audio is not None else None
-    with replacing(path, "the video") as temporary:
-        try:
-            _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"the video could not be written to {path} ({reason}): is the disk full?") from error
+    with replacing(path, "the video", "free space there and run it again") as temporary:
+        _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
 
 
 def _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata) -> None:

@@ -9,6 +9,7 @@ import folder_paths
 DETECTION = "detection"
 PROMPTS = "wan_animate_prompts"
 SAM2 = "sam2"
+NAME_BYTES = 255  # of most file systems
 
 
 def register_folders() -> None:
@@ -53,6 +54,58 @@ def annotated_path(name: str) -> str | None:
     except ValueError:  # the name leads out of its folder
         return None
     return path if os.path.isfile(path) else None
+
+
+def check_prefix(prefix: str, numbered: str) -> None:
+    """Raises InputError unless the host can make files named ``prefix`` and a number below its output folder.
+
+    Args:
+        prefix: as its ``filename_prefix`` inputs take it: folders and a name, with ``%...%`` for dates and sizes.
+        numbered: what comes behind it, with the number's place in braces.
+    """
+    from ...wan_animate.errors import InputError
+
+    output = os.path.abspath(folder_paths.get_output_directory())
+    said = prefix if len(prefix) <= 60 else f"{prefix[:60]}..."
+    if prefix.replace("\\", "/").rsplit("/", 1)[-1] in ("", ".", ".."):  # the host would count from 1 for ever
+        raise InputError(f"filename_prefix {said!r} names no file: write a name, behind a folder or alone.")
+    parts = os.path.normpath(prefix).replace("\\", "/").split("/")
+    longest = [len(part.encode(errors="replace")) for part in parts]
+    longest[-1] += len(numbered.format(0))
+    if max(longest) > NAME_BYTES:
+        raise InputError(
+            f"filename_prefix {said!r} is too long for a file's name ({max(longest)} bytes of at most {NAME_BYTES}; a "
+            "Chinese character takes 3): shorten it."
+        )
+    if "\0" in prefix or os.path.commonpath((output, os.path.abspath(os.path.join(output, prefix)))) != output:
+        raise InputError(f"filename_prefix {said!r} leads out of the output folder: name a place below it.")
+    folder = output
+    for part in parts[:-1]:
+        folder = os.path.join(folder, part)
+        if os.path.isfile(folder):
+            raise InputError(f"filename_prefix {said!r} names the folder {folder}, which is a file: name another.")
+
+
+def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[str, str]:
+    """(a new path below the output folder, the same as seen from there): ``prefix`` with the next number behind it.
+
+    Raises:
+        InputError: as :func:`check_prefix`, or the folder cannot be made or listed.
+    """
+    from ...wan_animate.errors import InputError
+
+    check_prefix(prefix, numbered)
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory(), width, height
+        )
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written to {error.filename or 'the output folder'} ({error.strerror}): correct its "
+            "permissions, free space there, or name another folder in filename_prefix."
+        ) from error
+    file = name + numbered.format(counter)
+    return os.path.join(folder, file), os.path.join(subfolder, file)
 
 
 def file_stamp(path: str | None) -> tuple[float, int] | None:

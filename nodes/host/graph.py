@@ -55,10 +55,14 @@ def file_identity(path: str) -> str:
     """A digest of a file's size and of 64 blocks spread over it.
 
     Reads 256 KiB of any file, so it is cheap for a text encoder of 11 GB; and unlike a modification time it is the
-    same after the file has been downloaded again or copied to another disk.
+    same after the file has been downloaded again or copied to another disk. One that cannot be read is known by its
+    path alone: who needs it says so.
     """
-    stat = os.stat(path)
-    return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+    try:
+        stat = os.stat(path)
+        return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return f"unreadable:{path}"
 
 
 @lru_cache(maxsize=256)

@@ -7,33 +7,10 @@ import weakref
 import torch
 
 from ...wan_animate.conditioning import SegmentConditioning
-from ...wan_animate.errors import InputError
 from ...wan_animate.latents import LatentMemo
 from .accelerate import with_face_motion
+from .checks import check_image_features, check_model, check_prompt, check_vae, image_width, text_width
 from .vae import accelerate_vae, can_accelerate
-
-
-def check_model(model) -> None:
-    """Raises InputError unless a MODEL is Wan 2.2 Animate."""
-    import comfy.model_base
-
-    if not isinstance(model.model, comfy.model_base.WAN22_Animate):
-        raise InputError(
-            f"the model input holds a {type(model.model).__name__} model, but this node needs Wan 2.2 Animate: load "
-            "wan2.2_animate_14B (or a quantized form of it) in the model loader."
-        )
-
-
-def check_vae(vae) -> None:
-    """Raises InputError unless a VAE is the Wan 2.1 one (16 channels, 8x in space, 4x in time)."""
-    channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
-    ratio = vae.spacial_compression_encode() if dims == 3 else None
-    if channels != 16 or dims != 3 or ratio != 8:
-        found = type(getattr(vae, "first_stage_model", vae)).__name__
-        raise InputError(
-            f"the vae input holds {found} with {channels} latent channels ({'video' if dims == 3 else 'image'}), but "
-            "Wan Animate needs the Wan 2.1 VAE with 16: load wan_2.1_vae.safetensors."
-        )
 
 
 class HostVAE:
@@ -104,12 +81,20 @@ class HostDenoiser:
         steps, cfg, sampler_name, scheduler: as in KSampler.
         shift: noise schedule shift, 0 keeps the model's.
         seed: for samplers that draw noise of their own; segment k uses seed + k.
+
+    Raises:
+        InputError: the MODEL is another, or prompt or image features are of another encoder than its own.
     """
 
     face_size = 512
 
     def __init__(self, model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed):
         check_model(model)
+        check_prompt(positive, "positive", text_width(model))
+        if cfg != 1 or model.model_options.get("disable_cfg1_optimization"):  # else the host leaves it out
+            check_prompt(negative, "negative", text_width(model))
+        if clip_vision_output is not None:
+            check_image_features(clip_vision_output, image_width(model))
         self.model = with_face_motion(with_shift(model, shift))
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output

@@ -217,5 +217,5 @@ def test_another_models_file_is_refused(pack, small_models, comfy):
     weights = comfy.utils.load_torch_file(str(small_models.models / "diffusion_models" / TRANSFORMER_NAME))
     parts = ("face_", "motion_encoder.", "pose_patch_embedding.")
     other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
-    with pytest.raises(Exception, match="model input holds a WAN21 model, but this node needs Wan 2.2 Animate"):
+    with pytest.raises(Exception, match="model input holds Wan 2.1 I2V, but this node needs Wan 2.2 Animate"):
         engine(pack, "nodes.host.ports").check_model(other)

@@ -7,14 +7,21 @@ sampler, which is diffusers' own.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from ..conditioning import SegmentConditioning
 from ..errors import InputError
+from ..files import reading
 from ..latents import LatentMemo
+
+LATENT_CHANNELS = 16
 
 
 class DiffusersVAE:
@@ -49,6 +56,9 @@ class DiffusersDenoiser:
         prompt: text embedding ``[1, tokens, 4096]``; negative: the same, used when ``cfg`` is above 1.
         image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None for a model without.
         steps, cfg: sampling steps, guidance scale (1 = none).
+
+    Raises:
+        InputError: a negative prompt is needed and not given, or an embedding is of another encoder's width.
     """
 
     def __init__(self, transformer, scheduler, prompt, negative=None, image=None, steps: int = 20, cfg: float = 1.0):
@@ -56,6 +66,11 @@ class DiffusersDenoiser:
             raise InputError(
                 f"cfg is {cfg}, which needs a negative prompt, and none is given: give one, or set cfg to 1."
             )
+        remedy = "encode the prompt with the umT5-XXL text encoder that Wan uses"
+        for name, given in (("prompt", prompt), ("negative prompt", negative if cfg > 1 else None)):
+            check_embedding(given, getattr(transformer.config, "text_dim", None), f"the {name}", remedy)
+        width = getattr(transformer.config, "image_dim", None)
+        check_embedding(image, width, "the image embedding", "encode the reference image with CLIP ViT-H")
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
         self.face_size = transformer.config.motion_encoder_size
@@ -97,16 +112,71 @@ class DiffusersDenoiser:
         return latent
 
 
-def check_folder(folder: str | os.PathLike) -> Path:
-    """Raises InputError unless a folder has a transformer and a VAE in diffusers' layout."""
+def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
+    """Whether a folder in diffusers' layout holds Wan 2.2 Animate and encoders that fit it, from its configurations.
+
+    Returns:
+        The configurations by part: ``transformer`` and ``vae``, and ``text_encoder`` and ``image_encoder`` where there
+        are such.
+
+    Raises:
+        InputError: a part is missing, is of another model, or gives embeddings of another width than the transformer
+            takes.
+    """
     folder = Path(folder)
-    for part in ("transformer", "vae"):
-        if not (folder / part / "config.json").is_file():
+    parts = {}
+    for part in ("transformer", "vae", "text_encoder", "image_encoder"):
+        path = folder / part / "config.json"
+        if path.is_file():
+            with reading(path, "the configuration", "download it again") as path:
+                parts[part] = dict(json.loads(path.read_text(encoding="utf-8")))
+        elif part in ("transformer", "vae"):
             raise InputError(
                 f"the model folder {folder} has no {part}/config.json: give a folder in diffusers' layout, such as a "
                 "download of Wan-AI/Wan2.2-Animate-14B-Diffusers."
             )
-    return folder
+    for part, wanted in (("transformer", "WanAnimateTransformer3DModel"), ("vae", "AutoencoderKLWan")):
+        found = parts[part].get("_class_name", wanted)
+        if found != wanted:
+            raise InputError(
+                f"the {part} in {folder} is {found}, but Wan 2.2 Animate has {wanted}: give a download of "
+                "Wan-AI/Wan2.2-Animate-14B-Diffusers."
+            )
+    channels = parts["vae"].get("z_dim", LATENT_CHANNELS)
+    if channels != LATENT_CHANNELS:
+        raise InputError(
+            f"the vae in {folder} has {channels} latent channels, but Wan 2.2 Animate needs the Wan 2.1 VAE with "
+            f"{LATENT_CHANNELS}: take the one of Wan-AI/Wan2.2-Animate-14B-Diffusers."
+        )
+    for part, key, width in (("text_encoder", "d_model", "text_dim"), ("image_encoder", "hidden_size", "image_dim")):
+        made, taken = parts.get(part, {}).get(key), parts["transformer"].get(width)
+        if made is not None and taken is not None and made != taken:
+            raise InputError(
+                f"the {part} in {folder} makes embeddings {made} wide, but its transformer takes {taken}: the folder "
+                "mixes two models, take all parts from Wan-AI/Wan2.2-Animate-14B-Diffusers."
+            )
+    return parts
+
+
+def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str, remedy: str) -> None:
+    """Raises InputError unless an embedding is ``[1, tokens, width]``; ``width`` None takes any, and so does no one."""
+    if embedding is None:
+        return
+    shape = list(embedding.shape)
+    if len(shape) != 3 or 0 in shape or width not in (None, shape[2]):
+        raise InputError(f"{what} is of shape {shape} where [1, tokens, {width or 'channels'}] is needed: {remedy}.")
+
+
+@contextmanager
+def _loading(folder: Path, part: str) -> Iterator[Path]:
+    """For the block that reads the weights of one part: what goes wrong in it becomes one sentence."""
+    try:
+        yield folder / part
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise InputError(f"the {part} in {folder} cannot be loaded ({reason}): download it again.") from error
 
 
 def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"):
@@ -118,13 +188,16 @@ def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = tor
     Raises:
         InputError: see :func:`check_folder`.
     """
-    folder = check_folder(folder)
+    check_folder(folder)
+    folder = Path(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
 
-    transformer = (
-        WanAnimateTransformer3DModel.from_pretrained(folder / "transformer", torch_dtype=dtype).to(device).eval()
-    )
-    vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32).to(device).eval()
+    with _loading(folder, "transformer") as path:
+        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype)
+    transformer = transformer.to(device).eval()
+    with _loading(folder, "vae") as path:
+        vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
+    vae = vae.to(device).eval()
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
     )
@@ -148,9 +221,12 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
         )
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device).eval()
+    with _loading(folder, "tokenizer") as path:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    with _loading(folder, "text_encoder") as path:
+        encoder = UMT5EncoderModel.from_pretrained(path, dtype=dtype)
+    encoder = encoder.to(device).eval()
     given = tokenizer(
         [" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
     )
@@ -170,8 +246,11 @@ def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "
         return None
     from transformers import AutoImageProcessor, CLIPVisionModel
 
-    processor = AutoImageProcessor.from_pretrained(folder / "image_processor")
-    encoder = CLIPVisionModel.from_pretrained(folder / "image_encoder").to(device).eval()
+    with _loading(folder, "image_processor") as path:
+        processor = AutoImageProcessor.from_pretrained(path)
+    with _loading(folder, "image_encoder") as path:
+        encoder = CLIPVisionModel.from_pretrained(path)
+    encoder = encoder.to(device).eval()
     picture = (image * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
     pixels = processor(images=picture, return_tensors="pt").to(device)
     return encoder(**pixels, output_hidden_states=True).hidden_states[-2].cpu()

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
+from ..files import reading
 
 WHAT = "segmenter"
 WANTED = "choose a SAM 2 or 2.1 video model such as sam2.1_hiera_large.safetensors"
@@ -61,30 +62,30 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{WHAT}: {path} does not exist; give the path of a SAM 2 .safetensors file.")
     if path.suffix.lower() in (".pt", ".pth", ".ckpt", ".bin"):
         raise InputError(
             f"{WHAT}: {path.name} is a pickle, which can run code when it is opened; use the same model as "
             ".safetensors (facebook/sam2.1-hiera-large or Kijai/sam2-safetensors have them)."
         )
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            keys = list(file.keys())
-            kind = _other_kind(keys)
-            if kind is not None:  # said before gigabytes of something else are read
-                raise InputError(f"{WHAT}: {path.name} is {kind}; {WANTED}.")
-            if shapes_only:
-                tensors = {key: torch.empty(file.get_slice(key).get_shape(), device="meta") for key in keys}
-            else:
-                tensors = {key: file.get_tensor(key) for key in keys}
-    except SafetensorError as error:
-        size = path.stat().st_size
-        raise InputError(
-            f"{WHAT}: {path.name} ({size:,} bytes) cannot be read as safetensors ({error}); download it again, and "
-            "mind that a link page or a pointer file may have been saved in its place."
-        ) from error
+    with reading(path, WHAT, "give the path of a SAM 2 .safetensors file"):
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                keys = list(file.keys())
+                kind = _other_kind(keys)
+                if kind is not None:  # said before gigabytes of something else are read
+                    raise InputError(f"{WHAT}: {path.name} is {kind}; {WANTED}.")
+                if shapes_only:
+                    tensors = {key: torch.empty(file.get_slice(key).get_shape(), device="meta") for key in keys}
+                else:
+                    tensors = {key: file.get_tensor(key) for key in keys}
+        except SafetensorError as error:
+            size = path.stat().st_size
+            raise InputError(
+                f"{WHAT}: {path.name} ({size:,} bytes) cannot be read as safetensors ({error}); download it again, and "
+                "mind that a link page or a pointer file may have been saved in its place."
+            ) from error
+        given = json.loads(metadata.get(METADATA, "{}"))
     layout = "meta" if any(key.startswith("image_encoder.trunk.") for key in tensors) else "huggingface"
     if layout == "meta":
         tensors = from_meta(tensors)
@@ -93,7 +94,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
         if one in tensors and other not in tensors:
             tensors[other] = tensors[one]
     try:
-        config, name = _infer(tensors, json.loads(metadata.get(METADATA, "{}")))
+        config, name = _infer(tensors, given)
     except (KeyError, IndexError) as error:
         raise InputError(
             f"{WHAT}: {path.name} lacks a part of a SAM 2 video model ({error.args[0]}); download it again whole."

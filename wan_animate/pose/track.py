@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import make_folder, reading, replacing
 from . import layout
 
 
@@ -170,37 +169,32 @@ class PoseTrack:
         """Read a track written by :meth:`save` (``fps_ratio``, ``boxes`` and ``cuts`` may be missing).
 
         Raises:
-            InputError: the file is missing, is not such an archive, or lacks a key.
+            InputError: the file is missing, is not such an archive, lacks a key, or holds no numbers that make a track.
         """
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
-        fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
-        cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
-        return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
+        with reading(path, "pose track", "save it again"):
+            fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
+            if fps <= 0:
+                raise InputError(f"pose track {path} has {float(fps):g} frames a second: save it again.")
+            cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
+            return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
     """Write arrays to ``path`` through a temporary name beside it; ``what`` names the thing in the error."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, what) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise InputError(
-            f"{what}: {path} cannot be written ({error.strerror}); choose a folder you may write to."
-        ) from error
+    make_folder(path.parent, what)
+    with replacing(path, what) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
     """Read an ``.npz`` without pickle and check that it has ``keys``."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{what}: {path} does not exist; give the path of a saved .npz file.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{what}: {path} is not a readable .npz archive; save it again.") from error
+    with (
+        reading(path, what, "give the path of a saved .npz file") as path,
+        np.load(path, allow_pickle=False) as archive,
+    ):
+        arrays = {key: archive[key] for key in archive.files}
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise InputError(

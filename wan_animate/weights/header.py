@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+from ..files import reading
 
 # Larger than any we know by 20 times: what claims more is something else.
 HEADER_LIMIT = 100 << 20
@@ -54,14 +55,16 @@ def read_header(path: str) -> Header:
     """The header of one safetensors file.
 
     Raises:
-        InputError: it is something else (GGUF, a pickle, a web page, a git pointer), or it ends too early.
+        InputError: it is something else (GGUF, a pickle, a web page, a git pointer), it ends too early, or cannot be
+            read at all.
     """
     name = os.path.basename(path)
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    with reading(path, "the file", "choose another"), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(512)
-        _refuse_other_formats(name, start)
         length = int.from_bytes(start[:8], "little")
+        if start[8:9] != b"{" or length > HEADER_LIMIT:  # else its length may look like the start of another format
+            _refuse_other_formats(name, start)
         if size < 8 or length > HEADER_LIMIT or start[8:9] not in (b"{", b""):
             raise InputError(
                 f"{name} is no safetensors file (it starts with {start[:8]!r}): download it again, or choose another."

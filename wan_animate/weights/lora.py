@@ -33,6 +33,19 @@ ENDINGS = {
     ".lora_B.weight": UP, ".lora_B.default.weight": UP, ".lora_B": UP, ".lora.up.weight": UP,
     ".lora_up": UP, ".lora_linear_layer.up.weight": UP,
 }  # fmt: skip
+# What changes a layer, as comfy/lora.py and comfy/weight_adapter read it, and what only goes with one of these.
+CHANGES = frozenset((
+    DOWN, UP, ".diff", ".diff_b", ".set_weight", ".w_norm", ".oft_blocks",
+    ".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b",
+    ".lokr_w1", ".lokr_w1_a", ".lokr_w1_b", ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b",
+    ".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight",
+))  # fmt: skip
+MIDDLE, SCALE = ".lora_mid.weight", ".dora_scale"
+BESIDES = frozenset((
+    ".alpha", SCALE, MIDDLE, ".b_norm", ".reshape_weight", ".rescale", ".hada_t1", ".hada_t2", ".lokr_t2",
+))  # fmt: skip
+# the longest first, so that what is left in front of one is the layer
+_ALL_ENDINGS = sorted((*ENDINGS, *CHANGES, *BESIDES, ".diff_m"), key=len, reverse=True)
 # this pack's (and upstream's) spelling of a layer -> diffusers'; first come, first served
 TO_DIFFUSERS = (
     ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
@@ -65,6 +78,8 @@ class LoraFit:
         layers_in_file: how many layers the file has.
         unknown: layers of the file that the model does not have.
         misfits: layers of another shape, each as a sentence's part.
+        unread: tensors of layers that do change, of a kind that ComfyUI has no use for (peft's
+            ``lora_magnitude_vector``, a bias of one half of a pair).
         rank: of most layers, or None.
     """
 
@@ -73,6 +88,7 @@ class LoraFit:
     layers_in_file: int = 0
     unknown: list[str] = field(default_factory=list)
     misfits: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     rank: int | None = None
 
     def left_out(self) -> str:
@@ -80,6 +96,8 @@ class LoraFit:
         parts = [f"{len(self.misfits)} of another shape ({self.misfits[0]})"] if self.misfits else []
         if self.unknown:
             parts.append(f"{len(self.unknown)} that the model does not have (for instance {self.unknown[0]})")
+        if self.unread:
+            parts.append(f"{len(self.unread)} tensors of a kind that ComfyUI does not apply ({self.unread[0]})")
         return " and ".join(parts)
 
 
@@ -97,7 +115,7 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
     for name in shapes:
         layer, ending = _place(name, aliases)
         if layer is None:
-            unknown[_strip(name.split(".lora")[0])] = None
+            unknown[_strip(_unknown_layer(name))] = None
         else:
             found.setdefault(layer, {})[ending] = name
     fit.unknown = list(unknown)
@@ -109,7 +127,9 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
             fit.misfits.append(wrong)
             continue
         fit.layers.append(layer)
-        fit.names |= {name: layer + ending for ending, name in parts.items()}
+        read = {ending: name for ending, name in parts.items() if ending in CHANGES or ending in BESIDES}
+        fit.names |= {name: layer + ending for ending, name in read.items()}
+        fit.unread += [name for ending, name in parts.items() if ending not in read]
         if DOWN in parts:
             ranks[shapes[parts[DOWN]][0]] += 1
     fit.rank = ranks.most_common(1)[0][0] if ranks else None
@@ -173,6 +193,14 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
     return None, ""
 
 
+def _unknown_layer(name: str) -> str:
+    """The layer of a tensor that the model has no place for, the same for all tensors of one layer."""
+    for ending in _ALL_ENDINGS:
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return name.split(".lora")[0]
+
+
 def _strip(path: str) -> str:
     stripped = True
     while stripped:
@@ -188,15 +216,28 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
     """What does not fit, or nothing. Adapters other than low-rank pairs and differences are left to the host."""
     shape = model.get(f"{layer}.weight", model.get(layer))
     up, down = parts.get(UP), parts.get(DOWN)
+    if not CHANGES & parts.keys():
+        return f"{layer} has {', '.join(sorted(parts))} and nothing that it belongs to"
     if (up is None) != (down is None):
         return f"{layer} has one half of a pair"
-    if up is not None and shape is not None:
+    if MIDDLE in parts:  # of 2-D convolutions alone, in the host; elsewhere it leaves the layer as it is
+        if shape is None or len(shape) != 4 or len(parts[MIDDLE]) != 4:
+            return f"{layer} has a middle factor, which ComfyUI applies to 2-D convolutions only"
+    elif up is not None and shape is not None:
         made = (up[0], math.prod(down[1:]))
         if made != (shape[0], math.prod(shape[1:])) or up[1] != down[0]:
             return f"{layer} is {made[0]}x{made[1]}, the model's is {shape[0]}x{math.prod(shape[1:])}"
-    for ending, owner in ((".diff", shape), (".diff_b", model.get(f"{layer}.bias"))):
+    bias = model.get(f"{layer}.bias")
+    for ending, owner in ((".diff", shape), (".set_weight", shape), (".w_norm", shape), (".diff_b", bias),
+                          (".b_norm", bias)):  # fmt: skip
         if ending in parts and parts[ending] != owner:
             return f"{layer}{ending} is {list(parts[ending])}, the model's is {list(owner) if owner else 'not there'}"
+    if math.prod(parts.get(".alpha", ())) != 1:
+        return f"{layer}.alpha is {list(parts['.alpha'])}, not one number"
+    scale = parts.get(SCALE)
+    if scale is not None and shape is not None:  # a row or a column of factors; a flat one would spread over both
+        if len(scale) != len(shape) or any(one not in (1, size) for one, size in zip(scale, shape)):
+            return f"{layer}{SCALE} is {list(scale)}, which does not fit the model's {list(shape)}"
     return ""
 
 

@@ -8,6 +8,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..files import reading
 from .header import read_header
 from .kinds import is_lora
 
@@ -31,7 +32,8 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
     name = os.path.basename(path)
     if not path.lower().endswith(PICKLES):
         _check(name, read_header(path).tensors)
-        return safetensors.torch.load_file(path)
+        with reading(path, "the LoRA", "download it again"):
+            return safetensors.torch.load_file(path)
     tensors = _read_pickle(path, name)
     _check(name, tensors)
     return tensors
@@ -49,15 +51,16 @@ def _check(name: str, names) -> None:
 def _read_pickle(path: str, name: str) -> dict[str, torch.Tensor]:
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{name} holds more than tensors, which could run code, and is not opened: take the safetensors form of "
-            "the LoRA, or save its tensors alone."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{name} cannot be read as a PyTorch file ({error}): download it again.") from error
+    with reading(path, "the LoRA", "download it again"):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{name} holds more than tensors, which could run code, and is not opened: take the safetensors form "
+                "of the LoRA, or save its tensors alone."
+            ) from error
+        except (RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise InputError(f"{name} cannot be read as a PyTorch file ({error}): download it again.") from error
     while isinstance(content, dict):
         inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), None)
         if inner is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from .header import Header, TensorInfo
-from .kinds import foreign_sentence
+from .kinds import foreign_sentence, wan_config, wan_member
 from .quantized import Quantization, find_quantization, is_extra
 
 # In front of every name: none upstream, the second in files saved from ComfyUI, the others in trainers' exports.
@@ -64,8 +64,11 @@ def read_animate(header: Header) -> AnimateFile:
     tensors = header.tensors
     prefix = next((one for one in PREFIXES if one + WAN_KEY in tensors and one + FACE_KEY in tensors), None)
     if prefix is None:
-        raise InputError(foreign_sentence(header.name, tensors))
+        raise InputError(foreign_sentence(header.name, tensors, header.metadata))
     own = {name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)}
+    member = wan_member(wan_config(own, header.metadata))
+    if member.kind != "animate":
+        raise InputError(f"{header.name} says of itself that it is {member.name}: {member.remedy}.")
     dim = own[WAN_KEY].shape[-1]
     blocks = _count_blocks(own)
     ffn = own["blocks.0.ffn.0.bias"].shape[0] if "blocks.0.ffn.0.bias" in own else 0

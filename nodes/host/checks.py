@@ -1,0 +1,115 @@
+"""Whether what comes into a node is of the kinds that belong together: MODEL, VAE, prompt, image features.
+
+Looked at before any work, and read off the loaded MODEL itself, since the sampler would end in the middle of a step
+with a sentence about matrices.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ...wan_animate.errors import InputError
+from ...wan_animate.weights.kinds import TAKE, wan_member
+
+
+def check_model(model) -> None:
+    """Raises InputError unless a MODEL is Wan 2.2 Animate."""
+    import comfy.model_base
+
+    base = getattr(model, "model", None)
+    if isinstance(base, comfy.model_base.WAN22_Animate):
+        return
+    config = getattr(getattr(base, "model_config", None), "unet_config", None) or {}
+    what, remedy = f"a {type(base).__name__} model", TAKE
+    if isinstance(base, comfy.model_base.WAN21):
+        # the host takes this mark off the configuration once it has chosen the class
+        causal = {"causal_ar": True} if isinstance(base, comfy.model_base.WAN21_CausalAR) else {}
+        member = wan_member(config | causal)
+        what, remedy = member.name, member.remedy
+    raise InputError(f"the model input holds {what}, but this node needs Wan 2.2 Animate: {remedy}.")
+
+
+# A VAE whose latents have the same shape, but not the same meaning: (a part of its class's module, what it is).
+OTHER_VAES = (
+    (".cosmos.", "the Cosmos VAE"),
+    (".cogvideo.", "the CogVideoX VAE"),
+    (".models.autoencoder", "the VAE of another model"),
+)
+
+
+def check_vae(vae) -> None:
+    """Raises InputError unless a VAE is the Wan 2.1 one (16 channels, 8x in space, 4x in time)."""
+    network = getattr(vae, "first_stage_model", None)
+    channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
+    ratio = vae.spacial_compression_encode() if dims == 3 else None
+    kind = type(network).__module__
+    found = next((what for part, what in OTHER_VAES if part in kind), None)
+    if channels != 16 or dims != 3 or ratio != 8:
+        found = type(vae if network is None else network).__name__
+        found = f"{found} with {channels} latent channels ({'video' if dims == 3 else 'image'})"
+    made = (getattr(vae, "output_channels", 3), getattr(vae, "conv_out_channels", None) or 3)
+    if found is None and made != (3, 3):
+        found = f"a changed Wan VAE that reads {made[0]} and makes {made[1]} channels"
+    if found:
+        raise InputError(
+            f"the vae input holds {found}, but Wan Animate needs the Wan 2.1 VAE with 16: load wan_2.1_vae.safetensors."
+        )
+
+
+def text_width(model) -> int | None:
+    """How wide a prompt the MODEL takes (umT5-XXL: 4096), read off its first layer; None where that cannot be seen."""
+    layers = getattr(model.model.diffusion_model, "text_embedding", None)
+    return getattr(layers[0], "in_features", None) if isinstance(layers, torch.nn.Sequential) else None
+
+
+def image_width(model) -> int | None:
+    """How wide the CLIP vision features are that the MODEL takes (ViT-H: 1280); 0 for one that takes none."""
+    embedding = getattr(model.model.diffusion_model, "img_emb", None)
+    if embedding is None:
+        return 0
+    layers = [one for one in embedding.modules() if hasattr(one, "in_features")]
+    return layers[0].in_features if layers else None
+
+
+def check_prompt(conditioning, name: str, width: int | None) -> None:
+    """Raises InputError unless a CONDITIONING holds embeddings of the text encoder that the model was made for.
+
+    Args:
+        conditioning: what came into the input ``name``.
+        width: of an embedding; None takes any.
+    """
+    if not conditioning:
+        raise InputError(
+            f"the {name} input holds no prompt (an empty CONDITIONING): connect Cached Prompt, Load Saved Prompt or "
+            "CLIP Text Encode."
+        )
+    for entry in conditioning:
+        embedding = entry[0]
+        shape = list(embedding.shape) if isinstance(embedding, torch.Tensor) else None
+        if shape is None or len(shape) != 3 or 0 in shape or width not in (None, shape[2]):
+            found = "no embedding" if shape is None else f"an embedding of shape {shape}"
+            raise InputError(
+                f"the {name} input holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the prompt "
+                "with the umT5-XXL text encoder (Load CLIP, type wan), another model's does not fit."
+            )
+
+
+def check_image_features(output, width: int | None) -> None:
+    """Raises InputError unless a CLIP_VISION_OUTPUT is of the image encoder that the model was made for.
+
+    Args:
+        output: the host's; what the model reads of it is ``penultimate_hidden_states``, ``[1, tokens, C]``.
+        width: its C; None takes any, 0 none at all.
+    """
+    if width == 0:
+        raise InputError(
+            "clip_vision_output is connected, but this MODEL has no image embedding to take it: disconnect it."
+        )
+    features = getattr(output, "penultimate_hidden_states", None)
+    shape = list(features.shape) if isinstance(features, torch.Tensor) else None
+    if shape is None or len(shape) != 3 or 0 in shape or width not in (None, shape[2]):
+        found = "no hidden states" if shape is None else f"features of shape {shape}"
+        raise InputError(
+            f"clip_vision_output holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the "
+            "reference image with CLIP ViT-H (clip_vision_h.safetensors in Load CLIP Vision)."
+        )
