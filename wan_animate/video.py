@@ -172,7 +172,7 @@ class VideoSource(FrameSource):
         if tone is not None and tone.transfer != "SDR":
             notes.append(
                 f"{self._file.name} is HDR ({tone}): it is brought to SDR in BT.709, diffuse white "
-                f"({REFERENCE_WHITE:g} cd/m2) to white and highlights above it rolled off."
+                f"({REFERENCE_WHITE:g} cd/m2) nearly to white and the highlights above it rolled off."
             )
         elif tone is not None:
             notes.append(f"{self._file.name} has {tone.primaries} colours: they are brought to BT.709.")
