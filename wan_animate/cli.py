@@ -49,7 +49,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded"
     )
-    p.add_argument("--area", type=int, default=832 * 480, help="pixels of the result; the video's aspect ratio is kept")
+    p.add_argument(
+        "--area", type=int, default=832 * 480, help="pixels of the result; the video's aspect ratio is kept (see --fit)"
+    )
+    p.add_argument(
+        "--fit",
+        choices=["fill", "pad"],
+        default="fill",
+        help="sides are divisible by 16: cut the video's edges off for that, a fiftieth at most, or leave black bars",
+    )
     p.add_argument("--fps", type=float, default=30.0, help="0 keeps the video's own")
     p.add_argument("--start", type=int, default=0, help="first frame")
     p.add_argument("--limit", type=int, default=0, help="how many frames; 0 = all")
@@ -89,8 +97,10 @@ def run(options: argparse.Namespace) -> Path:
     check_segment_settings(options.segment, options.guidance)
     check_folder(options.models)
     frames = VideoSource(
-        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit
+        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
     )
+    for note in frames.notes:
+        print(f"wan-animate: {note}", file=sys.stderr)
     job, signals = _job(options, frames)
     job.check()
     store = SegmentStore(out.parent / f".{out.stem}-{job.key(_settings(options))}")
