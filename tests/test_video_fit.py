@@ -156,20 +156,20 @@ def test_a_track_that_knows_nothing_is_taken_as_of_these_frames(tmp_path):
 def test_drawings_and_silhouettes_at_a_size_lie_on_the_frames(tmp_path, fit, scale):
     width, height = 640 * scale, 360 * scale
     keypoints = np.zeros((2, layout.COUNT, 3), np.float32)
-    keypoints[:, :17] = [(x * scale, y * scale, 1) for x, y in zip(
+    keypoints[:, :17] = [((x * 0.4 + 360) * scale, (y * 0.4 + 60) * scale, 1) for x, y in zip(
         [320, 330, 310, 340, 300, 370, 270, 400, 240, 430, 210, 350, 290, 350, 290, 350, 290],
         [60, 52, 52, 58, 58, 110, 110, 150, 150, 190, 190, 220, 220, 280, 280, 340, 340], strict=True)]  # fmt: skip
     track = PoseTrack(keypoints, width, height)
     there = track.placed(832, 464, fit)
     assert there.width == 832
-    for source, own in (
-        (DrawnPoseSource(track, 832, 464, fit=fit), DrawnPoseSource(there)),
-        (PoseMaskSource(track, 832, 464, fit=fit), PoseMaskSource(there)),
-    ):
-        one, other = (each.read(0, 1)[0].reshape(464, 832, -1).max(axis=2) > 60 for each in (source, own))
-        reach = [np.array(np.nonzero(part)) for part in (one, other)]
-        middle = [(part.min(axis=1) + part.max(axis=1)) / 2 for part in reach]
-        assert np.abs(middle[0] - middle[1]).max() < 1
+    other = track.placed(832, 464, "pad" if fit == "fill" else "fill")
+    for kind in (DrawnPoseSource, PoseMaskSource):
+        middle = []
+        for source in (kind(track, 832, 464, fit=fit), kind(there), kind(other)):
+            lit_at = np.array(np.nonzero(source.read(0, 1)[0].reshape(464, 832, -1).max(axis=2) > 60))
+            middle.append((lit_at.min(axis=1) + lit_at.max(axis=1)) / 2)
+        assert np.abs(middle[0] - middle[1]).max() <= 1
+        assert np.abs(middle[0] - middle[2]).max() > 1.4, "the other fit is told from it"
     others = {DrawnPoseSource(track, 832, 464, fit=each).fingerprint() for each in ("fill", "pad")}
     assert len(others) == 2
 
