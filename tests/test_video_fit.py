@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wan_animate import cli
 from wan_animate.adapt import ResizedSource
 from wan_animate.errors import InputError
 from wan_animate.frames import TensorSource, cut_share, letterbox, placement
@@ -14,6 +15,7 @@ from wan_animate.tensor_clip import at_area
 from wan_animate.video import VideoSource, area_size, fill_size
 
 from .clips import numbered_frame, write_clip
+from .test_video_hdr import hdr_clip
 
 PHONES = [(1920, 1080), (1080, 1920), (1170, 2532), (886, 1920), (1080, 2400), (1440, 1080), (1080, 1080), (2560, 1080)]
 SPOTS = np.array([(0.06, 0.08), (0.5, 0.5), (0.94, 0.9), (0.08, 0.93), (0.93, 0.07)])  # near the edges, all kept
@@ -192,3 +194,13 @@ def test_a_resized_clip_knows_where_its_picture_lies(tmp_path):
     track = track_of_spots(640, 360)
     whole = PoseTrack(track.keypoints, 640, 360, picture=(0, 0, 640, 360))
     assert np.abs(whole.onto(twice).keypoints[0, :5, :2] - lit(twice.read(0, 1)[0])).max() < 1
+
+
+def test_the_shell_takes_fit_and_says_what_was_done(tmp_path, capsys):
+    path = hdr_clip(tmp_path / "h.mp4", width=320, height=180, count=2, paint=grey)
+    given = ["--image=x.png", f"--video={path}", "--out=o.mp4", "--models=m", f"--area={208 * 120}"]
+    filled, padded = (cli._frames(cli.parser().parse_args([*given, *more])) for more in ([], ["--fit=pad"]))
+    assert filled.read(0, 1).min() > 170
+    assert padded.read(0, 1).min() < 8
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all("h.mp4' is HDR (HLG, BT.2020)" in line for line in said)

@@ -90,17 +90,12 @@ def run(options: argparse.Namespace) -> Path:
     """Do the job that the options describe; returns the mp4's path."""
     from .audio import read_audio
     from .backends.diffusers import check_folder
-    from .video import VideoSource
     from .writer import write_video
 
     out = Path(options.out)
     check_segment_settings(options.segment, options.guidance)
     check_folder(options.models)
-    frames = VideoSource(
-        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
-    )
-    for note in frames.notes:
-        print(f"wan-animate: {note}", file=sys.stderr)
+    frames = _frames(options)
     job, signals = _job(options, frames)
     job.check()
     store = SegmentStore(out.parent / f".{out.stem}-{job.key(_settings(options))}")
@@ -120,6 +115,18 @@ def run(options: argparse.Namespace) -> Path:
     store.remove()
     print(out)
     return out
+
+
+def _frames(options: argparse.Namespace):
+    """The driving video; what was done to its pictures is said."""
+    from .video import VideoSource
+
+    frames = VideoSource(
+        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
+    )
+    for note in frames.notes:
+        print(f"wan-animate: {note}", file=sys.stderr)
+    return frames
 
 
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
