@@ -51,7 +51,7 @@ def by_ffmpegs_filters(image, matrix):
         filters = ["vflip"] * (d < 0)
     graph, frame = Graph(), av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     at = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 30))
-    for text in [*filters, "buffersink"]:
+    for text in [*filters, "hflip", "hflip", "buffersink"]:  # vflip alone turns the order of lines in memory only
         name, _, options = text.partition("=")
         after = graph.add(name, options) if options else graph.add(name)
         at.link_to(after)

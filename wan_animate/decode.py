@@ -89,7 +89,7 @@ def _options(frame: av.VideoFrame) -> dict:
     if frame.colorspace == _UNSPECIFIED:
         tone = mapping(frame)
         if tone is not None and tone.primaries == "BT.2020":
-            options["src_colorspace"] = _BT2020
+            frame.colorspace = _BT2020  # PyAV 17 takes it as a tag alone
         else:
             options["src_colorspace"] = "itu709" if frame.width >= 1280 or frame.height > 576 else "itu601"
     elif unknown := _UNKNOWN_MATRICES.get(int(frame.colorspace)):
