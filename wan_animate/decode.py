@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from . import workers
 from .clip import ClipFile, ClipIndex, video_stream
 from .deinterlace import deinterlaced
-from .display import orientation, pixel_shape, turned
+from .display import Turn, orientation, pixel_shape, turned
 from .errors import InputError
 from .hdr import mapping
 
@@ -40,7 +40,10 @@ _TAIL = 2
 
 
 def to_rgb(
-    frame: av.VideoFrame, reformatter: VideoReformatter | None = None, out: np.ndarray | None = None
+    frame: av.VideoFrame,
+    reformatter: VideoReformatter | None = None,
+    out: np.ndarray | None = None,
+    turn: Turn | None = None,
 ) -> np.ndarray:
     """A decoded frame as upright RGB, uint8 ``[H, W, 3]``, in ``out`` where that is given: SDR in BT.709, and what is
     coded in another way is brought to it (:mod:`.hdr`).
@@ -50,14 +53,15 @@ def to_rgb(
 
     The frame's own matrix and range tags are followed. Untagged video is taken as players take it: BT.709 when it is HD
     (1280 wide or over 576 high), BT.601 below. The display matrix is applied (:mod:`.display`); the shape of a pixel is
-    known to the stream, not to a frame, and left to whoever scales.
+    known to the stream, not to a frame, and left to whoever scales. ``turn`` is what the frame's
+    :func:`.display.orientation` is known to be.
     """
+    turn = orientation(frame) if turn is None else turn
     tone = mapping(frame)
     if tone is not None:
-        return tone.apply(*as_coded(frame, reformatter), out)
+        return tone.apply(*as_coded(frame, reformatter, turn), out)
     reformatter = reformatter or VideoReformatter()
     options = _options(frame)
-    turn = orientation(frame)
     if frame.format.is_rgb:
         image = reformatter.reformat(frame, format="rgb24", **options).to_ndarray()
     else:
@@ -71,7 +75,9 @@ def to_rgb(
     return out
 
 
-def as_coded(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) -> tuple[np.ndarray, float]:
+def as_coded(
+    frame: av.VideoFrame, reformatter: VideoReformatter | None = None, turn: Turn | None = None
+) -> tuple[np.ndarray, float]:
     """Upright RGB as it is coded, uint16 ``[H, W, 3]``, and the value that stands for 1: what :class:`.hdr.Mapping`
     takes, with no less precision than the file has."""
     planar = (reformatter or VideoReformatter()).reformat(frame, format="gbrp16le", **_options(frame))
@@ -79,7 +85,7 @@ def as_coded(frame: av.VideoFrame, reformatter: VideoReformatter | None = None) 
     full = frame.format.is_rgb or frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
     depth = min(max(part.bits for part in frame.format.components), 16)
     white = float((1 << depth) - 1 << 16 - depth) if full else 255.0 * 256
-    return turned(_packed(planar, np.uint16), orientation(frame)), white
+    return turned(_packed(planar, np.uint16), orientation(frame) if turn is None else turn), white
 
 
 def _options(frame: av.VideoFrame) -> dict:

@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import av
 from av.filter import Graph
 
 _TAGS = ("colorspace", "color_range", "color_trc", "color_primaries")
 
 
-def deinterlaced(frames: Sequence[av.VideoFrame], at: int) -> av.VideoFrame:
-    """Frame ``at`` of a few consecutive ones as a whole picture of its first field's moment.
+class Deinterlacer:
+    """Makes whole pictures of the moments of frames' first fields, by FFmpeg's bwdif filter.
 
-    FFmpeg's bwdif filter, one picture a frame, so that numbers and times stay. It looks one frame back and one ahead:
-    given these, the result is the same as when the whole clip goes through it.
+    One picture a frame, so that numbers and times stay. The filter looks one frame back and one ahead, and gets just
+    these each time: the result is the same as when the whole clip goes through it, in whatever order frames are asked
+    for. For one thread.
     """
-    wanted = frames[at]
-    alike = [(frame.width, frame.height, frame.format.name) for frame in frames]
-    first = last = at
-    while first > 0 and alike[first - 1] == alike[at]:
-        first -= 1
-    while last + 1 < len(frames) and alike[last + 1] == alike[at]:
-        last += 1
+
+    def __init__(self):
+        self._kind = self._graph = None  # kept: PyAV lets go of a graph and the frames in it late
+
+    def __call__(self, before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None):
+        """``before`` and ``after`` are the frame's neighbours, None at the ends of the clip."""
+        kind = _kind(frame)
+        if kind != self._kind:
+            self._graph, self._kind = _bwdif(frame), kind
+        result = None
+        # At the ends the filter takes the frame itself for the neighbour that is not there; so for one of another size.
+        for one in (before, frame, after):
+            self._graph.push(one if one is not None and _kind(one) == kind else frame)
+            while True:
+                try:
+                    result = self._graph.pull()  # one behind what is pushed
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    break
+        for tag in _TAGS:
+            if hasattr(frame, tag) and getattr(result, tag) != getattr(frame, tag):
+                setattr(result, tag, getattr(frame, tag))
+        return result
+
+
+def _kind(frame: av.VideoFrame) -> tuple:
+    return frame.width, frame.height, frame.format.name
+
+
+def _bwdif(frame: av.VideoFrame) -> Graph:
     graph = Graph()
-    base = wanted.time_base
-    source = graph.add_buffer(width=wanted.width, height=wanted.height, format=wanted.format, time_base=base)
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
     filter_ = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
     sink = graph.add("buffersink")
     source.link_to(filter_)
     filter_.link_to(sink)
     graph.configure()
-    results = []
-    for frame in [*frames[first : last + 1], None]:
-        graph.push(frame)
-        while True:
-            try:
-                results.append(graph.pull())
-            except (av.error.BlockingIOError, av.error.EOFError):
-                break
-    result = results[at - first]
-    for tag in _TAGS:
-        if hasattr(wanted, tag) and getattr(result, tag) != getattr(wanted, tag):
-            setattr(result, tag, getattr(wanted, tag))
-    return result
+    return graph

@@ -14,12 +14,17 @@ _NEARLY_SQUARE = 0.005
 _ODDEST = 10  # a pixel ten times as wide as high is a broken header
 
 
-def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+Turn = tuple[bool, bool, bool]
+
+
+def orientation(frame: av.VideoFrame) -> Turn:
     """What brings a decoded frame upright: (transpose, then mirror left to right, then mirror top to bottom).
 
     All eight that a display matrix can stand for (ISO/IEC 14496-12, 8.3.2: it takes a stored point (x, y, 1) to
     (a x + c y + ..., b x + d y + ...)), of which four are mirrored; an angle alone tells four. A matrix that turns by
     something else is taken to the nearest of the eight.
+
+    Not to be asked of every frame: PyAV then keeps the frame in memory until Python's collector comes by.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -32,7 +37,7 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     return True, c < 0, b < 0
 
 
-def turned(image: np.ndarray, how: tuple[bool, bool, bool], out: np.ndarray | None = None) -> np.ndarray:
+def turned(image: np.ndarray, how: Turn, out: np.ndarray | None = None) -> np.ndarray:
     """The image brought upright, C-contiguous; a new one, or ``out``, unless there is nothing to do."""
     transpose, across, down = how
     if transpose:
@@ -50,9 +55,9 @@ def pixel_shape(stream: av.video.stream.VideoStream) -> Fraction:
     return Fraction(shape)
 
 
-def shown_size(frame: av.VideoFrame, shape: Fraction = Fraction(1)) -> tuple[int, int]:
+def shown_size(frame: av.VideoFrame, shape: Fraction, turn: Turn) -> tuple[int, int]:
     """Width and height at which a player shows a frame: stretched to square pixels in its width, then turned."""
     width = round(frame.width * shape)
     if abs(width - frame.width) <= frame.width * _NEARLY_SQUARE:
         width = frame.width
-    return (frame.height, width) if orientation(frame)[0] else (width, frame.height)
+    return (frame.height, width) if turn[0] else (width, frame.height)

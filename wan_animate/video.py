@@ -14,7 +14,7 @@ from .adapt import ResizedSource, SlicedSource  # noqa: F401  (with the video so
 from .audio import read_audio  # noqa: F401
 from .clip import ClipFile, index_clip
 from .decode import ClipDecoder, as_coded, to_rgb
-from .display import shown_size
+from .display import orientation, shown_size
 from .errors import InputError
 from .frames import FrameSource, cut_share, place, placement
 from .hdr import REFERENCE_WHITE, mapping
@@ -154,7 +154,8 @@ class VideoSource(FrameSource):
         self._fit = fit
         frame = self._decoder.frame(0 if self._index.stamps is None else int(self._numbers[0]))
         self._shape = self._decoder.pixel_shape
-        self.native_size = shown_size(frame, self._shape)
+        self._rotation, self._turn = frame.rotation, orientation(frame)
+        self.native_size = shown_size(frame, self._shape, self._turn)
         if size:
             self.width, self.height = int(size[0]), int(size[1])
         elif max_area:
@@ -234,14 +235,16 @@ class VideoSource(FrameSource):
     def _convert(self, frame, out: np.ndarray | None = None) -> np.ndarray:
         if not hasattr(self._reformatters, "own"):
             self._reformatters.own = VideoReformatter()
-        reformatter, shown = self._reformatters.own, shown_size(frame, self._shape)
+        reformatter = self._reformatters.own
+        turn = self._turn if frame.rotation == self._rotation else orientation(frame)
+        shown = shown_size(frame, self._shape, turn)
         if shown == (self.width, self.height) and set(shown) == {frame.width, frame.height}:
-            return to_rgb(frame, reformatter, out)
+            return to_rgb(frame, reformatter, out, turn)
         where = placement(*shown, self.width, self.height, self._fit)
         tone = mapping(frame)
         if tone is None:
-            return place(to_rgb(frame, reformatter), where, self.width, self.height, out=out)
-        coded, white = as_coded(frame, reformatter)
+            return place(to_rgb(frame, reformatter, None, turn), where, self.width, self.height, out=out)
+        coded, white = as_coded(frame, reformatter, turn)
         # Scaled first: a phone's pictures are large, and colours are mapped in a time that follows the size.
         return tone.apply(place(coded, where, self.width, self.height), white, out)
 
