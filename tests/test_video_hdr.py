@@ -1,9 +1,11 @@
 """HDR and wide-gamut clips: held against the standards' formulas, written out here in double precision."""
 
+import gc
 from fractions import Fraction
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from wan_animate.decode import as_coded, to_rgb
@@ -230,3 +232,19 @@ def test_a_matrix_that_cannot_be_read_is_refused_when_the_clip_is_opened(tmp_pat
         container.mux(stream.encode(None))
     with pytest.raises(InputError, match="YCgCo" if matrix == 8 else "ICtCp"):
         VideoSource(path)
+
+
+@pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="PyAV 17 leaves every frame to the collector")
+def test_reading_more_of_an_hdr_clip_takes_no_more_memory(tmp_path):
+    source = VideoSource(hdr_clip(tmp_path / "p.mp4", count=30, width=320, height=192), fps=0, max_area=160 * 96)
+    source.read(0, 16)
+    gc.collect()
+    gc.disable()
+    try:
+        before = psutil.Process().memory_info().rss
+        for start in [0, 10, 20] * 14:
+            source.read(start, start + 10)
+        grown = psutil.Process().memory_info().rss - before
+    finally:
+        gc.enable()
+    assert grown < 60 * 320 * 192 * 3, f"{grown / 1e6:.1f} MB for 420 frames"

@@ -6,6 +6,7 @@ before the wanted frame; frames are told by their timestamps, so a seek can land
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -18,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from . import workers
 from .clip import ClipFile, ClipIndex, video_stream
-from .deinterlace import deinterlaced
+from .deinterlace import Deinterlacer
 from .display import Turn, orientation, pixel_shape, turned
 from .errors import InputError
 from .hdr import mapping
@@ -137,6 +138,7 @@ class ClipDecoder:
         self._last: av.VideoFrame | None = None
         self.pixel_shape = Fraction(1)
         self._interlaced = False  # a frame seen so far was
+        self._fields = threading.local()
         self.decoded = 0  # frames decoded since opening: how the tests see that nothing is decoded twice
 
     def get(self, number: int) -> np.ndarray:
@@ -180,26 +182,31 @@ class ClipDecoder:
         for at, first in again:
             out[at] = out[first]
 
-    def _convert_shown(self, frames: list[av.VideoFrame], at: int, out: np.ndarray | None) -> np.ndarray:
-        return self._convert(deinterlaced(frames, at) if len(frames) > 1 else frames[at], out)
+    def _convert_shown(self, before, frame: av.VideoFrame, after, out: np.ndarray | None) -> np.ndarray:
+        if frame.interlaced_frame:
+            if not hasattr(self._fields, "own"):
+                self._fields.own = Deinterlacer()
+            frame = self._fields.own(before, frame, after)
+        return self._convert(frame, out)
 
-    def _shown(self, number: int) -> tuple[list[av.VideoFrame], int]:
-        """The frames that frame ``number`` is made of, and which of them it is: its neighbours too if interlaced."""
-        before = self._neighbour(number - 1) if self._interlaced and number else []
+    def _shown(self, number: int) -> tuple[av.VideoFrame | None, av.VideoFrame, av.VideoFrame | None]:
+        """Frame ``number`` and what it is shown by: its neighbours before and after it if it is interlaced."""
+        before = self._neighbour(number - 1) if self._interlaced else None
         frame = self._frame(number)
         if not frame.interlaced_frame:
-            return [frame], 0
-        if not self._interlaced and number:  # the first one that is: its neighbour is fetched late this once
+            return None, frame, None
+        if not self._interlaced:  # the first one that is: its neighbour is fetched late this once
+            self._interlaced = True
             before = self._neighbour(number - 1)
-        self._interlaced = True
-        after = self._neighbour(number + 1) if number + 1 < len(self._index) else []
-        return [*before, frame, *after], len(before)
+        return before, frame, self._neighbour(number + 1)
 
-    def _neighbour(self, number: int) -> list[av.VideoFrame]:
+    def _neighbour(self, number: int) -> av.VideoFrame | None:
+        if not 0 <= number < len(self._index):
+            return None
         try:
-            return [self._frame(number)]
+            return self._frame(number)
         except InputError:  # damaged, and not asked for
-            return []
+            return None
 
     def _frame(self, number: int) -> av.VideoFrame:
         """Frame ``number`` as decoded; the last few are kept so, half the size of their pictures."""
@@ -219,6 +226,7 @@ class ClipDecoder:
             self._container.close()
         self._container = self._stream = self._frames = self._last = None
         self._recent.clear()
+        self._fields = threading.local()
 
     def _find(self, number: int) -> av.VideoFrame:
         if number == self._at and self._last is not None:

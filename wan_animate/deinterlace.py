@@ -22,17 +22,15 @@ class Deinterlacer:
     def __call__(self, before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None):
         """``before`` and ``after`` are the frame's neighbours, None at the ends of the clip."""
         kind = _kind(frame)
-        if kind != self._kind:
-            self._graph, self._kind = _bwdif(frame), kind
-        result = None
-        # At the ends the filter takes the frame itself for the neighbour that is not there; so for one of another size.
-        for one in (before, frame, after):
-            self._graph.push(one if one is not None and _kind(one) == kind else frame)
-            while True:
-                try:
-                    result = self._graph.pull()  # one behind what is pushed
-                except (av.error.BlockingIOError, av.error.EOFError):
-                    break
+        around = [one if one is not None and _kind(one) == kind else None for one in (before, after)]
+        if None in around:  # at the ends the filter goes by the one picture alone: a graph of its own, to its end
+            frames = [one for one in (around[0], frame, around[1]) if one is not None]
+            result = _through(_bwdif(frame), [*frames, None])[0 if around[0] is None else 1]
+        else:
+            if kind != self._kind:
+                self._graph, self._kind = _bwdif(frame), kind
+                _through(self._graph, [frame])  # so that the one before is never the first
+            result = _through(self._graph, [around[0], frame, around[1]])[-1]  # it is one behind
         for tag in _TAGS:
             if hasattr(frame, tag) and getattr(result, tag) != getattr(frame, tag):
                 setattr(result, tag, getattr(frame, tag))
@@ -43,11 +41,21 @@ def _kind(frame: av.VideoFrame) -> tuple:
     return frame.width, frame.height, frame.format.name
 
 
+def _through(graph: Graph, frames: list[av.VideoFrame | None]) -> list[av.VideoFrame]:
+    results = []
+    for frame in frames:
+        graph.push(frame)
+        while True:
+            try:
+                results.append(graph.pull())
+            except (av.error.BlockingIOError, av.error.EOFError):
+                break
+    return results
+
+
 def _bwdif(frame: av.VideoFrame) -> Graph:
     graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-    )
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
     filter_ = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
     sink = graph.add("buffersink")
     source.link_to(filter_)
