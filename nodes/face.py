@@ -53,7 +53,7 @@ def crop_face(frames, track, face_scale: float = 1.3, missing_face: str = "blend
     """The face crops and in how many frames a face was found."""
     from ..wan_animate.face import FaceCropSource, face_boxes
 
-    track = track.letterboxed(frames.width, frames.height)
+    track = track.onto(frames)
     boxes, found = face_boxes(track, scale=face_scale, steady=face_steady, missing=missing_face)
     return FaceCropSource(frames, boxes, found=found, missing=missing_face), int(found.sum())
 

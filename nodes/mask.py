@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .types import Frames, Track, as_images, as_masks, frames_input, mask_input
+from .types import Frames, Track, as_images, as_masks, fit_input, frames_input, mask_input
 
 CATEGORY = "WanAnimateKit/mask"
 
@@ -36,6 +36,12 @@ class MaskFromPose(io.ComfyNode):
                     ),
                 ),
                 *_size_inputs(),
+                fit_input(
+                    "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of "
+                    "quite another shape is always padded.",
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -46,10 +52,10 @@ class MaskFromPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, grow: float, width: int, height: int) -> io.NodeOutput:
+    def execute(cls, pose, grow: float, width: int, height: int, fit: str = "fill") -> io.NodeOutput:
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
-        return io.NodeOutput(PoseMaskSource(pose, width, height, grow=grow))
+        return io.NodeOutput(PoseMaskSource(pose, width, height, grow=grow, fit=fit))
 
 
 def _size_inputs() -> list[io.Input]:

@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
-from .types import Frames, Track
+from .types import Frames, Track, fit_input
 
 CATEGORY = "WanAnimateKit/pose"
 SAVED_TRACKS = "pose_tracks"
@@ -60,7 +60,7 @@ class DrawPose(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Width of the drawing in pixels; 0 (with height 0) takes the video's size. The skeleton keeps "
-                        "its shape and is centred."
+                        "its shape."
                     ),
                 ),
                 io.Int.Input(
@@ -72,15 +72,24 @@ class DrawPose(io.ComfyNode):
                     advanced=True,
                     tooltip="Height of the drawing in pixels; 0 (with width 0) takes the video's size.",
                 ),
+                fit_input(
+                    "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of "
+                    "quite another shape is always padded.",
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
         )
 
     @classmethod
-    def execute(cls, pose, hands: bool, head: bool, threshold: float, width: int, height: int) -> io.NodeOutput:
+    def execute(
+        cls, pose, hands: bool, head: bool, threshold: float, width: int, height: int, fit: str = "fill"
+    ) -> io.NodeOutput:
         from ..wan_animate.pose.draw import DrawnPoseSource
 
-        return io.NodeOutput(DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head))
+        drawn = DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head, fit=fit)
+        return io.NodeOutput(drawn)
 
 
 class SavePoseTrack(io.ComfyNode):

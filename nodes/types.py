@@ -90,3 +90,8 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
     if source.kind != kind:
         raise InputError(f"{name} needs {sentence}.")
     return source
+
+
+def fit_input(tooltip: str, **options: Any) -> io.Input:
+    """How a picture is brought to a size of another shape: :data:`wan_animate.frames.FITS`."""
+    return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)

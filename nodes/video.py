@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import InputImpl, io
 
 from .host.folders import annotated_path, file_stamp, list_input
-from .types import Frames
+from .types import Frames, fit_input
+
+# The value of the frontend's upload button. It is saved behind those of all inputs, so that a graph from before there
+# was a fit has it in that place.
+_UPLOAD = "image"
 
 
 class LoadVideo(io.ComfyNode):
@@ -86,6 +92,13 @@ class LoadVideo(io.ComfyNode):
                     optional=True,
                     tooltip="A video from another node (Load Video, Trim Video, Create Video), in place of file.",
                 ),
+                fit_input(
+                    "The video's own shape and sides divisible by 16 differ a little. fill cuts the edges off, a "
+                    "fiftieth at most; pad keeps all of the picture between black bars, as Wan's own preprocessing "
+                    "does, and they are in the finished clip too.",
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 Frames.Output(display_name="frames", tooltip="The video's frames, read when asked for."),
@@ -104,7 +117,9 @@ class LoadVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None, video: str | None = "not linked") -> bool | str:
+    def validate_inputs(cls, file: str | None, video: str | None = "not linked", fit: str = "fill") -> bool | str:
+        if fit not in ("fill", "pad", _UPLOAD, None):
+            return f"fit is {fit!r}, but it must be fill or pad."
         # The host passes None for what is linked and leaves out what is not there.
         if file is None or video is None or annotated_path(file):
             return True
@@ -124,16 +139,18 @@ class LoadVideo(io.ComfyNode):
         start: int = 0,
         limit: int = 0,
         video=None,
+        fit: str = "fill",
     ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
 
+        fit = "fill" if fit == _UPLOAD else fit
         if isinstance(video, InputImpl.VideoFromComponents):
-            source, audio = _from_memory(video.get_components(), fps, width * height, start, limit)
+            source, audio = _from_memory(video.get_components(), fps, width * height, start, limit, fit)
         elif video is not None:
             trim = video.get_active_trim_window() if isinstance(video, InputImpl.VideoFromFile) else None
-            source, audio = _from_file(video.get_stream_source(), fps, width * height, start, limit, trim)
+            source, audio = _from_file(video.get_stream_source(), fps, width * height, start, limit, fit, trim)
         elif path := annotated_path(file):
-            source, audio = _from_file(path, fps, width * height, start, limit)
+            source, audio = _from_file(path, fps, width * height, start, limit, fit)
         else:
             raise InputError(_not_there(file))
         return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height)
@@ -145,18 +162,20 @@ def _not_there(file: str) -> str:
     return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
 
 
-def _from_file(file, fps, max_area: int, start: int, limit: int, trim: tuple[float, float] | None = None):
+def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim: tuple[float, float] | None = None):
     from ..wan_animate.video import VideoSource, read_audio
 
-    source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim)
+    source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
+    for note in source.notes:
+        logging.info(f"WanAnimateKit: {note}")
     return source, read_audio(file, source.start_seconds, float(len(source) / source.fps))
 
 
-def _from_memory(components, fps, max_area: int, start: int, limit: int):
+def _from_memory(components, fps, max_area: int, start: int, limit: int, fit: str):
     """As :func:`_from_file` for a video that was never encoded: its tensors are used as they are."""
     from ..wan_animate.frames import TensorSource
     from ..wan_animate.tensor_clip import SampledSource, at_area, cut_audio
 
     source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
     audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))
-    return at_area(source, max_area), audio
+    return at_area(source, max_area, fit), audio

@@ -10,11 +10,14 @@ from wan_animate.video import VideoSource
 
 
 @pytest.mark.parametrize("width, height, tag, space", [(320, 192, 1, "709"), (320, 192, 5, "601"), (320, 192, 2, "601"),
-                                                       (1280, 64, 2, "709"), (320, 192, 6, "601")])  # fmt: skip
+                                                       (1280, 64, 2, "709"), (320, 192, 6, "601"),
+                                                       (320, 192, 4, "FCC"), (320, 192, 7, "240M"),
+                                                       (320, 192, 9, "2020")])  # fmt: skip
 @pytest.mark.parametrize("full", [False, True])
 def test_colour_matrix_and_range_follow_the_tags(tmp_path, width, height, tag, space, full):
-    """Against the formulas of BT.601 and BT.709: within a level and a half, and with no drift of the mean."""
-    kr, kb = {"709": (0.2126, 0.0722), "601": (0.299, 0.114)}[space]
+    """Against the formulas of the standards (ITU-T H.273): within a level and a half, and with no drift of the mean."""
+    matrices = {"709": (0.2126, 0.0722), "601": (0.299, 0.114), "FCC": (0.3, 0.11), "240M": (0.212, 0.087)}
+    kr, kb = {**matrices, "2020": (0.2627, 0.0593)}[space]
     rng = np.random.default_rng(0)
     luma = np.repeat(np.repeat(rng.integers(60, 190, (height // 16, width // 16)), 16, 0), 16, 1).astype(np.uint8)
     cb, cr = 110, 145

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import InputError
-from .frames import FrameSource, letterbox
+from .frames import FrameSource, place, placement
 
 
 class SlicedSource(FrameSource):
@@ -17,6 +17,7 @@ class SlicedSource(FrameSource):
             raise InputError(f"frames {start} to {stop} were asked of a clip of {len(source)}: choose a part of it.")
         self._source, self._start, self._stop = source, start, stop
         self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, source.fps
+        self.picture = source.picture
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -32,16 +33,20 @@ class SlicedSource(FrameSource):
 
 
 class ResizedSource(FrameSource):
-    """Another source at ``width`` x ``height``: aspect ratio kept, centred on black (0 in a mask).
+    """Another source at ``width`` x ``height``, its aspect ratio kept: :func:`.frames.placement` says how.
 
-    Masks are scaled with nearest neighbour, so that a hard mask stays hard.
+    Masks are scaled with nearest neighbour, so that a hard mask stays hard; around them is 0.
     """
 
-    def __init__(self, source: FrameSource, width: int, height: int):
+    def __init__(self, source: FrameSource, width: int, height: int, fit: str = "fill"):
         if width < 1 or height < 1:
             raise InputError(f"the size is {width}x{height}: both sides must be at least 1.")
         self._source = source
         self.kind, self.width, self.height, self.fps = source.kind, int(width), int(height), source.fps
+        self._where = left, top, new_width, new_height = placement(source.width, source.height, width, height, fit)
+        x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
+        across, down = new_width / source.width, new_height / source.height
+        self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -53,11 +58,11 @@ class ResizedSource(FrameSource):
         interpolation = 0 if self.kind == "mask" else None  # cv2.INTER_NEAREST
         out = np.empty((stop - start, self.height, self.width, *frames.shape[3:]), frames.dtype)
         for at, frame in enumerate(frames):
-            out[at] = letterbox(np.ascontiguousarray(frame), self.width, self.height, interpolation)
+            place(np.ascontiguousarray(frame), self._where, self.width, self.height, interpolation, out[at])
         return out
 
     def fingerprint(self) -> str:
-        return f"resize:{self.width}x{self.height}:{self._source.fingerprint()}"
+        return f"resize:{self.width}x{self.height}:{self._where}:{self._source.fingerprint()}"
 
     def close(self) -> None:
         self._source.close()

@@ -51,7 +51,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded"
     )
-    p.add_argument("--area", type=int, default=832 * 480, help="pixels of the result; the video's aspect ratio is kept")
+    p.add_argument(
+        "--area", type=int, default=832 * 480, help="pixels of the result; the video's aspect ratio is kept (see --fit)"
+    )
+    p.add_argument(
+        "--fit",
+        choices=["fill", "pad"],
+        default="fill",
+        help="sides are divisible by 16: cut the video's edges off for that, a fiftieth at most, or leave black bars",
+    )
     p.add_argument("--fps", type=float, default=30.0, help="0 keeps the video's own")
     p.add_argument("--start", type=int, default=0, help="first frame")
     p.add_argument("--limit", type=int, default=0, help="how many frames; 0 = all")
@@ -85,16 +93,13 @@ def run(options: argparse.Namespace) -> Path:
     from .audio import read_audio
     from .backends.diffusers import check_folder, encode_prompt
     from .prompts import load_prompt
-    from .video import VideoSource
 
     check_options(options)
     out = Path(options.out)
     width = check_folder(options.models)["transformer"].get("text_dim")
     # a saved prompt is small: read now, it says what is wrong with it before the pose is looked for
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
-    frames = VideoSource(
-        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit
-    )
+    frames = _frames(options)
     job, signals = _job(options, frames)
     job.check()
     store = SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}")
@@ -115,6 +120,18 @@ def run(options: argparse.Namespace) -> Path:
     store.remove()
     print(out)
     return out
+
+
+def _frames(options: argparse.Namespace):
+    """The driving video; what was done to its pictures is said."""
+    from .video import VideoSource
+
+    frames = VideoSource(
+        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
+    )
+    for note in frames.notes:
+        print(f"wan-animate: {note}", file=sys.stderr)
+    return frames
 
 
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:

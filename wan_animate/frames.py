@@ -31,12 +31,16 @@ class FrameSource(ABC):
         fps: frames a second as a :class:`fractions.Fraction`.
         kind: ``"image"`` (``read`` gives ``[n, H, W, 3]`` RGB) or ``"mask"`` (``read`` gives ``[n, H, W]``,
             0 = background, full scale = foreground).
+        picture: (left, top, width, height) in the frame's pixels of the whole picture that the frames show, as
+            :func:`placement` gives it: what a pose found in the clip itself is brought to the frames by. None where
+            nobody knows.
     """
 
     kind: str = "image"
     width: int
     height: int
     fps: Fraction = Fraction(30)
+    picture: tuple[float, float, float, float] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -174,33 +178,82 @@ def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
     return source.read(first, int(at.max()) + 1)[at - first]
 
 
-def letterbox(
-    image: np.ndarray, width: int, height: int, interpolation: int | None = None, out: np.ndarray | None = None
-) -> np.ndarray:
-    """Scale an image to fit ``width`` x ``height``, keep its aspect ratio, centre it on black.
+FITS = ("fill", "pad")
+# Sides divisible by 16 and a clip's own ratio differ by a few hundredths. More than this is another shape, and cutting
+# it down would take a head or the feet away.
+_MOST_CUT = 0.1
 
-    As upstream's ``padding_resize`` (``wan/animate.py`` and ``preprocess/utils.py``): sizes and offsets round down.
+
+def placement(
+    src_width: float, src_height: float, width: int, height: int, fit: str = "fill"
+) -> tuple[int, int, int, int]:
+    """Where a picture of one size lies in a frame of another: (left, top, width, height) in the frame's pixels.
+
+    Args:
+        fit: ``"fill"`` scales the picture to cover the frame and lets what hangs over be cut, so left or top may be
+            negative; a picture that would lose more than a tenth is letterboxed all the same. ``"pad"`` letterboxes:
+            the whole picture, centred, as upstream's ``padding_resize`` (``wan/animate.py`` and
+            ``preprocess/utils.py``): sizes and offsets round down.
+
+    Raises:
+        InputError: ``fit`` is neither.
+    """
+    if fit not in FITS:
+        raise InputError(f"fit is {fit!r}, but it must be one of {', '.join(FITS)}.")
+    if fit == "fill" and cut_share(src_width, src_height, width, height) <= _MOST_CUT:
+        scale = max(width / src_width, height / src_height)
+        new_width, new_height = max(round(src_width * scale), width), max(round(src_height * scale), height)
+        return -((new_width - width) // 2), -((new_height - height) // 2), new_width, new_height
+    if src_height / src_width > height / width:
+        new_width, new_height = max(int(height / src_height * src_width), 1), height
+    else:
+        new_width, new_height = width, max(int(width / src_width * src_height), 1)
+    return (width - new_width) // 2, (height - new_height) // 2, new_width, new_height
+
+
+def cut_share(src_width: float, src_height: float, width: int, height: int) -> float:
+    """The share of a picture that is lost when it is scaled to cover ``width`` x ``height``."""
+    ratio = (src_width * height) / (src_height * width)
+    return 1 - min(ratio, 1 / ratio)
+
+
+def place(
+    image: np.ndarray,
+    where: tuple[int, int, int, int],
+    width: int,
+    height: int,
+    interpolation: int | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Scale an image to where :func:`placement` puts it in a frame of ``width`` x ``height``; black around it.
+
     ``interpolation`` defaults to area when the image shrinks and bilinear when it grows. The result is in ``out`` where
     that is given (C-contiguous, of the right size and type).
     """
+    left, top, new_width, new_height = where
     src_height, src_width = image.shape[:2]
-    if (src_height, src_width) == (height, width):
+    if (src_height, src_width) == (height, width) and where == (0, 0, width, height):
         if out is None:
             return image
         out[:] = image
         return out
     if interpolation is None:
         interpolation = cv2.INTER_AREA if width * height < src_width * src_height else cv2.INTER_LINEAR
-    if src_height / src_width > height / width:
-        new_width, new_height = max(int(height / src_height * src_width), 1), height
-    else:
-        new_width, new_height = width, max(int(width / src_width * src_height), 1)
-    left, top = (width - new_width) // 2, (height - new_height) // 2
     if out is None:
         out = np.empty((height, width, *image.shape[2:]), image.dtype)
-    if (new_width, new_height) != (width, height):
+    if new_width < width or new_height < height:
         out[:] = 0
-    out[top : top + new_height, left : left + new_width] = cv2.resize(
-        image, (new_width, new_height), interpolation=interpolation
-    )
+    scaled = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
+    seen = scaled[max(-top, 0) : max(-top, 0) + height, max(-left, 0) : max(-left, 0) + width]
+    top, left = max(top, 0), max(left, 0)
+    out[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
     return out
+
+
+def letterbox(
+    image: np.ndarray, width: int, height: int, interpolation: int | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Scale an image to fit ``width`` x ``height``, keep its aspect ratio, centre it on black: :func:`placement` with
+    ``"pad"``, then :func:`place`."""
+    where = placement(image.shape[1], image.shape[0], width, height, "pad")
+    return place(image, where, width, height, interpolation, out)

@@ -48,7 +48,7 @@ def controls(
     Raises:
         InputError: no body to retarget in the clip or in the reference.
     """
-    track = track.letterboxed(frames.width, frames.height)
+    track = track.onto(frames)
     boxes, found = face_boxes(track)
     face = FaceCropSource(frames, boxes, found=found)
     track = clean_track(track, strength)

@@ -10,7 +10,7 @@ import numpy as np
 from .adapt import ResizedSource
 from .errors import InputError
 from .frames import FrameSource
-from .video import area_size, as_rate, sample_frames
+from .video import area_size, as_rate, fill_size, sample_frames
 
 
 class SampledSource(FrameSource):
@@ -29,6 +29,7 @@ class SampledSource(FrameSource):
     def __init__(self, source: FrameSource, fps: Fraction | float | int = 30, start: int = 0, limit: int = 0):
         self._source = source
         self.kind, self.width, self.height = source.kind, source.width, source.height
+        self.picture = source.picture
         self.fps = as_rate(fps) if fps else source.fps
         count = len(source)
         numbers = sample_frames(
@@ -56,10 +57,10 @@ class SampledSource(FrameSource):
         self._source.close()
 
 
-def at_area(source: FrameSource, max_area: int) -> FrameSource:
+def at_area(source: FrameSource, max_area: int, fit: str = "fill") -> FrameSource:
     """The source scaled to ``max_area`` pixels with sides divisible by 16, as :class:`.video.VideoSource` does it."""
-    size = area_size(source.width, source.height, max_area)
-    return source if size == (source.width, source.height) else ResizedSource(source, *size)
+    size = (fill_size if fit == "fill" else area_size)(source.width, source.height, max_area)
+    return source if size == (source.width, source.height) else ResizedSource(source, *size, fit)
 
 
 def cut_audio(audio: dict | None, start_seconds: float, duration_seconds: float) -> dict | None:

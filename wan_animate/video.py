@@ -13,14 +13,18 @@ from av.video.reformatter import VideoReformatter
 from .adapt import ResizedSource, SlicedSource  # noqa: F401  (with the video source they belong to one topic)
 from .audio import read_audio  # noqa: F401
 from .clip import ClipFile, index_clip
-from .decode import ClipDecoder, to_rgb, upright_size
+from .decode import ClipDecoder, as_coded, to_rgb
+from .display import orientation, shown_size
 from .errors import InputError
-from .frames import FrameSource, letterbox
+from .frames import FrameSource, cut_share, place, placement
+from .hdr import REFERENCE_WHITE, mapping
 from .room import Room
 
 # Where a variable-rate clip freezes for longer than twice this, the frozen picture is held until this long before the
 # next one: "nearest in time" alone would show the next picture seconds before its sound.
 _EARLIEST = 0.1
+# A fill that cuts more than this looks for a better size.
+_LITTLE = 0.02
 
 
 def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
@@ -43,6 +47,19 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
             f"{divisor}: ask for more."
         )
     return new_width, new_height
+
+
+def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
+    """As :func:`area_size`, for a picture that will be scaled to cover that size: where more than a fiftieth would be
+    cut, one side is a step or two shorter, whichever cuts least (a phone's 1170x2532 at 832 x 480 pixels becomes
+    416x896, and not 416x928)."""
+    best = new_width, new_height = area_size(width, height, max_area, divisor)
+    if cut_share(width, height, *best) <= _LITTLE:
+        return best
+    shorter = [(new_width - step * divisor, new_height) for step in (1, 2)]
+    shorter += [(new_width, new_height - step * divisor) for step in (1, 2)]
+    shorter = [size for size in shorter if min(size) > 0]
+    return min([best, *shorter], key=lambda size: cut_share(width, height, *size))
 
 
 def as_rate(fps: Fraction | float | int | str) -> Fraction:
@@ -74,25 +91,30 @@ def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: f
 
 
 class VideoSource(FrameSource):
-    """Frames of a video file, RGB uint8, upright, decoded when they are read.
+    """Frames of a video file, RGB uint8, decoded when they are read, as a player shows them.
 
-    Opening reads the packets' headers and decodes one frame. Variable frame rates and rotated recordings come out
-    right; pixels are taken as square, as the host and upstream take them.
+    Opening reads the packets' headers and decodes one frame. Variable frame rates come out right, and so do turned and
+    mirrored recordings, pixels that are not square (the width is stretched; host and upstream take all pixels as
+    square), interlaced video (one picture a frame) and HDR (brought to SDR in BT.709: :mod:`.hdr`).
 
     Args:
         file: a path, bytes, or a file object such as ``io.BytesIO``.
         fps: frames a second to give; 0 keeps every frame of the clip, at its average rate.
-        max_area: scale (up or down, as upstream) to this many pixels with sides divisible by 16: :func:`area_size`.
-        size: exact ``(width, height)``, letterboxed. At most one of the two; without either the clip's own size.
+        max_area: scale (up or down, as upstream) to this many pixels with sides divisible by 16: :func:`area_size`,
+            or :func:`fill_size` to fill.
+        size: exact ``(width, height)``. At most one of the two; without either the clip's own size.
         start: first frame, counted at ``fps``.
         limit: how many frames at most; 0 for all.
         trim: ``(start, duration)`` in seconds, cut out before anything else; a duration of 0 is up to the end.
+        fit: ``"fill"`` cuts off the little by which the clip's own shape differs, ``"pad"`` leaves black bars there, as
+            upstream does: :func:`.frames.placement`.
 
     Attributes:
-        native_size: ``(width, height)`` of the clip, upright.
+        native_size: ``(width, height)`` of the clip as it is shown: upright, with square pixels.
         native_fps: its average rate, a Fraction.
         native_count: number of its own frames.
         variable_rate: its frames are not evenly spaced.
+        notes: sentences about what was changed in the pictures beyond size and rate; mostly none.
         start_seconds: where in the file frame 0 lies; with ``len / fps`` what :func:`read_audio` wants.
 
     Raises:
@@ -110,6 +132,7 @@ class VideoSource(FrameSource):
         start: int = 0,
         limit: int = 0,
         trim: tuple[float, float] | None = None,
+        fit: str = "fill",
     ):
         if fps < 0 or not math.isfinite(fps):
             raise InputError(f"fps is {fps}: give a rate above 0, or 0 for the clip's own.")
@@ -128,16 +151,43 @@ class VideoSource(FrameSource):
         self._index = index_clip(self._file)
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
         self._numbers = self._choose(as_rate(fps), start, limit, trim)
-        self.width = self.height = 0
-        first = self._decoder.get(0 if self._index.stamps is None else int(self._numbers[0]))
-        self.native_size = (first.shape[1], first.shape[0])
+        self._fit = fit
+        frame = self._decoder.frame(0 if self._index.stamps is None else int(self._numbers[0]))
+        self._shape = self._decoder.pixel_shape
+        self._rotation, self._turn = frame.rotation, orientation(frame)
+        self.native_size = shown_size(frame, self._shape, self._turn)
         if size:
             self.width, self.height = int(size[0]), int(size[1])
         elif max_area:
-            self.width, self.height = area_size(*self.native_size, max_area)
+            self.width, self.height = (fill_size if fit == "fill" else area_size)(*self.native_size, max_area)
         else:
             self.width, self.height = self.native_size
+        self.picture = placement(*self.native_size, self.width, self.height, fit)
+        self._convert(frame)  # what cannot be read is refused here
+        self.notes = self._look(frame)
         self._decoder.close()  # sources are often opened long before they are read, and some only for their length
+
+    def _look(self, frame) -> list[str]:
+        """What was done to the pictures; once, from the first one."""
+        notes, tone = [], mapping(frame)
+        if tone is not None and tone.transfer != "SDR":
+            notes.append(
+                f"{self._file.name} is HDR ({tone}): it is brought to SDR in BT.709, diffuse white "
+                f"({REFERENCE_WHITE:g} cd/m2) nearly to white and the highlights above it rolled off."
+            )
+        elif tone is not None:
+            notes.append(f"{self._file.name} has {tone.primaries} colours: they are brought to BT.709.")
+        self._mapped = str(tone) if tone is not None else ""
+        if frame.interlaced_frame:
+            notes.append(f"{self._file.name} is interlaced: each frame becomes one whole picture (FFmpeg's bwdif).")
+        self._deinterlaced = bool(frame.interlaced_frame)
+        stored = (frame.width, frame.height)
+        if self.native_size not in (stored, stored[::-1]):
+            notes.append(
+                f"{self._file.name} is stored as {stored[0]}x{stored[1]} with pixels of {self._shape}: it is "
+                f"stretched to {self.native_size[0]}x{self.native_size[1]}, as players show it."
+            )
+        return notes
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
         """The source frame of each of our frames; sets everything that follows from it."""
@@ -185,11 +235,18 @@ class VideoSource(FrameSource):
     def _convert(self, frame, out: np.ndarray | None = None) -> np.ndarray:
         if not hasattr(self._reformatters, "own"):
             self._reformatters.own = VideoReformatter()
-        if not self.width:
-            return to_rgb(frame, self._reformatters.own)
-        if (self.width, self.height) == upright_size(frame):
-            return to_rgb(frame, self._reformatters.own, out)
-        return letterbox(to_rgb(frame, self._reformatters.own), self.width, self.height, out=out)
+        reformatter = self._reformatters.own
+        turn = self._turn if frame.rotation == self._rotation else orientation(frame)
+        shown = shown_size(frame, self._shape, turn)
+        if shown == (self.width, self.height) and set(shown) == {frame.width, frame.height}:
+            return to_rgb(frame, reformatter, out, turn)
+        where = placement(*shown, self.width, self.height, self._fit)
+        tone = mapping(frame)
+        if tone is None:
+            return place(to_rgb(frame, reformatter, None, turn), where, self.width, self.height, out=out)
+        coded, white = as_coded(frame, reformatter, turn)
+        # Scaled first: a phone's pictures are large, and colours are mapped in a time that follows the size.
+        return tone.apply(place(coded, where, self.width, self.height), white, out)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -204,7 +261,8 @@ class VideoSource(FrameSource):
         if not hasattr(self, "_digest"):
             self._digest = self._file.digest()
         numbers = hashlib.blake2b(self._numbers.tobytes(), digest_size=8).hexdigest()
-        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}"
+        look = f"{self.picture}:{self.native_size}:{self._mapped}:{self._deinterlaced}"
+        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}:{look}"
 
     def close(self) -> None:
         with self._lock:

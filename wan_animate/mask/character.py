@@ -50,8 +50,8 @@ def segment_character(
     Args:
         segmenter: the model.
         frames: the clip.
-        pose: of the same clip; gives points and boxes, cuts, and the check. Of another size, it is letterboxed as the
-            frames are.
+        pose: of the same clip; gives points and boxes, cuts, and the check. Of another size, it is brought to the
+            frames' (:meth:`.PoseTrack.onto`).
         own: points or a box set by hand on one frame.
         replace: follow ``own`` alone; otherwise it is added to what the pose shows, on that frame too.
         fill: what goes into lost frames, see :func:`.lost.fill_lost`.
@@ -69,8 +69,7 @@ def segment_character(
             raise InputError(
                 f"segment character: there are {count} frames and the pose has {len(pose)}; detect it from this clip."
             )
-        if (pose.width, pose.height) != (frames.width, frames.height):
-            pose = pose.letterboxed(frames.width, frames.height)
+        pose = pose.onto(frames)
     if own is not None and not 0 <= own.frame < count:
         raise InputError(
             f"segment character: point_frame is {own.frame}, but the clip has frames 0 to {count - 1}; choose one of "

@@ -152,13 +152,14 @@ class PoseMaskSource(FrameSource):
 
     Args:
         track: the pose track.
-        width, height: size of the masks; 0 keeps the track's. Another size is letterboxed as the frames are.
+        width, height: size of the masks; 0 keeps the track's.
         grow: see :func:`silhouette`; 0.2 to 5.
+        fit: how a track of another size is brought to it, as the frames are: :func:`wan_animate.frames.placement`.
     """
 
     kind = "mask"
 
-    def __init__(self, track: PoseTrack, width: int = 0, height: int = 0, grow: float = 1.0):
+    def __init__(self, track: PoseTrack, width: int = 0, height: int = 0, grow: float = 1.0, fit: str = "fill"):
         if not 0.2 <= grow <= 5:
             raise InputError(
                 f"mask from pose: grow is {grow}, but it must lie between 0.2 and 5 (1 fits everyday clothes)."
@@ -166,7 +167,7 @@ class PoseMaskSource(FrameSource):
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")
         self.width, self.height = width or track.width, height or track.height
-        self.track = track.letterboxed(self.width, self.height)
+        self.track = track.placed(self.width, self.height, fit)
         self.fps, self.grow = track.fps, float(grow)
 
     def __len__(self) -> int:

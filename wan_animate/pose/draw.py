@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource, letterbox
+from ..frames import FrameSource, place, placement
 from . import layout
 from .track import PoseTrack
 
@@ -109,8 +109,9 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: in
 class DrawnPoseSource(FrameSource):
     """A pose track as drawn frames (uint8 RGB on black), made when they are read.
 
-    As upstream, the skeleton is drawn at the driver's own size and the drawing is then letterboxed (bilinear) to
-    ``width`` x ``height``; 0 keeps the driver's size. Drawing at the driver's size matters: line widths follow it.
+    As upstream, the skeleton is drawn at the driver's own size and the drawing is then scaled (bilinear) to ``width`` x
+    ``height`` as the frames are (``fit``, see :func:`wan_animate.frames.placement`; upstream letterboxes); 0 keeps the
+    driver's size. Drawing at the driver's size matters: line widths follow it.
 
     Upstream's frames have about the result's size by then. A track of more than twice that (saved from a larger clip)
     is brought to ``width`` x ``height`` before it is drawn: bilinear shrinking beyond a half passes over pixels, and
@@ -127,6 +128,7 @@ class DrawnPoseSource(FrameSource):
         threshold: float = 0.5,
         hands: bool = True,
         head: bool = True,
+        fit: str = "fill",
     ):
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(
@@ -134,7 +136,8 @@ class DrawnPoseSource(FrameSource):
             )
         self.width, self.height = width or track.width, height or track.height
         shrinks = min(self.width / track.width, self.height / track.height)
-        self.track = track if shrinks >= 0.5 else track.letterboxed(self.width, self.height)
+        self.track = track if shrinks >= 0.5 else track.placed(self.width, self.height, fit)
+        self._where = placement(self.track.width, self.track.height, self.width, self.height, fit)
         self.fps = Fraction(track.fps)
         self._options = {"threshold": threshold, "hands": hands, "head": head}
 
@@ -152,9 +155,9 @@ class DrawnPoseSource(FrameSource):
                 continue
             canvas.fill(0)
             draw_pose(canvas, keypoints, **self._options)
-            letterbox(canvas, self.width, self.height, cv2.INTER_LINEAR, row)
+            place(canvas, self._where, self.width, self.height, cv2.INTER_LINEAR, row)
         return out
 
     def fingerprint(self) -> str:
         options = ",".join(f"{key}={value}" for key, value in self._options.items())
-        return f"drawn:{self.width}x{self.height}:{options}:{self.track.fingerprint()}"
+        return f"drawn:{self.width}x{self.height}:{self._where}:{options}:{self.track.fingerprint()}"

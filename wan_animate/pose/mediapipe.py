@@ -133,7 +133,8 @@ class MediaPipeDetector:
                 f"detect pose: MediaPipe found no person in any of the clip's {len(frames)} frames; use a clip that "
                 "shows a person large enough to make out, from the chest up or more."
             )
-        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, _boxes(keypoints), tuple(finder.cuts))
+        boxes, cuts = _boxes(keypoints), tuple(finder.cuts)
+        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, boxes, cuts, frames.picture)
 
     def close(self) -> None:
         """Nothing stays open between runs."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import make_folder, reading, replacing
+from ..frames import FrameSource, placement
 from . import layout
 
 
@@ -29,6 +30,8 @@ class PoseTrack:
             was detected and the whole frame was searched, 0 that the box goes on from one detection to the next.
         cuts: frames at which a new shot begins, rising, the first frame not among them. What is done over time
             (smoothing, steadying) is done within a shot.
+        picture: (left, top, width, height) of the clip's whole picture in these pixels, as
+            :attr:`wan_animate.frames.FrameSource.picture` has it; None where nobody knows.
 
     Raises:
         InputError: the arrays do not have these shapes, there are no frames, or a cut lies outside the clip.
@@ -40,6 +43,7 @@ class PoseTrack:
     fps: Fraction = Fraction(30)
     boxes: np.ndarray | None = None
     cuts: tuple[int, ...] = ()
+    picture: tuple[float, float, float, float] | None = None
 
     def __post_init__(self):
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
@@ -75,6 +79,7 @@ class PoseTrack:
             ("width", int(self.width)),
             ("height", int(self.height)),
             ("fps", Fraction(self.fps).limit_denominator(100_000)),
+            ("picture", None if self.picture is None else tuple(map(float, self.picture))),
         ):
             object.__setattr__(self, name, value)
 
@@ -89,7 +94,7 @@ class PoseTrack:
 
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
         """The same clip with other keypoints."""
-        return PoseTrack(keypoints, self.width, self.height, self.fps, self.boxes, self.cuts)
+        return PoseTrack(keypoints, self.width, self.height, self.fps, self.boxes, self.cuts, self.picture)
 
     # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
     # choosing frames, not for drawing (which goes by the point).
@@ -115,28 +120,54 @@ class PoseTrack:
         boxes = None if self.boxes is None else self.boxes[start:stop]
         start, stop, _ = slice(start, stop).indices(len(self))
         cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
-        return PoseTrack(self.keypoints[start:stop], self.width, self.height, self.fps, boxes, cuts)
+        keypoints = self.keypoints[start:stop]
+        return PoseTrack(keypoints, self.width, self.height, self.fps, boxes, cuts, self.picture)
 
     def scaled(self, width: int, height: int) -> PoseTrack:
         """The same track for frames resized to ``width`` x ``height`` (each axis by its own factor)."""
         return self._moved(width, height, width / self.width, height / self.height, 0, 0)
 
-    def letterboxed(self, width: int, height: int) -> PoseTrack:
-        """The same track for frames that went through :func:`wan_animate.frames.letterbox`."""
-        if self.height / self.width > height / width:
-            new_width, new_height = max(int(height / self.height * self.width), 1), height
-        else:
-            new_width, new_height = width, max(int(width / self.width * self.height), 1)
-        left, top = (width - new_width) // 2, (height - new_height) // 2
+    def placed(self, width: int, height: int, fit: str = "fill") -> PoseTrack:
+        """The same track for frames that were brought to ``width`` x ``height`` by
+        :func:`wan_animate.frames.placement`."""
+        left, top, new_width, new_height = placement(self.width, self.height, width, height, fit)
         return self._moved(width, height, new_width / self.width, new_height / self.height, left, top)
 
-    def _moved(self, width: int, height: int, sx: float, sy: float, left: int, top: int) -> PoseTrack:
+    def letterboxed(self, width: int, height: int) -> PoseTrack:
+        """The same track for frames that went through :func:`wan_animate.frames.letterbox`."""
+        return self.placed(width, height, "pad")
+
+    def onto(self, frames: FrameSource) -> PoseTrack:
+        """The same track for other frames of the same clip, whichever way the two were brought to their size.
+
+        The clip's whole picture is laid on itself where both tell where it is, or where one does and the other has the
+        shape of that picture. Two of one size of which one does not tell are taken as the same; all else goes by the
+        sizes (:meth:`placed`).
+        """
+        size, mine, theirs = (frames.width, frames.height), self.picture, frames.picture
+        same_size = size == (self.width, self.height)
+        if mine is None or theirs is None:
+            if same_size:
+                return self
+            mine = mine or _whole_if_alike(self.width, self.height, theirs, size)
+            theirs = theirs or _whole_if_alike(*size, mine, (self.width, self.height))
+        if mine is None or theirs is None or not _alike(mine[2] / mine[3], theirs[2] / theirs[3]):
+            return self.placed(*size)
+        if same_size and mine == theirs:
+            return self
+        across, down = theirs[2] / mine[2], theirs[3] / mine[3]
+        return self._moved(*size, across, down, theirs[0] - mine[0] * across, theirs[1] - mine[1] * down)
+
+    def _moved(self, width: int, height: int, sx: float, sy: float, left: float, top: float) -> PoseTrack:
         keypoints = self.keypoints * np.array([sx, sy, 1], np.float32) + np.array([left, top, 0], np.float32)
-        boxes = None
+        boxes = picture = None
         if self.boxes is not None:
             boxes = self.boxes * np.array([sx, sy, sx, sy, 1], np.float32)
             boxes = boxes + np.array([left, top, left, top, 0], np.float32)
-        return PoseTrack(keypoints, width, height, self.fps, boxes, self.cuts)
+        if self.picture is not None:
+            x, y, shown_width, shown_height = self.picture
+            picture = (x * sx + left, y * sy + top, shown_width * sx, shown_height * sy)
+        return PoseTrack(keypoints, width, height, self.fps, boxes, self.cuts, picture)
 
     def fingerprint(self) -> str:
         """Equal for two tracks exactly when keypoints, size, rate and cuts are equal."""
@@ -145,8 +176,8 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes, cuts); the file appears
-        whole or not at all.
+        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes, cuts, picture); the
+        file appears whole or not at all.
 
         Raises:
             InputError: the folder cannot be written.
@@ -162,11 +193,14 @@ class PoseTrack:
             arrays["boxes"] = self.boxes
         if self.cuts:
             arrays["cuts"] = np.array(self.cuts, np.int64)
+        if self.picture is not None:
+            arrays["picture"] = np.array(self.picture, np.float64)
         save_npz(path, arrays, "pose track")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a track written by :meth:`save` (``fps_ratio``, ``boxes`` and ``cuts`` may be missing).
+        """Read a track written by :meth:`save` (``fps_ratio``, ``boxes``, ``cuts`` and ``picture`` may be
+        missing).
 
         Raises:
             InputError: the file is missing, is not such an archive, lacks a key, or holds no numbers that make a track.
@@ -177,7 +211,25 @@ class PoseTrack:
             if fps <= 0:
                 raise InputError(f"pose track {path} has {float(fps):g} frames a second: save it again.")
             cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
-            return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
+            picture = tuple(arrays["picture"].tolist()) if "picture" in arrays else None
+            size = int(arrays["width"]), int(arrays["height"])
+            return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, picture)
+
+
+def _alike(one: float, other: float) -> bool:
+    """Whether two ratios of width to height are one shape; sides that were rounded are a little off."""
+    return abs(one / other - 1) < 0.03
+
+
+def _whole_if_alike(width: int, height: int, picture, size: tuple[int, int]):
+    """The whole of a frame, where its shape is that of the ``picture`` shown in a frame of ``size``, and nearer to it
+    than to the shape of that frame itself."""
+    if picture is None:
+        return None
+    mine, shown, frame = width / height, picture[2] / picture[3], size[0] / size[1]
+    if not _alike(mine, shown) or abs(mine / shown - 1) > abs(mine / frame - 1):
+        return None
+    return 0.0, 0.0, float(width), float(height)
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
