@@ -148,6 +148,17 @@ class ShapeMask(io.ComfyNode):
                         "without Character go by the middle of the edge, so it changes nothing for them."
                     ),
                 ),
+                io.Boolean.Input(
+                    "whole_cells",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Fill every 8x8 pixels that the shape touches: the model knows the scene in such cells only, "
+                        "and black pixels in a cell that counts as known show as blocks around the character. Off "
+                        "ends the mask at any pixel, as Wan's own preprocessing does."
+                    ),
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -167,6 +178,7 @@ class ShapeMask(io.ComfyNode):
         blocks_high: int,
         steady: int = 0,  # graphs saved before this input existed give what they gave
         feather: float = 0.0,
+        whole_cells: bool = False,
     ) -> io.NodeOutput:
         from ..wan_animate.mask.shape import ShapedMaskSource
 
@@ -179,6 +191,7 @@ class ShapeMask(io.ComfyNode):
                 h_len=blocks_high,
                 steady=steady,
                 feather=feather,
+                cells=whole_cells,
             )
         )
 

@@ -57,5 +57,7 @@ def controls(
             track = retarget(track, sized(reference, frames.width * frames.height))
         return Controls(DrawnPoseSource(track, track.width, track.height), face)
     pose = DrawnPoseSource(track, frames.width, frames.height)
-    shaped = ShapedMaskSource(mask if mask is not None else PoseMaskSource(track, frames.width, frames.height))
+    if mask is None:
+        mask = PoseMaskSource(track, frames.width, frames.height)
+    shaped = ShapedMaskSource(mask, cells=True)
     return Controls(pose, face, BackgroundSource(frames, shaped), shaped)

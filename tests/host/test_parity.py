@@ -18,7 +18,11 @@ def clips():
     return {
         "pose": blocks(FRAMES, 3) * (blocks(FRAMES) > 0.9)[..., None],
         "background": blocks(FRAMES, 3),
-        "mask": (torch.rand(FRAMES, HEIGHT, WIDTH, generator=generator) > 0.5).float(),
+        # in whole latent cells: the host asks the middle pixel of each, we ask for any
+        "mask": (torch.rand(FRAMES, HEIGHT // 8, WIDTH // 8, generator=generator) > 0.5)
+        .float()
+        .repeat_interleave(8, 1)
+        .repeat_interleave(8, 2),
         "face": torch.rand(FRAMES, 512, 512, 3, generator=generator),
         "reference": blocks(1, 3),
         "before": blocks(LENGTH, 3),
