@@ -1,9 +1,9 @@
 """Growing and coarsening a mask the way the model was trained to have it.
 
 Source: ``wan/modules/animate/preprocess/utils.py: get_mask_body_img, get_aug_mask`` and their use in
-``process_pipepline.py``. There the shape ends at any pixel, ``wan/animate.py`` scales it to the latent by the upper left
-pixel of each 8x8 cell, and the background is black up to the shape: up to 7 black columns and rows at its left and top
-lie in cells that are called known.
+``process_pipepline.py``. There the shape ends at any pixel, ``wan/animate.py`` scales it to the latent by the upper
+left pixel of each 8x8 cell, and the background is black up to the shape: up to 7 black columns and rows at its left and
+top lie in cells that are called known.
 """
 
 from __future__ import annotations
