@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .types import Frames, Track, as_images, as_masks, frames_input, mask_input
+from .types import Frames, Track, as_images, as_masks, fitted, frames_input, mask_input
 
 CATEGORY = "WanAnimateKit/mask"
 
@@ -36,6 +36,13 @@ class MaskFromPose(io.ComfyNode):
                     ),
                 ),
                 *_size_inputs(),
+                frames_input(
+                    "frames",
+                    optional=True,
+                    tooltip=(
+                        "The video it is used with: a pose of a longer part of the video is cut to these frames."
+                    ),
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -46,9 +53,10 @@ class MaskFromPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, grow: float, width: int, height: int) -> io.NodeOutput:
+    def execute(cls, pose, grow: float, width: int, height: int, frames=None) -> io.NodeOutput:
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
+        pose = fitted(pose, frames)
         return io.NodeOutput(PoseMaskSource(pose, width, height, grow=grow))
 
 

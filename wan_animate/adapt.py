@@ -17,6 +17,8 @@ class SlicedSource(FrameSource):
             raise InputError(f"frames {start} to {stop} were asked of a clip of {len(source)}: choose a part of it.")
         self._source, self._start, self._stop = source, start, stop
         self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, source.fps
+        if source.start_seconds is not None:
+            self.start_seconds = source.start_seconds + start / float(source.fps)
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -42,6 +44,7 @@ class ResizedSource(FrameSource):
             raise InputError(f"the size is {width}x{height}: both sides must be at least 1.")
         self._source = source
         self.kind, self.width, self.height, self.fps = source.kind, int(width), int(height), source.fps
+        self.start_seconds = source.start_seconds
 
     def __len__(self) -> int:
         return len(self._source)

@@ -25,12 +25,14 @@ class FrameSource(ABC):
         fps: frames a second as a :class:`fractions.Fraction`.
         kind: ``"image"`` (``read`` gives ``[n, H, W, 3]`` RGB) or ``"mask"`` (``read`` gives ``[n, H, W]``,
             0 = background, full scale = foreground).
+        start_seconds: where in the video frame 0 lies, or None where that is not known.
     """
 
     kind: str = "image"
     width: int
     height: int
     fps: Fraction = Fraction(30)
+    start_seconds: float | None = None
 
     @abstractmethod
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from .mask.from_pose import PoseMaskSource
 from .mask.shape import ShapedMaskSource
 from .pose.clean import clean_track
 from .pose.draw import DrawnPoseSource
+from .pose.fit import fit_track
 from .pose.placing import sized
 from .pose.retarget import retarget
 from .pose.track import PoseTrack
@@ -38,7 +39,8 @@ def controls(
 
     Args:
         frames: the driving video at the result's size.
-        track: its pose as detected; of any size, it is fitted to the frames.
+        track: its pose as detected; of any size, it is fitted to the frames, and cut if it is of a longer part of the
+            video (:func:`.pose.fit.fit_track`).
         mode: ``"animate"`` or ``"replace"``.
         mask: replace: where the character is; None takes the skeleton's silhouette.
         reference: animate: the pose of the reference picture, one frame. With it the skeleton is the driver's motion on
@@ -48,7 +50,7 @@ def controls(
     Raises:
         InputError: no body to retarget in the clip or in the reference.
     """
-    track = track.letterboxed(frames.width, frames.height)
+    track = fit_track(track, frames).letterboxed(frames.width, frames.height)
     boxes, found = face_boxes(track)
     face = FaceCropSource(frames, boxes, found=found)
     track = clean_track(track, strength)

@@ -129,7 +129,9 @@ class PoseDetector:
                     if progress is not None:
                         progress(count, count)
         _drop_guesses(keypoints, boxes, away)
-        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts)
+        return PoseTrack(
+            keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts, frames.start_seconds
+        )
 
     def _check_point(self, frames: FrameSource, person: PersonChoice) -> None:
         """A point that lies on nobody is refused before the clip is gone through."""

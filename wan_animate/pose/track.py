@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class PoseTrack:
             was detected and the whole frame was searched, 0 that the box goes on from one detection to the next.
         cuts: frames at which a new shot begins, rising, the first frame not among them. What is done over time
             (smoothing, steadying) is done within a shot.
+        start_seconds: where in the video the track begins; None where that is not known.
 
     Raises:
         InputError: the arrays do not have these shapes, there are no frames, or a cut lies outside the clip.
@@ -41,6 +42,7 @@ class PoseTrack:
     fps: Fraction = Fraction(30)
     boxes: np.ndarray | None = None
     cuts: tuple[int, ...] = ()
+    start_seconds: float | None = None
 
     def __post_init__(self):
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
@@ -90,7 +92,7 @@ class PoseTrack:
 
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
         """The same clip with other keypoints."""
-        return PoseTrack(keypoints, self.width, self.height, self.fps, self.boxes, self.cuts)
+        return replace(self, keypoints=keypoints)
 
     # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
     # choosing frames, not for drawing (which goes by the point).
@@ -116,7 +118,8 @@ class PoseTrack:
         boxes = None if self.boxes is None else self.boxes[start:stop]
         start, stop, _ = slice(start, stop).indices(len(self))
         cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
-        return PoseTrack(self.keypoints[start:stop], self.width, self.height, self.fps, boxes, cuts)
+        begins = None if self.start_seconds is None else self.start_seconds + start / float(self.fps)
+        return replace(self, keypoints=self.keypoints[start:stop], boxes=boxes, cuts=cuts, start_seconds=begins)
 
     def scaled(self, width: int, height: int) -> PoseTrack:
         """The same track for frames resized to ``width`` x ``height`` (each axis by its own factor)."""
@@ -137,7 +140,7 @@ class PoseTrack:
         if self.boxes is not None:
             boxes = self.boxes * np.array([sx, sy, sx, sy, 1], np.float32)
             boxes = boxes + np.array([left, top, left, top, 0], np.float32)
-        return PoseTrack(keypoints, width, height, self.fps, boxes, self.cuts)
+        return replace(self, keypoints=keypoints, width=width, height=height, boxes=boxes)
 
     def fingerprint(self) -> str:
         """Equal for two tracks exactly when keypoints, size, rate and cuts are equal."""
@@ -146,8 +149,8 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes, cuts); the file appears
-        whole or not at all.
+        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes, cuts, start_seconds); the
+        file appears whole or not at all.
 
         Raises:
             InputError: the folder cannot be written.
@@ -163,11 +166,13 @@ class PoseTrack:
             arrays["boxes"] = self.boxes
         if self.cuts:
             arrays["cuts"] = np.array(self.cuts, np.int64)
+        if self.start_seconds is not None:
+            arrays["start_seconds"] = np.float64(self.start_seconds)
         save_npz(path, arrays, "pose track")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a track written by :meth:`save` (``fps_ratio``, ``boxes`` and ``cuts`` may be missing).
+        """Read a track written by :meth:`save` (all but keypoints, fps, width and height may be missing).
 
         Raises:
             InputError: the file is missing, is not such an archive, or lacks a key.
@@ -175,7 +180,9 @@ class PoseTrack:
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
         fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
         cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
-        return cls(arrays["keypoints"], int(arrays["width"]), int(arrays["height"]), fps, arrays.get("boxes"), cuts)
+        start = float(arrays["start_seconds"]) if "start_seconds" in arrays else None
+        size = int(arrays["width"]), int(arrays["height"])
+        return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, start)
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
