@@ -39,9 +39,7 @@ class MaskFromPose(io.ComfyNode):
                 frames_input(
                     "frames",
                     optional=True,
-                    tooltip=(
-                        "The video it is used with: a pose of a longer part of the video is cut to these frames."
-                    ),
+                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
                 ),
             ],
             outputs=[

@@ -74,9 +74,7 @@ class DrawPose(io.ComfyNode):
                 frames_input(
                     "frames",
                     optional=True,
-                    tooltip=(
-                        "The video it is used with: a pose of a longer part of the video is cut to these frames."
-                    ),
+                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
                 ),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
@@ -156,9 +154,7 @@ class LoadPoseTrack(io.ComfyNode):
                 frames_input(
                     "frames",
                     optional=True,
-                    tooltip=(
-                        "The video it is used with: a pose of a longer part of the video is cut to these frames."
-                    ),
+                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
                 ),
             ],
             outputs=[

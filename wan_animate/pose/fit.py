@@ -27,6 +27,10 @@ def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> Pose
     begins, own = frames.start_seconds, track.start_seconds
     if len(track) == count and (begins is None or own is None or abs(begins - own) * fps < 0.5):
         return track
+    if begins is None and len(track) < count:
+        raise InputError(
+            f"{what}: it has {len(track)} frames and there are {count} pictures; detect the pose from these pictures."
+        )
     if begins is None:
         raise InputError(
             f"{what}: it has {len(track)} frames and there are {count} pictures, which do not say where in the video "
