@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import layout
+from .paths import ruled_out
 from .smooth import noise_level
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
@@ -56,6 +57,12 @@ class Repaired:
     dropped: np.ndarray
     height: float
 
+    @property
+    def wrong_bodies(self) -> np.ndarray:
+        """bool ``[T]``: frames of which half of the body or more was dropped."""
+        body, seen = self.dropped[:, layout.BODY].sum(axis=1), (self.trusted >= SEEN)[:, layout.BODY].sum(axis=1)
+        return (body >= 3) & (body >= seen)
+
 
 def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     """Put right what cannot be.
@@ -74,11 +81,13 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     before = trusted
     noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
     noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
-    trusted = np.where(_jumps(points, trusted, bend, speed, noise), 0, trusted)
+    away = _jumps(points, trusted, bend, speed, noise)
+    away |= ruled_out(points, trusted >= SEEN, away, speed, noise)
+    trusted = np.where(away, 0, trusted)
     trusted = np.where(_overlong(points, trusted, height), 0, trusted)
     trusted = np.where(_brief(trusted, max_gap), 0, trusted)
     dropped = (trusted < before) & (before >= SEEN)
-    confidence = _fill(points, trusted, max_gap, speed)
+    confidence = _fill(points, trusted, max_gap, speed, dropped)
     filled = confidence > trusted
     return Repaired(points, trusted, confidence, filled, swapped, dropped, height)
 
@@ -213,8 +222,12 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
     return out
 
 
-def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float) -> np.ndarray:
-    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between."""
+def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float, dropped: np.ndarray) -> np.ndarray:
+    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between.
+
+    Where mistakes were dropped at the shot's ends, the nearest frame is held: the person was there, and an empty frame
+    would leave them in the picture.
+    """
     out = confidence.copy()
     frames = len(points)
     # First what was not seen at all, then what was seen too faintly to be drawn.
@@ -222,7 +235,13 @@ def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float
         known = out >= level
         for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):
             for start, stop in _runs(~known[:, joint]):
-                if start == 0 or stop == frames or stop - start > max_gap:
+                wrong = dropped[start:stop, joint].any()
+                if stop - start > (max(max_gap, LONGEST_SWAP) if wrong else max_gap):
+                    continue
+                if start == 0 or stop == frames:
+                    if wrong and stop - start < frames:
+                        nearest = stop if start == 0 else start - 1
+                        out[start:stop, joint] = np.maximum(out[start:stop, joint], out[nearest, joint])
                     continue
                 before, after = start - 1, stop
                 if abs(points[after, joint] - points[before, joint]) <= speed * np.sqrt(stop - start + 1):
