@@ -212,12 +212,14 @@ class MaskBackground(io.ComfyNode):
             description="The driving video with the masked person blacked out: the scene that replace mode keeps.",
             search_aliases=["background video", "remove person", "draw mask on image", "cut out character"],
             inputs=[
-                frames_input("frames", tooltip="The driving video."),
+                frames_input(
+                    "frames", tooltip="The driving video, or one picture of its scene that stands for every frame."
+                ),
                 mask_input(
                     "mask",
                     tooltip=(
                         "Where the person is, usually from Shape Mask. Same number of frames and same size as the "
-                        "video."
+                        "video; a single mask stands for every frame."
                     ),
                 ),
             ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from .errors import InputError
@@ -64,3 +66,30 @@ class ResizedSource(FrameSource):
 
     def close(self) -> None:
         self._source.close()
+
+
+class RepeatedSource(FrameSource):
+    """One picture or mask that stands for each of ``count`` frames."""
+
+    def __init__(self, source: FrameSource, count: int, fps: Fraction | None = None):
+        if len(source) != 1:
+            raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
+        self._source, self._count = source, int(count)
+        self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, fps or source.fps
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return np.repeat(self._source.read(0, 1), stop - start, axis=0)
+
+    def fingerprint(self) -> str:
+        return f"repeat:{self._count}:{self._source.fingerprint()}"
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def lasting(source: FrameSource, frames: FrameSource) -> FrameSource:
+    """A source for a clip of ``frames``: a single picture or mask stands for every frame, anything else stays."""
+    return source if len(source) != 1 or len(frames) == 1 else RepeatedSource(source, len(frames), frames.fps)

@@ -81,6 +81,18 @@ def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
     return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
+def first_shown(source: FrameSource) -> int | None:
+    """The first frame that is not black all over (of a mask: at least half of full scale somewhere); None if all are.
+    Frames behind it are not looked at."""
+    least = 0.5 if source.kind == "mask" else 1 / 255
+    for start in range(0, len(source), 8):
+        frames = source.read(start, min(start + 8, len(source)))
+        shown = (frames >= (least * 255 if frames.dtype == np.uint8 else least)).reshape(len(frames), -1).any(axis=1)
+        if shown.any():
+            return start + int(shown.argmax())
+    return None
+
+
 class TensorSource(FrameSource):
     """Frames that are already in memory (a host's IMAGE or MASK), given out unchanged.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,14 +17,16 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from .adapt import lasting
 from .conditioning import MASK_TIMINGS, build_conditioning
 from .errors import InputError
-from .frames import FrameSource, letterbox
+from .frames import FrameSource, first_shown, letterbox
 from .latents import encode_once, picture_name
 from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
 
 MODES = ("animate", "replace")
+log = logging.getLogger(__name__)
 
 
 def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
@@ -52,8 +55,8 @@ class AnimateJob:
         pose: the drawn skeleton; its size is the result's size and its length the result's length.
         face: 512x512 face crops, as long as the pose; None leaves the face to the prompt and the pose.
         mode: ``"animate"`` (the reference's own scene) or ``"replace"`` (the driver's scene).
-        background: replace only: the driver's frames with the character blacked out.
-        character_mask: replace only: where the character goes, 1 = character.
+        background: replace only: the driver's frames with the character blacked out; one stands for every frame.
+        character_mask: replace only: where the character goes, 1 = character; one stands for every frame.
         segment_length, guidance: frames, both 4n+1.
         seed: of the first segment; segment k uses ``seed + k``.
         fps: of the result; None takes the pose's.
@@ -74,6 +77,10 @@ class AnimateJob:
 
     def __post_init__(self):
         self.fps = Fraction(self.fps) if self.fps else self.pose.fps
+        if self.background is not None:
+            self.background = lasting(self.background, self.pose)
+        if self.character_mask is not None:
+            self.character_mask = lasting(self.character_mask, self.pose)
 
     def plan(self) -> SegmentPlan:
         return plan_segments(len(self.pose), self.segment_length, self.guidance)
@@ -107,6 +114,25 @@ class AnimateJob:
                     f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: "
                     "bring them to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
                 )
+        self._check_blank()
+
+    def _check_blank(self) -> None:
+        """A mask without a character is refused, a pose without a body said; read once, up to the first with one."""
+        if getattr(self, "_blank_checked", False):
+            return
+        if self.character_mask is not None and first_shown(self.character_mask) is None:
+            raise InputError(
+                f"the character mask is black in all {len(self.pose)} frames, so nobody would be put into the scene: "
+                "look at the mask with Pose Report or Frames to Mask, and choose another person, point or segmenter, "
+                "or invert it if black is the character."
+            )
+        if first_shown(self.pose) is None:
+            log.warning(
+                "the pose video is black in all %d frames: no body was found, so nothing of the motion is taken over; "
+                "detect the pose of a part of the video that shows the person.",
+                len(self.pose),
+            )
+        self._blank_checked = True
 
     def _others(self) -> list[tuple[str, FrameSource]]:
         named = (("face", self.face), ("background", self.background), ("character mask", self.character_mask))

@@ -5,16 +5,20 @@ The whole track is known, so every step looks both ways in time, and none looks 
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import InputError
+from ..wording import found_too_little, frame_ranges
 from . import shapes
 from .repair import repair
 from .smooth import fill_in, noise_correlation, noise_level, over_time, smooth
 from .track import PoseTrack
+
+log = logging.getLogger(__name__)
 
 MAX_GAIN = 8.0
 LONGEST, OVERLAP = 300, 60  # frames of a shot that are smoothed at once, and that two windows share
@@ -46,7 +50,7 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
         a track with the same frames and cuts; boxes of bodies that were dropped lie between those around them.
 
     Raises:
-        InputError: ``strength`` is not between 0 and 1.
+        InputError: ``strength`` is not between 0 and 1, or a body was seen so briefly that none is left.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"clean pose: strength is {strength}, but it must lie between 0 (off) and 1.")
@@ -65,7 +69,23 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
         out[start:stop, :, 0], out[start:stop, :, 1] = points.real, points.imag
         out[start:stop, :, 2] = repaired.confidence
         wrong[start:stop] = repaired.wrong_bodies
-    return replace(track, keypoints=out, boxes=_boxes(track, wrong))
+    cleaned = replace(track, keypoints=out, boxes=_boxes(track, wrong))
+    _check_found(track.body_found, cleaned.body_found)
+    return cleaned
+
+
+def _check_found(before: np.ndarray, after: np.ndarray) -> None:
+    """Somebody who was found so rarely that nothing is left of them is refused, in less than half of the frames said:
+    the clip would go on without a person."""
+    if before.any() and not after.any():
+        raise InputError(
+            f"clean pose: a body was found in only {before.sum()} of {len(before)} frames ({frame_ranges(before)}), "
+            "too briefly to tell it from a mistake, and none would be left; choose a part of the video that shows the "
+            "person (start, limit), detect another person, or set strength to 0."
+        )
+    words = found_too_little(after)
+    if words:
+        log.warning("clean pose: %s", words)
 
 
 def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
