@@ -17,9 +17,9 @@ class MaskFromPose(io.ComfyNode):
             display_name="Mask from Pose",
             category=CATEGORY,
             description=(
-                "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them. "
-                "It needs no further model. Wide clothes and long hair need Segment Character instead, or another "
-                "pack's segmenter through Mask to Frames."
+                "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them, "
+                "and room for hair and hat. It needs no further model. Wide clothes and long hair need Segment "
+                "Character instead, or another pack's segmenter through Mask to Frames."
             ),
             search_aliases=["silhouette", "character mask", "body mask", "segment person", "pose to mask"],
             inputs=[
