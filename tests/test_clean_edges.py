@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wan_animate.face import face_boxes
 from wan_animate.mask.from_pose import PoseMaskSource
 from wan_animate.pose.clean import clean_track
 from wan_animate.pose.track import PoseTrack
@@ -128,3 +129,19 @@ def test_a_cut_that_nobody_found_loses_no_long_stretch():
     both = PoseTrack(np.concatenate([first.keypoints, second.keypoints]), WIDTH, HEIGHT)
     confidence = clean_track(both).keypoints[:, :17, 2] + (both.keypoints[:, :17, 2] < 0.5)  # or out of the picture
     assert (confidence[:35] >= 0.5).all() and (confidence[45:] >= 0.5).all()
+
+
+@pytest.mark.parametrize("mistake", [upside_down, anywhere, somebody_else])
+def test_the_face_crop_does_not_follow_the_mistake(mistake):
+    """The crops come from the raw track; with steady 0 they are upstream's, which go along."""
+    truth = dancer_track(COUNT, WIDTH, HEIGHT)
+    bad = wrong(truth, PLACES["everywhere"], mistake)
+
+    def middles(track: PoseTrack, steady: float) -> np.ndarray:
+        boxes = face_boxes(track, steady=steady)[0]
+        return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+    assert np.abs(middles(bad, 1) - middles(truth, 1)).max() < 25
+    assert np.abs(middles(bad, 0) - middles(truth, 0)).max() > 80
+    assert face_boxes(bad)[1].sum() == COUNT - len(PLACES["everywhere"]) and face_boxes(bad, steady=0)[1].all()
+    assert face_boxes(truth)[1].all()

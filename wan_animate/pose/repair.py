@@ -14,6 +14,7 @@ import numpy as np
 from . import layout
 from .paths import ruled_out
 from .smooth import noise_level
+from .track import PoseTrack
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
 BEND, SPEED = 0.06, 0.13  # of the height: off the line in one frame, and along it, at 30 frames a second
@@ -74,22 +75,40 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     """
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
-    # Way per frame grows with the time between frames, what bends it with the square of it.
-    pace = 30 / max(fps, 1)
-    bend, speed = BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
+    bend, speed = _limits(height, fps)
     points, trusted, swapped = _unswap(points, trusted, bend)
     before = trusted
-    noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
-    noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
-    away = _jumps(points, trusted, bend, speed, noise)
-    away |= ruled_out(points, trusted >= SEEN, away, speed, noise)
-    trusted = np.where(away, 0, trusted)
+    trusted = np.where(_mistaken(points, trusted, bend, speed), 0, trusted)
     trusted = np.where(_overlong(points, trusted, height), 0, trusted)
     trusted = np.where(_brief(trusted, max_gap), 0, trusted)
     dropped = (trusted < before) & (before >= SEEN)
     confidence = _fill(points, trusted, max_gap, speed, dropped)
     filled = confidence > trusted
     return Repaired(points, trusted, confidence, filled, swapped, dropped, height)
+
+
+def mistaken(track: PoseTrack) -> np.ndarray:
+    """Points of a raw track that the frames around them rule out; bool ``[T, 133]``."""
+    out = np.zeros(track.keypoints.shape[:2], bool)
+    for start, stop in track.shots:
+        shot = track.keypoints[start:stop].astype(np.float64)
+        points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
+        out[start:stop] = _mistaken(points, trusted, *_limits(body_height(points, trusted), float(track.fps)))
+    return out
+
+
+def _limits(height: float, fps: float) -> tuple[float, float]:
+    """How far a joint leaves the line and how far it goes in one frame, in pixels: its way grows with the time between
+    frames, what bends it with the square of it."""
+    pace = 30 / max(fps, 1)
+    return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
+
+
+def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float) -> np.ndarray:
+    noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
+    noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
+    away = _jumps(points, trusted, bend, speed, noise)
+    return away | ruled_out(points, trusted >= SEEN, away, speed, noise)
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
