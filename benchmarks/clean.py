@@ -9,7 +9,8 @@ single joints could better are printed.
 The face box: the middle frame's face held still for four seconds, with errors of 3 pixels of a 1920x1080 frame; mean
 way of the box's middle from frame to frame, ours and without steadying (which is upstream's box).
 
-Takes the example's real track (``--track``, else ``shared/examples`` beside the project); generated motion without it.
+Takes the example's real track (``--track``, else from ``WAN_ANIMATE_EXAMPLES`` or ``shared/examples`` beside the
+project); generated motion without it.
 Writes ``results/clean_noise.json`` and ``results/face_steady.json``.
 """
 
@@ -33,6 +34,7 @@ importing.install()
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from demo.example import examples_folder  # noqa: E402
 from demo.figure import figure_keypoints  # noqa: E402
 from wan_animate.face import face_boxes  # noqa: E402
 from wan_animate.pose.clean import clean_track  # noqa: E402
@@ -170,6 +172,5 @@ def main(path: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    examples = Path(os.environ.get("WAN_ANIMATE_EXAMPLES") or ROOT.parent / "shared" / "examples")
-    parser.add_argument("--track", type=Path, default=examples / "animate" / "video_pose.npz")
+    parser.add_argument("--track", type=Path, default=examples_folder() / "animate" / "video_pose.npz")
     main(parser.parse_args().track)

@@ -1,8 +1,11 @@
-"""A driving clip and a character of our own, drawn by :mod:`demo.figure`, for where no example clip is at hand."""
+"""A driving clip and a character of our own for where no example clip is at hand: the dancer of :mod:`demo.figure`, the
+robot of :mod:`demo.robot`."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import numpy as np
 
 from wan_animate.frames import FrameSource
 
-from .figure import character_keypoints, draw_character, draw_figure, figure_keypoints
+from .figure import draw_figure, figure_keypoints
 from .importing import ROOT
+from .robot import character_keypoints, draw_character
 
 SIZE, FPS, SECONDS, RATE = (640, 360), 30, 2.1, 44100
 
@@ -75,6 +79,40 @@ def write_example(folder: Path | str) -> tuple[Path, Path]:
     return video, image
 
 
-def default_example() -> tuple[Path, Path]:
-    """Our own clip and character, kept in ``.cache/example``."""
-    return write_example(ROOT / ".cache" / "example")
+def examples_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a real example clip is looked for, as ``animate/video.mp4`` with ``image.jpeg`` beside it:
+    ``WAN_ANIMATE_EXAMPLES``, else ``shared/examples`` beside this repository. ``none`` looks nowhere."""
+    named = environ.get("WAN_ANIMATE_EXAMPLES", "").strip()
+    if named.lower() == "none":
+        return ROOT / ".no-examples"
+    return Path(named).expanduser().absolute() if named else ROOT.parent / "shared" / "examples"
+
+
+def clip_at_hand(own: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> tuple[Path, Path, str]:
+    """The driving video and the picture of the character: the example clip, else our own.
+
+    Args:
+        own: the folder that our own is kept in (default: one in ``.cache/example``, anew when its drawing changes).
+
+    Returns:
+        Their paths, and which small detectors find the person of the video: a key of
+        :data:`demo.small_models.DETECTION`.
+    """
+    video, image = (examples_folder(environ) / "animate" / name for name in ("video.mp4", "image.jpeg"))
+    if video.is_file() and image.is_file():
+        return video, image, "template"
+    return *write_example(own or ROOT / ".cache" / "example" / _fingerprint()), "dancer"
+
+
+def _fingerprint() -> str:
+    """Changes when the code that draws clip and character does."""
+    digest = hashlib.sha256()
+    for name in ("example.py", "figure.py", "robot.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def track_beside(path: Path) -> Path | None:
+    """``NAME_pose.npz`` beside ``NAME.mp4`` or ``NAME.png``."""
+    beside = path.with_name(f"{path.stem}_pose.npz")
+    return beside if beside.is_file() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from . import small_models as small
 from .importing import ROOT
 
 KIT = "WanAnimateKit"
@@ -54,6 +55,45 @@ def use_saved_prompt(graph: dict, file: str) -> None:
         title = {"title": "Load Saved Prompt"}
         graph[node] = {"inputs": {"file": file}, "class_type": f"{KIT}LoadPrompt", "_meta": title}
     drop_unused(graph, ("CLIPLoader",))
+
+
+def use_small_models(graph: dict, detectors: str, character: str | None) -> None:
+    """The made-up weights (:mod:`demo.small_models`) in place of all real files.
+
+    Args:
+        detectors: which of the small detectors, a key of :data:`demo.small_models.DETECTION`.
+        character: a saved track in the input folder: the pose of the character's picture, in which the small detectors
+            find nobody. Without one the skeleton keeps the driver's build.
+    """
+    use_small_sampling(graph)
+    use_small_detectors(graph, detectors)
+    use_known_character(graph, character)
+    set_inputs(graph, f"{KIT}LoadSegmenter", model=small.SEGMENTER_NAME)
+
+
+def use_small_sampling(graph: dict) -> None:
+    """The made-up weights of all that samples: no text encoder and no CLIP vision."""
+    set_inputs(graph, f"{KIT}LoadModel", model=small.TRANSFORMER_NAME)
+    set_inputs(graph, f"{KIT}RelightLora", lora=small.LORA_NAME)
+    set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
+    use_saved_prompt(graph, small.PROMPT_NAME)
+    leave_out_clip_vision(graph)
+
+
+def use_small_detectors(graph: dict, detectors: str) -> None:
+    detector, pose = small.DETECTION[detectors]
+    set_inputs(graph, f"{KIT}LoadPoseDetector", detector=detector, pose_model=pose)
+
+
+def use_known_character(graph: dict, track: str | None) -> None:
+    """No detector looks at the character's picture: its pose comes from a saved track, or the driver's build is kept.
+    In a workflow without retargeting there is nothing to change."""
+    if not nodes_of(graph, f"{KIT}RetargetPose"):
+        return
+    if track is None:
+        leave_out_retargeting(graph)
+    else:
+        use_reference_track(graph, track)
 
 
 def leave_out_clip_vision(graph: dict) -> None:

@@ -13,6 +13,8 @@ Options are read from the environment, so that `make demo IMAGE=me.png VIDEO=dan
   WIDTH, HEIGHT    about how many pixels; the video's shape is kept
   WEIGHTS          auto, small or real
   OUT              folder for the results (default: demo/out)
+  WAN_ANIMATE_EXAMPLES  folder with the example clip, as animate/video.mp4 and animate/image.jpeg (default:
+                   ../shared/examples; none = our own clip)
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -32,8 +33,9 @@ install()
 from wan_animate.errors import InputError  # noqa: E402
 
 from . import graphs, host  # noqa: E402
+from .example import clip_at_hand, track_beside  # noqa: E402
+from .small_models import DETECTION, SEGMENTER_NAME  # noqa: E402
 
-EXAMPLES = ROOT.parent / "shared" / "examples" / "animate"
 # three segments that two CPU cores finish in a few minutes
 SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
 KIT = graphs.KIT
@@ -57,24 +59,14 @@ def options(environ) -> argparse.Namespace:
             raise InputError(f"{name} is {path}, and there is no such file: give the path of one.")
     found.own = False
     if len(given) < 2:
-        video, image = EXAMPLES / "video.mp4", EXAMPLES / "image.jpeg"
-        if not (video.exists() and image.exists()):
-            from .example import default_example
-
-            video, image = default_example()
-            found.own = "VIDEO" not in given
+        video, image, detectors = clip_at_hand(environ=environ)
+        found.own = detectors == "dancer" and "VIDEO" not in given
         given = {"VIDEO": video, "IMAGE": image} | given
     found.video, found.image = given["VIDEO"], given["IMAGE"]
     found.track, found.character = (track_beside(path) for path in (found.video, found.image))
     if found.own:
         found.track = None  # the small networks find our own dancer
     return found
-
-
-def track_beside(path: Path) -> Path | None:
-    """``NAME_pose.npz`` beside ``NAME.mp4`` or ``NAME.png``."""
-    beside = path.with_name(f"{path.stem}_pose.npz")
-    return beside if beside.is_file() else None
 
 
 def main() -> int:
@@ -154,15 +146,10 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
         graphs.set_inputs(graph, "CLIPVisionLoader", clip_name=real.get("clip_vision", ""))
         name_lora(graph, real)
     else:
-        from . import small_models as small
-
         print("weights  small and made up" + (": no GPU for the real ones" if needed <= real.keys() else ""))
-        graphs.set_inputs(graph, f"{KIT}LoadModel", model=small.TRANSFORMER_NAME)
-        graphs.set_inputs(graph, f"{KIT}RelightLora", lora=small.LORA_NAME)
-        graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
-        graphs.use_saved_prompt(graph, small.PROMPT_NAME)
+        graphs.use_small_sampling(graph)
         small_settings(job)
-    if not use_real or "clip_vision" not in real:
+    if use_real and "clip_vision" not in real:
         graphs.leave_out_clip_vision(graph)
 
     graphs.set_inputs(graph, "LoadImage", image=server.upload(job.image))
@@ -198,7 +185,7 @@ def name_pose(server, graph: dict, job, real: dict) -> float:
         graphs.use_track(graph, path.name, *size)
         return fps
     else:
-        names = small_detectors(job)
+        names = DETECTION[small_detectors(job)]
     print(f"pose     {names[0]}, {names[1]}")
     graphs.set_inputs(graph, f"{KIT}LoadPoseDetector", detector=names[0], pose_model=names[1])
     return float(load["fps"])
@@ -210,26 +197,20 @@ def name_character(server, graph: dict, job, real: dict) -> None:
         return
     if job.character is None:
         print("body     no detector files and no track beside the picture: the skeleton keeps the driver's build")
-        graphs.leave_out_retargeting(graph)
-        return
-    print(f"body     {job.character}")
-    shutil.copyfile(job.character, server.base_dir / "input" / job.character.name)
-    graphs.use_reference_track(graph, job.character.name)
+    else:
+        print(f"body     {job.character}")
+    graphs.use_known_character(graph, job.character and server.upload(job.character))
 
 
 def name_segmenter(graph: dict, job, real: dict) -> None:
     if job.mode == "replace":
-        from .small_models import SEGMENTER_NAME
-
         graphs.set_inputs(graph, f"{KIT}LoadSegmenter", model=real.get("segmenter", SEGMENTER_NAME))
 
 
-def small_detectors(job) -> tuple[str, str]:
-    from .small_models import DETECTION
-
+def small_detectors(job) -> str:
     if not job.own:
         print("pose     no detector files and no track beside the video: the same standing pose in every frame")
-    return DETECTION["dancer" if job.own else "template"]
+    return "dancer" if job.own else "template"
 
 
 def cut_track(path: Path, video: Path, limit: int, area: int):
@@ -325,8 +306,10 @@ def run_embedded(job) -> tuple[Path, Path]:
         track.save(path)
         given |= {"track": path, "fps": fps}
     else:
-        detector, pose = small_detectors(job)
+        detector, pose = DETECTION[small_detectors(job)]
         given |= {"detector": files.detection / detector, "pose": files.detection / pose}
+    if job.mode == "replace" and job.own:
+        given["sam2"] = files.segmenter
     if job.character is not None:
         given["reference-track"] = job.character
     try:

@@ -2,10 +2,12 @@
 
 The layout is Hugging Face's for SAM 2 video, with width 8 in place of 96 and pictures of 256 in place of 1024 pixels;
 it goes through the same loading and following as the published files. It was fitted to frames of :mod:`demo.figure`
-alone: it finds the dancer whatever the points say, and nobody in the empty room. Its memory is read and written like
-the real one's but adds nothing. ``small_sam2.safetensors`` beside this file is what this makes:
+alone: it finds the dancer whatever the points say, and nobody in the empty room or in black bars beside it. Its memory
+is read and written like the real one's but adds nothing. ``small_sam2.safetensors`` beside this file is what this made
+with 1,500 steps, and then, when the bars were added, with a further 250:
 
-    python -m demo.small_sam2 --out demo/small_sam2.safetensors
+    python -m demo.small_sam2
+    python -m demo.small_sam2 --start demo/small_sam2.safetensors --steps 250 --rate 1e-3 --examples 800
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from .figure import draw_figure, figure_keypoints, room
 SIDE, HIDDEN, SMALL = 256, 128, 32
 ARCHITECTURE = {"heads": [1, 1, 2, 2], "windows": [8, 4, 8, 4], "global_blocks": [3], "image_size": SIDE}
 SIZES = ((640, 480), (832, 480), (320, 256), (480, 640), (960, 540))
-EXAMPLES = 3000
 SHADOW = (136, 120, 112)
 FILE = Path(__file__).with_suffix(".safetensors")
 
@@ -90,16 +91,35 @@ def example(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mask = dancer_mask(picture)
     if mask.sum() < 200:
         picture, mask = room(width, height), np.zeros_like(mask)
+    if rng.random() < 0.5:  # a clip of another shape has black bars beside it, or above and below
+        wide, high = (rng.uniform(0, 0.08) * width, 0) if rng.random() < 0.6 else (0, rng.uniform(0, 0.08) * height)
+        bars = [round(max(of, 0)) for of in (high, high + rng.integers(-1, 2), wide, wide + rng.integers(-1, 2))]
+    else:
+        bars = [0, 0, 0, 0]
+    shown = np.ones(picture.shape[:2], np.float32)
+    picture, shown, mask = (
+        cv2.copyMakeBorder(one, *bars, cv2.BORDER_CONSTANT, value=0) for one in (picture, shown, mask.view(np.uint8))
+    )
+    mask = mask.view(bool)
     pixels = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     pixels = pixels * rng.uniform(0.85, 1.15) + rng.normal(0, 3, 3) + rng.normal(0, rng.uniform(0, 5), pixels.shape)
+    pixels *= cv2.resize(shown, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[..., None]  # bars are wholly black
     small = cv2.resize(mask.astype(np.float32), (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
     inside = np.argwhere(mask if mask.any() else np.ones_like(mask))
-    points = inside[rng.integers(len(inside), size=8)][:, ::-1] * (SIDE / width, SIDE / height)
+    points = inside[rng.integers(len(inside), size=8)][:, ::-1] * (SIDE / mask.shape[1], SIDE / mask.shape[0])
     return np.clip(pixels, 0, 255).astype(np.uint8), small, points.astype(np.float32)
 
 
-def fit(steps: int, batch: int, device: str = "cpu", seed: int = 0) -> torch.nn.Module:
-    """The model fitted to frames of the dancer; prints its loss now and then."""
+def fit(
+    steps: int,
+    batch: int,
+    device: str = "cpu",
+    seed: int = 0,
+    examples: int = 3000,
+    start: Path | None = None,
+    rate: float = 3e-3,
+) -> torch.nn.Module:
+    """The model fitted to frames of the dancer, from a saved one or from nothing; prints its loss now and then."""
     from wan_animate.mask.segment import preprocess
 
     torch.manual_seed(seed)
@@ -114,16 +134,20 @@ def fit(steps: int, batch: int, device: str = "cpu", seed: int = 0) -> torch.nn.
             model.shared_image_embedding.positional_embedding
         )
         model.vision_encoder.backbone.pos_embed.normal_(std=0.02)
+    if start is not None:
+        from safetensors.torch import load_file
+
+        model.load_state_dict({name: tensor.float() for name, tensor in load_file(start).items()})
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     with ProcessPoolExecutor() as processes:
         pictures, masks, points = map(
-            np.stack, zip(*processes.map(example, range(EXAMPLES), chunksize=16), strict=True)
+            np.stack, zip(*processes.map(example, range(examples), chunksize=16), strict=True)
         )
     rng = np.random.default_rng(seed)
     for step in range(steps):
-        chosen = rng.choice(EXAMPLES, batch, replace=False)
+        chosen = rng.choice(examples, batch, replace=False)
         pixels = torch.stack([preprocess(picture, SIDE, device) for picture in pictures[chosen]])
         target = torch.from_numpy(masks[chosen]).to(device)
         inside = torch.from_numpy(points[chosen])[:, None].to(device)
@@ -194,9 +218,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FILE, help="where to put it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--examples", type=int, default=3000, help="frames to draw")
+    parser.add_argument("--start", type=Path, help="a file that was made before, to go on from")
+    parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
     parser.add_argument("--device", default="cpu", help="cuda takes two minutes, a processor core half an hour")
     arguments = parser.parse_args(argv)
-    save(fit(arguments.steps, arguments.batch, arguments.device), arguments.out)
+    wanted = {name: getattr(arguments, name) for name in ("steps", "batch", "device", "examples", "start", "rate")}
+    model = fit(**wanted)
+    save(model, arguments.out)
     print(f"{arguments.out.stat().st_size / 1e6:.2f} MB  {arguments.out}")
     return 0
 

@@ -20,8 +20,8 @@ class Animate(io.ComfyNode):
             description=(
                 "Makes the character in the reference image perform the driving video with Wan 2.2 Animate, at any "
                 "length: segments are planned, chained by their last frames and joined. Animate keeps the picture's "
-                "own scene; replace puts the character into the driver's scene. A finished segment is on disk before "
-                "the next one starts: the same job started again goes on from there."
+                "own scene; replace puts the character into the driver's scene. A finished segment goes to disk while "
+                "the next is made: the same job started again goes on from there."
             ),
             search_aliases=[
                 "wan animate",
@@ -227,7 +227,6 @@ class Animate(io.ComfyNode):
         from ..wan_animate.generate import AnimateJob, generate
         from ..wan_animate.store import SegmentStore
         from ..wan_animate.video import as_rate
-        from ..wan_animate.writer import write_video
         from .host.jobs import finished_folder, model_signature, unfinished_folder
         from .host.ports import HostDenoiser, HostVAE
         from .host.sampling import SamplingProgress
@@ -252,9 +251,8 @@ class Animate(io.ComfyNode):
         behind = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
         key = job.key(f"{behind} {steps} {cfg} {sampler_name} {scheduler} {shift}")
         store, progress = SegmentStore(unfinished_folder(key)), SamplingProgress(denoiser.model)
-        frames = generate(job, denoiser, host_vae, store, progress)
-        # The job stays where it is found again until its clip is whole: a full disk or Cancel here loses nothing.
-        write_video(store.folder / "clip.mp4", frames, audio, job.fps, progress=progress.check)
+        # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
+        frames = generate(job, denoiser, host_vae, store, progress, store.folder / "clip.mp4", audio)
         frames.close()
         store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)

@@ -14,9 +14,10 @@ from demo import importing  # noqa: E402
 
 importing.install()  # takes the root off sys.path again: `import nodes` must be the host's
 from demo import host as host_module  # noqa: E402
+from demo.example import clip_at_hand, examples_folder  # noqa: E402
 
-EXAMPLES = Path(os.environ.get("WAN_ANIMATE_EXAMPLES") or ROOT.parent / "shared" / "examples")
 HOST_FIXTURES = {"host", "comfy", "pack", "pack_nodes", "host_server"}
+EXAMPLE_FIXTURES = {"examples", "driving"}
 
 
 def pytest_configure(config):
@@ -77,26 +78,26 @@ def small_models():
 @pytest.fixture(scope="session")
 def examples():
     """The folder of upstream's example clip with its real tracks; without it the test is skipped."""
-    if not (EXAMPLES / "animate" / "video.mp4").exists():
-        pytest.skip(f"no example clip at {EXAMPLES}: put one there as animate/video.mp4, or set WAN_ANIMATE_EXAMPLES")
-    return EXAMPLES / "animate"
+    folder = examples_folder()
+    if not (folder / "animate" / "video.mp4").exists():
+        pytest.skip(f"no example clip at {folder}: put one there as animate/video.mp4, or set WAN_ANIMATE_EXAMPLES")
+    return folder / "animate"
 
 
 @pytest.fixture(scope="session")
 def driving(tmp_path_factory):
     """A driving video, a reference image, and which small detectors find the person in it: upstream's example clip
     where it is at hand, else our own drawn one."""
-    if (EXAMPLES / "animate" / "video.mp4").exists():
-        return EXAMPLES / "animate" / "video.mp4", EXAMPLES / "animate" / "image.jpeg", "template"
-    from demo.example import write_example
-
-    return *write_example(tmp_path_factory.mktemp("example")), "dancer"
+    return clip_at_hand(tmp_path_factory.mktemp("example"))
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if HOST_FIXTURES & set(getattr(item, "fixturenames", ())):
+        names = set(getattr(item, "fixturenames", ()))
+        if HOST_FIXTURES & names:
             item.add_marker(pytest.mark.host)
+        if EXAMPLE_FIXTURES & names:
+            item.add_marker(pytest.mark.example_clip)
 
 
 def pytest_terminal_summary(terminalreporter):

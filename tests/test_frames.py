@@ -7,7 +7,15 @@ import torch
 
 from wan_animate.adapt import ResizedSource, SlicedSource
 from wan_animate.errors import InputError
-from wan_animate.frames import TensorSource, letterbox, read_float, read_reflected, read_uint8, reflected_index
+from wan_animate.frames import (
+    TensorSource,
+    letterbox,
+    read_float,
+    read_reflected,
+    read_uint8,
+    reading_once,
+    reflected_index,
+)
 
 
 def counting(count=10, height=6, width=8):
@@ -60,10 +68,33 @@ def test_fingerprint_follows_the_frames():
 def test_playing_back_and_forth():
     assert [reflected_index(i, 4) for i in range(10)] == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
     assert [reflected_index(i, 1) for i in range(3)] == [0, 0, 0]
-    got = read_reflected(counting(4), 2, 9)[:, 0, 0, 0] * 255
-    assert got.round().int().tolist() == [2, 3, 2, 1, 0, 1, 2]
-    past = read_reflected(counting(3), 4, 7)[:, 0, 0, 0] * 255
-    assert past.round().int().tolist() == [0, 1, 2]
+    assert read_reflected(counting(4), 2, 9)[:, 0, 0, 0].tolist() == [2, 3, 2, 1, 0, 1, 2]
+    assert read_reflected(counting(3), 4, 7)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert read_reflected(counting(1), 0, 5)[:, 0, 0, 0].tolist() == [0] * 5
+
+
+def test_frames_played_back_are_read_once_and_forwards():
+    for length, start, stop in [(10, 7, 15), (4, 2, 30), (3, 5, 8), (10, 2, 9)]:
+        source, asked = counting(length), []
+        read = source._read
+        source._read = lambda first, last, asked=asked, read=read: asked.append((first, last)) or read(first, last)
+        frames = read_reflected(source, start, stop)[:, 0, 0, 0].tolist()
+        assert frames == [reflected_index(index, length) for index in range(start, stop)]
+        assert asked == [(min(frames), max(frames) + 1)]
+
+
+def test_sources_made_of_each_other_are_read_once_in_a_block():
+    source, asked = counting(), []
+    read = source._read
+    source._read = lambda first, last: asked.append((first, last)) or read(first, last)
+    one, other = SlicedSource(source, 2), ResizedSource(source, 4, 3)
+    with reading_once():
+        assert np.array_equal(one.read(0, 3), source.read(2, 5))
+        assert np.array_equal(other.read(2, 5), ResizedSource(counting(), 4, 3).read(2, 5))
+        assert asked == [(2, 5)]
+        source.read(2, 4)
+    source.read(2, 5)
+    assert asked == [(2, 5), (2, 4), (2, 5)], "another range, or after the block, is read anew"
 
 
 @pytest.mark.parametrize("size", [(40, 20), (20, 40), (64, 64), (7, 90), (33, 31)])

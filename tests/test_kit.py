@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from demo import environment, graphs, host, run
+from demo.example import clip_at_hand, examples_folder, track_beside
 from demo.server import HostServer
+from demo.small_models import DETECTION
 from wan_animate.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,12 +130,7 @@ def check_links(graph: dict) -> None:
 @pytest.mark.parametrize(("mode", "character"), [("animate", True), ("animate", False), ("replace", False)])
 def test_graph_changes_leave_no_loose_end(mode, character):
     graph = graphs.load_graph(mode)
-    graphs.use_saved_prompt(graph, "a.safetensors")
-    graphs.leave_out_clip_vision(graph)
-    if character:
-        graphs.use_reference_track(graph, "character.npz")
-    elif mode == "animate":
-        graphs.leave_out_retargeting(graph)
+    graphs.use_small_models(graph, "dancer", "character.npz" if character else None)
     graphs.use_track(graph, "track.npz", 640, 368)
     saved = graphs.save_signals(graph, 30)
     check_links(graph)
@@ -144,6 +141,36 @@ def test_graph_changes_leave_no_loose_end(mode, character):
     sized = "WanAnimateKitRetargetPose" if character else "WanAnimateKitDrawPose"
     assert graph[graphs.node_of(graph, sized)]["inputs"]["width"] == 640
     assert len(graphs.nodes_of(graph, "WanAnimateKitLoadPoseTrack")) == 1 + character
+
+
+@pytest.mark.parametrize("detectors", list(DETECTION))
+@pytest.mark.parametrize("character", [None, "character.npz"])
+def test_small_detectors_are_not_shown_the_character(detectors, character):
+    """They find the drawn dancer or a standing pose, and nobody in a picture of a robot."""
+    graph = graphs.load_graph("animate")
+    graphs.use_small_models(graph, detectors, character)
+    check_links(graph)
+    (detect,) = graphs.nodes_of(graph, f"{graphs.KIT}DetectPose")
+    assert graph[detect]["inputs"]["frames"][0] == graphs.node_of(graph, f"{graphs.KIT}LoadVideo")
+    assert bool(graphs.nodes_of(graph, f"{graphs.KIT}RetargetPose")) == (character is not None)
+
+
+def test_one_variable_says_where_the_example_clip_is(tmp_path):
+    """For tests, demo and benchmarks alike; another folder, or none, gives our own clip."""
+    folder = tmp_path / "clips" / "animate"
+    folder.mkdir(parents=True)
+    names = video, image = folder / "video.mp4", folder / "image.jpeg"
+    for path in names:
+        path.touch()
+    environ = {"WAN_ANIMATE_EXAMPLES": str(tmp_path / "clips")}
+    assert clip_at_hand(tmp_path / "own", environ) == (video, image, "template")
+    job = run.options(environ)
+    assert (job.video, job.image, job.own) == (video, image, False)
+    for named in ("none", str(tmp_path / "elsewhere")):
+        video, image, detectors = clip_at_hand(tmp_path / "own", {"WAN_ANIMATE_EXAMPLES": named})
+        assert (video.name, image.name, detectors) == ("dancer.mp4", "robot.png", "dancer")
+        assert track_beside(image) is not None
+    assert examples_folder({}) == ROOT.parent / "shared" / "examples"
 
 
 def test_demo_options(tmp_path):

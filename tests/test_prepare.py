@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from demo.example import Dancer, write_example
-from demo.figure import character_keypoints
+from demo.robot import character_keypoints
 from wan_animate import cli
 from wan_animate.errors import InputError
 from wan_animate.pose import layout

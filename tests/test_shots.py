@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.figure import draw_character, draw_figure, figure_keypoints
+from demo.figure import draw_figure, figure_keypoints
+from demo.robot import draw_character
 from wan_animate.pose.shots import CutFinder, thumbnail
 from wan_animate.video import VideoSource
 

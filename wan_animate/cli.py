@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -83,7 +84,6 @@ def run(options: argparse.Namespace) -> Path:
     from .audio import read_audio
     from .backends.diffusers import check_folder
     from .video import VideoSource
-    from .writer import write_video
 
     out = Path(options.out)
     check_segment_settings(options.segment, options.guidance)
@@ -97,9 +97,10 @@ def run(options: argparse.Namespace) -> Path:
     # The prompt's encoder is loaded, used and let go before the transformer comes.
     prompt = _prompt(options)
     denoiser, vae = _ports(options, prompt, job)
-    clip = generate(job, denoiser, vae, store, _say)
     audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
-    write_video(out, clip, audio, job.fps)
+    video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
+    clip = generate(job, denoiser, vae, store, _say, video, audio)
+    os.replace(video, out)
     if options.sheet:
         from .sheet import contact_sheet
 

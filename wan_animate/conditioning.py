@@ -9,18 +9,19 @@ Wan-Video/Wan2.2 and ``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .frames import FrameSource, read_reflected
+from .controls import BACKGROUND, FACE, MASK, POSE
+from .frames import FrameSource, as_float, read_reflected
 from .latents import encode_once
 from .mask.cells import whole_cells
 from .segments import Segment
-
-MASK_TIMINGS = ("upstream", "comfyui")
 
 
 @dataclass
@@ -53,41 +54,26 @@ class SegmentConditioning:
 
 
 def generate_mask(
-    segment: Segment,
-    height: int,
-    width: int,
-    character_mask: torch.Tensor | None = None,
-    timing: str = "upstream",
+    segment: Segment, height: int, width: int, character_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The mask channels of the video part, without the reference frame.
+
+    As the VAE groups frames and as the model was trained: the first frame's mask fills the four channels of latent
+    frame 0, every later frame has one channel; picked with ``nearest``.
 
     Args:
         height, width: size in latent pixels.
         character_mask: ``[L, H, W]`` in 0..1, 1 = character, for replace; None for animate (everything is made).
-        timing: how frames fall onto latent frames. ``"upstream"``: the first frame's mask four times, then one channel
-            a frame, as the VAE groups frames and as the model was trained; picked with ``nearest``. ``"comfyui"``: as
-            the host's WanAnimateToVideo lays it out, where channel k of latent frame j is frame 4j+k, so that the mask
-            runs three frames ahead of the picture and the last three channels are always free. The two are equal in
-            animate mode.
 
     Returns:
         ``[1, 4, T, height, width]`` float32, 1 = to be made.
     """
-    length, known = segment.length, segment.guidance
     mask = torch.ones(4 * segment.latent_frames, height, width)
-    if timing == "comfyui":
-        mask[: 4 * segment.guidance_latents] = 0.0
-        if character_mask is not None:
-            small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest-exact")[:, 0]
-            mask[known:length] = small[known:]
-    elif timing == "upstream":
-        if character_mask is not None:
-            small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest")[:, 0]
-            mask[3:] = small
-            mask[:3] = small[0]
-        mask[: 4 * segment.guidance_latents] = 0.0
-    else:
-        raise ValueError(f"mask timing must be one of {MASK_TIMINGS}, not {timing!r}")
+    if character_mask is not None:
+        small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest")[:, 0]
+        mask[3:] = small
+        mask[:3] = small[0]
+    mask[: 4 * segment.guidance_latents] = 0.0
     return mask.view(1, segment.latent_frames, 4, height, width).transpose(1, 2).contiguous()
 
 
@@ -103,12 +89,29 @@ def conditioning_pixels(
     return pixels
 
 
-def face_pixels(face: FrameSource, segment: Segment, size: int) -> torch.Tensor:
-    """``[1, 3, L, size, size]`` in -1..1."""
-    crops = read_reflected(face, segment.start, segment.stop).movedim(-1, 1)
-    if crops.shape[-2:] != (size, size):
-        crops = F.interpolate(crops, size=(size, size), mode="area")
-    return (crops * 2.0 - 1.0).movedim(0, 1).unsqueeze(0)
+def face_pixels(crops: np.ndarray, size: int) -> torch.Tensor:
+    """``[1, 3, L, size, size]`` in -1..1 of crops ``[L, h, w, 3]``."""
+    pixels = as_float(crops).movedim(-1, 1)
+    if pixels.shape[-2:] != (size, size):
+        pixels = F.interpolate(pixels, size=(size, size), mode="area")
+    elif crops.dtype != np.uint8:
+        pixels = pixels.clone()  # a float source's own frames
+    return pixels.mul_(2.0).sub_(1.0).movedim(0, 1).unsqueeze(0)
+
+
+def latent_names(
+    segment: Segment, pose: FrameSource, pose_name: str | None, background: FrameSource | None, name: str | None
+) -> tuple[str | None, str | None]:
+    """What a VAE remembers a segment's pose and scene by (:func:`.latents.encode_once`), from the fingerprints of pose
+    and background; None for what never comes again."""
+
+    def part(source: str | None) -> str | None:
+        return None if source is None else f"{segment.start}:{segment.stop}:{source}"
+
+    scene = None  # what was generated before comes once
+    if not segment.guidance:
+        scene = f"grey:{segment.length}x{pose.height}x{pose.width}" if background is None else part(name)
+    return part(pose_name), scene
 
 
 def build_conditioning(
@@ -121,9 +124,9 @@ def build_conditioning(
     character_mask: FrameSource | None = None,
     guidance_frames: torch.Tensor | None = None,
     face_size: int = 512,
-    mask_timing: str = "upstream",
     pose_name: str | None = None,
     background_name: str | None = None,
+    take: Callable[[str], np.ndarray] | None = None,
 ) -> SegmentConditioning:
     """Read one segment's frames and encode them.
 
@@ -137,33 +140,35 @@ def build_conditioning(
         face: face crops, any size (512 for the published model).
         guidance_frames: ``[segment.guidance, H, W, 3]`` in 0..1, the last frames of the segment before.
         face_size: sides that the motion encoder takes.
-        mask_timing: see :func:`generate_mask`.
         pose_name, background_name: the sources' fingerprints, for a VAE that remembers latents; None encodes anew.
+        take: gives a control's frames over the segment by name (:meth:`.controls.ControlReader.take`); None reads them
+            from the sources here.
     """
     height, width = pose.height, pose.width
-    start, stop = segment.start, segment.stop
+    sources = {POSE: pose, FACE: face, BACKGROUND: background, MASK: character_mask}
+    if take is None:
 
-    def named(name: str | None) -> str | None:
-        return None if name is None else f"{start}:{stop}:{name}"
+        def take(name: str) -> np.ndarray:
+            return read_reflected(sources[name], segment.start, segment.stop)
 
     def scene() -> torch.Tensor:
-        behind = read_reflected(background, start, stop) if background is not None else None
+        behind = as_float(take(BACKGROUND)) if background is not None else None
         return conditioning_pixels(segment, height, width, guidance_frames, behind)
 
-    pose_latent = encode_once(vae, named(pose_name), lambda: read_reflected(pose, start, stop))
-    scene_name = None  # what was generated before comes once
-    if not segment.guidance:
-        scene_name = f"grey:{segment.length}x{height}x{width}" if background is None else named(background_name)
-    latent = encode_once(vae, scene_name, scene)
+    pose_key, scene_key = latent_names(segment, pose, pose_name, background, background_name)
+    with ThreadPoolExecutor(1, "face") as beside:  # the faces are made ready while the VAE is at work
+        faces = beside.submit(lambda: face_pixels(take(FACE), face_size)) if face is not None else None
+        pose_latent = encode_once(vae, pose_key, lambda: as_float(take(POSE)))
+        latent = encode_once(vae, scene_key, scene)
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
-        mask = (read_reflected(character_mask, start, stop) >= 0.5).numpy().view(np.uint8)
+        mask = (as_float(take(MASK)) >= 0.5).numpy().view(np.uint8)
         mask = torch.from_numpy(whole_cells(mask)).float()  # no pixel that the background has black is called known
-    made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask, mask_timing).to(latent)
+    made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(
         segment=segment,
         concat_latent=torch.cat((reference_latent, latent), dim=2),
         generate_mask=torch.cat((torch.zeros_like(made[:, :, :1]), made), dim=2),
         pose_latent=pose_latent,
-        face=face_pixels(face, segment, face_size) if face is not None else None,
+        face=faces.result() if faces is not None else None,
     )

@@ -7,7 +7,10 @@ clip; memory is bounded by what one :meth:`FrameSource.read` returns.
 from __future__ import annotations
 
 import hashlib
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import cv2
@@ -15,6 +18,8 @@ import numpy as np
 import torch
 
 from .errors import InputError
+
+_at_hand = threading.local()
 
 
 class FrameSource(ABC):
@@ -59,15 +64,39 @@ class FrameSource(ABC):
         """
         if not 0 <= start < stop <= len(self):
             raise IndexError(f"frames {start}..{stop} asked of a clip of {len(self)}")
-        return self._read(start, stop)
+        read: dict | None = getattr(_at_hand, "read", None)
+        if read is None:
+            return self._read(start, stop)
+        key = (id(self), start, stop)
+        if key not in read:
+            read[key] = (self, self._read(start, stop))  # with the source, so that no other one gets its id
+        return read[key][1]
 
     def close(self) -> None:  # noqa: B027  many sources hold nothing open
         """Let go of files and decoders. The source opens them again when it is read."""
 
 
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within the block, and in this thread, a source that is asked again for the same frames gives out the same array.
+
+    Sources are made of each other: face crops and background of one driving video, background and mask of one mask.
+    All arrays are held until the block ends, so it is for a few frames at a time.
+    """
+    _at_hand.read = {}
+    try:
+        yield
+    finally:
+        _at_hand.read = None
+
+
 def read_float(source: FrameSource, start: int, stop: int) -> torch.Tensor:
     """Frames as float32 in 0..1, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); uint8 is divided by 255."""
-    frames = source.read(start, stop)
+    return as_float(source.read(start, stop))
+
+
+def as_float(frames: np.ndarray) -> torch.Tensor:
+    """Frames as a source gives them (uint8 0..255 or float32 0..1) as float32 in 0..1; uint8 is divided by 255."""
     if frames.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255.0)
     return torch.from_numpy(np.ascontiguousarray(frames))
@@ -115,6 +144,7 @@ class TensorSource(FrameSource):
         self._frames = frames[..., :3] if frames.ndim == 4 else frames
         self.height, self.width = frames.shape[1:3]
         self.fps = Fraction(fps).limit_denominator(100_000)
+        self._digest: str | None = None
 
     def __len__(self) -> int:
         return self._frames.shape[0]
@@ -123,10 +153,12 @@ class TensorSource(FrameSource):
         return self._frames[start:stop]
 
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for frame in self._frames:
-            digest.update(np.ascontiguousarray(frame).data)
-        return f"tensor:{self._frames.shape}:{self._frames.dtype}:{self.fps}:{digest.hexdigest()}"
+        if self._digest is None:  # several sources may be made of this one
+            digest = hashlib.blake2b(digest_size=16)
+            for frame in self._frames:
+                digest.update(np.ascontiguousarray(frame).data)
+            self._digest = digest.hexdigest()
+        return f"tensor:{self._frames.shape}:{self._frames.dtype}:{self.fps}:{self._digest}"
 
 
 def reflected_index(index: int, length: int) -> int:
@@ -137,17 +169,15 @@ def reflected_index(index: int, length: int) -> int:
     return index if index < length else 2 * (length - 1) - index
 
 
-def read_reflected(source: FrameSource, start: int, stop: int) -> torch.Tensor:
-    """As :func:`read_float`, but past the end the clip plays back and forth (upstream pads the last segment so:
-    ``wan/animate.py: inputs_padding``)."""
+def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
+    """As :meth:`FrameSource.read`, but past the end the clip plays back and forth (upstream pads the last segment so:
+    ``wan/animate.py: inputs_padding``). Every frame is read once, forwards."""
     length = len(source)
-    parts: list[torch.Tensor] = []
-    if start < length:
-        parts.append(read_float(source, start, min(stop, length)))
-    for index in range(max(start, length), stop):
-        at = reflected_index(index, length)
-        parts.append(read_float(source, at, at + 1))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if stop <= length:
+        return source.read(start, stop)
+    at = np.array([reflected_index(index, length) for index in range(start, stop)])
+    first = int(at.min())
+    return source.read(first, int(at.max()) + 1)[at - first]
 
 
 def letterbox(

@@ -1,7 +1,8 @@
 """The chain: plan, condition, denoise, decode, keep, segment after segment, over the two ports.
 
-Memory is bounded by one segment: its decoded frames, and the last of them that guide the next. Everything finished is
-on disk (:mod:`wan_animate.store`) before the next segment starts.
+While one segment is sampled, the controls of the next are read (:mod:`.controls`) and the one before goes to disk and
+into the clip (:mod:`.saver`). Memory is bounded by that: a segment's controls ahead and a finished segment's frames,
+both uint8. A segment is on disk (:mod:`.store`) before the one after the next starts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,10 +20,12 @@ import numpy as np
 import torch
 
 from .adapt import lasting
-from .conditioning import MASK_TIMINGS, build_conditioning
+from .conditioning import build_conditioning, latent_names
+from .controls import BACKGROUND, FACE, MASK, POSE, ControlReader
 from .errors import InputError
 from .frames import FrameSource, first_shown, letterbox
 from .latents import encode_once, picture_name
+from .saver import GrowingVideo, SegmentSaver
 from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
 
@@ -60,7 +64,6 @@ class AnimateJob:
         segment_length, guidance: frames, both 4n+1.
         seed: of the first segment; segment k uses ``seed + k``.
         fps: of the result; None takes the pose's.
-        mask_timing: see :func:`wan_animate.conditioning.generate_mask`.
     """
 
     reference: torch.Tensor
@@ -73,7 +76,6 @@ class AnimateJob:
     guidance: int = 1
     seed: int = 0
     fps: Fraction | None = None
-    mask_timing: str = "upstream"
 
     def __post_init__(self):
         self.fps = Fraction(self.fps) if self.fps else self.pose.fps
@@ -89,8 +91,6 @@ class AnimateJob:
         """Raises InputError for anything that could not come out right, before any long work."""
         self.plan()
         check_scene(self.mode, self.background is not None, self.character_mask is not None)
-        if self.mask_timing not in MASK_TIMINGS:
-            raise ValueError(f"mask_timing must be one of {MASK_TIMINGS}")
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
             raise InputError(
                 f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
@@ -134,12 +134,16 @@ class AnimateJob:
             )
         self._blank_checked = True
 
+    def controls(self) -> dict[str, FrameSource]:
+        """The sources that are given, by name, the pose first."""
+        named = {POSE: self.pose, FACE: self.face, BACKGROUND: self.background, MASK: self.character_mask}
+        return {name: source for name, source in named.items() if source is not None}
+
     def _others(self) -> list[tuple[str, FrameSource]]:
-        named = (("face", self.face), ("background", self.background), ("character mask", self.character_mask))
-        return [(name, source) for name, source in named if source is not None]
+        return list(self.controls().items())[1:]
 
     def _check_kinds(self) -> None:
-        for name, source in [("pose", self.pose), *self._others()]:
+        for name, source in self.controls().items():
             wanted = "mask" if name == "character mask" else "image"
             if source.kind != wanted:
                 remedy = "convert it with Frames to Mask" if wanted == "mask" else "connect frames or images"
@@ -153,12 +157,12 @@ class AnimateJob:
     @functools.cached_property
     def names(self) -> dict[str, str]:
         """The fingerprints of the sources that are given, by input; a clip held in memory is read through for its."""
-        return {name: source.fingerprint() for name, source in [("pose", self.pose), *self._others()]}
+        return {name: source.fingerprint() for name, source in self.controls().items()}
 
     def key(self, extra: str = "") -> str:
         """A hash of all that decides the frames; ``extra`` stands for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
-        settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), self.mask_timing, extra]
+        settings = [self.mode, self.segment_length, self.guidance, self.seed, str(self.fps), extra]
         digest.update(json.dumps([settings, list(self.names.values()), list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
         return digest.hexdigest()
@@ -170,7 +174,7 @@ class Progress:
 
     Attributes:
         segment, segments: current segment (from 0) and how many there are.
-        stage: ``"encode"``, ``"denoise"``, ``"decode"`` or ``"save"``.
+        stage: ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` while the disk is waited for.
         done, total: sampling steps over the whole job; resumed segments count as done.
         latent: while denoising, the current guess of the clean latent ``[1, 16, T+1, h, w]``, reference first.
     """
@@ -191,7 +195,13 @@ def segment_noise(seed: int, segment: Segment, shape: tuple[int, ...]) -> torch.
 
 @torch.no_grad()
 def generate(
-    job: AnimateJob, denoiser, vae, store: SegmentStore, progress: Callable[[Progress], None] | None = None
+    job: AnimateJob,
+    denoiser,
+    vae,
+    store: SegmentStore,
+    progress: Callable[[Progress], None] | None = None,
+    video: str | os.PathLike | None = None,
+    audio: dict | None = None,
 ) -> FrameSource:
     """Make the clip.
 
@@ -199,57 +209,75 @@ def generate(
         job: what to make.
         denoiser, vae: the ports (:mod:`wan_animate.ports`).
         store: where finished segments go; segments found there are not made again.
-        progress: called at every stage and step; may raise to stop, which leaves the finished segments in the store.
+        progress: called at every stage and step, and while the disk is waited for; may raise to stop, which leaves
+            the finished segments in the store.
+        video: an mp4 to write the clip to as well, as its segments come (:func:`.writer.write_video`).
+        audio: the sound of ``video``.
 
     Returns:
         The frames, uint8 at the result's size, exactly as many as the driving clip has, read from the store.
 
     Raises:
-        InputError: see :meth:`AnimateJob.check`.
+        InputError: see :meth:`AnimateJob.check`; a source cannot be read, a segment or the clip not be written.
     """
     job.check()
     plan = job.plan()
     total = len(plan) * denoiser.steps
 
-    def report(segment: int, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
-        if progress is not None:
-            progress(Progress(segment, len(plan), stage, segment * denoiser.steps + steps, total, latent))
-
     first = min(store.finished(), len(plan))
-    reference_latent = None
     names = job.names if getattr(vae, "memo", None) is not None else {}
     tail = store.tail(first - 1) if 0 < first < len(plan) else None
-    for segment in plan.segments[first:]:
-        report(segment.index, "encode")
-        if reference_latent is None:
-            reference = job.reference_pixels()
-            reference_latent = encode_once(vae, picture_name(reference), lambda pixels=reference: pixels)
-        conditioning = build_conditioning(
-            segment, vae, reference_latent, job.pose, job.face, job.background, job.character_mask,
-            guidance_frames=tail, face_size=denoiser.face_size, mask_timing=job.mask_timing,
-            pose_name=names.get("pose"), background_name=names.get("background"),
-        )  # fmt: skip
-        noise = segment_noise(job.seed, segment, conditioning.noise_shape)
-        latent = denoiser.denoise(
-            conditioning, noise, lambda done, _, x0=None, at=segment.index: report(at, "denoise", done, x0)
-        )
-        del conditioning, noise
-        report(segment.index, "decode", denoiser.steps)
-        frames = vae.decode(latent[:, :, 1:])
-        del latent
-        # What the clip shows last, also where a segment makes fewer new frames than it takes over.
-        new = frames[segment.guidance :]
-        tail = (new if tail is None or len(new) >= job.guidance else torch.cat((tail, new)))[-job.guidance :].clone()
-        new = new[: segment.keep]
-        report(segment.index, "save", denoiser.steps)
-        store.save(segment.index, to_uint8(new), tail, job.fps)
-        del frames, new
+    reference_latent = None
+    left = plan.segments[first:]
+    with (
+        SegmentSaver(store, job.fps, _growing(job, video, audio)) as saver,
+        ControlReader(job.controls(), left, lambda segment: _needed(job, segment, vae, names)) as reader,
+    ):
+
+        def report(segment: int, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
+            saver.check()
+            if progress is not None:
+                progress(Progress(segment, len(plan), stage, segment * denoiser.steps + steps, total, latent))
+
+        saver.resume(plan.segments[:first])
+        for segment in left:
+            report(segment.index, "encode")
+            reader.begin(segment)
+            if reference_latent is None:
+                reference = job.reference_pixels()
+                reference_latent = encode_once(vae, picture_name(reference), lambda pixels=reference: pixels)
+            conditioning = build_conditioning(
+                segment, vae, reference_latent, job.pose, job.face, job.background, job.character_mask,
+                guidance_frames=tail, face_size=denoiser.face_size,
+                pose_name=names.get(POSE), background_name=names.get(BACKGROUND), take=reader.take,
+            )  # fmt: skip
+            noise = segment_noise(job.seed, segment, conditioning.noise_shape)
+            latent = denoiser.denoise(
+                conditioning, noise, lambda done, _, x0=None, at=segment.index: report(at, "denoise", done, x0)
+            )
+            del conditioning, noise
+            report(segment.index, "decode", denoiser.steps)
+            frames = vae.decode(latent[:, :, 1:])
+            del latent
+            # What the clip shows last, also where a segment makes fewer new frames than it takes over.
+            new = frames[segment.guidance :]
+            last = new if tail is None or len(new) >= job.guidance else torch.cat((tail, new))
+            tail = last[-job.guidance :].clone()
+            report(segment.index, "save", denoiser.steps)
+            saver.save(segment, new[: segment.keep], tail, lambda at=segment.index: report(at, "write", denoiser.steps))
+            del frames, new, last
+        saver.finish(lambda: report(len(plan) - 1, "write", denoiser.steps))
     return store.clip(plan, job.fps)
 
 
-def to_uint8(frames: torch.Tensor) -> np.ndarray:
-    """Float frames in 0..1 to uint8, rounded to nearest, a few at a time so that no second float copy is made."""
-    out = np.empty(tuple(frames.shape), np.uint8)
-    for start in range(0, len(frames), 8):
-        out[start : start + 8] = frames[start : start + 8].mul(255.0).add_(0.5).clamp_(0, 255).to(torch.uint8).numpy()
-    return out
+def _growing(job: AnimateJob, path: str | os.PathLike | None, audio: dict | None) -> GrowingVideo | None:
+    size = job.pose.width, job.pose.height
+    return None if path is None else GrowingVideo(path, size, len(job.pose), job.fps, audio)
+
+
+def _needed(job: AnimateJob, segment: Segment, vae, names: dict[str, str]) -> list[str]:
+    """The controls that have to be read for a segment: all but those whose latent the VAE remembers."""
+    pose, scene = latent_names(segment, job.pose, names.get(POSE), job.background, names.get(BACKGROUND))
+    memo = getattr(vae, "memo", None)
+    known = {name for name, key in ((POSE, pose), (BACKGROUND, scene)) if memo is not None and key and key in memo}
+    return [name for name in job.controls() if name not in known]

@@ -47,6 +47,10 @@ class LatentMemo:
                 self.bytes -= self._kept.popitem(last=False)[1][0].nbytes
         return latent
 
+    def __contains__(self, key: str) -> bool:
+        with self._lock:
+            return key in self._kept
+
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from .errors import InputError
 from .files import replacing
 from .frames import FrameSource
-from .segments import SegmentPlan
+from .segments import Segment
 
 
 class SegmentStore:
@@ -80,8 +81,8 @@ class SegmentStore:
         with safe_open(self.tail_path(index), framework="pt") as file:
             return file.get_tensor("frames")
 
-    def clip(self, plan: SegmentPlan, fps: Fraction) -> FrameSource:
-        """The frames of a finished job, uint8, exactly as many as its driving clip has."""
+    def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
+        """The frames of finished segments, uint8: with a whole plan, exactly as many as its driving clip has."""
         from .lossless import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +29,20 @@ def opencv_in_one_thread() -> Iterator[None]:
     finally:
         if COUNT > 1:
             cv2.setNumThreads(threads)
+
+
+def lower_priority() -> None:
+    """The calling thread, and those it starts, leave the cores to others that want them (on Linux; elsewhere a thread
+    has no priority of its own that a program without rights could set).
+
+    Measured on two cores: a thread that starts small kernels while a clip is encoded comes round 0.8 times as often as
+    alone, and 0.5 times without this.
+    """
+    if sys.platform == "linux":
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        except OSError:
+            pass
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -48,23 +48,49 @@ def write_video(
     Raises:
         InputError: folder not writable, odd sides, masks in place of images, no H.264 encoder in this PyAV.
     """
-    rate = Fraction(fps if fps is not None else source.fps).limit_denominator(100_000)
     if source.kind != "image":
         raise InputError("a video is written from images, and this is a mask: convert it to images first.")
-    if source.width % 2 or source.height % 2:
-        raise InputError(f"the video's size is {source.width}x{source.height}: H.264 needs even sides.")
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(source), _CHUNK):
+            yield read_uint8(source, start, min(start + _CHUNK, len(source)))
+
+    rate = fps if fps is not None else source.fps
+    write_frames(path, chunks(), (source.width, source.height), len(source), rate, audio, crf, progress, metadata)
+
+
+def write_frames(
+    path: str | os.PathLike,
+    chunks: Iterable[np.ndarray],
+    size: tuple[int, int],
+    count: int,
+    fps: Fraction | float,
+    audio: dict | None = None,
+    crf: float = 17,
+    progress: Callable[[int, int], None] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """As :func:`write_video`, of frames that come a few at a time.
+
+    Args:
+        chunks: uint8 ``[n, H, W, 3]`` each, ``count`` frames in all; asked for as they can be encoded.
+        size: ``(width, height)``.
+    """
+    rate = Fraction(fps).limit_denominator(100_000)
+    if size[0] % 2 or size[1] % 2:
+        raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
     if rate <= 0:
         raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
-    sound = fit_audio(audio, float(len(source) / rate)) if audio is not None else None
+    sound = fit_audio(audio, float(count / rate)) if audio is not None else None
     with replacing(path, "the video") as temporary:
         try:
-            _write(temporary, source, sound, rate, crf, progress, metadata or {})
+            _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"the video could not be written to {path} ({reason}): is the disk full?") from error
 
 
-def _write(temporary, source, sound, rate, crf, progress, metadata) -> None:
+def _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata) -> None:
     options = {
         "movflags": "+faststart+use_metadata_tags",  # without the tags' flag mp4 drops every name it does not know
         "movie_timescale": str(rate.numerator * -(-10_000 // rate.numerator)),  # so that the duration is exact too
@@ -72,33 +98,33 @@ def _write(temporary, source, sound, rate, crf, progress, metadata) -> None:
     with av.open(temporary, "w", format="mp4", options=options) as container:
         for name, text in metadata.items():
             container.metadata[name] = text
-        picture = _picture_stream(container, source, rate, crf)
+        picture = _picture_stream(container, size, rate, crf)
         track = _Sound(container, *sound) if sound is not None else None
-        total = len(source)
-        for start in range(0, total, _CHUNK):
-            stop = min(start + _CHUNK, total)
-            for at, image in enumerate(read_uint8(source, start, stop), start):
+        at = 0
+        for images in chunks:
+            for image in images:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 frame = frame.reformat(
                     format="yuv420p", interpolation=EXACT, dst_colorspace="itu709", dst_color_range=ColorRange.MPEG
                 )
                 frame.pts, frame.time_base = at, 1 / rate
                 container.mux(picture.encode(frame))
+                at += 1
             if track is not None:
-                track.write_to(float(stop / rate))
+                track.write_to(float(at / rate))
             if progress is not None:
-                progress(stop, total)
+                progress(at, count)
         container.mux(picture.encode(None))
         if track is not None:
             track.finish()
 
 
-def _picture_stream(container, source: FrameSource, rate: Fraction, crf: float):
+def _picture_stream(container, size: tuple[int, int], rate: Fraction, crf: float):
     codec = next((name for name in ("libx264", "libopenh264", "h264") if _can_encode(name)), None)
     if codec is None:
         raise InputError("this PyAV cannot encode H.264: install the one from PyPI (pip install av).")
     stream = container.add_stream(codec, rate=rate)
-    stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
+    stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
     stream.codec_context.time_base = 1 / rate
     stream.color_primaries = ColorPrimaries.BT709
     stream.color_trc = ColorTrc.BT709
@@ -107,7 +133,7 @@ def _picture_stream(container, source: FrameSource, rate: Fraction, crf: float):
     if codec == "libx264":
         stream.options = {"crf": str(crf), "preset": "medium"}
     else:
-        stream.bit_rate = max(2_000_000, int(source.width * source.height * float(rate) * 0.2))
+        stream.bit_rate = max(2_000_000, int(size[0] * size[1] * float(rate) * 0.2))
     return stream
 
 

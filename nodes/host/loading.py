@@ -8,6 +8,7 @@ from ...wan_animate.errors import InputError
 from ...wan_animate.weights.header import read_model_header
 from ...wan_animate.weights.quantized import convert_weights, stored_formats
 from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, strangers, transformer_shapes
+from .static import cast_static_clones
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
 PRODUCTS = ("auto", "full precision", "fp8")
@@ -62,6 +63,7 @@ def _load(path: str, precision: str, products: str, disable_dynamic: bool = Fals
             f"{file.header.name} is a Wan 2.2 Animate model, but this ComfyUI does not take it: update ComfyUI."
         )
     model.cached_patcher_init = (_load, (path, precision, products))
+    cast_static_clones(model)
     return model
 
 

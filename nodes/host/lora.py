@@ -11,6 +11,7 @@ from ...wan_animate.weights.lora_file import read_lora
 from ...wan_animate.weights.transformer import relighting_layers
 from .lora_branch import add_branches
 from .ports import check_model
+from .static import model_type
 
 PREFIX = "diffusion_model."
 MODES = ("auto", "merge", "beside")
@@ -126,8 +127,13 @@ def _quantized(model, patches: dict) -> bool:
     import torch
 
     plain = (torch.float32, torch.float16, torch.bfloat16)
-    weights = model.model.get_parameter
-    return any(type(one.data) is not torch.Tensor or one.dtype not in plain for one in map(weights, patches))
+
+    def is_plain(key: str) -> bool:
+        path, _, name = key.rpartition(".")
+        module = model.model.get_submodule(path)
+        return type(getattr(module, name).data) is torch.Tensor and model_type(module, name) in plain
+
+    return not all(map(is_plain, patches))
 
 
 def _layer(key: str) -> str:

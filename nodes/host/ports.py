@@ -70,6 +70,9 @@ class KeptLatents:
     def get(self, key: str, make) -> torch.Tensor:
         return self.memo.get(self.form + key, make)
 
+    def __contains__(self, key: str) -> bool:
+        return self.form + key in self.memo
+
 
 def with_shift(model, shift: float):
     """A clone of a flow MODEL whose noise schedule is shifted; 0 leaves the model's own (or a patch's) schedule."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ..support.steps import conditioning, relative, sample
+from ..support.steps import STEPS, conditioning, relative, sample
 
 FP8 = "fp8 (row-wise)"
 LAYERS = 5 * 8 + 2  # q k v o, q o, up and down in each block; two in the face block
@@ -73,6 +73,22 @@ def test_joined_blocks_make_the_same(kit, model, faceless, plain, more):
     for _ in range(2):
         assert torch.equal(sample(clone, faceless), theirs)
     assert len(step_of(kit, clone).blocks._blocks) == 5 and own_attributes(model) == before
+
+
+@pytest.mark.parametrize("clip_vision", [False, True])
+def test_joined_blocks_are_taken_with_and_without_clip_tokens(kit, model, rows, monkeypatch, clip_vision):
+    """A job without CLIP Vision used to get the host's own blocks in silence."""
+    blocks, asked = importlib.import_module(f"{kit.__name__}.blocks"), []
+
+    def counted(*args, **kwargs):
+        asked.append(args[0].shape)
+        return rows.over_rows(*args, **kwargs)
+
+    monkeypatch.setattr(blocks, "over_rows", counted)
+    given = conditioning(face=False, clip_vision=clip_vision)
+    ours = sample(kit.accelerate(model, settings(kit, fused=True)), given)
+    assert len(asked) >= 5 * 5 * STEPS, "five passes a block and step"
+    assert torch.equal(ours, sample(model, given))
 
 
 def test_joined_blocks_in_bf16_and_with_the_face(kit, comfy, small_models):

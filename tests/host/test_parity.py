@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ..support.mask_rows import host_layout, in_layout
+
 LENGTH, WIDTH, HEIGHT, FRAMES = 17, 96, 64, 40
 
 
@@ -15,14 +17,12 @@ def clips():
         coarse = torch.rand(frames, HEIGHT // 16, WIDTH // 16, *channels, generator=generator)
         return coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)
 
+    # of one value in every latent pixel: which of its 64 the host picks is another than upstream picks
+    latents = torch.rand(FRAMES, HEIGHT // 8, WIDTH // 8, generator=generator) > 0.5
     return {
         "pose": blocks(FRAMES, 3) * (blocks(FRAMES) > 0.9)[..., None],
         "background": blocks(FRAMES, 3),
-        # in whole latent cells: the host asks the middle pixel of each, we ask for any
-        "mask": (torch.rand(FRAMES, HEIGHT // 8, WIDTH // 8, generator=generator) > 0.5)
-        .float()
-        .repeat_interleave(8, 1)
-        .repeat_interleave(8, 2),
+        "mask": latents.repeat_interleave(8, 1).repeat_interleave(8, 2).float(),
         "face": torch.rand(FRAMES, 512, 512, 3, generator=generator),
         "reference": blocks(1, 3),
         "before": blocks(LENGTH, 3),
@@ -52,8 +52,8 @@ def engine(pack, module: str):
 def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, guidance):
     """Every value that WanAnimateToVideo sets, its trims and its offsets, on first and following segments.
 
-    In replace mode the host lays the character mask three frames ahead of the picture; ours follows upstream (see
-    ``generate_mask``), so the bits are compared with the timing set as the host has it.
+    Where the installed host lays the character mask onto other frames than upstream and we (see
+    ``support/mask_rows.py``), ours is laid out so before the bits are compared.
     """
     from comfy_extras.nodes_wan import WanAnimateToVideo
 
@@ -63,6 +63,7 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, guidan
     plan = segments.plan_segments(FRAMES, LENGTH, guidance)
     padded = [frames.reflected_index(i, FRAMES) for i in range(plan.padded_count)]
     replace = mode == "replace"
+    layout = host_layout(vae) if replace else "causal"  # without a mask the two are equal
     source = {name: frames.TensorSource(clip) for name, clip in clips.items()}
     offset, before = 0, None
     for segment in plan:
@@ -96,12 +97,13 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, guidan
             source["background"] if replace else None,
             source["mask"] if replace else None,
             guidance_frames=None if before is None else before[-guidance:],
-            mask_timing="comfyui",
         )
         positive, negative, latent, trim_latent, trim_image, offset = theirs
         values = positive[0][1]
         assert torch.equal(ours.concat_latent, values["concat_latent_image"])
-        assert torch.equal(ours.generate_mask, values["concat_mask"])
+        assert torch.equal(ours.generate_mask[:, :, :1], values["concat_mask"][:, :, :1])
+        made = in_layout(ours.generate_mask[:, :, 1:], layout, segment)
+        assert torch.equal(made, values["concat_mask"][:, :, 1:])
         assert torch.equal(ours.pose_latent, values["pose_video_latent"])
         assert torch.equal(ours.face, values["face_video_pixels"])
         assert torch.equal(torch.full_like(ours.face, -1.0), negative[0][1]["face_video_pixels"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from demo import graphs
-from demo import small_models as small
+from demo.example import track_beside
 from demo.server import PromptFailed, PromptInterrupted, PromptRejected
 
 KIT = graphs.KIT
@@ -21,24 +21,20 @@ WIDTH, HEIGHT = 256, 144
 
 @pytest.fixture(scope="module")
 def inputs(host_server, driving):
-    """(video, image, detectors, the video's path): names as the graph takes them."""
-    video, image, kind = driving
-    return host_server.upload(video), host_server.upload(image), small.DETECTION[kind], video
+    """(video, image, character's track, detectors, the video's path): names as the graph takes them."""
+    video, image, detectors = driving
+    character = track_beside(image)
+    names = [host_server.upload(path) for path in (video, image)]
+    return *names, character and host_server.upload(character), detectors, video
 
 
 def graph_for(workflow: str, inputs, **animate) -> dict:
     """The shipped workflow with its inputs named."""
-    video, image, (detector, pose), _ = inputs
+    video, image, character, detectors, _ = inputs
     graph = graphs.load_graph(workflow)
-    graphs.set_inputs(graph, f"{KIT}LoadModel", model=small.TRANSFORMER_NAME)
-    graphs.set_inputs(graph, f"{KIT}RelightLora", lora=small.LORA_NAME)
-    graphs.set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
-    graphs.use_saved_prompt(graph, small.PROMPT_NAME)
-    graphs.leave_out_clip_vision(graph)
+    graphs.use_small_models(graph, detectors, character)
     graphs.set_inputs(graph, "LoadImage", image=image)
     graphs.set_inputs(graph, f"{KIT}LoadVideo", file=video, fps=FPS, width=WIDTH, height=HEIGHT, start=0, limit=FRAMES)
-    graphs.set_inputs(graph, f"{KIT}LoadPoseDetector", detector=detector, pose_model=pose)
-    graphs.set_inputs(graph, f"{KIT}LoadSegmenter", model=small.SEGMENTER_NAME)
     settings = dict(segment_length=LENGTH, guidance_frames=GUIDANCE, steps=STEPS, seed=SEED, sampler_name="euler")
     graphs.set_inputs(graph, f"{KIT}Animate", **(settings | animate))
     return graph
@@ -89,7 +85,7 @@ def test_workflow(host_server, inputs, mode):
         assert stream.average_rate == Fraction(FPS)
         assert (stream.width, stream.height) == (WIDTH, HEIGHT)
         assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
-    source_has_sound = len(av.open(str(inputs[3])).streams.audio) > 0
+    source_has_sound = len(av.open(str(inputs[4])).streams.audio) > 0
     with av.open(io.BytesIO(result_file(host_server, entry, graph))) as clip:
         assert len(clip.streams.audio) == int(source_has_sound)
         if source_has_sound:

@@ -7,8 +7,8 @@ import torch
 WIDTH, HEIGHT, STEPS = 64, 48, 2
 
 
-def conditioning(face: bool = True):
-    """(positive, negative) with everything that the model can be told: two prompts, a face and a blank one, a pose.
+def conditioning(face: bool = True, clip_vision: bool = False):
+    """(positive, negative) with what the model can be told: two prompts, a face and a blank one, CLIP tokens, a pose.
 
     One crop is the whole face video: each takes the motion encoder seconds on a CPU.
     """
@@ -23,6 +23,11 @@ def conditioning(face: bool = True):
         "concat_mask": torch.ones(1, 4, *latent[2:]),
         "pose_video_latent": random(1, 16, 2, *latent[3:]),
     }
+    if clip_vision:
+        import comfy.clip_vision
+
+        values["clip_vision_output"] = comfy.clip_vision.Output()
+        values["clip_vision_output"]["penultimate_hidden_states"] = random(1, 257, 1280)
     crops = random(1, 3, 1, 512, 512).clamp(-1, 1)
     seen = {"face_video_pixels": crops} if face else {}
     blank = {"face_video_pixels": torch.full_like(crops, -1.0)} if face else {}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from ....wan_animate.errors import InputError
+from ..static import cast_static_clones, static_clone
 from . import products as fp8
 from .attention import HOST_DEFAULT, Attention
 from .blocks import Blocks
@@ -67,10 +68,13 @@ def accelerate(model, settings: Settings):
     if settings.products not in fp8.CHOICES:
         raise InputError(f"products is {settings.products!r}, but it must be one of: {', '.join(fp8.CHOICES)}.")
     kinds = comfy.patcher_extension.WrappersMP
-    clone = without(model.clone())
-    if settings.compile_blocks and settings.products != AS_LOADED and fp8.refusal(model.load_device) is None:
+    compiled = settings.compile_blocks
+    if compiled and settings.products != AS_LOADED and fp8.refusal(model.load_device) is None:
         log.info("WanAnimateKit: with products in fp8 blocks are not compiled; fused does the same for them.")
-    elif settings.compile_blocks:
+        compiled = False
+    clone = without(static_clone(model, "compile_blocks") if compiled else model.clone())
+    cast_static_clones(clone)
+    if compiled:
         clone = compile_blocks(clone, settings.backend)
     options = clone.model_options["transformer_options"]
     if settings.attention != HOST_DEFAULT:

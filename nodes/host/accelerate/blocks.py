@@ -56,7 +56,7 @@ class Block:
 
     def __call__(self, x, e, freqs, context, context_img_len=257, transformer_options=None):
         block, transformer_options = self.block, {} if transformer_options is None else transformer_options
-        if torch.compiler.is_compiling() or context_img_len is None or not x.is_floating_point():
+        if torch.compiler.is_compiling() or not x.is_floating_point():
             return type(block).forward(block, x, e, freqs, context, context_img_len, transformer_options)
         parts = _modulation(block, x, e)
         if parts[0].shape[1] != 1:  # of its own for every frame: the host spreads it over the tokens
@@ -153,7 +153,8 @@ def _self_attention(attention, x, freqs, patches, options):
     return attention.o(quantize(y) if takes_quantized(attention.o) else y)
 
 
-def _cross_attention(attention, x, context, image_tokens: int, options):
+def _cross_attention(attention, x, context, image_tokens: int | None, options):
+    """As the host's: without CLIP tokens (``image_tokens`` None) the text stands on both sides."""
     import comfy.ldm.wan.model as host
 
     image, text = context[:, :image_tokens], context[:, image_tokens:]

@@ -6,7 +6,7 @@ import logging
 
 import torch
 
-from ....wan_animate.errors import InputError
+from ..static import static_clone
 
 # The host's compile node uses the same keys, so that the later of the two replaces the other instead of compiling
 # what is compiled already (comfy_api/torch_helpers/torch_compile.py).
@@ -28,13 +28,7 @@ def compile_blocks(model, backend: str = "inductor"):
     """
     import comfy.patcher_extension
 
-    try:
-        clone = model.clone(disable_dynamic=True)
-    except RuntimeError as error:
-        raise InputError(
-            f"compile_blocks is on, but this model's loader cannot load it without dynamic memory ({error}): load it "
-            "with Load Diffusion Model, or switch compile_blocks off."
-        ) from error
+    clone = static_clone(model, "compile_blocks")
     settings = {"backend": backend, "dynamic": False}
     if backend == "inductor":
         settings["options"] = {"guard_filter_fn": _without_options}

@@ -17,6 +17,7 @@ from functools import cache
 
 import torch
 
+from ..static import model_type
 from .once import swapped
 from .rows import E4M3, Quantized, quantize
 
@@ -143,7 +144,7 @@ class RowWise:
         )
         weight, bias, stream = comfy.ops.cast_bias_weight(
             self.layer,
-            dtype=given.dtype if patched else self.layer.weight.dtype,
+            dtype=given.dtype if patched else model_type(self.layer, "weight"),
             device=given.values.device,
             bias_dtype=given.dtype,
             offloadable=True,

@@ -39,8 +39,9 @@ class Quantized:
 
     def full(self) -> torch.Tensor:
         columns = self.values.shape[-1]
-        rows = self.values.reshape(-1, columns).to(self.dtype) * self.scales.to(self.dtype)
-        return rows.reshape(self.values.shape)
+        # in float32: as float16 numbers, the scales of small rows would be rounded, to zero even
+        rows = self.values.reshape(-1, columns).float() * self.scales
+        return rows.to(self.dtype).reshape(self.values.shape)
 
 
 @cache

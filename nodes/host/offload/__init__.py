@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ....wan_animate.errors import InputError
+from ..static import cast_static_clones, static_clone
 from .patcher import KEY, attach, offloaded
 from .plan import Sizes
 from .streamed import Streamed, units_of
@@ -45,7 +46,9 @@ def offload(model, settings: Settings):
     if settings.how not in HOW:
         raise InputError(f"how is {settings.how!r}, but it must be one of: {', '.join(HOW)}.")
     measured = model.get_attachment(KEY).activations if settings_of(model) is not None else None
-    clone = without(_static(model))
+    # the host's dynamic memory moves weights one by one by itself
+    clone = without(static_clone(model, "Offload Animate Blocks"))
+    cast_static_clones(clone)
     _check_weights(clone)
     blocks, fusers = units_of(clone.model.diffusion_model)
     after = {unit.index: unit.size() for unit in fusers}
@@ -78,20 +81,6 @@ def settings_of(model) -> Settings | None:
     """What a MODEL was offloaded with, or None."""
     streamed = model.get_attachment(KEY)
     return None if streamed is None else streamed.settings
-
-
-def _static(model):
-    """A clone outside of the host's dynamic loading, which moves weights one by one by itself. The host keeps the
-    model that it makes for this on the patcher it came from, so other settings do not load it again."""
-    if not model.is_dynamic():
-        return model.clone()
-    try:
-        return model.get_non_dynamic_delegate()
-    except RuntimeError as error:
-        raise InputError(
-            f"this model's loader cannot load it without ComfyUI's dynamic memory ({error}): load it with Load Animate "
-            "Model or Load Diffusion Model."
-        ) from error
 
 
 def _check_weights(model) -> None:

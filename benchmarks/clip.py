@@ -1,0 +1,404 @@
+"""The whole job on a real ComfyUI server over HTTP: our workflow against the host's own nodes, chained by hand.
+
+A server is started as users start it, without flags. Transformer, VAE and CLIP ViT-H have the real size and random
+weights (they time like the real ones), read from files by the loaders of the shipped workflow; prompt and pose are
+saved ones. So what is timed is: reading the video, drawing the pose, cropping the faces, encoding, sampling, decoding,
+writing the mp4. Both sides get the same clip, pose, faces, picture, seed, steps and sampler. The host's side is what
+its own template does, once a segment: WanAnimateToVideo, KSampler, Trim Video Latent, VAE Decode, then Create Video and
+Save Video; its pose and faces come from our nodes as images.
+
+*Cold* is the first job of a server, with an empty kernel cache and with one that an earlier server filled; *warm* a
+later job of the same server with another seed.
+
+    python benchmarks/clip.py                             # 832x480, two segments, 4 steps; needs a card with 70 GB
+    python benchmarks/clip.py --sizes 480p,720p --segments 2,5
+    python benchmarks/clip.py --jobs ours,ours,peer,peer  # which jobs, in this order; "new" starts another server
+    python benchmarks/clip.py --small                     # small weights and pictures, on a CPU; writes nothing
+
+Writes ``results/clip_480p_4.json`` (two segments, warm), ``clip_480p_4_five.json``, ``clip_480p_4_cold.json``
+(empty kernel cache) and ``clip_480p_4_cold_cached.json``, and the same for 720p. With ``flash-attn-4`` installed the
+names end in ``_fa4``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+from benchmarks.meters import Meters, Usage  # noqa: E402
+from benchmarks.step import version_of, write  # noqa: E402
+from demo import graphs, host, small_models  # noqa: E402
+from demo.server import HostServer  # noqa: E402
+
+KIT = graphs.KIT
+AREAS = {"480p": (832, 480), "720p": (1280, 720), "small": (160, 96)}
+LENGTH = 77
+MODEL, VAE = "random_animate_14B_bf16.safetensors", "random_wan_2.1_vae.safetensors"
+CLIP_VISION = "random_clip_vision_h.safetensors"
+NAMES = {2: "", 5: "_five"}
+
+
+@dataclass
+class Job:
+    """One finished job: who made it, what it took, and when its first step was done."""
+
+    side: str
+    cold: bool
+    usage: Usage
+    first_step: float
+    nodes: list[tuple[str, float]] = field(default_factory=list)
+
+    def said(self) -> str:
+        busy, later = self.usage.busy_share(), self.usage.busy_share(self.first_step)
+        card = "" if busy is None else f", card busy {busy:.0%} ({later:.0%} from the first step on)"
+        vram = "" if self.usage.vram_gb is None else f", card {self.usage.vram_gb:.1f} GB"
+        slow = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.nodes if seconds >= 0.5)
+        return (
+            f"{self.side} {'cold' if self.cold else 'warm'}: {self.usage.seconds:.1f} s, first step done after "
+            f"{self.first_step:.1f} s{card}{vram}, RAM {self.usage.ram_gb:.1f} GB, of it without a file behind it "
+            f"{self.usage.ram_anonymous_gb:.1f} GB ({slow})"
+        )
+
+
+@dataclass
+class Inputs:
+    """The files that a job is made from, as the server names them, and the size it comes out at."""
+
+    image: str
+    video: str
+    track: str
+    character: str
+    frames: int
+    area: tuple[int, int]
+    size: tuple[int, int]
+    model: str
+    vae: str
+    steps: int
+    length: int
+
+
+def make_weights(folder: Path) -> None:
+    """A transformer and a VAE of the real size as files, by a process of its own, which gives its memory back."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+        "from benchmarks import clip; clip.write_weights(Path(sys.argv[2]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(ROOT), str(folder)], check=True)
+
+
+def write_weights(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from benchmarks.step import FULL, random_weights
+    from demo.small_vae import vae_shapes
+
+    weights = {name: tensor.cpu().contiguous() for name, tensor in random_weights(40, **FULL).items()}
+    save_file(weights, folder / "diffusion_models" / MODEL)
+    generator, vae = torch.Generator().manual_seed(0), {}
+    for name, shape in vae_shapes(96).items():
+        spread = 0.1 if name.endswith(("gamma", "bias")) else 1 / math.sqrt(math.prod(shape[1:]))
+        vae[name] = torch.randn(shape, generator=generator) * spread + name.endswith("gamma")
+    save_file(vae, folder / "vae" / VAE)
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    shape = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14)
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, projection_dim=1024, hidden_act="gelu"))
+    numbers = {name: one.half().contiguous() for name, one in clip.state_dict().items() if "position_ids" not in name}
+    save_file(numbers, folder / "clip_vision" / CLIP_VISION)
+
+
+def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None = None) -> tuple[Path, Path]:
+    """The example played back and forth until it has ``frames`` frames: (video, track)."""
+    from wan_animate.adapt import ResizedSource
+    from wan_animate.frames import FrameSource, reflected_index
+    from wan_animate.pose.track import PoseTrack
+    from wan_animate.video import VideoSource
+    from wan_animate.writer import write_video
+
+    source = VideoSource(folder / "video.mp4", fps=0)
+    track = PoseTrack.load(folder / "video_pose.npz")
+    order = [reflected_index(at, min(len(source), len(track))) for at in range(frames)]
+    if size is not None:
+        source = ResizedSource(source, *size)
+
+    class Played(FrameSource):
+        kind, width, height, fps = "image", source.width, source.height, source.fps
+
+        def __len__(self) -> int:
+            return frames
+
+        def _read(self, start, stop):
+            import numpy as np
+
+            return np.concatenate([source.read(at, at + 1) for at in order[start:stop]])
+
+        def fingerprint(self) -> str:
+            return "played"
+
+    video, pose = out / f"clip_{frames}.mp4", out / f"clip_{frames}_pose.npz"
+    if not video.exists():
+        write_video(video, Played(), fps=source.fps)
+    PoseTrack(track.keypoints[order], track.width, track.height, fps=track.fps).save(pose)
+    return video, pose
+
+
+def our_graph(inputs: Inputs, seed: int) -> dict:
+    """The shipped animate workflow with saved prompt and pose."""
+    graph = graphs.load_graph("animate")
+    graphs.set_inputs(graph, f"{KIT}LoadModel", model=inputs.model)
+    graphs.set_inputs(graph, "VAELoader", vae_name=inputs.vae)
+    graphs.use_saved_prompt(graph, small_models.PROMPT_NAME)
+    if inputs.model == MODEL:
+        graphs.set_inputs(graph, "CLIPVisionLoader", clip_name=CLIP_VISION)
+    else:
+        graphs.leave_out_clip_vision(graph)
+    graphs.set_inputs(graph, "LoadImage", image=inputs.image)
+    width, height = inputs.area
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file=inputs.video, fps=30, width=width, height=height, limit=0)
+    graphs.use_track(graph, inputs.track, *inputs.size)
+    graphs.use_reference_track(graph, inputs.character)
+    settings = dict(steps=inputs.steps, seed=seed, sampler_name="euler", segment_length=inputs.length)
+    graphs.set_inputs(graph, f"{KIT}Animate", **settings)
+    return graph
+
+
+def host_graph(inputs: Inputs, seed: int) -> dict:
+    """The same clip by the host's own nodes, wired once a segment."""
+    graph = our_graph(inputs, seed)
+    animate = graphs.node_of(graph, f"{KIT}Animate")
+    wired = graph[animate]["inputs"]
+    pose, face = (
+        [graphs.add(graph, f"{KIT}FramesToImage", frames=wired[name], start=0, limit=0), 0] for name in ("pose", "face")
+    )
+    loader = graphs.add(graph, "UNETLoader", unet_name=inputs.model, weight_dtype="default")
+    model = [graphs.add(graph, "ModelSamplingSD3", model=[loader, 0], shift=5.0), 0]
+    width, height = inputs.size
+    before, offset, parts = None, 0, []
+    seen = {"clip_vision_output": wired["clip_vision_output"]} if "clip_vision_output" in wired else {}
+    for number in range(segments(inputs)):
+        more = seen | ({"continue_motion": before} if before else {})
+        conditioned = graphs.add(
+            graph, "WanAnimateToVideo", **{name: wired[name] for name in ("positive", "negative", "vae")},
+            reference_image=wired["reference_image"], width=width, height=height, length=inputs.length, batch_size=1,
+            continue_motion_max_frames=1, video_frame_offset=offset, face_video=face, pose_video=pose, **more,
+        )  # fmt: skip
+        sampled = graphs.add(
+            graph, "KSampler", model=model, seed=seed + number, steps=inputs.steps, cfg=1.0, sampler_name="euler",
+            scheduler="simple", positive=[conditioned, 0], negative=[conditioned, 1], latent_image=[conditioned, 2],
+            denoise=1.0,
+        )  # fmt: skip
+        trimmed = graphs.add(graph, "TrimVideoLatent", samples=[sampled, 0], trim_amount=[conditioned, 3])
+        part = [graphs.add(graph, "VAEDecode", samples=[trimmed, 0], vae=wired["vae"]), 0]
+        if before:
+            part = [
+                graphs.add(graph, "ImageFromBatch", image=part, batch_index=[conditioned, 4], length=inputs.length), 0
+            ]  # fmt: skip
+        before, offset = part, [conditioned, 5]
+        parts.append(part)
+    images = parts[0]
+    for part in parts[1:]:
+        images = [graphs.add(graph, "ImageBatch", image1=images, image2=part), 0]
+    video = graphs.add(graph, "CreateVideo", images=images, fps=30.0)
+    codec = {"format": "auto", "codec": "auto", "format.codec": "auto"}
+    graphs.add(graph, "SaveVideo", video=[video, 0], filename_prefix="video/host", **codec)
+    for node in (animate, *graphs.nodes_of(graph, "SaveVideo")[:1]):
+        del graph[node]
+    graphs.drop_unused(graph, (f"{KIT}Accelerate", f"{KIT}LoadModel"))
+    return graph
+
+
+def segments(inputs: Inputs) -> int:
+    return max(1, -(-(inputs.frames - 1) // (inputs.length - 1)))
+
+
+class Follower:
+    """Which node ran for how long, and when the sampler's first step was done."""
+
+    def __init__(self, graph: dict):
+        self.graph, self.began, self.at = graph, time.time(), time.time()
+        self.node, self.nodes, self.first_step = None, [], math.nan
+        self.samplers = {*graphs.nodes_of(graph, f"{KIT}Animate"), *graphs.nodes_of(graph, "KSampler")}
+
+    def __call__(self, kind: str, data) -> None:
+        if kind == "executing" and data.get("node"):
+            self.next(data["node"])
+        if kind == "progress_state" and math.isnan(self.first_step):
+            if any(data["nodes"].get(node, {}).get("value", 0) >= 1 for node in self.samplers & data["nodes"].keys()):
+                self.first_step = time.time() - self.began
+
+    def next(self, node: str | None) -> None:
+        now = time.time()
+        if self.node:
+            name = self.graph[self.node]["class_type"].replace(KIT, "")
+            self.nodes.append((name, now - self.at))
+        self.node, self.at = node, now
+
+
+def run_job(server: HostServer, meters: Meters, side: str, inputs: Inputs, seed: int, cold: bool) -> Job:
+    graph = (our_graph if side == "ours" else host_graph)(inputs, seed)
+    follower = Follower(graph)
+    meters.begin()
+    server.run(graph, follower, timeout=3600)
+    usage = meters.end()
+    follower.next(None)
+    return Job(side, cold, usage, follower.first_step, follower.nodes)
+
+
+def main(arguments) -> int:
+    found = host.find_host({**os.environ, **({"COMFYUI_PATH": str(arguments.comfy)} if arguments.comfy else {})})
+    base = arguments.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
+    models = base / "models"
+    for folder in ("diffusion_models", "vae", "clip_vision", "frontend"):
+        (models / folder).mkdir(parents=True, exist_ok=True)
+    (models / "frontend" / "index.html").write_text("no pages are asked for here")
+    files = small_models.make()
+    files.copy_to(models)
+    names = (small_models.TRANSFORMER_NAME, small_models.VAE_NAME) if arguments.small else (MODEL, VAE)
+    if not (models / "vae" / names[1]).exists():
+        make_weights(models)
+    weights_gb = sum((models / d / n).stat().st_size for d, n in zip(("diffusion_models", "vae"), names)) / 1e9
+    example = arguments.example
+    length = 5 if arguments.small else LENGTH
+    for size in ("small",) if arguments.small else arguments.sizes.split(","):
+        for count in (int(one) for one in arguments.segments.split(",")):
+            measure(found, base, example, size, count, length, names, weights_gb, arguments)
+    return 0
+
+
+def measure(found, base, example, size, count, length, names, weights_gb, arguments) -> None:
+    """All jobs of one size and number of segments, and what is written of them."""
+    from wan_animate.video import area_size
+
+    # the example has a segment and a third; more are made of it by playing it back and forth
+    frames = {2: 106, 5: length + 4 * (length - 1)}.get(count, length + (count - 1) * (length - 1))
+    frames = frames if length == LENGTH else length + (count - 1) * (length - 1)
+    video, track = long_clip(example, frames, base, (320, 192) if arguments.small else None)
+    width, height = AREAS[size]
+    fitted = area_size(1920, 1080, width * height) if not arguments.small else area_size(320, 192, width * height)
+    jobs: list[Job] = []
+    order, seed, server, meters, caches = arguments.jobs.split(","), 1, None, None, []
+    try:
+        for side in order:
+            if side in ("new", "empty") or server is None:
+                if meters is not None:
+                    meters.__exit__()
+                if server is not None:
+                    server.stop()
+                if side == "empty" or not caches:
+                    caches.append(tempfile.mkdtemp(prefix="kernels-"))
+                server = start(found, base, caches[-1], arguments)
+                meters = Meters(server.pid)
+                meters.__enter__()
+                cold = True
+                inputs = Inputs(
+                    server.upload(example / "image.jpeg"), server.upload(video), track.name, "image_pose.npz", frames,
+                    (width, height), fitted, *names, arguments.steps, length,
+                )  # fmt: skip
+                for source in (track, example / "image_pose.npz"):
+                    shutil.copyfile(source, server.base_dir / "input" / source.name)
+            if side in ("new", "empty"):
+                continue
+            job = run_job(server, meters, side, inputs, seed, cold)
+            job.cache = len(caches), sum(one.cold and one.side == side for one in jobs)
+            jobs.append(job)
+            print(f"{size}, {count} segments, {job.said()}", flush=True)
+            cold, seed = False, seed + 100
+    finally:
+        if meters is not None:
+            meters.__exit__()
+        if server is not None:
+            log = server.log()
+            server.stop()
+            if arguments.log:
+                print(log[-arguments.log :], flush=True)
+        for cache in caches:
+            shutil.rmtree(cache, ignore_errors=True)
+    report(jobs, size, count, found.version, weights_gb, not arguments.small, arguments)
+
+
+def start(found, base: Path, cache: str, arguments) -> HostServer:
+    os.environ["TRITON_CACHE_DIR"] = os.path.join(cache, "triton")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(cache, "inductor")
+    extra = ("--front-end-root", str(base / "models" / "frontend"), *arguments.server_args.split())
+    server = HostServer(found, base_dir=base, extra_args=extra)
+    server.start()
+    return server
+
+
+def report(jobs: list[Job], size: str, count: int, version: str, weights_gb: float, real: bool, arguments) -> None:
+    package = "_fa4" if version_of("flash-attn-4") else ""
+    base = f"clip_{size}_{arguments.steps}{NAMES.get(count, f'_{count}')}{package}"
+    warm = {side: [job for job in jobs if job.side == side and not job.cold] for side in ("ours", "peer")}
+    cold = {side: [job for job in jobs if job.side == side and job.cold] for side in ("ours", "peer")}
+
+    def median(found: list[Job], value) -> float:
+        return statistics.median(value(job) for job in found)
+
+    def claim(name: str, ours: list[Job], peer: list[Job], **more) -> None:
+        if not ours or not peer:
+            return
+        sides = {"ours": ours, "peer": peer}
+        write(
+            name, median(ours, lambda job: job.usage.seconds), median(peer, lambda job: job.usage.seconds), version,
+            real, peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
+            seconds={side: [round(job.usage.seconds, 1) for job in found] for side, found in sides.items()},
+            first_step_after={side: round(median(one, lambda job: job.first_step), 1) for side, one in sides.items()},
+            card_busy={side: shares(found, 0.0) for side, found in sides.items()},
+            card_busy_from_first_step={side: shares(found, None) for side, found in sides.items()},
+            vram_peak_gb={side: max(job.usage.vram_gb or 0 for job in found) for side, found in sides.items()},
+            ram_peak_gb={side: round(max(job.usage.ram_gb for job in found), 1) for side, found in sides.items()},
+            ram_anonymous_peak_gb={
+                side: round(max(job.usage.ram_anonymous_gb for job in found), 1) for side, found in sides.items()
+            },
+            weights_gb=round(weights_gb, 1),
+            segments=count,
+            settings="the workflow's defaults, 4 steps of euler, no flags" + arguments.server_args,
+            command=f"python benchmarks/clip.py --sizes {size} --segments {count} --jobs {arguments.jobs}",
+            **more,
+        )  # fmt: skip
+
+    claim(base, warm["ours"], warm["peer"])
+    claim(f"{base}_cold", cold["ours"][:1], cold["peer"][:1], how="first job of a server, kernel cache empty")
+    claim(f"{base}_cold_cached", cold["ours"][1:], cold["peer"][:1], how="first job of a server, kernel cache filled")
+
+
+def shares(found: list[Job], start: float | None) -> float | None:
+    values = [job.usage.busy_share(job.first_step if start is None else start) for job in found]
+    values = [value for value in values if value is not None]
+    return round(statistics.median(values), 3) if values else None
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
+    parser.add_argument("--example", type=Path, default=ROOT.parent / "shared" / "examples" / "animate",
+                        help="a folder with video.mp4, video_pose.npz, image.jpeg and image_pose.npz")  # fmt: skip
+    parser.add_argument("--folder", type=Path, help="where weights and the server's folders go (40 GB)")
+    parser.add_argument("--sizes", default="480p")
+    parser.add_argument("--segments", default="2")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--jobs", default="ours,ours,new,ours,new,peer,peer", help="ours, peer, new, empty, in order")
+    parser.add_argument("--server-args", default="", help="flags for the server, in one word")
+    parser.add_argument("--log", type=int, default=0, help="print so many characters of the server's log")
+    parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(options().parse_args()))

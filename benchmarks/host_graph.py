@@ -1,0 +1,212 @@
+"""ComfyUI in this process as its server sets itself up, and what a graph does to a MODEL, node by node.
+
+For :mod:`.matrix`, which runs every combination; by itself this does nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SEED, STEPS = 1, {False: 4, True: 2}  # by whether it is small
+# (dim, ffn, frames, width, height)
+SIZES = {False: (5120, 13824, 17, 480, 272), True: (256, 512, 5, 64, 48)}
+ACCELERATE = {"attention": "auto (exact)", "fused": True}
+CASTS = {"bf16": "bfloat16", "fp16": "float16"}
+KEPT = {"bf16 kept": "bf16", "fp8 kept": "fp8_e4m3fn"}
+
+
+def start_host(path: Path, dynamic: bool, small: bool) -> str:
+    """As main.py does, before torch is imported; returns the host's version."""
+    sys.path.insert(0, str(path))
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.base_directory = tempfile.mkdtemp(prefix="wan-animate-matrix-")
+    args.database_url = "sqlite:///:memory:"
+    args.cpu, args.disable_dynamic_vram = small, not dynamic
+    if not small:
+        import cuda_malloc  # noqa: F401
+    from demo import dynamic_vram
+
+    if dynamic and not dynamic_vram.start_aimdo():
+        raise SystemExit("comfy-aimdo does not run here, and so no dynamic VRAM")
+    import comfy.memory_management
+    import comfy.model_management
+    import comfy.model_patcher
+
+    if dynamic and small:
+        dynamic_vram.on_cpu().__enter__()  # for the life of the process
+    elif dynamic:
+        import comfy_aimdo.control
+
+        devices = comfy.model_management.get_all_torch_devices()
+        headroom = int(getattr(args, "vram_headroom", 0) * 1024**3)
+        try:
+            ready = comfy_aimdo.control.init_devices((one.index, headroom) for one in devices)
+        except TypeError:
+            ready = comfy_aimdo.control.init_devices(one.index for one in devices)
+        if not ready:
+            raise SystemExit("comfy-aimdo does not take this card, and so no dynamic VRAM")
+        comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+        comfy.memory_management.aimdo_enabled = True
+    text = (path / "comfyui_version.py").read_text(encoding="utf-8")
+    return re.search(r"__version__\s*=\s*[\"']([^\"']+)", text).group(1)
+
+
+def end_of_node() -> None:
+    """What the server does after each node, and what goes with a MODEL that nobody holds any more."""
+    import gc
+
+    import comfy.memory_management
+    import comfy.model_management
+
+    if comfy.memory_management.aimdo_enabled:
+        import comfy.model_prefetch
+        import comfy_aimdo.model_vbar
+
+        comfy.model_management.reset_cast_buffers()
+        comfy.model_prefetch.cleanup_prefetch_queues()
+        comfy_aimdo.model_vbar.vbars_reset_watermark_limits()
+    gc.collect()
+    comfy.model_management.cleanup_models_gc()
+
+
+class Graph:
+    """What nodes do, without the server."""
+
+    def __init__(self, folder: Path, small: bool, blocks: int):
+        import torch
+
+        from benchmarks.step import load_pack_part
+
+        self.folder, self.small, self.blocks, self.part = folder, small, blocks, load_pack_part
+        _, _, frames, width, height = SIZES[small]
+        latents = (frames + 3) // 4 + 1
+        generator = torch.Generator().manual_seed(SEED)
+
+        def random(*shape):
+            return torch.randn(*shape, generator=generator)
+
+        shape = (1, 16, latents, height // 8, width // 8)
+        self.noise = random(*shape)
+        values = {
+            "concat_latent_image": random(*shape), "concat_mask": torch.ones(1, 4, *shape[2:]),
+            "pose_video_latent": random(1, 16, latents - 1, *shape[3:]),
+        }  # fmt: skip
+        crops = random(1, 3, 1 if small else frames, 512, 512).clamp_(-1, 1)
+        faces = {"face_video_pixels": crops}, {"face_video_pixels": torch.full_like(crops, -1.0)}
+        if small:  # a crop takes a CPU seconds
+            faces = {}, {}
+        self.conditioning = [[[random(1, 512, 4096) * 0.1, values | one]] for one in faces]
+
+    def load(self, loader: str, file: str, compute: str):
+        import comfy.sd
+
+        path = str(self.folder / f"{file}.safetensors")
+        if loader == "unet":
+            model = comfy.sd.load_diffusion_model(path)
+        else:
+            model = self.part("nodes.host.loading").load_animate(path, KEPT.get(compute, "auto"))[0]
+        if compute in CASTS:
+            import torch
+
+            model = model.clone()  # as the host's ModelComputeDtype does
+            model.set_model_compute_dtype(getattr(torch, CASTS[compute]))
+        return model
+
+    def put(self, model, node: str):
+        """A MODEL after a node, which here is a host's node's name or this pack's in short."""
+        if node.startswith("accelerate"):
+            kit = self.part("nodes.host.accelerate")
+            more = {
+                "accelerate": {}, "accelerate all": {"reuse": "all"}, "accelerate fp8": {"products": "fp8 (row-wise)"},
+                "accelerate compile": {"compile_blocks": True, "backend": "eager" if self.small else "inductor"},
+            }[node]  # fmt: skip
+            return kit.accelerate(model, kit.Settings(**ACCELERATE | more))
+        if node == "faces":  # what the sampler's node does to any MODEL
+            ports = self.part("nodes.host.ports")
+            return ports.with_face_motion(ports.with_shift(model, 0))
+        if node.startswith("offload"):
+            kit = self.part("nodes.host.offload")
+            if node == "offload blocks":
+                return kit.offload(model, kit.Settings("blocks", self.blocks - 1))
+            sizes = kit.offload(model, kit.Settings("blocks", self.blocks)).streamed.sizes
+            plan = self.part("nodes.host.offload.plan")
+            some = plan.card_bytes(sizes, plan.spread(self.blocks - 2, self.blocks))
+            return kit.offload(model, kit.Settings("fit", gigabytes=self.gigabytes(sizes.rest + some)))
+        if node.startswith("lora"):
+            how = "beside" if node == "lora beside" else "merge"
+            path = str(self.folder / "lora.safetensors")
+            return self.part("nodes.host.lora").apply_lora(model, path, 1.0, mode=how, relighting=True)[0]
+        return HOST_NODES[node](self, model)
+
+    def gigabytes(self, weights: int) -> float:
+        """Room for some of the weights, and for a step of this size (the face's encoder takes most of it)."""
+        return round(weights / 1e9 + (0.1 if self.small else 2.0), 2)
+
+    def sample(self, model):
+        """(latent on the CPU, seconds in all, seconds of the last step)"""
+        import comfy.model_management
+        import comfy.sample
+        import torch
+
+        at = [time.perf_counter()]
+
+        def stepped(*_):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            at.append(time.perf_counter())
+
+        out = comfy.sample.sample(
+            model, self.noise, STEPS[self.small], 1.0, "euler", "simple", *self.conditioning,
+            torch.zeros_like(self.noise), callback=stepped, disable_pbar=True, seed=SEED,
+        )  # fmt: skip
+        return out.float().cpu(), at[-1] - at[0], at[-1] - at[-2]
+
+
+def _node(module: str, name: str, *values):
+    def put(graph: Graph, model):
+        kind = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
+        if hasattr(kind, "patch"):
+            return kind().patch(model, *values)[0]
+        return kind.execute(model, *values).args[0]
+
+    return put
+
+
+def _host_lora(graph: Graph, model):
+    import comfy.sd
+    import comfy.utils
+
+    lora = comfy.utils.load_torch_file(str(graph.folder / "lora.safetensors"), safe_load=True)
+    return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)[0]
+
+
+def _host_compile(graph: Graph, model):
+    if not graph.small:
+        return _node("nodes_torch_compile", "TorchCompileModel", "inductor")(graph, model)
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    model = model.clone(disable_dynamic=True)
+    set_torch_compile_wrapper(model=model, backend="eager")
+    return model
+
+
+HOST_NODES = {
+    "host lora": _host_lora,
+    "EasyCache": _node("nodes_easycache", "EasyCacheNode", 3.0, 0.0, 0.95, False),
+    "LazyCache": _node("nodes_easycache", "LazyCacheNode", 3.0, 0.0, 0.95, False),
+    "windows": _node(
+        "nodes_context_windows", "WanContextWindowsManualNode", 13, 4, "standard_static", 1, False, "pyramid", False
+    ),
+    "NAG": _node("nodes_nag", "NAGuidance", 5.0, 0.5, 1.5),
+    "shift": _node("nodes_model_advanced", "ModelSamplingSD3", 5.0),
+    "host compile": _host_compile,
+}
