@@ -130,8 +130,9 @@ class PoseDetector:
                         progress(count, count)
         _drop_guesses(keypoints, boxes, away)
         return PoseTrack(
-            keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts, frames.start_seconds
-        )
+            keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts,
+            start_seconds=frames.start_seconds,
+        )  # fmt: skip
 
     def _check_point(self, frames: FrameSource, person: PersonChoice) -> None:
         """A point that lies on nobody is refused before the clip is gone through."""

@@ -135,7 +135,7 @@ class MediaPipeDetector:
             )
         return PoseTrack(
             keypoints, frames.width, frames.height, frames.fps, _boxes(keypoints), tuple(finder.cuts),
-            frames.start_seconds,
+            start_seconds=frames.start_seconds,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -182,7 +182,7 @@ class PoseTrack:
         cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
         start = float(arrays["start_seconds"]) if "start_seconds" in arrays else None
         size = int(arrays["width"]), int(arrays["height"])
-        return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, start)
+        return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, start_seconds=start)
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
