@@ -14,14 +14,9 @@ from wan_animate.mask.shape import ShapedMaskSource
 from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.segments import plan_segments
 
+from .chain import PlainVAE
+
 WIDTH, HEIGHT, LENGTH = 176, 112, 9
-
-
-class CellVAE:
-    """A stand-in for the VAE's shapes alone: 4 frames a latent frame, 8x8 pixels a cell."""
-
-    def encode(self, frames):
-        return torch.zeros(1, 16, (len(frames) - 1) // 4 + 1, frames.shape[1] // 8, frames.shape[2] // 8)
 
 
 def moving_person(frames: int) -> np.ndarray:
@@ -36,7 +31,7 @@ def unknown(mask, background) -> np.ndarray:
     height, width = background.height, background.width
     segment = plan_segments(len(background), len(background), 1).segments[0]
     reference = torch.zeros(1, 16, 1, height // 8, width // 8)
-    conditioning = build_conditioning(segment, CellVAE(), reference, background, None, background, mask)
+    conditioning = build_conditioning(segment, PlainVAE(), reference, background, None, background, mask)
     channels = conditioning.generate_mask[0, :, 1:].transpose(0, 1).reshape(-1, height // 8, width // 8)[3:]
     return channels.numpy().repeat(8, 1).repeat(8, 2) > 0.5
 

@@ -6,20 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from wan_animate.adapt import RepeatedSource, lasting
+from wan_animate.adapt import RepeatedSource, ResizedSource, SlicedSource, lasting
+from wan_animate.conditioning import build_conditioning
 from wan_animate.errors import InputError
-from wan_animate.frames import TensorSource, first_shown
+from wan_animate.frames import TensorSource
 from wan_animate.generate import AnimateJob
 from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.from_pose import PoseMaskSource
 from wan_animate.mask.shape import ShapedMaskSource
+from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.pose.clean import clean_track
 from wan_animate.pose.draw import DrawnPoseSource
 from wan_animate.pose.track import PoseTrack
 from wan_animate.prepare import controls
 from wan_animate.report import pose_report
 from wan_animate.report_plot import LOST, with_warnings
+from wan_animate.segments import plan_segments
 
+from .chain import PlainVAE
 from .support.figures import dancer_track
 
 WIDTH, HEIGHT, COUNT = 160, 96, 18
@@ -85,6 +89,14 @@ def test_a_black_mask_is_refused_before_sampling():
             job(character_mask=black).check()
     with pytest.raises(InputError, match="character mask is black in all 18 frames"):
         job(character_mask=TensorSource(np.zeros((1, HEIGHT, WIDTH), np.float32))).check()
+    nobody = PoseTrack(np.zeros((COUNT, 133, 3), np.float32), WIDTH, HEIGHT)
+    unseen = PoseMaskSource(nobody)
+    packed = MaskTrackSource(MaskTrack.from_source(unseen))
+    for mask in (unseen, packed, ShapedMaskSource(unseen, steady=2), ShapedMaskSource(packed, cells=True)):
+        with pytest.raises(InputError, match="character mask is black in all 18 frames"):
+            job(character_mask=mask).check()
+    assert SlicedSource(packed, 2, 5).is_black() and ResizedSource(packed, 20, 20).is_black()
+    assert not MaskTrackSource(MaskTrack.from_source(PoseMaskSource(dancer_track(2, WIDTH, HEIGHT)))).is_black()
     late = np.zeros((COUNT, HEIGHT, WIDTH), np.float32)
     late[-1, 5, 5] = 1
     job(character_mask=TensorSource(late)).check()
@@ -102,24 +114,34 @@ def test_a_black_pose_is_said(caplog):
     with caplog.at_level(logging.WARNING):
         made = job(pose=DrawnPoseSource(nobody))
         made.check()
-        made.check()
-    assert caplog.text.count("the pose video is black in all 18 frames") == 1
+    assert "the pose video is black in all 18 frames" in caplog.text
 
 
-def test_only_as_much_is_looked_at_as_is_needed():
-    class Counting(TensorSource):
-        read_up_to = 0
+def test_a_black_mask_that_only_reading_tells_is_said(caplog):
+    class Unread(TensorSource):
+        def is_black(self):
+            return None
 
-        def _read(self, start, stop):
-            self.read_up_to = max(self.read_up_to, stop)
-            return super()._read(start, stop)
+    masks = np.zeros((COUNT, HEIGHT, WIDTH), np.float32)
+    masks[:8, 4, 4] = 1
+    work = job(character_mask=Unread(masks))
+    work.check()
+    reference = torch.zeros(1, 16, 1, HEIGHT // 8, WIDTH // 8)
+    with caplog.at_level(logging.WARNING):
+        for segment in list(plan_segments(COUNT, 9, 1))[:2]:
+            before = torch.zeros(segment.guidance, HEIGHT, WIDTH, 3) if segment.guidance else None
+            build_conditioning(
+                segment, PlainVAE(), reference, work.pose, None, work.background, work.character_mask, before
+            )
+    assert caplog.text.count("the character mask is black in frames") == 1
 
+
+def test_what_is_in_memory_is_known_to_be_black_or_not():
+    assert TensorSource(np.zeros((9, 4, 4, 3), np.uint8)).is_black()
+    assert TensorSource(np.full((9, 4, 4), 0.49, np.float32)).is_black()
     masks = np.zeros((60, 8, 8), np.float32)
     masks[20:, 3, 3] = 0.5
-    source = Counting(masks)
-    assert first_shown(source) == 20 and source.read_up_to == 24
-    assert first_shown(TensorSource(masks[:20])) is None
-    assert first_shown(TensorSource(np.zeros((9, 4, 4, 3), np.uint8))) is None
+    assert not TensorSource(masks).is_black() and TensorSource(masks[:20]).is_black()
 
 
 def test_one_mask_and_one_background_stand_for_every_frame():

@@ -28,6 +28,9 @@ class SlicedSource(FrameSource):
     def _read(self, start: int, stop: int) -> np.ndarray:
         return self._source.read(self._start + start, self._start + stop)
 
+    def is_black(self) -> bool | None:
+        return self._source.is_black() or None  # a part of what is not may be
+
     def fingerprint(self) -> str:
         return f"slice:{self._start}:{self._stop}:{self._source.fingerprint()}"
 
@@ -61,6 +64,9 @@ class ResizedSource(FrameSource):
             out[at] = letterbox(np.ascontiguousarray(frame), self.width, self.height, interpolation)
         return out
 
+    def is_black(self) -> bool | None:
+        return self._source.is_black()
+
     def fingerprint(self) -> str:
         return f"resize:{self.width}x{self.height}:{self._source.fingerprint()}"
 
@@ -82,6 +88,9 @@ class RepeatedSource(FrameSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         return np.repeat(self._source.read(0, 1), stop - start, axis=0)
+
+    def is_black(self) -> bool | None:
+        return self._source.is_black()
 
     def fingerprint(self) -> str:
         return f"repeat:{self._count}:{self._source.fingerprint()}"

@@ -9,6 +9,7 @@ Wan-Video/Wan2.2 and ``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .frames import FrameSource, as_float, read_reflected
 from .latents import encode_once
 from .mask.cells import whole_cells
 from .segments import Segment
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -163,6 +166,12 @@ def build_conditioning(
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
         mask = (as_float(take(MASK)) >= 0.5).numpy().view(np.uint8)
+        if not mask.any():
+            log.warning(
+                "the character mask is black in frames %d to %d: nobody is put into the scene there",
+                segment.start,
+                segment.stop - 1,
+            )
         mask = torch.from_numpy(whole_cells(mask)).float()  # no pixel that the background has black is called known
     made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(

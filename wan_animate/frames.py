@@ -72,6 +72,10 @@ class FrameSource(ABC):
             read[key] = (self, self._read(start, stop))  # with the source, so that no other one gets its id
         return read[key][1]
 
+    def is_black(self) -> bool | None:
+        """Whether every frame is black (a mask: below half of full scale); None where only reading them would tell."""
+        return None
+
     def close(self) -> None:  # noqa: B027  many sources hold nothing open
         """Let go of files and decoders. The source opens them again when it is read."""
 
@@ -110,18 +114,6 @@ def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
     return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
-def first_shown(source: FrameSource) -> int | None:
-    """The first frame that is not black all over (of a mask: at least half of full scale somewhere); None if all are.
-    Frames behind it are not looked at."""
-    least = 0.5 if source.kind == "mask" else 1 / 255
-    for start in range(0, len(source), 8):
-        frames = source.read(start, min(start + 8, len(source)))
-        shown = (frames >= (least * 255 if frames.dtype == np.uint8 else least)).reshape(len(frames), -1).any(axis=1)
-        if shown.any():
-            return start + int(shown.argmax())
-    return None
-
-
 class TensorSource(FrameSource):
     """Frames that are already in memory (a host's IMAGE or MASK), given out unchanged.
 
@@ -145,6 +137,10 @@ class TensorSource(FrameSource):
         self.height, self.width = frames.shape[1:3]
         self.fps = Fraction(fps).limit_denominator(100_000)
         self._digest: str | None = None
+
+    def is_black(self) -> bool:
+        least = (0.5 if self.kind == "mask" else 1 / 255) * (255 if self._frames.dtype == np.uint8 else 1)
+        return not any((frame >= least).any() for frame in self._frames)
 
     def __len__(self) -> int:
         return self._frames.shape[0]

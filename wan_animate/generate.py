@@ -23,7 +23,7 @@ from .adapt import lasting
 from .conditioning import build_conditioning, latent_names
 from .controls import BACKGROUND, FACE, MASK, POSE, ControlReader
 from .errors import InputError
-from .frames import FrameSource, first_shown, letterbox
+from .frames import FrameSource, letterbox
 from .latents import encode_once, picture_name
 from .saver import GrowingVideo, SegmentSaver
 from .segments import Segment, SegmentPlan, plan_segments
@@ -114,25 +114,22 @@ class AnimateJob:
                     f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: "
                     "bring them to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
                 )
-        self._check_blank()
+        self._check_black()
 
-    def _check_blank(self) -> None:
-        """A mask without a character is refused, a pose without a body said; read once, up to the first with one."""
-        if getattr(self, "_blank_checked", False):
-            return
-        if self.character_mask is not None and first_shown(self.character_mask) is None:
+    def _check_black(self) -> None:
+        """A mask without a character is refused, a pose without a body said, where it is known without reading them."""
+        if self.character_mask is not None and self.character_mask.is_black():
             raise InputError(
                 f"the character mask is black in all {len(self.pose)} frames, so nobody would be put into the scene: "
                 "look at the mask with Pose Report or Frames to Mask, and choose another person, point or segmenter, "
                 "or invert it if black is the character."
             )
-        if first_shown(self.pose) is None:
+        if self.pose.is_black():
             log.warning(
                 "the pose video is black in all %d frames: no body was found, so nothing of the motion is taken over; "
                 "detect the pose of a part of the video that shows the person.",
                 len(self.pose),
             )
-        self._blank_checked = True
 
     def controls(self) -> dict[str, FrameSource]:
         """The sources that are given, by name, the pose first."""

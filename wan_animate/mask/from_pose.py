@@ -21,6 +21,7 @@ SHOULDER, NECK, FINGER = 0.22, 0.24, 0.07
 # what it holds may be a head, and as wide as it is high.
 HEAD_HIGH, HEAD_WIDE, CROWN, ROUND, TALLEST, ABOVE = 1.75, 1.4, 4.5, 3.4, 9.0, 0.3
 
+SEEN = 0.3  # confidence from which a point is drawn
 LIMBS = (
     (L.LEFT_SHOULDER, L.LEFT_ELBOW, UPPER_ARM), (L.RIGHT_SHOULDER, L.RIGHT_ELBOW, UPPER_ARM),
     (L.LEFT_ELBOW, L.LEFT_WRIST, FOREARM), (L.RIGHT_ELBOW, L.RIGHT_WRIST, FOREARM),
@@ -37,7 +38,7 @@ def silhouette(
     width: int,
     height: int,
     grow: float = 1.0,
-    threshold: float = 0.3,
+    threshold: float = SEEN,
     box: np.ndarray | None = None,
 ) -> np.ndarray:
     """The outline a person with this skeleton may fill: limbs as capsules, torso, head with hair and hat, hands.
@@ -225,6 +226,10 @@ class PoseMaskSource(FrameSource):
             outline = silhouette(self.track.keypoints[at], self.width, self.height, self.grow, box=boxes[at])
             np.multiply(outline, 255, out=mask)
         return masks
+
+    def is_black(self) -> bool | None:
+        """True where no frame has a joint of the body."""
+        return not (self.track.keypoints[:, L.BODY, 2] >= SEEN).any() or None
 
     def fingerprint(self) -> str:
         boxes = b"" if self.track.boxes is None else self.track.boxes.tobytes()

@@ -114,6 +114,10 @@ class ShapedMaskSource(FrameSource):
         masks *= 255
         return masks
 
+    def is_black(self) -> bool | None:
+        black = self.source.is_black()
+        return None if self._steady and not black else black  # what shows for a moment may be taken out
+
     def fingerprint(self) -> str:
         options = ",".join(f"{key}={value}" for key, value in self._shape.items())
         if self._steady or self._feather:
