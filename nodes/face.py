@@ -52,8 +52,9 @@ def face_inputs() -> list[io.Input]:
 def crop_face(frames, track, face_scale: float = 1.3, missing_face: str = "blend", face_steady: float = 1.0):
     """The face crops and in how many frames a face was found."""
     from ..wan_animate.face import FaceCropSource, face_boxes
+    from ..wan_animate.pose.fit import fit_track
 
-    track = track.onto(frames)
+    track = fit_track(track, frames).onto(frames)
     boxes, found = face_boxes(track, scale=face_scale, steady=face_steady, missing=missing_face)
     return FaceCropSource(frames, boxes, found=found, missing=missing_face), int(found.sum())
 
@@ -74,7 +75,9 @@ class CropFace(io.ComfyNode):
                 frames_input(
                     "frames", tooltip="The video the pose was found in; another size of the same video will do."
                 ),
-                Track.Input("pose", tooltip="The pose of that video."),
+                Track.Input(
+                    "pose", tooltip="The pose of that video; one of a longer part of it is cut as the frames are."
+                ),
                 *face_inputs(),
             ],
             outputs=[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .types import Frames, Track, as_images, as_masks, fit_input, frames_input, mask_input
+from .types import Frames, Track, as_images, as_masks, fit_input, fitted, frames_input, mask_input
 
 CATEGORY = "WanAnimateKit/mask"
 
@@ -17,9 +17,9 @@ class MaskFromPose(io.ComfyNode):
             display_name="Mask from Pose",
             category=CATEGORY,
             description=(
-                "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them. "
-                "It needs no further model. Wide clothes and long hair need Segment Character instead, or another "
-                "pack's segmenter through Mask to Frames."
+                "Makes a character mask out of the pose alone: limbs, torso, head and hands with some flesh on them, "
+                "and room for hair and hat. It needs no further model. Wide clothes and long hair need Segment "
+                "Character instead, or another pack's segmenter through Mask to Frames."
             ),
             search_aliases=["silhouette", "character mask", "body mask", "segment person", "pose to mask"],
             inputs=[
@@ -42,6 +42,11 @@ class MaskFromPose(io.ComfyNode):
                     optional=True,
                     advanced=True,
                 ),
+                frames_input(
+                    "frames",
+                    optional=True,
+                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -52,9 +57,10 @@ class MaskFromPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, grow: float, width: int, height: int, fit: str = "fill") -> io.NodeOutput:
+    def execute(cls, pose, grow: float, width: int, height: int, fit: str = "fill", frames=None) -> io.NodeOutput:
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
+        pose = fitted(pose, frames)
         return io.NodeOutput(PoseMaskSource(pose, width, height, grow=grow, fit=fit))
 
 
@@ -154,6 +160,17 @@ class ShapeMask(io.ComfyNode):
                         "without Character go by the middle of the edge, so it changes nothing for them."
                     ),
                 ),
+                io.Boolean.Input(
+                    "whole_cells",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Fill every 8x8 pixels that the shape touches: the model knows the scene in such cells only, "
+                        "and black pixels in a cell that counts as known show as blocks around the character. Off "
+                        "ends the mask at any pixel, as Wan's own preprocessing does."
+                    ),
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -173,6 +190,7 @@ class ShapeMask(io.ComfyNode):
         blocks_high: int,
         steady: int = 0,  # graphs saved before this input existed give what they gave
         feather: float = 0.0,
+        whole_cells: bool = False,
     ) -> io.NodeOutput:
         from ..wan_animate.mask.shape import ShapedMaskSource
 
@@ -185,6 +203,7 @@ class ShapeMask(io.ComfyNode):
                 h_len=blocks_high,
                 steady=steady,
                 feather=feather,
+                cells=whole_cells,
             )
         )
 
@@ -199,12 +218,14 @@ class MaskBackground(io.ComfyNode):
             description="The driving video with the masked person blacked out: the scene that replace mode keeps.",
             search_aliases=["background video", "remove person", "draw mask on image", "cut out character"],
             inputs=[
-                frames_input("frames", tooltip="The driving video."),
+                frames_input(
+                    "frames", tooltip="The driving video, or one picture of its scene that stands for every frame."
+                ),
                 mask_input(
                     "mask",
                     tooltip=(
                         "Where the person is, usually from Shape Mask. Same number of frames and same size as the "
-                        "video."
+                        "video; a single mask stands for every frame."
                     ),
                 ),
             ],

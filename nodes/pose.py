@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
-from .types import Frames, Track, fit_input
+from .types import Frames, Track, fit_input, fitted, frames_input
 
 CATEGORY = "WanAnimateKit/pose"
 SAVED_TRACKS = "pose_tracks"
@@ -78,16 +78,22 @@ class DrawPose(io.ComfyNode):
                     optional=True,
                     advanced=True,
                 ),
+                frames_input(
+                    "frames",
+                    optional=True,
+                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
+                ),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
         )
 
     @classmethod
     def execute(
-        cls, pose, hands: bool, head: bool, threshold: float, width: int, height: int, fit: str = "fill"
+        cls, pose, hands: bool, head: bool, threshold: float, width: int, height: int, fit: str = "fill", frames=None
     ) -> io.NodeOutput:
         from ..wan_animate.pose.draw import DrawnPoseSource
 
+        pose = fitted(pose, frames)
         drawn = DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head, fit=fit)
         return io.NodeOutput(drawn)
 
@@ -160,6 +166,11 @@ class LoadPoseTrack(io.ComfyNode):
                         f"A .npz file in the input folder, or one that Save Pose Track left in output/{SAVED_TRACKS}."
                     ),
                 ),
+                frames_input(
+                    "frames",
+                    optional=True,
+                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
+                ),
             ],
             outputs=[
                 Track.Output(
@@ -176,12 +187,12 @@ class LoadPoseTrack(io.ComfyNode):
         return f"there is no pose track {file!r} in the input folder: put the .npz file there, press R and choose it."
 
     @classmethod
-    def fingerprint_inputs(cls, file: str):
+    def fingerprint_inputs(cls, file: str, **_others):
         return file_stamp(annotated_path(file))
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
+    def execute(cls, file: str, frames=None) -> io.NodeOutput:
         from ..wan_animate.pose.track import PoseTrack
 
-        track = PoseTrack.load(folder_paths.get_annotated_filepath(file))
+        track = fitted(PoseTrack.load(folder_paths.get_annotated_filepath(file)), frames)
         return io.NodeOutput(track, len(track))

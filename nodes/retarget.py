@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from .types import Track, as_images, first_picture, frames_input
+from .types import Track, as_images, first_picture, fitted, frames_input
 
 CATEGORY = "WanAnimateKit/pose"
 _ONE_PICTURE = "from Detect Pose and Face run on that one image"
@@ -85,7 +85,12 @@ class RetargetPose(io.ComfyNode):
                     tooltip="See width; 0 (with width 0) takes as many pixels as the driving video has.",
                 ),
                 frames_input(
-                    "frames", optional=True, tooltip="The driving video, only to be shown in the preview's upper row."
+                    "frames",
+                    optional=True,
+                    tooltip=(
+                        "The driving video, to be shown in the preview's upper row. A pose of a longer part of it is "
+                        "cut to these frames."
+                    ),
                 ),
                 io.Image.Input(
                     "reference_image",
@@ -142,6 +147,7 @@ class RetargetPose(io.ComfyNode):
         from ..wan_animate.pose.retarget import check, retarget_bodies
 
         frames = None if frames is None else as_images(frames, "frames")
+        pose = fitted(pose, frames)
         if (width > 0) != (height > 0):
             raise InputError(
                 f"width is {width} and height {height}: set both, or both to 0 for the video's pixel count."
@@ -168,8 +174,6 @@ def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.
 
     from ..wan_animate.pose.overlay import retarget_sheet
 
-    if frames is not None and len(frames) < len(pose):
-        frames = None
     picture = None
     if image is not None:
         picture = np.rint(first_picture(image, "reference_image").cpu().numpy() * 255).astype(np.uint8)
@@ -214,18 +218,12 @@ class EditPrompts(io.ComfyNode):
         from comfy_execution.graph_utils import ExecutionBlocker
 
         from ..wan_animate.edit_prompts import edit_prompts
-        from ..wan_animate.errors import InputError
         from ..wan_animate.frames import read_float
 
+        pose = fitted(pose, frames)
         prompts = edit_prompts(pose, reference_pose)
         image = ExecutionBlocker("Edit Prompts: connect the driving video to frames to get the frame to edit.")
         if frames is not None:
-            frames = as_images(frames, "frames")
-            if len(frames) < len(pose):
-                raise InputError(
-                    f"frames: it has {len(frames)} frames and the pose has {len(pose)}; connect the video the pose was "
-                    "found in."
-                )
-            image = read_float(frames, prompts.frame, prompts.frame + 1)
+            image = read_float(as_images(frames, "frames"), prompts.frame, prompts.frame + 1)
         text = f"Frame {prompts.frame}:\n{prompts.driver}\n\nReference:\n{prompts.reference}"
         return io.NodeOutput(prompts.driver, prompts.reference, prompts.frame, image, ui=ui.PreviewText(text))

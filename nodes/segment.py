@@ -168,7 +168,7 @@ class SegmentCharacter(io.ComfyNode):
             segmenter.close()  # the card's memory belongs to the sampling that follows
             release()
         mask = MaskTrackSource(found.masks)
-        return io.NodeOutput(mask, len(found.lost), found.report, ui=_preview(cls, frames, mask))
+        return io.NodeOutput(mask, len(found.lost), found.report, ui=_preview(cls, frames, mask, found))
 
 
 def _points_input(id: str, where: str) -> io.String.Input:
@@ -180,13 +180,15 @@ def _points_input(id: str, where: str) -> io.String.Input:
     )
 
 
-def _preview(cls, frames, mask) -> ui.PreviewImage:
-    """The mask over the frame in the middle."""
+def _preview(cls, frames, mask, found) -> ui.PreviewImage:
+    """The mask over the frame in the middle, and beneath it which frames were lost."""
     import torch
 
     from ..wan_animate.frames import read_uint8
     from ..wan_animate.mask.track import overlay
+    from ..wan_animate.report_plot import with_warnings
 
     at = len(frames) // 2
     picture = overlay(read_uint8(frames, at, at + 1)[0], mask.read(at, at + 1)[0])
+    picture = with_warnings(picture, [found.report] if found.lost else [])
     return ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls)

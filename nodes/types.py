@@ -25,6 +25,17 @@ def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
+def fitted(pose: Any, frames: Any):
+    """A pose track cut to the frames it is used with; without frames, as it is.
+
+    Raises:
+        InputError: the frames are masks, or the track does not cover them.
+    """
+    from ..wan_animate.pose.fit import fit_track
+
+    return pose if frames is None else fit_track(pose, as_images(frames, "frames"))
+
+
 def as_frames(value: Any, fps: float = 30) -> FrameSource:
     """FRAMES as they are; an IMAGE or MASK tensor as a frame source that gives it out unchanged at ``fps``."""
     from ..wan_animate.frames import FrameSource, TensorSource

@@ -247,7 +247,7 @@ def test_bad_inputs_are_refused_before_the_model_is_loaded():
     for arguments, words in (
         (dict(), "connect the pose of this clip"),
         (dict(pose=nobody), "three sure joints"),
-        (dict(pose=track.slice(0, 5)), "6 frames and the pose has 5"),
+        (dict(pose=track.slice(0, 5)), "it has 5 frames and there are 6 pictures; detect"),
         (dict(pose=track, own=own), "point_frame is 6, but the clip has frames 0 to 5"),
         (dict(pose=track, fill="magic"), "fill is 'magic'"),
     ):

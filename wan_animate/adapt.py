@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from .errors import InputError
@@ -18,12 +20,17 @@ class SlicedSource(FrameSource):
         self._source, self._start, self._stop = source, start, stop
         self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, source.fps
         self.picture = source.picture
+        if source.start_seconds is not None:
+            self.start_seconds = source.start_seconds + start / float(source.fps)
 
     def __len__(self) -> int:
         return self._stop - self._start
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         return self._source.read(self._start + start, self._start + stop)
+
+    def is_black(self) -> bool | None:
+        return self._source.is_black() or None  # a part of what is not may be
 
     def fingerprint(self) -> str:
         return f"slice:{self._start}:{self._stop}:{self._source.fingerprint()}"
@@ -47,6 +54,7 @@ class ResizedSource(FrameSource):
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
+        self.start_seconds = source.start_seconds
 
     def __len__(self) -> int:
         return len(self._source)
@@ -61,8 +69,41 @@ class ResizedSource(FrameSource):
             place(np.ascontiguousarray(frame), self._where, self.width, self.height, interpolation, out[at])
         return out
 
+    def is_black(self) -> bool | None:
+        return self._source.is_black()
+
     def fingerprint(self) -> str:
         return f"resize:{self.width}x{self.height}:{self._where}:{self._source.fingerprint()}"
 
     def close(self) -> None:
         self._source.close()
+
+
+class RepeatedSource(FrameSource):
+    """One picture or mask that stands for each of ``count`` frames."""
+
+    def __init__(self, source: FrameSource, count: int, fps: Fraction | None = None):
+        if len(source) != 1:
+            raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
+        self._source, self._count = source, int(count)
+        self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, fps or source.fps
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return np.repeat(self._source.read(0, 1), stop - start, axis=0)
+
+    def is_black(self) -> bool | None:
+        return self._source.is_black()
+
+    def fingerprint(self) -> str:
+        return f"repeat:{self._count}:{self._source.fingerprint()}"
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def lasting(source: FrameSource, frames: FrameSource) -> FrameSource:
+    """A source for a clip of ``frames``: a single picture or mask stands for every frame, anything else stays."""
+    return source if len(source) != 1 or len(frames) == 1 else RepeatedSource(source, len(frames), frames.fps)

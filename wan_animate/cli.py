@@ -135,6 +135,7 @@ def _frames(options: argparse.Namespace):
 
 
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
+    from .pose.fit import fit_track
     from .pose.track import PoseTrack
 
     reference = read_picture(options.image, "the reference image")
@@ -144,16 +145,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
 
         detector = PoseDetector(options.detector, options.pose)
     if options.track:
-        # A saved track is of the whole video at its own rate or at --fps; it is cut as the frames are.
-        track = PoseTrack.load(options.track)
-        stop = options.start + len(frames)
-        if len(track) < stop:
-            raise InputError(
-                f"the pose track {options.track} has {len(track)} frames, but frames {options.start} to {stop} "
-                f"of the video are "
-                "asked for: save the track again from the whole video at the same fps, or set --limit."
-            )
-        track = track.slice(options.start, stop)
+        track = fit_track(PoseTrack.load(options.track), frames, f"the pose track {options.track}")
     elif detector:
         from .pose.people import PersonChoice
 

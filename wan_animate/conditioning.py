@@ -9,6 +9,7 @@ Wan-Video/Wan2.2 and ``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ import torch.nn.functional as F
 from .controls import BACKGROUND, FACE, MASK, POSE
 from .frames import FrameSource, as_float, read_reflected
 from .latents import encode_once
+from .mask.cells import whole_cells
 from .segments import Segment
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -133,7 +137,9 @@ def build_conditioning(
         segment: from :func:`wan_animate.segments.plan_segments`.
         vae: a :class:`wan_animate.ports.VideoVAE`.
         reference_latent: ``[1, 16, 1, h, w]``, the reference image encoded alone (the same for every segment).
-        pose, background, character_mask: sources of the result's size; all padded by playing back and forth.
+        pose, background, character_mask: sources of the result's size; all padded by playing back and forth. A latent
+            cell that holds any of the mask is made (:func:`.mask.cells.whole_cells`), where upstream and the host ask
+            one pixel of it; of a mask in whole cells, as Shape Mask gives it, both come out the same.
         face: face crops, any size (512 for the published model).
         guidance_frames: ``[segment.guidance, H, W, 3]`` in 0..1, the last frames of the segment before.
         face_size: sides that the motion encoder takes.
@@ -159,7 +165,14 @@ def build_conditioning(
         latent = encode_once(vae, scene_key, scene)
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
-        mask = (as_float(take(MASK)) >= 0.5).float()
+        mask = (as_float(take(MASK)) >= 0.5).numpy().view(np.uint8)
+        if not mask.any():
+            log.warning(
+                "the character mask is black in frames %d to %d: nobody is put into the scene there",
+                segment.start,
+                segment.stop - 1,
+            )
+        mask = torch.from_numpy(whole_cells(mask)).float()  # no pixel that the background has black is called known
     made = generate_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(
         segment=segment,

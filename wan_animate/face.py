@@ -13,6 +13,7 @@ import numpy as np
 from .errors import InputError
 from .frames import FrameSource
 from .pose import layout
+from .pose.repair import mistaken
 from .pose.track import PoseTrack
 from .prefetch import ahead
 from .steady import nearest, steady_boxes
@@ -36,10 +37,11 @@ def face_boxes(
     the two lies a mixture.
 
     Upstream takes the extent of whatever the network returned; here a frame counts as *not found* when the mean
-    confidence of the face points is below 0.3 or the box is narrower or lower than 8 pixels. Such a frame gets a place
-    between those of the frames before and after (``missing`` "blend"), or that of the nearest frame with a face, the
-    earlier of two equally near (otherwise; and always with ``steady`` 0). Where a whole shot has none, the nearest of
-    the clip is taken.
+    confidence of the face points is below 0.3, the box is narrower or lower than 8 pixels, or (but for ``steady`` 0)
+    half of the face lies where the frames around it rule it out (:func:`.pose.repair.mistaken`). Such a frame gets a
+    place between those of the frames before and after (``missing`` "blend"), or that of the nearest frame with a face,
+    the earlier of two equally near (otherwise; and always with ``steady`` 0). Where a whole shot has none, the nearest
+    of the clip is taken.
 
     Args:
         track: the pose track.
@@ -84,6 +86,11 @@ def face_boxes(
     boxes = np.nan_to_num(edges).astype(np.int64)
     extent = boxes[:, 2:] - boxes[:, :2]
     found = track.face_found & (extent >= MIN_FACE_PIXELS).all(axis=1)
+    keypoints = track.keypoints
+    if steady > 0:  # a face that the frames around it rule out is none
+        wrong = mistaken(track)
+        found &= wrong[:, layout.FACE].mean(axis=1) < 0.5
+        keypoints = keypoints * np.stack([np.ones_like(wrong), np.ones_like(wrong), ~wrong], axis=2)
     boxes = boxes[nearest(found)] if found.any() else np.zeros_like(boxes)
     if steady == 0 or not found.any():
         return boxes, found
@@ -91,9 +98,7 @@ def face_boxes(
     for start, stop in track.shots:
         shot = slice(start, stop)
         if found[shot].any():
-            calm = steady_boxes(
-                points[shot], track.keypoints[shot], found[shot], scale, float(track.fps), missing == "blend"
-            )
+            calm = steady_boxes(points[shot], keypoints[shot], found[shot], scale, float(track.fps), missing == "blend")
             out[shot] += steady * (calm - out[shot])
     return out, found
 

@@ -34,6 +34,7 @@ class FrameSource(ABC):
         picture: (left, top, width, height) in the frame's pixels of the whole picture that the frames show, as
             :func:`placement` gives it: what a pose found in the clip itself is brought to the frames by. None where
             nobody knows.
+        start_seconds: where in the video frame 0 lies, or None where that is not known.
     """
 
     kind: str = "image"
@@ -41,6 +42,7 @@ class FrameSource(ABC):
     height: int
     fps: Fraction = Fraction(30)
     picture: tuple[float, float, float, float] | None = None
+    start_seconds: float | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -74,6 +76,10 @@ class FrameSource(ABC):
         if key not in read:
             read[key] = (self, self._read(start, stop))  # with the source, so that no other one gets its id
         return read[key][1]
+
+    def is_black(self) -> bool | None:
+        """Whether every frame is black (a mask: below half of full scale); None where only reading them would tell."""
+        return None
 
     def close(self) -> None:  # noqa: B027  many sources hold nothing open
         """Let go of files and decoders. The source opens them again when it is read."""
@@ -138,6 +144,10 @@ class TensorSource(FrameSource):
         self.height, self.width = frames.shape[1:3]
         self.fps = Fraction(fps).limit_denominator(100_000)
         self._digest: str | None = None
+
+    def is_black(self) -> bool:
+        least = (0.5 if self.kind == "mask" else 1 / 255) * (255 if self._frames.dtype == np.uint8 else 1)
+        return not any((frame >= least).any() for frame in self._frames)
 
     def __len__(self) -> int:
         return self._frames.shape[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from .adapt import lasting
 from .conditioning import build_conditioning, latent_names
 from .controls import BACKGROUND, FACE, MASK, POSE, ControlReader
 from .errors import InputError
@@ -28,6 +30,7 @@ from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
 
 MODES = ("animate", "replace")
+log = logging.getLogger(__name__)
 
 
 def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
@@ -56,8 +59,8 @@ class AnimateJob:
         pose: the drawn skeleton; its size is the result's size and its length the result's length.
         face: 512x512 face crops, as long as the pose; None leaves the face to the prompt and the pose.
         mode: ``"animate"`` (the reference's own scene) or ``"replace"`` (the driver's scene).
-        background: replace only: the driver's frames with the character blacked out.
-        character_mask: replace only: where the character goes, 1 = character.
+        background: replace only: the driver's frames with the character blacked out; one stands for every frame.
+        character_mask: replace only: where the character goes, 1 = character; one stands for every frame.
         segment_length, guidance: frames, both 4n+1.
         seed: of the first segment; segment k uses ``seed + k``.
         fps: of the result; None takes the pose's.
@@ -76,6 +79,10 @@ class AnimateJob:
 
     def __post_init__(self):
         self.fps = Fraction(self.fps) if self.fps else self.pose.fps
+        if self.background is not None:
+            self.background = lasting(self.background, self.pose)
+        if self.character_mask is not None:
+            self.character_mask = lasting(self.character_mask, self.pose)
 
     def plan(self) -> SegmentPlan:
         return plan_segments(len(self.pose), self.segment_length, self.guidance)
@@ -107,6 +114,22 @@ class AnimateJob:
                     f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: "
                     "bring them to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
                 )
+        self._check_black()
+
+    def _check_black(self) -> None:
+        """A mask without a character is refused, a pose without a body said, where it is known without reading them."""
+        if self.character_mask is not None and self.character_mask.is_black():
+            raise InputError(
+                f"the character mask is black in all {len(self.pose)} frames, so nobody would be put into the scene: "
+                "look at the mask with Pose Report or Frames to Mask, and choose another person, point or segmenter, "
+                "or invert it if black is the character."
+            )
+        if self.pose.is_black():
+            log.warning(
+                "the pose video is black in all %d frames: no body was found, so nothing of the motion is taken over; "
+                "detect the pose of a part of the video that shows the person.",
+                len(self.pose),
+            )
 
     def controls(self) -> dict[str, FrameSource]:
         """The sources that are given, by name, the pose first."""

@@ -11,6 +11,7 @@ from .mask.from_pose import PoseMaskSource
 from .mask.shape import ShapedMaskSource
 from .pose.clean import clean_track
 from .pose.draw import DrawnPoseSource
+from .pose.fit import fit_track
 from .pose.placing import sized
 from .pose.retarget import retarget
 from .pose.track import PoseTrack
@@ -38,7 +39,8 @@ def controls(
 
     Args:
         frames: the driving video at the result's size.
-        track: its pose as detected; of any size, it is fitted to the frames.
+        track: its pose as detected; of any size, it is fitted to the frames, and cut if it is of a longer part of the
+            video (:func:`.pose.fit.fit_track`).
         mode: ``"animate"`` or ``"replace"``.
         mask: replace: where the character is; None takes the skeleton's silhouette.
         reference: animate: the pose of the reference picture, one frame. With it the skeleton is the driver's motion on
@@ -48,7 +50,7 @@ def controls(
     Raises:
         InputError: no body to retarget in the clip or in the reference.
     """
-    track = track.onto(frames)
+    track = fit_track(track, frames).onto(frames)
     boxes, found = face_boxes(track)
     face = FaceCropSource(frames, boxes, found=found)
     track = clean_track(track, strength)
@@ -57,5 +59,7 @@ def controls(
             track = retarget(track, sized(reference, frames.width * frames.height))
         return Controls(DrawnPoseSource(track, track.width, track.height), face)
     pose = DrawnPoseSource(track, frames.width, frames.height)
-    shaped = ShapedMaskSource(mask if mask is not None else PoseMaskSource(track, frames.width, frames.height))
+    if mask is None:
+        mask = PoseMaskSource(track, frames.width, frames.height)
+    shaped = ShapedMaskSource(mask, cells=True)
     return Controls(pose, face, BackgroundSource(frames, shaped), shaped)

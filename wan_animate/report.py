@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .adapt import RepeatedSource
 from .errors import InputError
 from .frames import FrameSource
 from .pose.repair import SEEN, body_height
 from .pose.track import PoseTrack
+from .wording import found_too_little
 
 PARTS = {
     "body": [*range(17)],
@@ -93,10 +95,16 @@ class PoseReport:
         """In how many frames each part was not found."""
         return {part: int((~found).sum()) for part, found in self.found.items()}
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be looked at before sampling, a sentence each."""
+        return [words for words in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if words]
+
     def text(self) -> str:
-        """The report in a few lines of plain English."""
+        """The report in a few lines of plain English, warnings first."""
         shots = len(self.cuts) + 1
-        lines = [
+        lines = [f"Warning: {words}" for words in self.warnings]
+        lines += [
             f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} a second, "
             + ("one shot." if shots == 1 else f"{shots} shots (cuts at {listed(self.cuts)}).")
         ]
@@ -130,6 +138,8 @@ class PoseReport:
         area = self.mask_area
         line = f"mask: {area.mean():.1%} of the picture on average ({area.min():.1%} to {area.max():.1%})"
         empty = np.flatnonzero(area == 0)
+        if len(empty) == len(area):
+            return "mask: empty in every frame."
         if len(empty):
             return f"{line}; empty in {len(empty)} frames ({spans(empty)})."
         step = np.abs(np.diff(area)) / np.maximum(np.maximum(area[1:], area[:-1]), 1e-9)
@@ -154,13 +164,15 @@ def pose_report(
     Args:
         track: the track that is used.
         raw: the same track before cleaning.
-        mask: the character mask of the same clip.
+        mask: the character mask of the same clip; one stands for every frame.
         progress: told about the frames of the mask.
 
     Raises:
         InputError: ``raw`` or ``mask`` have another number of frames, or ``mask`` is no mask.
     """
     frames = len(track)
+    if mask is not None and len(mask) == 1 and frames > 1:
+        mask = RepeatedSource(mask, frames)
     for name, other in (("raw", raw), ("mask", mask)):
         if other is not None and len(other) != frames:
             raise InputError(
@@ -195,6 +207,16 @@ def pose_report(
         None if raw is None else jitter(raw),
         *changes,
         None if mask is None else mask_areas(mask, progress),
+    )
+
+
+def empty_mask(area: np.ndarray | None) -> str | None:
+    """A warning where a mask is empty in every frame (shares of the picture ``[T]``)."""
+    if area is None or area.any():
+        return None
+    return (
+        "the mask is empty in every frame, so nobody would be put into the scene. Choose another person or point, or "
+        "invert it if black is the character."
     )
 
 

@@ -85,8 +85,39 @@ class Panel:
                 points = []
 
 
+def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:
+    """A picture (uint8 RGB) with warnings in a band beneath it; as it is where there are none."""
+    return np.concatenate([picture, _band(sentences, picture.shape[1])]) if sentences else picture
+
+
+def _band(sentences: list[str], width: int) -> np.ndarray:
+    lines = []
+    for sentence in sentences:
+        line = ""
+        for word in f"Warning: {sentence}".split():
+            longer = f"{line} {word}".strip()
+            if line and cv2.getTextSize(longer, FONT, 0.46, 1)[0][0] > width - 16:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    band = np.empty((20 * len(lines) + 12, width, 3), np.uint8)
+    band[:] = LOST
+    for at, line in enumerate(lines):
+        text(band, line, 8, 20 * at + 20)
+    return band
+
+
 def draw_report(report: PoseReport, width: int, height: int) -> np.ndarray:
-    """See :meth:`PoseReport.plot`: what was found, how much each part shakes, how large the mask is."""
+    """See :meth:`PoseReport.plot`: what was found, how much each part shakes, how large the mask is, and what to look
+    at before sampling."""
+    if report.warnings:
+        band = _band(report.warnings, width)
+        return np.concatenate([_drawn(report, width, height - len(band)), band])
+    return _drawn(report, width, height)
+
+
+def _drawn(report: PoseReport, width: int, height: int) -> np.ndarray:
     from .report import mean
 
     image = np.empty((height, width, 3), np.uint8)

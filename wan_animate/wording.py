@@ -1,4 +1,4 @@
-"""Numbers as messages say them."""
+"""Numbers, and what follows from them, as messages say it."""
 
 from __future__ import annotations
 
@@ -13,3 +13,14 @@ def frame_ranges(flags: np.ndarray, limit: int = 6) -> str:
     if len(texts) > limit:
         texts = [*texts[:limit], f"and {len(texts) - limit} more ranges"]
     return ", ".join(texts)
+
+
+def found_too_little(found: np.ndarray) -> str | None:
+    """A warning where a body was found in less than half of the frames (bool ``[T]``)."""
+    if 2 * found.sum() >= len(found):
+        return None
+    where = f"in {found.sum()} of {len(found)} frames ({frame_ranges(found)})" if found.any() else "in no frame"
+    return (
+        f"a body was found {where}; the others have no skeleton, and no mask from it. Choose a part of the video that "
+        "shows the person (start, limit), or another person."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..adapt import lasting
 from ..errors import InputError
 from ..frames import FrameSource
 from .track import binary
@@ -12,7 +13,8 @@ READ_AT_ONCE = 8
 
 
 class BackgroundSource(FrameSource):
-    """Frames with the masked area black (as upstream: ``frame * (1 - mask)``), in the frames' own dtype.
+    """Frames with the masked area black (as upstream: ``frame * (1 - mask)``), in the frames' own dtype. A single
+    picture, or a single mask, stands for every frame of the other.
 
     Raises:
         InputError: the mask has another length or size than the frames, or one of the two is of the wrong kind.
@@ -25,6 +27,7 @@ class BackgroundSource(FrameSource):
             raise InputError(
                 f"background: it takes images and masks, but got {frames.kind}s and {mask.kind}s; swap or convert them."
             )
+        frames, mask = lasting(frames, mask), lasting(mask, frames)
         if len(frames) != len(mask):
             raise InputError(
                 f"background: there are {len(frames)} frames and {len(mask)} masks; make the mask from the same clip."

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frames import FrameSource
+from ..pose.fit import fit_track
 from ..pose.track import PoseTrack
 from ..wording import frame_ranges
 from .lost import FILLS, fill_lost, find_lost
@@ -51,25 +52,21 @@ def segment_character(
         segmenter: the model.
         frames: the clip.
         pose: of the same clip; gives points and boxes, cuts, and the check. Of another size, it is brought to the
-            frames' (:meth:`.PoseTrack.onto`).
+            frames' (:meth:`.PoseTrack.onto`); of a longer part of the video, it is cut (:func:`..pose.fit.fit_track`).
         own: points or a box set by hand on one frame.
         replace: follow ``own`` alone; otherwise it is added to what the pose shows, on that frame too.
         fill: what goes into lost frames, see :func:`.lost.fill_lost`.
         progress: called with frames done and their number.
 
     Raises:
-        InputError: the clip and the pose differ in length, nothing says where the person is, or the person was lost in
+        InputError: the pose does not cover the clip, nothing says where the person is, or the person was lost in
             every frame.
     """
     count = len(frames)
     if fill not in FILLS:
         raise InputError(f"segment character: fill is {fill!r}, but it must be one of {', '.join(FILLS)}.")
     if pose is not None:
-        if len(pose) != count:
-            raise InputError(
-                f"segment character: there are {count} frames and the pose has {len(pose)}; detect it from this clip."
-            )
-        pose = pose.onto(frames)
+        pose = fit_track(pose, frames, "segment character, pose").onto(frames)
     if own is not None and not 0 <= own.frame < count:
         raise InputError(
             f"segment character: point_frame is {own.frame}, but the clip has frames 0 to {count - 1}; choose one of "

@@ -34,6 +34,9 @@ class MaskFromImages(FrameSource):
         grey = frames @ LUMA
         return np.rint(grey).astype(np.uint8) if frames.dtype == np.uint8 else grey
 
+    def is_black(self) -> bool | None:
+        return self.source.is_black() or None  # one channel of pictures may be
+
     def fingerprint(self) -> str:
         return f"channel:{self.channel}:{self.source.fingerprint()}"
 

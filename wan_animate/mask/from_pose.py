@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 
@@ -14,7 +16,12 @@ from ..pose.track import PoseTrack
 UPPER_ARM, FOREARM, WRIST = 0.20, 0.17, 0.13
 THIGH, SHIN, FOOT = 0.27, 0.20, 0.16
 SHOULDER, NECK, FINGER = 0.22, 0.24, 0.07
+# In halves of the face's height, brow to chin, from its middle: the skull ends at about 2, a top hat at 4.5, which is
+# taken where nothing says how high hair and hat go. A person's box says it, and is believed up to TALLEST; up to ROUND
+# what it holds may be a head, and as wide as it is high.
+HEAD_HIGH, HEAD_WIDE, CROWN, ROUND, TALLEST, ABOVE = 1.75, 1.4, 4.5, 3.4, 9.0, 0.3
 
+SEEN = 0.3  # confidence from which a point is drawn
 LIMBS = (
     (L.LEFT_SHOULDER, L.LEFT_ELBOW, UPPER_ARM), (L.RIGHT_SHOULDER, L.RIGHT_ELBOW, UPPER_ARM),
     (L.LEFT_ELBOW, L.LEFT_WRIST, FOREARM), (L.RIGHT_ELBOW, L.RIGHT_WRIST, FOREARM),
@@ -26,14 +33,23 @@ LIMBS = (
 )  # fmt: skip
 
 
-def silhouette(keypoints: np.ndarray, width: int, height: int, grow: float = 1.0, threshold: float = 0.3) -> np.ndarray:
-    """The outline a person with this skeleton may fill: limbs as capsules, torso, head with hair, hands.
+def silhouette(
+    keypoints: np.ndarray,
+    width: int,
+    height: int,
+    grow: float = 1.0,
+    threshold: float = SEEN,
+    box: np.ndarray | None = None,
+) -> np.ndarray:
+    """The outline a person with this skeleton may fill: limbs as capsules, torso, head with hair and hat, hands.
 
     Args:
         keypoints: float ``[133, 3]`` in pixels of a ``width`` x ``height`` frame.
         grow: factor on every width; 1 fits everyday clothes, more fits wide skirts and big hair.
         threshold: points of lower confidence are left out, except joints beyond the frame's edge that continue a limb
             seen inside it.
+        box: x1, y1, x2, y2, score of the person where a detector found one (as in :class:`..pose.track.PoseTrack`): it
+            holds the hat, so the mask goes up to its top. Without it there is room for a top hat.
 
     Returns:
         uint8 ``[height, width]`` of 0 and 1; empty if there is no person.
@@ -58,7 +74,7 @@ def silhouette(keypoints: np.ndarray, width: int, height: int, grow: float = 1.0
             capsule(points[a], points[b], radius)
 
     _draw_torso(canvas, points, seen, person, grow)
-    _draw_head(canvas, points, seen, person, grow)
+    _draw_head(canvas, points, seen, person, grow, box)
     for hand, wrist, elbow in ((L.LEFT_HAND, L.LEFT_WRIST, L.LEFT_ELBOW), (L.RIGHT_HAND, L.RIGHT_WRIST, L.RIGHT_ELBOW)):
         shown = points[hand][seen[hand]]
         if len(shown) >= 5:
@@ -122,7 +138,9 @@ def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person
         _capsule(canvas, a, b, SHOULDER * person * grow)
 
 
-def _draw_head(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float) -> None:
+def _draw_head(
+    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float, box: np.ndarray | None
+) -> None:
     head = [joint for joint in range(L.NOSE, L.RIGHT_EAR + 1) if seen[joint]]
     face = points[L.FACE][seen[L.FACE]]
     if not head and len(face) < 10:
@@ -136,15 +154,44 @@ def _draw_head(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person:
     else:
         up = np.array([0.0, -1.0])
     # Half the height of the face from brow to chin; hair and skull add as much again above the brow.
-    reach = 0.32 * person
+    reach, half_face = 0.32 * person, 0.2 * person
     if len(face) >= 30:
-        reach = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
+        reach = half_face = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
         middle = (face.max(axis=0) + face.min(axis=0)) / 2
     centre = middle + up * 0.35 * reach
-    axes = (round(1.75 * reach * grow), round(1.4 * reach * grow))
+    axes = (round(HEAD_HIGH * reach * grow), round(HEAD_WIDE * reach * grow))
     angle = float(np.degrees(np.arctan2(up[1], up[0])))
     at = tuple(round(value) for value in np.clip(centre, -30_000, 30_000))
     cv2.ellipse(canvas, at, axes, angle, 0, 360, 1, thickness=-1)
+    high = _crown(points[seen], middle, up, half_face, box)
+    told = high is not None
+    high = high if told else CROWN * half_face * grow
+    if high <= (0.35 + HEAD_HIGH * grow) * reach:
+        return  # the head alone
+    high += ABOVE * half_face if told else 0
+    if told:  # what is so high may be as wide: a big head, big hair, a brim; higher still it is a hat
+        tall = min(high, ROUND * reach)
+        wide = (tall + 0.9 * reach) / 2
+        centre, axes = middle + up * (tall - 1.4 * reach) / 2, (round((tall + 1.4 * reach) / 2), round(wide * grow))
+        at = tuple(round(value) for value in np.clip(centre, -30_000, 30_000))
+        cv2.ellipse(canvas, at, axes, angle, 0, 360, 1, thickness=-1)
+    crown = middle + up * high
+    side = np.array([-up[1], up[0]]) * HEAD_WIDE * reach * grow
+    corners = np.clip([middle - side, middle + side, crown + side, crown - side], -30_000, 30_000)
+    cv2.fillConvexPoly(canvas, np.int32(np.rint(corners)), 1)
+
+
+def _crown(
+    points: np.ndarray, middle: np.ndarray, up: np.ndarray, half_face: float, box: np.ndarray | None
+) -> float | None:
+    """How far above the middle of an upright face the person ends, as their box says; None where it does not say it:
+    a raised hand is what reaches its top, or it was drawn around the points and ends with them."""
+    if box is None or box[4] < 0 or -up[1] < 0.5:
+        return None
+    top = float(box[1])
+    if top > points[:, 1].min() - 0.4 * half_face:
+        return None
+    return min((middle[1] - top) / -up[1], TALLEST * half_face)
 
 
 class PoseMaskSource(FrameSource):
@@ -175,9 +222,17 @@ class PoseMaskSource(FrameSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         masks = np.empty((stop - start, self.height, self.width), np.uint8)
-        for mask, keypoints in zip(masks, self.track.keypoints[start:stop], strict=True):
-            np.multiply(silhouette(keypoints, self.width, self.height, self.grow), 255, out=mask)
+        boxes = [None] * len(self.track) if self.track.boxes is None else self.track.boxes
+        for at, mask in enumerate(masks, start):
+            outline = silhouette(self.track.keypoints[at], self.width, self.height, self.grow, box=boxes[at])
+            np.multiply(outline, 255, out=mask)
         return masks
 
+    def is_black(self) -> bool | None:
+        """True where no frame has a joint of the body."""
+        return not (self.track.keypoints[:, L.BODY, 2] >= SEEN).any() or None
+
     def fingerprint(self) -> str:
-        return f"silhouette:{self.width}x{self.height}:{self.grow}:{self.track.fingerprint()}"
+        boxes = b"" if self.track.boxes is None else self.track.boxes.tobytes()
+        digest = hashlib.blake2b(boxes, digest_size=8).hexdigest()
+        return f"silhouette:{self.width}x{self.height}:{self.grow}:{digest}:{self.track.fingerprint()}"

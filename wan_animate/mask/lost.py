@@ -77,7 +77,8 @@ def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: s
     for frame in np.flatnonzero(lost):
         mask = None
         if how == "pose" and pose is not None:
-            outline = silhouette(pose.keypoints[frame], width, height)
+            box = None if pose.boxes is None else pose.boxes[frame]
+            outline = silhouette(pose.keypoints[frame], width, height, box=box)
             mask = outline if outline.any() else None
         if mask is None:
             mask = _between(masks, lost, int(frame), _shot_of(int(frame), count, pose))

@@ -139,6 +139,12 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
             f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '
             f"gives it, but it is {str(text)[:60]!r}."
         ) from error
+    sides = [side for point in points for side in point]
+    if sides and max(sides) <= 1 and not all(side.is_integer() for side in sides):
+        raise InputError(
+            f"segment character: {name} has a point at {sides[0]:g}, {sides[1]:g}, a fraction of the frame; give "
+            "pixels of the frame, as a points editor does."
+        )
     for x, y in points:
         if size is not None and not (0 <= x < size[0] and 0 <= y < size[1]):
             raise InputError(
@@ -172,6 +178,11 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
         raise InputError(
             f"segment character: bbox is {', '.join(f'{side:g}' for side in corners)}, but its right and bottom must "
             "lie beyond its left and top (x1, y1, x2, y2)."
+        )
+    if max(corners) <= 1:
+        raise InputError(
+            f"segment character: bbox is {', '.join(f'{side:g}' for side in corners)}, fractions of the frame; give "
+            "pixels of the frame."
         )
     return corners
 

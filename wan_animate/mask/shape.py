@@ -1,7 +1,9 @@
 """Growing and coarsening a mask the way the model was trained to have it.
 
 Source: ``wan/modules/animate/preprocess/utils.py: get_mask_body_img, get_aug_mask`` and their use in
-``process_pipepline.py``.
+``process_pipepline.py``. There the shape ends at any pixel, ``wan/animate.py`` scales it to the latent by the upper
+left pixel of each 8x8 cell, and the background is black up to the shape: up to 7 black columns and rows at its left and
+top lie in cells that are called known.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frames import FrameSource
+from .cells import whole_cells
 from .steady import steady_masks
 from .track import binary
 
@@ -57,6 +60,8 @@ class ShapedMaskSource(FrameSource):
         steady: frames before and after that each mask is steadied by; 0 = not at all, and the result is upstream's.
         feather: width of the soft edge in pixels; half of it lies on either side of the outline, so that half and above
             is the shape without it. 0 = 0 and 255 only.
+        cells: fill every 8x8 latent cell that the shape touches (:func:`.cells.whole_cells`), so that any way of
+            scaling the mask to the latent calls unknown exactly what the background has black. False = upstream's.
 
     Raises:
         InputError: ``source`` gives images, or a number is out of range.
@@ -73,6 +78,7 @@ class ShapedMaskSource(FrameSource):
         h_len: int = 1,
         steady: int = 0,
         feather: float = 0,
+        cells: bool = False,
     ):
         if source.kind != "mask":
             raise InputError("shape mask: its input is a clip of images; turn it into masks first.")
@@ -89,7 +95,7 @@ class ShapedMaskSource(FrameSource):
         self.source = source
         self.width, self.height, self.fps = source.width, source.height, source.fps
         self._shape = {"iterations": iterations, "k": k, "w_len": w_len, "h_len": h_len}
-        self._steady, self._feather = int(steady), float(feather)
+        self._steady, self._feather, self._cells = int(steady), float(feather), bool(cells)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -101,15 +107,23 @@ class ShapedMaskSource(FrameSource):
             masks = steady_masks(masks, start - first, stop - first, self._steady)
         for mask in masks:
             mask[:] = shape_mask(mask, **self._shape)
+        if self._cells:
+            masks = whole_cells(masks)
         if self._feather:
             return np.stack([feather_mask(mask, self._feather) for mask in masks])
         masks *= 255
         return masks
 
+    def is_black(self) -> bool | None:
+        black = self.source.is_black()
+        return None if self._steady and not black else black  # what shows for a moment may be taken out
+
     def fingerprint(self) -> str:
         options = ",".join(f"{key}={value}" for key, value in self._shape.items())
         if self._steady or self._feather:
             options += f",steady={self._steady},feather={self._feather}"
+        if self._cells:
+            options += ",cells"
         return f"shaped:{options}:{self.source.fingerprint()}"
 
     def close(self) -> None:

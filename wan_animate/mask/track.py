@@ -157,5 +157,9 @@ class MaskTrackSource(FrameSource):
         size = (self.width, self.height)
         return np.stack([cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) for mask in masks])
 
+    def is_black(self) -> bool:
+        empty = pack(np.zeros(self.track.shape[1:], np.uint8))
+        return all(one == empty or not any(zlib.decompress(one)) for one in self.track.packed)
+
     def fingerprint(self) -> str:
         return f"masks:{self.width}x{self.height}:{self.fps}:{self.track.fingerprint()}"

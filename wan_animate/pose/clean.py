@@ -5,15 +5,20 @@ The whole track is known, so every step looks both ways in time, and none looks 
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ..errors import InputError
+from ..wording import found_too_little, frame_ranges
 from . import shapes
 from .repair import repair
 from .smooth import fill_in, noise_correlation, noise_level, over_time, smooth
 from .track import PoseTrack
+
+log = logging.getLogger(__name__)
 
 MAX_GAIN = 8.0
 LONGEST, OVERLAP = 300, 60  # frames of a shot that are smoothed at once, and that two windows share
@@ -25,10 +30,11 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
     """Take detection's mistakes and jitter out of a track.
 
     1. Left and right that were exchanged for some frames are put back; joints that jump away for a few frames, or at
-       the end of a bone far too long for this body, are dropped (:mod:`.repair`).
+       the end of a bone far too long for this body, are dropped (:mod:`.repair`), and so are whole bodies that the
+       frames around them rule out, at the ends of a shot as amid it (:mod:`.paths`).
     2. What is missing for up to a third of a second between two sightings is filled in where the way between them can
        have been gone in that time: it gets the lower confidence of the two. Longer gaps stay empty, with the confidence
-       they had.
+       they had. At a shot's ends what was dropped is held from the nearest frame.
     3. Every joint is smoothed over time as much as its own jitter asks for and its motion allows (:mod:`.smooth`).
        Head, hands and feet are taken apart into where they are and how they are shaped (:mod:`.shapes`): fingers are
        seen from the hand, which follows the arm; the face from the head, whose 68 points tell very well where it is.
@@ -41,10 +47,10 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
             second at 1).
 
     Returns:
-        a track with the same frames, cuts and boxes.
+        a track with the same frames and cuts; boxes of bodies that were dropped lie between those around them.
 
     Raises:
-        InputError: ``strength`` is not between 0 and 1.
+        InputError: ``strength`` is not between 0 and 1, or a body was seen so briefly that none is left.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"clean pose: strength is {strength}, but it must lie between 0 (off) and 1.")
@@ -52,6 +58,7 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
         return track
     gain = min(math.tan(math.pi / 2 * strength), MAX_GAIN)
     out = track.keypoints.astype(np.float64)
+    wrong = np.zeros(len(track), bool)
     for start, stop in track.shots:
         shot = track.keypoints[start:stop].astype(np.float64)
         repaired = repair(shot, float(track.fps), max_gap=max(round(float(track.fps) * strength * 2 / 3), 1))
@@ -61,7 +68,39 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
         points = np.where(moved, smoothed, points)
         out[start:stop, :, 0], out[start:stop, :, 1] = points.real, points.imag
         out[start:stop, :, 2] = repaired.confidence
-    return track.replaced(out)
+        wrong[start:stop] = repaired.wrong_bodies
+    cleaned = replace(track, keypoints=out, boxes=_boxes(track, wrong))
+    _check_found(track.body_found, cleaned.body_found)
+    return cleaned
+
+
+def _check_found(before: np.ndarray, after: np.ndarray) -> None:
+    """Somebody who was found so rarely that nothing is left of them is refused, in less than half of the frames said:
+    the clip would go on without a person."""
+    if before.any() and not after.any():
+        raise InputError(
+            f"clean pose: a body was found in only {before.sum()} of {len(before)} frames ({frame_ranges(before)}), "
+            "too briefly to tell it from a mistake, and none would be left; choose a part of the video that shows the "
+            "person (start, limit), detect another person, or set strength to 0."
+        )
+    words = found_too_little(after)
+    if words:
+        log.warning("clean pose: %s", words)
+
+
+def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
+    """The track's boxes, those of ``wrong`` frames between their neighbours' in the shot, and marked as going on."""
+    if track.boxes is None or not wrong.any():
+        return track.boxes
+    boxes = track.boxes.copy()
+    for start, stop in track.shots:
+        good = np.flatnonzero(~wrong[start:stop]) + start
+        bad = np.flatnonzero(wrong[start:stop]) + start
+        if len(good) and len(bad):
+            for side in range(4):
+                boxes[bad, side] = np.interp(bad, good, track.boxes[good, side])
+            boxes[bad, 4] = 0
+    return boxes
 
 
 def _split(points: np.ndarray) -> np.ndarray:

@@ -129,7 +129,10 @@ class PoseDetector:
                     if progress is not None:
                         progress(count, count)
         _drop_guesses(keypoints, boxes, away)
-        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts, frames.picture)
+        return PoseTrack(
+            keypoints, frames.width, frames.height, frames.fps, boxes, following.cuts, frames.picture,
+            frames.start_seconds,
+        )  # fmt: skip
 
     def _check_point(self, frames: FrameSource, person: PersonChoice) -> None:
         """A point that lies on nobody is refused before the clip is gone through."""

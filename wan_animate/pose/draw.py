@@ -158,6 +158,10 @@ class DrawnPoseSource(FrameSource):
             place(canvas, self._where, self.width, self.height, cv2.INTER_LINEAR, row)
         return out
 
+    def is_black(self) -> bool | None:
+        """True where no frame has a point that is drawn."""
+        return not (self.track.keypoints[..., 2] >= self._options["threshold"]).any() or None
+
     def fingerprint(self) -> str:
         options = ",".join(f"{key}={value}" for key, value in self._options.items())
         return f"drawn:{self.width}x{self.height}:{self._where}:{options}:{self.track.fingerprint()}"

@@ -133,8 +133,10 @@ class MediaPipeDetector:
                 f"detect pose: MediaPipe found no person in any of the clip's {len(frames)} frames; use a clip that "
                 "shows a person large enough to make out, from the chest up or more."
             )
-        boxes, cuts = _boxes(keypoints), tuple(finder.cuts)
-        return PoseTrack(keypoints, frames.width, frames.height, frames.fps, boxes, cuts, frames.picture)
+        return PoseTrack(
+            keypoints, frames.width, frames.height, frames.fps, _boxes(keypoints), tuple(finder.cuts), frames.picture,
+            frames.start_seconds,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Nothing stays open between runs."""

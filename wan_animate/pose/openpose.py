@@ -3,7 +3,7 @@
 A list with one entry a frame: ``canvas_width``, ``canvas_height`` and ``people``, each person a set of flat lists
 ``[x, y, confidence, ...]``. Sources: the host's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of
 the face, 21 a hand, in pixels) and OpenPose's output format (BODY_18 or BODY_25, with null or no list where a part was
-not found). Some writers give fractions of the canvas in place of pixels; both are read.
+not found). Some writers give fractions of the canvas in place of pixels, some for one part alone; both are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,18 @@ from .tracking import Found
 # are means of others). The second list is BODY_25, which has the feet at its end.
 BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 BODY_25 = (0, -1, 6, 8, 10, 5, 7, 9, -1, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 18, 19, 20, 21, 22)
-FRACTIONS = 2.0  # the largest coordinate that is still taken for a fraction of the canvas
+FRACTIONS = 2.0  # up to here a coordinate may be a fraction of the canvas: half of a part's points decide for it
+BEYOND = 2.0  # canvases beside the canvas, in which a point may lie that was guessed; farther away it is a mistake
+PARTS = {
+    "body": layout.BODY,
+    "feet": layout.FEET,
+    "face": layout.FACE,
+    "left hand": layout.LEFT_HAND,
+    "right hand": layout.RIGHT_HAND,
+}
+STRAY = 6.0  # times the middle distance of a body's points from its middle: a point farther away is none of it
+SMALLEST = 0.02  # of the canvas' shorter side: a smaller body shows nothing
+APART = 0.5  # of the body's extent, between a hand and its wrist, or the face and the head
 
 
 def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
@@ -72,17 +83,19 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
         person: who of several; as in detection, people are followed from frame to frame.
 
     Returns:
-        The track in pixels of the canvas, with boxes. Points that the format lacks (toes in BODY_18) have confidence
-        0. Hands named the wrong way round are put right: over the clip, each belongs to the wrist it is nearer to.
+        The track in pixels of the canvas, with boxes. Pixels and fractions are told apart for each part, by most of its
+        points over all frames and people; points far outside the canvas are dropped. Points that the format lacks
+        (toes in BODY_18) have confidence 0. Hands named the wrong way round are put right: over the clip, each belongs
+        to the wrist it is nearer to.
 
     Raises:
-        InputError: this is not OpenPose JSON, canvases differ in size, or nobody is in any frame.
+        InputError: this is not OpenPose JSON, canvases differ in size, nobody is in any frame, or what is there cannot
+            be a body of that canvas.
     """
     frames = _parse(frames)
     width, height = _canvas(frames)
     people = [[_person(entry, index, width, height) for entry in _people(frame)] for index, frame in enumerate(frames)]
-    if _all_fractions(people):
-        people = [[points * np.array([width, height, 1], np.float32) for points in found] for found in people]
+    people = _to_pixels(people, width, height)
     people = [[points for points in found if (points[:, 2] > 0).any()] for found in people]
     if not any(people):
         raise InputError(
@@ -98,7 +111,9 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
             if off.min() < 0.5:
                 keypoints[index] = found[int(off.argmin())]
     boxes[~(keypoints[..., 2] > 0).any(axis=1), 4] = -1
-    return PoseTrack(_hands_to_wrists(keypoints), width, height, Fraction(fps), boxes)
+    keypoints = _hands_to_wrists(keypoints)
+    _check_body(keypoints, width, height)
+    return PoseTrack(keypoints, width, height, Fraction(fps), boxes)
 
 
 def _parse(frames: Any) -> list[dict]:
@@ -182,13 +197,80 @@ def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
     return out
 
 
-def _all_fractions(people: list[list[np.ndarray]]) -> bool:
-    highest = [points[points[:, 2] > 0, :2].max(initial=0) for found in people for points in found]
-    return bool(highest) and max(highest) <= FRACTIONS
+def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[list[np.ndarray]]:
+    """Parts that are given in fractions of the canvas in its pixels, and points far outside the canvas at 0, 0, 0."""
+    every = [points for found in people for points in found]
+    if not every:
+        return people
+    points, size = np.stack(every), np.array([width, height], np.float32)
+    for part in PARTS.values():
+        given = points[:, part]
+        told = (given[..., 2] > 0) & (given[..., :2] != 0).any(axis=-1)  # some writers put what they lack at 0, 0
+        if told.any() and (given[told][:, :2].max(axis=1) <= FRACTIONS).mean() >= 0.5:
+            given[..., :2] *= size
+    far = ((points[..., :2] < -BEYOND * size) | (points[..., :2] > (1 + BEYOND) * size)).any(axis=-1)
+    points[far] = 0
+    one = iter(points)
+    return [[next(one) for _ in found] for found in people]
+
+
+def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
+    """Raises InputError unless most frames show something that can be a body of this canvas."""
+    points, seen = keypoints[..., :2].astype(np.float64), keypoints[..., 2] > 0
+    body = seen[:, layout.BODY]
+    enough = body.sum(axis=1) >= 5
+    if not enough.any():
+        return
+    where, shown = points[enough][:, layout.BODY], body[enough]
+    size, canvas = np.array([width, height]), f"the canvas of {width}x{height}"
+    inside = ((where >= -0.25 * size) & (where <= 1.25 * size)).all(axis=-1)
+    if inside[shown].mean() < 0.5:
+        x, y = np.median(where[shown], axis=0)
+        raise InputError(
+            f"pose keypoints: most points of the body lie outside {canvas} (about {x:.0f}, {y:.0f}); they belong to a "
+            "picture of another size: detect the pose again, or give the canvas the size that they were found at."
+        )
+    known = np.where(shown[..., None], where, np.nan)
+    extents = np.full(len(keypoints), np.nan)
+    extents[enough] = (np.nanmax(known, axis=1) - np.nanmin(known, axis=1)).max(axis=1)
+    extent = float(np.nanmedian(extents))
+    if extent < SMALLEST * min(width, height):
+        raise InputError(
+            f"pose keypoints: the body is {extent:.1f} pixels large on {canvas}, too small to be one; give coordinates "
+            "in pixels, or all of them as fractions of the canvas."
+        )
+    head = [layout.NOSE, layout.LEFT_EYE, layout.RIGHT_EYE, layout.LEFT_EAR, layout.RIGHT_EAR]
+    for name, part, joints in (
+        ("left hand", [layout.LEFT_HAND.start], [layout.LEFT_WRIST]),
+        ("right hand", [layout.RIGHT_HAND.start], [layout.RIGHT_WRIST]),
+        ("face", [*range(*layout.FACE.indices(layout.COUNT))], head),
+    ):
+        both = enough & seen[:, part].any(axis=1) & seen[:, joints].any(axis=1)
+        if not both.any():
+            continue
+        middles = [
+            np.nanmean(np.where(seen[both][:, some, None], points[both][:, some], np.nan), axis=1)
+            for some in (part, joints)
+        ]
+        apart = np.linalg.norm(middles[0] - middles[1], axis=1)
+        if np.median(apart / np.maximum(extents[both], 1e-6)) > APART:
+            joint = "the head" if name == "face" else "its wrist"
+            raise InputError(
+                f"pose keypoints: the {name} lies {np.median(apart):.0f} pixels from {joint} in most frames, which no "
+                f"body of {extent:.0f} pixels has; its coordinates are of another picture or another unit than the "
+                "body's: detect the pose again, or leave that part out."
+            )
 
 
 def _box(points: np.ndarray) -> np.ndarray:
+    """Around all points but strays, by which nobody can be followed: those far away for this body."""
     seen = points[points[:, 2] > 0]
+    body = points[layout.BODY][points[layout.BODY, 2] > 0]
+    if len(body) >= 5:
+        middle = np.median(body[:, :2], axis=0)
+        spread = np.median(np.linalg.norm(body[:, :2] - middle, axis=1))
+        near = np.linalg.norm(seen[:, :2] - middle, axis=1) <= STRAY * spread
+        seen = seen[near] if near.any() else seen
     return np.array([*seen[:, :2].min(axis=0), *seen[:, :2].max(axis=0), seen[:, 2].mean()], np.float32)
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import layout
+from .paths import ruled_out
 from .smooth import noise_level
+from .track import PoseTrack
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
 BEND, SPEED = 0.06, 0.13  # of the height: off the line in one frame, and along it, at 30 frames a second
@@ -56,6 +58,12 @@ class Repaired:
     dropped: np.ndarray
     height: float
 
+    @property
+    def wrong_bodies(self) -> np.ndarray:
+        """bool ``[T]``: frames of which half of the body or more was dropped."""
+        body, seen = self.dropped[:, layout.BODY].sum(axis=1), (self.trusted >= SEEN)[:, layout.BODY].sum(axis=1)
+        return (body >= 3) & (body >= seen)
+
 
 def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     """Put right what cannot be.
@@ -67,20 +75,40 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     """
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
-    # Way per frame grows with the time between frames, what bends it with the square of it.
-    pace = 30 / max(fps, 1)
-    bend, speed = BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
+    bend, speed = _limits(height, fps)
     points, trusted, swapped = _unswap(points, trusted, bend)
     before = trusted
-    noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
-    noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
-    trusted = np.where(_jumps(points, trusted, bend, speed, noise), 0, trusted)
+    trusted = np.where(_mistaken(points, trusted, bend, speed), 0, trusted)
     trusted = np.where(_overlong(points, trusted, height), 0, trusted)
     trusted = np.where(_brief(trusted, max_gap), 0, trusted)
     dropped = (trusted < before) & (before >= SEEN)
-    confidence = _fill(points, trusted, max_gap, speed)
+    confidence = _fill(points, trusted, max_gap, speed, dropped)
     filled = confidence > trusted
     return Repaired(points, trusted, confidence, filled, swapped, dropped, height)
+
+
+def mistaken(track: PoseTrack) -> np.ndarray:
+    """Points of a raw track that the frames around them rule out; bool ``[T, 133]``."""
+    out = np.zeros(track.keypoints.shape[:2], bool)
+    for start, stop in track.shots:
+        shot = track.keypoints[start:stop].astype(np.float64)
+        points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
+        out[start:stop] = _mistaken(points, trusted, *_limits(body_height(points, trusted), float(track.fps)))
+    return out
+
+
+def _limits(height: float, fps: float) -> tuple[float, float]:
+    """How far a joint leaves the line and how far it goes in one frame, in pixels: its way grows with the time between
+    frames, what bends it with the square of it."""
+    pace = 30 / max(fps, 1)
+    return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
+
+
+def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float) -> np.ndarray:
+    noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
+    noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
+    away = _jumps(points, trusted, bend, speed, noise)
+    return away | ruled_out(points, trusted >= SEEN, away, speed, noise)
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
@@ -213,8 +241,12 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
     return out
 
 
-def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float) -> np.ndarray:
-    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between."""
+def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float, dropped: np.ndarray) -> np.ndarray:
+    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between.
+
+    Where mistakes were dropped at the shot's ends, the nearest frame is held: the person was there, and an empty frame
+    would leave them in the picture.
+    """
     out = confidence.copy()
     frames = len(points)
     # First what was not seen at all, then what was seen too faintly to be drawn.
@@ -222,7 +254,13 @@ def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float
         known = out >= level
         for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):
             for start, stop in _runs(~known[:, joint]):
-                if start == 0 or stop == frames or stop - start > max_gap:
+                wrong = dropped[start:stop, joint].any()
+                if stop - start > (max(max_gap, LONGEST_SWAP) if wrong else max_gap):
+                    continue
+                if start == 0 or stop == frames:
+                    if wrong and stop - start < frames:
+                        nearest = stop if start == 0 else start - 1
+                        out[start:stop, joint] = np.maximum(out[start:stop, joint], out[nearest, joint])
                     continue
                 before, after = start - 1, stop
                 if abs(points[after, joint] - points[before, joint]) <= speed * np.sqrt(stop - start + 1):

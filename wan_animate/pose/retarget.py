@@ -155,7 +155,8 @@ def retarget_bodies(
     confidence = points[:, : at.COUNT, 2] * (points[:, NECK, 2:] > 0)
     out[..., 2] = np.where(np.isfinite(out[..., :2]).all(axis=2), confidence, 0)
     out[out[..., 2] == 0] = 0
-    track = PoseTrack(out, reference.width, reference.height, driver.fps, None, driver.cuts)
+    picture = reference.width, reference.height
+    track = PoseTrack(out, *picture, driver.fps, None, driver.cuts, start_seconds=driver.start_seconds)
     return track, Bodies(ours, theirs, lengths, _best(_shown_lengths(driver, points, measured, size * shot)), on_feet)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class PoseTrack:
             (smoothing, steadying) is done within a shot.
         picture: (left, top, width, height) of the clip's whole picture in these pixels, as
             :attr:`wan_animate.frames.FrameSource.picture` has it; None where nobody knows.
+        start_seconds: where in the video the track begins; None where that is not known.
 
     Raises:
         InputError: the arrays do not have these shapes, there are no frames, or a cut lies outside the clip.
@@ -44,6 +45,7 @@ class PoseTrack:
     boxes: np.ndarray | None = None
     cuts: tuple[int, ...] = ()
     picture: tuple[float, float, float, float] | None = None
+    start_seconds: float | None = None
 
     def __post_init__(self):
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
@@ -94,7 +96,7 @@ class PoseTrack:
 
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
         """The same clip with other keypoints."""
-        return PoseTrack(keypoints, self.width, self.height, self.fps, self.boxes, self.cuts, self.picture)
+        return replace(self, keypoints=keypoints)
 
     # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
     # choosing frames, not for drawing (which goes by the point).
@@ -120,8 +122,8 @@ class PoseTrack:
         boxes = None if self.boxes is None else self.boxes[start:stop]
         start, stop, _ = slice(start, stop).indices(len(self))
         cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
-        keypoints = self.keypoints[start:stop]
-        return PoseTrack(keypoints, self.width, self.height, self.fps, boxes, cuts, self.picture)
+        begins = None if self.start_seconds is None else self.start_seconds + start / float(self.fps)
+        return replace(self, keypoints=self.keypoints[start:stop], boxes=boxes, cuts=cuts, start_seconds=begins)
 
     def scaled(self, width: int, height: int) -> PoseTrack:
         """The same track for frames resized to ``width`` x ``height`` (each axis by its own factor)."""
@@ -164,10 +166,11 @@ class PoseTrack:
         if self.boxes is not None:
             boxes = self.boxes * np.array([sx, sy, sx, sy, 1], np.float32)
             boxes = boxes + np.array([left, top, left, top, 0], np.float32)
-        if self.picture is not None:
-            x, y, shown_width, shown_height = self.picture
+        picture = self.picture
+        if picture is not None:
+            x, y, shown_width, shown_height = picture
             picture = (x * sx + left, y * sy + top, shown_width * sx, shown_height * sy)
-        return PoseTrack(keypoints, width, height, self.fps, boxes, self.cuts, picture)
+        return replace(self, keypoints=keypoints, width=width, height=height, boxes=boxes, picture=picture)
 
     def fingerprint(self) -> str:
         """Equal for two tracks exactly when keypoints, size, rate and cuts are equal."""
@@ -176,7 +179,7 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` with keys keypoints, fps, width, height (and fps_ratio, boxes, cuts, picture); the
+        """Write an ``.npz`` with keys keypoints, fps, fps_ratio, width, height (and, where known, boxes, cuts, picture, start_seconds); the
         file appears whole or not at all.
 
         Raises:
@@ -195,12 +198,13 @@ class PoseTrack:
             arrays["cuts"] = np.array(self.cuts, np.int64)
         if self.picture is not None:
             arrays["picture"] = np.array(self.picture, np.float64)
+        if self.start_seconds is not None:
+            arrays["start_seconds"] = np.float64(self.start_seconds)
         save_npz(path, arrays, "pose track")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a track written by :meth:`save` (``fps_ratio``, ``boxes``, ``cuts`` and ``picture`` may be
-        missing).
+        """Read a track written by :meth:`save` (all but keypoints, fps, width and height may be missing).
 
         Raises:
             InputError: the file is missing, is not such an archive, lacks a key, or holds no numbers that make a track.
@@ -212,8 +216,9 @@ class PoseTrack:
                 raise InputError(f"pose track {path} has {float(fps):g} frames a second: save it again.")
             cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
             picture = tuple(arrays["picture"].tolist()) if "picture" in arrays else None
+            start = float(arrays["start_seconds"]) if "start_seconds" in arrays else None
             size = int(arrays["width"]), int(arrays["height"])
-            return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, picture)
+            return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, picture, start)
 
 
 def _alike(one: float, other: float) -> bool:
