@@ -75,16 +75,7 @@ def check_place(path: str | os.PathLike, what: str) -> Path:
         ) from None
     if os.path.isdir(path):
         raise InputError(f"{what} cannot be written to {path}: that is a folder; name a file in it.")
-    probe = _temporary(path)
-    try:
-        with open(probe, "xb"):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{what} cannot be written to the folder {folder} ({_reason(error)}): free it or name another folder."
-        ) from None
-    finally:
-        _remove(probe)
+    _remove(_create(path, what))
     return path
 
 
@@ -118,7 +109,7 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[
             or a limit is met, the disk is gone.
     """
     path = check_place(path, what)
-    temporary = _temporary(path)
+    temporary = _create(path, what)
     try:
         yield str(temporary)
         os.replace(temporary, path)
@@ -174,9 +165,18 @@ def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
         raise InputError(f"{what} {path} is damaged or another kind of file: {remedy}.") from error
 
 
-def _temporary(path: Path) -> Path:
+def _create(path: Path, what: str) -> Path:
+    """An empty file under a temporary name beside ``path``."""
     ending = path.suffix if len(path.suffix.encode(errors="replace")) <= 16 else ""
-    return path.parent / f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.part{ending}"
+    temporary = path.parent / f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.part{ending}"
+    try:
+        with open(temporary, "xb"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{what} cannot be written to the folder {path.parent} ({_reason(error)}): free it or name another folder."
+        ) from None
+    return temporary
 
 
 def _remove(path: Path) -> None:
