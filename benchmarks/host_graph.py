@@ -161,6 +161,7 @@ class Graph:
         import comfy.sample
         import torch
 
+        self.part("nodes.host.ports").restore_schedule(model)  # or the host's second run has another's: see there
         at = [time.perf_counter()]
 
         def stepped(*_):

@@ -68,6 +68,21 @@ def with_shift(model, shift: float):
     return clone
 
 
+def restore_schedule(model) -> None:
+    """Puts a flow MODEL's own noise levels back into its schedule.
+
+    ComfyUI's dynamic patcher (seen in 0.33.0, ``ModelPatcherDynamic.restore_loaded_backups``) keeps a model's buffers
+    by name and puts them back after patches are on: the levels of the schedule that was loaded before, into the one
+    that a patch (a shift) has put in its place. The first sampling after a change is right, all later ones are not.
+    """
+    import comfy.model_sampling
+
+    sampling = model.get_model_object("model_sampling")
+    flow = comfy.model_sampling.ModelSamplingDiscreteFlow
+    if isinstance(sampling, flow) and type(sampling).set_parameters is flow.set_parameters:
+        sampling.set_parameters(sampling.shift, len(sampling.sigmas), sampling.multiplier)
+
+
 class HostDenoiser:
     """A MODEL with prompt and sampler settings as the engine's denoiser.
 
@@ -122,6 +137,7 @@ class HostDenoiser:
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step) -> torch.Tensor:
         import comfy.sample
 
+        restore_schedule(self.model)
         positive, negative = self.conditioned(conditioning)
         latent = comfy.sample.fix_empty_latent_channels(self.model, torch.zeros_like(noise))
         return comfy.sample.sample(

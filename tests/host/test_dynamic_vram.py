@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from demo import dynamic_vram
 from demo.small_vae import vae_shapes
+from wan_animate.conditioning import SegmentConditioning
 from wan_animate.errors import InputError
+from wan_animate.segments import Segment
 from wan_animate.weights.transformer import relighting_layers
 
 from ..support.lora_files import BLOCKS, pairs, spelled
@@ -233,3 +235,25 @@ def test_the_vae(comfy, part):
     latent = vae.encode(frames)
     assert relative(fast.encode(frames), latent) < 1e-5
     assert relative(fast.decode(latent), vae.decode(latent)) < 1e-5
+
+
+def test_every_segment_is_sampled_with_the_shift_that_was_asked_for(load, part):
+    """The host puts the noise levels of a schedule that was loaded before into the present one, after the first run."""
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    latent = random(1, 16, 3, 6, 8)
+    segment = SegmentConditioning(
+        Segment(0, 0, 5, 0, 5), latent, torch.ones(1, 4, *latent.shape[2:]), random(1, 16, 2, 6, 8), None
+    )
+    prompt, noise, model = [[random(1, 512, 4096) * 0.1, {}]], random(*latent.shape), load("unet", "bf16")
+
+    def segments(shift, count=2):
+        denoiser = part("ports").HostDenoiser(model, prompt, prompt, None, 2, 1.0, "euler", "simple", shift, 0)
+        return [denoiser.denoise(segment, noise, lambda *_: None) for _ in range(count)]
+
+    (theirs,), found = segments(0, 1), segments(3)
+    assert torch.equal(*found) and relative(found[0], theirs) > 1e-3
+    assert torch.equal(segments(0, 1)[0], theirs)
