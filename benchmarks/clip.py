@@ -273,28 +273,26 @@ def main(arguments) -> int:
     if not (models / "vae" / names[1]).exists():
         make_weights(models)
     weights_gb = sum((models / d / n).stat().st_size for d, n in zip(("diffusion_models", "vae"), names)) / 1e9
-    example = arguments.example
-    length = 5 if arguments.small else LENGTH
     for size in ("small",) if arguments.small else arguments.sizes.split(","):
         for count in (int(one) for one in arguments.segments.split(",")):
-            measure(found, base, example, size, count, length, names, weights_gb, arguments)
+            measure(found, base, size, count, names, weights_gb, arguments)
     return 0
 
 
-def measure(found, base, example, size, count, length, names, weights_gb, arguments) -> None:
+def measure(found, base, size, count, names, weights_gb, arguments) -> None:
     """All jobs of one size and number of segments, and what is written of them."""
-    from wan_animate.video import area_size
+    from wan_animate.video import fill_size
 
+    example, length = arguments.example, 5 if arguments.small else LENGTH
     # the example has a segment and a third; more are made of it by playing it back and forth
-    frames = {2: 106, 5: length + 4 * (length - 1)}.get(count, length + (count - 1) * (length - 1))
-    frames = frames if length == LENGTH else length + (count - 1) * (length - 1)
+    frames = 106 if count == 2 and not arguments.small else length + (count - 1) * (length - 1)
     video, track = long_clip(example, frames, base, (320, 192) if arguments.small else None)
     width, height = AREAS[size]
-    fitted = area_size(1920, 1080, width * height) if not arguments.small else area_size(320, 192, width * height)
+    fitted = fill_size(*((320, 192) if arguments.small else (1920, 1080)), width * height)
     jobs: list[Job] = []
-    order, seed, server, meters, caches = arguments.jobs.split(","), 1, None, None, []
+    seed, server, meters, caches = 1, None, None, []
     try:
-        for side in order:
+        for side in arguments.jobs.split(","):
             if side in ("new", "empty") or server is None:
                 if meters is not None:
                     meters.__exit__()
@@ -302,20 +300,17 @@ def measure(found, base, example, size, count, length, names, weights_gb, argume
                     server.stop()
                 if side == "empty" or not caches:
                     caches.append(tempfile.mkdtemp(prefix="kernels-"))
-                server = start(found, base, caches[-1], arguments)
-                meters = Meters(server.pid)
-                meters.__enter__()
-                cold = True
+                server, cold = start(found, base, caches[-1], arguments), True
+                meters = Meters(server.pid).__enter__()
                 inputs = Inputs(
                     server.upload(example / "image.jpeg"), server.upload(video), track.name, "image_pose.npz", frames,
                     (width, height), fitted, *names, arguments.steps, length,
                 )  # fmt: skip
-                for source in (track, example / "image_pose.npz"):
-                    shutil.copyfile(source, server.base_dir / "input" / source.name)
+                shutil.copyfile(track, server.base_dir / "input" / track.name)
+                shutil.copyfile(example / "image_pose.npz", server.base_dir / "input" / "image_pose.npz")
             if side in ("new", "empty"):
                 continue
             job = run_job(server, meters, side, inputs, seed, cold)
-            job.cache = len(caches), sum(one.cold and one.side == side for one in jobs)
             jobs.append(job)
             print(f"{size}, {count} segments, {job.said()}", flush=True)
             cold, seed = False, seed + 100

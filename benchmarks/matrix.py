@@ -19,6 +19,7 @@ and the exit status is 1.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import math
 import subprocess
@@ -38,6 +39,7 @@ importing.install()
 from benchmarks.host_graph import SIZES, Graph, end_of_node, start_host  # noqa: E402  no torch before the host
 
 MODES = ("dynamic", "static")
+PATIENCE = 120  # seconds for a cell, its model's loading and the host's own result included
 # nothing but placement; another order of sums; LoRA's product elsewhere; products in fp8, of a step after a step
 SAME, ROUNDING, BESIDE, FP8 = "same", "rounding", "beside", "fp8"
 LIMITS = {SAME: 1e-3, ROUNDING: 0.02, BESIDE: 0.05, FP8: 0.2}
@@ -235,6 +237,7 @@ def work(mode: str, options) -> None:
     rows, loaded, model, references = [], None, None, {}
     for name, source, chain in cells(mode, options.only, options.small):
         row = {"cell": name, "ran": False, "right": False}
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)  # a cell that hangs says where, and fails
         with torch.inference_mode():  # as the server's nodes run
             try:
                 if loaded != source:

@@ -87,6 +87,7 @@ class RepeatedSource(FrameSource):
             raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
         self._source, self._count = source, int(count)
         self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, fps or source.fps
+        self.picture = source.picture
 
     def __len__(self) -> int:
         return self._count
