@@ -156,24 +156,26 @@ class Graph:
         return round(weights / 1e9 + (0.1 if self.small else 2.0), 2)
 
     def sample(self, model):
-        """(latent on the CPU, seconds in all, seconds of the last step)"""
+        """(latent on the CPU, seconds in all, seconds of the last step, GB in use on the card after a step)"""
         import comfy.model_management
         import comfy.sample
         import torch
 
         self.part("nodes.host.ports").restore_schedule(model)  # or the host's second run has another's: see there
-        at = [time.perf_counter()]
+        at, used = [time.perf_counter()], [0]
 
         def stepped(*_):
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
+                free, total = torch.cuda.mem_get_info()  # what comfy-aimdo has mapped is in it, torch knows it not
+                used.append(total - free)
             at.append(time.perf_counter())
 
         out = comfy.sample.sample(
             model, self.noise, STEPS[self.small], 1.0, "euler", "simple", *self.conditioning,
             torch.zeros_like(self.noise), callback=stepped, disable_pbar=True, seed=SEED,
         )  # fmt: skip
-        return out.float().cpu(), at[-1] - at[0], at[-1] - at[-2]
+        return out.float().cpu(), at[-1] - at[0], at[-1] - at[-2], max(used) / 1e9
 
 
 def _node(module: str, name: str, *values):
