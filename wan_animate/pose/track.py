@@ -179,8 +179,8 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` with keys keypoints, fps, fps_ratio, width, height (and, where known, boxes, cuts, picture, start_seconds); the
-        file appears whole or not at all.
+        """Write an ``.npz`` with keys keypoints, fps, fps_ratio, width, height (and, where known, boxes, cuts, picture,
+        start_seconds); the file appears whole or not at all.
 
         Raises:
             InputError: the folder cannot be written.
