@@ -38,11 +38,11 @@ def test_every_node_cuts_the_track_as_the_frames_are(pack_nodes, given):
     expected, _ = pack_nodes["WanAnimateKitCropFace"].execute(frames, part, face_scale=1.3).result
     assert len(face) == 8 and found == 8 and np.array_equal(face.read(0, 8), expected.read(0, 8))
     drawn = pack_nodes["WanAnimateKitDrawPose"]
-    ours = drawn.execute(track, True, True, 0.5, 0, 0, frames).result[0]
+    ours = drawn.execute(track, True, True, 0.5, 0, 0, frames=frames).result[0]
     assert np.array_equal(ours.read(0, 8), drawn.execute(part, True, True, 0.5, 0, 0).result[0].read(0, 8))
     assert len(drawn.execute(track, True, True, 0.5, 0, 0).result[0]) == COUNT
     mask = pack_nodes["WanAnimateKitMaskFromPose"]
-    ours = mask.execute(track, 1.0, 0, 0, frames).result[0]
+    ours = mask.execute(track, 1.0, 0, 0, frames=frames).result[0]
     assert np.array_equal(ours.read(0, 8), mask.execute(part, 1.0, 0, 0).result[0].read(0, 8))
     still = track.slice(0, 1)
     settings = dict(proportions=1.0, travel="full", follow_depth=True, align="auto", width=0, height=0)
