@@ -260,6 +260,43 @@ def run_job(server: HostServer, meters: Meters, side: str, inputs: Inputs, seed:
     return Job(side, cold, usage, follower.first_step, follower.nodes)
 
 
+class Session:
+    """The server that is running, and the kernel cache that it has."""
+
+    def __init__(self, found, base: Path, arguments):
+        self.found, self.base, self.arguments = found, base, arguments
+        self.server, self.meters, self.caches, self.cold, self.seed = None, None, [], True, 1
+
+    def start(self, empty: bool = False) -> None:
+        """Start a server in place of the one that runs; with ``empty``, or as the first, without any kernel kept."""
+        self.stop()
+        if empty or not self.caches:
+            self.caches.append(tempfile.mkdtemp(prefix="kernels-"))
+        os.environ["TRITON_CACHE_DIR"] = os.path.join(self.caches[-1], "triton")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(self.caches[-1], "inductor")
+        pages = str(self.base / "models" / "frontend")
+        extra = ("--front-end-root", pages, *self.arguments.server_args.split())
+        self.server, self.cold = HostServer(self.found, base_dir=self.base, extra_args=extra), True
+        self.server.start()
+        self.meters = Meters(self.server.pid).__enter__()
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.meters.__exit__()
+            if self.arguments.log:
+                print(self.server.log()[-self.arguments.log :], flush=True)
+            self.server.stop()
+            self.server = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+        for cache in self.caches:
+            shutil.rmtree(cache, ignore_errors=True)
+
+
 def main(arguments) -> int:
     found = host.find_host({**os.environ, **({"COMFYUI_PATH": str(arguments.comfy)} if arguments.comfy else {})})
     base = arguments.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
@@ -267,76 +304,47 @@ def main(arguments) -> int:
     for folder in ("diffusion_models", "vae", "clip_vision", "frontend"):
         (models / folder).mkdir(parents=True, exist_ok=True)
     (models / "frontend" / "index.html").write_text("no pages are asked for here")
-    files = small_models.make()
-    files.copy_to(models)
-    names = (small_models.TRANSFORMER_NAME, small_models.VAE_NAME) if arguments.small else (MODEL, VAE)
-    if not (models / "vae" / names[1]).exists():
+    small_models.make().copy_to(models)
+    if not arguments.small and not (models / "clip_vision" / CLIP_VISION).exists():
         make_weights(models)
-    weights_gb = sum((models / d / n).stat().st_size for d, n in zip(("diffusion_models", "vae"), names)) / 1e9
-    for size in ("small",) if arguments.small else arguments.sizes.split(","):
-        for count in (int(one) for one in arguments.segments.split(",")):
-            measure(found, base, size, count, names, weights_gb, arguments)
+    with Session(found, base, arguments) as session:
+        for size in ("small",) if arguments.small else arguments.sizes.split(","):
+            for count in (int(one) for one in arguments.segments.split(",")):
+                jobs = list(run_jobs(session, size, count, arguments))
+                report(jobs, size, count, found.version, arguments)
     return 0
 
 
-def measure(found, base, size, count, names, weights_gb, arguments) -> None:
-    """All jobs of one size and number of segments, and what is written of them."""
+def run_jobs(session: Session, size: str, count: int, arguments):
+    """Each of ``--jobs`` for one size and number of segments."""
     from wan_animate.video import fill_size
 
     example, length = arguments.example, 5 if arguments.small else LENGTH
     # the example has a segment and a third; more are made of it by playing it back and forth
     frames = 106 if count == 2 and not arguments.small else length + (count - 1) * (length - 1)
-    video, track = long_clip(example, frames, base, (320, 192) if arguments.small else None)
-    width, height = AREAS[size]
-    fitted = fill_size(*((320, 192) if arguments.small else (1920, 1080)), width * height)
-    jobs: list[Job] = []
-    seed, server, meters, caches = 1, None, None, []
-    try:
-        for side in arguments.jobs.split(","):
-            if side in ("new", "empty") or server is None:
-                if meters is not None:
-                    meters.__exit__()
-                if server is not None:
-                    server.stop()
-                if side == "empty" or not caches:
-                    caches.append(tempfile.mkdtemp(prefix="kernels-"))
-                server, cold = start(found, base, caches[-1], arguments), True
-                meters = Meters(server.pid).__enter__()
-                inputs = Inputs(
-                    server.upload(example / "image.jpeg"), server.upload(video), track.name, "image_pose.npz", frames,
-                    (width, height), fitted, *names, arguments.steps, length,
-                )  # fmt: skip
-                shutil.copyfile(track, server.base_dir / "input" / track.name)
-                shutil.copyfile(example / "image_pose.npz", server.base_dir / "input" / "image_pose.npz")
-            if side in ("new", "empty"):
-                continue
-            job = run_job(server, meters, side, inputs, seed, cold)
-            jobs.append(job)
-            print(f"{size}, {count} segments, {job.said()}", flush=True)
-            cold, seed = False, seed + 100
-    finally:
-        if meters is not None:
-            meters.__exit__()
-        if server is not None:
-            log = server.log()
-            server.stop()
-            if arguments.log:
-                print(log[-arguments.log :], flush=True)
-        for cache in caches:
-            shutil.rmtree(cache, ignore_errors=True)
-    report(jobs, size, count, found.version, weights_gb, not arguments.small, arguments)
+    video, track = long_clip(example, frames, session.base, (320, 192) if arguments.small else None)
+    area = AREAS[size]
+    fitted = fill_size(*((320, 192) if arguments.small else (1920, 1080)), area[0] * area[1])
+    names = (small_models.TRANSFORMER_NAME, small_models.VAE_NAME) if arguments.small else (MODEL, VAE)
+    for side in arguments.jobs.split(","):
+        if side in ("new", "empty") or session.server is None:
+            session.start(side == "empty")
+        if side in ("new", "empty"):
+            continue
+        server = session.server
+        for path in (track, example / "image_pose.npz"):
+            shutil.copyfile(path, server.base_dir / "input" / path.name)
+        inputs = Inputs(
+            server.upload(example / "image.jpeg"), server.upload(video), track.name, "image_pose.npz", frames, area,
+            fitted, *names, arguments.steps, length,
+        )  # fmt: skip
+        job = run_job(server, session.meters, side, inputs, session.seed, session.cold)
+        session.cold, session.seed = False, session.seed + 100
+        print(f"{size}, {count} segments, {job.said()}", flush=True)
+        yield job
 
 
-def start(found, base: Path, cache: str, arguments) -> HostServer:
-    os.environ["TRITON_CACHE_DIR"] = os.path.join(cache, "triton")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(cache, "inductor")
-    extra = ("--front-end-root", str(base / "models" / "frontend"), *arguments.server_args.split())
-    server = HostServer(found, base_dir=base, extra_args=extra)
-    server.start()
-    return server
-
-
-def report(jobs: list[Job], size: str, count: int, version: str, weights_gb: float, real: bool, arguments) -> None:
+def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> None:
     package = "_fa4" if version_of("flash-attn-4") else ""
     base = f"clip_{size}_{arguments.steps}{NAMES.get(count, f'_{count}')}{package}"
     warm = {side: [job for job in jobs if job.side == side and not job.cold] for side in ("ours", "peer")}
@@ -351,7 +359,7 @@ def report(jobs: list[Job], size: str, count: int, version: str, weights_gb: flo
         sides = {"ours": ours, "peer": peer}
         write(
             name, median(ours, lambda job: job.usage.seconds), median(peer, lambda job: job.usage.seconds), version,
-            real, peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
+            not arguments.small, peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
             seconds={side: [round(job.usage.seconds, 1) for job in found] for side, found in sides.items()},
             first_step_after={side: round(median(one, lambda job: job.first_step), 1) for side, one in sides.items()},
             card_busy={side: shares(found, 0.0) for side, found in sides.items()},
@@ -361,7 +369,6 @@ def report(jobs: list[Job], size: str, count: int, version: str, weights_gb: flo
             ram_anonymous_peak_gb={
                 side: round(max(job.usage.ram_anonymous_gb for job in found), 1) for side, found in sides.items()
             },
-            weights_gb=round(weights_gb, 1),
             segments=count,
             settings="the workflow's defaults, 4 steps of euler, no flags" + arguments.server_args,
             command=f"python benchmarks/clip.py --sizes {size} --segments {count} --jobs {arguments.jobs}",

@@ -302,8 +302,9 @@ def report(rows: list[dict], right: int, version: str | None, options) -> None:
 
     rest = {"--only": ",".join(options.only), "--modes": options.modes if options.modes != ",".join(MODES) else ""}
     command = " ".join(["python benchmarks/matrix.py", *(f"{name} {one}" for name, one in rest.items() if one)])
+    claim = "matrix" if options.modes == ",".join(MODES) else f"matrix_{options.modes.replace(',', '_')}"
     write(
-        "matrix", right, max(len(rows), 1), version, not options.small and not options.only and bool(rows),
+        claim, right, max(len(rows), 1), version, not options.small and not options.only and bool(rows),
         peer_name="all cells; each is held against ComfyUI's own result for the same file and types",
         unit="cells", better="higher", command=command,
         same_bits=sum(bool(row.get("same_bits")) for row in rows), blocks=options.blocks, rows=rows,

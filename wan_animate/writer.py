@@ -20,6 +20,8 @@ from .lossless import LosslessSource, write_lossless  # noqa: F401  (the other w
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _CHUNK = 8
+# as many as keep ahead of any card
+ENCODER_THREADS = min(8, os.cpu_count() or 1)
 
 
 def write_video(
@@ -128,6 +130,9 @@ def _picture_stream(container, size: tuple[int, int], rate: Fraction, crf: float
     stream.color_range = ColorRange.MPEG
     if codec == "libx264":
         stream.options = {"crf": str(crf), "preset": "medium"}
+        # whole frames side by side: PyAV's default, slices of one frame, keeps hardly more than one core busy
+        stream.codec_context.thread_type = "FRAME"
+        stream.codec_context.thread_count = ENCODER_THREADS
     else:
         stream.bit_rate = max(2_000_000, int(size[0] * size[1] * float(rate) * 0.2))
     return stream
