@@ -23,6 +23,7 @@ names end in ``_fa4``.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import shutil
@@ -40,6 +41,7 @@ from demo import importing  # noqa: E402
 
 importing.install()
 
+from benchmarks.clip_graphs import CLIP_VISION, Inputs, host_graph, long_clip, our_graph  # noqa: E402
 from benchmarks.meters import Meters, Usage  # noqa: E402
 from benchmarks.step import version_of, write  # noqa: E402
 from demo import graphs, host, small_models  # noqa: E402
@@ -49,7 +51,6 @@ KIT = graphs.KIT
 AREAS = {"480p": (832, 480), "720p": (1280, 720), "small": (160, 96)}
 LENGTH = 77
 MODEL, VAE = "random_animate_14B_bf16.safetensors", "random_wan_2.1_vae.safetensors"
-CLIP_VISION = "random_clip_vision_h.safetensors"
 NAMES = {2: "", 5: "_five"}
 
 
@@ -73,23 +74,6 @@ class Job:
             f"{self.first_step:.1f} s{card}{vram}, RAM {self.usage.ram_gb:.1f} GB, of it without a file behind it "
             f"{self.usage.ram_anonymous_gb:.1f} GB ({slow})"
         )
-
-
-@dataclass
-class Inputs:
-    """The files that a job is made from, as the server names them, and the size it comes out at."""
-
-    image: str
-    video: str
-    track: str
-    character: str
-    frames: int
-    area: tuple[int, int]
-    size: tuple[int, int]
-    model: str
-    vae: str
-    steps: int
-    length: int
 
 
 def make_weights(folder: Path) -> None:
@@ -121,110 +105,6 @@ def write_weights(folder: Path) -> None:
     clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, projection_dim=1024, hidden_act="gelu"))
     numbers = {name: one.half().contiguous() for name, one in clip.state_dict().items() if "position_ids" not in name}
     save_file(numbers, folder / "clip_vision" / CLIP_VISION)
-
-
-def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None = None) -> tuple[Path, Path]:
-    """The example played back and forth until it has ``frames`` frames: (video, track)."""
-    from wan_animate.adapt import ResizedSource
-    from wan_animate.frames import FrameSource, reflected_index
-    from wan_animate.pose.track import PoseTrack
-    from wan_animate.video import VideoSource
-    from wan_animate.writer import write_video
-
-    source = VideoSource(folder / "video.mp4", fps=0)
-    track = PoseTrack.load(folder / "video_pose.npz")
-    order = [reflected_index(at, min(len(source), len(track))) for at in range(frames)]
-    if size is not None:
-        source = ResizedSource(source, *size)
-
-    class Played(FrameSource):
-        kind, width, height, fps = "image", source.width, source.height, source.fps
-
-        def __len__(self) -> int:
-            return frames
-
-        def _read(self, start, stop):
-            import numpy as np
-
-            return np.concatenate([source.read(at, at + 1) for at in order[start:stop]])
-
-        def fingerprint(self) -> str:
-            return "played"
-
-    video, pose = out / f"clip_{frames}.mp4", out / f"clip_{frames}_pose.npz"
-    if not video.exists():
-        write_video(video, Played(), fps=source.fps)
-    PoseTrack(track.keypoints[order], track.width, track.height, fps=track.fps).save(pose)
-    return video, pose
-
-
-def our_graph(inputs: Inputs, seed: int) -> dict:
-    """The shipped animate workflow with saved prompt and pose."""
-    graph = graphs.load_graph("animate")
-    graphs.set_inputs(graph, f"{KIT}LoadModel", model=inputs.model)
-    graphs.set_inputs(graph, "VAELoader", vae_name=inputs.vae)
-    graphs.use_saved_prompt(graph, small_models.PROMPT_NAME)
-    if inputs.model == MODEL:
-        graphs.set_inputs(graph, "CLIPVisionLoader", clip_name=CLIP_VISION)
-    else:
-        graphs.leave_out_clip_vision(graph)
-    graphs.set_inputs(graph, "LoadImage", image=inputs.image)
-    width, height = inputs.area
-    graphs.set_inputs(graph, f"{KIT}LoadVideo", file=inputs.video, fps=30, width=width, height=height, limit=0)
-    graphs.use_track(graph, inputs.track, *inputs.size)
-    graphs.use_reference_track(graph, inputs.character)
-    settings = dict(steps=inputs.steps, seed=seed, sampler_name="euler", segment_length=inputs.length)
-    graphs.set_inputs(graph, f"{KIT}Animate", **settings)
-    return graph
-
-
-def host_graph(inputs: Inputs, seed: int) -> dict:
-    """The same clip by the host's own nodes, wired once a segment."""
-    graph = our_graph(inputs, seed)
-    animate = graphs.node_of(graph, f"{KIT}Animate")
-    wired = graph[animate]["inputs"]
-    pose, face = (
-        [graphs.add(graph, f"{KIT}FramesToImage", frames=wired[name], start=0, limit=0), 0] for name in ("pose", "face")
-    )
-    loader = graphs.add(graph, "UNETLoader", unet_name=inputs.model, weight_dtype="default")
-    model = [graphs.add(graph, "ModelSamplingSD3", model=[loader, 0], shift=5.0), 0]
-    width, height = inputs.size
-    before, offset, parts = None, 0, []
-    seen = {"clip_vision_output": wired["clip_vision_output"]} if "clip_vision_output" in wired else {}
-    for number in range(segments(inputs)):
-        more = seen | ({"continue_motion": before} if before else {})
-        conditioned = graphs.add(
-            graph, "WanAnimateToVideo", **{name: wired[name] for name in ("positive", "negative", "vae")},
-            reference_image=wired["reference_image"], width=width, height=height, length=inputs.length, batch_size=1,
-            continue_motion_max_frames=1, video_frame_offset=offset, face_video=face, pose_video=pose, **more,
-        )  # fmt: skip
-        sampled = graphs.add(
-            graph, "KSampler", model=model, seed=seed + number, steps=inputs.steps, cfg=1.0, sampler_name="euler",
-            scheduler="simple", positive=[conditioned, 0], negative=[conditioned, 1], latent_image=[conditioned, 2],
-            denoise=1.0,
-        )  # fmt: skip
-        trimmed = graphs.add(graph, "TrimVideoLatent", samples=[sampled, 0], trim_amount=[conditioned, 3])
-        part = [graphs.add(graph, "VAEDecode", samples=[trimmed, 0], vae=wired["vae"]), 0]
-        if before:
-            part = [
-                graphs.add(graph, "ImageFromBatch", image=part, batch_index=[conditioned, 4], length=inputs.length), 0
-            ]  # fmt: skip
-        before, offset = part, [conditioned, 5]
-        parts.append(part)
-    images = parts[0]
-    for part in parts[1:]:
-        images = [graphs.add(graph, "ImageBatch", image1=images, image2=part), 0]
-    video = graphs.add(graph, "CreateVideo", images=images, fps=30.0)
-    codec = {"format": "auto", "codec": "auto", "format.codec": "auto"}
-    graphs.add(graph, "SaveVideo", video=[video, 0], filename_prefix="video/host", **codec)
-    for node in (animate, *graphs.nodes_of(graph, "SaveVideo")[:1]):
-        del graph[node]
-    graphs.drop_unused(graph, (f"{KIT}Accelerate", f"{KIT}LoadModel"))
-    return graph
-
-
-def segments(inputs: Inputs) -> int:
-    return max(1, -(-(inputs.frames - 1) // (inputs.length - 1)))
 
 
 class Follower:
@@ -309,14 +189,14 @@ def main(arguments) -> int:
         make_weights(models)
     with Session(found, base, arguments) as session:
         for size in ("small",) if arguments.small else arguments.sizes.split(","):
-            for count in (int(one) for one in arguments.segments.split(",")):
-                jobs = list(run_jobs(session, size, count, arguments))
-                report(jobs, size, count, found.version, arguments)
+            for count, order in zip(arguments.segments.split(","), itertools.cycle(arguments.jobs.split(";"))):
+                jobs = list(run_jobs(session, size, int(count), order.split(","), arguments))
+                report(jobs, size, int(count), found.version, arguments)
     return 0
 
 
-def run_jobs(session: Session, size: str, count: int, arguments):
-    """Each of ``--jobs`` for one size and number of segments."""
+def run_jobs(session: Session, size: str, count: int, order: list[str], arguments):
+    """The jobs of ``order`` for one size and number of segments."""
     from wan_animate.video import fill_size
 
     example, length = arguments.example, 5 if arguments.small else LENGTH
@@ -326,7 +206,7 @@ def run_jobs(session: Session, size: str, count: int, arguments):
     area = AREAS[size]
     fitted = fill_size(*((320, 192) if arguments.small else (1920, 1080)), area[0] * area[1])
     names = (small_models.TRANSFORMER_NAME, small_models.VAE_NAME) if arguments.small else (MODEL, VAE)
-    for side in arguments.jobs.split(","):
+    for side in order:
         if side in ("new", "empty") or session.server is None:
             session.start(side == "empty")
         if side in ("new", "empty"):
@@ -359,7 +239,8 @@ def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> N
         sides = {"ours": ours, "peer": peer}
         write(
             name, median(ours, lambda job: job.usage.seconds), median(peer, lambda job: job.usage.seconds), version,
-            not arguments.small, peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
+            not arguments.small,
+            peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
             seconds={side: [round(job.usage.seconds, 1) for job in found] for side, found in sides.items()},
             first_step_after={side: round(median(one, lambda job: job.first_step), 1) for side, one in sides.items()},
             card_busy={side: shares(found, 0.0) for side, found in sides.items()},
@@ -371,7 +252,7 @@ def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> N
             },
             segments=count,
             settings="the workflow's defaults, 4 steps of euler, no flags" + arguments.server_args,
-            command=f"python benchmarks/clip.py --sizes {size} --segments {count} --jobs {arguments.jobs}",
+            command=f"python benchmarks/clip.py --sizes {size} --segments {count} --jobs '{arguments.jobs}'",
             **more,
         )  # fmt: skip
 
@@ -395,7 +276,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", default="480p")
     parser.add_argument("--segments", default="2")
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--jobs", default="ours,ours,new,ours,new,peer,peer", help="ours, peer, new, empty, in order")
+    parser.add_argument(
+        "--jobs", default="ours,ours,new,ours,new,peer,peer", help="in order; by number of segments with ;"
+    )
     parser.add_argument("--server-args", default="", help="flags for the server, in one word")
     parser.add_argument("--log", type=int, default=0, help="print so many characters of the server's log")
     parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
