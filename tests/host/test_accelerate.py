@@ -14,6 +14,7 @@ from ..support.steps import STEPS, relative, sample
 ALONE = [{"attention": "sdpa flash"}, {"face_motion": True}, {"reuse": "small"}, {"reuse": "all"}]
 PAIRS = [{"attention": "sdpa flash", "face_motion": True}, {"attention": "sdpa flash", "reuse": "all"}]
 PAIRS += [{"face_motion": True, "reuse": "small"}, {"face_motion": True, "reuse": "all"}]
+PROMPT = [[torch.zeros(1, 512, 4096), {}]]
 OFF = {"attention": "host default", "face_motion": False, "reuse": "off"}
 
 
@@ -249,7 +250,7 @@ def test_animate_takes_an_accelerated_model_as_it_is(kit, pack, model):
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
 
     def denoiser(one):
-        return ports.HostDenoiser(one, [], [], None, 1, 1.0, "euler", "simple", 5.0, 0).model
+        return ports.HostDenoiser(one, PROMPT, PROMPT, None, 1, 1.0, "euler", "simple", 5.0, 0).model
 
     settings = kit.Settings(attention="sdpa flash", reuse="all")
     accelerated = kit.accelerate(model, settings)
@@ -267,5 +268,5 @@ def test_another_model_is_refused_in_a_sentence(pack, kit, small_models):
     weights = comfy.utils.load_torch_file(str(small_models.transformer))
     parts = ("face_", "motion_encoder.", "pose_patch_embedding.")
     other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
-    with pytest.raises(Exception, match="holds a WAN21 model, but this node needs Wan 2.2 Animate"):
+    with pytest.raises(Exception, match="holds Wan 2.1 I2V, but this node needs Wan 2.2 Animate"):
         kit.accelerate(other, kit.Settings())

@@ -13,6 +13,8 @@ from ..support.lora_files import BLOCKS, pairs, spelled
 from ..support.steps import sample
 from ..support.weight_files import in_blocks, scaled_weights
 
+PROMPT = [[torch.zeros(1, 512, 4096), {}]]
+
 
 @pytest.fixture(scope="module")
 def kit(pack):
@@ -314,7 +316,9 @@ def test_with_plain_fp8_weights(kit, fp8_file, faceless):
 
 def test_animate_takes_an_offloaded_model(pack, kit, model, all_of_it):
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
-    inside = ports.HostDenoiser(kit.offload(model, all_of_it), [], [], None, 1, 1.0, "euler", "simple", 5.0, 0).model
+    inside = ports.HostDenoiser(
+        kit.offload(model, all_of_it), PROMPT, PROMPT, None, 1, 1.0, "euler", "simple", 5.0, 0
+    ).model
     assert inside.streamed.settings == all_of_it and inside.streamed._patcher() is inside
 
 
@@ -325,5 +329,5 @@ def test_another_model_is_refused_in_a_sentence(kit, small_models, comfy):
     weights = comfy.utils.load_torch_file(str(small_models.transformer))
     parts = ("face_", "motion_encoder.", "pose_patch_embedding.")
     other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
-    with pytest.raises(Exception, match="holds a WAN21 model, but this node needs Wan 2.2 Animate"):
+    with pytest.raises(Exception, match="holds Wan 2.1 I2V, but this node needs Wan 2.2 Animate"):
         kit.offload(other, kit.Settings())

@@ -335,8 +335,8 @@ def test_latents_are_kept_with_the_weights_that_made_them(pack):
 
 KERNELS = """
 import importlib, sys, types, torch
-for name in ("kit", "kit.vae"):
-    sys.modules.setdefault(name, types.ModuleType(name)).__path__ = [sys.argv[1] + "/nodes/host/vae"]
+for name, folder in (("kit", "/nodes/host"), ("kit.vae", "/nodes/host/vae")):
+    sys.modules.setdefault(name, types.ModuleType(name)).__path__ = [sys.argv[1] + folder]
 ours, plain = (importlib.import_module("kit.vae." + name) for name in ("triton_kernels", "kernels"))
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)

@@ -45,7 +45,19 @@ def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
     """Begin to compile the kernels of a VAE of this width (96: the published one) in the background."""
     half = dtype in (torch.float16, torch.bfloat16)  # HostVAE takes the joined kernels for these
     if half and device.type == "cuda" and _triton() is not None:
-        compile_ahead.start(KERNELS, device, _triton().compilations(dim, dtype))
+        compile_ahead.start(KERNELS, device, _triton().compilations(launches(dim), dtype))
+
+
+def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
+    """(kernel, channels, with a bias, with SiLU or a residual or in pairs) of all that a VAE of this width launches."""
+    found = [("norm_silu", 4 * dim, False, False), ("add", 4 * dim, False, True), ("upsample", 4 * dim, True, True)]
+    for channels in (dim, 2 * dim, 4 * dim):
+        found += [("norm_silu", channels, bias, True) for bias in (False, True)]
+        found += [("norm_silu_folded", channels, bias, None) for bias in (False, True)]
+        found += [("add", channels, True, residual) for residual in (False, True)]
+        if channels > dim:
+            found.append(("upsample", channels, False, False))
+    return found
 
 
 def norm_silu(

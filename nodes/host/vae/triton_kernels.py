@@ -144,24 +144,21 @@ def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, part
     return out
 
 
-def compilations(dim: int, dtype: torch.dtype) -> list[Callable[[], object]]:
-    """Every kernel that the VAE of width ``dim`` (96 for the published one) launches, each to be compiled by a call."""
+def compilations(launches: list[tuple], dtype: torch.dtype) -> list[Callable[[], object]]:
+    """What :func:`.kernels.launches` tells of, each to be compiled by a call."""
     found, wide, size = [], torch.float32, 1 << 20
 
     def add_one(kernel, *args):
         found.append(lambda: kernel.warmup(*args, grid=(1,), num_warps=8))
 
-    for channels in (dim, 2 * dim, 4 * dim):
-        shape = (channels, *_shape(channels))
-        for has_bias in (True, False):
-            bias = dtype if has_bias else wide
-            add_one(_norm_silu, dtype, wide, bias, dtype, size, *shape, has_bias, True)
+    for name, channels, has_bias, more in launches:
+        shape, bias = (channels, *_shape(channels)), dtype if has_bias else wide
+        if name == "norm_silu":
+            add_one(_norm_silu, dtype, wide, bias, dtype, size, *shape, has_bias, more)
+        elif name == "norm_silu_folded":
             add_one(_norm_silu_folded, dtype, wide, bias, dtype, dtype, size, size, *shape, has_bias)
-        for has_residual in (True, False):
-            add_one(_add, dtype, dtype, dtype, size, *shape, True, has_residual)
-        if channels > dim:
-            add_one(_upsample, dtype, dtype, dtype, size, size, size, *shape, 1, False)
-    add_one(_norm_silu, dtype, wide, wide, dtype, size, *shape, False, False)
-    add_one(_add, dtype, dtype, dtype, size, *shape, False, True)
-    add_one(_upsample, dtype, dtype, dtype, size, size, size, *shape, 2, True)
+        elif name == "add":
+            add_one(_add, dtype, dtype, dtype, size, *shape, has_bias, more)
+        else:
+            add_one(_upsample, dtype, dtype, dtype, size, size, size, *shape, 2 if more else 1, has_bias)
     return found
