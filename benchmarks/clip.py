@@ -160,7 +160,18 @@ class Session:
         self.server.start()
         self.meters = Meters(self.server.pid).__enter__()
 
+    def inputs(self, **given) -> Inputs:
+        """Files put where the server reads them, each once: what it has read and kept stays good for the next job."""
+        for name in ("image", "video", "track", "character"):
+            path = given[name]
+            if path not in self._placed:
+                shutil.copyfile(path, self.server.base_dir / "input" / path.name)
+                self._placed.add(path)
+            given[name] = path.name
+        return Inputs(**given)
+
     def stop(self) -> None:
+        self._placed: set[Path] = set()
         if self.server is not None:
             self.meters.__exit__()
             if self.arguments.log:
@@ -211,14 +222,11 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
             session.start(side == "empty")
         if side in ("new", "empty"):
             continue
-        server = session.server
-        for path in (track, example / "image_pose.npz"):
-            shutil.copyfile(path, server.base_dir / "input" / path.name)
-        inputs = Inputs(
-            server.upload(example / "image.jpeg"), server.upload(video), track.name, "image_pose.npz", frames, area,
-            fitted, *names, arguments.steps, length,
+        inputs = session.inputs(
+            image=example / "image.jpeg", video=video, track=track, character=example / "image_pose.npz", frames=frames,
+            area=area, size=fitted, model=names[0], vae=names[1], steps=arguments.steps, length=length,
         )  # fmt: skip
-        job = run_job(server, session.meters, side, inputs, session.seed, session.cold)
+        job = run_job(session.server, session.meters, side, inputs, session.seed, session.cold)
         session.cold, session.seed = False, session.seed + 100
         print(f"{size}, {count} segments, {job.said()}", flush=True)
         yield job

@@ -113,3 +113,13 @@ def check_image_features(output, width: int | None) -> None:
             f"clip_vision_output holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the "
             "reference image with CLIP ViT-H (clip_vision_h.safetensors in Load CLIP Vision)."
         )
+
+
+def check_steps(sampler_name: str, steps: int) -> None:
+    """Raises InputError for a sampler that makes nothing of so few steps: the host's ``uni_pc`` takes the order
+    ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``), which is 0 for one step, and gives back the noise."""
+    if sampler_name.startswith("uni_pc") and steps < 2:
+        raise InputError(
+            f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or take "
+            "another sampler_name, as euler."
+        )

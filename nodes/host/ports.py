@@ -9,7 +9,7 @@ import torch
 from ...wan_animate.conditioning import SegmentConditioning
 from ...wan_animate.latents import LatentMemo
 from .accelerate import with_face_motion
-from .checks import check_image_features, check_model, check_prompt, check_vae, image_width, text_width
+from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width
 from .vae import accelerate_vae, can_accelerate
 
 
@@ -110,6 +110,7 @@ class HostDenoiser:
             check_prompt(negative, "negative", text_width(model))
         if clip_vision_output is not None:
             check_image_features(clip_vision_output, image_width(model))
+        check_steps(sampler_name, steps)
         self.model = with_face_motion(with_shift(model, shift))
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output
