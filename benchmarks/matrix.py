@@ -8,7 +8,7 @@ the type that the host chooses and in bfloat16, with and without Accelerate, Off
 host's own patches. A cell is a few sampling steps; what it is held against are the same steps with the host's nodes
 alone, in the same process. Nothing but placement changed: the same bits are expected and told; else within rounding.
 
-    python benchmarks/matrix.py                     # a card with 24 GB; under four minutes
+    python benchmarks/matrix.py                     # a card with 24 GB; about a quarter of an hour
     python benchmarks/matrix.py --only dynamic,bf16 # cells whose name has all of these
     python benchmarks/matrix.py --small             # on a CPU, small weights; writes nothing
 
