@@ -120,6 +120,6 @@ def check_steps(sampler_name: str, steps: int) -> None:
     ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``), which is 0 for one step, and gives back the noise."""
     if sampler_name.startswith("uni_pc") and steps < 2:
         raise InputError(
-            f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or take "
-            "another sampler_name, as euler."
+            f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or "
+            "take another sampler_name, as euler."
         )
