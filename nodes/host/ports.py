@@ -131,7 +131,8 @@ class HostDenoiser:
         face, blank = {}, {}
         if conditioning.face is not None:
             face = {"face_video_pixels": conditioning.face}
-            blank = {"face_video_pixels": torch.full_like(conditioning.face, -1.0)}
+            # one number in memory: with cfg 1 nobody looks at it, and it would be as large as the face video
+            blank = {"face_video_pixels": torch.tensor(-1.0).expand(conditioning.face.shape)}
         positive = node_helpers.conditioning_set_values(self.positive, values | face)
         return positive, node_helpers.conditioning_set_values(self.negative, values | blank)
 
