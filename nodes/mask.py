@@ -45,7 +45,7 @@ class MaskFromPose(io.ComfyNode):
                 frames_input(
                     "frames",
                     optional=True,
-                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
+                    tooltip="The video it is used with: the pose is cut to these frames and brought to their size.",
                 ),
             ],
             outputs=[
@@ -60,7 +60,7 @@ class MaskFromPose(io.ComfyNode):
     def execute(cls, pose, grow: float, width: int, height: int, fit: str = "fill", frames=None) -> io.NodeOutput:
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
-        pose = fitted(pose, frames)
+        pose = fitted(pose, frames, size=True)
         return io.NodeOutput(PoseMaskSource(pose, width, height, grow=grow, fit=fit))
 
 

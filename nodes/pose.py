@@ -81,7 +81,7 @@ class DrawPose(io.ComfyNode):
                 frames_input(
                     "frames",
                     optional=True,
-                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
+                    tooltip="The video it is used with: the pose is cut to these frames and brought to their size.",
                 ),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
@@ -93,7 +93,7 @@ class DrawPose(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..wan_animate.pose.draw import DrawnPoseSource
 
-        pose = fitted(pose, frames)
+        pose = fitted(pose, frames, size=True)
         drawn = DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head, fit=fit)
         return io.NodeOutput(drawn)
 
@@ -169,7 +169,7 @@ class LoadPoseTrack(io.ComfyNode):
                 frames_input(
                     "frames",
                     optional=True,
-                    tooltip="The video it is used with: a pose of a longer part of the video is cut to these frames.",
+                    tooltip="The video it is used with: the pose is cut to these frames and brought to their size.",
                 ),
             ],
             outputs=[

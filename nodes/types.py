@@ -25,15 +25,19 @@ def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
-def fitted(pose: Any, frames: Any):
-    """A pose track cut to the frames it is used with; without frames, as it is.
+def fitted(pose: Any, frames: Any, size: bool = False):
+    """A pose track cut to the frames it is used with, and with ``size`` brought to theirs; without frames, as it is.
 
     Raises:
         InputError: the frames are masks, or the track does not cover them.
     """
     from ..wan_animate.pose.fit import fit_track
 
-    return pose if frames is None else fit_track(pose, as_images(frames, "frames"))
+    if frames is None:
+        return pose
+    frames = as_images(frames, "frames")
+    pose = fit_track(pose, frames)
+    return pose.onto(frames) if size else pose
 
 
 def as_frames(value: Any, fps: float = 30) -> FrameSource:

@@ -81,6 +81,22 @@ def test_a_track_of_the_frames_length_is_theirs(video, track):
     assert fit_track(track, TensorSource(np.zeros((COUNT, 8, 8, 3), np.uint8))) is track
 
 
+def test_as_many_frames_at_another_rate_are_other_frames(video, track):
+    """Detected at the clip's rate, used with as many frames at a lower one: the pose would run ahead."""
+    first = fit_track(track, VideoSource(video, limit=20))
+    assert first.start_seconds == 0
+    with pytest.raises(InputError, match="30 frames a second and the video is read at 16; set the video's fps to 30"):
+        fit_track(first, VideoSource(video, fps=16, limit=20))
+
+
+def test_a_part_knows_where_it_was_cut(video, track):
+    older = PoseTrack(track.keypoints, track.width, track.height, track.fps)
+    part = fit_track(older, VideoSource(video, start=7))
+    assert part.start_seconds == pytest.approx(7 / 30)
+    again = fit_track(part, VideoSource(video, start=9))
+    assert (again.keypoints == track.keypoints[9:]).all()
+
+
 def test_what_cannot_be_cut_is_said_in_words(video, track):
     with pytest.raises(InputError, match="60 frames and there are 17 pictures, which do not say where"):
         fit_track(track, TensorSource(np.zeros((17, 8, 8, 3), np.uint8)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import InputError
 from ..frames import FrameSource
 from .track import PoseTrack
@@ -11,9 +13,10 @@ def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> Pose
     """The part of a track that belongs to ``frames``; its coordinates stay as they are.
 
     A track as long as the frames is theirs, unless both know where in the video they begin and it is not the same
-    place. Of a longer one, the frames' start, rate and count say which part: a track that does not know where it
-    begins is of the whole video. Frames without a file behind them (pictures from another node) say no start, so only
-    a track of their own length will do.
+    place, or the rates differ (keypoints of other packs, which know no place, have any rate). Of a longer one, the
+    frames' start, rate and count say which part: a track that does not know where it begins is of the whole video.
+    Frames without a file behind them (pictures from another node) say no start, so only a track of their own length
+    will do.
 
     Args:
         track: of the frames, or of a longer part of the same video at the same rate.
@@ -25,8 +28,10 @@ def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> Pose
     """
     count, fps = len(frames), float(track.fps)
     begins, own = frames.start_seconds, track.start_seconds
-    if len(track) == count and (begins is None or own is None or abs(begins - own) * fps < 0.5):
-        return track
+    if len(track) == count:
+        drift = abs(fps / float(frames.fps) - 1) * count
+        if begins is None or own is None or (drift <= 0.5 and abs(begins - own) * fps < 0.5):
+            return track
     if begins is None and len(track) < count:
         raise InputError(
             f"{what}: it has {len(track)} frames and there are {count} pictures; detect the pose from these pictures."
@@ -51,4 +56,4 @@ def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> Pose
             f"{what}: it has {len(track)} frames{beginning} and does not cover the {count} frames from {begins:.2f} s "
             f"on (its frames {start} to {round(last)}); set start and limit within it, or detect the pose again."
         )
-    return track.slice(start, start + count)
+    return replace(track.slice(start, start + count), start_seconds=begins)

@@ -209,7 +209,7 @@ def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[
         if told.any() and (given[told][:, :2].max(axis=1) <= FRACTIONS).mean() >= 0.5:
             given[..., :2] *= size
     far = ((points[..., :2] < -BEYOND * size) | (points[..., :2] > (1 + BEYOND) * size)).any(axis=-1)
-    points[far] = 0
+    points[far | (points[..., :2] == 0).all(axis=-1)] = 0  # whatever confidence is said
     one = iter(points)
     return [[next(one) for _ in found] for found in people]
 
