@@ -94,7 +94,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 fit_input(
                     "The video's own shape and sides divisible by 16 differ a little. fill cuts the edges off, a "
-                    "fiftieth at most; pad keeps all of the picture between black bars, as Wan's own preprocessing "
+                    "fiftieth at 832x480; pad keeps all of the picture between black bars, as Wan's own preprocessing "
                     "does, and they are in the finished clip too.",
                     optional=True,
                     advanced=True,
