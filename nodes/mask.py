@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .types import Frames, Track, as_images, as_masks, fit_input, fitted, frames_input, mask_input
+from .types import Frames, Track, as_images, as_masks, drawn_at_inputs, fitted, frames_input, mask_input
 
 CATEGORY = "WanAnimateKit/mask"
 
@@ -36,17 +36,7 @@ class MaskFromPose(io.ComfyNode):
                     ),
                 ),
                 *_size_inputs(),
-                fit_input(
-                    "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of "
-                    "quite another shape is always padded.",
-                    optional=True,
-                    advanced=True,
-                ),
-                frames_input(
-                    "frames",
-                    optional=True,
-                    tooltip="The video it is used with: the pose is cut to these frames and brought to their size.",
-                ),
+                *drawn_at_inputs(),
             ],
             outputs=[
                 Frames.Output(

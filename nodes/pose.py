@@ -8,7 +8,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
-from .types import Frames, Track, fit_input, fitted, frames_input
+from .types import Frames, Track, drawn_at_inputs, fitted, frames_input
 
 CATEGORY = "WanAnimateKit/pose"
 SAVED_TRACKS = "pose_tracks"
@@ -72,17 +72,7 @@ class DrawPose(io.ComfyNode):
                     advanced=True,
                     tooltip="Height of the drawing in pixels; 0 (with width 0) takes the video's size.",
                 ),
-                fit_input(
-                    "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of "
-                    "quite another shape is always padded.",
-                    optional=True,
-                    advanced=True,
-                ),
-                frames_input(
-                    "frames",
-                    optional=True,
-                    tooltip="The video it is used with: the pose is cut to these frames and brought to their size.",
-                ),
+                *drawn_at_inputs(),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
         )

@@ -110,3 +110,20 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 def fit_input(tooltip: str, **options: Any) -> io.Input:
     """How a picture is brought to a size of another shape: :data:`wan_animate.frames.FITS`."""
     return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
+
+
+def drawn_at_inputs() -> list[io.Input]:
+    """What says at which frames and size a pose is drawn, beside width and height."""
+    return [
+        fit_input(
+            "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of quite "
+            "another shape is always padded.",
+            optional=True,
+            advanced=True,
+        ),
+        frames_input(
+            "frames",
+            optional=True,
+            tooltip="The video it is used with: the pose is cut to these frames and brought to their size.",
+        ),
+    ]

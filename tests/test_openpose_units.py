@@ -111,3 +111,14 @@ def test_an_editors_fractions_are_refused():
     with pytest.raises(InputError, match="bbox is 0.1, 0.2, 0.6, 0.9, fractions"):
         prompt_from_editor(0, None, None, (0.1, 0.2, 0.6, 0.9))
     assert prompt_from_editor(0, "[[1, 0]]", None, size=(64, 64)).points.tolist() == [[1, 0]]
+
+
+def test_points_at_the_origin_are_not_found_whatever_confidence_is_said(frames):
+    """Some writers put what they lack at 0, 0 with confidence 1: no bone is drawn into the corner."""
+
+    def without_legs(points):
+        points[8:14] = (0, 0, 1)  # of OpenPose's 18: hips, knees, ankles
+
+    track = from_openpose(changed(frames, (BODY,), without_legs))
+    legs = [*range(11, 17)]
+    assert (track.keypoints[:, legs, 2] == 0).all() and (track.keypoints[:, 5:11, 2] > 0).all()

@@ -56,7 +56,7 @@ def folder(comfy, small_models):
 @pytest.fixture(scope="module", autouse=True)
 def dynamic(folder):
     if not dynamic_vram.start_aimdo():
-        pytest.skip("comfy-aimdo does not run here")
+        pytest.skip("comfy-aimdo, which ComfyUI's requirements bring, cannot start on this system: dynamic VRAM is off")
     with dynamic_vram.on_cpu():
         yield
 

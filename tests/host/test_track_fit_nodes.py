@@ -86,3 +86,17 @@ def test_rare_sightings_show_in_the_previews(pack_nodes, given):
     keypoints[0] = 0
     with pytest.raises(Exception, match="only 1 of 40 frames"):
         pack_nodes["WanAnimateKitCleanPose"].execute(given[0].replaced(keypoints), 0.5)
+
+
+def test_a_pose_is_drawn_at_the_size_of_the_frames_that_it_is_given(pack, pack_nodes, given):
+    """A saved pose at the video's own size, with smaller frames: drawn at its own, it would fit no background."""
+    import importlib
+
+    track, frames = given
+    smaller = importlib.import_module(f"{pack.__name__}.wan_animate.adapt").ResizedSource(frames, 80, 48)
+    drawn = pack_nodes["WanAnimateKitDrawPose"].execute(track, True, True, 0.5, 0, 0, frames=smaller).result[0]
+    mask = pack_nodes["WanAnimateKitMaskFromPose"].execute(track, 1.0, 0, 0, frames=smaller).result[0]
+    assert {(one.width, one.height, len(one)) for one in (drawn, mask)} == {(80, 48, 8)}
+    shown = mask.read(0, 8) > 0
+    at = np.round(track.keypoints[12:20, [5, 6, 11, 12], :2].mean(axis=1) / 2).astype(int)
+    assert all(shown[frame, y, x] for frame, (x, y) in enumerate(at)), "the silhouette lies on the person"
