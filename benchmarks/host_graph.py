@@ -152,8 +152,9 @@ class Graph:
         return HOST_NODES[node](self, model)
 
     def gigabytes(self, weights: int) -> float:
-        """Room for some of the weights, and for a step of this size (the face's encoder takes most of it)."""
-        return round(weights / 1e9 + (0.1 if self.small else 2.0), 2)
+        """Room for some of the weights, for a step of this size (the face's encoder takes most of it), and for what the
+        host still holds of graphs before."""
+        return round(weights / 1e9 + (0.1 if self.small else 2.8), 2)
 
     def sample(self, model):
         """(latent on the CPU, seconds in all, seconds of the last step, GB in use on the card after a step)"""

@@ -190,8 +190,12 @@ def run_cell(graph: Graph, model, chain: str, limit: float, references: dict) ->
     reference = references[theirs][1][0]
     errors = [float((one[0] - reference).norm() / reference.norm()) for one in runs]
     error = max(errors) if all(map(math.isfinite, errors)) else math.inf
+    # what the host's own two runs differ by (with LoRA, by where it merges it) is no fault of ours
+    host_error = float((references[theirs][0][0] - reference).norm() / reference.norm())
+    limit = max(limit, 2 * host_error)
     row |= {
         "ran": True, "right": error <= limit, "error": error, "limit": limit, "same_bits": error == 0,
+        "host_error": host_error,
         "first_seconds": round(runs[0][1], 3), "seconds": round(runs[1][1], 3), "step_seconds": round(runs[1][2], 4),
         "host_seconds": round(references[theirs][1][1], 3), "host_step_seconds": round(references[theirs][1][2], 4),
         "torch_gb": round(peak.torch_gb, 2), "card_gb": round(max(one[3] for one in runs), 2),

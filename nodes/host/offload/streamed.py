@@ -127,7 +127,10 @@ class Streamed:
         @torch.compiler.disable(recursive=False)
         def forward_orig(x, *given, **named):
             with self._step(patcher, module, x):
-                return plain(x, *given, **named)
+                # In a variable: a step that is refused at its end would otherwise free the result while its exception
+                # is on the way, and comfy-aimdo, which logs from within a free, then never returns.
+                out = plain(x, *given, **named)
+            return out
 
         with swapped(module, "forward_orig", forward_orig):
             return executor(x, *args, **kwargs)
