@@ -221,7 +221,7 @@ def generate(
     plan = job.plan()
     total = len(plan) * denoiser.steps
 
-    first = min(store.finished(), len(plan))
+    first = store.finished(len(plan))
     names = job.names if getattr(vae, "memo", None) is not None else {}
     tail = store.tail(first - 1) if 0 < first < len(plan) else None
     reference_latent = None
@@ -259,7 +259,8 @@ def generate(
             # What the clip shows last, also where a segment makes fewer new frames than it takes over.
             new = frames[segment.guidance :]
             last = new if tail is None or len(new) >= job.guidance else torch.cat((tail, new))
-            tail = last[-job.guidance :].clone()
+            # Nothing follows the last: on a full disk, frames that nobody reads must not cost a clip that is whole.
+            tail = last[-job.guidance :].clone() if segment.index + 1 < len(plan) else None
             report(segment.index, "save", denoiser.steps)
             saver.save(segment, new[: segment.keep], tail, lambda at=segment.index: report(at, "write", denoiser.steps))
             del frames, new, last

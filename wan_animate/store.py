@@ -1,8 +1,8 @@
 """Finished segments on disk, so that a job that was stopped goes on where it was.
 
-A job folder holds, for each finished segment, its new frames (lossless) and, in ``tail_NNNN.safetensors``, the frames
-that guide the next segment exactly as they were decoded. Both are written under a temporary name and then renamed, the
-frames last: a segment is there whole or not at all.
+A job folder holds, for each finished segment, its new frames (lossless) and, for each but the last, in
+``tail_NNNN.safetensors``, the frames that guide the next segment exactly as they were decoded. Both are written under a
+temporary name and then renamed, the frames last: a segment is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -60,13 +60,19 @@ class SegmentStore:
     def tail_path(self, index: int) -> Path:
         return self.folder / f"tail_{index:04d}.safetensors"
 
-    def finished(self) -> int:
+    def finished(self, segments: int | None = None) -> int:
         """How many segments, counted from the first without a gap, are complete.
 
         One whose last frames cannot be read (a machine that lost its power) does not count, and is made again.
+
+        Args:
+            segments: how many the whole job has: the last of them guides none, and needs no such frames. None: not
+                known.
         """
         count = 0
-        while self.frames_path(count).exists() and self._has_tail(count):
+        while count != segments and self.frames_path(count).exists():
+            if count + 1 != segments and not self._has_tail(count):
+                break
             count += 1
         return count
 
@@ -76,20 +82,22 @@ class SegmentStore:
         except InputError:
             return False
 
-    def save(self, index: int, frames: np.ndarray, tail: torch.Tensor, fps: Fraction) -> None:
+    def save(self, index: int, frames: np.ndarray, tail: torch.Tensor | None, fps: Fraction) -> None:
         """Keep a finished segment.
 
         Args:
             frames: its new frames, uint8 ``[n, H, W, 3]``.
-            tail: the frames that guide the next segment, float32 ``[guidance, H, W, 3]`` in 0..1.
+            tail: the frames that guide the next segment, float32 ``[guidance, H, W, 3]`` in 0..1; None for the last,
+                which none follows.
 
         Raises:
             InputError: the disk is full, or the folder cannot be written any more; nothing of this segment stays.
         """
         from .lossless import write_lossless
 
-        with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
-            save_file({"frames": tail.contiguous().cpu()}, temporary)
+        if tail is not None:
+            with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
+                save_file({"frames": tail.contiguous().cpu()}, temporary)
         try:
             write_lossless(self.frames_path(index), frames, fps, GO_ON)
         except BaseException:
