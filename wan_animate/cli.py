@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--fit",
         choices=["fill", "pad"],
         default="fill",
-        help="sides are divisible by 16: cut the edges off for that (a fiftieth at most from 512x288 on), or leave black bars",
+        help="sides are divisible by 16: cut the edges off for that (a fiftieth or less from 512x288 on), or add bars",
     )
     p.add_argument("--fps", type=float, default=30.0, help="0 keeps the video's own")
     p.add_argument("--start", type=int, default=0, help="first frame")
