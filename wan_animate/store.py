@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .errors import InputError
-from .files import reading, replacing
+from .files import reading, remove_empty, replacing
 from .frames import FrameSource
 from .segments import Segment
 from .weights.header import read_header
@@ -35,13 +36,18 @@ class SegmentStore:
         folder: the job's own folder; made when missing. Two jobs that differ in anything must not share one: name it
             after a hash of all that goes into the job (:meth:`wan_animate.generate.AnimateJob.key`).
 
+    As a context manager it leaves nothing behind of a job that was stopped, or failed, before a segment was finished:
+    neither its folder nor those above it that had to be made for it.
+
     Raises:
         InputError: the folder cannot be made or written.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
+        self._made: list[Path] = []
         try:
+            self._made = [one for one in (self.folder, *self.folder.parents) if not one.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / ".writable"
             probe.touch()
@@ -49,10 +55,22 @@ class SegmentStore:
             for leftover in self.folder.glob(".*.part*"):  # of a killed process
                 leftover.unlink(missing_ok=True)
         except OSError as error:
+            remove_empty(self._made)
             raise InputError(
                 f"the folder for finished segments, {self.folder}, cannot be written ({error.strerror or error}): free "
                 "space there, correct its permissions, or choose another output folder."
             ) from error
+
+    def __enter__(self) -> SegmentStore:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if any(self.folder.glob("segment_*.mkv")) or (self.folder / "clip.mp4").exists():
+            return
+        for leftover in (*self.folder.glob("tail_*.safetensors"), *self.folder.glob(".*.part*")):
+            with suppress(OSError):
+                leftover.unlink()
+        remove_empty([self.folder, *self._made])
 
     def frames_path(self, index: int) -> Path:
         return self.folder / f"segment_{index:04d}.mkv"
@@ -123,6 +141,7 @@ class SegmentStore:
     def remove(self) -> None:
         """Delete the job's files, once its clip is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        remove_empty(self._made)
 
     def move_to(self, folder: str | os.PathLike) -> SegmentStore:
         """Move the job's files, for a finished job whose folder is not to be found again; returns the store there.
@@ -136,6 +155,7 @@ class SegmentStore:
                 shutil.rmtree(folder)
             folder.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self.folder, folder)
+            remove_empty(self._made)
         except (OSError, shutil.Error) as error:
             if not self.folder.exists():  # only what was moved already could not be deleted behind it
                 return SegmentStore(folder)
