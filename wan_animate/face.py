@@ -176,7 +176,7 @@ class FaceCropSource(FrameSource):
         return len(self.frames)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}  # none is taken out again
+        kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
         runs = list(_runs([index for index in range(start, stop) if index not in kept]))
 
         def chunks():
