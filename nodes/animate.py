@@ -250,10 +250,11 @@ class Animate(io.ComfyNode):
         job.check()
         behind = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
         key = job.key(f"{behind} {steps} {cfg} {sampler_name} {scheduler} {shift}")
-        store, progress = SegmentStore(unfinished_folder(key)), SamplingProgress(denoiser.model)
+        progress = SamplingProgress(denoiser.model)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
-        frames = generate(job, denoiser, host_vae, store, progress, store.folder / "clip.mp4", audio)
-        frames.close()
-        store = store.move_to(finished_folder(key))
+        with SegmentStore(unfinished_folder(key)) as store:
+            frames = generate(job, denoiser, host_vae, store, progress, store.folder / "clip.mp4", audio)
+            frames.close()
+            store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
         return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))

@@ -175,7 +175,11 @@ def _from_memory(components, fps, max_area: int, start: int, limit: int, fit: st
     """As :func:`_from_file` for a video that was never encoded: its tensors are used as they are."""
     from ..wan_animate.frames import TensorSource
     from ..wan_animate.tensor_clip import SampledSource, at_area, cut_audio
+    from ..wan_animate.video import cut_note
 
     source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
     audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))
-    return at_area(source, max_area, fit), audio
+    fitted = at_area(source, max_area, fit)
+    if note := cut_note("the video", (source.width, source.height), (fitted.width, fitted.height), fit):
+        logging.info(f"WanAnimateKit: {note}")
+    return fitted, audio

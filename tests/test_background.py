@@ -264,7 +264,7 @@ def test_the_clip_is_the_one_that_is_written_at_the_end(tmp_path, resumed):
             generate(job(33), PlainDenoiser(), PlainVAE(), store, stop)
         except Cancelled:
             pass
-        assert store.finished() == resumed
+        assert store.finished(4) == resumed
     frames = generate(job(33), PlainDenoiser(), PlainVAE(), store, None, tmp_path / "grown.mp4", audio)
     write_video(tmp_path / "end.mp4", frames, audio, frames.fps)
     grown, end = VideoSource(tmp_path / "grown.mp4", fps=0), VideoSource(tmp_path / "end.mp4", fps=0)

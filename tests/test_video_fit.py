@@ -203,4 +203,5 @@ def test_the_shell_takes_fit_and_says_what_was_done(tmp_path, capsys):
     assert filled.read(0, 1).min() > 170
     assert padded.read(0, 1).min() < 8
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and all("h.mp4' is HDR (HLG, BT.2020)" in line for line in said)
+    assert sum("h.mp4' is HDR (HLG, BT.2020)" in line for line in said) == 2
+    assert len(said) == 3 and "fit fill cuts" in said[1]

@@ -32,6 +32,9 @@ class SlicedSource(FrameSource):
     def is_black(self) -> bool | None:
         return self._source.is_black() or None  # a part of what is not may be
 
+    def is_finite(self) -> bool | None:
+        return self._source.is_finite() or None
+
     def fingerprint(self) -> str:
         return f"slice:{self._start}:{self._stop}:{self._source.fingerprint()}"
 
@@ -72,6 +75,9 @@ class ResizedSource(FrameSource):
     def is_black(self) -> bool | None:
         return self._source.is_black()
 
+    def is_finite(self) -> bool | None:
+        return self._source.is_finite()
+
     def fingerprint(self) -> str:
         return f"resize:{self.width}x{self.height}:{self._where}:{self._source.fingerprint()}"
 
@@ -97,6 +103,9 @@ class RepeatedSource(FrameSource):
 
     def is_black(self) -> bool | None:
         return self._source.is_black()
+
+    def is_finite(self) -> bool | None:
+        return self._source.is_finite()
 
     def fingerprint(self) -> str:
         return f"repeat:{self._count}:{self._source.fingerprint()}"

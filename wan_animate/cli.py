@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-import torch
+# Everything else is imported where it is used: until then Ctrl+C would end in a traceback, and torch alone takes
+# seconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
 
-from .cli_options import check_options
-from .errors import InputError
-from .files import rename, short_name
-from .generate import AnimateJob, Progress, generate
-from .picture import read_picture
-from .prepare import Controls, controls
-from .store import SegmentStore
+    import torch
+
+    from .generate import AnimateJob, Progress
+    from .prepare import Controls
+
+STOPPED = 130  # as shells have it for a program that Ctrl+C ended: 128 and the signal's number
 
 
 def parser() -> argparse.ArgumentParser:
+    import argparse
+
+    import torch
+
     p = argparse.ArgumentParser(
         prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
     )
@@ -58,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         "--fit",
         choices=["fill", "pad"],
         default="fill",
-        help="sides are divisible by 16: cut the edges off for that (a fiftieth at 832x480), or leave black bars",
+        help="sides are divisible by 16: cut the edges off for that (a fiftieth or less from 512x288 on), or add bars",
     )
     p.add_argument("--fps", type=float, default=30.0, help="0 keeps the video's own")
     p.add_argument("--start", type=int, default=0, help="first frame")
@@ -74,25 +80,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
     try:
-        run(options)
-    except InputError as error:
-        print(f"wan-animate: {error}", file=sys.stderr)
-        return 2
+        from .errors import InputError
+
+        try:
+            run(parser().parse_args(arguments))
+        except InputError as error:
+            _line_end(f"wan-animate: {error}")
+            return 2
     except KeyboardInterrupt:
-        print(
-            "wan-animate: stopped; run the same command again to go on from the last finished segment.", file=sys.stderr
+        _line_end(
+            "wan-animate: stopped; run the same command again to go on from the last finished segment, if there is one."
         )
-        return 130
+        return STOPPED
     return 0
 
 
 def run(options: argparse.Namespace) -> Path:
     """Do the job that the options describe; returns the mp4's path."""
+    import os.path
+
+    from .files import no_empty_folders
+
+    with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> Path:
+    from pathlib import Path
+
     from .audio import read_audio
     from .backends.diffusers import check_folder, encode_prompt
+    from .cli_options import check_options
+    from .files import rename, short_name
+    from .generate import generate
     from .prompts import load_prompt
+    from .store import SegmentStore
 
     check_options(options)
     out = Path(options.out)
@@ -102,22 +125,22 @@ def run(options: argparse.Namespace) -> Path:
     frames = _frames(options)
     job, signals = _job(options, frames)
     job.check()
-    store = SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}")
-    # The prompt's encoder is loaded, used and let go before the transformer comes.
-    prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
-    denoiser, vae = _ports(options, prompt, job)
-    audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
-    video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
-    clip = generate(job, denoiser, vae, store, _say, video, audio)
-    rename(video, out, "the video")
-    if options.sheet:
-        from .sheet import contact_sheet
+    with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
+        # The prompt's encoder is loaded, used and let go before the transformer comes.
+        prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
+        denoiser, vae = _ports(options, prompt, job)
+        audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
+        video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
+        clip = generate(job, denoiser, vae, store, _say, video, audio)
+        rename(video, out, "the video")
+        if options.sheet:
+            from .sheet import contact_sheet
 
-        columns = [("driver", frames), ("pose", signals.pose), ("face", signals.face)]
-        columns += [("mask", signals.character_mask)] if signals.character_mask is not None else []
-        contact_sheet(options.sheet, [*columns, ("result", clip)])
-    clip.close()
-    store.remove()
+            columns = [("driver", frames), ("pose", signals.pose), ("face", signals.face)]
+            columns += [("mask", signals.character_mask)] if signals.character_mask is not None else []
+            contact_sheet(options.sheet, [*columns, ("result", clip)])
+        clip.close()
+        store.remove()
     print(out)
     return out
 
@@ -135,8 +158,12 @@ def _frames(options: argparse.Namespace):
 
 
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
+    from .errors import InputError
+    from .generate import AnimateJob
+    from .picture import read_picture
     from .pose.fit import fit_track
     from .pose.track import PoseTrack
+    from .prepare import controls
 
     reference = read_picture(options.image, "the reference image")
     detector = None
@@ -178,6 +205,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
 
 def _character(options: argparse.Namespace, picture: torch.Tensor, detector):
     """The pose of the reference picture; None (said so) where there is nothing to find it with."""
+    from .errors import InputError
     from .frames import TensorSource
     from .pose.track import PoseTrack
 
@@ -209,6 +237,8 @@ def _settings(options: argparse.Namespace) -> str:
 
 
 def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
+    import torch
+
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
@@ -227,6 +257,11 @@ def _line(text: str, last: bool) -> None:
         print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
     elif last:
         print(text, file=sys.stderr, flush=True)
+
+
+def _line_end(text: str) -> None:
+    """A last line, below one of :func:`_line` that was not ended."""
+    print(("\r\033[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from .steady import nearest, steady_boxes
 
 MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
 READ_AT_ONCE = 8  # frames of the driver in memory while crops are made
+KEPT_BYTES = 160 * 512 * 512 * 3
 MISSING = ("blend", "hold", "blank")
 _MOST_SKIPPED = 64
 _NEAR = 1 / 48  # of a pixel of the frame
@@ -109,6 +112,9 @@ class FaceCropSource(FrameSource):
     Where a box leaves the frame, the frame's edge is repeated. Upstream cuts the box instead and stretches what is
     left; either way the model has never seen a black border, and black is not neutral for it (see ``missing``).
 
+    The first :data:`KEPT_BYTES` of uint8 crops (160 of 512x512) stay in memory, so that a graph that shows them and
+    samples with them decodes those frames once.
+
     Args:
         frames: the driving clip.
         boxes: ``[T, 4]`` from :func:`face_boxes`, in pixels of ``frames``. Whole-numbered boxes are cut out and resized
@@ -162,24 +168,43 @@ class FaceCropSource(FrameSource):
         if found is not None and missing == "blank":
             visible &= np.asarray(found, dtype=bool)
         self._visible = visible
+        self._kept: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+        self._room = KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
+        kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
+        runs = list(_runs([index for index in range(start, stop) if index not in kept]))
+
         def chunks():
-            for first in range(start, stop, READ_AT_ONCE):
-                yield first, self.frames.read(first, min(first + READ_AT_ONCE, stop))
+            for first, last in runs:
+                yield first, self.frames.read(first, last)
 
         out = None
-        with closing(ahead(chunks()) if stop - start > READ_AT_ONCE else chunks()) as source:
+        if kept:
+            pixels = next(iter(kept.values()))
+            out = np.zeros((stop - start, *pixels.shape), pixels.dtype)
+            for index, pixels in kept.items():
+                out[index - start] = pixels
+        with closing(ahead(chunks()) if len(runs) > 1 else chunks()) as source:
             for first, chunk in source:
                 if out is None:
                     out = np.zeros((stop - start, self.size, self.size, 3), chunk.dtype)
                 for index, frame in enumerate(chunk, first):
                     if self._visible[index]:
                         crop(frame, self.boxes[index], self.size, out[index - start])
+                    self._keep(index, out[index - start])
         return out
+
+    def _keep(self, index: int, pixels: np.ndarray) -> None:
+        """For whoever asks next: a preview and the sampling after it, or the same graph with another seed."""
+        with self._lock:
+            if index not in self._kept and pixels.nbytes <= self._room and pixels.dtype == np.uint8:
+                self._kept[index] = pixels.copy()
+                self._room -= pixels.nbytes
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(self.boxes.tobytes() + self._visible.tobytes(), digest_size=16)
@@ -187,6 +212,15 @@ class FaceCropSource(FrameSource):
 
     def close(self) -> None:
         self.frames.close()
+
+
+def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
+    """Ascending frames as ranges without a gap, none longer than READ_AT_ONCE."""
+    start = 0
+    for at in range(1, len(frames) + 1):
+        if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == READ_AT_ONCE:
+            yield frames[start], frames[at - 1] + 1
+            start = at
 
 
 def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:

@@ -9,8 +9,8 @@ import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -93,6 +93,26 @@ def make_folder(folder: str | os.PathLike, what: str) -> Path:
             f"{what} cannot be written to the folder {folder}, which cannot be made ({_reason(error)}): name another."
         ) from error
     return folder
+
+
+@contextmanager
+def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
+    """When the block is left by an error, those of the folders (and of the ones above them) that it made are removed
+    again, as far as nothing is in them."""
+    whole = [Path(folder).absolute() for folder in folders]
+    missing = [one for folder in whole for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    try:
+        yield
+    except BaseException:
+        remove_empty(missing)
+        raise
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders, the innermost first, that are there and empty."""
+    for folder in sorted(set(folders), key=lambda one: len(one.parts), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 @contextmanager

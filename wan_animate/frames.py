@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .errors import InputError
+from .finite import is_finite
 from .picture import over_background
 
 _at_hand = threading.local()
@@ -79,6 +80,10 @@ class FrameSource(ABC):
 
     def is_black(self) -> bool | None:
         """Whether every frame is black (a mask: below half of full scale); None where only reading them would tell."""
+        return None
+
+    def is_finite(self) -> bool | None:
+        """Whether every value is a number; None where only reading the frames would tell."""
         return None
 
     def close(self) -> None:  # noqa: B027  many sources hold nothing open
@@ -148,6 +153,9 @@ class TensorSource(FrameSource):
     def is_black(self) -> bool:
         least = (0.5 if self.kind == "mask" else 1 / 255) * (255 if self._frames.dtype == np.uint8 else 1)
         return not any((frame >= least).any() for frame in self._frames)
+
+    def is_finite(self) -> bool:
+        return all(is_finite(torch.from_numpy(np.ascontiguousarray(frame))) for frame in self._frames)
 
     def __len__(self) -> int:
         return self._frames.shape[0]

@@ -23,6 +23,7 @@ from .adapt import lasting
 from .conditioning import build_conditioning, latent_names
 from .controls import BACKGROUND, FACE, MASK, POSE, ControlReader
 from .errors import InputError
+from .finite import check_finite
 from .frames import FrameSource, letterbox
 from .latents import encode_once, picture_name
 from .saver import GrowingVideo, SegmentSaver
@@ -30,6 +31,9 @@ from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
 
 MODES = ("animate", "replace")
+# Where NaN comes from when nothing that was given holds any: half precision that overflows, or damaged weights.
+OTHER_VAE = "load the VAE's file anew, or compute it in bfloat16 or float32"
+OTHER_MODEL = "compute the model in bfloat16, leave out its patches and LoRAs one by one, or load its file anew"
 log = logging.getLogger(__name__)
 
 
@@ -96,6 +100,7 @@ class AnimateJob:
                 f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
                 "connect one image."
             )
+        check_finite(self.reference, "the reference image", "connect another picture, or look at what made this one")
         self._check_kinds()
         width, height = self.pose.width, self.pose.height
         if width % 16 or height % 16:
@@ -113,6 +118,12 @@ class AnimateJob:
                 raise InputError(
                     f"the {name} video is {source.width}x{source.height} and the pose video is {width}x{height}: "
                     "bring them to the same size (Draw Pose takes a width and height; 0 keeps the driving video's)."
+                )
+        for name, source in self.controls().items():
+            if source.is_finite() is False:
+                raise InputError(
+                    f"the {name} input holds values that are NaN or infinite: look at the node that made it, or "
+                    "connect another."
                 )
         self._check_black()
 
@@ -221,7 +232,7 @@ def generate(
     plan = job.plan()
     total = len(plan) * denoiser.steps
 
-    first = min(store.finished(), len(plan))
+    first = store.finished(len(plan))
     names = job.names if getattr(vae, "memo", None) is not None else {}
     tail = store.tail(first - 1) if 0 < first < len(plan) else None
     reference_latent = None
@@ -243,23 +254,29 @@ def generate(
             if reference_latent is None:
                 reference = job.reference_pixels()
                 reference_latent = encode_once(vae, picture_name(reference), lambda pixels=reference: pixels)
+                check_finite(reference_latent, "what the VAE made of the reference image", OTHER_VAE)
             conditioning = build_conditioning(
                 segment, vae, reference_latent, job.pose, job.face, job.background, job.character_mask,
                 guidance_frames=tail, face_size=denoiser.face_size,
                 pose_name=names.get(POSE), background_name=names.get(BACKGROUND), take=reader.take,
             )  # fmt: skip
+            for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
+                check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
             noise = segment_noise(job.seed, segment, conditioning.noise_shape)
             latent = denoiser.denoise(
                 conditioning, noise, lambda done, _, x0=None, at=segment.index: report(at, "denoise", done, x0)
             )
             del conditioning, noise
+            check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)
             report(segment.index, "decode", denoiser.steps)
             frames = vae.decode(latent[:, :, 1:])
+            check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
             # What the clip shows last, also where a segment makes fewer new frames than it takes over.
             new = frames[segment.guidance :]
             last = new if tail is None or len(new) >= job.guidance else torch.cat((tail, new))
-            tail = last[-job.guidance :].clone()
+            # Nothing follows the last: on a full disk, frames that nobody reads must not cost a clip that is whole.
+            tail = last[-job.guidance :].clone() if segment.index + 1 < len(plan) else None
             report(segment.index, "save", denoiser.steps)
             saver.save(segment, new[: segment.keep], tail, lambda at=segment.index: report(at, "write", denoiser.steps))
             del frames, new, last

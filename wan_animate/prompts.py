@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from .errors import InputError
 from .files import make_folder, reading, replacing
+from .finite import check_finite
 
 Conditioning = list[tuple[torch.Tensor, dict[str, Any]]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
@@ -55,10 +56,11 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
         text, encoder: kept in the metadata.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or the embedding holds NaN.
     """
     path = Path(path)
     embedding, values = conditioning[0]
+    check_finite(embedding, "the encoded prompt", "load the text encoder's file anew, or in another precision")
     tensors = {"cond": embedding, **{name: value for name, value in values.items() if value is not None}}
     tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
     empty = [name for name, value in values.items() if value is None]
@@ -100,4 +102,5 @@ def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditi
             f"the saved prompt {path} holds an embedding of shape {list(embedding.shape)} where {wanted} is needed: "
             "encode the prompt with the umT5-XXL text encoder that Wan uses."
         )
+    check_finite(embedding, f"the saved prompt {path}", "delete it, and encode the prompt again")
     return [[embedding, {**dict.fromkeys(empty), **tensors}]]

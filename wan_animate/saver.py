@@ -116,7 +116,11 @@ class SegmentSaver:
                 self._add_stored(segment)
 
     def save(
-        self, segment: Segment, frames: torch.Tensor, tail: torch.Tensor, waiting: Callable[[], None] = lambda: None
+        self,
+        segment: Segment,
+        frames: torch.Tensor,
+        tail: torch.Tensor | None,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep a segment. Returns as soon as the one before it is on disk.
 
@@ -162,7 +166,7 @@ class SegmentSaver:
             waiting()
         self.check()
 
-    def _save(self, segment: Segment, held: list[torch.Tensor], tail: torch.Tensor) -> None:
+    def _save(self, segment: Segment, held: list[torch.Tensor], tail: torch.Tensor | None) -> None:
         frames = to_uint8(held.pop())  # the float frames are gone from here on
         in_memory = self._video is not None and not self._video.behind
         if in_memory:

@@ -23,8 +23,10 @@ from .room import Room
 # Where a variable-rate clip freezes for longer than twice this, the frozen picture is held until this long before the
 # next one: "nearest in time" alone would show the next picture seconds before its sound.
 _EARLIEST = 0.1
-# A fill that cuts more than this looks for a better size.
+# A fill that cuts more than this looks for a better size,
 _LITTLE = 0.02
+# and goes no further below the area that was asked for than this.
+_LEAST = 0.75
 
 
 def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
@@ -50,16 +52,49 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 
 
 def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
-    """As :func:`area_size`, for a picture that will be scaled to cover that size: where more than a fiftieth would be
-    cut, one side is a step or two shorter, whichever cuts least (a phone's 1170x2532 at 832 x 480 pixels becomes
-    416x896, and not 416x928)."""
+    """As :func:`area_size`, for a picture that will be scaled to cover that size.
+
+    Where more than a fiftieth would be cut, one side is a step or two shorter, whichever cuts least (a phone's
+    1170x2532 at 832 x 480 pixels becomes 416x896, and not 416x928). Where that is not enough (a step of 16 is much of a
+    small side), it is the largest size of at least three quarters of ``max_area`` that cuts no more, or the one of
+    those that cuts least: :func:`cut_note` says so then.
+    """
     best = new_width, new_height = area_size(width, height, max_area, divisor)
     if cut_share(width, height, *best) <= _LITTLE:
         return best
     shorter = [(new_width - step * divisor, new_height) for step in (1, 2)]
     shorter += [(new_width, new_height - step * divisor) for step in (1, 2)]
-    shorter = [size for size in shorter if min(size) > 0]
-    return min([best, *shorter], key=lambda size: cut_share(width, height, *size))
+    best = min([best, *(size for size in shorter if min(size) > 0)], key=lambda size: cut_share(width, height, *size))
+    if cut_share(width, height, *best) <= _LITTLE:
+        return best
+    sizes = [best]
+    for one in range(divisor, new_width + 2 * divisor, divisor):
+        near = one * height // width // divisor * divisor
+        pair = [(one, near), (one, near + divisor)]
+        sizes += [size for size in pair if _LEAST * max_area <= size[0] * size[1] <= max_area]
+    little = [size for size in sizes if cut_share(width, height, *size) <= _LITTLE]
+    if little:
+        return max(little, key=lambda size: size[0] * size[1])
+    return min(sizes, key=lambda size: cut_share(width, height, *size))
+
+
+def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
+    """A sentence where filling a frame takes more than a fiftieth of the picture, or cannot be done; mostly None.
+
+    Args:
+        name: of the clip.
+        picture, size: ``(width, height)`` of its picture and of the frame.
+        fit: as for :func:`.frames.placement`.
+    """
+    lost = cut_share(*picture, *size)
+    if fit != "fill" or lost <= _LITTLE:
+        return None
+    what = f"{name} is {picture[0]}x{picture[1]}, of another shape than {size[0]}x{size[1]}: fit fill "
+    left, top, width, height = placement(*picture, *size, fit)
+    if left > 0 or top > 0 or width < size[0] or height < size[1]:
+        return f"{what}would cut {100 * lost:.1f} % of its picture, so all of it is shown between black bars."
+    edges = "left and right" if width - size[0] > height - size[1] else "top and bottom"
+    return f"{what}cuts {100 * lost:.1f} % of its picture at {edges} (a larger size cuts less, fit pad nothing)."
 
 
 def as_rate(fps: Fraction | float | int | str) -> Fraction:
@@ -187,6 +222,9 @@ class VideoSource(FrameSource):
                 f"{self._file.name} is stored as {stored[0]}x{stored[1]} with pixels of {self._shape}: it is "
                 f"stretched to {self.native_size[0]}x{self.native_size[1]}, as players show it."
             )
+        cut = cut_note(self._file.name, self.native_size, (self.width, self.height), self._fit)
+        if cut:
+            notes.append(cut)
         return notes
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:

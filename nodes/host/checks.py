@@ -6,10 +6,15 @@ with a sentence about matrices.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from ...wan_animate.errors import InputError
+from ...wan_animate.finite import check_finite
 from ...wan_animate.weights.kinds import TAKE, wan_member
+
+log = logging.getLogger(__name__)
 
 
 def check_model(model) -> None:
@@ -92,13 +97,22 @@ def check_prompt(conditioning, name: str, width: int | None) -> None:
                 f"the {name} input holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the prompt "
                 "with the umT5-XXL text encoder (Load CLIP, type wan), another model's does not fit."
             )
+        if shape[0] != 1:  # the host would take the first and drop the rest without a word
+            raise InputError(
+                f"the {name} input holds {shape[0]} prompts in one (an embedding of shape {shape}), but a clip is made "
+                "from one: connect one prompt, and run once for each."
+            )
+        check_finite(
+            embedding, f"the {name} input", "encode the prompt anew, or load the text encoder in another precision"
+        )
 
 
 def check_image_features(output, width: int | None) -> None:
     """Raises InputError unless a CLIP_VISION_OUTPUT is of the image encoder that the model was made for.
 
     Args:
-        output: the host's; what the model reads of it is ``penultimate_hidden_states``, ``[1, tokens, C]``.
+        output: the host's; what the model reads of it is ``penultimate_hidden_states``, ``[1, tokens, C]``; of a batch
+            the first, which the log says.
         width: its C; None takes any, 0 none at all.
     """
     if width == 0:
@@ -113,6 +127,11 @@ def check_image_features(output, width: int | None) -> None:
             f"clip_vision_output holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the "
             "reference image with CLIP ViT-H (clip_vision_h.safetensors in Load CLIP Vision)."
         )
+    if shape[0] > 1:  # as the host does it, and as reference_image is read
+        log.info("clip_vision_output holds the features of %d pictures: the first is used.", shape[0])
+    check_finite(
+        features[:1], "clip_vision_output", "encode the reference image anew, or load CLIP ViT-H in another precision"
+    )
 
 
 def check_steps(sampler_name: str, steps: int) -> None:

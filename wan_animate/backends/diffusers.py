@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from ..conditioning import SegmentConditioning
 from ..errors import InputError
 from ..files import reading
+from ..finite import check_finite
 from ..latents import LatentMemo
 
 LATENT_CHANNELS = 16
@@ -163,8 +164,9 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
     if embedding is None:
         return
     shape = list(embedding.shape)
-    if len(shape) != 3 or 0 in shape or width not in (None, shape[2]):
+    if len(shape) != 3 or 0 in shape or shape[0] != 1 or width not in (None, shape[2]):
         raise InputError(f"{what} is of shape {shape} where [1, tokens, {width or 'channels'}] is needed: {remedy}.")
+    check_finite(embedding, what, remedy)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
                 f"{WHAT}: {path.name} ({size:,} bytes) cannot be read as safetensors ({error}); download it again, and "
                 "mind that a link page or a pointer file may have been saved in its place."
             ) from error
-        given = json.loads(metadata.get(METADATA, "{}"))
+        given = _told(json.loads(metadata.get(METADATA, "{}")), path.name)
     layout = "meta" if any(key.startswith("image_encoder.trunk.") for key in tensors) else "huggingface"
     if layout == "meta":
         tensors = from_meta(tensors)
@@ -102,6 +102,25 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
     except ValueError as error:
         raise InputError(f"{WHAT}: {path.name} holds {error}; {WANTED}.") from error
     return tensors, Architecture(name, layout, config)
+
+
+def _told(given, name: str) -> dict:
+    """What a file says of its own size, once each of its fields is found to be of the right type."""
+    lists = ("heads", "windows", "global_blocks")
+    if (
+        not isinstance(given, dict)
+        or given
+        and (
+            any(not isinstance(given.get(one), list) or any(type(n) is not int for n in given[one]) for one in lists)
+            or type(given.get("image_size", 1024)) is not int
+            or not given["heads"]
+        )
+    ):
+        raise InputError(
+            f"{WHAT}: {name} says in its metadata ({METADATA}) that its size is {json.dumps(given)[:120]}, which is "
+            f"not {', '.join(lists)} as lists of numbers and image_size as a number; download it again."
+        )
+    return given
 
 
 def _other_kind(keys: list[str]) -> str | None:

@@ -76,7 +76,7 @@ def read_header(path: str) -> Header:
     try:
         entries = json.loads(text)
         metadata = {key: str(value) for key, value in (entries.pop("__metadata__", None) or {}).items()}
-        tensors = {key: TensorInfo(one["dtype"], tuple(one["shape"])) for key, one in entries.items()}
+        tensors = {key: _tensor(key, one) for key, one in entries.items()}
         end = max((one["data_offsets"][1] for one in entries.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(f"{name} has a damaged safetensors header ({error}): download the file again.") from error
@@ -135,6 +135,15 @@ def is_later_shard(name: str) -> bool:
     """Whether a file name is that of a shard other than the first, which no list needs to show."""
     match = SHARD.match(os.path.basename(name))
     return match is not None and int(match["number"]) > 1
+
+
+def _tensor(name: str, entry: dict) -> TensorInfo:
+    """One entry of a header. Raises ValueError unless each of its fields is of the type that the format has there."""
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    numbers = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
+    if not numbers or any(type(one) is not int or one < 0 for one in (*shape, *offsets)) or not isinstance(dtype, str):
+        raise ValueError(f"the entry of {name} is {json.dumps(entry)[:120]}")
+    return TensorInfo(dtype, tuple(shape))
 
 
 def _cut_short(name: str, size: int, wanted: int) -> str:

@@ -24,6 +24,11 @@ WAN_MARKS = (
     ("patch_embedding_pose.weight", "scail"),
     ("patch_embedding_global.weight", "wandancer"),
 )
+# What is read of a file's own configuration, which the host takes before what the tensors say.
+FIELDS = {
+    "model_type": str, "causal_ar": bool, "flf_pos_embed_token_number": int, "dim": int, "in_dim": int, "out_dim": int,
+    "ffn_dim": int, "num_heads": int, "num_layers": int, "text_dim": int, "freq_dim": int,
+}  # fmt: skip
 # The host's model_type -> the name that people know; t2v and i2v stand for several: _plain_name.
 WAN_NAMES = {
     "vace": "Wan VACE",
@@ -118,7 +123,7 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
 
     def size(name: str, axis: int) -> int:
         shape = own[name].shape if name in own else ()
-        return shape[axis] if len(shape) > axis else 0
+        return shape[axis] if len(shape) > max(axis, 0) else 0
 
     kind = next((kind for mark, kind in WAN_MARKS if mark in own), None)
     image = "img_emb.proj.0.bias" in own
@@ -128,15 +133,24 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
         "model_type": kind or ("i2v" if image else "t2v"),
         "in_dim": size("patch_embedding.weight", 1),
         "out_dim": size("head.head.weight", 0) // 4,
-        "dim": own["head.modulation"].shape[-1],
+        "dim": size("head.modulation", -1),
     }
     if "img_emb.emb_pos" in own:
         config["flf_pos_embed_token_number"] = size("img_emb.emb_pos", 1)
     try:
-        given = json.loads(metadata.get("config", "{}")).get("transformer", {})
-        return config | dict(given)
+        given = dict(json.loads(metadata.get("config", "{}")).get("transformer", {}))
     except (ValueError, TypeError, AttributeError):  # not the host's, who would not load the file either
         return config
+    return config | {name: value for name, value in given.items() if is_of_its_type(name, value)}
+
+
+def is_of_its_type(name: str, value: Any) -> bool:
+    """Whether a field of the metadata's ``config.transformer`` is of the type that this pack reads there; one that it
+    does not read is."""
+    wanted = FIELDS.get(name)
+    if name == "flf_pos_embed_token_number" and value is None:  # the host's own default
+        return True
+    return wanted is None or type(value) is wanted  # True is an int to isinstance
 
 
 def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> str:
@@ -168,7 +182,7 @@ def _plain_name(kind: str, config: Mapping[str, Any]) -> str:
     if width == 3072 or config.get("out_dim") == 48:
         return f"Wan 2.2 {'Fun Control' if channels == 100 else 'TI2V'}{size}"
     if kind == "i2v":
-        if "flf_pos_embed_token_number" in config:
+        if config.get("flf_pos_embed_token_number") is not None:
             return f"Wan 2.1 FLF2V{size}"
         name = {48: "Fun Control", 36: "Fun InP" if width == 1536 else "I2V"}.get(channels)
         return f"Wan 2.1 {name}{size}" if name else f"another Wan model ({channels} input channels)"

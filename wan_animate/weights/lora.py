@@ -44,8 +44,21 @@ MIDDLE, SCALE = ".lora_mid.weight", ".dora_scale"
 BESIDES = frozenset((
     ".alpha", SCALE, MIDDLE, ".b_norm", ".reshape_weight", ".rescale", ".hada_t1", ".hada_t2", ".lokr_t2",
 ))  # fmt: skip
+# What the host takes only together: where one is there, so must be the others (it ends with a KeyError of its own).
+TOGETHER = (
+    (".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b"), (".hada_t1", ".hada_t2"),
+    (".lokr_w1_a", ".lokr_w1_b"), (".lokr_w2_a", ".lokr_w2_b"),
+    (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight"),
+)  # fmt: skip
+# How the parameters of any adapter begin in peft, LyCORIS and kohya's trainers, whether the host reads them or not.
+_ADAPTER = re.compile(
+    r"[._](?:(?:lora|boft|oft|hada|lokr|glora|ia3|dora|vera|randlora|hra|road|delora|waveft|c3a|shira|bone|miss|diag)"
+    r"_\w+|(?:lora|oft|boft|bone|miss|diff|bias_diff)|on_input|scalar)(?:\..*)?$"
+)
 # the longest first, so that what is left in front of one is the layer
 _ALL_ENDINGS = sorted((*ENDINGS, *CHANGES, *BESIDES, ".diff_m"), key=len, reverse=True)
+# diffusers' first LoRAs: to_q_lora.up.weight
+_OLD_PAIR = re.compile(r"_lora\.(up|down)\.weight$")
 # this pack's (and upstream's) spelling of a layer -> diffusers'; first come, first served
 TO_DIFFUSERS = (
     ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
@@ -185,6 +198,7 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
     """(layer, ending in ComfyUI's spelling) of one tensor; no layer where the model has none."""
     if name.endswith(".diff_m"):
         name = name.removesuffix(".diff_m") + ".modulation.diff"
+    name = _OLD_PAIR.sub(r".lora.\1.weight", name)
     dots = [match.start() for match in re.finditer(r"\.", name)]
     for at in reversed(dots):
         layer = aliases.get(_strip(name[:at]))
@@ -195,10 +209,12 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
 
 def _unknown_layer(name: str) -> str:
     """The layer of a tensor that the model has no place for, the same for all tensors of one layer."""
+    name = _OLD_PAIR.sub(r".lora.\1.weight", name)
     for ending in _ALL_ENDINGS:
         if name.endswith(ending):
             return name.removesuffix(ending)
-    return name.split(".lora")[0]
+    shorter = _ADAPTER.sub("", name)
+    return shorter if shorter != name else re.sub(r"\.(?:weight|bias)$", "", name)
 
 
 def _strip(path: str) -> str:
@@ -220,6 +236,15 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
         return f"{layer} has {', '.join(sorted(parts))} and nothing that it belongs to"
     if (up is None) != (down is None):
         return f"{layer} has one half of a pair"
+    for together in TOGETHER:
+        missing = [ending for ending in together if ending not in parts]
+        if 0 < len(missing) < len(together):
+            return f"{layer} has a part of an adapter, without {missing[0]}"
+    factors = [any(f".lokr_w{n}{end}" in parts for end in ("", "_a")) for n in (1, 2)]
+    if any(factors) and not all(factors):
+        return f"{layer} has one factor of a LoKr"
+    if ".oft_blocks" in parts and len(parts[".oft_blocks"]) not in (3, 4):
+        return f"{layer}.oft_blocks is {list(parts['.oft_blocks'])}, which ComfyUI reads with 3 or 4 axes"
     if MIDDLE in parts:  # of 2-D convolutions alone, in the host; elsewhere it leaves the layer as it is
         if shape is None or len(shape) != 4 or len(parts[MIDDLE]) != 4:
             return f"{layer} has a middle factor, which ComfyUI applies to 2-D convolutions only"

@@ -95,6 +95,12 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
             raise InputError(
                 f"the file's quantization metadata cannot be read ({error}): download it again."
             ) from error
+        for layer, config in layers.items():
+            if not isinstance(config.get("format"), str):
+                raise InputError(
+                    f"the file's quantization metadata gives {layer} the format {json.dumps(config.get('format'))[:60]}"
+                    ", which is no name of one: download it again."
+                )
         return Quantization("metadata", layers, any(one.get("format") not in WHOLE for one in layers.values()))
     ends = (".scale_weight", ".weight_scale")
     scaled = [name.removesuffix(end) for name in tensors for end in ends if name.endswith(end)]
@@ -167,7 +173,7 @@ def convert_weights(
         if layer in loose and quantization.form != "marked" and f"{layer}.weight_scale" not in result:
             continue
         key = layer + CONFIG
-        config = json.loads(bytes(result[key].tolist())) if key in result else dict(config)
+        config = _marked(key, result[key]) if key in result else dict(config)
         if full_precision is not None:
             config.pop("full_precision_matrix_mult", None)
             config |= {"full_precision_matrix_mult": True} if full_precision else {}
@@ -176,7 +182,17 @@ def convert_weights(
 
 
 def stored_formats(tensors: Mapping[str, torch.Tensor]) -> set[str]:
-    """The formats that the ``comfy_quant`` tensors name."""
-    return {
-        str(json.loads(bytes(one.tolist())).get("format")) for name, one in tensors.items() if name.endswith(CONFIG)
-    }
+    """The formats that the ``comfy_quant`` tensors name.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    return {str(_marked(name, one).get("format")) for name, one in tensors.items() if name.endswith(CONFIG)}
+
+
+def _marked(name: str, tensor: torch.Tensor) -> dict:
+    """What a ``comfy_quant`` tensor holds: a JSON object as bytes."""
+    try:
+        return dict(json.loads(bytes(tensor.flatten().tolist())))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the file's tensor {name} cannot be read ({error}): download it again.") from error

@@ -7,13 +7,14 @@ keep; repacks differ in a prefix, in the precision, and in how scales are named 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError
 from .header import Header, TensorInfo
-from .kinds import foreign_sentence, wan_config, wan_member
+from .kinds import TAKE, foreign_sentence, is_of_its_type, wan_config, wan_member
 from .quantized import Quantization, find_quantization, is_extra
 
 # In front of every name: none upstream, the second in files saved from ComfyUI, the others in trainers' exports.
@@ -69,9 +70,9 @@ def read_animate(header: Header) -> AnimateFile:
     member = wan_member(wan_config(own, header.metadata))
     if member.kind != "animate":
         raise InputError(f"{header.name} says of itself that it is {member.name}: {member.remedy}.")
-    dim = own[WAN_KEY].shape[-1]
+    dim = own[WAN_KEY].shape[-1] if own[WAN_KEY].shape else 0
     blocks = _count_blocks(own)
-    ffn = own["blocks.0.ffn.0.bias"].shape[0] if "blocks.0.ffn.0.bias" in own else 0
+    ffn = (own["blocks.0.ffn.0.bias"].shape or (0,))[0] if "blocks.0.ffn.0.bias" in own else 0
     expected = transformer_shapes(dim, ffn, blocks)
     quantization = find_quantization(own, header.metadata, prefix)
     missing = [name for name in expected if name not in own]
@@ -91,11 +92,37 @@ def read_animate(header: Header) -> AnimateFile:
             f"{list(own[wrong[0]].shape)}, not {list(expected[wrong[0]])}): it is a changed model that ComfyUI cannot "
             "load; choose a published one."
         )
+    _check_config(header, dim, ffn, blocks)
     sizes: Counter[str] = Counter()
     for name in expected:
         if name.endswith(".weight") and len(expected[name]) > 1:
             sizes[own[name].dtype] += _count(own[name].shape)
     return AnimateFile(header, prefix, dim, ffn, blocks, sizes.most_common(1)[0][0], quantization, kernels)
+
+
+def _check_config(header: Header, dim: int, ffn: int, blocks: int) -> None:
+    """Raises InputError where the file's own configuration is not of the model that its tensors are: the host builds
+    by it, and would end with a sentence about types or sizes."""
+    text = header.metadata.get("config")
+    if text is None:
+        return
+    try:
+        given = dict(json.loads(text).get("transformer", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{header.name} carries a configuration in its metadata that cannot be read ({error}): {TAKE}."
+        ) from error
+    true = {
+        "dim": dim, "ffn_dim": ffn, "num_layers": blocks, "num_heads": dim // HEAD_DIM, "in_dim": IN_CHANNELS,
+        "out_dim": LATENT_CHANNELS, "text_dim": TEXT_DIM, "freq_dim": FREQ_DIM,
+    }  # fmt: skip
+    for name, value in given.items():
+        if not is_of_its_type(name, value) or true.get(name, value) != value:
+            wanted = f"where its tensors say {true[name]}" if name in true else "which is of another type than that has"
+            raise InputError(
+                f"{header.name} says in its metadata (config.transformer) that {name} is {json.dumps(value)[:60]}, "
+                f"{wanted}: {TAKE}."
+            )
 
 
 def strangers(file: AnimateFile) -> list[str]:
