@@ -8,11 +8,13 @@ its own template does, once a segment: WanAnimateToVideo, KSampler, Trim Video L
 Save Video; its pose and faces come from our nodes as images.
 
 *Cold* is the first job of a server, with an empty kernel cache and with one that an earlier server filled; *warm* a
-later job of the same server with another seed.
+later job of the same server with another seed. A job behind one of the other side has its model to load again and is
+counted as neither.
 
     python benchmarks/clip.py                             # 832x480, two segments, 4 steps; needs a card with 70 GB
     python benchmarks/clip.py --sizes 480p,720p --segments 2,5
     python benchmarks/clip.py --jobs ours,ours,peer,peer  # which jobs, in this order; "new" starts another server
+    python benchmarks/clip.py --segments 2,5,2,5 --jobs 'ours,ours;ours;peer,peer;peer'  # orders by number of segments
     python benchmarks/clip.py --small                     # small weights and pictures, on a CPU; writes nothing
 
 Writes ``results/clip_480p_4.json`` (two segments, warm), ``clip_480p_4_five.json``, ``clip_480p_4_cold.json``
@@ -59,7 +61,7 @@ class Job:
     """One finished job: who made it, what it took, and when its first step was done."""
 
     side: str
-    cold: bool
+    state: str  # "cold", "warm", or "switched" behind a job of the other side
     usage: Usage
     first_step: float
     nodes: list[tuple[str, float]] = field(default_factory=list)
@@ -70,7 +72,7 @@ class Job:
         vram = "" if self.usage.vram_gb is None else f", card {self.usage.vram_gb:.1f} GB"
         slow = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.nodes if seconds >= 0.5)
         return (
-            f"{self.side} {'cold' if self.cold else 'warm'}: {self.usage.seconds:.1f} s, first step done after "
+            f"{self.side} {self.state}: {self.usage.seconds:.1f} s, first step done after "
             f"{self.first_step:.1f} s{card}{vram}, RAM {self.usage.ram_gb:.1f} GB, of it without a file behind it "
             f"{self.usage.ram_anonymous_gb:.1f} GB ({slow})"
         )
@@ -130,14 +132,14 @@ class Follower:
         self.node, self.at = node, now
 
 
-def run_job(server: HostServer, meters: Meters, side: str, inputs: Inputs, seed: int, cold: bool) -> Job:
+def run_job(server: HostServer, meters: Meters, side: str, inputs: Inputs, seed: int, state: str) -> Job:
     graph = (our_graph if side == "ours" else host_graph)(inputs, seed)
     follower = Follower(graph)
     meters.begin()
     server.run(graph, follower, timeout=3600)
     usage = meters.end()
     follower.next(None)
-    return Job(side, cold, usage, follower.first_step, follower.nodes)
+    return Job(side, state, usage, follower.first_step, follower.nodes)
 
 
 class Session:
@@ -145,7 +147,7 @@ class Session:
 
     def __init__(self, found, base: Path, arguments):
         self.found, self.base, self.arguments = found, base, arguments
-        self.server, self.meters, self.caches, self.cold, self.seed = None, None, [], True, 1
+        self.server, self.meters, self.caches, self.last, self.seed = None, None, [], None, 1
 
     def start(self, empty: bool = False) -> None:
         """Start a server in place of the one that runs; with ``empty``, or as the first, without any kernel kept."""
@@ -156,7 +158,7 @@ class Session:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(self.caches[-1], "inductor")
         pages = str(self.base / "models" / "frontend")
         extra = ("--front-end-root", pages, *self.arguments.server_args.split())
-        self.server, self.cold = HostServer(self.found, base_dir=self.base, extra_args=extra), True
+        self.server, self.last = HostServer(self.found, base_dir=self.base, extra_args=extra), None
         self.server.start()
         self.meters = Meters(self.server.pid).__enter__()
 
@@ -198,11 +200,13 @@ def main(arguments) -> int:
     small_models.make().copy_to(models)
     if not arguments.small and not (models / "clip_vision" / CLIP_VISION).exists():
         make_weights(models)
+    jobs: dict[tuple[str, int], list[Job]] = {}
     with Session(found, base, arguments) as session:
         for size in ("small",) if arguments.small else arguments.sizes.split(","):
             for count, order in zip(arguments.segments.split(","), itertools.cycle(arguments.jobs.split(";"))):
-                jobs = list(run_jobs(session, size, int(count), order.split(","), arguments))
-                report(jobs, size, int(count), found.version, arguments)
+                done = jobs.setdefault((size, int(count)), [])
+                done += run_jobs(session, size, int(count), order.split(","), arguments)
+                report(done, size, int(count), found.version, arguments)
     return 0
 
 
@@ -226,8 +230,9 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
             image=example / "image.jpeg", video=video, track=track, character=example / "image_pose.npz", frames=frames,
             area=area, size=fitted, model=names[0], vae=names[1], steps=arguments.steps, length=length,
         )  # fmt: skip
-        job = run_job(session.server, session.meters, side, inputs, session.seed, session.cold)
-        session.cold, session.seed = False, session.seed + 100
+        state = "cold" if session.last is None else "warm" if session.last == side else "switched"
+        job = run_job(session.server, session.meters, side, inputs, session.seed, state)
+        session.last, session.seed = side, session.seed + 100
         print(f"{size}, {count} segments, {job.said()}", flush=True)
         yield job
 
@@ -235,8 +240,10 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
 def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> None:
     package = "_fa4" if version_of("flash-attn-4") else ""
     base = f"clip_{size}_{arguments.steps}{NAMES.get(count, f'_{count}')}{package}"
-    warm = {side: [job for job in jobs if job.side == side and not job.cold] for side in ("ours", "peer")}
-    cold = {side: [job for job in jobs if job.side == side and job.cold] for side in ("ours", "peer")}
+    warm, cold = (
+        {side: [job for job in jobs if (job.side, job.state) == (side, state)] for side in ("ours", "peer")}
+        for state in ("warm", "cold")
+    )
 
     def median(found: list[Job], value) -> float:
         return statistics.median(value(job) for job in found)
@@ -260,7 +267,7 @@ def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> N
             },
             segments=count,
             settings="the workflow's defaults, 4 steps of euler, no flags" + arguments.server_args,
-            command=f"python benchmarks/clip.py --sizes {size} --segments {count} --jobs '{arguments.jobs}'",
+            command=f"python benchmarks/clip.py --sizes {size} --segments {arguments.segments} --jobs '{arguments.jobs}'",
             **more,
         )  # fmt: skip
 
