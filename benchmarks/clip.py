@@ -267,7 +267,9 @@ def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> N
             },
             segments=count,
             settings="the workflow's defaults, 4 steps of euler, no flags" + arguments.server_args,
-            command=f"python benchmarks/clip.py --sizes {size} --segments {arguments.segments} --jobs '{arguments.jobs}'",
+            command=(
+                f"python benchmarks/clip.py --sizes {size} --segments {arguments.segments} --jobs '{arguments.jobs}'"
+            ),
             **more,
         )  # fmt: skip
 

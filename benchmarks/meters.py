@@ -17,7 +17,7 @@ class Usage:
 
     Attributes:
         seconds: of the whole.
-        ram_gb: peak of the process's own memory (USS: private pages, mapped weight files included).
+        ram_gb: peak of its resident memory (RSS, what is mapped of weight files included).
         ram_anonymous_gb: peak of what is not backed by a file, so without mapped weight files.
         vram_gb: peak of the card's memory in use; None without a card.
         busy: (seconds since the start, share 0..1 of the sample in which a kernel ran) as the driver counts it.
@@ -90,12 +90,13 @@ class Meters:
             try:
                 server = psutil.Process(self.pid)
                 family = [server, *server.children(recursive=True)]
-                uss = sum(one.memory_full_info().uss for one in family) / GB
+                # not what is private to them (USS): walking the page tables of 40 GB holds the server up each time
+                resident = sum(one.memory_info().rss for one in family) / GB
                 anonymous = sum(_anonymous(one.pid) for one in family) / GB
             except (psutil.Error, OSError):
                 continue
             with self._lock:
-                self._usage.ram_gb = max(self._usage.ram_gb, uss)
+                self._usage.ram_gb = max(self._usage.ram_gb, resident)
                 self._usage.ram_anonymous_gb = max(self._usage.ram_anonymous_gb, anonymous)
 
     def _watch_card(self) -> None:

@@ -278,17 +278,18 @@ def write_whole(path: Path, data: bytes) -> Path:
 
 
 def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
-    from wan_animate.sheet import contact_sheet
+    from wan_animate.sheet import MaskShown, contact_sheet
     from wan_animate.video import VideoSource
 
     load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
     driver = VideoSource(
         job.video, fps=load["fps"], max_area=load["width"] * load["height"], start=load["start"], limit=load["limit"]
     )
-    columns = [("driver", driver)]
-    columns += [
-        (label, VideoSource(paths[label], fps=0)) for label in ("pose", "face", "mask", "result") if label in paths
-    ]
+    shown = {label: VideoSource(paths[label], fps=0) for label in ("pose", "face", "mask", "result") if label in paths}
+    if "mask" in shown:
+        shown["result"] = MaskShown(shown["result"], shown["mask"], outline=True)
+        shown["mask"] = MaskShown(driver, shown["mask"])
+    columns = [("driver", driver), *shown.items()]
     sheet = job.out / f"{job.mode}.png"
     contact_sheet(sheet, columns)
     return sheet

@@ -225,9 +225,9 @@ def _preview(cls, frames, track, shots) -> ui.PreviewImage:
 
     from ..wan_animate.frames import read_uint8
     from ..wan_animate.pose.draw import draw_pose
+    from ..wan_animate.pose.found import warn_if_rarely_found
     from ..wan_animate.pose.people_picture import picture_people
     from ..wan_animate.report_plot import with_warnings
-    from ..wan_animate.wording import found_too_little
 
     shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
     if shot is not None:
@@ -240,6 +240,6 @@ def _preview(cls, frames, track, shots) -> ui.PreviewImage:
     draw_pose(canvas, track.keypoints[at])
     if shot is not None:
         picture_people(canvas, shot)
-    words = found_too_little(track.body_found)
+    words = warn_if_rarely_found(track, "detect pose")
     canvas = with_warnings(canvas, [words] if words else [])
     return ui.PreviewImage(torch.from_numpy(canvas)[None].float() / 255, cls=cls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .types import Track
+from .warning import rarely_found
 
 CATEGORY = "WanAnimateKit/pose"
 Keypoints = io.Custom("POSE_KEYPOINT")
@@ -80,6 +81,7 @@ class KeypointsToPose(io.ComfyNode):
                 ),
                 io.Int.Output(display_name="found", tooltip="In how many frames a body was found."),
             ],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -89,4 +91,5 @@ class KeypointsToPose(io.ComfyNode):
         from ..wan_animate.video import as_rate
 
         track = from_openpose(keypoints, as_rate(fps), PersonChoice(how=PEOPLE[person], number=person_number))
-        return io.NodeOutput(track, int(track.body_found.sum()))
+        shown = rarely_found(cls, track, "keypoints to pose")
+        return io.NodeOutput(track, int(track.body_found.sum()), ui=shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .types import Frames, Track, as_images, as_masks, drawn_at_inputs, fitted, frames_input, mask_input
+from .warning import rarely_found
 
 CATEGORY = "WanAnimateKit/mask"
 
@@ -44,6 +45,7 @@ class MaskFromPose(io.ComfyNode):
                     tooltip="One mask a frame; the character is 1. Usually goes through Shape Mask next.",
                 )
             ],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -51,7 +53,8 @@ class MaskFromPose(io.ComfyNode):
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
         pose = fitted(pose, frames, size=True)
-        return io.NodeOutput(PoseMaskSource(pose, width, height, grow=grow, fit=fit))
+        mask = PoseMaskSource(pose, width, height, grow=grow, fit=fit)
+        return io.NodeOutput(mask, ui=rarely_found(cls, pose, "mask from pose"))
 
 
 def _size_inputs() -> list[io.Input]:

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
 from .types import Frames, Track, drawn_at_inputs, fitted, frames_input
+from .warning import rarely_found
 
 CATEGORY = "WanAnimateKit/pose"
 SAVED_TRACKS = "pose_tracks"
@@ -75,6 +76,7 @@ class DrawPose(io.ComfyNode):
                 *drawn_at_inputs(),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -85,7 +87,7 @@ class DrawPose(io.ComfyNode):
 
         pose = fitted(pose, frames, size=True)
         drawn = DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head, fit=fit)
-        return io.NodeOutput(drawn)
+        return io.NodeOutput(drawn, ui=rarely_found(cls, pose, "draw pose"))
 
 
 class SavePoseTrack(io.ComfyNode):
@@ -168,6 +170,7 @@ class LoadPoseTrack(io.ComfyNode):
                 ),
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
             ],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -185,4 +188,4 @@ class LoadPoseTrack(io.ComfyNode):
         from ..wan_animate.pose.track import PoseTrack
 
         track = fitted(PoseTrack.load(folder_paths.get_annotated_filepath(file)), frames)
-        return io.NodeOutput(track, len(track))
+        return io.NodeOutput(track, len(track), ui=rarely_found(cls, track, "load pose track"))

@@ -172,12 +172,16 @@ def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.
     import numpy as np
     import torch
 
+    from ..wan_animate.pose.found import warn_if_rarely_found
     from ..wan_animate.pose.overlay import retarget_sheet
+    from ..wan_animate.report_plot import with_warnings
 
     picture = None
     if image is not None:
         picture = np.rint(first_picture(image, "reference_image").cpu().numpy() * 255).astype(np.uint8)
     sheet = retarget_sheet(pose, reference_pose, track, frames, picture, first)
+    words = warn_if_rarely_found(pose, "retarget pose")
+    sheet = with_warnings(sheet, [words] if words else [])
     return ui.PreviewImage(torch.from_numpy(sheet)[None].float() / 255, cls=cls)
 
 

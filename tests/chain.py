@@ -9,11 +9,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from wan_animate.frames import as_unit_float
+from wan_animate.latents import with_still
+
 
 class PlainVAE:
     """16 channels from means over 8x8 pixels and groups of four frames; its frames are smooth."""
 
-    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+    def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
+        frames = with_still(as_unit_float(frames), still)
         grouped = torch.cat((frames[:1].expand(3, -1, -1, -1), frames)).movedim(-1, 0)[None]
         small = F.avg_pool3d(grouped, (4, 8, 8))
         weights = torch.linspace(-1, 1, 48).view(16, 3)

@@ -79,8 +79,8 @@ class Breaks(PlainVAE):
                 values[..., -1, -1, -1] = float("nan")
         return values
 
-    def encode(self, frames):
-        return self._spoil("encode", super().encode(frames))
+    def encode(self, frames, still=0):
+        return self._spoil("encode", super().encode(frames, still))
 
     def decode(self, latent):
         return self._spoil("decode", super().decode(latent))

@@ -17,6 +17,7 @@ from wan_animate.mask.shape import ShapedMaskSource
 from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.pose.clean import clean_track
 from wan_animate.pose.draw import DrawnPoseSource
+from wan_animate.pose.found import found_picture, warn_if_rarely_found
 from wan_animate.pose.track import PoseTrack
 from wan_animate.prepare import controls
 from wan_animate.report import pose_report
@@ -58,6 +59,27 @@ def test_a_person_found_now_and_then_is_said(caplog):
     with caplog.at_level(logging.WARNING):
         whole = clean_track(found_in(*range(9)))  # half of the clip: somebody who leaves
     assert not caplog.text and not pose_report(whole).warnings and "Warning" not in pose_report(whole).text()
+
+
+@pytest.mark.parametrize("frames", [(9,), (7, 8)])
+def test_a_person_hardly_found_is_said_without_cleaning(frames, caplog):
+    track, words = found_in(*frames), f"a body was found in {len(frames)} of 18 frames"
+    with caplog.at_level(logging.WARNING):
+        assert clean_track(track, 0) is track
+    assert f"clean pose: {words}" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        said = warn_if_rarely_found(track, "draw pose")
+    assert said.startswith(words) and f"draw pose: {words}" in caplog.text
+    shown = found_picture(track, said)
+    assert shown.shape[1] == 640 and (shown[-3:] == LOST).all() and shown[:360].any()
+    assert warn_if_rarely_found(found_in(*range(9)), "draw pose") is None
+
+
+def test_nobody_at_all_has_a_picture_too():
+    nobody = PoseTrack(np.zeros((COUNT, 133, 3), np.float32), 32, 4000)
+    shown = found_picture(nobody, warn_if_rarely_found(nobody, "draw pose"))
+    assert not shown[:360].any() and (shown[-3:] == LOST).all()
 
 
 def test_warnings_are_wrapped_beneath_a_picture():

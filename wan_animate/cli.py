@@ -134,11 +134,14 @@ def _run(options: argparse.Namespace) -> Path:
         clip = generate(job, denoiser, vae, store, _say, video, audio)
         rename(video, out, "the video")
         if options.sheet:
-            from .sheet import contact_sheet
+            from .sheet import MaskShown, contact_sheet
 
             columns = [("driver", frames), ("pose", signals.pose), ("face", signals.face)]
-            columns += [("mask", signals.character_mask)] if signals.character_mask is not None else []
-            contact_sheet(options.sheet, [*columns, ("result", clip)])
+            result = clip
+            if signals.character_mask is not None:
+                columns.append(("mask", MaskShown(frames, signals.character_mask)))
+                result = MaskShown(clip, signals.character_mask, outline=True)
+            contact_sheet(options.sheet, [*columns, ("result", result)])
         clip.close()
         store.remove()
     print(out)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from .controls import BACKGROUND, FACE, MASK, POSE
-from .frames import FrameSource, as_float, read_reflected
+from .frames import FrameSource, as_float, as_unit_float, read_reflected
 from .latents import encode_once
 from .mask.cells import whole_cells
 from .segments import Segment
@@ -83,13 +83,15 @@ def generate_mask(
 def conditioning_pixels(
     segment: Segment, height: int, width: int, guidance_frames: torch.Tensor | None, background: torch.Tensor | None
 ) -> torch.Tensor:
-    """``[L, H, W, 3]`` in 0..1: the known frames, then the background video or mid grey (0 in -1..1)."""
-    pixels = torch.full((segment.length, height, width, 3), 0.5)
-    if background is not None:
-        pixels[segment.guidance :] = background[segment.guidance :]
-    if segment.guidance:
-        pixels[: segment.guidance] = guidance_frames
-    return pixels
+    """The known frames, then the background video ``[L, H, W, 3]`` (uint8 or float in 0..1), or one frame of mid grey
+    (0 in -1..1) that stands for all that are left: ``[segment.guidance + 1, H, W, 3]`` float in 0..1."""
+    if background is None:
+        behind = torch.full((1, height, width, 3), 0.5)
+    else:
+        behind = background[segment.guidance :]
+    if not segment.guidance:
+        return behind
+    return torch.cat((guidance_frames.to(torch.float32), as_unit_float(behind)))
 
 
 def face_pixels(crops: np.ndarray, size: int) -> torch.Tensor:
@@ -154,15 +156,19 @@ def build_conditioning(
         def take(name: str) -> np.ndarray:
             return read_reflected(sources[name], segment.start, segment.stop)
 
+    def pixels(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(take(name)))
+
     def scene() -> torch.Tensor:
-        behind = as_float(take(BACKGROUND)) if background is not None else None
+        behind = pixels(BACKGROUND) if background is not None else None
         return conditioning_pixels(segment, height, width, guidance_frames, behind)
 
     pose_key, scene_key = latent_names(segment, pose, pose_name, background, background_name)
     with ThreadPoolExecutor(1, "face") as beside:  # the faces are made ready while the VAE is at work
         faces = beside.submit(lambda: face_pixels(take(FACE), face_size)) if face is not None else None
-        pose_latent = encode_once(vae, pose_key, lambda: as_float(take(POSE)))
-        latent = encode_once(vae, scene_key, scene)
+        pose_latent = encode_once(vae, pose_key, lambda: pixels(POSE))
+        still = 0 if background is not None else segment.length - segment.guidance - 1
+        latent = encode_once(vae, scene_key, scene, still)
     mask = None
     if character_mask is not None:  # half and above is character, as the background was cut (a feathered edge is soft)
         mask = (as_float(take(MASK)) >= 0.5).numpy().view(np.uint8)

@@ -117,6 +117,14 @@ def as_float(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames))
 
 
+def as_unit_float(frames: torch.Tensor) -> torch.Tensor:
+    """A tensor of uint8 levels or of floats in 0..1 as floats in 0..1, with the same bits on every device."""
+    if frames.dtype != torch.uint8:
+        return frames
+    # by a tensor: divided by a number, CUDA multiplies by the number's inverse, which rounds otherwise
+    return frames.float().div_(torch.tensor(255.0, device=frames.device))
+
+
 def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
     """Frames as uint8 0..255, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); floats are rounded to nearest."""
     frames = source.read(start, stop)

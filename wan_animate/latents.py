@@ -55,17 +55,23 @@ class LatentMemo:
         return len(self._kept)
 
 
-def encode_once(vae, name: str | None, read: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """The latent of the frames that ``read()`` gives (``[n, H, W, 3]`` in 0..1).
+def with_still(frames: torch.Tensor, still: int) -> torch.Tensor:
+    """Frames ``[n, H, W, C]`` with the last one shown ``still`` times more."""
+    return torch.cat((frames, frames[-1:].expand(still, *frames.shape[1:]))) if still else frames
+
+
+def encode_once(vae, name: str | None, read: Callable[[], torch.Tensor], still: int = 0) -> torch.Tensor:
+    """The latent of the frames that ``read()`` gives (``[n, H, W, 3]``, uint8 or float in 0..1).
 
     Args:
         vae: a :class:`wan_animate.ports.VideoVAE`; one without a memo encodes every time.
+        still: as for :meth:`wan_animate.ports.VideoVAE.encode`.
         name: equal for two calls exactly when their frames are; None for frames that never come again.
     """
     memo = getattr(vae, "memo", None)
     if memo is None or name is None:
-        return vae.encode(read())
-    return memo.get(name, lambda: vae.encode(read()))
+        return vae.encode(read(), still)
+    return memo.get(name, lambda: vae.encode(read(), still))
 
 
 def picture_name(picture: torch.Tensor) -> str:

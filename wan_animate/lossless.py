@@ -70,10 +70,12 @@ class LosslessSource(FrameSource):
 
     Args:
         parts: ``(path, start, stop)`` each: frames ``start`` up to ``stop`` of the file (``stop`` None: to its end).
+            Files behind the first whose ``stop`` is given are opened when frames of theirs are read.
         fps: frames a second of the whole.
 
     Raises:
-        InputError: a file is missing or damaged, too short for its part, or of another size than the first.
+        InputError: a file is missing or damaged, too short for its part, or of another size than the first; also by
+            ``read``.
     """
 
     kind = "image"
@@ -83,28 +85,39 @@ class LosslessSource(FrameSource):
             raise InputError("there are no segments to play: none was finished.")
         self.fps = Fraction(fps).limit_denominator(100_000)
         self._lock = threading.RLock()
-        self._parts: list[tuple[ClipFile, ClipDecoder, int, int]] = []
+        self.width = self.height = 0
+        self._parts: list[tuple[ClipFile, int, int]] = []
+        self._decoders: dict[int, ClipDecoder] = {}  # by part, of those that were opened
         self._begins = [0]
-        for path, start, stop in parts:
-            file = ClipFile(path)
-            index = index_clip(file)
-            stop = len(index) if stop is None else stop
-            if index.expected or not 0 <= start < stop <= len(index):
-                raise InputError(
-                    f"{file.name} holds {len(index)} frames and {start} to {stop} are wanted: the segment is damaged; "
-                    f"delete it ({path}) and run again."
-                )
-            decoder = ClipDecoder(file, index, _rgb)
-            height, width = decoder.get(start).shape[:2]
-            decoder.close()
-            if not self._parts:
-                self.width, self.height = width, height
-            elif (width, height) != (self.width, self.height):
-                raise InputError(
-                    f"{file.name} is {width}x{height}, the segments before it {self.width}x{self.height}: delete it."
-                )
-            self._parts.append((file, decoder, start, stop))
-            self._begins.append(self._begins[-1] + stop - start)
+        for part, (path, start, stop) in enumerate(parts):
+            self._parts.append((ClipFile(path), start, -1 if stop is None else stop))
+            if part == 0 or stop is None:
+                self._open(part)
+            self._begins.append(self._begins[-1] + self._parts[part][2] - start)
+
+    def _open(self, part: int) -> ClipDecoder:
+        if part in self._decoders:
+            return self._decoders[part]
+        file, start, stop = self._parts[part]
+        index = index_clip(file)
+        stop = len(index) if stop == -1 else stop
+        if index.expected or not 0 <= start < stop <= len(index):
+            raise InputError(
+                f"{file.name} holds {len(index)} frames and {start} to {stop} are wanted: the segment is damaged; "
+                f"delete it ({file.path}) and run again."
+            )
+        decoder = ClipDecoder(file, index, _rgb)
+        height, width = decoder.get(start).shape[:2]
+        decoder.close()
+        if not self.width:
+            self.width, self.height = width, height
+        elif (width, height) != (self.width, self.height):
+            raise InputError(
+                f"{file.name} is {width}x{height}, the segments before it {self.width}x{self.height}: delete it."
+            )
+        self._parts[part] = file, start, stop
+        self._decoders[part] = decoder
+        return decoder
 
     def __len__(self) -> int:
         return self._begins[-1]
@@ -114,22 +127,21 @@ class LosslessSource(FrameSource):
         with self._lock:
             for at, number in enumerate(range(start, stop)):
                 part = int(np.searchsorted(self._begins, number, side="right")) - 1
-                for other, (_, decoder, _, _) in enumerate(self._parts):
+                for other, decoder in self._decoders.items():
                     if other != part:
                         decoder.close()  # one open file at a time
-                _, decoder, first, _ = self._parts[part]
-                out[at] = decoder.get(first + number - self._begins[part])
+                out[at] = self._open(part).get(self._parts[part][1] + number - self._begins[part])
         return out
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        for file, _, start, stop in self._parts:
+        for file, start, stop in self._parts:
             digest.update(f"{file.digest()}:{start}:{stop};".encode())
         return f"lossless:{digest.hexdigest()}:{self.width}x{self.height}:{self.fps}"
 
     def close(self) -> None:
         with self._lock:
-            for _, decoder, _, _ in self._parts:
+            for decoder in self._decoders.values():
                 decoder.close()
 
 

@@ -24,8 +24,13 @@ class VideoVAE(Protocol):
     One with an attribute ``memo`` (:class:`.latents.LatentMemo`) does not encode again what is remembered there.
     """
 
-    def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """``[n, H, W, 3]`` float32 in 0..1, n = 4k+1 -> ``[1, 16, k+1, H/8, W/8]``."""
+    def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
+        """``[n, H, W, 3]`` -> ``[1, 16, k+1, H/8, W/8]``, where n + still = 4k+1.
+
+        Args:
+            frames: float32 in 0..1, or uint8 (a quarter of the memory), which is divided by 255.
+            still: how many times more the last frame is shown.
+        """
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """``[1, 16, k+1, h, w]`` -> ``[4k+1, 8h, 8w, 3]`` float32 in 0..1 on the CPU."""

@@ -11,6 +11,7 @@ import numpy as np
 from .errors import InputError
 from .files import replacing
 from .frames import FrameSource, letterbox, read_uint8
+from .mask.track import binary, overlay
 
 _THUMB_HEIGHT = 180
 _GAP = 8
@@ -18,6 +19,45 @@ _HEADER = 40
 _GUTTER = 96
 _PAPER, _INK, _FAINT, _FRAME = (24, 24, 27), (235, 235, 235), (150, 150, 155), (60, 60, 64)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_EDGE = (60, 200, 90)
+
+
+class MaskShown(FrameSource):
+    """Frames with a mask over them, for people to look at: its area tinted, or with ``outline`` only its edge.
+
+    A mask in black and white, and a dark area of the result that ends with the mask, can be taken for black bars.
+
+    Args:
+        frames: the clip beneath.
+        mask: of any size; masks, or pictures of them; a clip that is shorter goes on without one.
+    """
+
+    kind = "image"
+
+    def __init__(self, frames: FrameSource, mask: FrameSource, outline: bool = False):
+        self.frames, self.mask, self.outline = frames, mask, outline
+        self.width, self.height, self.fps = frames.width, frames.height, frames.fps
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return np.stack([self._shown(at) for at in range(start, stop)])
+
+    def _shown(self, at: int) -> np.ndarray:
+        frame = read_uint8(self.frames, at, at + 1)[0]
+        if at >= len(self.mask):
+            return frame
+        mask = read_uint8(self.mask, at, at + 1)[0]
+        mask = mask if mask.ndim == 2 else mask.max(axis=2)
+        mask = cv2.resize(mask, (self.width, self.height), interpolation=cv2.INTER_NEAREST)
+        if not self.outline:
+            return overlay(frame, mask)
+        edges, _ = cv2.findContours(binary(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        return cv2.drawContours(frame.copy(), edges, -1, _EDGE, max(round(self.height / _THUMB_HEIGHT), 1))
+
+    def fingerprint(self) -> str:
+        return f"mask shown:{self.outline}:({self.frames.fingerprint()})({self.mask.fingerprint()})"
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:

@@ -7,7 +7,8 @@ import weakref
 import torch
 
 from ...wan_animate.conditioning import SegmentConditioning
-from ...wan_animate.latents import LatentMemo
+from ...wan_animate.frames import as_unit_float
+from ...wan_animate.latents import LatentMemo, with_still
 from .accelerate import with_face_motion
 from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width
 from .vae import accelerate_vae, can_accelerate
@@ -25,10 +26,13 @@ class HostVAE:
         self.memo = KeptLatents(vae)
         half = vae.vae_dtype in (torch.bfloat16, torch.float16)
         on_card = half and vae.device.type == "cuda" and torch.version.hip is None
-        self.vae = accelerate_vae(vae) if on_card and can_accelerate(vae) else vae
+        self.accelerated = on_card and can_accelerate(vae)
+        self.vae = accelerate_vae(vae) if self.accelerated else vae
 
-    def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.vae.encode(frames)
+    def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
+        if self.accelerated:
+            return self.vae.encode(frames, still)
+        return self.vae.encode(with_still(as_unit_float(frames), still))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         frames = self.vae.decode(latent)

@@ -238,6 +238,19 @@ def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monke
     assert not [one for one in made if one() is not None] and attributes() == before
 
 
+@pytest.mark.parametrize("shown, still", [(17, 0), (14, 3), (1, 16), (6, 27), (5, 2)])
+def test_levels_and_a_count_of_still_frames_encode_to_the_same_bits(kit, host_vae, shown, still):
+    """What the engine gives (uint8, and how often the last frame is shown again) against all frames as floats."""
+    fast, levels = kit.accelerate_vae(host_vae), (clip(shown) * 255).to(torch.uint8)
+    pixels = levels.float() / 255
+    every = torch.cat((pixels, pixels[-1:].expand(still, -1, -1, -1)))
+    with torch.inference_mode():
+        wanted = fast.encode(every)
+        assert torch.equal(fast.encode(levels, still), wanted)
+        assert torch.equal(fast.encode(pixels, still), wanted)
+        assert relative(wanted, host_vae.encode(every)) < 1e-5
+
+
 def test_the_hosts_cancel_is_seen(kit, host_vae):
     import comfy.model_management
 

@@ -20,7 +20,8 @@ from ..conditioning import SegmentConditioning
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
-from ..latents import LatentMemo
+from ..frames import as_unit_float
+from ..latents import LatentMemo, with_still
 
 LATENT_CHANNELS = 16
 
@@ -35,8 +36,9 @@ class DiffusersVAE:
         self.deviation = torch.tensor(vae.config.latents_std).view(shape)
 
     @torch.no_grad()
-    def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        pixels = (frames * 2.0 - 1.0).movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype)
+    def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
+        pixels = with_still(as_unit_float(frames), still) * 2.0 - 1.0
+        pixels = pixels.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype)
         latent = self.vae.encode(pixels).latent_dist.mode()
         return (latent - self.mean.to(latent)) * (1.0 / self.deviation).to(latent)
 

@@ -5,20 +5,18 @@ The whole track is known, so every step looks both ways in time, and none looks 
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import InputError
-from ..wording import found_too_little, frame_ranges
+from ..wording import frame_ranges
 from . import shapes
+from .found import warn_if_rarely_found
 from .repair import repair
 from .smooth import fill_in, noise_correlation, noise_level, over_time, smooth
 from .track import PoseTrack
-
-log = logging.getLogger(__name__)
 
 MAX_GAIN = 8.0
 LONGEST, OVERLAP = 300, 60  # frames of a shot that are smoothed at once, and that two windows share
@@ -55,6 +53,7 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
     if not 0 <= strength <= 1:
         raise InputError(f"clean pose: strength is {strength}, but it must lie between 0 (off) and 1.")
     if strength == 0:
+        warn_if_rarely_found(track, "clean pose")
         return track
     gain = min(math.tan(math.pi / 2 * strength), MAX_GAIN)
     out = track.keypoints.astype(np.float64)
@@ -70,22 +69,20 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
         out[start:stop, :, 2] = repaired.confidence
         wrong[start:stop] = repaired.wrong_bodies
     cleaned = replace(track, keypoints=out, boxes=_boxes(track, wrong))
-    _check_found(track.body_found, cleaned.body_found)
+    _check_found(track.body_found, cleaned)
     return cleaned
 
 
-def _check_found(before: np.ndarray, after: np.ndarray) -> None:
+def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
     """Somebody who was found so rarely that nothing is left of them is refused, in less than half of the frames said:
     the clip would go on without a person."""
-    if before.any() and not after.any():
+    if before.any() and not cleaned.body_found.any():
         raise InputError(
             f"clean pose: a body was found in only {before.sum()} of {len(before)} frames ({frame_ranges(before)}), "
             "too briefly to tell it from a mistake, and none would be left; choose a part of the video that shows the "
             "person (start, limit), detect another person, or set strength to 0."
         )
-    words = found_too_little(after)
-    if words:
-        log.warning("clean pose: %s", words)
+    warn_if_rarely_found(cleaned, "clean pose")
 
 
 def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:

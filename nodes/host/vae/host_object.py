@@ -9,20 +9,26 @@ import comfy.model_management
 import comfy.sd
 import torch
 
+from ....wan_animate.frames import as_unit_float
+from ....wan_animate.latents import with_still
 from . import memory, say
 
 
 class AcceleratedVAE(comfy.sd.VAE):
     """A copy of the host's VAE object around :class:`.wan.FastWanVAE`; see :func:`.accelerate_vae`."""
 
-    def encode(self, pixel_samples: torch.Tensor) -> torch.Tensor:
-        """``[T, H, W, C]`` or ``[B, T, H, W, C]`` in 0..1 -> ``[B, 16, t, H/8, W/8]``."""
+    def encode(self, pixel_samples: torch.Tensor, still: int = 0) -> torch.Tensor:
+        """``[T, H, W, C]`` or ``[B, T, H, W, C]``, uint8 or in 0..1, the last frame ``still`` times more ->
+        ``[B, 16, t, H/8, W/8]``."""
         self.throw_exception_if_invalid()
         pixels = self.vae_encode_crop_pixels(pixel_samples)
         clips = pixels[None] if pixels.ndim == 4 else pixels
-        made, tile = self._whole("encode", *clips.shape[2:4], lambda: self._encode_whole(clips))
+        made, tile = self._whole("encode", *clips.shape[2:4], lambda: self._encode_whole(clips, still))
         if tile:
-            made = self.encode_tiled(pixel_samples, tile_x=tile, tile_y=tile, overlap=tile // 4)
+            clips = torch.stack([with_still(as_unit_float(clip), still) for clip in clips])
+            made = self.encode_tiled(
+                clips if pixel_samples.ndim == 5 else clips[0], tile_x=tile, tile_y=tile, overlap=tile // 4
+            )
         return made
 
     def decode(self, samples_in: torch.Tensor, vae_options: dict | None = None) -> torch.Tensor:
@@ -66,10 +72,12 @@ class AcceleratedVAE(comfy.sd.VAE):
         stack.enter_context(comfy.model_management.cuda_device_context(self.device))
         return stack
 
-    def _encode_whole(self, clips: torch.Tensor) -> torch.Tensor:
+    def _encode_whole(self, clips: torch.Tensor, still: int) -> torch.Tensor:
+        def prepare(part: torch.Tensor) -> torch.Tensor:
+            return self.process_input(as_unit_float(part))
+
         made = [
-            self.first_stage_model.encode_frames(clip, self.process_input, self.device, self.vae_dtype)
-            for clip in clips
+            self.first_stage_model.encode_frames(clip, prepare, self.device, self.vae_dtype, still) for clip in clips
         ]
         return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
 

@@ -8,6 +8,7 @@ import comfy.ldm.wan.vae
 import comfy.model_management
 import torch
 
+from ....wan_animate.latents import with_still
 from . import memory, say
 from .layers import Weights
 from .network import Still, decoder, encoder, frames_in, run
@@ -61,20 +62,22 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
 
     @torch.no_grad()
     def encode_frames(
-        self, frames: torch.Tensor, prepare: Callable, device: torch.device, dtype: torch.dtype
+        self, frames: torch.Tensor, prepare: Callable, device: torch.device, dtype: torch.dtype, still: int = 0
     ) -> torch.Tensor:
         """``[T, H, W, C]`` on any device -> mean ``[1, 16, t, H/8, W/8]`` on ``device``.
 
         Args:
             prepare: takes some frames, already on ``device``, to -1..1.
+            still: how many times more the last frame is shown; 0 looks for frames that repeat the one before them.
         """
-        frames = frames[: 1 + (len(frames) - 1) // 4 * 4]
+        count = 1 + (len(frames) + still - 1) // 4 * 4
+        frames, still = frames[:count], min(still, max(0, count - len(frames)))
         stages = self.stages(encoder, device, dtype)
         if stages is None:
-            return super().encode(prepare(frames.to(device)).to(dtype).movedim(-1, 0)[None])
+            return super().encode(prepare(with_still(frames, still).to(device)).to(dtype).movedim(-1, 0)[None])
         budget = self.budget("encode", *frames.shape[1:3], device, dtype)
         size = frames_in(budget, *frames.shape[1:3], self.dim)
-        source = pixels(frames, size, lambda part: prepare(part).to(dtype), device)
+        source = pixels(frames, size, lambda part: prepare(part).to(dtype), device, still)
         made = list(run(stages, source, budget, check))
         return torch.cat(made).chunk(2, dim=-1)[0].permute(3, 0, 1, 2)[None].contiguous()
 
@@ -97,13 +100,14 @@ def still_tail(frames: torch.Tensor) -> int:
     return count
 
 
-def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device) -> Iterator:
-    """Frames on the device, ``size`` at a time; those that repeat the one before them to the end only counted.
+def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device, known: int = 0) -> Iterator:
+    """Frames on the device, ``size`` at a time; those that repeat the one before them to the end only counted, with
+    the ``known`` ones that follow.
 
     Frames in RAM are copied on a stream of their own, while the card still computes on those before.
     """
-    still = still_tail(frames)
-    moving = len(frames) - still
+    still = 0 if known else still_tail(frames)
+    moving, still = len(frames) - still, still + known
     side = torch.cuda.Stream(device) if device.type == "cuda" and frames.device.type == "cpu" else None
     for start in range(0, moving, size):
         part = frames[start : min(start + size, moving)]

@@ -1,0 +1,17 @@
+"""What a node shows beneath itself only where something is to be looked at."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ui
+
+
+def rarely_found(cls, pose, who: str) -> ui.PreviewImage | None:
+    """A picture and a line of the log that say so, where the body was found in less than half of the frames."""
+    import torch
+
+    from ..wan_animate.pose.found import found_picture, warn_if_rarely_found
+
+    words = warn_if_rarely_found(pose, who)
+    if words is None:
+        return None
+    return ui.PreviewImage(torch.from_numpy(found_picture(pose, words))[None].float() / 255, cls=cls)
