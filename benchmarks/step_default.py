@@ -136,7 +136,7 @@ def main(options) -> None:
                 noise={side: round(max(one) / min(one) - 1, 3) for side, one in found.items()},
                 first_steps=first, apart_after=f"{options.steps} steps: {apart:.4f}",
                 compute=str(host.model.get_dtype_inference()), dynamic_vram=host.is_dynamic(),
-                command="python benchmarks/step_default.py",
+                command=f"python benchmarks/step_default.py --sizes {size} --rounds {options.rounds}",
             )  # fmt: skip
             if options.profile:
                 for model in (host, ours):

@@ -8,6 +8,7 @@ used: without a card the host does not merge it at all, so here a LoRA needs a s
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import sys
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ def start_aimdo() -> bool:
 
     if not comfy_aimdo.control.init():
         return False
+    # it logs from within frees, also those after Python has gone
+    atexit.register(comfy_aimdo.control.lib.set_log_callback, comfy_aimdo.control._LOG_CALLBACK(0))
     for name in ("host_buffer", "model_mmap", "model_vbar", "vram_buffer"):  # imported before: they looked for it then
         if f"comfy_aimdo.{name}" in sys.modules:
             importlib.reload(sys.modules[f"comfy_aimdo.{name}"])
