@@ -36,10 +36,10 @@ import numpy as np  # noqa: E402
 
 from demo.example import examples_folder  # noqa: E402
 from demo.figure import figure_keypoints  # noqa: E402
-from wan_animate.face import face_boxes  # noqa: E402
+from wan_animate.face.boxes import face_boxes  # noqa: E402
 from wan_animate.pose.clean import clean_track  # noqa: E402
-from wan_animate.pose.smooth import HINT, _bank, fill_in  # noqa: E402
 from wan_animate.pose.track import PoseTrack  # noqa: E402
+from wan_animate.time_series import HINT, _bank, fill_in  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH, HEIGHT = 854, 480

@@ -212,7 +212,7 @@ def main(arguments) -> int:
 
 def run_jobs(session: Session, size: str, count: int, order: list[str], arguments):
     """The jobs of ``order`` for one size and number of segments."""
-    from wan_animate.video import fill_size
+    from wan_animate.video.resample import fill_size
 
     example, length = arguments.example, 5 if arguments.small else LENGTH
     # the example has a segment and a third; more are made of it by playing it back and forth

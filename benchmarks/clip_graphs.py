@@ -1,4 +1,4 @@
-"""The two graphs of :mod:`.clip`, and the clips they are made from."""
+"""The two graphs of :mod:`benchmarks.clip`, and the clips they are made from."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Inputs:
 
 def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None = None) -> tuple[Path, Path]:
     """The example played back and forth until it has ``frames`` frames: (video, track)."""
-    from wan_animate.adapt import ResizedSource
-    from wan_animate.frames import FrameSource, reflected_index
     from wan_animate.pose.track import PoseTrack
-    from wan_animate.video import VideoSource
-    from wan_animate.writer import write_video
+    from wan_animate.video.derived import ResizedSource
+    from wan_animate.video.frames import FrameSource, reflected_index
+    from wan_animate.video.source import VideoSource
+    from wan_animate.video.write import write_video
 
     source = VideoSource(folder / "video.mp4", fps=0)
     track = PoseTrack.load(folder / "video_pose.npz")

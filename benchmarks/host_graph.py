@@ -1,6 +1,6 @@
 """ComfyUI in this process as its server sets itself up, and what a graph does to a MODEL, node by node.
 
-For :mod:`.matrix`, which runs every combination; by itself this does nothing.
+For :mod:`benchmarks.matrix`, which runs every combination; by itself this does nothing.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Graph:
         if loader == "unet":
             model = comfy.sd.load_diffusion_model(path)
         else:
-            model = self.part("nodes.host.loading").load_animate(path, KEPT.get(compute, "auto"))[0]
+            model = self.part("nodes.host.model").load_animate(path, KEPT.get(compute, "auto"))[0]
         if model.is_dynamic() != self.dynamic:
             raise RuntimeError(f"{file} was loaded {'without' if self.dynamic else 'with'} dynamic VRAM")
         if compute in CASTS:
@@ -148,7 +148,7 @@ class Graph:
         if node.startswith("lora"):
             how = "beside" if node == "lora beside" else "merge"
             path = str(self.folder / "lora.safetensors")
-            return self.part("nodes.host.lora").apply_lora(model, path, 1.0, mode=how, relighting=True)[0]
+            return self.part("nodes.host.lora.apply").apply_lora(model, path, 1.0, mode=how, relighting=True)[0]
         return HOST_NODES[node](self, model)
 
     def gigabytes(self, weights: int) -> float:

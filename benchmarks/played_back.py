@@ -67,7 +67,7 @@ def own_clip(folder: Path):
 
 def prepared(sources, segments) -> list[float]:
     """Seconds until all controls of each segment are there, one right after the other."""
-    from wan_animate.controls import ControlReader
+    from wan_animate.chain.control_reader import ControlReader
 
     times = [time.perf_counter()]
     with ControlReader(sources, segments) as reader:
@@ -80,9 +80,9 @@ def prepared(sources, segments) -> list[float]:
 
 
 def measure(path: Path, track) -> dict[str, float]:
-    from wan_animate.prepare import controls
-    from wan_animate.segments import plan_segments
-    from wan_animate.video import VideoSource
+    from wan_animate.chain.controls import controls
+    from wan_animate.chain.segments import plan_segments
+    from wan_animate.video.source import VideoSource
 
     frames = VideoSource(path, max_area=AREA, limit=FRAMES)
     made = controls(frames, track.slice(0, len(frames)), "replace")

@@ -65,8 +65,8 @@ def make_clip(path: Path, frames: int) -> None:
     import numpy as np
 
     from demo.figure import draw_figure, figure_keypoints
-    from wan_animate.frames import FrameSource
-    from wan_animate.writer import write_video
+    from wan_animate.video.frames import FrameSource
+    from wan_animate.video.write import write_video
 
     class Loop(FrameSource):
         width, height, fps = WIDTH, HEIGHT, Fraction(30)
@@ -87,15 +87,16 @@ def make_clip(path: Path, frames: int) -> None:
 def prepare(clip: Path, graphs: Path, as_tensors: bool) -> dict:
     import numpy as np
 
-    from wan_animate.face import FaceCropSource, face_boxes
-    from wan_animate.frames import TensorSource, read_float
+    from wan_animate.detect.detector import PoseDetector
+    from wan_animate.face.boxes import face_boxes
+    from wan_animate.face.crop import FaceCropSource
     from wan_animate.mask.background import BackgroundSource
     from wan_animate.mask.from_pose import PoseMaskSource
     from wan_animate.mask.shape import ShapedMaskSource
     from wan_animate.mask.track import MaskTrack, MaskTrackSource
-    from wan_animate.pose.detector import PoseDetector
     from wan_animate.pose.draw import DrawnPoseSource
-    from wan_animate.video import VideoSource
+    from wan_animate.video.frames import TensorSource, read_float
+    from wan_animate.video.source import VideoSource
 
     detector = PoseDetector(graphs / "detector.onnx", graphs / "pose.onnx", provider="cpu")
     detector.find_keypoints(np.zeros((8, HEIGHT, WIDTH, 3), np.uint8), np.tile(np.float32([0, 0, 640, 720, 1]), (8, 1)))

@@ -40,8 +40,8 @@ WIDTH, HEIGHT, FRAMES, SEGMENT, ROUNDS = 1280, 720, 120, 40, 5
 def make_clip(path: Path) -> np.ndarray:
     """Writes the dancer's clip; the true keypoints ``[T, 133, 3]``."""
     from demo.figure import draw_figure, figure_keypoints
-    from wan_animate.frames import TensorSource
-    from wan_animate.writer import write_video
+    from wan_animate.video.frames import TensorSource
+    from wan_animate.video.write import write_video
 
     truth = np.stack([figure_keypoints(at / 30, WIDTH, HEIGHT) for at in range(FRAMES)])
     frames = np.stack([draw_figure(points, WIDTH, HEIGHT) for points in truth])
@@ -50,10 +50,11 @@ def make_clip(path: Path) -> np.ndarray:
 
 
 def our_turn(clip: Path, detector) -> tuple[float, np.ndarray]:
-    from wan_animate.face import FaceCropSource, face_boxes
+    from wan_animate.face.boxes import face_boxes
+    from wan_animate.face.crop import FaceCropSource
     from wan_animate.pose.draw import DrawnPoseSource
-    from wan_animate.prefetch import read_ahead
-    from wan_animate.video import VideoSource
+    from wan_animate.video.frames import read_ahead
+    from wan_animate.video.source import VideoSource
 
     started = time.perf_counter()
     frames = VideoSource(clip, fps=0)
@@ -99,7 +100,7 @@ def main() -> None:
         parser.error("give --peer CHECKOUT")
     from demo import host as host_module
     from demo.small_onnx import save_detector, save_pose
-    from wan_animate.pose.detector import PoseDetector
+    from wan_animate.detect.detector import PoseDetector
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

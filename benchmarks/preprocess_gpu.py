@@ -190,8 +190,8 @@ class Stages:
 
     @contextmanager
     def watching(self):
-        from wan_animate import prefetch
-        from wan_animate.pose import detector
+        from wan_animate.detect import detector
+        from wan_animate.video import frames as prefetch
 
         real = prefetch.ahead
 
@@ -215,8 +215,8 @@ class Stages:
 def measure(folder: Path, options) -> dict:
     from benchmarks.prepare_memory import make_clip
     from wan_animate import workers
-    from wan_animate.pose.detector import PoseDetector
-    from wan_animate.video import VideoSource
+    from wan_animate.detect.detector import PoseDetector
+    from wan_animate.video.source import VideoSource
 
     vit = "small" if options.small else options.vit
     save_yolo(folder / "yolo.onnx", SMALL_STAGES if options.small else STAGES)

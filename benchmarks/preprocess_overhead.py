@@ -95,26 +95,27 @@ def upstreams_turn(modules, yolo, frame, outputs, heatmaps, clock: Clock):
 
 def our_turn(state, images, outputs, heatmaps, clock: Clock):
     """A batch; returns keypoints."""
-    from wan_animate.face import FaceCropSource, face_boxes
-    from wan_animate.frames import TensorSource
-    from wan_animate.pose.detector import _found, _points
+    from wan_animate.detect.heatmaps import found_keypoints
+    from wan_animate.detect.inputs import crop_regions, people, whole_frames
+    from wan_animate.face.boxes import face_boxes
+    from wan_animate.face.crop import FaceCropSource
+    from wan_animate.people.boxes import found_people
     from wan_animate.pose.draw import DrawnPoseSource
-    from wan_animate.pose.heatmaps import crop_regions
-    from wan_animate.pose.inputs import people, whole_frames
     from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.frames import TensorSource
 
     clock.start()
     _, small = whole_frames(state.inputs[0], images)
     clock.lap("detector input")
     scale = WIDTH / 640, HEIGHT / 640
-    found = _found(outputs, small, scale, WIDTH, HEIGHT)
+    found = found_people(outputs, small, scale, WIDTH, HEIGHT)
     clock.lap("boxes")
     boxes = state.add(found, small)
     clock.lap("cuts and people")
     regions = crop_regions(boxes[:, :4], 192, 256)
     people(state.inputs[1], images, regions)
     clock.lap("pose input")
-    keypoints = _points(heatmaps, regions)
+    keypoints = found_keypoints(heatmaps, regions)
     clock.lap("heatmaps")
     track = PoseTrack(keypoints, WIDTH, HEIGHT, 30, boxes)
     state.tracks.append(keypoints)
@@ -138,12 +139,11 @@ def main() -> None:
     cv2.setNumThreads(1)
     from demo.figure import draw_figure, figure_keypoints
     from demo.small_onnx import save_detector, save_pose
-    from wan_animate.frames import TensorSource
-    from wan_animate.pose.detector import PoseDetector
-    from wan_animate.pose.following import Following
-    from wan_animate.pose.heatmaps import crop_regions
-    from wan_animate.pose.inputs import detector_inputs, people, pose_inputs, whole_frames
-    from wan_animate.pose.people import PersonChoice
+    from wan_animate.detect.detector import PoseDetector
+    from wan_animate.detect.inputs import crop_regions, detector_inputs, people, pose_inputs, whole_frames
+    from wan_animate.people.choosing import PersonChoice
+    from wan_animate.people.tracker import PersonTracker
+    from wan_animate.video.frames import TensorSource
 
     modules = load_upstream(Path(checkout))
     truth = np.stack([figure_keypoints(at / 30, WIDTH, HEIGHT) for at in range(FRAMES)])
@@ -179,7 +179,7 @@ def main() -> None:
     for turn in range(ROUNDS + 1):
         if turn == 1:  # the first round warmed up
             ours, peers = Clock(), Clock()
-        following = Following(TensorSource(images), PersonChoice())
+        following = PersonTracker(TensorSource(images), PersonChoice())
         following.tracks, following.images = [], images
         following.inputs = detector_inputs((640, 640)), pose_inputs((192, 256))
         for start in range(0, FRAMES, BATCH):

@@ -34,7 +34,7 @@ FRAMES, ROUNDS, BATCH = 240, 6, 8
 
 
 def ours(path: Path):
-    from wan_animate.video import VideoSource
+    from wan_animate.video.source import VideoSource
 
     source = VideoSource(path, fps=0)
     for start in range(0, len(source), BATCH):
@@ -49,7 +49,7 @@ def pyav(path: Path, **options):
 
 
 def pyav_exact(path: Path):
-    from wan_animate.decode import EXACT
+    from wan_animate.video.decode import EXACT
 
     yield from pyav(path, interpolation=EXACT, src_colorspace="itu709")
 

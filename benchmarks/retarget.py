@@ -33,9 +33,9 @@ import numpy as np  # noqa: E402
 
 from tests.support import motion  # noqa: E402
 from tests.support import retarget_measures as measures  # noqa: E402
-from wan_animate.pose.layout import DRAWN_FIRST, DRAWN_SECOND  # noqa: E402
-from wan_animate.pose.retarget import retarget  # noqa: E402
 from wan_animate.pose.track import PoseTrack  # noqa: E402
+from wan_animate.pose.wholebody import DRAWN_FIRST, DRAWN_SECOND  # noqa: E402
+from wan_animate.retarget.retarget import retarget  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 BODIES = ("child", "giant", "long legs", "short arms")

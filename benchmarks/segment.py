@@ -120,7 +120,11 @@ def theirs(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor
 def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
     """``[frames, H, W, 3]`` uint8 by the chain behind Animate Character."""
     part = one_step.load_pack_part
-    generate, frames, ports = part("wan_animate.generate"), part("wan_animate.frames"), part("nodes.host.ports")
+    generate, frames, ports = (
+        part("wan_animate.chain.generate"),
+        part("wan_animate.video.frames"),
+        part("nodes.host.ports"),
+    )
     job = generate.AnimateJob(
         reference=inputs.reference[0],
         pose=frames.TensorSource(inputs.pose),

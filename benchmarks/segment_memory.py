@@ -68,10 +68,10 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict:
     import torch
 
     from demo.figure import draw_figure, figure_keypoints
-    from wan_animate.frames import FrameSource
     from wan_animate.mask.prompts import prompts_from_pose
-    from wan_animate.mask.segment import Segmenter
+    from wan_animate.mask.segmentation import Segmenter
     from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.frames import FrameSource
 
     keypoints = [figure_keypoints(at / 30, WIDTH, HEIGHT) for at in range(50)]
     drawn = [draw_figure(points, WIDTH, HEIGHT) for points in keypoints]
@@ -138,7 +138,7 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict:
 
 
 def one_frame(frame):
-    from wan_animate.frames import TensorSource
+    from wan_animate.video.frames import TensorSource
 
     return TensorSource(frame[None])
 

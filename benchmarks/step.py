@@ -208,7 +208,7 @@ def compare(model, accelerate, size: str, frames: int, variants: dict) -> dict:
 
 def face_motion(model, frames: int) -> tuple[float, float, float]:
     """(ours, the host's) seconds for the face video of a segment, and their relative difference."""
-    depthwise_blur = load_pack_part("nodes.host.face_motion").depthwise_blur
+    depthwise_blur = load_pack_part("nodes.host.accelerate.face_motion").depthwise_blur
     module, device = model.model.diffusion_model, model.load_device
     faces = torch.rand(1, 3, frames, 512, 512, generator=torch.Generator().manual_seed(2)) * 2 - 1
     faces = faces.to(device, model.model.get_dtype_inference())

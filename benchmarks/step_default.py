@@ -1,8 +1,8 @@
 """One sampling step as a server started without flags computes it: the file's bf16 weights in float16, by dynamic VRAM.
 
-Like :mod:`.step`, but in the mode that users have: a bf16 file of the real size (random weights) is read by Load
-Diffusion Model's own code in a process set up as the server sets itself up, and both sides sample through the host's
-sampler. Host and ours take turns; a step is any but the first of a run, read off the sampler's callback.
+Like :mod:`benchmarks.step`, but in the mode that users have: a bf16 file of the real size (random weights) is read by
+Load Diffusion Model's own code in a process set up as the server sets itself up, and both sides sample through the
+host's sampler. Host and ours take turns; a step is any but the first of a run, read off the sampler's callback.
 
     python benchmarks/step_default.py                 # 832x480 and 1280x720, needs a card with 60 GB
     python benchmarks/step_default.py --sizes 480p --rounds 3 --profile

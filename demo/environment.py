@@ -19,8 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .host import Host, HostError, can_run_host, find_host
-from .importing import ROOT
+from demo.host import Host, HostError, can_run_host, find_host
+from demo.importing import ROOT
 
 TORCH = "torch==2.13.0"  # the one the embedded backend was tested with
 STAMP = "wan-animate-kit.json"

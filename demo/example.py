@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wan_animate.frames import FrameSource
-
-from .figure import draw_figure, figure_keypoints
-from .importing import ROOT
-from .robot import character_keypoints, draw_character
+from demo.figure import draw_figure, figure_keypoints
+from demo.importing import ROOT
+from demo.robot import character_keypoints, draw_character
+from wan_animate.video.frames import FrameSource
 
 SIZE, FPS, SECONDS, RATE = (640, 360), 30, 2.1, 44100
 
@@ -62,7 +61,7 @@ def write_example(folder: Path | str) -> tuple[Path, Path]:
     from PIL import Image
 
     from wan_animate.pose.track import PoseTrack
-    from wan_animate.writer import write_video
+    from wan_animate.video.write import write_video
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

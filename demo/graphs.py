@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from . import small_models as small
-from .importing import ROOT
+from demo import small_models as small
+from demo.importing import ROOT
 
 KIT = "WanAnimateKit"
 

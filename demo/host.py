@@ -14,8 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import importing
-from .importing import ROOT
+from demo import importing
+from demo.importing import ROOT
 
 NOT_FOUND = (
     "no ComfyUI found: set COMFYUI_PATH or install it to ~/comfy/ComfyUI (comfy-cli: comfy install), "

@@ -8,7 +8,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from .figure import capsule, ellipse, fill
+from demo.figure import capsule, ellipse, fill
 
 
 def character_keypoints(width: int, height: int) -> np.ndarray:

@@ -26,17 +26,16 @@ import sys
 import time
 from pathlib import Path
 
-from .importing import ROOT, install
+from demo.importing import ROOT, install
 
 install()
 
+from demo import graphs, host  # noqa: E402
+from demo.example import clip_at_hand, track_beside  # noqa: E402
+from demo.small_models import DETECTION, SEGMENTER_NAME  # noqa: E402
+from wan_animate.chain.segments import check_segment_settings  # noqa: E402
 from wan_animate.errors import InputError  # noqa: E402
 from wan_animate.files import make_folder, replacing  # noqa: E402
-from wan_animate.segments import check_segment_settings  # noqa: E402
-
-from . import graphs, host  # noqa: E402
-from .example import clip_at_hand, track_beside  # noqa: E402
-from .small_models import DETECTION, SEGMENTER_NAME  # noqa: E402
 
 # three segments that two CPU cores finish in a few minutes
 SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
@@ -96,7 +95,7 @@ def main() -> int:
 
 
 def small_models():
-    from .small_models import make
+    from demo.small_models import make
 
     print("making the small weights ...", end="", flush=True)
     files = make()
@@ -114,7 +113,7 @@ def small_settings(job) -> None:
 
 
 def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
-    from .server import HostServer, output_items
+    from demo.server import HostServer, output_items
 
     files = small_models()
     print(f"starting ComfyUI {found.version} from {found.path}", flush=True)
@@ -227,7 +226,7 @@ def small_detectors(job) -> str:
 def cut_track(path: Path, video: Path, limit: int, area: int):
     """A saved track cut to the frames that will be read, its rate, and the size of those frames."""
     from wan_animate.pose.track import PoseTrack
-    from wan_animate.video import VideoSource
+    from wan_animate.video.source import VideoSource
 
     track = PoseTrack.load(path)
     frames = VideoSource(video, fps=track.fps, max_area=area, limit=limit)
@@ -278,8 +277,8 @@ def write_whole(path: Path, data: bytes) -> Path:
 
 
 def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
-    from wan_animate.sheet import MaskShown, contact_sheet
-    from wan_animate.video import VideoSource
+    from wan_animate.preview.sheet import MaskShown, contact_sheet
+    from wan_animate.video.source import VideoSource
 
     load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
     driver = VideoSource(

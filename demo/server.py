@@ -18,8 +18,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from .host import PACK_NAME, Host, HostError, has_accelerator, server_python
-from .importing import ROOT
+from demo.host import PACK_NAME, Host, HostError, has_accelerator, server_python
+from demo.importing import ROOT
 
 FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 

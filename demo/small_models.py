@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .importing import ROOT
+from demo.importing import ROOT
 
 TRANSFORMER_NAME = "Wan2_2-Animate-small.safetensors"
 VAE_NAME = "wan_2.1_vae-small.safetensors"
@@ -165,9 +165,8 @@ def lora_weights(rank: int = 2, seed: int = 5) -> dict:
     so little that the picture stays."""
     import torch
 
+    from demo.small_transformer import BLOCKS, WHISPER, transformer_shapes
     from wan_animate.weights.transformer import relighting_layers
-
-    from .small_transformer import BLOCKS, WHISPER, transformer_shapes
 
     shapes, generator = transformer_shapes(), torch.Generator().manual_seed(seed)
     weights = {}
@@ -184,8 +183,8 @@ def lora_weights(rank: int = 2, seed: int = 5) -> dict:
 def _write_all(files: SmallModels) -> None:
     from safetensors.torch import save_file
 
-    from .small_transformer import transformer_weights
-    from .small_vae import vae_weights
+    from demo.small_transformer import transformer_weights
+    from demo.small_vae import vae_weights
 
     for path in (files.transformer, files.vae, files.lora, files.prompt, files.detection / "x", files.segmenter):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +198,7 @@ def _write_all(files: SmallModels) -> None:
     )
     shutil.copyfile(Path(__file__).with_name("small_sam2.safetensors"), files.segmenter)
     if _has("onnx"):
-        from .small_onnx import save_detector, save_pose
+        from demo.small_onnx import save_detector, save_pose
 
         for kind, names in DETECTION.items():
             save_detector(files.detection / names[0], template=kind == "template")
@@ -215,7 +214,7 @@ def _write_diffusers(folder: Path) -> None:
     from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
 
-    from . import small_transformer, small_vae
+    from demo import small_transformer, small_vae
 
     state = torch.random.get_rng_state()
     try:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .figure import draw_figure, figure_keypoints, room
+from demo.figure import draw_figure, figure_keypoints, room
 
 SIDE, HIDDEN, SMALL = 256, 128, 32
 ARCHITECTURE = {"heads": [1, 1, 2, 2], "windows": [8, 4, 8, 4], "global_blocks": [3], "image_size": SIDE}
@@ -120,7 +120,7 @@ def fit(
     rate: float = 3e-3,
 ) -> torch.nn.Module:
     """The model fitted to frames of the dancer, from a saved one or from nothing; prints its loss now and then."""
-    from wan_animate.mask.segment import preprocess
+    from wan_animate.mask.segmentation import preprocess
 
     torch.manual_seed(seed)
     model = build().train()

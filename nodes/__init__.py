@@ -18,7 +18,7 @@ from .offload import OffloadBlocks
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
-from .segment import LoadSegmenter, SegmentCharacter
+from .segmentation import LoadSegmenter, SegmentCharacter
 from .vae import AccelerateVae
 from .video import LoadVideo
 

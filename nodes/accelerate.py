@@ -10,7 +10,7 @@ class Accelerate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         from .host.accelerate import REUSE
         from .host.accelerate.attention import CHOICES
-        from .host.accelerate.products import CHOICES as PRODUCTS
+        from .host.accelerate.fp8_linears import CHOICES as PRODUCTS
 
         return io.Schema(
             node_id="WanAnimateKitAccelerate",

@@ -145,6 +145,7 @@ class Animate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "guidance_frames",
+                    display_name="previous_frames",
                     default=1,
                     min=1,
                     max=997,
@@ -186,9 +187,9 @@ class Animate(io.ComfyNode):
     ) -> bool | str:
         """Before anything runs: the pose may take minutes to detect. A linked input is None here, and a linked value is
         checked by the job before it starts."""
+        from ..wan_animate.chain.generate import check_scene
+        from ..wan_animate.chain.segments import check_segment_settings
         from ..wan_animate.errors import InputError
-        from ..wan_animate.generate import check_scene
-        from ..wan_animate.segments import check_segment_settings
 
         try:
             if mode is not None:
@@ -224,9 +225,9 @@ class Animate(io.ComfyNode):
         clip_vision_output=None,
         audio=None,
     ) -> io.NodeOutput:
-        from ..wan_animate.generate import AnimateJob, generate
-        from ..wan_animate.store import SegmentStore
-        from ..wan_animate.video import as_rate
+        from ..wan_animate.chain.generate import AnimateJob, generate
+        from ..wan_animate.chain.store import SegmentStore
+        from ..wan_animate.video.resample import as_rate
         from .host.jobs import finished_folder, model_signature, unfinished_folder
         from .host.ports import HostDenoiser, HostVAE
         from .host.sampling import SamplingProgress
@@ -243,7 +244,7 @@ class Animate(io.ComfyNode):
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
             segment_length=segment_length,
-            guidance=guidance_frames,
+            previous_frames=guidance_frames,
             seed=seed,
             fps=as_rate(fps) if fps else None,
         )

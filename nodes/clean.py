@@ -46,11 +46,12 @@ class CleanPose(io.ComfyNode):
     @classmethod
     def execute(cls, pose, strength: float) -> io.NodeOutput:
         from ..wan_animate.pose.clean import clean_track
-        from ..wan_animate.report import pose_report
+        from ..wan_animate.preview.report import pose_report
+        from ..wan_animate.preview.report_plot import draw_report
 
         clean = clean_track(pose, strength)
         report = pose_report(clean, pose)
-        return io.NodeOutput(clean, pose, ui=_picture(cls, report.plot(960, 560)))
+        return io.NodeOutput(clean, pose, ui=_picture(cls, draw_report(report, 960, 560)))
 
 
 class PoseReport(io.ComfyNode):
@@ -87,12 +88,13 @@ class PoseReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose, raw=None, mask=None) -> io.NodeOutput:
-        from ..wan_animate.report import pose_report
+        from ..wan_animate.preview.report import pose_report
+        from ..wan_animate.preview.report_plot import draw_report
         from .host.progress import progress_bar
 
         mask = None if mask is None else as_masks(mask, "mask", fps=float(pose.fps))
         report = pose_report(pose, raw, mask, progress=progress_bar(len(pose)))
-        picture = report.plot()
+        picture = draw_report(report)
         return io.NodeOutput(_image(picture), report.text(), ui=_picture(cls, picture))
 
 

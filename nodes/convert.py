@@ -34,7 +34,7 @@ def _to_tensor(source, start: int, limit: int):
     import torch
 
     from ..wan_animate.errors import InputError
-    from ..wan_animate.frames import read_float
+    from ..wan_animate.video.frames import read_float
     from .host.progress import progress_bar
 
     if start >= len(source):

@@ -74,7 +74,7 @@ class LoadPoseDetector(io.ComfyNode):
 
     @classmethod
     def execute(cls, detector: str, pose_model: str, provider: str) -> io.NodeOutput:
-        from ..wan_animate.pose.detector import PoseDetector
+        from ..wan_animate.detect.detector import PoseDetector
 
         return io.NodeOutput(
             PoseDetector(
@@ -203,7 +203,7 @@ class DetectPose(io.ComfyNode):
         point_frame: int = 0,
         **face_options,
     ) -> io.NodeOutput:
-        from ..wan_animate.pose.people import PersonChoice
+        from ..wan_animate.people.choosing import PersonChoice
         from .host.progress import progress_bar
 
         frames = as_images(frames, "frames")
@@ -223,11 +223,11 @@ def _preview(cls, frames, track, shots) -> ui.PreviewImage:
     import numpy as np
     import torch
 
-    from ..wan_animate.frames import read_uint8
     from ..wan_animate.pose.draw import draw_pose
     from ..wan_animate.pose.found import warn_if_rarely_found
-    from ..wan_animate.pose.people_picture import picture_people
-    from ..wan_animate.report_plot import with_warnings
+    from ..wan_animate.preview.canvas import with_warnings
+    from ..wan_animate.preview.people import picture_people
+    from ..wan_animate.video.frames import read_uint8
 
     shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
     if shot is not None:

@@ -51,8 +51,9 @@ def face_inputs() -> list[io.Input]:
 
 def crop_face(frames, track, face_scale: float = 1.3, missing_face: str = "blend", face_steady: float = 1.0):
     """The face crops and in how many frames a face was found."""
-    from ..wan_animate.face import FaceCropSource, face_boxes
-    from ..wan_animate.pose.fit import fit_track
+    from ..wan_animate.face.boxes import face_boxes
+    from ..wan_animate.face.crop import FaceCropSource
+    from ..wan_animate.pose.track import fit_track
 
     track = fit_track(track, frames).onto(frames)
     boxes, found = face_boxes(track, scale=face_scale, steady=face_steady, missing=missing_face)

@@ -86,9 +86,9 @@ class KeypointsToPose(io.ComfyNode):
 
     @classmethod
     def execute(cls, keypoints, fps: float, person: str, person_number: int) -> io.NodeOutput:
+        from ..wan_animate.people.choosing import PersonChoice
         from ..wan_animate.pose.openpose import from_openpose
-        from ..wan_animate.pose.people import PersonChoice
-        from ..wan_animate.video import as_rate
+        from ..wan_animate.video.resample import as_rate
 
         track = from_openpose(keypoints, as_rate(fps), PersonChoice(how=PEOPLE[person], number=person_number))
         shown = rarely_found(cls, track, "keypoints to pose")

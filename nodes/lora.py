@@ -120,7 +120,7 @@ class ApplyLora(io.ComfyNode):
         blocks: str = "",
         apply: str = "auto",
     ) -> io.NodeOutput:
-        from .host.lora import apply_lora
+        from .host.lora.apply import apply_lora
 
         path = folder_paths.get_full_path_or_raise(FOLDER, lora)
         return io.NodeOutput(*apply_lora(model, path, strength, start, end, blocks, apply, cls.RELIGHTING))

@@ -26,6 +26,6 @@ class LoadMediaPipe(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        from ..wan_animate.pose.mediapipe import MediaPipeDetector
+        from ..wan_animate.detect.mediapipe import MediaPipeDetector
 
         return io.NodeOutput(MediaPipeDetector())

@@ -91,7 +91,7 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, precision: str = "auto", products: str = "auto") -> io.NodeOutput:
-        from .host.loading import load_animate
+        from .host.model import load_animate
 
         path = folder_paths.get_full_path_or_raise(FOLDER, model)
         patcher, file = load_animate(path, precision, products)

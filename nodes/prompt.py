@@ -18,7 +18,7 @@ WAN_TEXT_CHANNELS = 4096
 
 def _cached_file(text: str, encoder: str) -> Path:
     """Where this prompt is kept: the first of the folders that has it, or else a new file in the first folder."""
-    from ..wan_animate.prompts import prompt_file_name
+    from ..wan_animate.weights.prompt_file import prompt_file_name
 
     name = prompt_file_name(text, encoder)
     found = folder_paths.get_full_path(PROMPTS, name)
@@ -75,7 +75,7 @@ class CachedPrompt(io.ComfyNode):
     @classmethod
     def execute(cls, text: str, clip=None) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
-        from ..wan_animate.prompts import save_prompt, storable
+        from ..wan_animate.weights.prompt_file import save_prompt, storable
 
         encoder = cls._encoder()
         path = _cached_file(text, encoder)
@@ -99,7 +99,7 @@ class CachedPrompt(io.ComfyNode):
 def _read(path: Path):
     """The cached prompt and None; or None and what is wrong with the file (None where there is no file)."""
     from ..wan_animate.errors import InputError
-    from ..wan_animate.prompts import load_prompt
+    from ..wan_animate.weights.prompt_file import load_prompt
 
     if not path.is_file():
         return None, None
@@ -153,6 +153,6 @@ class LoadPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        from ..wan_animate.prompts import load_prompt
+        from ..wan_animate.weights.prompt_file import load_prompt
 
         return io.NodeOutput(load_prompt(folder_paths.get_full_path_or_raise(PROMPTS, file), WAN_TEXT_CHANNELS))

@@ -143,8 +143,8 @@ class RetargetPose(io.ComfyNode):
         reference_edit_pose=None,
     ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
-        from ..wan_animate.pose.placing import sized
-        from ..wan_animate.pose.retarget import check, retarget_bodies
+        from ..wan_animate.retarget.placement import sized
+        from ..wan_animate.retarget.retarget import check, retarget_bodies
 
         frames = None if frames is None else as_images(frames, "frames")
         pose = fitted(pose, frames)
@@ -173,8 +173,8 @@ def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.
     import torch
 
     from ..wan_animate.pose.found import warn_if_rarely_found
-    from ..wan_animate.pose.overlay import retarget_sheet
-    from ..wan_animate.report_plot import with_warnings
+    from ..wan_animate.preview.canvas import with_warnings
+    from ..wan_animate.preview.retarget import retarget_sheet
 
     picture = None
     if image is not None:
@@ -221,8 +221,8 @@ class EditPrompts(io.ComfyNode):
     def execute(cls, pose, reference_pose, frames=None) -> io.NodeOutput:
         from comfy_execution.graph_utils import ExecutionBlocker
 
-        from ..wan_animate.edit_prompts import edit_prompts
-        from ..wan_animate.frames import read_float
+        from ..wan_animate.retarget.edit_prompts import edit_prompts
+        from ..wan_animate.video.frames import read_float
 
         pose = fitted(pose, frames)
         prompts = edit_prompts(pose, reference_pose)

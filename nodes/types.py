@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 if TYPE_CHECKING:
-    from ..wan_animate.frames import FrameSource
+    from ..wan_animate.video.frames import FrameSource
 
 Frames = io.Custom("FRAMES")
 Track = io.Custom("POSE_TRACK")
@@ -31,7 +31,7 @@ def fitted(pose: Any, frames: Any, size: bool = False):
     Raises:
         InputError: the frames are masks, or the track does not cover them.
     """
-    from ..wan_animate.pose.fit import fit_track
+    from ..wan_animate.pose.track import fit_track
 
     if frames is None:
         return pose
@@ -42,7 +42,7 @@ def fitted(pose: Any, frames: Any, size: bool = False):
 
 def as_frames(value: Any, fps: float = 30) -> FrameSource:
     """FRAMES as they are; an IMAGE or MASK tensor as a frame source that gives it out unchanged at ``fps``."""
-    from ..wan_animate.frames import FrameSource, TensorSource
+    from ..wan_animate.video.frames import FrameSource, TensorSource
 
     return value if isinstance(value, FrameSource) else TensorSource(value, fps)
 
@@ -82,7 +82,7 @@ def first_picture(value: Any, name: str) -> Any:
         InputError: ``name`` carries no picture.
     """
     from ..wan_animate.errors import InputError
-    from ..wan_animate.picture import over_background
+    from ..wan_animate.video.picture import over_background
 
     if value.ndim != 4 or 0 in value.shape or value.shape[-1] not in (3, 4):
         raise InputError(
@@ -108,7 +108,7 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 
 
 def fit_input(tooltip: str, **options: Any) -> io.Input:
-    """How a picture is brought to a size of another shape: :data:`wan_animate.frames.FITS`."""
+    """How a picture is brought to a size of another shape: :data:`wan_animate.video.resample.FITS`."""
     return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
 
 

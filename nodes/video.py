@@ -163,7 +163,8 @@ def _not_there(file: str) -> str:
 
 
 def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim: tuple[float, float] | None = None):
-    from ..wan_animate.video import VideoSource, read_audio
+    from ..wan_animate.video.audio import read_audio
+    from ..wan_animate.video.source import VideoSource
 
     source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
     for note in source.notes:
@@ -173,9 +174,9 @@ def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim:
 
 def _from_memory(components, fps, max_area: int, start: int, limit: int, fit: str):
     """As :func:`_from_file` for a video that was never encoded: its tensors are used as they are."""
-    from ..wan_animate.frames import TensorSource
-    from ..wan_animate.tensor_clip import SampledSource, at_area, cut_audio
-    from ..wan_animate.video import cut_note
+    from ..wan_animate.video.derived import SampledSource, at_area, cut_audio
+    from ..wan_animate.video.frames import TensorSource
+    from ..wan_animate.video.source import cut_note
 
     source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
     audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))

@@ -233,7 +233,7 @@ def test_a_name_of_80_chinese_characters_from_end_to_end(inputs, small_models, t
 def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_models, tmp_path, monkeypatch, capsys):
     """The second of two segments does not fit; the same command goes on with it and makes the whole clip."""
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
-    from wan_animate.store import SegmentStore
+    from wan_animate.chain.store import SegmentStore
 
     from .test_files import limited
 

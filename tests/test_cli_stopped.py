@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from wan_animate import cli
+from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import InputError
-from wan_animate.store import SegmentStore
 
 from .test_cli_options import inputs  # noqa: F401  (a fixture)
 
@@ -73,8 +73,8 @@ def test_ctrl_c_at_any_time_of_a_real_run(inputs, small_models, tmp_path, second
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("the disk is gone."), RuntimeError("no memory")])
 @pytest.mark.parametrize("at", ["load", "encode_image", "generate"])
 def test_a_job_that_ends_before_its_first_segment(inputs, tmp_path, monkeypatch, capsys, error, at):  # noqa: F811
-    from wan_animate import generate
     from wan_animate.backends import diffusers
+    from wan_animate.chain import generate
 
     def fail(*_, **__):
         assert next(tmp_path.rglob(".a-*")).is_dir(), "the job's folder is there by now"

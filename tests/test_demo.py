@@ -9,7 +9,7 @@ from PIL import Image
 from demo import run
 from demo.example import SIZE, clip_at_hand
 from demo.figure import draw_figure, figure_keypoints, room
-from wan_animate.pose.layout import LEFT_SHOULDER, RIGHT_KNEE, RIGHT_SHOULDER
+from wan_animate.pose.wholebody import LEFT_SHOULDER, RIGHT_KNEE, RIGHT_SHOULDER
 
 SMALL = {"FRAMES": "5", "SEGMENT": "5", "STEPS": "2", "WEIGHTS": "small", "WAN_ANIMATE_EXAMPLES": "none"}
 BLOCKS = (20, 11)

@@ -11,18 +11,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import InputError
 from wan_animate.files import check_ending, check_place, make_folder, reading, rename, replacing, short_name
-from wan_animate.frames import TensorSource
-from wan_animate.lossless import write_lossless
 from wan_animate.mask.sam2_weights import read_weights
 from wan_animate.pose.track import PoseTrack
-from wan_animate.prompts import load_prompt, save_prompt
-from wan_animate.sheet import contact_sheet
-from wan_animate.store import SegmentStore
+from wan_animate.preview.sheet import contact_sheet
+from wan_animate.video.frames import TensorSource
+from wan_animate.video.lossless import write_lossless
+from wan_animate.video.write import write_video
 from wan_animate.weights.header import read_header
 from wan_animate.weights.lora_file import read_lora
-from wan_animate.writer import write_video
+from wan_animate.weights.prompt_file import load_prompt, save_prompt
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 96, 160, 3), dtype=np.uint8)
 

@@ -108,6 +108,42 @@ def test_loading_the_pack_imports_nothing_heavy():
         assert not imports_on_load(path) & HEAVY, path
 
 
+def module_graph(*folders: str) -> dict[str, set[str]]:
+    """Which module of ours imports which, wherever in the file it does (not for types alone)."""
+    files = [path for path in project_files(".py") if path.relative_to(ROOT).parts[0] in folders]
+    names = {}
+    for path in files:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {name: set() for name in names}
+    for name, path in names.items():
+        package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        pending = list(ast.parse(path.read_text(encoding="utf-8")).body)
+        while pending:
+            node = pending.pop()
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                continue
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = ".".join([*package[: len(package) - node.level + 1], *(node.module or "").split(".")]).rstrip(
+                    "."
+                )
+                for alias in node.names:
+                    target = f"{base}.{alias.name}" if f"{base}.{alias.name}" in names else base
+                    if target in names and target != name:
+                        graph[name].add(target)
+            pending += ast.iter_child_nodes(node)
+    return graph
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = module_graph("wan_animate", "nodes")
+    assert len(graph) > 100 and sum(map(len, graph.values())) > 200
+    while leaves := [name for name, used in graph.items() if not used & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, f"these import each other: {sorted(graph)}"
+
+
 def test_files_stay_small():
     for path in project_files(".py", ".js"):
         lines = path.read_text(encoding="utf-8").count("\n")

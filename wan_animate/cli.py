@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from .generate import AnimateJob, Progress
-    from .prepare import Controls
+    from .chain.controls import Controls
+    from .chain.generate import AnimateJob, Progress
 
 STOPPED = 130  # as shells have it for a program that Ctrl+C ended: 128 and the signal's number
 
@@ -70,7 +70,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--start", type=int, default=0, help="first frame")
     p.add_argument("--limit", type=int, default=0, help="how many frames; 0 = all")
     p.add_argument("--segment", type=int, default=77, help="frames a segment, 4n+1")
-    p.add_argument("--guidance", type=int, default=1, help="frames taken over from the segment before, 4n+1")
+    p.add_argument(
+        "--previous-frames",
+        "--guidance",
+        dest="guidance",
+        type=int,
+        default=1,
+        help="frames taken over from the segment before, 4n+1",
+    )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -109,13 +116,13 @@ def run(options: argparse.Namespace) -> Path:
 def _run(options: argparse.Namespace) -> Path:
     from pathlib import Path
 
-    from .audio import read_audio
     from .backends.diffusers import check_folder, encode_prompt
+    from .chain.generate import generate
+    from .chain.store import SegmentStore
     from .cli_options import check_options
     from .files import rename, short_name
-    from .generate import generate
-    from .prompts import load_prompt
-    from .store import SegmentStore
+    from .video.audio import read_audio
+    from .weights.prompt_file import load_prompt
 
     check_options(options)
     out = Path(options.out)
@@ -134,7 +141,7 @@ def _run(options: argparse.Namespace) -> Path:
         clip = generate(job, denoiser, vae, store, _say, video, audio)
         rename(video, out, "the video")
         if options.sheet:
-            from .sheet import MaskShown, contact_sheet
+            from .preview.sheet import MaskShown, contact_sheet
 
             columns = [("driver", frames), ("pose", signals.pose), ("face", signals.face)]
             result = clip
@@ -150,7 +157,7 @@ def _run(options: argparse.Namespace) -> Path:
 
 def _frames(options: argparse.Namespace):
     """The driving video; what was done to its pictures is said."""
-    from .video import VideoSource
+    from .video.source import VideoSource
 
     frames = VideoSource(
         options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
@@ -161,23 +168,22 @@ def _frames(options: argparse.Namespace):
 
 
 def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
+    from .chain.controls import controls
+    from .chain.generate import AnimateJob
     from .errors import InputError
-    from .generate import AnimateJob
-    from .picture import read_picture
-    from .pose.fit import fit_track
-    from .pose.track import PoseTrack
-    from .prepare import controls
+    from .pose.track import PoseTrack, fit_track
+    from .video.picture import read_picture
 
     reference = read_picture(options.image, "the reference image")
     detector = None
     if options.detector and options.pose:
-        from .pose.detector import PoseDetector
+        from .detect.detector import PoseDetector
 
         detector = PoseDetector(options.detector, options.pose)
     if options.track:
         track = fit_track(PoseTrack.load(options.track), frames, f"the pose track {options.track}")
     elif detector:
-        from .pose.people import PersonChoice
+        from .people.choosing import PersonChoice
 
         x, y = options.person_point
         person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
@@ -190,7 +196,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
     mask = None
     if options.mode == "replace" and options.sam2:
         from .mask.character import segment_character
-        from .mask.segment import Segmenter
+        from .mask.segmentation import Segmenter
         from .mask.track import MaskTrackSource
 
         found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=_counting("mask"))
@@ -201,7 +207,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
     job = AnimateJob(
         reference=reference, pose=signals.pose, face=signals.face, mode=options.mode,
         background=signals.background, character_mask=signals.character_mask,
-        segment_length=options.segment, guidance=options.guidance, seed=options.seed, fps=frames.fps,
+        segment_length=options.segment, previous_frames=options.guidance, seed=options.seed, fps=frames.fps,
     )  # fmt: skip
     return job, signals
 
@@ -209,8 +215,8 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
 def _character(options: argparse.Namespace, picture: torch.Tensor, detector):
     """The pose of the reference picture; None (said so) where there is nothing to find it with."""
     from .errors import InputError
-    from .frames import TensorSource
     from .pose.track import PoseTrack
+    from .video.frames import TensorSource
 
     if options.reference_track:
         return PoseTrack.load(options.reference_track)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from .chain.segments import check_segment_settings
 from .errors import InputError
 from .files import check_ending, check_place, make_folder
-from .segments import check_segment_settings
 
 VIDEO_ENDINGS = (".mp4", ".m4v")
 SHEET_ENDINGS = (".png",)

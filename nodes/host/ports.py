@@ -6,9 +6,9 @@ import weakref
 
 import torch
 
-from ...wan_animate.conditioning import SegmentConditioning
-from ...wan_animate.frames import as_unit_float
-from ...wan_animate.latents import LatentMemo, with_still
+from ...wan_animate.chain.conditioning import SegmentConditioning
+from ...wan_animate.chain.latents import LatentMemo, with_still
+from ...wan_animate.video.frames import as_unit_float
 from .accelerate import with_face_motion
 from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width
 from .vae import accelerate_vae, can_accelerate
@@ -127,7 +127,7 @@ class HostDenoiser:
 
         values = {
             "concat_latent_image": conditioning.concat_latent,
-            "concat_mask": conditioning.generate_mask,
+            "concat_mask": conditioning.unknown_mask,
             "pose_video_latent": conditioning.pose_latent,
         }
         if self.clip_vision_output is not None:

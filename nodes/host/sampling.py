@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...wan_animate.generate import Progress
+from ...wan_animate.chain.generate import Progress
 
 
 def sampler_names() -> list[str]:

@@ -243,7 +243,7 @@ def test_a_full_disk_while_a_segment_is_saved_keeps_the_finished_ones(animate, m
     pose = torch.rand(9, 48, 64, 3, generator=torch.Generator().manual_seed(1))
     given = {"pose": pose, "reference_image": torch.full((1, 48, 64, 3), 0.5)}
 
-    from wan_animate_kit_pack.wan_animate.store import SegmentStore
+    from wan_animate_kit_pack.wan_animate.chain.store import SegmentStore
 
     whole = SegmentStore.save
 

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from demo.figure import draw_figure, figure_keypoints, room
 from demo.small_onnx import SIDE, Builder
-from wan_animate.frames import FrameSource
+from wan_animate.video.frames import FrameSource
 
 DYES = np.array([[1.0, 0.25, 0.25], [0.25, 0.25, 1.0]])  # what the two dancers are dipped in
 MERGED = 0.45  # share of the smaller box in the other from which the detector sees one person

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from demo.figure import BALL, MARKS, draw_figure, figure_keypoints, figure_scale, mark_weights
-from wan_animate.frames import FrameSource, TensorSource
 from wan_animate.pose.track import PoseTrack
+from wan_animate.video.frames import FrameSource, TensorSource
 
 
 def dancer_keypoints(times, width: int, height: int, **place) -> np.ndarray:

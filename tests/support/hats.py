@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from demo.figure import draw_figure, room
-from wan_animate.pose import layout
+from wan_animate.pose import wholebody
 
 # Half the width at the brow and at the top, and the height of the top above the brow, in face heights (brow to chin).
 HATS = {
@@ -40,7 +40,7 @@ def person(keypoints: np.ndarray, width: int, height: int, hat: str = "bare") ->
 
 def hat_corners(keypoints: np.ndarray, shape: tuple[float, float, float]) -> np.ndarray:
     """Corners of a hat as :data:`HATS` describes it, upright on the head."""
-    face = keypoints[layout.FACE, :2].astype(float)
+    face = keypoints[wholebody.FACE, :2].astype(float)
     brow, chin = face[17:27].mean(axis=0), face[8]
     tall = np.linalg.norm(chin - brow)
     up = (brow - chin) / tall
@@ -59,6 +59,6 @@ def box_of(mask: np.ndarray, score: float = 0.9) -> np.ndarray:
 
 def above_shoulders(keypoints: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """bool ``[H, W]``: rows above the higher shoulder."""
-    return np.arange(shape[0])[:, None] < keypoints[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 1].min() + np.zeros(
-        shape[1]
-    )
+    return np.arange(shape[0])[:, None] < keypoints[
+        [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER], 1
+    ].min() + np.zeros(shape[1])

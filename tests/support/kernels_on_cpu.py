@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 
 def load(root: str, name: str):
-    for package in ("kit", "kit.accelerate"):
-        sys.modules.setdefault(package, types.ModuleType(package)).__path__ = [f"{root}/nodes/host/accelerate"]
-    return importlib.import_module(f"kit.accelerate.{name}")
+    for package in ("kit", "kit.kernels"):
+        sys.modules.setdefault(package, types.ModuleType(package)).__path__ = [f"{root}/nodes/host/kernels"]
+    return importlib.import_module(f"kit.kernels.{name}")
 
 
 def off(ours, theirs) -> float:
@@ -102,5 +102,5 @@ def attention(attention8) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    kernels = load(sys.argv[1], "kernels")
-    print(json.dumps(rows(kernels) | halves(kernels) | attention(load(sys.argv[1], "attention8"))))
+    kernels = load(sys.argv[1], "triton_rows")
+    print(json.dumps(rows(kernels) | halves(kernels) | attention(load(sys.argv[1], "triton_attention"))))

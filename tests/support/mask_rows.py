@@ -54,13 +54,13 @@ def in_layout(mask: torch.Tensor, layout: str, segment) -> torch.Tensor:
 
     Args:
         mask: ``[1, 4, T, h, w]``, ours, which are causal, without the reference frame.
-        segment: the :class:`wan_animate.segments.Segment` that they are for.
+        segment: the :class:`wan_animate.chain.segments.Segment` that they are for.
     """
     if layout == "causal":
         return mask
     ours = as_rows(mask)
     frames = ours[3:]  # row f + 3 is frame f, frame 0 included
     rows = torch.ones_like(ours)
-    rows[: 4 * segment.guidance_latents] = 0.0
-    rows[segment.guidance : segment.length] = frames[segment.guidance :]
+    rows[: 4 * segment.previous_latents] = 0.0
+    rows[segment.previous_frames : segment.length] = frames[segment.previous_frames :]
     return rows.unflatten(0, (-1, 4))[None].transpose(1, 2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from demo.figure import FACE as FACE_FLAT
 from demo.figure import HAND as HAND_FLAT
-from wan_animate.pose import layout as at
+from wan_animate.pose import wholebody as at
 from wan_animate.pose.track import PoseTrack
 
 
@@ -52,7 +52,7 @@ BODIES = {
 
 @dataclass(frozen=True)
 class Pose:
-    """Joints in space ``[135, 3]`` (as in :mod:`wan_animate.pose.skeleton`), and which feet bear weight."""
+    """Joints in space ``[135, 3]`` (as in :mod:`wan_animate.retarget.bones`), and which feet bear weight."""
 
     joints: np.ndarray
     standing: tuple[bool, bool]

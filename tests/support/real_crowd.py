@@ -10,9 +10,9 @@ import numpy as np
 from onnx import TensorProto
 
 from demo.small_onnx import SIDE, Builder
-from wan_animate.frames import FrameSource
-from wan_animate.pose.boxes import area, overlap
-from wan_animate.video import VideoSource
+from wan_animate.people.boxes import area, overlap
+from wan_animate.video.frames import FrameSource
+from wan_animate.video.source import VideoSource
 
 BITS = 8  # of the frame number, as squares along the lower edge
 WIDTH, HEIGHT, SQUARE = 640, 360, 16

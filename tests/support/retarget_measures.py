@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wan_animate.pose import layout as at
+from wan_animate.pose import wholebody as at
 from wan_animate.pose.track import PoseTrack
 
 # The limbs, spelled out here: what is measured must not lean on what is tested. "neck" and "pelvis" are middles.

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ..conditioning import SegmentConditioning
+from ..chain.conditioning import SegmentConditioning
+from ..chain.latents import LatentMemo, with_still
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
-from ..frames import as_unit_float
-from ..latents import LatentMemo, with_still
+from ..video.frames import as_unit_float
 
 LATENT_CHANNELS = 16
 

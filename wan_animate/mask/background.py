@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..adapt import lasting
 from ..errors import InputError
-from ..frames import FrameSource
+from ..video.derived import lasting
+from ..video.frames import FrameSource
 from .track import binary
 
 READ_AT_ONCE = 8

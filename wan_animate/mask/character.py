@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource
-from ..pose.fit import fit_track
-from ..pose.track import PoseTrack
-from ..wording import frame_ranges
+from ..pose.track import PoseTrack, fit_track
+from ..text import frame_ranges
+from ..video.frames import FrameSource
 from .lost import FILLS, fill_lost, find_lost
 from .prompts import Prompt, combined, prompt_at, prompts_from_pose
-from .segment import Segmenter
+from .segmentation import Segmenter
 from .specks import without_specks
 from .track import MaskTrack
 
@@ -52,7 +51,8 @@ def segment_character(
         segmenter: the model.
         frames: the clip.
         pose: of the same clip; gives points and boxes, cuts, and the check. Of another size, it is brought to the
-            frames' (:meth:`.PoseTrack.onto`); of a longer part of the video, it is cut (:func:`..pose.fit.fit_track`).
+            frames' (:meth:`.PoseTrack.onto`); of a longer part of the video, it is cut
+            (:func:`..pose.track.fit_track`).
         own: points or a box set by hand on one frame.
         replace: follow ``own`` alone; otherwise it is added to what the pose shows, on that frame too.
         fill: what goes into lost frames, see :func:`.lost.fill_lost`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource
+from ..video.frames import FrameSource
 
 CHANNELS = ("red", "green", "blue", "luma")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as image editors turn colour to grey
@@ -39,31 +39,6 @@ class MaskFromImages(FrameSource):
 
     def fingerprint(self) -> str:
         return f"channel:{self.channel}:{self.source.fingerprint()}"
-
-    def close(self) -> None:
-        self.source.close()
-
-
-class InvertedMask(FrameSource):
-    """A mask source with character and background exchanged."""
-
-    kind = "mask"
-
-    def __init__(self, source: FrameSource):
-        if source.kind != "mask":
-            raise InputError("invert mask: its input is a clip of images; turn it into masks first.")
-        self.source = source
-        self.width, self.height, self.fps = source.width, source.height, source.fps
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        masks = self.source.read(start, stop)
-        return masks.dtype.type(255 if masks.dtype == np.uint8 else 1) - masks
-
-    def fingerprint(self) -> str:
-        return f"inverted:{self.source.fingerprint()}"
 
     def close(self) -> None:
         self.source.close()

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource
-from ..pose import layout as L
+from ..pose import wholebody as L
 from ..pose.track import PoseTrack
+from ..video.frames import FrameSource
 
 # Radii as fractions of the person's size (see _person_size); wide enough for sleeves and trousers.
 UPPER_ARM, FOREARM, WRIST = 0.20, 0.17, 0.13
@@ -201,7 +201,8 @@ class PoseMaskSource(FrameSource):
         track: the pose track.
         width, height: size of the masks; 0 keeps the track's.
         grow: see :func:`silhouette`; 0.2 to 5.
-        fit: how a track of another size is brought to it, as the frames are: :func:`wan_animate.frames.placement`.
+        fit: how a track of another size is brought to it, as the frames are:
+            :func:`wan_animate.video.resample.placement`.
     """
 
     kind = "mask"

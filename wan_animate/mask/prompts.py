@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
-from ..pose import layout as L
+from ..pose import wholebody as L
 from ..pose.track import PoseTrack
 
 CONFIDENT = 0.5  # a joint below this is not used as a point

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource
+from ..video.frames import FrameSource
 from .cells import whole_cells
-from .steady import steady_masks
+from .stabilize import stabilize_masks
 from .track import binary
 
 
@@ -52,7 +52,8 @@ def shape_mask(mask: np.ndarray, iterations: int = 3, k: int = 7, w_len: int = 1
 
 
 class ShapedMaskSource(FrameSource):
-    """A mask source steadied (:func:`.steady.steady_masks`), shaped (:func:`shape_mask`) and feathered (uint8 0..255).
+    """A mask source steadied (:func:`.stabilize.stabilize_masks`), shaped (:func:`shape_mask`) and feathered (uint8
+    0..255).
 
     Args:
         source: masks.
@@ -104,7 +105,7 @@ class ShapedMaskSource(FrameSource):
         first, last = max(start - self._steady, 0), min(stop + self._steady, len(self.source))
         masks = binary(self.source.read(first, last))
         if self._steady:
-            masks = steady_masks(masks, start - first, stop - first, self._steady)
+            masks = stabilize_masks(masks, start - first, stop - first, self._steady)
         for mask in masks:
             mask[:] = shape_mask(mask, **self._shape)
         if self._cells:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource
 from ..pose.track import load_npz, save_npz
+from ..video.frames import FrameSource
 
 
 def binary(mask: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""People in the driving video: found, tracked, drawn."""
+"""The pose track: cleaned, smoothed, drawn, exchanged with other formats."""

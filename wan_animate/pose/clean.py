@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InputError
-from ..wording import frame_ranges
-from . import shapes
+from ..text import frame_ranges
+from ..time_series import fill_in, noise_correlation, noise_level, over_time, smooth
+from . import rigid_fit
 from .found import warn_if_rarely_found
 from .repair import repair
-from .smooth import fill_in, noise_correlation, noise_level, over_time, smooth
 from .track import PoseTrack
 
 MAX_GAIN = 8.0
@@ -29,12 +29,13 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
 
     1. Left and right that were exchanged for some frames are put back; joints that jump away for a few frames, or at
        the end of a bone far too long for this body, are dropped (:mod:`.repair`), and so are whole bodies that the
-       frames around them rule out, at the ends of a shot as amid it (:mod:`.paths`).
+       frames around them rule out, at the ends of a shot as amid it (:mod:`.outliers`).
     2. What is missing for up to a third of a second between two sightings is filled in where the way between them can
        have been gone in that time: it gets the lower confidence of the two. Longer gaps stay empty, with the confidence
        they had. At a shot's ends what was dropped is held from the nearest frame.
-    3. Every joint is smoothed over time as much as its own jitter asks for and its motion allows (:mod:`.smooth`).
-       Head, hands and feet are taken apart into where they are and how they are shaped (:mod:`.shapes`): fingers are
+    3. Every joint is smoothed over time as much as its own jitter asks for and its motion allows
+    (:mod:`..time_series`).
+       Head, hands and feet are taken apart into where they are and how they are shaped (:mod:`.rigid_fit`): fingers are
        seen from the hand, which follows the arm; the face from the head, whose 68 points tell very well where it is.
        Points count by their confidence.
 
@@ -136,7 +137,7 @@ class _Part:
 
     def __init__(self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray):
         self.members, self.turns, self.weights = members, turns, weights[:, members]
-        self.place = shapes.place(points[:, members], self.weights, turns)
+        self.place = rigid_fit.rigid_fit(points[:, members], self.weights, turns)
         self.seen = self.place.size > 0 and len(points) > 1
         if not self.seen:
             return
@@ -157,7 +158,7 @@ class _Part:
         """How far points lie off the middle of their neighbours, along the lines of a face, and the weights."""
         count = len(self.members)
         local, weights = self.local[:, :count] + 1j * self.local[:, count:], self.weights
-        a, b, c = np.array(shapes.FACE_LINES).T
+        a, b, c = np.array(rigid_fit.FACE_LINES).T
         bend = local[:, b] - (local[:, a] + local[:, c]) / 2
         return _split(bend), np.tile(np.minimum(np.minimum(weights[:, a], weights[:, c]), weights[:, b]), 2)
 
@@ -172,7 +173,7 @@ class _Part:
         level = noise_level(self.local, self.local_weights, correlation)
         level = float(np.median(level[level > 0])) if (level > 0).any() else 0.0
         noise = max(level * gain, floor)
-        self.modes = modes = shapes.modes(self.local, self.local_weights, noise)
+        self.modes = modes = rigid_fit.modes(self.local, self.local_weights, noise)
         by_frame, many = self.weights.mean(axis=1, keepdims=True), len(modes.modes)
         self._scores = None
         if many:
@@ -198,7 +199,7 @@ class _Part:
             out[:, self.hanging] += here * (hung - out[:, self.hanging])
 
 
-def _along(place: shapes.Place, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The part's centre, carried along with its root (the wrist of a hand) where only the root was seen, and its
     weights; complex ``[T]`` and ``[T]``."""
     lost = (place.weights == 0) & (root_weights > 0)
@@ -275,18 +276,18 @@ def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, fl
 
 
 def _smooth_window(points: np.ndarray, weights: np.ndarray, gain: float, floor: float) -> np.ndarray:
-    found = [_Part(*part, points, weights) for part in shapes.PARTS]
+    found = [_Part(*part, points, weights) for part in rigid_fit.PARTS]
     found = [part for part in found if part.seen]
     # Neighbours in a face move together: what is left of them is noise to learn from.
-    face = next((part for part in found if part.members is shapes.FACE), None)
+    face = next((part for part in found if part.members is rigid_fit.FACE), None)
     correlation = noise_correlation(*face.bends()) if face else 0.0
     batch = _Batch()
-    body = _add_paths(batch, points[:, shapes.BODY], weights[:, shapes.BODY], gain, floor, correlation)
+    body = _add_paths(batch, points[:, rigid_fit.BODY], weights[:, rigid_fit.BODY], gain, floor, correlation)
     for part in found:
         part.add(batch, gain, floor, correlation)
     smoothed = batch.smoothed(correlation)
     out = points.copy()
-    out[:, shapes.BODY] = _join(smoothed[:, body])
+    out[:, rigid_fit.BODY] = _join(smoothed[:, body])
     for part in found:
         part.put(out, smoothed)
     return out

@@ -1,7 +1,7 @@
 """The skeleton the model was trained on: colours, widths and order as upstream draws them.
 
 Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick
-width "v2", threshold 0.5). Held against it pixel by pixel in ``tests/test_pose_draw.py``.
+width "v2", threshold 0.5). Held against it pixel by pixel in ``tests/pose/test_draw.py``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..frames import FrameSource, place, placement
-from . import layout
+from ..video.frames import FrameSource
+from ..video.resample import place, placement
+from . import wholebody
 from .track import PoseTrack
 
 # Limbs as pairs of the 20 drawn points (layout.DRAWN_*). The list order is the painting order.
@@ -48,9 +49,9 @@ def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.nda
     unit = np.array(keypoints, dtype=np.float32)
     unit[:, 0] /= width
     unit[:, 1] /= height
-    body = (unit[list(layout.DRAWN_FIRST)] + unit[list(layout.DRAWN_SECOND)]) / 2
+    body = (unit[list(wholebody.DRAWN_FIRST)] + unit[list(wholebody.DRAWN_SECOND)]) / 2
     size = np.array([width, height, 1], np.float64)
-    return body * size, unit[layout.LEFT_HAND] * size, unit[layout.RIGHT_HAND] * size
+    return body * size, unit[wholebody.LEFT_HAND] * size, unit[wholebody.RIGHT_HAND] * size
 
 
 def draw_pose(
@@ -110,8 +111,8 @@ class DrawnPoseSource(FrameSource):
     """A pose track as drawn frames (uint8 RGB on black), made when they are read.
 
     As upstream, the skeleton is drawn at the driver's own size and the drawing is then scaled (bilinear) to ``width`` x
-    ``height`` as the frames are (``fit``, see :func:`wan_animate.frames.placement`; upstream letterboxes); 0 keeps the
-    driver's size. Drawing at the driver's size matters: line widths follow it.
+    ``height`` as the frames are (``fit``, see :func:`wan_animate.video.resample.placement`; upstream letterboxes); 0
+    keeps the driver's size. Drawing at the driver's size matters: line widths follow it.
 
     Upstream's frames have about the result's size by then. A track of more than twice that (saved from a larger clip)
     is brought to ``width`` x ``height`` before it is drawn: bilinear shrinking beyond a half passes over pixels, and

@@ -6,8 +6,8 @@ import logging
 
 import numpy as np
 
-from ..frames import letterbox
-from ..wording import found_too_little
+from ..text import found_too_little
+from ..video.resample import letterbox
 from .draw import draw_pose
 from .track import PoseTrack
 
@@ -27,7 +27,7 @@ def warn_if_rarely_found(track: PoseTrack, who: str) -> str | None:
 def found_picture(track: PoseTrack, words: str) -> np.ndarray:
     """The skeleton of a frame in which a body was found, if there is one, with the warning beneath it; uint8
     ``[H, 640, 3]`` RGB."""
-    from ..report_plot import with_warnings
+    from ..preview.canvas import with_warnings
 
     found = np.flatnonzero(track.body_found)
     scale = min(_WIDTH / track.width, _HEIGHT / track.height)

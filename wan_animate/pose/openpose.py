@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from . import layout
-from .boxes import WHOLE_FRAME, area
-from .looks import SIZE as LOOK_SIZE
-from .people import PersonChoice, choose, chosen_boxes, shot_people
+from ..people.appearance import SIZE as LOOK_SIZE
+from ..people.boxes import WHOLE_FRAME, Found, area
+from ..people.choosing import PersonChoice, choose, chosen_boxes
+from ..people.tracker import shot_people
+from . import wholebody
 from .track import PoseTrack
-from .tracking import Found
 
 # Where OpenPose's body points go in COCO-WholeBody order; -1 is left out (the neck and the middle of the hips, which
 # are means of others). The second list is BODY_25, which has the feet at its end.
@@ -29,11 +29,11 @@ BODY_25 = (0, -1, 6, 8, 10, 5, 7, 9, -1, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17,
 FRACTIONS = 2.0  # up to here a coordinate may be a fraction of the canvas: half of a part's points decide for it
 BEYOND = 2.0  # canvases beside the canvas, in which a point may lie that was guessed; farther away it is a mistake
 PARTS = {
-    "body": layout.BODY,
-    "feet": layout.FEET,
-    "face": layout.FACE,
-    "left hand": layout.LEFT_HAND,
-    "right hand": layout.RIGHT_HAND,
+    "body": wholebody.BODY,
+    "feet": wholebody.FEET,
+    "face": wholebody.FACE,
+    "left hand": wholebody.LEFT_HAND,
+    "right hand": wholebody.RIGHT_HAND,
 }
 STRAY = 6.0  # times the middle distance of a body's points from its middle: a point farther away is none of it
 SMALLEST = 0.02  # of the canvas' shorter side: a smaller body shows nothing
@@ -51,14 +51,14 @@ def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
         for at, joint in enumerate(BODY_18):
             if joint >= 0:
                 body[at] = points[joint]
-        shoulders = points[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+        shoulders = points[[wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
         body[1] = *shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()
         person = {
             "pose_keypoints_2d": _flat(body),
-            "foot_keypoints_2d": _flat(points[layout.FEET]),
-            "face_keypoints_2d": _flat(np.concatenate([points[layout.FACE], points[[2, 1]]])),
-            "hand_left_keypoints_2d": _flat(points[layout.LEFT_HAND]),
-            "hand_right_keypoints_2d": _flat(points[layout.RIGHT_HAND]),
+            "foot_keypoints_2d": _flat(points[wholebody.FEET]),
+            "face_keypoints_2d": _flat(np.concatenate([points[wholebody.FACE], points[[2, 1]]])),
+            "hand_left_keypoints_2d": _flat(points[wholebody.LEFT_HAND]),
+            "hand_right_keypoints_2d": _flat(points[wholebody.RIGHT_HAND]),
         }
         frames.append(
             {
@@ -104,7 +104,7 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
         )
     candidates = [np.array([_box(points) for points in found], np.float32).reshape(-1, 5) for found in people]
     boxes = _follow(candidates, width, height, float(fps), person or PersonChoice())
-    keypoints = np.zeros((len(frames), layout.COUNT, 3), np.float32)
+    keypoints = np.zeros((len(frames), wholebody.COUNT, 3), np.float32)
     for index, (found, options) in enumerate(zip(people, candidates, strict=True)):
         if len(found):
             off = np.abs(options[:, :4] - boxes[index, :4]).max(axis=1)
@@ -179,15 +179,15 @@ def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
             f"pose keypoints: frame {index} has a body of {len(body)} points, but 18 or 25 (OpenPose) were expected; "
             "use a node that finds people, not animals."
         )
-    out = np.zeros((layout.COUNT, 3), np.float32)
+    out = np.zeros((wholebody.COUNT, 3), np.float32)
     for at, joint in enumerate(order):
         if joint >= 0:
             out[joint] = body[at]
     parts = (
-        ("foot_keypoints_2d", layout.FEET),
-        ("face_keypoints_2d", layout.FACE),
-        ("hand_left_keypoints_2d", layout.LEFT_HAND),
-        ("hand_right_keypoints_2d", layout.RIGHT_HAND),
+        ("foot_keypoints_2d", wholebody.FEET),
+        ("face_keypoints_2d", wholebody.FACE),
+        ("hand_left_keypoints_2d", wholebody.LEFT_HAND),
+        ("hand_right_keypoints_2d", wholebody.RIGHT_HAND),
     )
     for key, part in parts:
         points = _points(entry, key, index)[: part.stop - part.start]
@@ -217,11 +217,11 @@ def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[
 def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
     """Raises InputError unless most frames show something that can be a body of this canvas."""
     points, seen = keypoints[..., :2].astype(np.float64), keypoints[..., 2] > 0
-    body = seen[:, layout.BODY]
+    body = seen[:, wholebody.BODY]
     enough = body.sum(axis=1) >= 5
     if not enough.any():
         return
-    where, shown = points[enough][:, layout.BODY], body[enough]
+    where, shown = points[enough][:, wholebody.BODY], body[enough]
     size, canvas = np.array([width, height]), f"the canvas of {width}x{height}"
     inside = ((where >= -0.25 * size) & (where <= 1.25 * size)).all(axis=-1)
     if inside[shown].mean() < 0.5:
@@ -239,11 +239,11 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
             f"pose keypoints: the body is {extent:.1f} pixels large on {canvas}, too small to be one; give coordinates "
             "in pixels, or all of them as fractions of the canvas."
         )
-    head = [layout.NOSE, layout.LEFT_EYE, layout.RIGHT_EYE, layout.LEFT_EAR, layout.RIGHT_EAR]
+    head = [wholebody.NOSE, wholebody.LEFT_EYE, wholebody.RIGHT_EYE, wholebody.LEFT_EAR, wholebody.RIGHT_EAR]
     for name, part, joints in (
-        ("left hand", [layout.LEFT_HAND.start], [layout.LEFT_WRIST]),
-        ("right hand", [layout.RIGHT_HAND.start], [layout.RIGHT_WRIST]),
-        ("face", [*range(*layout.FACE.indices(layout.COUNT))], head),
+        ("left hand", [wholebody.LEFT_HAND.start], [wholebody.LEFT_WRIST]),
+        ("right hand", [wholebody.RIGHT_HAND.start], [wholebody.RIGHT_WRIST]),
+        ("face", [*range(*wholebody.FACE.indices(wholebody.COUNT))], head),
     ):
         both = enough & seen[:, part].any(axis=1) & seen[:, joints].any(axis=1)
         if not both.any():
@@ -265,7 +265,7 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
 def _box(points: np.ndarray) -> np.ndarray:
     """Around all points but strays, by which nobody can be followed: those far away for this body."""
     seen = points[points[:, 2] > 0]
-    body = points[layout.BODY][points[layout.BODY, 2] > 0]
+    body = points[wholebody.BODY][points[wholebody.BODY, 2] > 0]
     if len(body) >= 5:
         middle = np.median(body[:, :2], axis=0)
         spread = np.median(np.linalg.norm(body[:, :2] - middle, axis=1))
@@ -290,8 +290,8 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
     """The hands exchanged if, in the median frame, they lie nearer to each other's wrist."""
-    hands = (layout.LEFT_HAND, layout.RIGHT_HAND)
-    wrists = (layout.LEFT_WRIST, layout.RIGHT_WRIST)
+    hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
+    wrists = (wholebody.LEFT_WRIST, wholebody.RIGHT_WRIST)
     roots = keypoints[:, [hand.start for hand in hands]]
     ends = keypoints[:, list(wrists)]
     margins = []

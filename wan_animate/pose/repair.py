@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import layout
-from .paths import ruled_out
-from .smooth import noise_level
+from ..time_series import noise_level
+from . import wholebody
+from .outliers import ruled_out
 from .track import PoseTrack
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
@@ -61,7 +61,7 @@ class Repaired:
     @property
     def wrong_bodies(self) -> np.ndarray:
         """bool ``[T]``: frames of which half of the body or more was dropped."""
-        body, seen = self.dropped[:, layout.BODY].sum(axis=1), (self.trusted >= SEEN)[:, layout.BODY].sum(axis=1)
+        body, seen = self.dropped[:, wholebody.BODY].sum(axis=1), (self.trusted >= SEEN)[:, wholebody.BODY].sum(axis=1)
         return (body >= 3) & (body >= seen)
 
 
@@ -213,7 +213,7 @@ def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.n
         usual = np.quantile(length[both], 0.9) if both.sum() >= 10 else 0
         limit = max(1.5 * min(usual, 1.6 * share * height), 1.5 * share * height)
         far[:, end] |= both & (length > limit)
-    for wrist, hand in ((layout.LEFT_WRIST, layout.LEFT_HAND), (layout.RIGHT_WRIST, layout.RIGHT_HAND)):
+    for wrist, hand in ((wholebody.LEFT_WRIST, wholebody.LEFT_HAND), (wholebody.RIGHT_WRIST, wholebody.RIGHT_HAND)):
         # A hand whose root is away from the wrist belongs to something else, unless it is the wrist that is wrong.
         far[:, hand] |= (far[:, hand.start] & ~far[:, wrist])[:, None]
     return far

@@ -1,4 +1,7 @@
-"""PoseTrack: the keypoints of one person over a clip."""
+"""PoseTrack: the keypoints of one person over a clip.
+
+A pose track and the frames it is used with: a saved track is cut as the frames were cut from the video.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import make_folder, reading, replacing
-from ..frames import FrameSource, placement
-from . import layout
+from ..video.frames import FrameSource
+from ..video.resample import placement
+from . import wholebody
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,7 @@ class PoseTrack:
 
     Attributes:
         keypoints: float32 ``[T, 133, 3]``: x and y in pixels of a ``width`` x ``height`` frame, confidence 0..1, in
-            COCO-WholeBody order (:mod:`.layout`). Points may lie outside the frame; one that was not found has
+            COCO-WholeBody order (:mod:`.wholebody`). Points may lie outside the frame; one that was not found has
             confidence 0. Values that are not finite are turned into 0, 0, 0.
         width, height: size in pixels of the frames the coordinates belong to.
         fps: frames a second.
@@ -31,7 +35,7 @@ class PoseTrack:
         cuts: frames at which a new shot begins, rising, the first frame not among them. What is done over time
             (smoothing, steadying) is done within a shot.
         picture: (left, top, width, height) of the clip's whole picture in these pixels, as
-            :attr:`wan_animate.frames.FrameSource.picture` has it; None where nobody knows.
+            :attr:`wan_animate.video.frames.FrameSource.picture` has it; None where nobody knows.
         start_seconds: where in the video the track begins; None where that is not known.
 
     Raises:
@@ -49,7 +53,7 @@ class PoseTrack:
 
     def __post_init__(self):
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
-        if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.COUNT, 3):
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (wholebody.COUNT, 3):
             raise InputError(
                 f"pose track: keypoints must be [frames, 133, 3] (COCO-WholeBody x, y, confidence), "
                 f"but their shape is {list(keypoints.shape)}."
@@ -103,18 +107,24 @@ class PoseTrack:
     @property
     def body_found(self) -> np.ndarray:
         """bool ``[T]``: at least three of nose, shoulders and hips with confidence 0.3 or more."""
-        core = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.LEFT_HIP, layout.RIGHT_HIP]
+        core = [
+            wholebody.NOSE,
+            wholebody.LEFT_SHOULDER,
+            wholebody.RIGHT_SHOULDER,
+            wholebody.LEFT_HIP,
+            wholebody.RIGHT_HIP,
+        ]
         return (self.keypoints[:, core, 2] >= 0.3).sum(axis=1) >= 3
 
     @property
     def face_found(self) -> np.ndarray:
         """bool ``[T]``: mean confidence of the 68 face points is 0.3 or more."""
-        return self.keypoints[:, layout.FACE, 2].mean(axis=1) >= 0.3
+        return self.keypoints[:, wholebody.FACE, 2].mean(axis=1) >= 0.3
 
     @property
     def hands_found(self) -> np.ndarray:
         """bool ``[T, 2]`` (left, right): mean confidence of the hand's 21 points is 0.3 or more."""
-        hands = (layout.LEFT_HAND, layout.RIGHT_HAND)
+        hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
         return np.stack([self.keypoints[:, hand, 2].mean(axis=1) >= 0.3 for hand in hands], axis=1)
 
     def slice(self, start: int, stop: int) -> PoseTrack:
@@ -131,12 +141,12 @@ class PoseTrack:
 
     def placed(self, width: int, height: int, fit: str = "fill") -> PoseTrack:
         """The same track for frames that were brought to ``width`` x ``height`` by
-        :func:`wan_animate.frames.placement`."""
+        :func:`wan_animate.video.resample.placement`."""
         left, top, new_width, new_height = placement(self.width, self.height, width, height, fit)
         return self._moved(width, height, new_width / self.width, new_height / self.height, left, top)
 
     def letterboxed(self, width: int, height: int) -> PoseTrack:
-        """The same track for frames that went through :func:`wan_animate.frames.letterbox`."""
+        """The same track for frames that went through :func:`wan_animate.video.resample.letterbox`."""
         return self.placed(width, height, "pad")
 
     def onto(self, frames: FrameSource) -> PoseTrack:
@@ -258,3 +268,53 @@ def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[
             f"{what}: {path} has no {', '.join(missing)} (it has {', '.join(sorted(arrays)) or 'nothing'})."
         )
     return arrays
+
+
+def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> PoseTrack:
+    """The part of a track that belongs to ``frames``; its coordinates stay as they are.
+
+    A track as long as the frames is theirs, unless both know where in the video they begin and it is not the same
+    place, or the rates differ (keypoints of other packs, which know no place, have any rate). Of a longer one, the
+    frames' start, rate and count say which part: a track that does not know where it begins is of the whole video.
+    Frames without a file behind them (pictures from another node) say no start, so only a track of their own length
+    will do.
+
+    Args:
+        track: of the frames, or of a longer part of the same video at the same rate.
+        frames: of any size.
+        what: what the error calls the track.
+
+    Raises:
+        InputError: the track does not cover the frames, has another rate, or begins elsewhere.
+    """
+    count, fps = len(frames), float(track.fps)
+    begins, own = frames.start_seconds, track.start_seconds
+    if len(track) == count:
+        drift = abs(fps / float(frames.fps) - 1) * count
+        if begins is None or own is None or (drift <= 0.5 and abs(begins - own) * fps < 0.5):
+            return track
+    if begins is None and len(track) < count:
+        raise InputError(
+            f"{what}: it has {len(track)} frames and there are {count} pictures; detect the pose from these pictures."
+        )
+    if begins is None:
+        raise InputError(
+            f"{what}: it has {len(track)} frames and there are {count} pictures, which do not say where in the video "
+            "they begin; load the video with Load Driving Video, or detect the pose from these pictures."
+        )
+    first = (begins - (own or 0.0)) * fps
+    last = first + count - 1
+    drift = abs(fps / float(frames.fps) - 1) * (abs(first) + count)
+    if drift > 0.5:
+        raise InputError(
+            f"{what}: it has {fps:g} frames a second and the video is read at {float(frames.fps):g}; set the video's "
+            f"fps to {fps:g}, or detect the pose again at {float(frames.fps):g}."
+        )
+    start = round(first)
+    if start < 0 or start + count > len(track):
+        beginning = "" if not own else f", beginning {own:.2f} s into the video,"
+        raise InputError(
+            f"{what}: it has {len(track)} frames{beginning} and does not cover the {count} frames from {begins:.2f} s "
+            f"on (its frames {start} to {round(last)}); set start and limit within it, or detect the pose again."
+        )
+    return replace(track.slice(start, start + count), start_seconds=begins)

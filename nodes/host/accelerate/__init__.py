@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 
 from ....wan_animate.errors import InputError
-from ..static import cast_static_clones, static_clone
-from . import products as fp8
-from . import rows
+from ..kernels import fused
+from ..patching import cast_static_clones, static_clone
+from . import fp8_linears as fp8
 from .attention import HOST_DEFAULT, Attention
 from .blocks import Blocks
 from .compiled import compile_blocks, without_compiled
-from .once import Once
-from .products import AS_LOADED, Products
+from .fp8_linears import AS_LOADED, Fp8Linears
+from .step_cache import StepCache
 
 KEY = "wan_animate_kit_accelerate"
 STEP = f"{KEY}_step"
@@ -42,7 +42,7 @@ class Settings:
         reuse: "off", "small" (rotary tables) or "all" (also text and image keys and values, and the pose embedding).
         compile_blocks: run every block through ``torch.compile``; left out where products are in fp8.
         backend: of ``torch.compile``.
-        products: one of :data:`.products.CHOICES`: how the large layers of the blocks are multiplied.
+        products: one of :data:`.fp8_linears.CHOICES`: how the large layers of the blocks are multiplied.
         fused: join what a block does between its products and its attention into fewer passes over memory.
     """
 
@@ -63,7 +63,7 @@ def accelerate(model, settings: Settings):
     """
     import comfy.patcher_extension
 
-    from ..ports import check_model
+    from ..checks import check_model
 
     check_model(model)
     if settings.products not in fp8.CHOICES:
@@ -81,12 +81,12 @@ def accelerate(model, settings: Settings):
     if settings.attention != HOST_DEFAULT:
         options[OVERRIDE] = Attention(settings.attention, options.get(OVERRIDE))
     if settings.face_motion or settings.reuse != "off":
-        once = Once(settings.face_motion, settings.reuse)
+        once = StepCache(settings.face_motion, settings.reuse)
         clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, once.apply_model)
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, once.diffusion_model)
         clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, once.clear)
     if settings.fused:
-        rows.prepare(clone)
+        fused.prepare(clone)
     if settings.fused or settings.products != AS_LOADED:
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, STEP, _Step(settings).diffusion_model)
     clone.set_attachments(KEY, settings)
@@ -97,7 +97,7 @@ class _Step:
     """Around the model's ``forward``: its layers and blocks ours until it returns or raises."""
 
     def __init__(self, settings: Settings):
-        self.products = None if settings.products == AS_LOADED else Products()
+        self.products = None if settings.products == AS_LOADED else Fp8Linears()
         self.blocks = Blocks() if settings.fused else None
 
     # Not to be traced when the host compiles the whole model: what runs inside still is.

@@ -97,7 +97,7 @@ def _find(name: str) -> tuple[Callable | None, bool]:
         if name in PACKAGES:
             return partial(_packaged, importlib.import_module(PACKAGES[name]).flash_attn_func), True
         if name == EIGHT_BITS and has_fp8():
-            from .attention8 import attend
+            from ..kernels.triton_attention import attend
 
             return attend, False
     except Exception as error:  # absent, or built for another card or torch

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from .once import is_plain, swapped
-from .products import is_measured, takes_quantized
-from .rows import over_rows, quantize, rms_rope
+from ..kernels.fused import norm_modulate_quantize, quantize, rms_rope
+from ..patching import is_plain, swapped
+from .fp8_linears import is_measured, takes_quantized
 
 
 class Blocks:
@@ -93,13 +93,13 @@ class Block:
         ready = ours and takes_quantized(up)
         given, x = _modulated(block.norm2, x, parts[3], parts[4], ready, added=y)
         if ours and takes_quantized(down):
-            y = over_rows(up(given), gelu=True, quantize=True)[0]
+            y = norm_modulate_quantize(up(given), gelu=True, quantize=True)[0]
             y = down(y)
         elif ours and is_measured(down):  # its input is wanted unquantized, of as many tokens at once as take no more
             y = torch.cat([block.ffn(part) for part in given.chunk(2, dim=1)], dim=1)
         else:
             y = block.ffn(given)
-        return over_rows(x, added=y, gate=parts[5])[0]
+        return norm_modulate_quantize(x, added=y, gate=parts[5])[0]
 
 
 def _modulation(block, x, e):
@@ -113,7 +113,7 @@ def _modulation(block, x, e):
 def _modulated(norm, x, shift, scale, ready: bool, added=None):
     """(the norm of x + added, times 1 + scale, plus shift; x + added)"""
     if is_plain(norm) and norm.weight is None:
-        out, summed = over_rows(
+        out, summed = norm_modulate_quantize(
             x, added=added, eps=norm.eps, mul=scale, plus=shift, modulate=True, quantize=ready, keep=added is not None
         )
         return out, x if added is None else summed
@@ -129,7 +129,9 @@ def _normed(norm, x, added, gate, ready: bool):
         out = norm(x)
         return (quantize(out) if ready else out), x
     with _cast(norm, x) as (weight, bias):
-        return over_rows(x, added=added, gate=gate, eps=norm.eps, mul=weight, plus=bias, quantize=ready, keep=True)
+        return norm_modulate_quantize(
+            x, added=added, gate=gate, eps=norm.eps, mul=weight, plus=bias, quantize=ready, keep=True
+        )
 
 
 def _self_attention(attention, x, freqs, patches, options):
@@ -164,7 +166,7 @@ def _cross_attention(attention, x, context, image_tokens: int | None, options):
     seen = host.optimized_attention(q, k, v, low_precision_attention=False, **about)
     k, v = attention.norm_k(attention.k(text)), attention.v(text)
     read = host.optimized_attention(q, k, v, **about)
-    return attention.o(over_rows(read, added=seen, quantize=takes_quantized(attention.o))[0])
+    return attention.o(norm_modulate_quantize(read, added=seen, quantize=takes_quantized(attention.o))[0])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import logging
 
 import torch
 
-from ..static import static_clone
+from ..patching import static_clone
 
 # The host's compile node uses the same keys, so that the later of the two replaces the other instead of compiling
 # what is compiled already (comfy_api/torch_helpers/torch_compile.py).

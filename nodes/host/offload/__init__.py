@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from ....wan_animate.errors import InputError
-from ..static import cast_static_clones, static_clone
+from ..patching import cast_static_clones, static_clone
+from .block_offloader import BlockOffloader, units_of
 from .patcher import KEY, attach, offloaded
 from .plan import Sizes
-from .streamed import Streamed, units_of
 
 HOW = ("fit", "blocks")
 
@@ -40,7 +40,7 @@ def offload(model, settings: Settings):
     """
     import comfy.patcher_extension
 
-    from ..ports import check_model
+    from ..checks import check_model
 
     check_model(model)
     if settings.how not in HOW:
@@ -60,7 +60,7 @@ def offload(model, settings: Settings):
     clone.__class__ = offloaded(type(clone))
     clone.offload_device = torch.device("cpu")
     clone.patches_uuid = _new_uuid()  # a MODEL that is loaded as a whole is loaded anew, not taken for this one
-    attach(clone, Streamed(settings, sizes, measured), comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)
+    attach(clone, BlockOffloader(settings, sizes, measured), comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)
     return clone
 
 

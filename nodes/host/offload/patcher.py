@@ -22,7 +22,7 @@ class Offloaded:
 
     @property
     def streamed(self):
-        """:class:`.streamed.Streamed`, or None while the patcher is being made or taken apart."""
+        """:class:`.block_offloader.BlockOffloader`, or None while the patcher is being made or taken apart."""
         return getattr(self, "attachments", {}).get(KEY)
 
     def clone(self, *args, **kwargs):

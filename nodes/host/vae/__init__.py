@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import logging
 
 from ....wan_animate.errors import InputError
-from . import kernels, memory
+from ..kernels import vae as kernels
+from . import memory
 
 
 def accelerate_vae(vae):
@@ -74,7 +74,3 @@ def _classes():
     from .wan import FastWanVAE
 
     return FastWanVAE, AcceleratedVAE
-
-
-def say(text: str, *values) -> None:
-    logging.info("Wan VAE: " + text, *values)

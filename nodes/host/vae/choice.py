@@ -6,7 +6,8 @@ import logging
 
 import torch
 
-from . import kernels, memory
+from ..kernels import vae
+from . import memory
 
 CLEARLY = 0.9  # near ties keep the form that the host has, so that two runs of ComfyUI round alike
 _found: dict[tuple, bool] = {}
@@ -23,7 +24,7 @@ def folds(conv, height: int, width: int) -> bool:
 
 
 def _measure(conv, height: int, width: int) -> bool:
-    from .layers import channels_first, fold_weight
+    from .channels import channels_first, fold_weight
 
     weights, channels = conv.weights, conv.in_channels
     # as many as are worked on at once, in half of the memory: small pictures fill the card by their number
@@ -35,11 +36,11 @@ def _measure(conv, height: int, width: int) -> bool:
         new, out = row[2:].clone(), row[2:]
 
         def in_a_row():
-            kernels.norm_silu(new, gain, None, out)
+            vae.norm_silu(new, gain, None, out)
             weights.convolve(channels_first(row), conv.weight, padding=(0, *conv.padding))
 
         def in_a_fold():
-            kernels.norm_silu_folded(new, gain, None, folded, past)
+            vae.norm_silu_folded(new, gain, None, folded, past)
             weights.convolve(folded.permute(0, 3, 1, 2), weight, padding=conv.padding)
 
         in_a_fold()

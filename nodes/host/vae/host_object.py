@@ -9,9 +9,10 @@ import comfy.model_management
 import comfy.sd
 import torch
 
-from ....wan_animate.frames import as_unit_float
-from ....wan_animate.latents import with_still
-from . import memory, say
+from ....wan_animate.chain.latents import with_still
+from ....wan_animate.video.frames import as_unit_float
+from . import memory
+from .log import say
 
 
 class AcceleratedVAE(comfy.sd.VAE):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from . import choice, kernels
+from ..kernels import vae
+from . import choice
+from .channels import channels_first, fold_weight, frames_first, pad_channels
 
 
 class Weights:
@@ -52,29 +54,6 @@ class Weights:
         return (F.conv3d if dims == 3 else F.conv2d)(x, weight, None, stride, padding)
 
 
-def frames_first(x: torch.Tensor) -> torch.Tensor:
-    """``[1, C, n, H, W]`` -> ``[n, H, W, C]``, contiguous (a view where channels are last in memory)."""
-    return x.permute(0, 2, 3, 4, 1)[0].contiguous()
-
-
-def channels_first(x: torch.Tensor) -> torch.Tensor:
-    """``[n, H, W, C]`` -> ``[1, C, n, H, W]``, a view with channels last in memory."""
-    return x[None].permute(0, 4, 1, 2, 3)
-
-
-def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
-    """Zeros up to 8 channels along ``dim``: the tensor cores take them in eights."""
-    missing = -weight.shape[dim] % 8
-    if not missing:
-        return weight
-    shape = list(weight.shape)
-    shape[dim] += missing
-    out = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-    out = out.contiguous(memory_format=torch.channels_last_3d)
-    out.narrow(dim, 0, weight.shape[dim]).copy_(weight)
-    return out
-
-
 class CausalConv:
     """CausalConv3d of kernel 3 in time: sees two frames back, or zeros before the first. Leaves ``bias`` to the caller.
 
@@ -114,10 +93,10 @@ class CausalConv:
         count, height, width, channels = x.shape
         if not self.fold(count, height, width):
             frames, new = self._row(count, height, width)
-            kernels.norm_silu(x, gain, bias, new)
+            vae.norm_silu(x, gain, bias, new)
             return frames
         frames, past = self._folded(count, height, width)
-        kernels.norm_silu_folded(x, gain, bias, frames, past)
+        vae.norm_silu_folded(x, gain, bias, frames, past)
         return frames
 
     def plain(self, x: torch.Tensor) -> torch.Tensor:
@@ -129,7 +108,7 @@ class CausalConv:
             new.copy_(x)
             return frames
         frames, past = self._folded(*x.shape[:3])
-        kernels.fold(x, frames, past)
+        vae.fold(x, frames, past)
         return frames
 
     def _row(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -173,11 +152,6 @@ class CausalConv:
         return out if out.shape[-1] == self.out_channels else out[..., : self.out_channels].contiguous()
 
 
-def fold_weight(weight: torch.Tensor) -> torch.Tensor:
-    """``[K, C, 3, h, w]`` -> ``[K, 3C, h, w]``, the oldest frame's channels first."""
-    return weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-
-
 class Pointwise:
     """A convolution of kernel 1 as a matrix product, with its bias."""
 
@@ -201,7 +175,7 @@ class First:
         self.looks_back, self.width = self.conv.looks_back, self.conv.out_channels
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return kernels.add(self.conv.run(self.conv.plain(x)), self.conv.bias, None)
+        return vae.add(self.conv.run(self.conv.plain(x)), self.conv.bias, None)
 
 
 class Normed:
@@ -246,7 +220,7 @@ class Residual:
         del y
         y = self.second.conv.run(frames)
         del frames
-        return kernels.add(y, self.second.bias, x if self.shortcut is None else self.shortcut(x))
+        return vae.add(y, self.second.bias, x if self.shortcut is None else self.shortcut(x))
 
 
 class Attention:
@@ -265,10 +239,10 @@ class Attention:
         return torch.cat([self._some(part) for part in x.split(at_once)])
 
     def _some(self, x: torch.Tensor) -> torch.Tensor:
-        y = kernels.norm_silu(x, self.gain, None, torch.empty_like(x), silu=False)
+        y = vae.norm_silu(x, self.gain, None, torch.empty_like(x), silu=False)
         q, k, v = self.qkv(y).permute(0, 3, 1, 2).chunk(3, dim=1)
         y = self.attention(q, k, v).permute(0, 2, 3, 1)
-        return kernels.add(self.proj(y.contiguous()), None, x)
+        return vae.add(self.proj(y.contiguous()), None, x)
 
 
 class Down:
@@ -285,7 +259,7 @@ class Down:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         y = self.weights.convolve(F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), self.weight, stride=2)
-        y = kernels.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)
+        y = vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)
         return y if self.time is None else self._in_time(y)
 
     def _in_time(self, x: torch.Tensor) -> torch.Tensor:
@@ -297,7 +271,7 @@ class Down:
             return first
         weight, bias = self.time
         y = self.weights.convolve(channels_first(x[: 2 * made + 1]), weight, stride=(2, 1, 1))
-        y = kernels.add(frames_first(y), bias, None)
+        y = vae.add(frames_first(y), bias, None)
         return torch.cat((first, y)) if len(first) else y
 
 
@@ -320,9 +294,9 @@ class Up:
         self.started = True
         big = torch.empty((frames, 2 * height, 2 * width, channels), dtype=x.dtype, device=x.device)
         if whole:
-            kernels.upsample(x[:whole], None, big[:whole])
+            vae.upsample(x[:whole], None, big[:whole])
         if frames > whole:
             doubled = self.time.run(self.time.plain(x[whole:]))
-            kernels.upsample(doubled, self.time.bias, big[whole:], pairs=True)
+            vae.upsample(doubled, self.time.bias, big[whole:], pairs=True)
         y = self.weights.convolve(big.permute(0, 3, 1, 2), self.weight, padding=1)
-        return kernels.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)
+        return vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)

@@ -8,9 +8,10 @@ import comfy.ldm.wan.vae
 import comfy.model_management
 import torch
 
-from ....wan_animate.latents import with_still
-from . import memory, say
+from ....wan_animate.chain.latents import with_still
+from . import memory
 from .layers import Weights
+from .log import say
 from .network import Still, decoder, encoder, frames_in, run
 
 check = comfy.model_management.throw_exception_if_processing_interrupted

@@ -1,0 +1,182 @@
+"""What a step does to every token besides products and attention, each in one pass over memory where Triton is.
+
+In PyTorch otherwise (a CPU, a card without Triton): the host's own operations in the host's own order.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+
+from . import compile_ahead
+
+KERNELS = "joined blocks"
+E4M3 = torch.float8_e4m3fn
+LARGEST = 448.0  # of e4m3
+_CHUNK = 1 << 24  # elements quantized at a time without Triton, so that no large temporary is made
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Rows in fp8 with a scale for each.
+
+    Attributes:
+        values: float8_e4m3fn [..., columns].
+        scales: float32 [rows, 1]; values * scales is the tensor.
+        dtype: of the tensor.
+    """
+
+    values: torch.Tensor
+    scales: torch.Tensor
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.values.shape
+
+    def full(self) -> torch.Tensor:
+        columns = self.values.shape[-1]
+        # in float32: as float16 numbers, the scales of small rows would be rounded, to zero even
+        rows = self.values.reshape(-1, columns).float() * self.scales
+        return rows.to(self.dtype).reshape(self.values.shape)
+
+
+@cache
+def kernels():
+    """The Triton kernels, or None where there is no Triton."""
+    try:
+        from . import triton_rows
+    except Exception as error:
+        log.info("WanAnimateKit: no fused kernels here, PyTorch's own are used (%s).", error)
+        return None
+    return triton_rows
+
+
+@cache
+def _ready():
+    compile_ahead.finish(KERNELS)
+    return kernels()
+
+
+def prepare(model) -> None:
+    """Begin to compile in the background what the joined blocks of a MODEL on a card will launch."""
+    device, module = model.load_device, model.model.diffusion_model
+    dtype = model.model.get_dtype_inference()
+    if device.type != "cuda" or kernels() is None or dtype not in kernels().KINDS:
+        return
+    compile_ahead.start(KERNELS, device, kernels().compilations(module.dim, module.num_heads, dtype))
+
+
+_failed: set[str] = set()  # kernels that could not be built or run here
+
+
+def _kernel(name: str, x: torch.Tensor):
+    if not x.is_cuda or name in _failed or torch.compiler.is_compiling() or _ready() is None:
+        return None
+    return getattr(kernels(), name) if x.dtype in kernels().KINDS else None
+
+
+def _give_up(name: str, error: Exception) -> None:
+    import comfy.model_management
+
+    if isinstance(error, comfy.model_management.OOM_EXCEPTION):
+        raise error
+    _failed.add(name)
+    log.warning("WanAnimateKit: the fused kernel %s does not work here, PyTorch's own are used: %s", name, error)
+
+
+def norm_modulate_quantize(
+    x: torch.Tensor,
+    *,
+    added: torch.Tensor | None = None,
+    gate: torch.Tensor | None = None,
+    eps: float | None = None,
+    mul: torch.Tensor | None = None,
+    plus: torch.Tensor | None = None,
+    modulate: bool = False,
+    gelu: bool = False,
+    quantize: bool = False,
+    keep: bool = False,
+) -> tuple[torch.Tensor | Quantized, torch.Tensor | None]:
+    """In this order: x + added * gate, its LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
+
+    Args:
+        x: [batch, tokens, columns], or [rows, columns].
+        added: like x.
+        gate: [batch or 1, 1, columns]; None adds as it is.
+        eps: of the norm; None leaves the norm out.
+        mul, plus: both or none; [columns], or with ``modulate`` [batch or 1, 1, columns].
+        gelu: its tanh form.
+        quantize: give the result as :class:`Quantized`.
+        keep: give x + added * gate too.
+
+    Returns:
+        (the result, x + added * gate or None)
+    """
+    kernel = _kernel("row", x) if x.shape[-1] <= 1 << 15 else None
+    if kernel is not None:
+        try:
+            out, scales, kept = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep)
+            return (Quantized(out, scales, x.dtype) if quantize else out), kept
+        except Exception as error:
+            _give_up("row", error)
+    if added is not None:
+        x = x + added if gate is None else torch.addcmul(x, added, gate)
+    kept = x if keep else None
+    columns = x.shape[-1:]
+    if modulate:
+        x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
+    elif eps is not None:
+        x = F.layer_norm(x, columns, mul, plus, eps)
+    if gelu:
+        x = F.gelu(x, approximate="tanh")
+    return (_quantize(x) if quantize else x), kept
+
+
+def quantize(x: torch.Tensor) -> Quantized:
+    """Every row in fp8, its largest value the largest that fp8 has."""
+    return norm_modulate_quantize(x, quantize=True)[0]
+
+
+def _quantize(x: torch.Tensor) -> Quantized:
+    rows = x.reshape(-1, x.shape[-1])
+    scales = rows.abs().amax(1, keepdim=True).float().clamp(min=1e-12) / LARGEST
+    if torch.compiler.is_compiling() or rows.numel() <= _CHUNK:
+        values = (rows.float() / scales).to(E4M3)
+    else:
+        values = torch.empty(rows.shape, dtype=E4M3, device=x.device)
+        count = max(_CHUNK // rows.shape[1], 1)
+        for part, given, scale in zip(values.split(count), rows.split(count), scales.split(count)):
+            part.copy_(given.float() / scale)
+    return Quantized(values.reshape(x.shape), scales, x.dtype)
+
+
+def rms_rope(x: torch.Tensor, weight: torch.Tensor, turns: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
+    """RMSNorm over all heads together, then the rotation of each head; x may be overwritten.
+
+    Args:
+        x: [batch, tokens, heads * width].
+        weight: [heads * width].
+        turns: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotations.
+
+    Returns:
+        [batch, tokens, heads, width]
+    """
+    import comfy.ldm.flux.math
+
+    width = x.shape[-1] // heads
+    kernel = _kernel("rms_rope", x)
+    fits = x.is_contiguous() and turns.is_contiguous() and turns.dtype == torch.float32
+    if kernel is not None and fits and width & (width - 1) == 0 and turns.shape[:2] == (1, x.shape[1]):
+        try:
+            return kernel(x, weight, turns, heads, eps).unflatten(-1, (heads, width))
+        except Exception as error:
+            _give_up("rms_rope", error)
+    x = F.rms_norm(x, x.shape[-1:], weight, eps).unflatten(-1, (heads, width))
+    return comfy.ldm.flux.math.apply_rope1(x, turns)

@@ -1,0 +1,150 @@
+"""LoRAs on a MODEL: merged into its weights by the host, or run beside them."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from ....wan_animate.errors import InputError
+from ....wan_animate.weights.lora import LoraFit, check_fit, fit_lora, in_blocks, parse_blocks
+from ....wan_animate.weights.lora_file import read_lora
+from ....wan_animate.weights.transformer import relighting_layers
+from ..checks import check_model
+from ..patching import model_type
+from .branch import add_branches
+
+PREFIX = "diffusion_model."
+MODES = ("auto", "merge", "beside")
+
+
+def apply_lora(
+    model,
+    path: str,
+    strength: float = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    blocks: str = "",
+    mode: str = "auto",
+    relighting: bool = False,
+):
+    """A clone of an Animate MODEL with a LoRA on it, and what was done in words.
+
+    ``merge`` is the host's own way: it adds the product to each weight, which for quantized weights means rounding
+    them again. ``beside`` leaves the weights alone and adds the LoRA's own products to each layer's output, so it can
+    be on for a part of the sampling. ``auto`` merges where the weights are plain numbers and the LoRA is always on.
+
+    Args:
+        model: MODEL from any loader.
+        path: the LoRA's file.
+        strength: 0 returns a clone that differs in nothing.
+        start, end: part of the sampling, 0 to 1, in the host's measure (ControlNet's, hooks').
+        blocks: as :func:`parse_blocks` reads it.
+        mode: one of MODES.
+        relighting: refuse a LoRA that does not change every layer that upstream's relighting LoRA does.
+
+    Returns:
+        (MODEL, report)
+
+    Raises:
+        InputError: the file is no LoRA, or one for another model (with the counts); blocks or range make no sense.
+    """
+    check_model(model)
+    count = len(model.model.diffusion_model.blocks)
+    wanted = parse_blocks(blocks, count)
+    if not 0 <= start < end <= 1:
+        raise InputError(
+            f"the LoRA is on from start {start:g} to end {end:g}, which is no part of the sampling: choose a start "
+            "below the end, both between 0 and 1."
+        )
+    name = os.path.basename(path)
+    tensors = read_lora(path)
+    fit = fit_lora({key: tuple(one.shape) for key, one in tensors.items()}, model_shapes(model))
+    if relighting:
+        check_fit(fit, name, relighting_layers(count), "the relighting LoRA")
+    else:
+        check_fit(fit, name)
+    patches = _patches(model, fit, tensors, wanted)
+    if not patches:
+        raise InputError(f"{name} changes nothing in blocks {blocks}: leave blocks empty, or name others.")
+    layers = {_layer(key) for key in patches}
+    clone = model.clone()
+    partly = start > 0 or end < 1
+    beside = mode == "beside" or mode == "auto" and (partly or _quantized(model, patches))
+    if partly and not beside:
+        raise InputError("a merged LoRA is always on: choose auto or beside for a part of the sampling.")
+    if strength == 0:
+        how = "not applied, as the strength is 0"
+    elif beside:
+        merged = add_branches(clone, patches, strength, start, end, name)
+        how = "beside the weights" + (f" ({len(merged)} tensors merged)" if merged else "")
+    else:
+        how = "merged into the weights" + _merge(clone, patches, strength, name)
+    report = _report(name, fit, layers, strength, how, (start, end), blocks)
+    (logging.warning if fit.left_out() else logging.info)("%s", report)
+    return clone, report
+
+
+def model_shapes(model) -> dict[str, tuple[int, ...]]:
+    """The transformer's tensors by name; of packed weights the shape they stand for."""
+    module = model.model.diffusion_model
+    shapes = {key: tuple(one.shape) for key, one in module.named_parameters()}
+    for key, one in module.named_modules():
+        if hasattr(one, "in_features") and hasattr(one, "out_features"):
+            shapes[f"{key}.weight"] = (one.out_features, one.in_features)
+    return shapes
+
+
+def _patches(model, fit: LoraFit, tensors: dict, wanted: set[int] | None) -> dict:
+    """The host's patches by weight: adapters and differences of the layers in ``wanted`` blocks."""
+    import comfy.lora
+
+    own = model.model.state_dict()
+    chosen = [layer for layer in fit.layers if in_blocks(layer, wanted)]
+    keys = {
+        PREFIX + layer: PREFIX + layer + (".weight" if f"{PREFIX}{layer}.weight" in own else "") for layer in chosen
+    }
+    renamed = {PREFIX + place: tensors[key] for key, place in fit.names.items()}
+    return comfy.lora.load_lora(renamed, keys, log_missing=False)
+
+
+def _merge(clone, patches: dict, strength: float, name: str) -> str:
+    """Hand the patches to the host; what else was done, in words. The host merges weights and biases of layers alone
+    and passes over tensors that lie beside layers (a block's modulation) without a word: those go beside."""
+    lone = {key: one for key, one in patches.items() if not key.endswith((".weight", ".bias"))}
+    weights = {key: one for key, one in patches.items() if key not in lone}
+    taken = clone.add_patches(weights, strength)
+    if len(taken) != len(weights):
+        raise InputError(
+            f"{name}: this MODEL took {len(taken)} of {len(weights)} tensors into its weights: choose beside."
+        )
+    if lone:
+        add_branches(clone, lone, strength, 0, 1, name)
+    return f" ({len(lone)} tensors beside them)" if lone else ""
+
+
+def _quantized(model, patches: dict) -> bool:
+    """Whether a weight that is to be changed is stored in anything but plain 16 or 32 bit numbers."""
+    import torch
+
+    plain = (torch.float32, torch.float16, torch.bfloat16)
+
+    def is_plain(key: str) -> bool:
+        path, _, name = key.rpartition(".")
+        module = model.model.get_submodule(path)
+        return type(getattr(module, name).data) is torch.Tensor and model_type(module, name) in plain
+
+    return not all(map(is_plain, patches))
+
+
+def _layer(key: str) -> str:
+    return key.removeprefix(PREFIX).removesuffix(".weight").removesuffix(".bias")
+
+
+def _report(name: str, fit: LoraFit, layers: set[str], strength: float, how: str, part, blocks: str) -> str:
+    rank = f", rank {fit.rank}" if fit.rank else ""
+    text = f"{name}: {len(layers)} of {fit.layers_in_file} layers{rank}, strength {strength:g}, {how}"
+    if part != (0, 1):
+        text += f"; on from {part[0]:.0%} to {part[1]:.0%} of the sampling"
+    if parse_blocks(blocks, 10**6) is not None:
+        text += f"; blocks {blocks.strip()}"
+    return text + (f". Left out: {fit.left_out()}." if fit.left_out() else ".")

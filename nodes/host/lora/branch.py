@@ -1,0 +1,240 @@
+"""A LoRA beside the weights: its products added to each layer's output, for the length of a call of the model.
+
+The host has such a form too (comfy/weight_adapter/bypass.py), made for training: it replaces the layers' forward as
+long as the model is loaded, keeps one LoRA at a time, and takes two of them off in the wrong order. Here a wrapper
+around the model's call puts the branches on and takes them off again, last first, so that any number stack, other
+patches compose, and nothing is left on the layers between calls. The LoRA's own weights are a model of the host's
+memory management, loaded and offloaded with the MODEL.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+
+from ....wan_animate.errors import InputError
+
+KEY = "wan_animate_kit_lora"
+_NONE = object()
+
+
+def add_branches(clone, patches: dict, strength: float, start: float, end: float, name: str) -> list[str]:
+    """Put patches beside the weights of a cloned MODEL.
+
+    Args:
+        clone: the MODEL to change.
+        patches: as ``comfy.lora.load_lora`` gives them.
+        strength, start, end: as in ``apply_lora``.
+        name: of the LoRA, for sentences.
+
+    Returns:
+        Keys of patches that have no such form (other adapters than low-rank pairs) and are merged instead.
+
+    Raises:
+        InputError: there are such patches, and the LoRA is to be on for a part of the sampling.
+    """
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.patcher_extension
+
+    branches, left = _Branches(), {}
+    dtype = clone.model.get_dtype_inference()
+    for key, patch in patches.items():
+        branch = _branch(clone.model, key, patch, dtype)
+        if branch is None:
+            left[key] = patch
+        else:
+            branches.put(key, branch)
+    lone = [key for key in left if not key.endswith((".weight", ".bias"))]
+    if lone:
+        raise InputError(f"{name} replaces {lone[0]}, which this pack can only add to: use another LoRA.")
+    if left and (start > 0 or end < 1):
+        raise InputError(
+            f"{name} holds {len(left)} tensors that cannot be switched while sampling (for instance "
+            f"{next(iter(left))}): set start to 0 and end to 1."
+        )
+    if left:
+        clone.add_patches(left, strength)
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        branches, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    )
+    clone.set_additional_models(KEY, [*clone.get_additional_models_with_key(KEY), patcher])
+    clone.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, _Switch(branches, strength, start, end)
+    )
+    return list(left)
+
+
+class _Switch:
+    """The wrapper: branches on for one call of the model, while the noise level is in range."""
+
+    def __init__(self, branches: _Branches, strength: float, start: float, end: float):
+        self.branches, self.strength, self.start, self.end = branches, strength, start, end
+
+    def __call__(self, executor, x, t, *args, **kwargs):
+        base = executor.class_obj
+        if not self._on(base.model_sampling, t):
+            return executor(x, t, *args, **kwargs)
+        with self.branches.attached(base, self.strength):
+            return executor(x, t, *args, **kwargs)
+
+    def _on(self, sampling, t) -> bool:
+        if self.start <= 0 and self.end >= 1:
+            return True
+        sigma = float(t.max())
+        # a schedule's own steps fall on these borders but for rounding
+        first = self.start <= 0 or sigma <= float(sampling.percent_to_sigma(self.start)) * (1 + 1e-4)
+        return first and (self.end >= 1 or sigma > float(sampling.percent_to_sigma(self.end)) * (1 + 1e-4))
+
+
+class _Branches(torch.nn.Module):
+    """Branches by the path of the module that they go beside, from the host's BaseModel."""
+
+    def __init__(self):
+        super().__init__()
+        self.paths: list[tuple[str, str]] = []  # (module, "" or the name of a lone tensor)
+        self.parts = torch.nn.ModuleList()
+        self._beside: dict[int, _Beside] = {}
+        self._shifted_ones: dict[int, tuple] = {}
+
+    def put(self, key: str, branch: torch.nn.Module) -> None:
+        path, _, last = key.rpartition(".")
+        self.paths.append((path, "" if last in ("weight", "bias") else last))
+        self.parts.append(branch)
+
+    @contextmanager
+    def attached(self, base, strength: float):
+        undo = []
+        try:
+            for index, ((path, name), part) in enumerate(zip(self.paths, self.parts)):
+                module = base.get_submodule(path)
+                module = getattr(module, "_orig_mod", module)  # of a compiled block
+                # Compiled code looks a parameter up here, and would not see an attribute put in front of it.
+                place, key = (module._parameters, name) if name else (module.__dict__, "forward")
+                undo.append((place, key, place.get(key, _NONE)))
+                if name:
+                    place[key] = self._shifted(index, module._parameters[name], part, strength)
+                else:
+                    place[key] = self._forward(index, module, part, strength)
+            yield
+        finally:
+            for place, key, before in reversed(undo):
+                if before is _NONE:
+                    place.pop(key, None)
+                else:
+                    place[key] = before
+
+    def _shifted(self, index: int, parameter, part, strength: float) -> torch.nn.Parameter:
+        """A lone parameter with its difference added; the same object as long as the parameter is."""
+        given = (parameter.data_ptr(), parameter.device, parameter.dtype, strength)
+        made = self._shifted_ones.get(index)
+        if made is None or made[0] is not parameter or made[1] != given:
+            value = torch.nn.Parameter(part.shifted(parameter.data, strength), requires_grad=False)
+            made = self._shifted_ones[index] = parameter, given, value
+        return made[2]
+
+    def _forward(self, index: int, module, part, strength: float) -> _Beside:
+        """The same object as long as nothing changes: compiled code is bound to it."""
+        made, forward = self._beside.get(index), module.forward
+        if made is None or made.module is not module or made.forward != forward or made.strength != strength:
+            made = self._beside[index] = _Beside(forward, module, part, strength)
+        return made
+
+
+class _Beside:
+    """A layer's forward with a branch's output added."""
+
+    def __init__(self, forward, module, branch, strength: float):
+        self.forward, self.module, self.branch, self.strength = forward, module, branch, strength
+
+    def __call__(self, x, *args, **kwargs):
+        out = self.forward(x, *args, **kwargs)
+        return out + self.branch(x, self.module, self.strength).to(out.dtype)
+
+
+class _LowRank(torch.nn.Module):
+    """up(down(x)) * alpha / rank."""
+
+    def __init__(self, up: torch.Tensor, down: torch.Tensor, alpha: float | None, dtype: torch.dtype):
+        import comfy.ops
+
+        super().__init__()
+        self.scale = 1.0 if alpha is None else alpha / down.shape[0]
+        self.down = _linear(comfy.ops.manual_cast.Linear, down.flatten(1), dtype)
+        self.up = _linear(comfy.ops.manual_cast.Linear, up.flatten(1), dtype)
+
+    def forward(self, x, module, strength: float):
+        return self.up(self.down(x) * (self.scale * strength))
+
+
+def _linear(kind, weight: torch.Tensor, dtype: torch.dtype):
+    layer = kind(weight.shape[1], weight.shape[0], bias=False, device="meta", dtype=dtype)
+    layer.weight = torch.nn.Parameter(weight.to(dtype).contiguous(), requires_grad=False)
+    return layer
+
+
+class _Difference(torch.nn.Module):
+    """What a whole difference of a weight adds: the layer's own operation with the difference for its weight."""
+
+    def __init__(self, difference: torch.Tensor, kind: str):
+        super().__init__()
+        self.kind = kind
+        self.difference = torch.nn.Parameter(difference, requires_grad=False)
+
+    def forward(self, x, module, strength: float):
+        change = self._cast(x) * strength
+        if self.kind == "bias":
+            return change.reshape(-1, *(1,) * (x.ndim - 2)) if hasattr(module, "kernel_size") else change
+        if self.kind == "linear":
+            return F.linear(x, change)
+        if self.kind == "conv":
+            convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[change.ndim]
+            return convolve(x, change, None, module.stride, module.padding, module.dilation, module.groups)
+        if self.kind == "rms":
+            return F.rms_norm(x, change.shape, change, module.eps)
+        return F.layer_norm(x, change.shape, change, None, module.eps)
+
+    def shifted(self, tensor: torch.Tensor, strength: float) -> torch.Tensor:
+        return tensor + self._cast(tensor) * strength
+
+    def _cast(self, like: torch.Tensor) -> torch.Tensor:
+        import comfy.model_management
+
+        return comfy.model_management.cast_to_device(self.difference, like.device, like.dtype)
+
+
+def _branch(model, key: str, patch, dtype: torch.dtype) -> torch.nn.Module | None:
+    """The branch for one of the host's patches, or None where there is none."""
+    path, _, last = key.rpartition(".")
+    module = model.get_submodule(path)
+    kind = _kind(module, last)
+    if isinstance(patch, tuple):
+        difference = patch[1][0] if patch[0] == "diff" and len(patch[1]) == 1 else None
+        return None if difference is None or kind is None else _Difference(difference, kind)
+    if getattr(patch, "name", "") != "lora":
+        return None
+    up, down, alpha, middle, dora, reshape = patch.weights
+    if middle is not None or dora is not None or reshape is not None:
+        return None
+    if kind == "linear":
+        return _LowRank(up, down, alpha, dtype)
+    if kind == "conv":  # small here (the patch embedding), and so is the product
+        product = (up.flatten(1).float() @ down.flatten(1).float()).reshape(module.weight.shape)
+        return _Difference(product * (1.0 if alpha is None else alpha / down.shape[0]), kind)
+    return None
+
+
+def _kind(module, last: str) -> str | None:
+    if last == "bias":
+        return "bias"
+    if last != "weight":
+        return "tensor"
+    if hasattr(module, "in_features"):
+        return "linear"
+    if hasattr(module, "kernel_size"):
+        return "conv"
+    if isinstance(module, torch.nn.LayerNorm):
+        return "layer"
+    return "rms" if isinstance(module, torch.nn.RMSNorm) or type(module).__name__ == "RMSNorm" else None

@@ -1,0 +1,103 @@
+"""Animate weights from files into the host's own MODEL, through its own loader."""
+
+from __future__ import annotations
+
+import logging
+
+from ...wan_animate.errors import InputError
+from ...wan_animate.weights.header import read_model_header
+from ...wan_animate.weights.quantized import convert_weights, stored_formats
+from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, strangers, transformer_shapes
+from .patching import cast_static_clones
+from .vae import prepare_for
+
+PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
+PRODUCTS = ("auto", "full precision", "fp8")
+
+
+def load_animate(path: str, precision: str = "auto", products: str = "auto"):
+    """A MODEL from a file, or from any shard of a sharded model.
+
+    ``auto`` and ``auto`` give what the host's Load Diffusion Model gives for files that it reads rightly, bit for bit.
+
+    Args:
+        path: a safetensors file.
+        precision: what weights are kept in; ``auto`` is the host's choice by card and file. A file with scaled weights
+            stays as it is, the choice then is for what is not scaled.
+        products: ``fp8`` multiplies in fp8 on cards that can, ``full precision`` never; ``auto`` does as the file says.
+
+    Returns:
+        (the host's ModelPatcher, :class:`AnimateFile`)
+
+    Raises:
+        InputError: before any weight is read, when the file is something else or incomplete.
+    """
+    file = read_animate(read_model_header(path))
+    if file.quantization.layers and precision.startswith("fp8"):
+        logging.info("Load Animate Model: the file's weights are scaled already; precision %s is left out.", precision)
+        precision = "auto"
+    model = _load(path, precision, products)
+    prepare_for(model)
+    logging.info("Load Animate Model: %s: %s; kept in %s", file.header.name, file.summary(), model.model_dtype())
+    return model, file
+
+
+def _load(path: str, precision: str, products: str, disable_dynamic: bool = False):
+    """The MODEL alone: what the host calls again when it needs one of its own (another card, another loading)."""
+    import comfy.sd
+    import torch
+
+    file = read_animate(read_model_header(path))
+    options: dict = {}
+    if precision != "auto":
+        options["dtype"] = {
+            "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
+            "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2,
+        }[precision]  # fmt: skip
+    if products == "fp8" and not file.quantization.layers:
+        options["fp8_optimizations"] = True
+    weights, metadata = _read_weights(file, {"full precision": True, "fp8": False}.get(products))
+    model = comfy.sd.load_diffusion_model_state_dict(
+        weights, model_options=options, metadata=metadata, disable_dynamic=disable_dynamic
+    )
+    if model is None:
+        raise InputError(
+            f"{file.header.name} is a Wan 2.2 Animate model, but this ComfyUI does not take it: update ComfyUI."
+        )
+    model.cached_patcher_init = (_load, (path, precision, products))
+    cast_static_clones(model)
+    return model
+
+
+def _read_weights(file: AnimateFile, full_precision: bool | None):
+    """(state dict as the host takes it, metadata). Tensors stay mapped from disk where the host maps them."""
+    import comfy.quant_ops
+    import comfy.utils
+    import torch
+
+    weights: dict = {}
+    for path in file.header.paths:
+        weights |= comfy.utils.load_torch_file(path)
+    extra = set(strangers(file))
+    for name in list(weights):
+        tensor = weights.pop(name)
+        own = name.removeprefix(file.prefix)
+        if name.startswith(file.prefix) and own not in extra:
+            weights[own] = tensor
+    if extra:
+        logging.info(
+            "Load Animate Model: %d tensors that the model has no place for: %s", len(extra), sorted(extra)[:5]
+        )
+    linear = {name for name in transformer_shapes(file.dim, file.ffn, file.blocks) if is_linear(name)}
+    weights = convert_weights(weights, file.quantization, linear, full_precision)
+    unknown = stored_formats(weights) - comfy.quant_ops.QUANT_ALGOS.keys()
+    if unknown:
+        raise InputError(
+            f"{file.header.name} is quantized as {', '.join(sorted(unknown))}, which this ComfyUI does not know: "
+            "update ComfyUI, or choose an fp8 or bf16 form."
+        )
+    row = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    for name in file.blur_kernels:
+        weights[name] = row[None, :] * row[:, None] / row.sum() ** 2
+    metadata = {name: value for name, value in file.header.metadata.items() if name != "_quantization_metadata"}
+    return weights, metadata

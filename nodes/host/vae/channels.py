@@ -1,0 +1,33 @@
+"""Tensors of frames with channels last, and weights for them."""
+
+from __future__ import annotations
+
+import torch
+
+
+def frames_first(x: torch.Tensor) -> torch.Tensor:
+    """``[1, C, n, H, W]`` -> ``[n, H, W, C]``, contiguous (a view where channels are last in memory)."""
+    return x.permute(0, 2, 3, 4, 1)[0].contiguous()
+
+
+def channels_first(x: torch.Tensor) -> torch.Tensor:
+    """``[n, H, W, C]`` -> ``[1, C, n, H, W]``, a view with channels last in memory."""
+    return x[None].permute(0, 4, 1, 2, 3)
+
+
+def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
+    """Zeros up to 8 channels along ``dim``: the tensor cores take them in eights."""
+    missing = -weight.shape[dim] % 8
+    if not missing:
+        return weight
+    shape = list(weight.shape)
+    shape[dim] += missing
+    out = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+    out = out.contiguous(memory_format=torch.channels_last_3d)
+    out.narrow(dim, 0, weight.shape[dim]).copy_(weight)
+    return out
+
+
+def fold_weight(weight: torch.Tensor) -> torch.Tensor:
+    """``[K, C, 3, h, w]`` -> ``[K, 3C, h, w]``, the oldest frame's channels first."""
+    return weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,194 @@
+"""Finding the character's outline with a segmentation model."""
+
+from __future__ import annotations
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from .host.folders import SAM2, file_stamp, list_models
+from .types import Frames, Segmenter, Track, as_images, frames_input
+
+CATEGORY = "WanAnimateKit/mask"
+Box = io.Custom("BBOX")
+HostBox = io.Custom("BOUNDING_BOX")
+FILLS = {"pose outline": "pose", "masks around": "between", "nothing": "leave"}
+CARD_MEMORY = 3 << 30  # SAM 2.1 large took 1.4 GB in bf16; fp32 takes more
+
+
+class LoadSegmenter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = list_models(SAM2, ".safetensors")
+        return io.Schema(
+            node_id="WanAnimateKitLoadSegmenter",
+            display_name="Load Segmenter",
+            category=CATEGORY,
+            description=(
+                "Loads the model that cuts the person out of the video: SAM 2 or SAM 2.1 (tiny, small, base plus or "
+                "large), a safetensors file in models/sam2."
+            ),
+            search_aliases=["sam2", "segment anything", "sam 2.1 video model loader", "mask model"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=names,
+                    default=next((name for name in names if "large" in name), None),
+                    tooltip=(
+                        "A SAM 2 or 2.1 video model in models/sam2, for instance sam2.1_hiera_large.safetensors. "
+                        "Larger ones follow hair and clothes better and take longer."
+                    ),
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=["auto", "bf16", "fp16", "fp32"],
+                    advanced=True,
+                    tooltip="auto takes bf16 on cards that compute in it, fp16 on other CUDA cards, fp32 elsewhere.",
+                ),
+            ],
+            outputs=[Segmenter.Output(display_name="segmenter", tooltip="The model, for Segment Character.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str) -> bool | str:
+        if model is not None and folder_paths.get_full_path(SAM2, model) is None:
+            return (
+                f"model {model!r} is not in models/{SAM2}: download it there (its link is in the help of this node), "
+                "press R and choose it."
+            )
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, precision: str):
+        return file_stamp(folder_paths.get_full_path(SAM2, model))
+
+    @classmethod
+    def execute(cls, model: str, precision: str) -> io.NodeOutput:
+        from ..wan_animate.mask import segmentation
+        from .host.device import compute_device
+
+        path = folder_paths.get_full_path_or_raise(SAM2, model)
+        return io.NodeOutput(segmentation.Segmenter(path, compute_device(), precision))
+
+
+class SegmentCharacter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitSegmentCharacter",
+            display_name="Segment Character",
+            category=CATEGORY,
+            description=(
+                "Cuts the person out of every frame. The pose shows the model where the person is, so nobody has to "
+                "click; points and a box from an editor can be added. Frames in which the model loses the person are "
+                "named and filled. Shows the mask over the frame in the middle."
+            ),
+            search_aliases=["sam2", "character mask", "video segmentation", "track person", "rotoscope", "matte"],
+            inputs=[
+                Segmenter.Input("segmenter", tooltip="From Load Segmenter."),
+                frames_input("frames", tooltip="The driving video."),
+                Track.Input(
+                    "pose",
+                    optional=True,
+                    tooltip=(
+                        "The pose of this video, from Detect Pose and Face. It says where the person is, where the "
+                        "video is cut, and whether the model lost the person."
+                    ),
+                ),
+                _points_input("points_positive", "on the person"),
+                _points_input("points_negative", "not on the person: on somebody else, or on the background"),
+                io.MultiType.Input(
+                    "bbox",
+                    [Box, HostBox],
+                    optional=True,
+                    tooltip="A box around the person on one frame, x1, y1, x2, y2 in pixels. Of several, the first.",
+                ),
+                io.Int.Input(
+                    "point_frame",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    tooltip="The frame that the points and the box are for; 0 is the first.",
+                ),
+                io.Combo.Input(
+                    "points_do",
+                    options=["add to the pose", "replace the pose"],
+                    tooltip=(
+                        "Whether points and box come on top of what the pose shows, or stand alone: then the pose is "
+                        "still used for cuts and for the check."
+                    ),
+                ),
+                io.Combo.Input(
+                    "fill_lost",
+                    options=list(FILLS),
+                    tooltip=(
+                        "What goes into frames in which the model lost the person: the outline of the pose, a shape "
+                        "between the good masks before and after, or nothing."
+                    ),
+                ),
+            ],
+            outputs=[
+                Frames.Output(
+                    display_name="mask",
+                    tooltip="One mask a frame; the character is 1. Usually goes through Shape Mask next.",
+                ),
+                io.Int.Output(display_name="lost", tooltip="In how many frames the model lost the person."),
+                io.String.Output(display_name="report", tooltip="Which frames these are, and what to do about them."),
+            ],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        segmenter,
+        frames,
+        point_frame: int = 0,
+        points_do: str = "add to the pose",
+        fill_lost: str = "pose outline",
+        pose=None,
+        points_positive: str | None = None,
+        points_negative: str | None = None,
+        bbox=None,
+    ) -> io.NodeOutput:
+        from ..wan_animate.mask.character import segment_character
+        from ..wan_animate.mask.prompts import prompt_from_editor
+        from ..wan_animate.mask.track import MaskTrackSource
+        from .host.device import make_room, release
+        from .host.progress import progress_bar
+
+        frames = as_images(frames, "frames")
+        own = prompt_from_editor(point_frame, points_positive, points_negative, bbox, (frames.width, frames.height))
+        make_room(CARD_MEMORY)
+        try:
+            found = segment_character(
+                segmenter, frames, pose, own,
+                replace=points_do == "replace the pose", fill=FILLS[fill_lost], progress=progress_bar(len(frames)),
+            )  # fmt: skip
+        finally:
+            segmenter.close()  # the card's memory belongs to the sampling that follows
+            release()
+        mask = MaskTrackSource(found.masks)
+        return io.NodeOutput(mask, len(found.lost), found.report, ui=_preview(cls, frames, mask, found))
+
+
+def _points_input(id: str, where: str) -> io.String.Input:
+    return io.String.Input(
+        id,
+        optional=True,
+        force_input=True,
+        tooltip=f'Points {where}, as a points editor gives them: JSON, pixels of the frame, [{{"x": 320, "y": 200}}].',
+    )
+
+
+def _preview(cls, frames, mask, found) -> ui.PreviewImage:
+    """The mask over the frame in the middle, and beneath it which frames were lost."""
+    import torch
+
+    from ..wan_animate.mask.track import overlay
+    from ..wan_animate.preview.canvas import with_warnings
+    from ..wan_animate.video.frames import read_uint8
+
+    at = len(frames) // 2
+    picture = overlay(read_uint8(frames, at, at + 1)[0], mask.read(at, at + 1)[0])
+    picture = with_warnings(picture, [found.report] if found.lost else [])
+    return ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls)

@@ -1,0 +1,149 @@
+"""Detection where memory runs out, or a card or a provider is not there or fails."""
+
+import logging
+
+import numpy as np
+import onnx
+import pytest
+
+from wan_animate.detect.detector import PoseDetector
+from wan_animate.errors import InputError
+
+from ..support.figures import DrawnOnce, dancer_keypoints
+from ..support.onnx_graphs import known_answer_files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return known_answer_files(tmp_path_factory.mktemp("graphs"))
+
+
+@pytest.fixture(scope="module")
+def detector(files):
+    return PoseDetector(*files)
+
+
+def _hungry(path, target, most: int):
+    """The graph, asking for memory nobody has when it is given more than ``most`` images."""
+    model = onnx.load(path)
+    graph, numpy_helper = model.graph, onnx.numpy_helper
+    result = graph.node[-1].input[0]
+    for name, value in (("hungry_most", most), ("hungry_no", 0), ("hungry_vast", 1 << 44), ("hungry_one", 1)):
+        graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), name))
+    graph.initializer.append(numpy_helper.from_array(np.float32(0), "hungry_zero"))
+    make = onnx.helper.make_node
+    nodes = [
+        make("Shape", ["input"], ["hungry_count"], start=0, end=1),
+        make("Sub", ["hungry_count", "hungry_most"], ["hungry_over"]),
+        make("Max", ["hungry_over", "hungry_no"], ["hungry_more"]),
+        make("Mul", ["hungry_more", "hungry_vast"], ["hungry_extra"]),
+        make("Add", ["hungry_extra", "hungry_one"], ["hungry_size"]),
+        make("ConstantOfShape", ["hungry_size"], ["hungry_block"]),
+        make("ReduceMax", ["hungry_block"], ["hungry_sum"], keepdims=0),
+        make("Mul", ["hungry_sum", "hungry_zero"], ["hungry_nothing"]),
+        make("Add", [result, "hungry_nothing"], ["hungry_result"]),
+    ]
+    last = graph.node.pop()
+    last.input[0] = "hungry_result"
+    graph.node.extend([*nodes, last])
+    onnx.save(model, target)
+    return target
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_out_of_memory_halves_the_batch_and_says_so(files, tmp_path, caplog, detector, which):
+    paths = list(files)
+    paths[which] = _hungry(files[which], tmp_path / "hungry.onnx", most=2)
+    source = DrawnOnce(dancer_keypoints(np.arange(10) / 10, 320, 400))
+    with caplog.at_level(logging.WARNING):
+        track = PoseDetector(*paths).detect(source, batch=8)
+    assert "not enough memory for 8 frames at once; going on with 4" in caplog.text
+    assert "going on with 2" in caplog.text and "going on with 1" not in caplog.text
+    assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+    paths[which] = _hungry(files[which], tmp_path / "starved.onnx", most=0)
+    with pytest.raises(InputError, match="not enough memory to run starved.onnx on 1 frame"):
+        PoseDetector(*paths).detect(source, batch=4)
+
+
+class _Card:
+    """A card's session that starts and then fails, as one whose driver or libraries do not fit."""
+
+    def __init__(self, message):
+        self.message, self.runs = message, 0
+
+    def run(self, *_):
+        self.runs += 1
+        raise RuntimeError(self.message)
+
+
+def test_a_card_that_starts_but_cannot_run_gives_way_to_the_cpu(files, caplog, detector):
+    """Stands in for a card this machine has not got: the session fails, what is done about it is real."""
+    source = DrawnOnce(dancer_keypoints(np.arange(5) / 10, 320, 400))
+    for message in ("CUDNN_STATUS_NOT_INITIALIZED", "CUDA failure 2: out of memory"):
+        broken = PoseDetector(*files)
+        card = _Card(message)
+        for graph in (broken._detector, broken._pose):
+            graph._session, graph.provider = card, "CUDAExecutionProvider"
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            track = broken.detect(source, batch=4)
+        assert broken.provider == "CPUExecutionProvider" and 2 <= card.runs <= 6
+        assert caplog.text.count("CUDAExecutionProvider cannot run") == 2
+        assert "going on on the CPU" in caplog.text and message.split(":")[0] in caplog.text
+        assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+
+
+def test_on_a_card_a_shorter_batch_is_filled_up(files):
+    """The session is the CPU's; that it is called a card's decides about the filling."""
+    from wan_animate.detect.onnx_model import OnnxModel
+
+    images = np.random.default_rng(0).random((5, 3, 256, 192), np.float32)
+    plain, card = (OnnxModel(files[1], "cpu", "pose model") for _ in range(2))
+    card.provider, sizes = "CUDAExecutionProvider", []
+    run = card._run
+    card._run = lambda part: sizes.append(len(part)) or run(part)
+    for count in (2, 5, 3, 1):
+        assert np.allclose(card.run(images[:count]), plain.run(images[:count]), atol=1e-5)
+    assert sizes == [2, 5, 5, 5]
+    card.begin()  # the next clip goes in smaller batches
+    card.run(images[:2])
+    assert sizes[-1] == 2
+
+
+def test_a_provider_that_does_not_start(files, caplog):
+    """onnxruntime offers it, and then raises on opening the session with it."""
+    from wan_animate.detect.onnx_model import OnnxModel
+
+    graph = OnnxModel(files[1], "cpu", "pose model")
+    with caplog.at_level(logging.WARNING):
+        session = graph._open(_Refusing(), "CUDAExecutionProvider")
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert "CUDAExecutionProvider failed to start (no CUDA-capable device); running on the CPU" in caplog.text
+
+
+class _Refusing:
+    """onnxruntime on a machine whose card is not there."""
+
+    def __getattr__(self, name):
+        import onnxruntime
+
+        return getattr(onnxruntime, name)
+
+    def InferenceSession(self, path, options, providers):  # noqa: N802
+        import onnxruntime
+
+        if providers[0] != "CPUExecutionProvider":
+            raise RuntimeError("no CUDA-capable device")
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+
+
+def test_provider_that_is_not_there_falls_back_and_says_so(files, caplog):
+    import onnxruntime
+
+    if "DmlExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has DirectML; the fall-back shows on one without (pip install onnxruntime)")
+    with caplog.at_level(logging.WARNING):
+        assert PoseDetector(*files, provider="directml").provider == "CPUExecutionProvider"
+    assert "no directml provider" in caplog.text
+    with pytest.raises(InputError, match="provider is 'tpu'"):
+        PoseDetector(*files, provider="tpu")

@@ -1,0 +1,221 @@
+"""Ours against the host's own nodes, on the host's own loaders: same inputs, same bits."""
+
+import pytest
+import torch
+
+from ..support.mask_rows import host_layout, in_layout
+
+LENGTH, WIDTH, HEIGHT, FRAMES = 17, 96, 64, 40
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Random pictures in blocks of 16 pixels, which the small VAE keeps; the pose mostly black, as skeletons are."""
+    generator = torch.Generator().manual_seed(1)
+
+    def blocks(frames, *channels):
+        coarse = torch.rand(frames, HEIGHT // 16, WIDTH // 16, *channels, generator=generator)
+        return coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)
+
+    # of one value in every latent pixel: which of its 64 the host picks is another than upstream picks
+    latents = torch.rand(FRAMES, HEIGHT // 8, WIDTH // 8, generator=generator) > 0.5
+    return {
+        "pose": blocks(FRAMES, 3) * (blocks(FRAMES) > 0.9)[..., None],
+        "background": blocks(FRAMES, 3),
+        "mask": latents.repeat_interleave(8, 1).repeat_interleave(8, 2).float(),
+        "face": torch.rand(FRAMES, 512, 512, 3, generator=generator),
+        "reference": blocks(1, 3),
+        "before": blocks(LENGTH, 3),
+    }
+
+
+@pytest.fixture(scope="module")
+def vae(comfy, small_models):
+    import nodes
+
+    return nodes.VAELoader().load_vae(small_models.vae.name)[0]
+
+
+@pytest.fixture(scope="module")
+def prompt():
+    return torch.randn(1, 512, 4096, generator=torch.Generator().manual_seed(2)) * 0.1
+
+
+def engine(pack, module: str):
+    import importlib
+
+    return importlib.import_module(f"{pack.__name__}.{module}")
+
+
+@pytest.mark.parametrize("mode", ["animate", "replace"])
+@pytest.mark.parametrize("previous_frames", [1, 5])
+def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previous_frames):
+    """Every value that WanAnimateToVideo sets, its trims and its offsets, on first and following segments.
+
+    Where the installed host lays the character mask onto other frames than upstream and we (see
+    ``support/mask_rows.py``), ours is laid out so before the bits are compared.
+    """
+    from comfy_extras.nodes_wan import WanAnimateToVideo
+
+    frames, segments = engine(pack, "wan_animate.video.frames"), engine(pack, "wan_animate.chain.segments")
+    build = engine(pack, "wan_animate.chain.conditioning").build_conditioning
+    port = engine(pack, "nodes.host.ports").HostVAE(vae)
+    plan = segments.plan_segments(FRAMES, LENGTH, previous_frames)
+    padded = [frames.reflected_index(i, FRAMES) for i in range(plan.segments[-1].stop)]
+    replace = mode == "replace"
+    layout = host_layout(vae) if replace else "causal"  # without a mask the two are equal
+    source = {name: frames.TensorSource(clip) for name, clip in clips.items()}
+    offset, before = 0, None
+    for segment in plan:
+        scene = (
+            {"background_video": clips["background"][padded], "character_mask": clips["mask"][padded]}
+            if replace
+            else {}
+        )
+        theirs = WanAnimateToVideo.execute(
+            positive=[[torch.zeros(1, 1, 8), {}]],
+            negative=[[torch.zeros(1, 1, 8), {}]],
+            vae=vae,
+            width=WIDTH,
+            height=HEIGHT,
+            length=LENGTH,
+            batch_size=1,
+            continue_motion_max_frames=previous_frames,
+            video_frame_offset=offset,
+            reference_image=clips["reference"],
+            face_video=clips["face"][padded],
+            pose_video=clips["pose"][padded],
+            continue_motion=before,
+            **scene,
+        ).args
+        ours = build(
+            segment,
+            port,
+            port.encode(clips["reference"]),
+            source["pose"],
+            source["face"],
+            source["background"] if replace else None,
+            source["mask"] if replace else None,
+            previous=None if before is None else before[-previous_frames:],
+        )
+        positive, negative, latent, trim_latent, trim_image, offset = theirs
+        values = positive[0][1]
+        assert torch.equal(ours.concat_latent, values["concat_latent_image"])
+        assert torch.equal(ours.unknown_mask[:, :, :1], values["concat_mask"][:, :, :1])
+        made = in_layout(ours.unknown_mask[:, :, 1:], layout, segment)
+        assert torch.equal(made, values["concat_mask"][:, :, 1:])
+        assert torch.equal(ours.pose_latent, values["pose_video_latent"])
+        assert torch.equal(ours.face, values["face_video_pixels"])
+        assert torch.equal(torch.full_like(ours.face, -1.0), negative[0][1]["face_video_pixels"])
+        assert ours.noise_shape == tuple(latent["samples"].shape)
+        assert (trim_latent, trim_image, offset) == (1, segment.previous_frames, segment.stop)
+        before = clips["before"]
+
+
+def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, clips):
+    """Two chained segments through our node, and through WanAnimateToVideo -> KSampler -> TrimVideoLatent -> VAE Decode
+    twice, wired by hand, with guidance (cfg 2): the same frames, bit for bit.
+
+    The host's side samples with the face-motion patch too (its exactness has a test of its own below): without it this
+    test alone would take minutes on a CPU.
+    """
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+    from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
+
+    import nodes
+
+    length, count, seed = 5, 9, 7
+    positive, negative = [[prompt, {}]], [[prompt * 0.5, {}]]
+    clip = {"face": clips["face"][:count], "pose": clips["pose"][:count]}
+    sampling = dict(steps=2, cfg=2.0, sampler_name="euler", scheduler="simple")
+    given = dict(positive=positive, negative=negative, vae=vae, reference_image=clips["reference"])
+    ours = pack_nodes["WanAnimateKitAnimate"].execute(
+        model=model,
+        **given,
+        **clip,
+        **sampling,
+        mode="animate",
+        seed=seed,
+        shift=5.0,
+        segment_length=length,
+        guidance_frames=1,
+        fps=0.0,
+    )
+    ours = ours.args[1].read(0, count)
+
+    shifted = ModelSamplingSD3().patch(engine(pack, "nodes.host.accelerate").with_face_motion(model), 5.0)[0]
+
+    def segment(index, before, offset):
+        """(new frames, offset of the next) as the host's nodes make them."""
+        *conditioned, trim, overlap, offset = WanAnimateToVideo.execute(
+            **given,
+            width=WIDTH,
+            height=HEIGHT,
+            length=length,
+            batch_size=1,
+            continue_motion_max_frames=1,
+            video_frame_offset=offset,
+            face_video=clip["face"],
+            pose_video=clip["pose"],
+            continue_motion=before,
+        ).args
+        sampled = nodes.KSampler().sample(shifted, seed + index, *sampling.values(), *conditioned)[0]
+        decoded = nodes.VAEDecode().decode(vae, TrimVideoLatent.execute(sampled, trim).args[0])[0]
+        return decoded[overlap:], offset
+
+    def as_bytes(frames):
+        return (frames * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
+
+    first, offset = segment(0, None, 0)
+    second, _ = segment(1, first, offset)
+    theirs = as_bytes(torch.cat((first, second)))
+    assert len(theirs) == count and theirs.std() > 1, "the made-up model should make a picture, not a flat field"
+    assert (ours == theirs).all()
+    other, _ = segment(1, 1 - first, offset)
+    assert (ours[length:] != as_bytes(other)).any(), "another last frame should be seen in the second segment"
+
+
+def test_sound_that_no_clip_can_have_is_refused_before_anything_is_made(pack_nodes, model, vae, prompt, clips):
+    """The clip is written as its segments come, so bad sound is known at once. (A clip that fails later keeps the
+    finished segments: test_background.py.)"""
+    from pathlib import Path
+
+    import folder_paths
+
+    unfinished = Path(folder_paths.get_output_directory()) / "wan_animate_kit" / "unfinished"
+    before = set(unfinished.glob("*/segment_*.mkv"))
+    with pytest.raises(Exception, match="audio must have a waveform and a sample_rate"):
+        pack_nodes["WanAnimateKitAnimate"].execute(
+            model=model,
+            positive=[[prompt, {}]],
+            negative=[[prompt, {}]],
+            vae=vae,
+            reference_image=clips["reference"],
+            pose=clips["pose"][:5],
+            mode="animate",
+            seed=1,
+            steps=1,
+            cfg=1.0,
+            sampler_name="euler",
+            scheduler="simple",
+            shift=5.0,
+            segment_length=5,
+            guidance_frames=1,
+            fps=0.0,
+            audio={"waveform": torch.zeros(1, 1, 8)},
+        )
+    assert set(unfinished.glob("*/segment_*.mkv")) == before
+
+
+def test_another_models_file_is_refused(pack, small_models, comfy):
+    """The same file without its face parts is Wan image-to-video to the host, and not ours to sample."""
+    import comfy.sd
+    import comfy.utils
+
+    from demo.small_models import TRANSFORMER_NAME
+
+    weights = comfy.utils.load_torch_file(str(small_models.models / "diffusion_models" / TRANSFORMER_NAME))
+    parts = ("face_", "motion_encoder.", "pose_patch_embedding.")
+    other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
+    with pytest.raises(Exception, match="model input holds Wan 2.1 I2V, but this node needs Wan 2.2 Animate"):
+        engine(pack, "nodes.host.ports").check_model(other)

@@ -1,0 +1,272 @@
+"""Clips that a player turns, mirrors, stretches or deinterlaces before it shows them."""
+
+import gc
+from fractions import Fraction
+
+import av
+import numpy as np
+import psutil
+import pytest
+from av.filter import Graph
+
+from wan_animate.video.decode import to_rgb
+from wan_animate.video.source import VideoSource
+
+from ..support.clips import numbered_frame, numbers, write_clip
+
+# (a, b, c, d) of the display matrix: a stored point (x, y) is shown at (a x + c y, b x + d y), moved into view.
+MATRICES = {
+    "as it is": (1, 0, 0, 1),
+    "turned right": (0, 1, -1, 0),
+    "upside down": (-1, 0, 0, -1),
+    "turned left": (0, -1, 1, 0),
+    "mirrored": (-1, 0, 0, 1),
+    "flipped": (1, 0, 0, -1),
+    "transposed": (0, 1, 1, 0),
+    "transversed": (0, -1, -1, 0),
+}
+
+
+def shown(image, matrix):
+    """Every pixel moved to where the matrix puts it."""
+    a, b, c, d = matrix
+    y, x = np.indices(image.shape[:2])
+    across, down = a * x + c * y, b * x + d * y
+    across, down = across - across.min(), down - down.min()
+    out = np.empty((down.max() + 1, across.max() + 1, 3), image.dtype)
+    out[down, across] = image
+    return out
+
+
+def by_ffmpegs_filters(image, matrix):
+    """What ffmpeg and ffplay put in front of a clip with this matrix (fftools/ffmpeg_filter.c, autorotate)."""
+    a, b, c, d = matrix
+    angle = round(-np.degrees(np.arctan2(b, a))) % 360  # av_display_rotation_get, counter-clockwise
+    theta = -angle % 360
+    if theta == 90:
+        filters = ["transpose=" + ("cclock_flip" if c > 0 else "clock")]
+    elif theta == 180:
+        filters = ["hflip"] * (a < 0) + ["vflip"] * (d < 0)
+    elif theta == 270:
+        filters = ["transpose=" + ("clock_flip" if c < 0 else "cclock")]
+    else:
+        filters = ["vflip"] * (d < 0)
+    graph, frame = Graph(), av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    at = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 30))
+    for text in [*filters, "hflip", "hflip", "buffersink"]:  # vflip alone turns the order of lines in memory only
+        name, _, options = text.partition("=")
+        after = graph.add(name, options) if options else graph.add(name)
+        at.link_to(after)
+        at = after
+    graph.configure()
+    graph.push(frame)
+    return graph.pull().to_ndarray(format="rgb24")
+
+
+def give_matrix(path, matrix):
+    """Write the track's matrix (ISO/IEC 14496-12, tkhd), as phones and editors do."""
+    a, b, c, d = (value * 65536 for value in matrix)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    values = [a, b, 0, c, d, 0, 0, 0, 1 << 30]
+    data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", list(MATRICES))
+def test_all_eight_orientations_are_shown_as_players_show_them(tmp_path, name):
+    matrix = MATRICES[name]
+    path = write_clip(tmp_path / "r.mp4", 6, 30)
+    stored = VideoSource(path).read(4, 5)[0]
+    source = VideoSource(give_matrix(path, matrix))
+    got = source.read(4, 5)[0]
+    assert (source.width, source.height) == (got.shape[1], got.shape[0])
+    assert np.array_equal(got, shown(stored, matrix)), "the matrix's own definition"
+    assert np.array_equal(got, by_ffmpegs_filters(stored, matrix))
+    larger = VideoSource(path, max_area=320 * 192)
+    assert (larger.width > larger.height) == (got.shape[1] > got.shape[0])
+    assert source.notes == []
+
+
+def test_a_matrix_of_zeros_turns_nothing(tmp_path):
+    path = write_clip(tmp_path / "r.mp4", 3, 30)
+    stored = VideoSource(path).read(1, 2)
+    assert np.array_equal(VideoSource(give_matrix(path, (0, 0, 0, 0))).read(1, 2), stored)
+
+
+def stretched_clip(path, shape, codec="libx264", count=6, width=160, height=96):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = shape
+        for i in range(count):
+            picture = av.VideoFrame.from_ndarray(numbered_frame(i, width, height), format="rgb24")
+            picture.pts, picture.time_base = i, Fraction(1, 30)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.mov", "mpeg4"),
+                                         ("a.ts", "libx264"), ("a.avi", "mpeg4")])  # fmt: skip
+@pytest.mark.parametrize("shape, width", [(Fraction(4, 3), 213), (Fraction(64, 45), 228), (Fraction(8, 9), 142)])
+def test_anamorphic_clips_are_stretched_in_their_width(tmp_path, name, codec, shape, width):
+    source = VideoSource(stretched_clip(tmp_path / name, shape, codec), fps=0)
+    assert (source.width, source.height) == source.native_size == (width, 96)
+    frames = source.read(0, 6)
+    assert frames.shape == (6, 96, width, 3)
+    assert numbers(frames) == list(range(6))
+    assert "stretched" in source.notes[0] and f"{width}x96" in source.notes[0]
+
+
+def test_a_dvds_picture_tells_the_shape_of_the_whole(tmp_path):
+    """MPEG-2 stores 4:3 or 16:9, and the pixels follow: 720x576 at 16:9 is shown as 1024x576."""
+    path = stretched_clip(tmp_path / "d.mpg", Fraction(64, 45), "mpeg2video", 2, 720, 576)
+    assert VideoSource(path, fps=0).native_size == (1024, 576)
+    assert VideoSource(path, fps=0, max_area=832 * 480).width == 832
+
+
+def test_a_stretched_and_turned_clip_is_stretched_before_it_is_turned(tmp_path):
+    path = give_matrix(stretched_clip(tmp_path / "a.mp4", Fraction(2)), MATRICES["turned right"])
+    source = VideoSource(path, fps=0)
+    assert (source.width, source.height) == (96, 320)
+    assert numbers(np.rot90(source.read(0, 3), 1, (1, 2))) == [0, 1, 2]
+    scaled = VideoSource(path, fps=0, max_area=192 * 640)
+    assert (scaled.width, scaled.height) == (192, 640)
+
+
+@pytest.mark.parametrize("shape", [Fraction(1), Fraction(1707, 1708), Fraction(1, 500)])
+def test_pixels_that_are_square_or_nonsense_change_nothing(tmp_path, shape):
+    plain = VideoSource(write_clip(tmp_path / "a.mkv", 3, 30, options={}), fps=0).read(0, 3)
+    source = VideoSource(stretched_clip(tmp_path / "b.mkv", shape, count=3), fps=0)
+    assert np.array_equal(source.read(0, 3), plain)
+
+
+def moving(i, width, height):
+    """A bar that moves 3 pixels a field, on a ground with vertical detail."""
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[height // 4 : 3 * height // 4, 10 + 3 * i : 50 + 3 * i] = 220
+    return image
+
+
+def woven(first):
+    """Two moments in one frame; ``first`` is the line that is shown first."""
+
+    def frame(i, width, height):
+        both = moving(2 * i, width, height), moving(2 * i + 1, width, height)
+        image = both[1].copy()
+        image[first::2] = both[0][first::2]
+        return image
+
+    return frame
+
+
+@pytest.fixture(scope="module", params=["x264 tff", "x264 bff", "mpeg2 tff", "mpeg2 bff"])
+def interlaced(request, tmp_path_factory):
+    codec, order = request.param.split()
+    path = tmp_path_factory.mktemp("i") / ("a.mp4" if codec == "x264" else "a.ts")
+    paint, marked = woven(0 if order == "tff" else 1), Graph()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream({"x264": "libx264", "mpeg2": "mpeg2video"}[codec], rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
+        stream.options = {"flags": "+ildct+ilme", "g": "12", "bf": "2"}
+        stream.options |= {"preset": "veryfast", "crf": "4"} if codec == "x264" else {"qscale": "2"}
+        source = None
+        for i in range(40):
+            picture = av.VideoFrame.from_ndarray(paint(i, 320, 192), format="rgb24").reformat(format="yuv420p")
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            if source is None:  # PyAV cannot mark a frame's field order, the filter can
+                source = marked.add_buffer(width=320, height=192, format=picture.format, time_base=Fraction(1, 25))
+                mark, sink = marked.add("setfield", order), marked.add("buffersink")
+                source.link_to(mark), mark.link_to(sink)
+                marked.configure()
+            marked.push(picture)
+            container.mux(stream.encode(marked.pull()))
+        container.mux(stream.encode(None))
+    return path
+
+
+def combs(image):
+    """How much neighbouring lines differ from those two away: what weaving two moments together leaves."""
+    light = image[..., 1].astype(int)
+    return np.abs(light[2:-2] * 2 - light[1:-3] - light[3:-1])[50:-50].mean()
+
+
+def test_interlaced_clips_have_no_combs_and_show_the_first_field(interlaced):
+    path = interlaced
+    source = VideoSource(path, fps=0)
+    assert len(source) == 40 and "interlaced" in source.notes[0]
+    frames = source.read(0, 40)
+    for i, frame in enumerate(frames):
+        wanted = moving(2 * i, 320, 192)
+        assert combs(frame) < combs(woven(0)(i, 320, 192)) / 3, f"frame {i}"
+        if 0 < i < 39:  # at the ends there is only one neighbour to learn the other lines from
+            away = [
+                np.abs(frame[60:132].astype(int) - at[60:132]).mean() for at in (wanted, moving(2 * i + 1, 320, 192))
+            ]
+            assert away[0] < 2 < away[1], f"frame {i} is not its first field's moment"
+
+
+def test_interlaced_frames_by_number_equal_reading_through(interlaced):
+    path = interlaced
+    through = VideoSource(path, fps=0).read(0, 40)
+    source = VideoSource(path, fps=0)
+    for start in np.random.default_rng(0).permutation(40)[:25]:
+        assert np.array_equal(source.read(int(start), int(start) + 1)[0], through[start]), f"frame {start}"
+    half = VideoSource(path, fps=Fraction(25, 2))
+    assert np.array_equal(half.read(0, len(half)), through[::2][: len(half)])
+
+
+def test_interlaced_frames_are_those_of_ffmpegs_filter_over_the_whole_clip(interlaced):
+    path = interlaced
+    graph, results = Graph(), []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        source = graph.add_buffer(template=stream)
+        filter_, sink = graph.add("bwdif", "mode=send_frame"), graph.add("buffersink")
+        source.link_to(filter_), filter_.link_to(sink)
+        graph.configure()
+        for frame in [*container.decode(stream), None]:
+            graph.push(frame)
+            while True:
+                try:
+                    results.append(graph.pull())
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    break
+    assert len(results) == 40
+    got = VideoSource(path, fps=0).read(0, 40)
+    for i in range(40):
+        assert np.array_equal(got[i], to_rgb(results[i])), f"frame {i}"
+
+
+def test_interlaced_reading_decodes_each_frame_once(interlaced):
+    path = interlaced
+    source = VideoSource(path, fps=0)
+    before = source._decoder.decoded
+    for start in range(0, 40, 8):
+        source.read(start, start + 8)
+    assert source._decoder.decoded - before <= 40
+
+
+def test_a_progressive_clip_is_not_deinterlaced(tmp_path):
+    path = write_clip(tmp_path / "p.mp4", 4, 25, frame=woven(0), width=320, height=192)
+    source = VideoSource(path, fps=0)
+    assert source.notes == [] and combs(source.read(1, 2)[0]) > 4
+
+
+@pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="PyAV 17 leaves every frame to the collector")
+def test_reading_more_of_an_interlaced_clip_takes_no_more_memory(interlaced):
+    """Nothing waits for Python's collector: neither frames nor filters."""
+    source = VideoSource(interlaced, fps=0)
+    source.read(0, 16)
+    gc.collect()
+    gc.disable()
+    try:
+        before = psutil.Process().memory_info().rss
+        for start in [*range(0, 40, 8)] * 10:
+            source.read(start, start + 8)
+        grown = psutil.Process().memory_info().rss - before
+    finally:
+        gc.enable()
+    assert grown < 40 * 320 * 192 * 3, f"{grown / 1e6:.1f} MB for 400 frames"

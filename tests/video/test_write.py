@@ -1,0 +1,302 @@
+"""What is written: the mp4, the lossless segments, the contact sheet; and that nothing half-written stays."""
+
+import os
+import re
+import signal
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from wan_animate.errors import Cancelled, InputError
+from wan_animate.preview.sheet import contact_sheet
+from wan_animate.video.audio import read_audio
+from wan_animate.video.frames import FrameSource, TensorSource
+from wan_animate.video.lossless import LosslessSource, write_lossless
+from wan_animate.video.source import VideoSource
+from wan_animate.video.write import write_video
+
+from ..support.clips import numbered_frame, numbers
+
+
+def clip(count=40, width=160, height=96, fps=30):
+    return TensorSource(np.stack([numbered_frame(i, width, height) for i in range(count)]), fps)
+
+
+def tone(seconds, rate=48000, hertz=440, channels=1):
+    wave = 0.5 * torch.sin(2 * torch.pi * hertz * torch.arange(round(seconds * rate)) / rate)
+    return {"waveform": wave.expand(1, channels, -1), "sample_rate": rate}
+
+
+class Failing(FrameSource):
+    """Gives some frames and then raises."""
+
+    def __init__(self, after, error):
+        self.width, self.height, self.after, self.error = 64, 48, after, error
+
+    def __len__(self):
+        return 100
+
+    def _read(self, start, stop):
+        if stop > self.after:
+            raise self.error
+        return np.zeros((stop - start, 48, 64, 3), np.uint8)
+
+    def fingerprint(self):
+        return "failing"
+
+
+# ---------------------------------------------------------------- mp4
+
+
+@pytest.mark.parametrize("fps", [30, Fraction(30000, 1001), 29.97, 25, 16, Fraction(24000, 1001)])
+@pytest.mark.parametrize("count", [1, 77])
+def test_count_rate_and_duration_are_exact(tmp_path, fps, count):
+    path = tmp_path / "v.mp4"
+    rate = Fraction(fps).limit_denominator(100_000)
+    write_video(path, clip(count), tone(1.0), fps)
+    with av.open(str(path)) as container:
+        stream, sound = container.streams.video[0], container.streams.audio[0]
+        assert stream.frames == count
+        assert [packet.size > 0 for packet in container.demux(stream)].count(True) == count
+        assert abs(stream.duration * stream.time_base - count / rate) < Fraction(1, 20_000)
+        assert abs(sound.duration * sound.time_base - count / rate) < Fraction(1, 1000)
+        if count > 1:
+            assert stream.average_rate == rate
+    back = VideoSource(path, fps=0)
+    assert len(back) == count
+    if count > 1:
+        assert back.fps == rate
+        assert numbers(back.read(0, count)) == list(range(count))
+    assert os.listdir(tmp_path) == ["v.mp4"]
+
+
+def test_the_fps_of_the_source_is_the_default(tmp_path):
+    write_video(tmp_path / "v.mp4", clip(10, fps=Fraction(24000, 1001)))
+    assert VideoSource(tmp_path / "v.mp4", fps=0).fps == Fraction(24000, 1001)
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        assert not container.streams.audio
+
+
+def test_tags_faststart_and_metadata(tmp_path):
+    texts = {"prompt": '{"1": {"inputs": {"text": "a \\"b\\" ü"}}}', "workflow": "x" * 20_000}
+    write_video(tmp_path / "v.mp4", clip(5), metadata=texts)
+    data = (tmp_path / "v.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat"), "the index must come before the pictures"
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec.name, stream.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.colorspace, stream.color_primaries, stream.color_trc, stream.color_range) == (1, 1, 1, 1)
+        assert {name: container.metadata[name] for name in texts} == texts
+
+
+def test_colours_come_back(tmp_path):
+    """Flat colours through RGB -> BT.709 4:2:0 -> RGB: within rounding, with no drift of the mean."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (60, 3))
+    frames = np.broadcast_to(colours[:, None, None].astype(np.uint8), (60, 48, 64, 3))
+    write_video(tmp_path / "v.mp4", TensorSource(np.ascontiguousarray(frames)), crf=1)
+    back = VideoSource(tmp_path / "v.mp4").read(0, 60).astype(int)
+    assert np.abs(back - frames).max() <= 3
+    assert abs((back - frames).mean()) < 0.1
+
+
+def test_floats_are_rounded(tmp_path):
+    frames = torch.full((3, 48, 64, 3), 100.6 / 255)
+    write_video(tmp_path / "v.mp4", TensorSource(frames), crf=1)
+    assert abs(VideoSource(tmp_path / "v.mp4").read(0, 3).mean() - 101) < 0.5
+
+
+@pytest.mark.parametrize(
+    "rate, channels, seconds", [(48000, 1, 0.5), (44100, 2, 9.0), (16000, 1, 2.0), (192000, 2, 2.0), (48000, 6, 2.0)]
+)
+def test_sound_is_cut_or_padded_to_the_picture(tmp_path, rate, channels, seconds):
+    write_video(tmp_path / "v.mp4", clip(60), tone(seconds, rate, channels=channels))
+    sound = read_audio(tmp_path / "v.mp4", 0, 2.0)
+    wave, got = sound["waveform"][0].numpy(), sound["sample_rate"]
+    assert wave.shape == (min(channels, 2), 2 * got)
+    heard = round(min(seconds, 2.0) * got)
+    assert wave[0, 2000 : heard - 2000].std() > 0.2
+    if seconds < 2:
+        assert np.abs(wave[0, heard + 4000 :]).max() < 0.01
+    peak = np.fft.rfft(wave[0, 4000 : 4000 + got // 4]).__abs__().argmax() * 4
+    assert abs(peak - 440) <= 4
+
+
+def test_cancel_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"the one from yesterday")
+
+    def cancel(done, total):
+        assert total == 40
+        if done >= 16:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_video(path, clip(40), tone(1), progress=cancel)
+    assert os.listdir(tmp_path) == ["v.mp4"] and path.read_bytes() == b"the one from yesterday"
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("frame 20 is damaged."), RuntimeError("no memory"), KeyboardInterrupt("^C")]
+)
+def test_an_error_in_the_frames_leaves_nothing(tmp_path, error):
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        write_video(tmp_path / "v.mp4", Failing(20, error))
+    assert os.listdir(tmp_path) == []
+
+
+def test_progress_reaches_the_end(tmp_path):
+    seen = []
+    write_video(tmp_path / "v.mp4", clip(21), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (21, 21) and [done for done, _ in seen] == sorted({done for done, _ in seen}) and len(seen) >= 3
+
+
+def test_frames_are_read_in_small_chunks(tmp_path):
+    source, sizes = clip(40), []
+    read = source._read
+    source._read = lambda start, stop: sizes.append(stop - start) or read(start, stop)
+    write_video(tmp_path / "v.mp4", source)
+    assert max(sizes) <= 16 and sum(sizes) == 40
+
+
+def test_what_cannot_be_written(tmp_path):
+    for match, path, source in [
+        ("there is no folder", tmp_path / "no" / "v.mp4", clip(2)),
+        ("is a folder", tmp_path, clip(2)),
+        ("even sides", tmp_path / "v.mp4", clip(2, 161, 96)),
+        ("is a mask", tmp_path / "v.mp4", TensorSource(torch.zeros(2, 48, 64))),
+    ]:
+        with pytest.raises(InputError, match=match):
+            write_video(path, source)
+    assert os.listdir(tmp_path) == []
+
+
+def test_output_folder_that_refuses_writing(tmp_path):
+    """A folder without write permission; root may write anywhere, so for root one of /proc, which takes no files."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0o500)
+    if os.access(folder, os.W_OK):
+        folder = "/proc/self"
+        if not os.path.isdir(folder):
+            pytest.skip("running as an administrator without /proc: run the tests as an ordinary user to see this one")
+    with pytest.raises(InputError, match="cannot be written to the folder"):
+        write_video(os.path.join(folder, "v.mp4"), clip(2))
+
+
+def test_the_disk_fills_up(tmp_path):
+    """A limit on the size of files is met where a full disk would be."""
+    path = tmp_path / "v.mp4"
+    resource = pytest.importorskip("resource", reason="no file size limits on this system: run on Linux or macOS")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 96, 160, 3), dtype=np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(InputError, match="the video cannot be written to .*(File too large).*: free space there"):
+            write_video(path, TensorSource(noise), crf=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- lossless
+
+
+def test_lossless_is_bit_exact(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (12, 50, 66, 3), dtype=np.uint8)
+    assert write_lossless(tmp_path / "s.mkv", iter(frames), Fraction(30000, 1001)) == 12
+    source = LosslessSource([(tmp_path / "s.mkv", 0, None)], Fraction(30000, 1001))
+    assert (len(source), source.width, source.height, source.fps) == (12, 66, 50, Fraction(30000, 1001))
+    assert np.array_equal(source.read(0, 12), frames)
+    assert os.listdir(tmp_path) == ["s.mkv"]
+
+
+def test_lossless_parts_play_as_one(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 30, 48, 64, 3), dtype=np.uint8)
+    parts, whole = [], []
+    for at, (start, stop) in enumerate([(0, 30), (5, 30), (1, 9)]):
+        write_lossless(tmp_path / f"{at}.mkv", frames[at], 30)
+        parts.append((tmp_path / f"{at}.mkv", start, stop))
+        whole.append(frames[at, start:stop])
+    whole, source = np.concatenate(whole), LosslessSource(parts, 30)
+    assert len(source) == 63 and np.array_equal(source.read(0, 63), whole)
+    rng = np.random.default_rng(1)
+    for start in rng.integers(0, 62, 30):
+        stop = int(rng.integers(start + 1, 64))
+        assert np.array_equal(source.read(int(start), stop), whole[start:stop])
+    source.close()
+    assert np.array_equal(source.read(28, 33), whole[28:33])
+    assert source.fingerprint() != LosslessSource(parts[:2], 30).fingerprint()
+    assert source.fingerprint() == LosslessSource(parts, 30).fingerprint()
+
+
+def test_lossless_becomes_the_result(tmp_path):
+    write_lossless(tmp_path / "s.mkv", clip(30).read(0, 30), 30)
+    write_video(tmp_path / "v.mp4", LosslessSource([(tmp_path / "s.mkv", 0, 30)], 30))
+    assert numbers(VideoSource(tmp_path / "v.mp4").read(0, 30)) == list(range(30))
+
+
+def test_lossless_leaves_nothing_half_written(tmp_path):
+    def frames():
+        yield np.zeros((48, 64, 3), np.uint8)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_lossless(tmp_path / "s.mkv", frames(), 30)
+    small, large = np.zeros((48, 64, 3), np.uint8), np.zeros((50, 64, 3), np.uint8)
+    for bad in ([], [small.astype(np.float32)], [small, large]):
+        with pytest.raises(InputError):
+            write_lossless(tmp_path / "s.mkv", bad, 30)
+    assert os.listdir(tmp_path) == []
+
+
+def test_damaged_segments_are_refused(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
+    path = tmp_path / "s.mkv"
+    write_lossless(path, frames, 30)
+    with pytest.raises(InputError, match="holds 30 frames and 0 to 31 are wanted"):
+        LosslessSource([(path, 0, 31)], 30)
+    write_lossless(tmp_path / "big.mkv", np.zeros((2, 96, 64, 3), np.uint8), 30)
+    with pytest.raises(InputError, match="64x96"):
+        LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, 2)], 30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="damaged"):
+        LosslessSource([(path, 0, 30)], 30)
+    with pytest.raises(InputError, match="none was finished"):
+        LosslessSource([], 30)
+
+
+# ---------------------------------------------------------------- contact sheet
+
+
+def test_contact_sheet(tmp_path):
+    path = tmp_path / "sheet.png"
+    white = TensorSource(torch.ones(9, 96, 160, 3))
+    red = TensorSource(torch.tensor([1.0, 0, 0]).expand(30, 200, 100, 3))
+    mask = torch.zeros(30, 64, 64)
+    mask[:, 16:48, 16:48] = 1
+    contact_sheet(path, [("short", white), ("red", red), ("mask", TensorSource(mask))], rows=4)
+    sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    assert sheet.shape[0] == 40 + 4 * 188
+    # moments 0, 10, 19, 29: the first clip has 9 frames, so it shows in the first row only
+    white_rows = (sheet == 255).all(2)[:, 96:396].sum(1) > 200
+    assert white_rows[40:220].all() and not white_rows[230:].any()
+    assert (sheet == (255, 0, 0)).all(2).sum() == 4 * 180 * 90
+    grey = sheet[40:220, -188:-8]
+    assert np.ptp(grey, axis=2).max() == 0 and grey[90, 90, 0] > 180 and 0 < grey[10, 10, 0] < 40
+    assert sheet[:36].max() > 200, "the labels"
+    with pytest.raises(InputError, match="at least one clip"):
+        contact_sheet(path, [])
+    with pytest.raises(InputError, match="there is no folder"):
+        contact_sheet(tmp_path / "no" / "s.png", [("a", white)])
+
+
+def test_contact_sheet_of_one_frame(tmp_path):
+    narrow = TensorSource(torch.ones(1, 200, 20, 3))
+    contact_sheet(tmp_path / "one.png", [("a rather long label for a narrow clip", narrow)])
+    assert cv2.imread(str(tmp_path / "one.png")).shape[0] == 40 + 188

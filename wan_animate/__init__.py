@@ -1,0 +1,52 @@
+"""Wan 2.2 Animate from Python: a character's picture performs a driving video. The engine, without ComfyUI.
+
+A clip, from files to file, on a folder of diffusers weights::
+
+    from wan_animate import AnimateJob, PoseTrack, VideoSource, generate
+    from wan_animate.backends.diffusers import DiffusersDenoiser, load
+    from wan_animate.chain.controls import controls
+    from wan_animate.chain.store import SegmentStore
+    from wan_animate.video.picture import read_picture
+
+    frames = VideoSource("dance.mp4", fps=30, max_area=832 * 480)
+    told = controls(frames, PoseTrack.load("dance.npz"))  # or PoseDetector(...).detect(frames), of wan_animate.detect
+    job = AnimateJob(read_picture("robot.png", "the reference image"), told.pose, told.face, seed=1)
+    transformer, vae, scheduler = load("Wan2.2-Animate-14B-Diffusers", device="cuda")
+    denoiser = DiffusersDenoiser(transformer, scheduler, prompt)  # prompt: backends.diffusers.encode_prompt
+    clip = generate(job, denoiser, vae, SegmentStore("work"), video="robot.mp4")
+
+What lies where: ``video`` files to frames and back, ``people`` and ``detect`` who is in the picture and how they move,
+``pose`` the track, ``retarget`` the motion on another body, ``face`` and ``mask`` the other controls, ``chain`` the
+segments, ``weights`` and ``backends`` the model, ``preview`` pictures to look at.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .chain.generate import AnimateJob, generate
+    from .pose.track import PoseTrack
+    from .video.source import VideoSource
+
+__all__ = ["AnimateJob", "PoseTrack", "VideoSource", "generate"]
+
+_HOMES = {
+    "AnimateJob": ".chain.generate",
+    "PoseTrack": ".pose.track",
+    "VideoSource": ".video.source",
+    "generate": ".chain.generate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The names above, imported when they are first asked for: ``import wan_animate`` alone loads no library."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

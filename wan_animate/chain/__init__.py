@@ -1,0 +1,1 @@
+"""Segments, one after the other: plan, condition, denoise, decode, save."""

@@ -1,0 +1,65 @@
+"""From driving frames and a pose track to the videos that the model is told with: what the nodes wire, in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..face.boxes import face_boxes
+from ..face.crop import FaceCropSource
+from ..mask.background import BackgroundSource
+from ..mask.from_pose import PoseMaskSource
+from ..mask.shape import ShapedMaskSource
+from ..pose.clean import clean_track
+from ..pose.draw import DrawnPoseSource
+from ..pose.track import PoseTrack, fit_track
+from ..retarget.placement import sized
+from ..retarget.retarget import retarget
+from ..video.frames import FrameSource
+
+
+@dataclass
+class Controls:
+    """The control videos of one clip; ``background`` and ``character_mask`` are None in animate mode."""
+
+    pose: FrameSource
+    face: FrameSource
+    background: FrameSource | None = None
+    character_mask: FrameSource | None = None
+
+
+def controls(
+    frames: FrameSource,
+    track: PoseTrack,
+    mode: str = "animate",
+    mask: FrameSource | None = None,
+    reference: PoseTrack | None = None,
+    strength: float = 0.5,
+) -> Controls:
+    """The control videos, all read lazily from ``frames``.
+
+    Args:
+        frames: the driving video at the result's size.
+        track: its pose as detected; of any size, it is fitted to the frames, and cut if it is of a longer part of the
+            video (:func:`..pose.track.fit_track`).
+        mode: ``"animate"`` or ``"replace"``.
+        mask: replace: where the character is; None takes the skeleton's silhouette.
+        reference: animate: the pose of the reference picture, one frame. With it the skeleton is the driver's motion on
+            the character's body, and the clip has the picture's shape with as many pixels as ``frames``.
+        strength: how much the pose is cleaned (:func:`..pose.clean.clean_track`), 0..1.
+
+    Raises:
+        InputError: no body to retarget in the clip or in the reference.
+    """
+    track = fit_track(track, frames).onto(frames)
+    boxes, found = face_boxes(track)
+    face = FaceCropSource(frames, boxes, found=found)
+    track = clean_track(track, strength)
+    if mode != "replace":
+        if reference is not None:
+            track = retarget(track, sized(reference, frames.width * frames.height))
+        return Controls(DrawnPoseSource(track, track.width, track.height), face)
+    pose = DrawnPoseSource(track, frames.width, frames.height)
+    if mask is None:
+        mask = PoseMaskSource(track, frames.width, frames.height)
+    shaped = ShapedMaskSource(mask, cells=True)
+    return Controls(pose, face, BackgroundSource(frames, shaped), shaped)

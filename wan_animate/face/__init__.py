@@ -1,0 +1,1 @@
+"""Face crops that do not jump."""

@@ -1,0 +1,229 @@
+"""A face box that does not jitter: of one size within a shot, where the head is, with the whole face in it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from ..pose import rigid_fit, wholebody
+from ..pose.repair import mistaken
+from ..pose.track import PoseTrack
+from ..time_series import fill_in, over_time
+
+MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
+MISSING = ("blend", "hold", "blank")
+
+
+MARGIN = 0.02  # of the box, kept free on every side of the face points
+DEAD_BAND = 0.01  # of the box: how far the head may be off its place before the box follows
+SETTLE, ZOOM = 0.04, 0.5  # seconds (standard deviation) over which the box's way and its size are rounded
+SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one size
+
+
+def stabilize_boxes(
+    points: np.ndarray, keypoints: np.ndarray, found: np.ndarray, scale: float, fps: float, blend: bool
+) -> np.ndarray:
+    """Boxes of the frames of one shot.
+
+    Size and shape are upstream's (:func:`wan_animate.face.boxes.face_boxes`) for the shot's median face, so that on
+    average the model sees what it was trained on, and larger only where the face would not fit. Where the head is comes
+    from all 68 points (one rigid shape laid on them), not from the outermost, so an opening mouth moves nothing. The
+    box rests while the head stays within a few percent of its place, and is otherwise led forwards and backwards in
+    time alike, so it does not lag.
+
+    Args:
+        points: float ``[T, 68, 2]``: the face in pixels.
+        keypoints: ``[T, 133, 3]`` of the same frames: the shoulders tell where the head went while no face was found.
+        found: bool ``[T]``, at least one True.
+        scale: growth of the area.
+        fps: frames a second.
+        blend: frames without a face get a place between those before and after; otherwise the nearest one's.
+
+    Returns:
+        float64 ``[T, 4]``: x1, y1, x2, y2; may leave the frame.
+    """
+    low, high = (_without_spikes(edge, found) for edge in (points.min(axis=1), points.max(axis=1)))
+    extent = high - low
+    typical = np.median(extent[found], axis=0)
+    grown = typical * np.sqrt(scale)
+    # Upstream's box about its face: three parts of what is added lie above, one below.
+    above = (grown[1] - typical[1]) * 0.25
+    at = rigid_fit.rigid_fit(
+        points[..., 0] + 1j * points[..., 1], np.repeat(found[:, None], 68, axis=1).astype(float), True
+    )
+    size = np.log(np.maximum(np.abs(at.turn), 1e-3))
+    size = over_time(_bridge(size[:, None], found, False), 3.0)[:, 0] / over_time(np.ones(len(size)), 3.0)
+    size = size - np.median(size[found])
+    need = np.where(found, np.log((np.maximum(extent, 1e-3) / (grown * (1 - 2 * MARGIN))).max(axis=1)), -np.inf)
+    factor = np.exp(_one_size(size, need, found, ZOOM * fps))
+    box = grown * factor[:, None]
+
+    middle = (low + high) / 2 - np.array([0, above])
+    centre = np.stack([at.centre.real, at.centre.imag], axis=1)
+    # The head's own middle is not the box's; the way from one to the other changes slowly, as the head turns.
+    offset = _average(_bridge(middle - centre, found, False), fps)
+    centre = _follow_body(centre, keypoints, found, blend)
+    target = centre + offset
+    path = np.stack([_lazy(target[:, axis], DEAD_BAND * box[:, axis]) for axis in (0, 1)], axis=1)
+    path = _average(path, SETTLE * fps)
+    room = box * (0.5 - MARGIN)
+    held = np.clip(path, np.minimum(high - room, low + room), np.maximum(high - room, low + room))
+    path = np.where(found[:, None], held, path)
+    return np.concatenate([path - box / 2, path + box / 2], axis=1)
+
+
+def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Each value the median of three in time where all three are known: a point that is off for one frame does not
+    move the box."""
+    out = values.copy()
+    three = found[:-2] & found[1:-1] & found[2:]
+    out[1:-1] = np.where(
+        three[:, None], np.median(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0), out[1:-1]
+    )
+    return out
+
+
+def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: float) -> np.ndarray:
+    """Logarithm of the box's size in typical sizes: one value if the head keeps its size, else a slow zoom."""
+    if np.ptp(size[found]) <= np.log(1 + SAME_SIZE) or found.sum() < 3:
+        return np.full(len(size), max(0.0, float(need.max())))
+    slow = _average(size[:, None], spread)[:, 0]
+    return slow + max(0.0, float((need - slow)[found].max()))
+
+
+def _average(values: np.ndarray, spread: float) -> np.ndarray:
+    """Gaussian mean over time; at the ends the values go on as their mirror image, turned over, so trends stay."""
+    spread = max(spread, 0.5)
+    reach = min(int(np.ceil(3 * spread)), len(values) - 1)
+    if reach == 0:
+        return values
+    before, after = 2 * values[:1] - values[reach:0:-1], 2 * values[-1:] - values[-2 : -reach - 2 : -1]
+    padded = np.concatenate([before, values, after])
+    whole = over_time(padded, spread) / over_time(np.ones((len(padded), 1)), spread)
+    return whole[reach : reach + len(values)]
+
+
+def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
+    """``[T, n]`` with the frames that were not found filled in: in between, or as the nearest."""
+    if blend:
+        return fill_in(values, np.repeat(found[:, None], values.shape[1], axis=1))
+    return values[nearest(found)]
+
+
+def nearest(found: np.ndarray) -> np.ndarray:
+    """For every frame the nearest one that was found, the earlier of two; ``found`` has at least one."""
+    at = np.flatnonzero(found)
+    frames = np.arange(len(found))
+    after = np.searchsorted(at, frames).clip(max=len(at) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(np.abs(frames - at[before]) <= np.abs(at[after] - frames), at[before], at[after])
+
+
+def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
+    """The head's path with its gaps filled; along with the shoulders where they were seen throughout a gap."""
+    shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
+    seen = (shoulders[..., 2] >= 0.3).all(axis=1)
+    middle = shoulders[..., :2].mean(axis=1)
+    if not blend or not (seen & found).any():
+        return _bridge(centre, found, blend)
+    along = _bridge(centre - middle, found & seen, True) + middle
+    apart = _bridge(centre, found, True)
+    out = centre.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~found, [False]]).astype(np.int8)))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        whole = seen[max(start - 1, 0) : stop + 1].all()
+        out[start:stop] = (along if whole else apart)[start:stop]
+    return out
+
+
+def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
+    """A path that moves only when ``target`` would be more than ``band`` away: the mean of one that is dragged along
+    forwards in time and one backwards, which lag and lead by the same."""
+    low, high = (target - band).tolist(), (target + band).tolist()
+    forth, back = [0.0] * len(low), [0.0] * len(low)
+    for out, order in ((forth, range(len(low))), (back, range(len(low) - 1, -1, -1))):
+        at = float(np.median(target[: 2 * 15 + 1] if order[0] == 0 else target[-(2 * 15 + 1) :]))
+        for frame in order:
+            at = min(max(at, low[frame]), high[frame])
+            out[frame] = at
+    return (np.array(forth) + np.array(back)) / 2
+
+
+def face_boxes(
+    track: PoseTrack, scale: float = 1.3, steady: float = 1.0, missing: str = "blend"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The box of the face in every frame.
+
+    With ``steady`` 0 the box is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 face
+    points, its area grown by ``scale``, three times as much of the height added above as below, cut to the frame,
+    coordinates truncated to whole pixels. It shakes with every point at the face's edge, and narrows and widens with
+    every word. With ``steady`` 1 it has one size within a shot and follows the head smoothly (:mod:`.boxes`); between
+    the two lies a mixture.
+
+    Upstream takes the extent of whatever the network returned; here a frame counts as *not found* when the mean
+    confidence of the face points is below 0.3, the box is narrower or lower than 8 pixels, or (but for ``steady`` 0)
+    half of the face lies where the frames around it rule it out (:func:`..pose.repair.mistaken`). Such a frame gets a
+    place between those of the frames before and after (``missing`` "blend"), or that of the nearest frame with a face,
+    the earlier of two equally near (otherwise; and always with ``steady`` 0). Where a whole shot has none, the nearest
+    of the clip is taken.
+
+    Args:
+        track: the pose track.
+        scale: growth of the area, 1 or more.
+        steady: 0..1.
+        missing: as in :class:`FaceCropSource`.
+
+    Returns:
+        ``boxes`` ``[T, 4]`` (x1, y1, x2, y2 in pixels of the track's frames, x2 and y2 exclusive; all 0 when no frame
+        has a face): int64 within the frame for ``steady`` 0, else float64, which may leave it; and ``found`` bool
+        ``[T]``.
+
+    Raises:
+        InputError: ``scale`` is not a number of at least 1, ``steady`` not one between 0 and 1, or ``missing`` unknown.
+    """
+    if not scale >= 1:
+        raise InputError(
+            f"face box: scale is {scale}, but it must be at least 1 (1.3 is what the model was trained with)."
+        )
+    if not 0 <= steady <= 1:
+        raise InputError(f"face box: steady is {steady}, but it must lie between 0 (as upstream) and 1.")
+    if missing not in MISSING:
+        raise InputError(f"face box: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
+    size = np.array([track.width, track.height], np.float64)
+    # Fractions of the frame in float32, as upstream keeps its keypoints: it decides the last pixel of a box.
+    points = (track.keypoints[:, wholebody.FACE, :2] / size.astype(np.float32)) * size
+    low, high = points.min(axis=1), points.max(axis=1)
+    width, height = (high - low).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = width * height * scale
+        grow_x = (np.sqrt(area * (width / height)) - width) / 2
+        grow_y = (np.sqrt(area * (height / width)) - height) / 4
+    edges = np.stack(
+        [
+            np.maximum(low[:, 0] - grow_x, 0),
+            np.maximum(low[:, 1] - 3 * grow_y, 0),
+            np.minimum(high[:, 0] + grow_x, track.width),
+            np.minimum(high[:, 1] + grow_y, track.height),
+        ],
+        axis=1,
+    )
+    boxes = np.nan_to_num(edges).astype(np.int64)
+    extent = boxes[:, 2:] - boxes[:, :2]
+    found = track.face_found & (extent >= MIN_FACE_PIXELS).all(axis=1)
+    keypoints = track.keypoints
+    if steady > 0:  # a face that the frames around it rule out is none
+        wrong = mistaken(track)
+        found &= wrong[:, wholebody.FACE].mean(axis=1) < 0.5
+        keypoints = keypoints * np.stack([np.ones_like(wrong), np.ones_like(wrong), ~wrong], axis=2)
+    boxes = boxes[nearest(found)] if found.any() else np.zeros_like(boxes)
+    if steady == 0 or not found.any():
+        return boxes, found
+    out = boxes.astype(np.float64)
+    for start, stop in track.shots:
+        shot = slice(start, stop)
+        if found[shot].any():
+            calm = stabilize_boxes(
+                points[shot], keypoints[shot], found[shot], scale, float(track.fps), missing == "blend"
+            )
+            out[shot] += steady * (calm - out[shot])
+    return out, found

@@ -1,0 +1,191 @@
+"""Face crops: where the face is in every frame, and the 512x512 picture of it the model takes its expression from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..video.frames import FrameSource, ahead
+from .boxes import MISSING
+
+READ_AT_ONCE = 8  # frames of the driver in memory while crops are made
+KEPT_BYTES = 160 * 512 * 512 * 3
+_MOST_SKIPPED = 64
+_NEAR = 1 / 48  # of a pixel of the frame
+
+
+class FaceCropSource(FrameSource):
+    """The face of every frame, resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
+
+    Where a box leaves the frame, the frame's edge is repeated. Upstream cuts the box instead and stretches what is
+    left; either way the model has never seen a black border, and black is not neutral for it (see ``missing``).
+
+    The first :data:`KEPT_BYTES` of uint8 crops (160 of 512x512) stay in memory, so that a graph that shows them and
+    samples with them decodes those frames once.
+
+    Args:
+        frames: the driving clip.
+        boxes: ``[T, 4]`` from :func:`face_boxes`, in pixels of ``frames``. Whole-numbered boxes are cut out and resized
+            exactly as upstream does, others with the same sampling at fractions of a pixel.
+        found: bool ``[T]`` from :func:`face_boxes`; None takes every frame with a box of some area as found.
+        size: side of the crop in pixels.
+        missing: what a frame without a face gives: ``"blend"`` and ``"hold"`` show the place where the boxes say the
+            face would be, ``"blank"`` black. Upstream never blanks a frame: its boxes come from the network's points
+            whatever their confidence (``preprocess/process_pipepline.py``), so with the face turned away the model sees
+            the head at its place, which is what blend gives it. Black is -1 in the model's range, and a whole clip of
+            -1 is what upstream's guidance moves away from as "no expression" (``wan/animate.py``): right where another
+            thing covers the face, a visible loss of the expression where the head only turns. With no face in the whole
+            clip all are black.
+
+    Raises:
+        InputError: lengths differ, no box lies in the frames, or ``missing`` is unknown.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        frames: FrameSource,
+        boxes: np.ndarray,
+        found: np.ndarray | None = None,
+        size: int = 512,
+        missing: str = "blend",
+    ):
+        boxes = np.asarray(boxes)
+        if missing not in MISSING:
+            raise InputError(f"face crop: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
+        if boxes.shape != (len(frames), 4):
+            raise InputError(
+                f"face crop: there are {len(frames)} frames and boxes of shape {list(boxes.shape)}; "
+                "use boxes made from a pose track of the same clip."
+            )
+        boxes = boxes.astype(np.float64)
+        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        in_frame = ((middle >= 0) & (middle <= (frames.width, frames.height))).all(axis=1)
+        if visible.any() and not in_frame[visible].any():
+            raise InputError(
+                f"face crop: no face box lies in the {frames.width}x{frames.height} frames; "
+                "scale the pose track to the size of the frames first."
+            )
+        self.frames, self.size, self.missing = frames, int(size), missing
+        self.width = self.height = self.size
+        self.fps = frames.fps
+        self.boxes = boxes
+        visible &= ((boxes[:, 2:] > 0) & (boxes[:, :2] < (frames.width, frames.height))).all(axis=1)
+        if found is not None and missing == "blank":
+            visible &= np.asarray(found, dtype=bool)
+        self._visible = visible
+        self._kept: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+        self._room = KEPT_BYTES
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
+        runs = list(_runs([index for index in range(start, stop) if index not in kept]))
+
+        def chunks():
+            for first, last in runs:
+                yield first, self.frames.read(first, last)
+
+        out = None
+        if kept:
+            pixels = next(iter(kept.values()))
+            out = np.zeros((stop - start, *pixels.shape), pixels.dtype)
+            for index, pixels in kept.items():
+                out[index - start] = pixels
+        with closing(ahead(chunks()) if len(runs) > 1 else chunks()) as source:
+            for first, chunk in source:
+                if out is None:
+                    out = np.zeros((stop - start, self.size, self.size, 3), chunk.dtype)
+                for index, frame in enumerate(chunk, first):
+                    if self._visible[index]:
+                        crop(frame, self.boxes[index], self.size, out[index - start])
+                    self._keep(index, out[index - start])
+        return out
+
+    def _keep(self, index: int, pixels: np.ndarray) -> None:
+        """For whoever asks next: a preview and the sampling after it, or the same graph with another seed."""
+        with self._lock:
+            if index not in self._kept and pixels.nbytes <= self._room and pixels.dtype == np.uint8:
+                self._kept[index] = pixels.copy()
+                self._room -= pixels.nbytes
+
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b(self.boxes.tobytes() + self._visible.tobytes(), digest_size=16)
+        return f"face:{self.size}:{digest.hexdigest()}:{self.frames.fingerprint()}"
+
+    def close(self) -> None:
+        self.frames.close()
+
+
+def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
+    """Ascending frames as ranges without a gap, none longer than READ_AT_ONCE."""
+    start = 0
+    for at in range(1, len(frames) + 1):
+        if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == READ_AT_ONCE:
+            yield frames[start], frames[at - 1] + 1
+            start = at
+
+
+def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
+    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]`` (in ``out`` where that is given); the
+    frame's edge goes on outside."""
+    height, width = frame.shape[:2]
+    x1, y1, x2, y2 = map(float, box)
+    whole = all(side.is_integer() for side in (x1, y1, x2, y2))
+    if whole and x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        return cv2.resize(frame[int(y1) : int(y2), int(x1) : int(x2)], (size, size), dst=out)
+    # cv2.resize puts the middles of the first pixels onto each other; so do both ways here.
+    across, down = _resized_part(x1, x2, size, width), _resized_part(y1, y2, size, height)
+    if across and down:
+        part = frame[down.start : down.stop, across.start : across.stop]
+        part = cv2.resize(part, None, fx=across.growth, fy=down.growth)
+        part = part[down.skipped : down.skipped + size, across.skipped : across.skipped + size]
+        if out is None:
+            return np.ascontiguousarray(part)
+        out[:] = part
+        return out
+    sx, sy = (x2 - x1) / size, (y2 - y1) / size
+    left, top = max(int(x1) - 2, 0), max(int(y1) - 2, 0)
+    # OpenCV warps four channels three times as fast as three
+    part = cv2.cvtColor(frame[top : int(y2) + 3, left : int(x2) + 3], cv2.COLOR_RGB2RGBA)
+    matrix = np.array([[sx, 0, x1 + sx / 2 - 0.5 - left], [0, sy, y1 + sy / 2 - 0.5 - top]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(part, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(part, cv2.COLOR_RGBA2RGB, out)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Pixels ``start`` up to ``stop``: made ``growth`` times as many, they hold a crop behind the first ``skipped``."""
+
+    start: int
+    stop: int
+    growth: float
+    skipped: int
+
+
+def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | None:
+    """How to get at the stretch ``low`` to ``high`` of a row of ``limit`` pixels as ``size`` pixels with a resize that
+    starts at a whole pixel, which takes half as long as a warp: a few pixels of the result before it, the stretch lies
+    on a whole one as well, or so near that nobody sees it. None if there is no such place in the row."""
+    step = (high - low) / size
+    skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one pixel before, for the crop's first ones to lean on
+    start = low - skipped * step
+    near = np.flatnonzero(np.abs(start - np.round(start)) <= _NEAR)
+    stop = math.ceil(high + 0.5) + 1
+    if not len(near) or start[near[0]] < -_NEAR or stop > limit:
+        return None
+    return _Part(round(float(start[near[0]])), stop, 1 / step, int(skipped[near[0]]))

@@ -1,0 +1,201 @@
+"""Stretches of a shot that the frames around them rule out: nobody gets there and back, at the shot's ends as amid it.
+
+A joint's path falls into pieces wherever it goes farther from one sighting to the next than anybody moves, the
+body's size wherever it changes faster than a body's does, and the body wherever all of it together leaves its way more
+suddenly than bodies do. Of all the pieces, those that one body can have gone through one after the other, and
+that last longest in all, are its path; what is left over and short is a mistake.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from . import wholebody
+
+LONGEST = 12  # frames that a mistake may last, and never more than a third of the shot
+SURE, LIKELY = 2.0, 1.25  # times the fastest that joints move: beyond it alone, and where half of the body is beyond it
+LINK = 3.0  # frames that a piece must last longer than to be believed beside another
+# How fast a body grows or shrinks in the picture at most, by its bones' middle change: of itself in a frame, and in all
+# before the pace counts (bones seen from their end, noise).
+GROWTH, GROWTH_SLACK = 0.12, 0.06
+SIZED_BY = 4  # bones that must be seen for a body's size to be told
+ARMS = ([7, 9, *range(91, 112)], [8, 10, *range(112, 133)])  # two joints of the body, and what hangs on them
+LEGS = ([13, 15, 17, 18, 19], [14, 16, 20, 21, 22])
+LIMBS = ((5, 6), (11, 12), (5, 11), (6, 12), (5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
+# How far a body leaves its way from one frame to the next at most, in the fastest moves of joints: the root mean square
+# over its joints of their steps less their usual step around that time. Quick dancing and running stay below a half of
+# it; a body that is moved by a sixth of its height, or stretched, or has its arms flung up, goes to 1.3 and far more.
+LEAP, ARM_LEAP = 0.55, 1.0  # and of an arm alone, elbow and wrist alike
+NEARBY = 5  # frames to both sides that tell a joint's usual step
+LOOK_BACK = 64  # pieces before one that are tried as the one before it
+
+
+def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+    """Points that cannot be this body's; bool ``[T, 133]``.
+
+    Where half of the body's joints are such, the whole frame is: it shows somebody else, or nobody.
+
+    Args:
+        points: complex ``[T, 133]`` of one shot.
+        known: bool ``[T, 133]``.
+        away: bool ``[T, 133]``: known to be wrong already.
+        speed: pixels that a joint moves from one frame to the next at most.
+        noise: ``[133]``: size of each point's jitter in pixels.
+    """
+    right, body = known & ~away, wholebody.BODY
+    out = _off_path(points, right, SURE * speed, noise)
+    likely = away[:, body] | _off_path(points[:, body], right[:, body], LIKELY * speed, noise[body])
+    count, seen = likely.sum(axis=1), known[:, body].sum(axis=1)
+    out[(count >= 3) & (2 * count >= seen)] = True
+    out[_of_another_size(points, right)] = True
+    out |= _leaps(points, known, speed, noise)
+    return out & known
+
+
+def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Frames whose body is larger or smaller than those around allow, wherever it stands; bool ``[T]``."""
+    near, far = np.array(LIMBS).T
+    seen = known[:, near] & known[:, far]
+    lengths = np.where(seen, np.abs(points[:, far] - points[:, near]), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a bone that is never seen has no length
+        growth = np.log(np.maximum(lengths, 1.0) / np.maximum(np.nanmedian(lengths, axis=0), 1.0))
+        size = np.nanmedian(growth, axis=1, keepdims=True)
+    told = seen.sum(axis=1, keepdims=True) >= SIZED_BY
+    size = np.where(told, size, 0.0).astype(complex)
+    return _off_path(size, told, GROWTH, np.array([GROWTH_SLACK]))[:, 0]
+
+
+def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+    """Points of bodies, and of arms alone, that leave their way all at once and come back, or that stand off it at the
+    shot's ends; bool ``[T, 133]``. Where only arms are off, or only legs, it is those, else the whole frame.
+
+    The joint that is farthest off does not count: it may be the only one that is wrong.
+    """
+    if len(points) < 3:
+        return np.zeros(known.shape, bool)
+    body, out, longest = wholebody.BODY, np.zeros(known.shape, bool), _longest(len(points))
+    off = np.where(known[:, body], points[:, body] - _usual_way(points[:, body], known[:, body]), np.nan)
+    size = noise[body]
+    for rows, away in _off_together(off, LEAP * speed, speed, size, least=SIZED_BY, longest=longest):
+        limbs = [limb for limb in (*ARMS, *LEGS) if away[limb[:2]].any()]
+        alone = not np.delete(away, [joint for limb in (*ARMS, *LEGS) for joint in limb[:2]]).any()
+        alone &= all(limb in ARMS for limb in limbs) or all(limb in LEGS for limb in limbs)
+        for members in limbs if limbs and alone else [[*range(wholebody.COUNT)]]:
+            out[rows[:, None], members] = True
+    for arm in ARMS:
+        two = arm[:2]
+        for rows, _ in _off_together(off[:, two], ARM_LEAP * speed, speed, size[two], least=2, longest=longest):
+            out[rows[:, None], arm] = True
+    return out
+
+
+def _off_together(
+    off: np.ndarray, limit: float, speed: float, noise: np.ndarray, least: int, longest: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stretches in which joints are off their way by more than ``limit``: the root mean square of all but the farthest.
+
+    Args:
+        off: complex ``[T, n]``: how far from where usual steps lead; NaN where not seen.
+        least: joints that must be seen in both of two frames to compare them.
+        longest: frames that a stretch may last at most.
+
+    Yields:
+        the frames ``[k]`` of each, and which of the joints leave their way at its ends, bool ``[n]``.
+    """
+    at = np.flatnonzero(np.isfinite(off).sum(axis=1) >= least)
+    if len(at) < 3:
+        return
+    off, limit = off[at], limit + 2 * float(np.sqrt((noise**2).mean()))
+
+    def way(to: np.ndarray, start: np.ndarray) -> np.ndarray:
+        apart = np.abs(to - start)
+        shared = np.isfinite(apart).sum(axis=-1)
+        apart = np.sort(np.nan_to_num(apart), axis=-1)[..., :-1]
+        mean = (apart**2).sum(axis=-1) / np.maximum(shared - 1, 1)
+        return np.where(shared >= least, np.sqrt(mean), 0)  # too few tell nothing
+
+    broken = np.flatnonzero(way(off[1:], off[:-1]) > limit + speed * (np.diff(at) - 1))
+    if not len(broken):
+        return
+    first, last = np.concatenate([[0], broken + 1]), np.concatenate([broken, [len(at) - 1]])
+
+    def reached(piece: int, low: int) -> np.ndarray:
+        between = at[first[piece]] - at[last[low:piece]]
+        return way(off[first[piece]], off[last[low:piece]]) <= limit + speed * (between - 1)
+
+    kept = _longest_chain(last - first + 1, reached)
+    right = np.flatnonzero(kept)
+    for piece in np.flatnonzero(~kept & (at[last] - at[first] < longest)):
+        steps = [off[first[piece]] - off[last[near]] for near in right[right < piece][-1:]]
+        steps += [off[last[piece]] - off[first[near]] for near in right[right > piece][:1]]
+        away = (np.abs(steps) > limit).any(axis=0)
+        yield np.arange(at[first[piece]], at[last[piece]] + 1), away
+
+
+def _usual_way(points: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Where joints would be from their usual steps alone, from 0 on: each step the median of those around it; complex
+    ``[T, n]``."""
+    steps = np.where(known[1:] & known[:-1], np.diff(points, axis=0), np.nan)
+    padded = np.pad(steps, ((NEARBY, NEARBY), (0, 0)), constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEARBY + 1, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a joint that is not seen has no step
+        usual = np.nanmedian(around.real, axis=2) + 1j * np.nanmedian(around.imag, axis=2)
+    return np.concatenate([np.zeros((1, points.shape[1])), np.cumsum(np.nan_to_num(usual), axis=0)])
+
+
+def _longest(frames: int) -> int:
+    return min(LONGEST, max(frames // 3, 1))
+
+
+def _off_path(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+    out = np.zeros(known.shape, bool)
+    longest = _longest(len(points))
+    for joint in range(points.shape[1]):
+        at = np.flatnonzero(known[:, joint])
+        if len(at) < 3:
+            continue
+        path, slack = points[at, joint], 4 * noise[joint]
+        broken = np.flatnonzero(np.abs(np.diff(path)) > speed * np.diff(at) + slack)
+        if not len(broken):
+            continue
+        first, last = np.concatenate([[0], broken + 1]), np.concatenate([broken, [len(at) - 1]])
+
+        def reached(piece: int, low: int, path=path, at=at, first=first, last=last, slack=slack) -> np.ndarray:
+            way = np.abs(path[first[piece]] - path[last[low:piece]])
+            return way <= speed * (at[first[piece]] - at[last[low:piece]]) + slack
+
+        kept = _longest_chain(last - first + 1, reached)
+        for piece in np.flatnonzero(~kept & (at[last] - at[first] < longest)):
+            out[at[first[piece] : last[piece] + 1], joint] = True
+    return out
+
+
+def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """Which pieces lie on the path that holds most frames; bool ``[pieces]``.
+
+    Args:
+        size: ``[pieces]`` frames of each.
+        reached: for a piece, and the first of those before it that count: from which of them it can be reached.
+    """
+    count = len(size)
+    best, before = size.astype(float), np.full(count, -1)
+    for piece in range(1, count):
+        low = max(piece - LOOK_BACK, 0)
+        possible = reached(piece, low)
+        if possible.any():
+            # of several equally long ones the nearest in time
+            options = np.where(possible, best[low:piece], -np.inf)
+            chosen = low + len(options) - 1 - int(np.argmax(options[::-1]))
+            if best[chosen] > LINK:
+                best[piece] += best[chosen] - LINK
+                before[piece] = chosen
+    kept, piece = np.zeros(count, bool), int(np.argmax(best))
+    while piece >= 0:
+        kept[piece] = True
+        piece = int(before[piece])
+    return kept

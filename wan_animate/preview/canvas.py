@@ -1,0 +1,40 @@
+"""What the drawn pictures share: colours, words, a band of warnings."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+PAPER, PANEL, GRID, INK, FAINT = (24, 24, 27), (34, 34, 38), (58, 58, 64), (235, 235, 235), (165, 165, 172)
+BEFORE, CUT, LOST = (150, 150, 158), (250, 204, 21), (220, 70, 70)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def text(image: np.ndarray, words: str, x: int, y: int, size: float = 0.46, color=INK, align: str = "left") -> None:
+    """Words with their baseline at ``y``; ``x`` is their left, middle or right."""
+    width = cv2.getTextSize(words, FONT, size, 1)[0][0]
+    x -= {"left": 0, "middle": width // 2, "right": width}[align]
+    cv2.putText(image, words, (x, y), FONT, size, color, 1, cv2.LINE_AA)
+
+
+def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:
+    """A picture (uint8 RGB) with warnings in a band beneath it; as it is where there are none."""
+    return np.concatenate([picture, warning_band(sentences, picture.shape[1])]) if sentences else picture
+
+
+def warning_band(sentences: list[str], width: int) -> np.ndarray:
+    lines = []
+    for sentence in sentences:
+        line = ""
+        for word in f"Warning: {sentence}".split():
+            longer = f"{line} {word}".strip()
+            if line and cv2.getTextSize(longer, FONT, 0.46, 1)[0][0] > width - 16:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    band = np.empty((20 * len(lines) + 12, width, 3), np.uint8)
+    band[:] = LOST
+    for at, line in enumerate(lines):
+        text(band, line, 8, 20 * at + 20)
+    return band

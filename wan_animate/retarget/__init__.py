@@ -1,0 +1,1 @@
+"""The driver's motion on the character's bones."""

@@ -1,0 +1,263 @@
+"""How long a person's bones are, read from flat keypoints: over a clip, or from one picture.
+
+A bone seen at an angle looks shorter than it is, never longer, so a bone's length is the longest it is seen. Where even
+that is implausible (shoulders of somebody who stands side-on, a forearm pointing at the camera), the other side of the
+body and ordinary proportions decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..pose import wholebody as at
+from ..pose.track import PoseTrack
+
+FOUND = 0.3  # confidence from which a keypoint counts as found
+NECK, PELVIS = 133, 134  # the middle of the shoulders and of the hips
+JOINTS = 135
+LEFT_FOOT = (at.LEFT_BIG_TOE, at.LEFT_SMALL_TOE, at.LEFT_HEEL)
+RIGHT_FOOT = (at.RIGHT_BIG_TOE, at.RIGHT_SMALL_TOE, at.RIGHT_HEEL)
+HEAD = (at.LEFT_EYE, at.RIGHT_EYE, at.LEFT_EAR, at.RIGHT_EAR, *range(at.FACE.start, at.FACE.stop))
+
+# A bone has the name of its outer joint. Parents come before their children.
+PARENT = {
+    at.LEFT_SHOULDER: NECK, at.RIGHT_SHOULDER: NECK, PELVIS: NECK, at.NOSE: NECK,
+    at.LEFT_ELBOW: at.LEFT_SHOULDER, at.RIGHT_ELBOW: at.RIGHT_SHOULDER,
+    at.LEFT_WRIST: at.LEFT_ELBOW, at.RIGHT_WRIST: at.RIGHT_ELBOW,
+    at.LEFT_HIP: PELVIS, at.RIGHT_HIP: PELVIS,
+    at.LEFT_KNEE: at.LEFT_HIP, at.RIGHT_KNEE: at.RIGHT_HIP,
+    at.LEFT_ANKLE: at.LEFT_KNEE, at.RIGHT_ANKLE: at.RIGHT_KNEE,
+}  # fmt: skip
+PAIRS = tuple((left, left + 1) for left in range(at.LEFT_SHOULDER, at.LEFT_ANKLE + 1, 2))
+
+# Ordinary lengths in trunks (neck to pelvis), from Drillis and Contini's body segment parameters (1966; Winter,
+# Biomechanics of Human Movement, fig. 4.1): of a stature, trunk 0.288, upper arm 0.186, forearm 0.146, thigh 0.245,
+# shin 0.246. Half widths are between joints as keypoint networks place them, narrower than the outline.
+ORDINARY = {
+    PELVIS: 1.0, at.NOSE: 0.40, at.LEFT_SHOULDER: 0.375, at.LEFT_ELBOW: 0.646, at.LEFT_WRIST: 0.507,
+    at.LEFT_HIP: 0.24, at.LEFT_KNEE: 0.85, at.LEFT_ANKLE: 0.855,
+}  # fmt: skip
+ORDINARY |= {right: ORDINARY[left] for left, right in PAIRS}
+CHAINS = ((at.LEFT_ELBOW, at.LEFT_WRIST), (at.LEFT_KNEE, at.LEFT_ANKLE))
+# Below the first fraction of the ordinary length a bone is taken to be seen end-on, above the second to be itself.
+END_ON, ITSELF = 0.35, 0.55
+# A limb shorter than the first fraction of the other side's takes that one's length, above the second it keeps its own.
+UNLIKE, ALIKE = 0.80, 0.90
+ORDINARY_FOOT = 0.35  # ankle to toes
+_FULL = 97  # percentile over a clip that counts as a bone's full length
+_DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes are taken for foreshortening, not for distance
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Full bone lengths.
+
+    Attributes:
+        bones: outer joint -> pixels; for every bone of :data:`PARENT`.
+        seen: outer joints whose length was measured; that of the others follows from the rest of the body.
+        foot, hand: pixels from ankle to toes and across the palm, or None when not seen.
+        unit: pixels of an ordinary trunk on this body.
+    """
+
+    bones: dict[int, float]
+    seen: frozenset[int]
+    foot: float | None
+    hand: float | None
+    unit: float
+
+    def times(self, factor: float) -> Lengths:
+        """The same body ``factor`` times the size."""
+        bones = {bone: length * factor for bone, length in self.bones.items()}
+        scaled = [None if size is None else size * factor for size in (self.foot, self.hand)]
+        return Lengths(bones, self.seen, *scaled, self.unit * factor)
+
+
+def joints(track: PoseTrack) -> np.ndarray:
+    """float64 ``[T, 135, 3]``: the keypoints, then neck and pelvis; confidence is 0 below :data:`FOUND`.
+
+    Neck and pelvis are the middle of the two points, or the one of them that was found. A wrist that was not found is
+    taken from its hand.
+    """
+    points = np.zeros((len(track), JOINTS, 3))
+    points[:, : at.COUNT] = track.keypoints
+    points[..., 2] = np.where(points[..., 2] >= FOUND, points[..., 2], 0)
+    for wrist, hand in ((at.LEFT_WRIST, at.LEFT_HAND.start), (at.RIGHT_WRIST, at.RIGHT_HAND.start)):
+        lost = (points[:, wrist, 2] == 0) & (points[:, hand, 2] > 0)
+        points[lost, wrist] = points[lost, hand]
+    for middle, pair in ((NECK, [5, 6]), (PELVIS, [11, 12])):
+        found = points[:, pair, 2] > 0
+        both = found.all(axis=1)
+        points[:, middle, :2] = (points[:, pair, :2] * found[..., None]).sum(axis=1) / np.maximum(found.sum(axis=1), 1)[
+            :, None
+        ]
+        points[:, middle, 2] = np.where(both, points[:, pair, 2].min(axis=1), points[:, pair, 2].max(axis=1))
+    return points
+
+
+def bone_lengths(points: np.ndarray) -> dict[int, np.ndarray]:
+    """Outer joint -> float64 ``[T]`` apparent length in pixels, NaN where an end was not found."""
+    return {bone: distance(points, bone, parent) for bone, parent in PARENT.items()}
+
+
+def distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
+    """float64 ``[T]``: pixels between two joints, NaN where one was not found."""
+    length = np.linalg.norm(points[:, a, :2] - points[:, b, :2], axis=1)
+    return np.where((points[:, a, 2] > 0) & (points[:, b, 2] > 0), length, np.nan)
+
+
+def toes(points: np.ndarray, foot: tuple[int, int, int]) -> np.ndarray:
+    """float64 ``[T, 3]``: the middle of the two toes, as it is drawn; confidence 0 where one was not found."""
+    big, small = points[:, foot[0]], points[:, foot[1]]
+    middle = (big + small) / 2
+    middle[:, 2] = np.minimum(big[:, 2], small[:, 2])
+    return middle
+
+
+def foot_lengths(points: np.ndarray) -> np.ndarray:
+    """float64 ``[T, 2]`` (left, right): pixels from ankle to the middle of the toes, or NaN."""
+    out = []
+    for ankle, foot in ((at.LEFT_ANKLE, LEFT_FOOT), (at.RIGHT_ANKLE, RIGHT_FOOT)):
+        toe = toes(points, foot)
+        length = np.linalg.norm(toe[:, :2] - points[:, ankle, :2], axis=1)
+        out.append(np.where((toe[:, 2] > 0) & (points[:, ankle, 2] > 0), length, np.nan))
+    return np.stack(out, axis=1)
+
+
+def hand_sizes(points: np.ndarray) -> np.ndarray:
+    """float64 ``[T, 2]`` (left, right): the longest side of the palm (wrist, index and little finger's knuckles), in
+    pixels, which hardly depends on how the hand is turned; NaN where one of the three was not found."""
+    out = []
+    for hand in (at.LEFT_HAND.start, at.RIGHT_HAND.start):
+        corners = (hand, hand + 5, hand + 17)
+        sides = [distance(points, a, b) for a, b in zip(corners, (*corners[1:], hand), strict=True)]
+        out.append(np.max(sides, axis=0))
+    return np.stack(out, axis=1)
+
+
+def _full(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, _FULL)) if len(values) else None
+
+
+def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | None:
+    """Full bone lengths of the person in ``points`` (:func:`joints`), or None when no bone was found.
+
+    Args:
+        points: float64 ``[T, 135, 3]``; one frame or many.
+        size: float64 ``[T]`` apparent size of the person (:func:`apparent_size`), divided out.
+    """
+    size = np.ones(len(points)) if size is None else size
+    observed = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
+    for left, right in PAIRS:
+        sides = [length for length in (observed[left], observed[right]) if length]
+        for bone in (left, right):
+            if sides:
+                observed[bone] = _one_side(observed[bone] or 0.0, max(sides))
+    observed = {bone: length for bone, length in observed.items() if length}
+    if not observed:
+        return None
+    feet, hands = foot_lengths(points) / size[:, None], hand_sizes(points) / size[:, None]
+    return _plausible(observed, _full(feet.ravel()), _full(hands.ravel()))
+
+
+def _one_side(length: float, longest: float) -> float:
+    """A limb's own length where it is near that of the other side (perspective, real people); else the longer one."""
+    trust = np.clip((length / longest - UNLIKE) / (ALIKE - UNLIKE), 0, 1)
+    return float(trust * length + (1 - trust) * longest)
+
+
+def _plausible(observed: dict[int, float], foot: float | None, hand: float | None) -> Lengths:
+    left_sided = [bone for bone in observed if bone in (PELVIS, at.NOSE) or bone % 2]
+    # Foreshortening only ever shortens: a body's size is told by its longer-looking bones.
+    unit = float(np.percentile([observed[bone] / ORDINARY[bone] for bone in left_sided], 65))
+    bones = {}
+    for bone, usual in ORDINARY.items():
+        bones[bone] = _trusted(observed.get(bone, usual * unit), usual * unit)
+    for upper, lower in CHAINS:
+        # Two bones short by the same factor belong to a short limb; seen end-on, one is shorter than the other.
+        if upper in observed and lower in observed:
+            ratios = [observed[bone] / ORDINARY[bone] / unit for bone in (upper, lower)]
+            if min(ratios) > 0.75 * max(ratios) and min(ratios) > 0.2:
+                for bone in (upper, lower):
+                    bones[bone], bones[bone + 1] = observed[bone], observed[bone + 1]
+    return Lengths(bones, frozenset(observed), foot and _trusted(foot, ORDINARY_FOOT * unit), hand, unit)
+
+
+def _trusted(length: float, ordinary: float) -> float:
+    """A length as it is, or the ordinary one where it is too short to be anything but seen end-on."""
+    trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
+    return float(trust * length + (1 - trust) * ordinary)
+
+
+def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
+    """float64 ``[T]``, 0..1: how large the person appears, against the nearest moment of the same shot.
+
+    Told by the bones that look longest for their length, steadied over a second. Changes below about 15% are left to
+    foreshortening: one picture cannot tell the two apart.
+    """
+    lengths = bone_lengths(points)
+    bones = [bone for bone in lengths if np.isfinite(lengths[bone]).any()]
+    size = np.ones(len(points))
+    if not bones:
+        return size
+    seen = np.stack([lengths[bone] for bone in bones], axis=1)
+    for start, stop in shots:
+        shot = seen[start:stop]
+        kept = np.isfinite(shot).sum(axis=0) >= max(3, 0.3 * len(shot))
+        if kept.sum() < 3 or len(shot) < 3:
+            continue
+        shot = shot[:, kept]
+        full = np.nanpercentile(shot, 90, axis=0)
+        ratio = shot / np.maximum(full, 1e-6)
+        filled = np.where(np.isfinite(ratio), ratio, -np.inf)
+        order = -np.sort(-filled, axis=1)
+        count = np.isfinite(ratio).sum(axis=1)
+        pick = np.clip((count * 0.25).astype(int), 0, order.shape[1] - 1)
+        now = order[np.arange(len(order)), pick]
+        good = np.isfinite(now) & (count >= 2)
+        if good.sum() < 3:
+            continue
+        log = np.interp(np.arange(len(now)), np.flatnonzero(good), np.log(np.maximum(now[good], 1e-3)))
+        log = smoothed(log[:, None], fps * 0.5)[:, 0]
+        log -= np.percentile(log, 95)
+        size[start:stop] = np.exp(np.minimum(log + _DEPTH_IGNORED, 0))
+    return size
+
+
+def smoothed(values: np.ndarray, sigma: float, onward: bool = False) -> np.ndarray:
+    """``[T, ...]`` smoothed along time by a Gaussian of ``sigma`` frames, both ways alike. At the ends the values hold,
+    or go on as they came (``onward``)."""
+    reach = min(int(3 * sigma + 0.5), len(values) - 1)
+    if reach < 1:
+        return values.copy()
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    before, after = np.repeat(values[:1], reach, 0), np.repeat(values[-1:], reach, 0)
+    if onward:
+        before, after = 2 * before - values[reach:0:-1], 2 * after - values[-2 : -reach - 2 : -1]
+    padded = np.concatenate([before, values, after])
+    return sum(weight * padded[i : i + len(values)] for i, weight in enumerate(kernel))
+
+
+def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[int, int]]) -> np.ndarray:
+    """float64 ``[T]``: how large the person is in a shot against the longest shot."""
+    scale = np.ones(len(points))
+    if len(shots) < 2:
+        return scale
+    size = np.ones(len(points)) if size is None else size
+    bodies = [measure(points[start:stop], size[start:stop]) for start, stop in shots]
+    known = [i for i, body in enumerate(bodies) if body is not None]
+    if not known:
+        return scale
+    standard = bodies[max(known, key=lambda i: shots[i][1] - shots[i][0])]
+    for i in known:
+        scale[slice(*shots[i])] = _size_against(bodies[i], standard)
+    return scale
+
+
+def _size_against(body: Lengths, other: Lengths) -> float:
+    shared = body.seen & other.seen
+    ratios = [body.bones[bone] / other.bones[bone] for bone in shared]
+    return float(np.median(ratios)) if ratios else body.unit / other.unit

@@ -1,0 +1,88 @@
+"""Where a retargeted body stands in the reference picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..pose import wholebody as at
+from ..pose.track import PoseTrack
+from ..video.resample import area_size
+from .bones import FOUND, NECK, PELVIS, smoothed
+from .contacts import SOLES, Contacts
+
+_MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unless the reference is nearer to one)
+
+
+def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
+    """The reference's track for its picture letterboxed to about ``pixels`` pixels in all, sides divisible by 16: the
+    size upstream works at in animate mode (:func:`wan_animate.video.resample.area_size`)."""
+    return reference.letterboxed(*area_size(reference.width, reference.height, pixels))
+
+
+def shown(track: PoseTrack, left: int) -> np.ndarray:
+    """bool ``[T]``: the left or the right one of a pair of joints was found inside the picture."""
+    pair = track.keypoints[:, left : left + 2]
+    inside = (pair[..., :2] >= 0).all(axis=2) & (pair[..., 0] < track.width) & (pair[..., 1] < track.height)
+    return ((pair[..., 2] >= FOUND) & inside).any(axis=1)
+
+
+def choose_anchor(align: str, walks: bool, driver: PoseTrack, reference: PoseTrack) -> str:
+    if align in ("auto", "feet") and walks and shown(reference, at.LEFT_ANKLE)[0]:
+        return "feet"
+    hips_known = (reference.keypoints[0, [at.LEFT_HIP, at.RIGHT_HIP], 2] >= FOUND).all()
+    return "hips" if align == "hips" and hips_known and shown(driver, at.LEFT_HIP).any() else "neck"
+
+
+def middle(anchor: str) -> int:
+    return NECK if anchor == "neck" else PELVIS
+
+
+def offset(
+    root: np.ndarray,
+    body: np.ndarray,
+    points: np.ndarray,
+    standing: Contacts | None,
+    anchor: str,
+    still: np.ndarray,
+    lengths: dict[int, float],
+    best: int,
+) -> np.ndarray:
+    """[2]: what puts the body where the reference is: sideways in the shot's first frame; in height on its ground, or
+    else in the frame ``best`` that shows the body longest (a clip may begin bent down or far away)."""
+    joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
+    wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
+    found = (points[:, joint, 2] > 0) & (points[:, NECK, 2] > 0)
+    first = int(np.argmax(found))
+    best = best if found[best] else first
+    out = wanted - (root[first] + body[first, joint])
+    out[1] = wanted[1] - (root[best, 1] + body[best, joint, 1])
+    if anchor == "feet":
+        out[1] = _ground_offset(root, body, points, standing, still)
+    return out
+
+
+def _ground_offset(root, body, points, standing: Contacts, still: np.ndarray) -> float:
+    ankles = [sole[0] for sole in SOLES]
+    ground = max(still[ankle, 1] for ankle in ankles if still[ankle, 2] > 0)
+    # The first moment a foot stands; a clip may begin in the air.
+    firm = np.stack([standing.foot(0), standing.foot(1)], axis=1) * (points[:, ankles, 2] > 0)
+    any_known = (points[:, ankles, 2] > 0).any(axis=1)
+    first = int(np.argmax(firm.max(axis=1) > 0.5)) if (firm > 0.5).any() else int(np.argmax(any_known))
+    lowest = max((body[first, ankle, 1] for ankle in ankles if points[first, ankle, 2] > 0), default=0.0)
+    return float(ground - root[first, 1] - lowest)
+
+
+def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
+    """float64 ``[T]``: how far to shift each frame so that the necks of frames in which the driver's is ``inside`` its
+    picture stay in ours: one shift for the whole shot where that will do. ``at_rest`` is where the reference's is."""
+    if not inside.any():
+        return np.zeros(len(necks))
+    left, right = min(_MARGIN * width, at_rest), max((1 - _MARGIN) * width, at_rest)
+    path = smoothed(necks[:, None], fps / 2, onward=True)[:, 0]
+    low, high = path[inside].min(), path[inside].max()
+    shift = np.zeros(len(necks))
+    if high - low > right - left:
+        shift = (path - path[inside][0]) * ((right - left) / (high - low) - 1)
+        path = path + shift
+        low, high = path[inside].min(), path[inside].max()
+    return shift + max(left - low, 0) + min(right - high, 0)

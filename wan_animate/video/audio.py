@@ -1,0 +1,132 @@
+"""Sound of a clip: read it from a file, fit it to a length."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .index import ClipFile
+
+
+def read_audio(file, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> dict | None:
+    """The sound that belongs to a stretch of the picture.
+
+    Args:
+        file: a path, bytes or file object, as :class:`~wan_animate.video.source.VideoSource` takes it.
+        start_seconds: where to begin, counted from the video's first frame (the file's begin without one).
+        duration_seconds: how much; 0 for all there is.
+
+    Returns:
+        ``{"waveform": float32 tensor [1, channels, samples] in -1..1, "sample_rate": int}``; silence where the sound
+        sets in after ``start_seconds``, shorter than asked where it ends before. None when the file has no sound, or
+        none in this stretch.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    if start_seconds < 0 or duration_seconds < 0:
+        raise InputError(
+            f"sound was asked from {start_seconds:g} s for {duration_seconds:g} s: neither may be negative."
+        )
+    clip = file if isinstance(file, ClipFile) else ClipFile(file)
+    with clip.open() as container:
+        # Phones add tracks no decoder exists for; such a stream has no codec context and must not be decoded.
+        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+        if stream is None:
+            return None
+        origin = _first_picture(container)
+        if start_seconds > 1.0:
+            try:
+                # A second of run-up: codecs need a few packets before the sound is whole.
+                container.seek(int((origin + start_seconds - 1.0) / stream.time_base), stream=stream)
+            except av.error.FFmpegError:
+                pass
+        samples, begin, rate = _decode(container, stream, origin, start_seconds, duration_seconds)
+    if samples is None:
+        return None
+    first = round((begin - start_seconds) * rate)
+    if first > 0:
+        samples = np.concatenate([np.zeros((samples.shape[0], first), np.float32), samples], axis=1)
+    elif first < 0:
+        samples = samples[:, -first:]
+    if duration_seconds:
+        samples = samples[:, : round(duration_seconds * rate)]
+    if samples.shape[1] == 0:
+        return None
+    return {"waveform": torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0), "sample_rate": rate}
+
+
+def _first_picture(container) -> float:
+    for stream in container.streams.video:
+        if stream.start_time is not None and not stream.disposition & av.stream.Disposition.attached_pic:
+            return float(stream.start_time * stream.time_base)
+    return float(container.start_time or 0) / av.time_base
+
+
+def _decode(container, stream, origin: float, start: float, duration: float):
+    """(samples [C, N] of all frames that touch the stretch, time of the first, sample rate)."""
+    resampler, parts, begin, rate = None, [], None, 0
+    frames = container.decode(stream)
+    failures = 0
+    while True:
+        try:
+            frame = next(frames)
+        except StopIteration:
+            break
+        except av.error.FFmpegError:
+            failures += 1
+            if failures > 500:
+                break
+            frames = container.decode(stream)
+            continue
+        at = float(frame.time) - origin if frame.time is not None else 0.0 if begin is None else None
+        if at is not None and at + frame.samples / frame.sample_rate <= start and begin is None:
+            continue
+        if at is not None and duration and at >= start + duration:
+            break
+        if resampler is None:
+            # The first frame's rate and layout hold for the clip: a change in mid-stream is resampled to them.
+            rate = frame.sample_rate
+            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+            begin = at or 0.0
+        parts += [out.to_ndarray() for out in resampler.resample(frame)]
+    if not parts:
+        return None, 0.0, 0
+    parts += [out.to_ndarray() for out in resampler.resample(None)]
+    return np.concatenate(parts, axis=1).astype(np.float32, copy=False), begin, rate
+
+
+def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
+    """Sound as ``(float32 [channels, samples], sample_rate)``, cut or padded with silence to ``seconds``.
+
+    Args:
+        audio: ``waveform`` ``[1, C, N]`` or ``[C, N]`` (a host's AUDIO), ``sample_rate``.
+
+    Raises:
+        InputError: not of this shape.
+    """
+    try:
+        waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError("the audio must have a waveform and a sample_rate: connect an AUDIO output.") from None
+    samples = torch.as_tensor(waveform).detach().to("cpu", torch.float32).numpy()
+    samples = samples[0] if samples.ndim == 3 else samples
+    if samples.ndim != 2 or samples.shape[0] < 1 or rate < 1:
+        shape = list(samples.shape)
+        raise InputError(f"the audio's waveform has the shape {shape} at {rate} Hz: [1, channels, samples] is wanted.")
+    if samples.shape[0] > 2:  # a stereo track plays everywhere
+        samples = samples[:2] if samples.shape[0] != 6 else _downmix(samples)
+    count = round(seconds * rate)
+    samples = np.nan_to_num(samples[:, :count], nan=0.0, posinf=1.0, neginf=-1.0)
+    if samples.shape[1] < count:
+        samples = np.pad(samples, ((0, 0), (0, count - samples.shape[1])))
+    return np.ascontiguousarray(np.clip(samples, -1.0, 1.0)), rate
+
+
+def _downmix(samples: np.ndarray) -> np.ndarray:
+    """5.1 (L R C LFE Ls Rs) to stereo with the weights of ITU-R BS.775, scaled so that nothing clips."""
+    left, right, centre, _, left_rear, right_rear = samples
+    weight = 0.5**0.5
+    return np.stack([left + weight * (centre + left_rear), right + weight * (centre + right_rear)]) / (1 + 2 * weight)

@@ -1,0 +1,325 @@
+"""Frames of a clip by number, decoded one after the other.
+
+The decoder stays open and remembers where it is: reading on decodes each frame once. Going back seeks to the keyframe
+before the wanted frame; frames are told by their timestamps, so a seek can land anywhere and the answer is the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .. import workers
+from ..errors import InputError
+from .deinterlace import Deinterlacer
+from .display import Turn, orientation, pixel_shape, turned
+from .hdr import mapping
+from .index import ClipFile, ClipIndex, video_stream
+
+# Without these swscale takes a fast path with nearest-neighbour chroma that is up to 2.3 levels off, 1.1 too dark on
+# average: a drift that a chain of segments would add up. With them it is within half a level of the exact formula.
+# libswscale's SWS_BILINEAR, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT by number: PyAV 16 has no names for the last two.
+EXACT = 0x2 | 0x40000 | 0x2000
+# By ITU-T H.273's numbers, which FFmpeg's tags are.
+_UNSPECIFIED, _BT2020, _FULL_RANGE = 2, 9, 2
+_UNKNOWN_MATRICES = {8: "YCgCo", 11: "Y'D'zD'x", 12: "chromaticity-derived YCbCr", 13: "chromaticity-derived YCbCr",
+                     14: "ICtCp", 15: "IPT-C2 (Dolby Vision)", 16: "YCgCo-Re", 17: "YCgCo-Ro"}  # fmt: skip
+# Segments overlap by a few frames (previous frames): the last ones given out stay at hand, in number and in bytes
+# bounded.
+_KEPT_FRAMES = 12
+_KEPT_BYTES = 64 << 20
+# Decoding this many frames forward is cheaper than a seek.
+_STEP_OVER = 8
+_TAIL = 2
+
+
+def to_rgb(
+    frame: av.VideoFrame,
+    reformatter: VideoReformatter | None = None,
+    out: np.ndarray | None = None,
+    turn: Turn | None = None,
+) -> np.ndarray:
+    """A decoded frame as upright RGB, uint8 ``[H, W, 3]``, in ``out`` where that is given: SDR in BT.709, and what is
+    coded in another way is brought to it (:mod:`.hdr`).
+
+    ``reformatter`` is kept by whoever converts many frames, one for each thread: setting one up takes as long as
+    converting a quarter of a frame.
+
+    The frame's own matrix and range tags are followed. Untagged video is taken as players take it: BT.709 when it is HD
+    (1280 wide or over 576 high), BT.601 below. The display matrix is applied (:mod:`.display`); the shape of a pixel is
+    known to the stream, not to a frame, and left to whoever scales. ``turn`` is what the frame's
+    :func:`.display.orientation` is known to be.
+    """
+    turn = orientation(frame) if turn is None else turn
+    tone = mapping(frame)
+    if tone is not None:
+        return tone.apply(*as_coded(frame, reformatter, turn), out)
+    reformatter = reformatter or VideoReformatter()
+    options = _options(frame)
+    if frame.format.is_rgb:
+        image = reformatter.reformat(frame, format="rgb24", **options).to_ndarray()
+    else:
+        # The same numbers as packed RGB, but swscale has vector code for planes alone: less than half the time.
+        planar = reformatter.reformat(frame, format="gbrp", **options)
+        image = _packed(planar, np.uint8, None if any(turn) else out)
+    image = turned(image, turn, out)
+    if out is None or image is out:
+        return image
+    out[:] = image
+    return out
+
+
+def as_coded(
+    frame: av.VideoFrame, reformatter: VideoReformatter | None = None, turn: Turn | None = None
+) -> tuple[np.ndarray, float]:
+    """Upright RGB as it is coded, uint16 ``[H, W, 3]``, and the value that stands for 1: what :class:`.hdr.Mapping`
+    takes, with no less precision than the file has."""
+    planar = (reformatter or VideoReformatter()).reformat(frame, format="gbrp16le", **_options(frame))
+    # swscale widens by shifting: white is 255 * 256 from limited range, and all ones of the file's own depth from full.
+    full = frame.format.is_rgb or frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    depth = min(max(part.bits for part in frame.format.components), 16)
+    white = float((1 << depth) - 1 << 16 - depth) if full else 255.0 * 256
+    return turned(_packed(planar, np.uint16), orientation(frame) if turn is None else turn), white
+
+
+def _options(frame: av.VideoFrame) -> dict:
+    options = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}  # several frames at once, or one
+    if frame.format.is_rgb:
+        return options
+    if frame.colorspace == _UNSPECIFIED:
+        tone = mapping(frame)
+        if tone is not None and tone.primaries == "BT.2020":
+            frame.colorspace = _BT2020  # PyAV 17 takes it as a tag alone
+        else:
+            options["src_colorspace"] = "itu709" if frame.width >= 1280 or frame.height > 576 else "itu601"
+    elif unknown := _UNKNOWN_MATRICES.get(int(frame.colorspace)):
+        raise InputError(
+            f"the video's colours are coded as {unknown}, which FFmpeg's scaler cannot read: export it again as "
+            "ordinary H.264 in BT.709."
+        )
+    return options
+
+
+def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) -> np.ndarray:
+    size = np.dtype(kind).itemsize
+    green, blue, red = (
+        np.frombuffer(plane, kind).reshape(-1, plane.line_size // size)[: planar.height, : planar.width]
+        for plane in planar.planes
+    )
+    return cv2.merge([red, green, blue], out)
+
+
+class ClipDecoder:
+    """Gives frame ``i`` of an indexed clip.
+
+    After a seek the frames that come before the keyframe lean on pictures that were not decoded; they are passed over,
+    as the frame that was asked for is the keyframe or lies behind it.
+
+    Args:
+        file, index: the clip.
+        convert: what to make of a decoded frame, in the array it is given unless that is None. An interlaced frame
+            comes to it as a whole picture.
+    """
+
+    def __init__(
+        self, file: ClipFile, index: ClipIndex, convert: Callable[[av.VideoFrame, np.ndarray | None], np.ndarray]
+    ):
+        self._file, self._index, self._convert = file, index, convert
+        self._recent: deque[tuple[int, av.VideoFrame]] = deque(maxlen=_KEPT_FRAMES)
+        self._container = self._stream = self._frames = None
+        self._at = -1  # number of the frame decoded last
+        self._last: av.VideoFrame | None = None
+        self.pixel_shape = Fraction(1)
+        self._interlaced = False  # a frame seen so far was
+        self._fields = threading.local()
+        self.decoded = 0  # frames decoded since opening: how the tests see that nothing is decoded twice
+
+    def get(self, number: int) -> np.ndarray:
+        """Frame ``number``, converted.
+
+        Raises:
+            InputError: the frame cannot be decoded, or the file is gone.
+        """
+        return self._convert_shown(*self._shown(number), None)
+
+    def frame(self, number: int) -> av.VideoFrame:
+        """Frame ``number`` as it is stored; sets :attr:`pixel_shape`.
+
+        Raises:
+            InputError: as :meth:`get`.
+        """
+        frame = self._frame(number)
+        self.pixel_shape = pixel_shape(self._stream)
+        return frame
+
+    def read(self, numbers: Sequence[int], out: np.ndarray) -> None:
+        """Frames ``numbers`` into ``out`` ``[n, H, W, 3]``: while one is converted the next are decoded.
+
+        Raises:
+            InputError: as :meth:`get`.
+        """
+        converting: deque[Future] = deque()
+        again: list[tuple[int, int]] = []  # a frame shown several times, and where it was first
+        try:
+            for at, number in enumerate(numbers):
+                if at and number == numbers[at - 1]:
+                    again.append((at, again[-1][1] if again and again[-1][0] == at - 1 else at - 1))
+                    continue
+                converting.append(workers.submit(self._convert_shown, *self._shown(number), out[at]))
+                if len(converting) > workers.COUNT:
+                    converting.popleft().result()
+            while converting:
+                converting.popleft().result()
+        finally:
+            wait(converting)  # nothing writes into ``out`` after an error
+        for at, first in again:
+            out[at] = out[first]
+
+    def _convert_shown(self, before, frame: av.VideoFrame, after, out: np.ndarray | None) -> np.ndarray:
+        if frame.interlaced_frame:
+            if not hasattr(self._fields, "own"):
+                self._fields.own = Deinterlacer()
+            frame = self._fields.own(before, frame, after)
+        return self._convert(frame, out)
+
+    def _shown(self, number: int) -> tuple[av.VideoFrame | None, av.VideoFrame, av.VideoFrame | None]:
+        """Frame ``number`` and what it is shown by: its neighbours before and after it if it is interlaced."""
+        before = self._neighbour(number - 1) if self._interlaced else None
+        frame = self._frame(number)
+        if not frame.interlaced_frame:
+            return None, frame, None
+        if not self._interlaced:  # the first one that is: its neighbour is fetched late this once
+            self._interlaced = True
+            before = self._neighbour(number - 1)
+        return before, frame, self._neighbour(number + 1)
+
+    def _neighbour(self, number: int) -> av.VideoFrame | None:
+        if not 0 <= number < len(self._index):
+            return None
+        try:
+            return self._frame(number)
+        except InputError:  # damaged, and not asked for
+            return None
+
+    def _frame(self, number: int) -> av.VideoFrame:
+        """Frame ``number`` as decoded; the last few are kept so, half the size of their pictures."""
+        for kept, frame in self._recent:
+            if kept == number:
+                return frame
+        frame = self._find(number)
+        self._recent.append((number, frame))
+        size = 3 * frame.width * frame.height // 2  # of most; asking the planes takes longer than all else here
+        while len(self._recent) > 3 and size * len(self._recent) > _KEPT_BYTES:
+            self._recent.popleft()
+        return frame
+
+    def close(self) -> None:
+        """Let go of the file and of every frame."""
+        if self._container is not None:
+            self._container.close()
+        self._container = self._stream = self._frames = self._last = None
+        self._recent.clear()
+        self._fields = threading.local()
+
+    def _find(self, number: int) -> av.VideoFrame:
+        if number == self._at and self._last is not None:
+            return self._last
+        at = self._next(number) if self._ahead(number) else None
+        if at is None:
+            at = self._seek(number)
+        while at is not None and at < number:
+            at = self._next(number)
+        if at == number:
+            return self._last
+        if number >= len(self._index) - _TAIL and self._last is not None and self._at < number:
+            return self._last  # the very end was never flushed: hold the picture, as players do
+        self.close()
+        seconds = self._index.times[number]
+        raise InputError(
+            f"{self._file.name}: frame {number} (at {seconds:.2f} s) of {len(self._index)} cannot be decoded; the file "
+            f"is damaged there: download or export it again, or set start and limit so that the frame is left out."
+        )
+
+    def _ahead(self, number: int) -> bool:
+        """Whether decoding on from here is the way to ``number``."""
+        if self._frames is None or number <= self._at:
+            return False
+        if self._index.stamps is None or number - self._at <= _STEP_OVER:
+            return True
+        return not self._key_before(number) > self._at
+
+    def _key_before(self, number: int) -> int:
+        at = int(np.searchsorted(self._index.keys, number, side="right")) - 1
+        return int(self._index.keys[at]) if at >= 0 else 0
+
+    def _seek(self, number: int) -> int | None:
+        """Place the decoder at or before ``number`` and decode one frame; returns that frame's number."""
+        if self._index.stamps is not None:
+            key = self._key_before(number)
+            # A container seeks by decoding time, and can land a keyframe too late where keyframes lie close together.
+            for _ in range(3):
+                if key == 0:
+                    break
+                self._open(restart=False)
+                try:
+                    self._container.seek(int(self._index.stamps[key]), stream=self._stream)
+                except av.error.FFmpegError:
+                    break
+                self._begin()
+                at = self._next(number)
+                if at is not None and at <= number:
+                    return at
+                key = self._key_before(key - 1)
+        self._open(restart=True)
+        self._begin()
+        return self._next(number)
+
+    def _open(self, restart: bool) -> None:
+        if self._container is not None and not restart:
+            return
+        if self._container is not None:
+            self._container.close()  # a raw stream cannot be rewound; opening again always can
+        self._container = self._file.open()
+        self._stream = video_stream(self._container, self._file.name)
+        self._stream.thread_type = "AUTO"
+
+    def _begin(self) -> None:
+        self._frames = self._container.decode(self._stream)
+        self._at, self._last = -1, None
+
+    def _next(self, wanted: int) -> int | None:
+        """Decode on until the next frame that counts; its number, None at the end."""
+        failures = 0
+        while True:
+            try:
+                frame = next(self._frames)
+            except (StopIteration, EOFError):
+                self._frames = None
+                return None
+            except av.error.FFmpegError:
+                failures += 1
+                if failures > 500:
+                    return None
+                self._frames = self._container.decode(self._stream)  # goes on at the packet after the bad one
+                continue
+            self.decoded += 1
+            number = self._number(frame)
+            if number is not None:
+                self._at, self._last = number, frame
+                return number
+
+    def _number(self, frame: av.VideoFrame) -> int | None:
+        if self._index.stamps is None:
+            return self._at + 1
+        if frame.pts is None:
+            return None
+        at = int(np.searchsorted(self._index.stamps, frame.pts))
+        return at if at < len(self._index.stamps) and self._index.stamps[at] == frame.pts else None

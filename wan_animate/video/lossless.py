@@ -1,0 +1,149 @@
+"""Frames on disk bit for bit: FFV1 in Matroska, any frame readable alone. What finished segments are kept in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from ..errors import InputError
+from ..files import replacing
+from .decode import ClipDecoder
+from .frames import FrameSource
+from .index import ClipFile, index_clip
+
+
+def write_lossless(
+    path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float, remedy: str = ""
+) -> int:
+    """Write RGB frames losslessly; the file appears under its name only when it is whole.
+
+    Args:
+        path: the file, usually ``.mkv``.
+        frames: uint8 ``[H, W, 3]`` each, all of one size; consumed one at a time.
+        fps: frames a second.
+        remedy: what to do when the file cannot be written (:func:`wan_animate.files.replacing`).
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        InputError: the file cannot be written, there are no frames, or they differ in size or type.
+    """
+    rate = Fraction(fps).limit_denominator(100_000)
+    count, size, stream = 0, None, None
+    with (
+        replacing(path, "the lossless segment", remedy) as temporary,
+        av.open(temporary, "w", format="matroska") as container,
+    ):
+        for image in frames:
+            image = np.asarray(image)
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or (size and image.shape != size):
+                raise InputError(
+                    f"frame {count} of a lossless segment is {image.dtype} {list(image.shape)}: uint8 [H, W, 3], all "
+                    f"of one size, is wanted."
+                )
+            if stream is None:
+                size = image.shape
+                stream = container.add_stream("ffv1", rate=rate)
+                stream.height, stream.width, stream.pix_fmt = size[0], size[1], "bgr0"
+                # level 3 with slices: coded on several cores, each slice with a checksum; g=1: every frame a keyframe
+                stream.options = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
+                stream.thread_type = "SLICE"
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = count, 1 / rate
+            container.mux(stream.encode(frame))
+            count += 1
+        if stream is None:
+            raise InputError("a lossless segment was to be written without any frame in it.")
+        container.mux(stream.encode(None))
+    return count
+
+
+class LosslessSource(FrameSource):
+    """Several lossless files played one after the other, each cut to a part of it.
+
+    Args:
+        parts: ``(path, start, stop)`` each: frames ``start`` up to ``stop`` of the file (``stop`` None: to its end).
+            Files behind the first whose ``stop`` is given are opened when frames of theirs are read.
+        fps: frames a second of the whole.
+
+    Raises:
+        InputError: a file is missing or damaged, too short for its part, or of another size than the first; also by
+            ``read``.
+    """
+
+    kind = "image"
+
+    def __init__(self, parts: list[tuple[str | os.PathLike, int, int | None]], fps: Fraction | float):
+        if not parts:
+            raise InputError("there are no segments to play: none was finished.")
+        self.fps = Fraction(fps).limit_denominator(100_000)
+        self._lock = threading.RLock()
+        self.width = self.height = 0
+        self._parts: list[tuple[ClipFile, int, int]] = []
+        self._decoders: dict[int, ClipDecoder] = {}  # by part, of those that were opened
+        self._begins = [0]
+        for part, (path, start, stop) in enumerate(parts):
+            self._parts.append((ClipFile(path), start, -1 if stop is None else stop))
+            if part == 0 or stop is None:
+                self._open(part)
+            self._begins.append(self._begins[-1] + self._parts[part][2] - start)
+
+    def _open(self, part: int) -> ClipDecoder:
+        if part in self._decoders:
+            return self._decoders[part]
+        file, start, stop = self._parts[part]
+        index = index_clip(file)
+        stop = len(index) if stop == -1 else stop
+        if index.expected or not 0 <= start < stop <= len(index):
+            raise InputError(
+                f"{file.name} holds {len(index)} frames and {start} to {stop} are wanted: the segment is damaged; "
+                f"delete it ({file.path}) and run again."
+            )
+        decoder = ClipDecoder(file, index, _rgb)
+        height, width = decoder.get(start).shape[:2]
+        decoder.close()
+        if not self.width:
+            self.width, self.height = width, height
+        elif (width, height) != (self.width, self.height):
+            raise InputError(
+                f"{file.name} is {width}x{height}, the segments before it {self.width}x{self.height}: delete it."
+            )
+        self._parts[part] = file, start, stop
+        self._decoders[part] = decoder
+        return decoder
+
+    def __len__(self) -> int:
+        return self._begins[-1]
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
+        with self._lock:
+            for at, number in enumerate(range(start, stop)):
+                part = int(np.searchsorted(self._begins, number, side="right")) - 1
+                for other, decoder in self._decoders.items():
+                    if other != part:
+                        decoder.close()  # one open file at a time
+                out[at] = self._open(part).get(self._parts[part][1] + number - self._begins[part])
+        return out
+
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for file, start, stop in self._parts:
+            digest.update(f"{file.digest()}:{start}:{stop};".encode())
+        return f"lossless:{digest.hexdigest()}:{self.width}x{self.height}:{self.fps}"
+
+    def close(self) -> None:
+        with self._lock:
+            for decoder in self._decoders.values():
+                decoder.close()
+
+
+def _rgb(frame: av.VideoFrame, _out: None = None) -> np.ndarray:
+    return frame.to_ndarray(format="rgb24")

@@ -1,0 +1,122 @@
+"""A still picture from a file, or as another pack hands it over, to the RGB that the job works on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..files import reading
+
+BACKGROUND = (0.0, 0.0, 0.0)
+"""What shows through where a picture is transparent: black, as what surrounds a picture that is fitted into a frame."""
+
+_TAKEN = "name a PNG, JPEG or WebP file"
+
+
+def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Tensor:
+    """A picture file as ``[H, W, 3]`` float32 RGB in 0..1, upright.
+
+    16-bit grey keeps its scale, CMYK and palettes become RGB, transparent parts show :data:`BACKGROUND`, an animation
+    gives its first picture, and EXIF's orientation is applied.
+
+    Raises:
+        InputError: the file is missing, is no picture or a damaged one, has more pixels than Pillow reads (179
+            million), or holds numbers without a known scale.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with reading(path, what, _TAKEN) as path, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's on large pictures and on metadata that it cannot read
+        try:
+            with Image.open(path) as file:
+                stored = _stored(file)
+                return _to_rgb(_upright(file), stored, what, path)
+        except Image.DecompressionBombError as error:
+            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+            raise InputError(
+                f"{what} {path} has more than {limit} million pixels: scale it down to a few thousand a side."
+            ) from error
+        except UnidentifiedImageError as error:
+            raise InputError(f"{what} {path} is no picture that can be read: {_TAKEN}.") from error
+
+
+def over_background(picture: torch.Tensor) -> torch.Tensor:
+    """``[..., 4]`` RGBA in 0..1 (alpha not multiplied in) to RGB over :data:`BACKGROUND`; RGB as it is."""
+    if picture.shape[-1] != 4:
+        return picture
+    alpha = picture[..., 3:].clamp(0.0, 1.0)
+    return picture[..., :3] * alpha + torch.tensor(BACKGROUND).to(picture) * (1.0 - alpha)
+
+
+def _upright(file):
+    from PIL import ImageOps
+
+    file.load()
+    try:
+        return ImageOps.exif_transpose(file)
+    except Exception:  # EXIF that Pillow stumbles over says nothing, and is no reason not to take the picture
+        return file
+
+
+def _stored(file) -> str:
+    """How a PNG's pixels lie in the file, as Pillow calls it (``"L;4"``, ``"RGB;16B"``); "" for other formats."""
+    args = file.tile[0][3] if file.format == "PNG" and file.tile else ""
+    return args if isinstance(args, str) else ""
+
+
+def _to_rgb(picture, stored: str, what: str, path: Path) -> torch.Tensor:
+    key = picture.info.get("transparency")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        grey = torch.from_numpy(_scaled_grey(values, picture.mode, what, path))
+        return _but_for_key(grey[..., None].repeat(1, 1, 3), None if key is None else values == key)
+    # A PNG's one transparent colour is told in the file's own bits, while Pillow has made 8 of them.
+    if isinstance(key, int) and stored in ("L;2", "L;4"):
+        return _but_for_key(
+            _floats(picture.convert("RGB")), np.asarray(picture) == key * (85 if stored == "L;2" else 17)
+        )
+    if isinstance(key, tuple) and stored == "RGB;16B":
+        values = np.asarray(picture).astype(np.uint16) << 8 | _low_bytes(path)
+        return _but_for_key(_floats(picture.convert("RGB")), (values == np.array(key, np.uint16)).all(axis=2))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or key is not None:
+        return over_background(_floats(picture.convert("RGBA")))
+    return _floats(picture.convert("RGB"))
+
+
+def _but_for_key(rgb: torch.Tensor, hidden: np.ndarray | None) -> torch.Tensor:
+    """The picture with :data:`BACKGROUND` where ``hidden`` ``[H, W]`` is true."""
+    if hidden is not None:
+        rgb[torch.from_numpy(hidden)] = torch.tensor(BACKGROUND)
+    return rgb.contiguous()
+
+
+def _low_bytes(path: Path) -> np.ndarray:
+    """The lower halves of a 16-bit RGB PNG's values, uint8 ``[H, W, 3]``, upright: Pillow keeps the upper ones, and
+    takes these for them when told that the other byte comes first."""
+    from PIL import Image
+
+    with Image.open(path) as file:
+        codec, extents, offset, _ = file.tile[0]
+        file.tile = [(codec, extents, offset, "RGB;16L")]
+        return np.asarray(_upright(file))
+
+
+def _floats(picture) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(picture).copy()).float() / 255.0
+
+
+def _scaled_grey(values: np.ndarray, mode: str, what: str, path: Path) -> np.ndarray:
+    """Grey values of 16 bits (which Pillow has as 32 in some formats) or floating point, to float32 in 0..1."""
+    low, high = float(values.min()), float(values.max())
+    full = 1.0 if mode == "F" else 65535.0
+    if not (low >= 0.0 and high <= full):
+        raise InputError(
+            f"{what} {path} holds grey values from {low:g} to {high:g}, whose black and white are not known: save it "
+            "with 8 or 16 bits."
+        )
+    return (values.astype(np.float32) / np.float32(full)).astype(np.float32)

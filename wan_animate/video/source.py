@@ -1,0 +1,220 @@
+"""A video file as a frame source: at the rate and size asked for, read a few frames at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from fractions import Fraction
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from ..buffers import BufferPool
+from ..errors import InputError
+from .decode import ClipDecoder, as_coded, to_rgb
+from .display import orientation, shown_size
+from .frames import FrameSource
+from .hdr import REFERENCE_WHITE, mapping
+from .index import ClipFile, index_clip
+from .resample import _LITTLE, area_size, as_rate, cut_share, fill_size, place, placement, sample_frames
+
+
+def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
+    """A sentence where filling a frame takes more than a fiftieth of the picture, or cannot be done; mostly None.
+
+    Args:
+        name: of the clip.
+        picture, size: ``(width, height)`` of its picture and of the frame.
+        fit: as for :func:`.resample.placement`.
+    """
+    lost = cut_share(*picture, *size)
+    if fit != "fill" or lost <= _LITTLE:
+        return None
+    what = f"{name} is {picture[0]}x{picture[1]}, of another shape than {size[0]}x{size[1]}: fit fill "
+    left, top, width, height = placement(*picture, *size, fit)
+    if left > 0 or top > 0 or width < size[0] or height < size[1]:
+        return f"{what}would cut {100 * lost:.1f} % of its picture, so all of it is shown between black bars."
+    edges = "left and right" if width - size[0] > height - size[1] else "top and bottom"
+    return f"{what}cuts {100 * lost:.1f} % of its picture at {edges} (a larger size cuts less, fit pad nothing)."
+
+
+class VideoSource(FrameSource):
+    """Frames of a video file, RGB uint8, decoded when they are read, as a player shows them.
+
+    Opening reads the packets' headers and decodes one frame. Variable frame rates come out right, and so do turned and
+    mirrored recordings, pixels that are not square (the width is stretched; host and upstream take all pixels as
+    square), interlaced video (one picture a frame) and HDR (brought to SDR in BT.709: :mod:`.hdr`).
+
+    Args:
+        file: a path, bytes, or a file object such as ``io.BytesIO``.
+        fps: frames a second to give; 0 keeps every frame of the clip, at its average rate.
+        max_area: scale (up or down, as upstream) to this many pixels with sides divisible by 16: :func:`area_size`,
+            or :func:`fill_size` to fill.
+        size: exact ``(width, height)``. At most one of the two; without either the clip's own size.
+        start: first frame, counted at ``fps``.
+        limit: how many frames at most; 0 for all.
+        trim: ``(start, duration)`` in seconds, cut out before anything else; a duration of 0 is up to the end.
+        fit: ``"fill"`` cuts off the little by which the clip's own shape differs, ``"pad"`` leaves black bars there, as
+            upstream does: :func:`.resample.placement`.
+
+    Attributes:
+        native_size: ``(width, height)`` of the clip as it is shown: upright, with square pixels.
+        native_fps: its average rate, a Fraction.
+        notes: sentences about what was changed in the pictures beyond size and rate; mostly none.
+        start_seconds: where in the file frame 0 lies; with ``len / fps`` what :func:`read_audio` wants.
+
+    Raises:
+        InputError: anything about the file or the numbers that cannot work, before any frame is read.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        file,
+        fps: Fraction | float | int = 30,
+        max_area: int | None = None,
+        size: tuple[int, int] | None = None,
+        start: int = 0,
+        limit: int = 0,
+        trim: tuple[float, float] | None = None,
+        fit: str = "fill",
+    ):
+        if fps < 0 or not math.isfinite(fps):
+            raise InputError(f"fps is {fps}: give a rate above 0, or 0 for the clip's own.")
+        if start < 0:
+            raise InputError(f"start is {start}: the first frame is 0.")
+        if limit < 0:
+            raise InputError(f"limit is {limit}: give the number of frames, or 0 for all.")
+        if max_area and size:
+            raise InputError("a size and an area were both given for the video: choose one of them.")
+        if size and (size[0] < 1 or size[1] < 1):
+            raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
+        self._file = ClipFile(file)
+        self._lock = threading.RLock()
+        self._reformatters = threading.local()
+        self._room = BufferPool()
+        self._index = index_clip(self._file)
+        self._decoder = ClipDecoder(self._file, self._index, self._convert)
+        self._numbers = self._choose(as_rate(fps), start, limit, trim)
+        self._fit = fit
+        frame = self._decoder.frame(0 if self._index.stamps is None else int(self._numbers[0]))
+        self._shape = self._decoder.pixel_shape
+        self._rotation, self._turn = frame.rotation, orientation(frame)
+        self.native_size = shown_size(frame, self._shape, self._turn)
+        if size:
+            self.width, self.height = int(size[0]), int(size[1])
+        elif max_area:
+            self.width, self.height = (fill_size if fit == "fill" else area_size)(*self.native_size, max_area)
+        else:
+            self.width, self.height = self.native_size
+        self.picture = placement(*self.native_size, self.width, self.height, fit)
+        self._convert(frame)  # what cannot be read is refused here
+        self.notes = self._look(frame)
+        self._decoder.close()  # sources are often opened long before they are read, and some only for their length
+
+    def _look(self, frame) -> list[str]:
+        """What was done to the pictures; once, from the first one."""
+        notes, tone = [], mapping(frame)
+        if tone is not None and tone.transfer != "SDR":
+            notes.append(
+                f"{self._file.name} is HDR ({tone}): it is brought to SDR in BT.709, diffuse white "
+                f"({REFERENCE_WHITE:g} cd/m2) nearly to white and the highlights above it rolled off."
+            )
+        elif tone is not None:
+            notes.append(f"{self._file.name} has {tone.primaries} colours: they are brought to BT.709.")
+        self._mapped = str(tone) if tone is not None else ""
+        if frame.interlaced_frame:
+            notes.append(f"{self._file.name} is interlaced: each frame becomes one whole picture (FFmpeg's bwdif).")
+        self._deinterlaced = bool(frame.interlaced_frame)
+        stored = (frame.width, frame.height)
+        if self.native_size not in (stored, stored[::-1]):
+            notes.append(
+                f"{self._file.name} is stored as {stored[0]}x{stored[1]} with pixels of {self._shape}: it is "
+                f"stretched to {self.native_size[0]}x{self.native_size[1]}, as players show it."
+            )
+        cut = cut_note(self._file.name, self.native_size, (self.width, self.height), self._fit)
+        if cut:
+            notes.append(cut)
+        return notes
+
+    def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
+        """The source frame of each of our frames; sets everything that follows from it."""
+        name, index = self._file.name, self._index
+        self.native_fps = index.rate
+        low, high, begin, end = 0, len(index), 0.0, index.duration
+        if trim and (trim[0] or trim[1]):
+            if trim[0] < 0 or trim[1] < 0:
+                raise InputError(f"the trim of {name} is {trim[0]:g} s for {trim[1]:g} s: neither may be negative.")
+            begin = float(trim[0])
+            end = min(begin + trim[1], end) if trim[1] else end
+            half_tick = 1e-4  # a cut placed on a frame must not lose it to rounding
+            low = int(np.searchsorted(index.times, begin - half_tick))
+            high = int(np.searchsorted(index.times, end - half_tick)) if trim[1] and end < index.duration else high
+            if low >= high:
+                raise InputError(
+                    f"the trim of {name} starts at {begin:g} s, past its end at {index.duration:.2f} s: trim less."
+                )
+        times = index.times[low:high] - index.times[low]
+        if fps == 0:
+            self.fps = index.rate
+            numbers = np.arange(low, high, dtype=np.int64)
+        else:
+            self.fps = fps
+            numbers = low + sample_frames(times, index.rate, index.constant, end - float(index.times[low]), fps)
+        self._refuse_truncated(len(numbers), start, limit, low, high)
+        if start >= len(numbers):
+            raise InputError(
+                f"start is frame {start}, but {name} has {len(numbers)} frames at {float(self.fps):g} fps: "
+                f"start earlier."
+            )
+        self.start_seconds = float(index.times[low]) + start / float(self.fps)
+        return numbers[start : start + limit] if limit else numbers[start:]
+
+    def _refuse_truncated(self, count: int, start: int, limit: int, low: int, high: int) -> None:
+        index = self._index
+        if not index.expected or high < len(index) or (limit and start + limit <= count):
+            return  # whole, or the part asked for is whole
+        readable = f"{len(index)} of about {index.expected} frames ({index.duration:.1f} s)"
+        keep = f"set limit to {count - start} or less" if count > start else "choose a part before that"
+        raise InputError(
+            f"{self._file.name} is cut off: {readable} can be read; download or export it again, or {keep}."
+        )
+
+    def _convert(self, frame, out: np.ndarray | None = None) -> np.ndarray:
+        if not hasattr(self._reformatters, "own"):
+            self._reformatters.own = VideoReformatter()
+        reformatter = self._reformatters.own
+        turn = self._turn if frame.rotation == self._rotation else orientation(frame)
+        shown = shown_size(frame, self._shape, turn)
+        if shown == (self.width, self.height) and set(shown) == {frame.width, frame.height}:
+            return to_rgb(frame, reformatter, out, turn)
+        where = placement(*shown, self.width, self.height, self._fit)
+        tone = mapping(frame)
+        if tone is None:
+            return place(to_rgb(frame, reformatter, None, turn), where, self.width, self.height, out=out)
+        coded, white = as_coded(frame, reformatter, turn)
+        # Scaled first: a phone's pictures are large, and colours are mapped in a time that follows the size.
+        return tone.apply(place(coded, where, self.width, self.height), white, out)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out = self._room.array((stop - start, self.height, self.width, 3), np.uint8)
+        with self._lock:
+            self._decoder.read(self._numbers[start:stop].tolist(), out)
+        return out
+
+    def fingerprint(self) -> str:
+        if not hasattr(self, "_digest"):
+            self._digest = self._file.digest()
+        numbers = hashlib.blake2b(self._numbers.tobytes(), digest_size=8).hexdigest()
+        look = f"{self.picture}:{self.native_size}:{self._mapped}:{self._deinterlaced}"
+        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}:{look}"
+
+    def close(self) -> None:
+        with self._lock:
+            self._decoder.close()
+            self._room.clear()

@@ -1,0 +1,168 @@
+"""Finished frames to an mp4 that plays everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
+
+from ..errors import InputError
+from ..files import replacing
+from .audio import fit_audio
+from .decode import EXACT
+from .frames import FrameSource, read_uint8
+
+_BT709 = 1
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_CHUNK = 8
+# as many as keep ahead of any card
+ENCODER_THREADS = min(8, os.cpu_count() or 1)
+
+
+def write_video(
+    path: str | os.PathLike,
+    source: FrameSource,
+    audio: dict | None = None,
+    fps: Fraction | float | None = None,
+    crf: float = 17,
+    progress: Callable[[int, int], None] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in an mp4 with its index in front.
+
+    Exactly ``len(source)`` frames at exactly ``fps``; a few frames in memory at a time. When this does not come to its
+    end, nothing of it stays, and what was under ``path`` before is still there.
+
+    Args:
+        path: the mp4; replaced when it exists.
+        source: images, both sides even.
+        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length, or None.
+        fps: frames a second; the source's own when None.
+        crf: x264's quality, 0..51; 17 looks lossless.
+        progress: called with (frames written, frames); what it raises ends the writing.
+        metadata: names and texts for the container (the host keeps its graph there).
+
+    Raises:
+        InputError: folder not writable or full, odd sides, masks in place of images, no H.264 encoder in this PyAV.
+    """
+    if source.kind != "image":
+        raise InputError("a video is written from images, and this is a mask: convert it to images first.")
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(source), _CHUNK):
+            yield read_uint8(source, start, min(start + _CHUNK, len(source)))
+
+    rate = fps if fps is not None else source.fps
+    write_frames(path, chunks(), (source.width, source.height), len(source), rate, audio, crf, progress, metadata)
+
+
+def write_frames(
+    path: str | os.PathLike,
+    chunks: Iterable[np.ndarray],
+    size: tuple[int, int],
+    count: int,
+    fps: Fraction | float,
+    audio: dict | None = None,
+    crf: float = 17,
+    progress: Callable[[int, int], None] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """As :func:`write_video`, of frames that come a few at a time.
+
+    Args:
+        chunks: uint8 ``[n, H, W, 3]`` each, ``count`` frames in all; asked for as they can be encoded.
+        size: ``(width, height)``.
+    """
+    rate = Fraction(fps).limit_denominator(100_000)
+    if size[0] % 2 or size[1] % 2:
+        raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
+    if rate <= 0:
+        raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
+    sound = fit_audio(audio, float(count / rate)) if audio is not None else None
+    with replacing(path, "the video", "free space there and run it again") as temporary:
+        _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
+
+
+def _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata) -> None:
+    options = {
+        "movflags": "+faststart+use_metadata_tags",  # without the tags' flag mp4 drops every name it does not know
+        "movie_timescale": str(rate.numerator * -(-10_000 // rate.numerator)),  # so that the duration is exact too
+    }
+    with av.open(temporary, "w", format="mp4", options=options) as container:
+        for name, text in metadata.items():
+            container.metadata[name] = text
+        picture = _picture_stream(container, size, rate, crf)
+        track = _Sound(container, *sound) if sound is not None else None
+        at = 0
+        for images in chunks:
+            for image in images:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                frame = frame.reformat(
+                    format="yuv420p", interpolation=EXACT, dst_colorspace="itu709", dst_color_range=ColorRange.MPEG
+                )
+                frame.pts, frame.time_base = at, 1 / rate
+                container.mux(picture.encode(frame))
+                at += 1
+            if track is not None:
+                track.write_to(float(at / rate))
+            if progress is not None:
+                progress(at, count)
+        container.mux(picture.encode(None))
+        if track is not None:
+            track.finish()
+
+
+def _picture_stream(container, size: tuple[int, int], rate: Fraction, crf: float):
+    codec = next((name for name in ("libx264", "libopenh264", "h264") if _can_encode(name)), None)
+    if codec is None:
+        raise InputError("this PyAV cannot encode H.264: install the one from PyPI (pip install av).")
+    stream = container.add_stream(codec, rate=rate)
+    stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+    stream.codec_context.time_base = 1 / rate
+    stream.color_primaries = ColorPrimaries.BT709
+    stream.color_trc = ColorTrc.BT709
+    stream.colorspace = _BT709
+    stream.color_range = ColorRange.MPEG
+    if codec == "libx264":
+        stream.options = {"crf": str(crf), "preset": "medium"}
+        # whole frames side by side: PyAV's default, slices of one frame, keeps hardly more than one core busy
+        stream.codec_context.thread_type = "FRAME"
+        stream.codec_context.thread_count = ENCODER_THREADS
+    else:
+        stream.bit_rate = max(2_000_000, int(size[0] * size[1] * float(rate) * 0.2))
+    return stream
+
+
+def _can_encode(name: str) -> bool:
+    try:
+        return av.Codec(name, "w").is_encoder
+    except ValueError:
+        return False
+
+
+class _Sound:
+    """The AAC track, written alongside the picture so that neither waits in memory for the other."""
+
+    def __init__(self, container, samples: np.ndarray, rate: int):
+        self._container, self._samples, self._rate, self._at = container, samples, rate, 0
+        aac_rate = rate if rate in _AAC_RATES else 48000
+        self._stream = container.add_stream("aac", rate=aac_rate, layout="mono" if samples.shape[0] == 1 else "stereo")
+        self._stream.bit_rate = 96_000 * samples.shape[0]
+
+    def write_to(self, seconds: float) -> None:
+        stop = min(round(seconds * self._rate), self._samples.shape[1])
+        while self._at < stop:
+            part = self._samples[:, self._at : min(self._at + 4096, stop)]
+            part = np.ascontiguousarray(part)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._stream.layout.name)
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
+            self._container.mux(self._stream.encode(frame))
+            self._at += part.shape[1]
+
+    def finish(self) -> None:
+        self.write_to(float("1e9"))
+        self._container.mux(self._stream.encode(None))

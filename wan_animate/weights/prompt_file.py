@@ -1,0 +1,106 @@
+"""Encoded prompts on disk, so that a later run needs no text encoder for a sentence that has not changed.
+
+One ``.safetensors`` file holds one prompt: the tensor ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096), any further
+tensors of the host's conditioning (``pooled_output``, ``attention_mask``) under their own names, and in its metadata
+the text and what encoded it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ..errors import InputError
+from ..files import make_folder, reading, replacing
+from ..finite import check_finite
+
+Conditioning = list[tuple[torch.Tensor, dict[str, Any]]]
+"""As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
+
+FORMAT = "wan_animate_prompt/1"
+
+
+def prompt_file_name(text: str, encoder: str) -> str:
+    """A file name that tells a person which prompt it is and differs for every text and encoder.
+
+    Args:
+        text: the prompt.
+        encoder: a string that stands for the text encoder.
+    """
+    digest = hashlib.blake2b(f"{FORMAT}\0{encoder}\0{text}".encode(), digest_size=8).hexdigest()
+    words = "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:40].strip("-")
+    return f"{words or 'prompt'}-{digest}.safetensors"
+
+
+def storable(conditioning: Conditioning) -> bool:
+    """Whether :func:`save_prompt` can hold all of it: one part, whose values are tensors or None."""
+    return len(conditioning) == 1 and all(
+        value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values()
+    )
+
+
+def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, encoder: str) -> None:
+    """Write one encoded prompt; the file appears whole or not at all.
+
+    Args:
+        path: where to; its folder is made when missing.
+        conditioning: one that is :func:`storable`.
+        text, encoder: kept in the metadata.
+
+    Raises:
+        InputError: the folder cannot be written, or the embedding holds NaN.
+    """
+    path = Path(path)
+    embedding, values = conditioning[0]
+    check_finite(embedding, "the encoded prompt", "load the text encoder's file anew, or in another precision")
+    tensors = {"cond": embedding, **{name: value for name, value in values.items() if value is not None}}
+    tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    empty = [name for name, value in values.items() if value is None]
+    metadata = {"format": FORMAT, "prompt": text, "encoder": encoder, "empty": json.dumps(empty)}
+    make_folder(path.parent, "the encoded prompt")
+    with replacing(path, "the encoded prompt") as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
+    """Read one encoded prompt.
+
+    Args:
+        path: a file that :func:`save_prompt` wrote, or any ``.safetensors`` with a ``cond`` tensor.
+        channels: the C that ``cond`` must have; None takes any.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds no embedding of this shape.
+    """
+    with reading(path, "the saved prompt", "encode it with Cached Prompt or choose another file") as path:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = file.metadata() or {}
+        empty = [str(name) for name in json.loads(metadata.get("empty", "[]"))]
+    embedding = tensors.pop("cond", None)
+    wanted = f"[1, tokens, {channels or 'channels'}]"
+    if embedding is None:
+        raise InputError(
+            f"the saved prompt {path} holds no tensor named cond (it has {', '.join(sorted(tensors)) or 'nothing'}): "
+            "choose a file that Cached Prompt wrote."
+        )
+    if (
+        embedding.ndim != 3
+        or embedding.shape[0] != 1
+        or channels not in (None, embedding.shape[2])
+        or not embedding.is_floating_point()
+    ):
+        raise InputError(
+            f"the saved prompt {path} holds an embedding of shape {list(embedding.shape)} where {wanted} is needed: "
+            "encode the prompt with the umT5-XXL text encoder that Wan uses."
+        )
+    check_finite(embedding, f"the saved prompt {path}", "delete it, and encode the prompt again")
+    return [[embedding, {**dict.fromkeys(empty), **tensors}]]
