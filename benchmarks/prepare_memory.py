@@ -105,7 +105,7 @@ def prepare(clip: Path, graphs: Path, as_tensors: bool) -> dict:
         frames = VideoSource(clip, fps=0, max_area=WIDTH * HEIGHT)
         if as_tensors:
             frames = TensorSource(read_float(frames, 0, len(frames)))
-        track = detector.detect(frames, batch=8)
+        track = detector.detect(frames, batch=8).track
         pose = DrawnPoseSource(track)
         face = FaceCropSource(frames, *face_boxes(track))
         mask = ShapedMaskSource(MaskTrackSource(MaskTrack.from_source(PoseMaskSource(track))), w_len=10, h_len=20)

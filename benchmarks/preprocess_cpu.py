@@ -58,7 +58,7 @@ def our_turn(clip: Path, detector) -> tuple[float, np.ndarray]:
 
     started = time.perf_counter()
     frames = VideoSource(clip, fps=0)
-    track = detector.detect(frames)
+    track = detector.detect(frames).track
     boxes, found = face_boxes(track)
     sources = FaceCropSource(frames, boxes, found=found), DrawnPoseSource(track)
     for _ in zip(*(read_ahead(source, SEGMENT, depth=1) for source in sources)):

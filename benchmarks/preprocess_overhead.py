@@ -95,27 +95,27 @@ def upstreams_turn(modules, yolo, frame, outputs, heatmaps, clock: Clock):
 
 def our_turn(state, images, outputs, heatmaps, clock: Clock):
     """A batch; returns keypoints."""
-    from wan_animate.detect.heatmaps import found_keypoints
-    from wan_animate.detect.inputs import crop_regions, people, whole_frames
+    from wan_animate.detect.heatmaps import keypoints_from_heatmaps
+    from wan_animate.detect.inputs import crop_people, crop_regions, resize_frames
     from wan_animate.face.boxes import face_boxes
     from wan_animate.face.crop import FaceCropSource
-    from wan_animate.people.boxes import found_people
+    from wan_animate.people.boxes import detect_people
     from wan_animate.pose.draw import DrawnPoseSource
     from wan_animate.pose.track import PoseTrack
     from wan_animate.video.frames import TensorSource
 
     clock.start()
-    _, small = whole_frames(state.inputs[0], images)
+    _, small = resize_frames(state.inputs[0], images)
     clock.lap("detector input")
     scale = WIDTH / 640, HEIGHT / 640
-    found = found_people(outputs, small, scale, WIDTH, HEIGHT)
+    found = detect_people(outputs, small, scale, WIDTH, HEIGHT)
     clock.lap("boxes")
-    boxes = state.add(found, small)
+    boxes = state.update(found, small)
     clock.lap("cuts and people")
     regions = crop_regions(boxes[:, :4], 192, 256)
-    people(state.inputs[1], images, regions)
+    crop_people(state.inputs[1], images, regions)
     clock.lap("pose input")
-    keypoints = found_keypoints(heatmaps, regions)
+    keypoints = keypoints_from_heatmaps(heatmaps, regions)
     clock.lap("heatmaps")
     track = PoseTrack(keypoints, WIDTH, HEIGHT, 30, boxes)
     state.tracks.append(keypoints)
@@ -140,7 +140,7 @@ def main() -> None:
     from demo.figure import draw_figure, figure_keypoints
     from demo.small_onnx import save_detector, save_pose
     from wan_animate.detect.detector import PoseDetector
-    from wan_animate.detect.inputs import crop_regions, detector_inputs, people, pose_inputs, whole_frames
+    from wan_animate.detect.inputs import crop_people, crop_regions, detector_inputs, pose_inputs, resize_frames
     from wan_animate.people.choosing import PersonChoice
     from wan_animate.people.tracker import PersonTracker
     from wan_animate.video.frames import TensorSource
@@ -154,7 +154,7 @@ def main() -> None:
         detector = PoseDetector(Path(folder) / "d.onnx", Path(folder) / "p.onnx", "cpu")
         outputs = np.concatenate(
             [
-                detector._detector.run(whole_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
+                detector._detector.run(resize_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
                 for at in range(0, FRAMES, 8)
             ]
         )
@@ -162,7 +162,7 @@ def main() -> None:
         regions = crop_regions(boxes[:, :4], 192, 256)
         heatmaps = np.concatenate(
             [
-                detector._pose.run(people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8]))
+                detector._pose.run(crop_people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8]))
                 for at in range(0, FRAMES, 8)
             ]
         )

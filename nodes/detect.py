@@ -1,6 +1,8 @@
-"""Finding the pose of the person in the video."""
+"""Nodes that detect the pose."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 from comfy_api.latest import io, ui
@@ -8,6 +10,12 @@ from comfy_api.latest import io, ui
 from .face import crop_face, face_inputs
 from .host.folders import DETECTION, file_stamp, list_models
 from .types import Detector, Frames, Track, as_images, frames_input
+
+if TYPE_CHECKING:
+    from ..wan_animate.detect.detection import Detection
+    from ..wan_animate.detect.detector import PoseDetector
+    from ..wan_animate.detect.mediapipe import MediaPipeDetector
+    from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/pose"
 PEOPLE = {"largest": "largest", "most central": "central", "left to right": "number", "point": "point"}
@@ -69,7 +77,7 @@ class LoadPoseDetector(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, detector: str, pose_model: str, provider: str):
+    def fingerprint_inputs(cls, detector: str, pose_model: str, provider: str) -> list[Any]:
         return [file_stamp(folder_paths.get_full_path(DETECTION, name)) for name in (detector, pose_model)]
 
     @classmethod
@@ -86,7 +94,7 @@ class LoadPoseDetector(io.ComfyNode):
 
 
 def _person_inputs() -> list[io.Input]:
-    """Whom to follow; all optional, so that graphs from before there was a choice go on working."""
+    """Optional, for saved workflows without them."""
     return [
         io.Combo.Input(
             "person",
@@ -193,15 +201,15 @@ class DetectPose(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        detector,
-        frames,
+        detector: PoseDetector | MediaPipeDetector,
+        frames: Any,
         batch_size: int,
         person: str = "largest",
         person_number: int = 1,
         point_x: float = 0.5,
         point_y: float = 0.5,
         point_frame: int = 0,
-        **face_options,
+        **face_options: Any,
     ) -> io.NodeOutput:
         from ..wan_animate.people.choosing import PersonChoice
         from .host.progress import progress_bar
@@ -209,17 +217,17 @@ class DetectPose(io.ComfyNode):
         frames = as_images(frames, "frames")
         choice = PersonChoice(PEOPLE.get(person, person), person_number, point_x, point_y, point_frame)
         try:
-            track = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)), person=choice)
+            detection = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)), person=choice)
         finally:
-            detector.close()  # the card's memory belongs to the sampling that follows
+            detector.close()  # the sampler needs the GPU's memory
+        track = detection.track
         face, _ = crop_face(frames, track, **face_options)
-        picture = _preview(cls, frames, track, getattr(detector, "shots", []))
-        return io.NodeOutput(track, face, int(track.body_found.sum()), ui=picture)
+        return io.NodeOutput(track, face, int(track.body_found.sum()), ui=_preview(cls, frames, detection))
 
 
-def _preview(cls, frames, track, shots) -> ui.PreviewImage:
-    """The skeleton over the first frame from the middle on in which a body was found (or the middle one). With several
-    people in view, their numbered boxes and the skeleton, over the first frame with the most of them."""
+def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection) -> ui.PreviewImage:
+    """The skeleton over a frame from the middle of the clip; with several people also their numbered boxes, over the
+    first frame with the most of them."""
     import numpy as np
     import torch
 
@@ -229,7 +237,9 @@ def _preview(cls, frames, track, shots) -> ui.PreviewImage:
     from ..wan_animate.preview.people import picture_people
     from ..wan_animate.video.frames import read_uint8
 
-    shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
+    track = detection.track
+    crowded = [shot for shot in detection.shots if not shot.single]
+    shot = max(crowded, key=lambda shot: len(shot.people), default=None)
     if shot is not None:
         at = shot.shown
     else:

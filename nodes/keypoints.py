@@ -1,11 +1,16 @@
-"""Pose tracks to and from POSE_KEYPOINT, the OpenPose JSON that the host's and other packs' nodes exchange."""
+"""Pose tracks to and from POSE_KEYPOINT (OpenPose JSON)."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from .types import Track
 from .warning import rarely_found
+
+if TYPE_CHECKING:
+    from ..wan_animate.pose.track import PoseTrack
 
 CATEGORY = "WanAnimateKit/pose"
 Keypoints = io.Custom("POSE_KEYPOINT")
@@ -31,7 +36,7 @@ class PoseToKeypoints(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose) -> io.NodeOutput:
+    def execute(cls, pose: PoseTrack) -> io.NodeOutput:
         from ..wan_animate.pose.openpose import to_openpose
 
         return io.NodeOutput(to_openpose(pose))
@@ -85,7 +90,7 @@ class KeypointsToPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, keypoints, fps: float, person: str, person_number: int) -> io.NodeOutput:
+    def execute(cls, keypoints: Any, fps: float, person: str, person_number: int) -> io.NodeOutput:
         from ..wan_animate.people.choosing import PersonChoice
         from ..wan_animate.pose.openpose import from_openpose
         from ..wan_animate.video.resample import as_rate

@@ -1,4 +1,4 @@
-"""The pose detector that needs no model files."""
+"""Loads the MediaPipe pose detector."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ A clip, from files to file, on a folder of diffusers weights::
     from wan_animate.video.picture import read_picture
 
     frames = VideoSource("dance.mp4", fps=30, max_area=832 * 480)
-    told = controls(frames, PoseTrack.load("dance.npz"))  # or PoseDetector(...).detect(frames), of wan_animate.detect
+    told = controls(frames, PoseTrack.load("dance.npz"))  # or PoseDetector(...).detect(frames).track
     job = AnimateJob(read_picture("robot.png", "the reference image"), told.pose, told.face, seed=1)
     transformer, vae, scheduler = load("Wan2.2-Animate-14B-Diffusers", device="cuda")
     denoiser = DiffusersDenoiser(transformer, scheduler, prompt)  # prompt: backends.diffusers.encode_prompt

@@ -187,7 +187,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
 
         x, y = options.person_point
         person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
-        track = detector.detect(frames, progress=_counting("pose"), person=person)
+        track = detector.detect(frames, progress=_counting("pose"), person=person).track
     else:
         raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
@@ -228,7 +228,7 @@ def _character(options: argparse.Namespace, picture: torch.Tensor, detector):
         )
         return None
     try:
-        return detector.detect(TensorSource(picture[None]))
+        return detector.detect(TensorSource(picture[None])).track
     except InputError as error:
         raise InputError(
             f"the reference image {options.image} shows no body to retarget the pose to ({error}); use another picture "

@@ -11,7 +11,7 @@ from demo.small_onnx import save_detector, save_pose
 from wan_animate.detect.detector import PoseDetector
 from wan_animate.detect.onnx_model import OnnxModel
 from wan_animate.errors import Cancelled, InputError
-from wan_animate.people.boxes import detections, upstream_box
+from wan_animate.people.boxes import decode_yolo, upstream_box
 from wan_animate.text import frame_ranges
 from wan_animate.video.frames import TensorSource
 
@@ -43,7 +43,7 @@ def detector(files):
 )
 def test_every_visible_joint_within_half_a_pixel(detector, size, place):
     keypoints = dancer_keypoints(TIMES, *size, **place)
-    track = detector.detect(DancerSource(keypoints, *size), batch=2)
+    track = detector.detect(DancerSource(keypoints, *size), batch=2).track
     visible = np.stack([shown_whole(points, *size) for points in keypoints])
     assert visible.sum() >= 60  # half of the body, or more, in three frames
     error = np.linalg.norm(track.keypoints[..., :2] - keypoints[..., :2], axis=-1)
@@ -60,7 +60,7 @@ def test_a_frame_that_went_through_a_camera_codec(detector):
     keypoints = dancer_keypoints(TIMES, 1280, 720)
     frames = DancerSource(keypoints, 1280, 720).read(0, 3)
     coded = [cv2.imdecode(cv2.imencode(".jpg", frame[..., ::-1])[1], 1)[..., ::-1] for frame in frames]
-    found = detector.detect(TensorSource(np.stack(coded))).keypoints
+    found = detector.detect(TensorSource(np.stack(coded))).track.keypoints
     visible = np.stack([shown_whole(points, 1280, 720) for points in keypoints])
     assert np.linalg.norm(found[..., :2] - keypoints[..., :2], axis=-1)[visible].max() < 1.5
 
@@ -68,10 +68,10 @@ def test_a_frame_that_went_through_a_camera_codec(detector):
 def test_batches_of_any_kind_agree(detector, tmp_path, files):
     keypoints = dancer_keypoints(np.arange(5) / 10, 320, 400)
     source = DrawnOnce(keypoints)
-    expected = detector.detect(source, batch=5).keypoints
+    expected = detector.detect(source, batch=5).track.keypoints
     for batch in (1, 2):  # graphs that take one image, or exactly two
         fixed = PoseDetector(*known_answer_files(tmp_path, batch=batch))
-        assert np.allclose(fixed.detect(source, batch=5).keypoints, expected, atol=1e-3)
+        assert np.allclose(fixed.detect(source, batch=5).track.keypoints, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -79,17 +79,21 @@ def test_tensors_in_and_out_are_the_same_numbers(tmp_path, batch, monkeypatch):
     """What a card is given and gives, bound to memory of torch's; the processor's here, the numbers are the same."""
     source = DrawnOnce(dancer_keypoints(np.arange(7) / 10, 320, 400))
     files = known_answer_files(tmp_path, **({} if batch is None else {"batch": batch}))
-    expected = PoseDetector(*files).detect(source, batch=3)
+    expected = PoseDetector(*files).detect(source, batch=3).track
     bound = PoseDetector(*files)
     runs = []
     real = OnnxModel._run_bound
-    monkeypatch.setattr(OnnxModel, "_run_bound", lambda self, images: runs.append(len(images)) or real(self, images))
+    monkeypatch.setattr(
+        OnnxModel,
+        "_run_bound",
+        lambda self, session, images, *rest: runs.append(len(images)) or real(self, session, images, *rest),
+    )
     bound._detector.device = bound._pose.device = torch.device("cpu")
-    found = bound.detect(source, batch=3)
+    found = bound.detect(source, batch=3).track
     assert np.array_equal(found.keypoints, expected.keypoints) and np.array_equal(found.boxes, expected.boxes)
     assert len(runs) >= 4 and max(runs) == (batch or 3)  # all but the first of each network
     bound._pose.device = None  # as after the card has failed: tensors come, arrays go
-    assert np.array_equal(bound.detect(source, batch=3).keypoints, expected.keypoints)
+    assert np.array_equal(bound.detect(source, batch=3).track.keypoints, expected.keypoints)
 
 
 def test_a_card_without_room_for_the_pictures(files, monkeypatch):
@@ -97,18 +101,18 @@ def test_a_card_without_room_for_the_pictures(files, monkeypatch):
     from wan_animate.detect import inputs
 
     source = DrawnOnce(dancer_keypoints(np.arange(3) / 10, 320, 400))
-    expected = PoseDetector(*files).detect(source)
+    expected = PoseDetector(*files).detect(source).track
     full = PoseDetector(*files)
     full._detector.device = full._pose.device = torch.device("cpu", 0)
-    real = inputs.Inputs._on_card
+    real = inputs.Preprocessor._normalize
 
-    def no_room(self, levels, device=None):
-        if device is None:
+    def no_room(self, pixels, device):
+        if device == self.device:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return real(self, levels, device)
+        return real(self, pixels, device)
 
-    monkeypatch.setattr(inputs.Inputs, "_on_card", no_room)
-    assert np.array_equal(full.detect(source).keypoints, expected.keypoints)
+    monkeypatch.setattr(inputs.Preprocessor, "_normalize", no_room)
+    assert np.array_equal(full.detect(source).track.keypoints, expected.keypoints)
 
 
 def test_a_graph_that_only_claims_to_take_batches(files, tmp_path, caplog, detector):
@@ -121,16 +125,18 @@ def test_a_graph_that_only_claims_to_take_batches(files, tmp_path, caplog, detec
     onnx.save(model, tmp_path / "claims.onnx")
     source = DrawnOnce(dancer_keypoints(np.arange(3) / 10, 320, 400))
     with caplog.at_level(logging.WARNING):
-        track = PoseDetector(tmp_path / "claims.onnx", files[1]).detect(source)
+        track = PoseDetector(tmp_path / "claims.onnx", files[1]).detect(source).track
     assert "claims.onnx takes one image at a time" in caplog.text
-    assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+    assert np.allclose(track.keypoints, detector.detect(source).track.keypoints, atol=1e-3)
 
 
 def test_float_images_give_the_same(detector):
     keypoints = dancer_keypoints([0.1], 320, 400)
     frames = DancerSource(keypoints, 320, 400).read(0, 1)
     floats = TensorSource(torch.from_numpy(frames).float() / 255)
-    assert np.array_equal(detector.detect(floats).keypoints, detector.detect(TensorSource(frames)).keypoints)
+    assert np.array_equal(
+        detector.detect(floats).track.keypoints, detector.detect(TensorSource(frames)).track.keypoints
+    )
 
 
 def test_frames_are_read_batch_by_batch_and_cancel_stops(detector):
@@ -149,7 +155,7 @@ def test_frames_are_read_batch_by_batch_and_cancel_stops(detector):
 def test_nobody_in_some_frames(detector, caplog):
     source = DancerSource(dancer_keypoints(np.arange(6) / 30, 320, 400), 320, 400, empty=(2, 3))
     with caplog.at_level(logging.WARNING):
-        track = detector.detect(source, batch=4)
+        track = detector.detect(source, batch=4).track
     assert "2 of 6 frames (2-3)" in caplog.text
     assert track.body_found.tolist() == [True, True, False, False, True, True]
     assert not track.keypoints[2:4, :, 2].any()
@@ -162,7 +168,7 @@ def test_nobody_for_long(detector):
     does."""
     empty = [0, *range(3, 8), 10]
     source = DancerSource(dancer_keypoints(np.arange(11) / 2, 320, 400), 320, 400, empty=empty, fps=2)
-    track = detector.detect(source, batch=4)
+    track = detector.detect(source, batch=4).track
     assert [at for at in range(11) if track.boxes[at].tolist() == [0, 0, 320, 400, -1]] == empty
     assert not track.keypoints[empty, :, 2].any() and track.body_found.sum() == 4
 
@@ -173,7 +179,7 @@ def test_a_person_the_detector_misses_is_still_found(files, tmp_path):
     model.graph.node[-1].input[0] = _zeroed(model)
     onnx.save(model, tmp_path / "blind.onnx")
     keypoints = dancer_keypoints([0.2], 320, 400)
-    track = PoseDetector(tmp_path / "blind.onnx", files[1]).detect(DancerSource(keypoints, 320, 400))
+    track = PoseDetector(tmp_path / "blind.onnx", files[1]).detect(DancerSource(keypoints, 320, 400)).track
     assert track.boxes[0].tolist() == [0, 0, 320, 400, -1]
     visible = shown_whole(keypoints[0], 320, 400)
     assert np.linalg.norm((track.keypoints - keypoints)[0, visible, :2], axis=-1).max() < 0.5
@@ -198,11 +204,11 @@ def test_one_person_gets_upstreams_boxes(files, detector):
     import onnxruntime
 
     source = DancerSource(dancer_keypoints(np.arange(12) / 10, 640, 360), 640, 360)
-    track = detector.detect(source, batch=5)
+    track = detector.detect(source, batch=5).track
     session = onnxruntime.InferenceSession(str(files[0]), providers=["CPUExecutionProvider"])
     for at, frame in enumerate(source.read(0, 12)):
         image = (cv2.resize(frame, (640, 640)) / 255.0).transpose(2, 0, 1).astype(np.float32)
-        box = upstream_box(detections(session.run(None, {"input": image[None]})[0][0], 1, 360 / 640), 640, 360)
+        box = upstream_box(decode_yolo(session.run(None, {"input": image[None]})[0][0], 1, 360 / 640), 640, 360)
         assert np.array_equal(track.boxes[at], box)
         assert np.allclose(track.keypoints[at], detector.find_keypoints(frame[None], box[None])[0], atol=1e-3)
     assert track.cuts == ()
@@ -217,7 +223,7 @@ def test_weights_in_a_second_file_under_the_published_name(files, tmp_path):
     assert (tmp_path / second).stat().st_size > 1000
     source = DrawnOnce(dancer_keypoints([0.3], 320, 400))
     split, whole = PoseDetector(files[0], path), PoseDetector(*files)
-    assert np.array_equal(split.detect(source).keypoints, whole.detect(source).keypoints)
+    assert np.array_equal(split.detect(source).track.keypoints, whole.detect(source).track.keypoints)
     (tmp_path / second).rename(tmp_path / "elsewhere.bin")
     with pytest.raises(InputError, match=r"second file \(vitpose_h_wholebody_data.bin\) that is not beside it"):
         PoseDetector(files[0], path)
@@ -229,10 +235,10 @@ def test_with_several_threads_as_with_one(detector, monkeypatch):
     from wan_animate import workers
 
     source = DancerSource(dancer_keypoints(np.arange(7) / 10, 320, 400), 320, 400)
-    expected, threads = detector.detect(source, batch=3).keypoints, cv2.getNumThreads()
+    expected, threads = detector.detect(source, batch=3).track.keypoints, cv2.getNumThreads()
     workers._pool.cache_clear()
     monkeypatch.setattr(workers, "COUNT", 3)
-    assert np.array_equal(detector.detect(source, batch=3).keypoints, expected)
+    assert np.array_equal(detector.detect(source, batch=3).track.keypoints, expected)
     assert cv2.getNumThreads() == threads
     workers._pool().shutdown()
     workers._pool.cache_clear()
@@ -291,7 +297,7 @@ def test_template_graphs_find_somebody_in_anything(tmp_path):
     save_detector(tmp_path / "d.onnx", template=True)
     save_pose(tmp_path / "p.onnx", template=True)
     noise = np.random.default_rng(0).integers(0, 255, (3, 200, 320, 3), dtype=np.uint8)
-    track = PoseDetector(tmp_path / "d.onnx", tmp_path / "p.onnx").detect(TensorSource(noise))
+    track = PoseDetector(tmp_path / "d.onnx", tmp_path / "p.onnx").detect(TensorSource(noise)).track
     assert track.body_found.all() and track.face_found.all() and track.hands_found.all()
     inside = (track.keypoints[..., :2] >= 0).all(axis=-1) & (track.keypoints[..., :2] <= (320, 200)).all(axis=-1)
     assert inside.all()

@@ -56,10 +56,10 @@ def test_out_of_memory_halves_the_batch_and_says_so(files, tmp_path, caplog, det
     paths[which] = _hungry(files[which], tmp_path / "hungry.onnx", most=2)
     source = DrawnOnce(dancer_keypoints(np.arange(10) / 10, 320, 400))
     with caplog.at_level(logging.WARNING):
-        track = PoseDetector(*paths).detect(source, batch=8)
+        track = PoseDetector(*paths).detect(source, batch=8).track
     assert "not enough memory for 8 frames at once; going on with 4" in caplog.text
     assert "going on with 2" in caplog.text and "going on with 1" not in caplog.text
-    assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+    assert np.allclose(track.keypoints, detector.detect(source).track.keypoints, atol=1e-3)
     paths[which] = _hungry(files[which], tmp_path / "starved.onnx", most=0)
     with pytest.raises(InputError, match="not enough memory to run starved.onnx on 1 frame"):
         PoseDetector(*paths).detect(source, batch=4)
@@ -86,11 +86,11 @@ def test_a_card_that_starts_but_cannot_run_gives_way_to_the_cpu(files, caplog, d
             graph._session, graph.provider = card, "CUDAExecutionProvider"
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            track = broken.detect(source, batch=4)
+            track = broken.detect(source, batch=4).track
         assert broken.provider == "CPUExecutionProvider" and 2 <= card.runs <= 6
         assert caplog.text.count("CUDAExecutionProvider cannot run") == 2
         assert "going on on the CPU" in caplog.text and message.split(":")[0] in caplog.text
-        assert np.allclose(track.keypoints, detector.detect(source).keypoints, atol=1e-3)
+        assert np.allclose(track.keypoints, detector.detect(source).track.keypoints, atol=1e-3)
 
 
 def test_on_a_card_a_shorter_batch_is_filled_up(files):

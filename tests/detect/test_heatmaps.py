@@ -31,7 +31,7 @@ def test_the_long_way_round_is_upstreams_too(monkeypatch, name):
     maps = heatmaps({"clean": 0.0, "ripple": 0.02, "rough": 0.2}[name])
     regions = crop_regions(record["crop_boxes"], 192, 256)
     short = decode_heatmaps(maps, regions)
-    monkeypatch.setattr("wan_animate.detect.heatmaps.FAR", -1.0)
+    monkeypatch.setattr("wan_animate.detect.heatmaps.MAX_STEP", -1.0)
     long = decode_heatmaps(maps, regions)
     assert np.abs(long - record[f"decode_{name}"]).max() <= 0.01
     assert not np.array_equal(long, short)
@@ -96,7 +96,7 @@ def test_chooses_upstreams_person():
     assert (expected[:, 4] < 0).any() and (expected[:, 4] > 0).sum() > 20
     for number, output in enumerate(detections(np.random.default_rng(12))):
         width, height = SIZES[number % 4]
-        box = boxes.upstream_box(boxes.detections(output, width / 640, height / 640), width, height)
+        box = boxes.upstream_box(boxes.decode_yolo(output, width / 640, height / 640), width, height)
         if (expected[number, 2:4] - expected[number, :2] < 10).any():  # too small to use: the whole frame
             assert box.tolist() == [0, 0, width, height, -1]
         else:

@@ -64,7 +64,7 @@ def clip(examples):
 def test_the_example_clip_as_it_was_recorded(detector, clip, examples):
     """The example's tracks were made with the same solution by other code."""
     seen = []
-    track = detector.detect(clip, batch=4, progress=lambda done, total: seen.append((done, total)))
+    track = detector.detect(clip, batch=4, progress=lambda done, total: seen.append((done, total))).track
     recorded = PoseTrack.load(examples / "video_pose.npz").slice(0, 10)
     assert seen == [(4, 10), (8, 10), (10, 10)]
     assert track.cuts == () and (track.width, track.height) == (recorded.width, recorded.height)
@@ -82,7 +82,7 @@ def test_it_looks_afresh_after_a_cut(detector, clip, monkeypatch):
     made = []
     original = detector._holistic
     monkeypatch.setattr(detector, "_holistic", lambda **options: made.append(options) or original(**options))
-    track = detector.detect(TensorSource(np.concatenate([frames, other]), 30))
+    track = detector.detect(TensorSource(np.concatenate([frames, other]), 30)).track
     assert track.cuts == (6,) and len(made) == 2
 
 

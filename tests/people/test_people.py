@@ -1,4 +1,4 @@
-"""Several people in view: each followed through crossings and cuts, and the chosen one kept."""
+"""Several people in view: the chosen one is followed through occlusions and cuts."""
 
 import logging
 
@@ -8,10 +8,10 @@ import pytest
 from demo.small_onnx import save_pose
 from wan_animate.detect.detector import PoseDetector
 from wan_animate.errors import InputError
-from wan_animate.people.appearance import appearances
+from wan_animate.people.appearance import appearance_distance, appearances
 from wan_animate.people.boxes import iou
 from wan_animate.people.choosing import PersonChoice
-from wan_animate.people.tracks import assign, unalike
+from wan_animate.people.tracks import assign
 from wan_animate.video.frames import TensorSource
 
 from ..support.crowd import Crowd, save_dye_detector, walk
@@ -33,10 +33,10 @@ def detector(tmp_path_factory, template):
 
 
 def follow(detector, source, **choice):
-    """The track, and its overlap ``[T, 2]`` with the true boxes of the red and the blue one."""
-    track = detector.detect(source, batch=8, person=PersonChoice(**choice))
-    overlaps = [iou(track.boxes[at : at + 1, :4], source.boxes[at])[0] for at in range(len(source))]
-    return track, np.nan_to_num(np.stack(overlaps))
+    """The detection, and the IoU ``[T, 2]`` of its boxes with the true ones of the red and the blue dancer."""
+    detection = detector.detect(source, batch=8, person=PersonChoice(**choice))
+    boxes = detection.track.boxes[:, None, :4]
+    return detection, np.nan_to_num(iou(boxes, source.boxes)[:, 0])
 
 
 CROSS = np.stack([walk(FRAMES, 0.2, 0.8), walk(FRAMES, 0.8, 0.2)], 1)
@@ -54,11 +54,12 @@ def test_the_chosen_one_is_kept_in_every_frame(detector, meeting, front):
     source = Crowd(MEETINGS[meeting], front=front)
     merged = 0
     for wanted, number in ((RED, 1), (BLUE, 2)):
-        track, overlaps = follow(detector, source, how="number", number=number)
+        detection, overlaps = follow(detector, source, how="number", number=number)
+        track = detection.track
         assert overlaps[:, wanted].min() > 0.5
         apart = iou(source.boxes[:, :1], source.boxes[:, 1:])[:, 0, 0] < 0.25
         assert (overlaps[apart, wanted] > overlaps[apart, 1 - wanted] + 0.2).all()
-        assert [len(shot.people) for shot in detector.shots] == [2]
+        assert [len(shot.people) for shot in detection.shots] == [2]
         merged += (track.boxes[:, 4] == 0).sum()
         some = [0, len(source) // 2, len(source) - 1]  # the pose was found in the boxes the track has
         images = np.concatenate([source.read(at, at + 1) for at in some])
@@ -114,7 +115,7 @@ def test_a_choice_that_does_not_exist_says_who_does(detector):
 
 def test_the_result_does_not_depend_on_the_batch(detector):
     source = Crowd(CROSS[::2], front=RED)
-    results = [detector.detect(source, batch=batch, person=PersonChoice("number", 2)) for batch in (1, 5, 64)]
+    results = [detector.detect(source, batch=batch, person=PersonChoice("number", 2)).track for batch in (1, 5, 64)]
     for other in results[1:]:
         assert np.array_equal(other.boxes, results[0].boxes) and other.cuts == results[0].cuts
         assert np.allclose(other.keypoints, results[0].keypoints, atol=1e-3)
@@ -136,7 +137,8 @@ def test_somebody_who_leaves_is_not_confused_with_who_stays(detector, caplog):
     leaving = np.concatenate([walk(20, 0.25, 0.25), np.full(40, np.nan)])
     source = Crowd(np.stack([leaving, walk(60, 0.7, 0.7)], 1), sizes=(0.85, 0.6))
     with caplog.at_level(logging.WARNING):
-        track, overlaps = follow(detector, source, how="number", number=1)
+        detection, overlaps = follow(detector, source, how="number", number=1)
+    track = detection.track
     assert overlaps[:20, RED].min() > 0.9
     assert (track.boxes[25:, 4] == -1).all() and not track.keypoints[25:, :, 2].any()
     assert "not in view in 35 of 60 frames (25-59)" in caplog.text
@@ -159,8 +161,9 @@ def test_after_a_cut_people_are_asked_for_again(detector, caplog):
         ({"how": "point", "x": 0.75, "y": 0.5, "frame": 20}, (RED, RED, BLUE)),
     ):
         with caplog.at_level(logging.WARNING):
-            track, overlaps = follow(detector, source, **choice)
-        assert track.cuts == (15, 30)
+            detection, overlaps = follow(detector, source, **choice)
+        assert detection.track.cuts == (15, 30)
+        assert [(shot.start, shot.stop) for shot in detection.shots] == detection.track.shots
         assert all(overlaps[15 * at : 15 * at + 15, who].min() > 0.9 for at, who in enumerate(wanted)), choice
     assert "frames 30-44 show no person at the point; the one there who looks most like" in caplog.text
 
@@ -177,7 +180,8 @@ def test_two_of_the_real_person_crossing(examples, template, tmp_path, meeting, 
     hidden = iou(source.boxes[:, :1], source.boxes[:, 1:])[:, 0, 0] > 0.25
     for wanted in range(2):
         x = (source.boxes[3, wanted, 0] + source.boxes[3, wanted, 2]) / 2 / source.width
-        track, overlaps = follow(detector, source, how="point", x=float(x), y=0.7, frame=3)
+        detection, overlaps = follow(detector, source, how="point", x=float(x), y=0.7, frame=3)
+        track = detection.track
         assert (overlaps[~hidden, wanted] > overlaps[~hidden, 1 - wanted] + 0.2).all()
         assert overlaps[:, wanted].min() > (0.25 if wanted != front else 0.6)
         middle = (track.boxes[:, 0] + track.boxes[:, 2] - source.boxes[:, wanted, 0] - source.boxes[:, wanted, 2]) / 2
@@ -208,10 +212,10 @@ def _appearance(image, box):
     return appearances(image[None], [box[None]])[0][0]
 
 
-def test_looks_tell_clothes_apart_and_not_sizes():
+def test_appearance_tells_clothes_apart_and_not_sizes():
     source = Crowd(np.array([[0.25, 0.7], [0.3, 0.6]]))
     frames = source.read(0, 2)
-    looks = np.stack([_appearance(frames[at], source.boxes[at, who]) for at in range(2) for who in range(2)])
-    apart = unalike(looks, looks)
+    features = np.stack([_appearance(frames[at], source.boxes[at, who]) for at in range(2) for who in range(2)])
+    apart = appearance_distance(features, features)
     assert max(apart[RED, 2], apart[BLUE, 3]) < 0.2 < 0.4 < min(apart[RED, BLUE], apart[RED, 3])
     assert np.array_equal(_appearance(frames[0], np.array([-50.0, -50, -10, -10])), np.zeros(128))

@@ -1,1 +1,1 @@
-"""The ONNX networks, and what goes into them and comes out of them."""
+"""Pose detection: ONNX networks, their preprocessing and decoding, and MediaPipe."""

@@ -1,7 +1,6 @@
-"""From heatmaps to keypoints, and from a person's box to the crop the heatmaps belong to.
+"""Keypoints from heatmaps: DARK decoding (Zhang et al., CVPR 2020).
 
-Source: ``wan/modules/animate/preprocess/pose2d_utils.py: keypoints_from_heatmaps`` (unbiased, not UDP) and
-``bbox_from_detector``; the decoding is DARK (Zhang et al., CVPR 2020).
+Source: upstream's ``wan/modules/animate/preprocess/pose2d_utils.py: keypoints_from_heatmaps`` (unbiased, not UDP).
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ import cv2
 import numpy as np
 import torch
 
-KERNEL = 11  # fits the sigma of 2 heatmap pixels the network was trained with
-SIGMA = 0.3 * ((KERNEL - 1) * 0.5 - 1) + 0.8
+KERNEL = 11  # fits the sigma of 2 heatmap pixels in training
+SIGMA = 0.3 * ((KERNEL - 1) * 0.5 - 1) + 0.8  # OpenCV's default
 FLOOR = np.float32(1e-10)
-FAR = 3.0  # heatmap pixels; a longer step is an ill-conditioned one
+MAX_STEP = 3.0  # heatmap pixels; longer Taylor steps are ill-conditioned
 
-_REACH = KERNEL // 2
-_SPAN = 2  # the Taylor step looks two pixels to every side of the peak
-_PATCH = 2 * (_SPAN + _REACH) + 1
+_RADIUS = KERNEL // 2
+_SPAN = 2  # pixels on either side of the peak in the Taylor step
+_PATCH = 2 * (_SPAN + _RADIUS) + 1
 
 
-def _blur_rows() -> np.ndarray:
-    """``[5, 15]``: row i blurs a 15-vector at its position i + 5."""
+def _blur_matrix() -> np.ndarray:
+    """float32 ``[5, 15]``: row i blurs a 15-vector at position i + 5."""
     kernel = cv2.getGaussianKernel(KERNEL, SIGMA, cv2.CV_32F).ravel()
     rows = np.zeros((2 * _SPAN + 1, _PATCH), np.float32)
     for index, row in enumerate(rows):
@@ -32,28 +31,27 @@ def _blur_rows() -> np.ndarray:
     return rows
 
 
-_BLUR = _blur_rows()
+_BLUR = _blur_matrix()
 
 
 def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
-    """Peaks of the heatmaps, to a fraction of a pixel, in frame coordinates.
+    """Sub-pixel peaks of the heatmaps in frame coordinates, equal to upstream's.
 
-    Equal to upstream's decoding; the blur is computed for the 25 pixels around each peak only. Upstream scales every
-    blurred map back to the height of its peak before it takes the logarithm; a factor is an offset there and drops out
-    of the derivatives, except where a value reaches the floor of 1e-10. Maps where that could be are blurred whole.
+    The blur covers only the 5x5 pixels around each peak. Upstream also rescales every blurred map to its peak's height
+    before the logarithm: a constant that drops out of the derivatives unless a value is below the floor of 1e-10, and
+    such maps are blurred whole.
 
     Args:
-        heatmaps: float32 ``[N, K, H, W]``. From a tensor only the peaks and what surrounds them (a twelfth) are
-            fetched; the numbers are the same.
-        regions: float ``[N, 4]`` from :func:`crop_regions`.
+        heatmaps: float32 ``[N, K, H, W]``. Of a tensor on the GPU only the peaks and their surroundings are copied.
+        regions: float ``[N, 4]`` from :func:`.inputs.crop_regions`.
 
     Returns:
-        float32 ``[N, K, 3]``: x, y in frame pixels and the height of the peak. A map without a positive value gives
-        position -1, -1 of the heatmap, as upstream's does.
+        float32 ``[N, K, 3]``: x, y in frame pixels and the peak's height. For a map without a positive value, position
+        -1, -1 of the heatmap, as upstream.
     """
     count, joints, height, width = heatmaps.shape
     maps = heatmaps.reshape(count * joints, height, width)
-    index, peak, patches = _peaks_on_card(maps) if isinstance(maps, torch.Tensor) else _peaks(maps)
+    index, peak, patches = _peaks_of_tensor(maps) if isinstance(maps, torch.Tensor) else _peaks(maps)
     px, py = index % width, index // width
     at = np.stack([px, py], axis=1).astype(np.float32)
     at[peak <= 0] = -1
@@ -68,42 +66,47 @@ def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) ->
 
 
 def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """Place (in the flat map) and height of each map's peak, and what gives the patches around chosen ones."""
+    """Flat index ``[M]`` and height ``[M]`` of every map's peak, and a function for patches around chosen peaks."""
     flat = np.ascontiguousarray(maps, np.float32).reshape(len(maps), -1)
     index = flat.argmax(axis=1)
     return index, flat[np.arange(len(flat)), index], partial(_patches, flat.reshape(maps.shape))
 
 
-def _peaks_on_card(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """As :func:`_peaks`, of a tensor, in one transfer."""
+def _peaks_of_tensor(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
+    """As :func:`_peaks` for a tensor, with one copy to the CPU."""
     count, height, width = maps.shape
-    flat, reach = maps.reshape(count, -1).float(), _PATCH // 2
+    flat, radius = maps.reshape(count, -1).float(), _PATCH // 2
     peak = flat.amax(dim=1, keepdim=True)
-    places = torch.arange(height * width, device=maps.device)
-    index = torch.where(flat == peak, places, height * width - 1).amin(dim=1)  # the first, as numpy has it
-    padded = torch.nn.functional.pad(flat.reshape(maps.shape), (reach,) * 4).reshape(count, -1)
+    positions = torch.arange(height * width, device=maps.device)
+    index = torch.where(flat == peak, positions, height * width - 1).amin(dim=1)  # the first, as NumPy's argmax
+    padded = torch.nn.functional.pad(flat.reshape(maps.shape), (radius,) * 4).reshape(count, -1)
     side = torch.arange(_PATCH, device=maps.device)
-    wide = width + 2 * reach
-    near = (side[:, None] * wide + side).reshape(1, -1)
-    corner = index // width * wide + index % width
-    around = padded.gather(1, corner[:, None] + near)
-    fetched = torch.cat([peak, index[:, None].float(), around], dim=1).cpu().numpy()  # places are exact: below 2^24
-    patches = fetched[:, 2:].reshape(count, _PATCH, _PATCH)
-    return fetched[:, 1].astype(np.int64), fetched[:, 0], lambda chosen, *_: patches[chosen]
+    padded_width = width + 2 * radius
+    offsets = (side[:, None] * padded_width + side).reshape(1, -1)  # [1, 15 * 15]
+    corner = index // width * padded_width + index % width
+    around = padded.gather(1, corner[:, None] + offsets)
+    copied = torch.cat([peak, index[:, None].float(), around], dim=1).cpu().numpy()  # exact: indices are below 2**24
+    patches = copied[:, 2:].reshape(count, _PATCH, _PATCH)
+    return copied[:, 1].astype(np.int64), copied[:, 0], lambda chosen, *_: patches[chosen]
 
 
-def _whole(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
-    one = maps[row]
-    return one.float().cpu().numpy() if isinstance(one, torch.Tensor) else np.ascontiguousarray(one, np.float32)
+def _heatmap(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
+    """One map as float32 ``[H, W]`` in memory."""
+    heatmap = maps[row]
+    if isinstance(heatmap, torch.Tensor):
+        return heatmap.float().cpu().numpy()
+    return np.ascontiguousarray(heatmap, np.float32)
 
 
-def _taylor_step(maps, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """Offset (x, y) from each chosen map's peak to the maximum of the parabola through the blurred logarithm around
-    it."""
+def _taylor_step(
+    maps: np.ndarray | torch.Tensor, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patches: np.ndarray
+) -> np.ndarray:
+    """Offsets ``[n, 2]`` (x, y) from the chosen maps' peaks to the maximum of a second-order Taylor expansion of the
+    blurred map's logarithm."""
     blurred = _BLUR @ patches @ _BLUR.T
     low = np.flatnonzero((blurred <= FLOOR).any(axis=(1, 2)))
     for row in low:
-        blurred[row] = _blur_whole(_whole(maps, chosen[row]), px[row], py[row])
+        blurred[row] = _blur_whole(_heatmap(maps, chosen[row]), px[row], py[row])
     log = np.log(np.maximum(blurred, FLOOR))
 
     half, quarter = np.float32(0.5), np.float32(0.25)
@@ -116,14 +119,14 @@ def _taylor_step(maps, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patch
     with np.errstate(divide="ignore", invalid="ignore"):
         step = -np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / determinant[:, None]
     step[determinant == 0] = 0
-    for row in np.flatnonzero(~(np.abs(step).max(axis=1) <= FAR)):
-        step[row] = _long_step(_whole(maps, chosen[row]), px[row], py[row])
+    for row in np.flatnonzero(~(np.abs(step).max(axis=1) <= MAX_STEP)):
+        step[row] = _long_step(_heatmap(maps, chosen[row]), px[row], py[row])
     return step
 
 
 def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """The step of one map the long way round, upstream's operations in upstream's order. Where the parabola is nearly
-    flat the last bit of every value decides how far away its top lies."""
+    """The Taylor step of one map with upstream's operations in upstream's order: on a nearly flat map the rounding of
+    every value matters."""
     log = np.log(np.maximum(_blur_whole(heatmap, px, py), FLOOR))
     dx = 0.5 * (log[2, 3] - log[2, 1])
     dy = 0.5 * (log[3, 2] - log[1, 2])
@@ -136,13 +139,13 @@ def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 
 
 def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
-    """float32 ``[M, 15, 15]`` of the chosen maps around their peaks, zeros beyond the border."""
+    """float32 ``[n, 15, 15]`` around the chosen maps' peaks, zero-padded at the border."""
     _, height, width = heatmaps.shape
-    reach = _PATCH // 2
-    offsets = np.arange(_PATCH) - reach
+    radius = _PATCH // 2
+    offsets = np.arange(_PATCH) - radius
     patches = np.empty((len(maps), _PATCH, _PATCH), np.float32)
-    whole = (px >= reach) & (px < width - reach) & (py >= reach) & (py < height - reach)
-    corner = (maps[whole] * height + py[whole] - reach) * width + px[whole] - reach
+    whole = (px >= radius) & (px < width - radius) & (py >= radius) & (py < height - radius)
+    corner = (maps[whole] * height + py[whole] - radius) * width + px[whole] - radius
     near = (np.arange(_PATCH)[:, None] * width + np.arange(_PATCH)).ravel()
     patches[whole] = heatmaps.reshape(-1).take(corner[:, None] + near).reshape(-1, _PATCH, _PATCH)
     cut = ~whole
@@ -154,15 +157,16 @@ def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndar
 
 
 def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """The same 5x5 pixels of one map the long way round, with the rescaling to the peak's height."""
-    padded = cv2.copyMakeBorder(heatmap, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT, value=0)
-    blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[_REACH:-_REACH, _REACH:-_REACH]
+    """5x5 pixels around the peak of one whole map blurred and rescaled to the peak's height, as upstream."""
+    padded = cv2.copyMakeBorder(heatmap, _RADIUS, _RADIUS, _RADIUS, _RADIUS, cv2.BORDER_CONSTANT, value=0)
+    blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     with np.errstate(divide="ignore", invalid="ignore"):
         blurred = blurred * (heatmap.max() / blurred.max())
     return blurred[py - _SPAN : py + _SPAN + 1, px - _SPAN : px + _SPAN + 1]
 
 
-def found_keypoints(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
+def keypoints_from_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
+    """As :func:`decode_heatmaps`, with confidence clipped to 0..1; 0, 0, 0 for a point that was not found."""
     points = decode_heatmaps(heatmaps, regions)
     points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
     points[points[..., 2] == 0] = 0

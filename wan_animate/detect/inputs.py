@@ -1,4 +1,4 @@
-"""From frames to what the two networks take, made where the network runs."""
+"""Preprocessing of frames for the two networks, on the device they run on."""
 
 from __future__ import annotations
 
@@ -12,107 +12,109 @@ import torch
 from .. import workers
 from ..buffers import BufferPool
 
-PADDING = 1.25  # how much wider than the box the crop is
-
-
-FULL = np.float32(255)
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+PADDING = 1.25  # crop size over box size
+MAX_VALUE = np.float32(255)
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # ImageNet, RGB
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-class Inputs:
-    """Makes one network's inputs: float32 ``[N, 3, height, width]`` of pictures of its size.
+class Preprocessor:
+    """Resizes and normalizes images for a network.
 
     Args:
         size: width and height of the network's input.
-        device: where the network takes tensors, which is then given the levels, a quarter of the bytes, and makes the
-            numbers itself; None for arrays in memory.
-        divisor, shift: a level 0..255 becomes ``level / divisor - shift``; for all channels or for each.
+        device: where the network takes tensors: uint8 is copied there, and normalized there. None for arrays in memory.
+        divisor, shift: pixel value 0..255 becomes ``value / divisor - shift``; numbers, or one per channel.
     """
 
-    def __init__(self, size: tuple[int, int], device: torch.device | None, divisor: Any, shift: Any = None):
+    def __init__(
+        self,
+        size: tuple[int, int],
+        device: torch.device | None,
+        divisor: np.ndarray | np.float32,
+        shift: np.ndarray | None = None,
+    ) -> None:
         self.size, self.device = size, device
         self._divisor = np.broadcast_to(divisor, 3).astype(np.float32).reshape(3, 1, 1)
         self._shift = None if shift is None else np.broadcast_to(shift, 3).astype(np.float32).reshape(3, 1, 1)
-        self._levels, self._planes = BufferPool(pinned=device is not None and device.type == "cuda"), BufferPool()
+        self._pixels, self._values = BufferPool(pinned=device is not None and device.type == "cuda"), BufferPool()
 
-    def make(self, cut: Callable[..., Any], *given: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
-        """``cut(*given[i], out=picture)`` for every ``i``, a few at once in threads.
+    def run(self, resize: Callable[..., Any], *items: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
+        """Call ``resize(*[item[i] for item in items], out=pixels[i])`` for every image, in threads, and normalize.
 
         Returns:
-            what the network takes, in memory or on the card, and the pictures: uint8 ``[N, height, width, 3]``.
+            the network's input, float32 ``[N, 3, height, width]``, and the pixels, uint8 ``[N, height, width, 3]``.
         """
         width, height = self.size
-        levels = self._levels.array((len(given[0]), height, width, 3), np.uint8)
+        pixels = self._pixels.array((len(items[0]), height, width, 3), np.uint8)
         if self.device is not None:
 
-            def prepare(levels: np.ndarray, *given: np.ndarray) -> None:
-                for picture, *one in zip(levels, *given):
-                    cut(*one, out=picture)
+            def resize_each(pixels: np.ndarray, *items: np.ndarray) -> None:
+                for image, *values in zip(pixels, *items):
+                    resize(*values, out=image)
 
-            workers.each(prepare, levels, *given)
+            workers.each(resize_each, pixels, *items)
             try:
-                return self._on_card(levels), levels
-            except torch.cuda.OutOfMemoryError:  # the network may still find room, and says so if it does not
-                return self._on_card(levels, torch.device("cpu")).numpy(), levels
+                return self._normalize(pixels, self.device), pixels
+            except torch.cuda.OutOfMemoryError:  # the network may still fit, and says so if it does not
+                return self._normalize(pixels, torch.device("cpu")).numpy(), pixels
 
-        def prepare(levels: np.ndarray, inputs: np.ndarray, *given: np.ndarray) -> None:
+        def prepare(pixels: np.ndarray, inputs: np.ndarray, *items: np.ndarray) -> None:
             channels = np.empty((3, height, width), np.uint8)
-            for picture, planes, *one in zip(levels, inputs, *given):
-                cut(*one, out=picture)
-                cv2.split(picture, list(channels))
-                np.copyto(planes, channels)  # and divided in place: quicker than dividing bytes
+            for image, planes, *values in zip(pixels, inputs, *items):
+                resize(*values, out=image)
+                cv2.split(image, list(channels))
+                np.copyto(planes, channels)  # dividing float32 in place is faster than dividing uint8
                 np.divide(planes, self._divisor, out=planes)
                 if self._shift is not None:
                     np.subtract(planes, self._shift, out=planes)
 
-        inputs = self._planes.array((len(levels), 3, height, width))
-        workers.each(prepare, levels, inputs, *given)
-        return inputs, levels
+        inputs = self._values.array((len(pixels), 3, height, width))
+        workers.each(prepare, pixels, inputs, *items)
+        return inputs, pixels
 
-    def _on_card(self, levels: np.ndarray, device: torch.device | None = None) -> torch.Tensor:
-        device = device or self.device
-        given = torch.from_numpy(levels).to(device, non_blocking=True)
-        planes = given.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    def _normalize(self, pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+        values = torch.from_numpy(pixels).to(device, non_blocking=True)
+        planes = values.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)  # [N, 3, H, W]
         planes.div_(torch.from_numpy(self._divisor).to(device))
         if self._shift is not None:
             planes.sub_(torch.from_numpy(self._shift).to(device))
-        if device.type == "cuda":  # the network has a stream of its own, and the levels' memory is used again
+        if device.type == "cuda":  # onnxruntime uses another stream, and the pixel buffer is used again
             torch.cuda.current_stream(device).synchronize()
         return planes
 
 
-def detector_inputs(size: tuple[int, int], device: torch.device | None = None) -> Inputs:
-    """0 to 1, as upstream feeds YOLO."""
-    return Inputs(size, device, FULL)
+def detector_inputs(size: tuple[int, int], device: torch.device | None = None) -> Preprocessor:
+    """Values 0..1, as upstream gives YOLO."""
+    return Preprocessor(size, device, MAX_VALUE)
 
 
-def pose_inputs(size: tuple[int, int], device: torch.device | None = None) -> Inputs:
-    """Normalised as ViTPose was trained (ImageNet's mean and deviation); RGB."""
-    return Inputs(size, device, FULL * STD, MEAN / STD)
+def pose_inputs(size: tuple[int, int], device: torch.device | None = None) -> Preprocessor:
+    """RGB normalized by ImageNet's mean and standard deviation, as in ViTPose's training."""
+    return Preprocessor(size, device, MAX_VALUE * STD, MEAN / STD)
 
 
-def whole_frames(inputs: Inputs, images: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
-    """Whole frames, uint8 RGB ``[N, H, W, 3]``, stretched to the detector's input, as upstream feeds it: what
-    :meth:`Inputs.make` returns."""
-    return inputs.make(lambda image, out: cv2.resize(image, inputs.size, dst=out), images)
+def resize_frames(inputs: Preprocessor, images: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
+    """Frames, uint8 RGB ``[N, H, W, 3]``, stretched to the input size; returns :meth:`Preprocessor.run`'s."""
+    return inputs.run(lambda image, out: cv2.resize(image, inputs.size, dst=out), images)
 
 
-def people(inputs: Inputs, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
-    """Crops of frames, uint8 RGB ``[N, H, W, 3]``, one each: ``regions`` ``[N, 4]`` from
-    :func:`crop_regions`; what the pose network takes."""
-    return inputs.make(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]
+def crop_people(inputs: Preprocessor, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
+    """The pose network's input: one region ``[N, 4]`` (see :func:`crop_regions`) of each uint8 RGB ``[N, H, W, 3]``."""
+    return inputs.run(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]
 
 
 def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The part of the frame every crop shows: the box, brought to the network's aspect ratio and padded.
+    """Boxes extended to the network's aspect ratio and padded.
+
+    Source: upstream's ``pose2d_utils.py: bbox_from_detector``.
 
     Args:
         boxes: float ``[N, 4]`` (x1, y1, x2, y2).
         width, height: size of the network's input.
 
     Returns:
-        float64 ``[N, 4]``: x and y of the upper left corner, width, height, in frame pixels.
+        float64 ``[N, 4]``: left, top, width, height in frame pixels.
     """
     boxes = np.asarray(boxes, np.float64)
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
@@ -126,12 +128,10 @@ def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 def crop_person(
     frame: np.ndarray, region: np.ndarray, width: int, height: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The region resampled (bilinear) to ``width`` x ``height``, in ``out`` if that is given; black where it leaves
-    the frame.
+    """The region, resampled bilinearly to uint8 ``[height, width, 3]`` (in ``out``), black beyond the frame.
 
-    The mapping is the inverse of the one :func:`decode_heatmaps` applies: crop pixel u shows frame position
-    ``x + u * region width / width``. Upstream cuts at whole pixels and resizes with another centre convention, which
-    shifts its crops by up to two pixels against its own decoding.
+    Exact inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is frame position ``x + u * region width / width``.
+    Upstream crops at whole pixels, up to two pixels off its own decoding.
     """
     x, y, region_width, region_height = region
     scale_x, scale_y = width / region_width, height / region_height

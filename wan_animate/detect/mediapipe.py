@@ -1,7 +1,6 @@
-"""A pose detector that needs no model files: MediaPipe's holistic solution, whose models come with its package.
+"""Pose detection with MediaPipe's holistic solution, whose Python package includes its models.
 
-For machines without the ONNX files, and for trying things out: it follows one person, smooths in time on its own (fast
-arms lag a little) and does not look for a second one. Its points are brought into COCO-WholeBody order.
+It follows one person and smooths over time (fast arms lag a little). Its points become COCO-WholeBody keypoints.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from ..people.shots import LOOK_AHEAD, CutFinder, thumbnail
 from ..pose import wholebody
 from ..pose.track import PoseTrack
 from ..video.frames import FrameSource, read_ahead
+from .detection import Detection
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ INSTALL = (
     '"protobuf>=4.25.3,<7"` in the Python that runs this (Python 3.12 or older)'
 )
 
-# BlazePose's 33 points to 17 of the body and 6 of the feet; it has one toe a foot, which stands for the big and the
-# small one. Source: MediaPipe's PoseLandmark.
+# BlazePose landmarks of COCO's 17 body and 6 foot points. It has one toe per foot, used for both of COCO's.
+# Source: MediaPipe's PoseLandmark.
 BODY = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28, 31, 31, 29, 32, 32, 30)
-# The points of its face mesh that lie where the 68 of the face are (jaw, brows, nose, eyes, mouth).
+# Face mesh landmarks of the 68 face points (jaw, brows, nose, eyes, mouth).
 FACE = (
     *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),
@@ -42,9 +42,9 @@ FACE = (
 
 
 def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
-    """float32 ``[133, 3]`` in pixels from the result of one frame; a part that was not found is 0, 0, 0.
+    """Keypoints of one frame: float32 ``[133, 3]`` in pixels, 0, 0, 0 for parts that were not found.
 
-    The body's confidence is MediaPipe's visibility; face and hands, which it reports whole or not at all, have 1.
+    Confidence is the landmark's visibility for the body, and 1 for face and hands, which have none.
     """
     points = np.zeros((wholebody.COUNT, 3), np.float32)
     body = slice(wholebody.BODY.start, wholebody.FEET.stop)
@@ -64,18 +64,16 @@ def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
 
 
 class MediaPipeDetector:
-    """Finds one person's 133 keypoints in every frame, on the CPU (about 15 frames a second at 1080p).
-
-    Takes the place of :class:`.detector.PoseDetector`.
+    """Finds 133 keypoints of one person in every frame on the CPU, in place of :class:`.detector.PoseDetector`.
 
     Raises:
-        InputError: MediaPipe is not installed, or is of a version without its models.
+        InputError: MediaPipe is not installed, or lacks its models.
     """
 
     provider = "MediaPipe"
 
-    def __init__(self):
-        os.environ.setdefault("GLOG_minloglevel", "2")  # it writes a warning a network and frame otherwise
+    def __init__(self) -> None:
+        os.environ.setdefault("GLOG_minloglevel", "2")  # or it prints warnings for every frame
         try:
             import mediapipe
         except ImportError as error:
@@ -93,14 +91,14 @@ class MediaPipeDetector:
         batch: int = 8,
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice | None = None,
-    ) -> PoseTrack:
-        """As :meth:`.detector.PoseDetector.detect`, for the one person MediaPipe settles on.
+    ) -> Detection:
+        """Detect the pose of the person MediaPipe finds, as :meth:`.detector.PoseDetector.detect`.
 
         Args:
-            frames: images; read ``batch`` at a time.
-            batch: frames in memory at once.
+            frames: images.
+            batch: frames per read.
             progress: called with (frames done, all frames); may raise to stop.
-            person: only "largest" can be had.
+            person: must be "largest".
 
         Raises:
             InputError: ``frames`` are masks, another person is asked for, or nobody is found.
@@ -115,8 +113,8 @@ class MediaPipeDetector:
         keypoints = np.zeros((len(frames), wholebody.COUNT, 3), np.float32)
         finder, holistic = CutFinder(), None
         try:
-            for index, image, new in _judged(read_ahead(frames, batch), finder):
-                if new:  # it carries on from the frame before; in a new shot it has to look afresh
+            for index, image, new in _with_cuts(read_ahead(frames, batch), finder):
+                if new:  # it tracks from the frame before, which a new shot must not
                     if holistic is not None:
                         holistic.close()
                     holistic = self._holistic(refine_face_landmarks=True)
@@ -131,17 +129,20 @@ class MediaPipeDetector:
                 f"detect pose: MediaPipe found no person in any of the clip's {len(frames)} frames; use a clip that "
                 "shows a person large enough to make out, from the chest up or more."
             )
-        return PoseTrack(
+        track = PoseTrack(
             keypoints, frames.width, frames.height, frames.fps, _boxes(keypoints), tuple(finder.cuts), frames.picture,
             frames.start_seconds,
         )  # fmt: skip
+        return Detection(track, [])
 
     def close(self) -> None:
-        """Nothing stays open between runs."""
+        """Nothing to free: the models are closed after every clip."""
 
 
-def _judged(batches: Iterable, finder: CutFinder) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Every frame with its number and whether a shot begins with it, which is known a few frames later."""
+def _with_cuts(
+    batches: Iterable[tuple[int, int, np.ndarray]], finder: CutFinder
+) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Yield (index, image, whether a shot begins with it), delayed by the frames the cut finder looks ahead."""
     waiting: deque[np.ndarray] = deque()
     index = 0
     for _, _, images in batches:
@@ -158,7 +159,7 @@ def _judged(batches: Iterable, finder: CutFinder) -> Iterator[tuple[int, np.ndar
 
 
 def _boxes(keypoints: np.ndarray) -> np.ndarray:
-    """float32 ``[T, 5]``: the extent of what was found, and the mean confidence; score -1 where nothing was."""
+    """float32 ``[T, 5]``: bounding boxes of the keypoints with their mean confidence, score -1 where there are none."""
     boxes = np.zeros((len(keypoints), 5), np.float32)
     for box, points in zip(boxes, keypoints, strict=True):
         seen = points[points[:, 2] >= 0.3]

@@ -1,4 +1,4 @@
-"""Whether an ONNX graph is the kind of network that is wanted."""
+"""Checks that an ONNX graph is a person detector or a whole-body pose network."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from ..errors import InputError
 from ..pose import wholebody
 from .onnx_model import OnnxModel, describe
 
-DETECTOR_SIDE = 640  # where the graph leaves its input size open
+DETECTOR_SIDE = 640  # if the graph leaves its input size open
 POSE_SIZE = (192, 256)
 
 
 def _image_size(graph: OnnxModel, default: tuple[int, int], expected: str) -> tuple[int, int]:
-    """Width and height of the graph's input, from its shape."""
+    """Width and height of the graph's input."""
     shape = graph.input_shape
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         raise InputError(
-            f"{graph.what}: {graph.name} takes {describe(shape)}, but {expected} takes RGB images [N, 3, H, W]; "
+            f"{graph.role}: {graph.name} takes {describe(shape)}, but {expected} takes RGB images [N, 3, H, W]; "
             "choose another file."
         )
     return (
@@ -28,7 +28,7 @@ def check_detector(graph: OnnxModel) -> tuple[int, int]:
     """Width and height of a person detector's input.
 
     Raises:
-        InputError: the graph is something else; says what it looks like.
+        InputError: it is another kind of network.
     """
     size = _image_size(graph, (DETECTOR_SIDE, DETECTOR_SIDE), "a YOLO person detector")
     shape = graph.output_shape
@@ -43,7 +43,7 @@ def check_detector(graph: OnnxModel) -> tuple[int, int]:
             else "not a person detector: choose a YOLOv10 file"
         )
         raise InputError(
-            f"{graph.what}: {graph.name} takes {describe(graph.input_shape)} and gives {describe(shape)}, "
+            f"{graph.role}: {graph.name} takes {describe(graph.input_shape)} and gives {describe(shape)}, "
             f"where a detector gives [N, M, 6] or [N, 84, M]; it is {found}."
         )
     return size
@@ -53,7 +53,7 @@ def check_pose(graph: OnnxModel) -> tuple[int, int]:
     """Width and height of a whole-body pose network's input.
 
     Raises:
-        InputError: the graph is something else; says what it looks like.
+        InputError: it is another kind of network.
     """
     size = _image_size(graph, POSE_SIZE, "a ViTPose network")
     shape = graph.output_shape
@@ -67,7 +67,7 @@ def check_pose(graph: OnnxModel) -> tuple[int, int]:
         else:
             found = "not a pose network: choose a ViTPose wholebody file"
         raise InputError(
-            f"{graph.what}: {graph.name} takes {describe(graph.input_shape)} and gives {describe(shape)}, "
+            f"{graph.role}: {graph.name} takes {describe(graph.input_shape)} and gives {describe(shape)}, "
             f"where ViTPose wholebody gives [N, 133, H, W]; it is {found}."
         )
     return size

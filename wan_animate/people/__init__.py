@@ -1,1 +1,1 @@
-"""Who is in the picture, followed from frame to frame, and whom of them is meant."""
+"""People in the picture: boxes, appearance, tracks through the clip, and the person who is followed."""

@@ -1,56 +1,65 @@
-"""What a person looks like, in 128 numbers: colours of the upper and the lower part of the box."""
+"""A person's appearance: colour histograms of the upper and the lower half of the box, 128 numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-LEVELS = 4  # bins a channel; a pixel is shared out between its two nearest
-SIZE = 2 * LEVELS**3
-_WIDE, _TALL = 12, 24
-# The middle of the box: left and right of it is mostly background, and so is the very top and bottom.
+BINS = 4  # per channel; a pixel is shared between the two nearest bins
+SIZE = 2 * BINS**3
+_GRID_WIDTH, _GRID_HEIGHT = 12, 24  # sampled pixels
+# x1, y1, x2, y2 as fractions of the box: near its edges is mostly background.
 _INSET = (0.3, 0.06, 0.7, 0.9)
 
 
 def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]:
-    """Colour histograms of the people in boxes, of unit length: :func:`.tracks.unalike` of two is a dot product away.
-
-    All images at once, which takes a tenth of the calls.
+    """Colour histograms of unit length for the people in every image.
 
     Args:
-        images: uint8 ``[N, H, W, 3]``; small copies of the frames will do.
-        boxes: for each image ``[n, 4+]``, x1, y1, x2, y2 in its pixels; parts beyond it are left out.
+        images: uint8 ``[N, H, W, 3]``; small copies of the frames are enough.
+        boxes: per image ``[n, 4+]``, x1, y1, x2, y2 in its pixels, clipped to the image.
 
     Returns:
-        for each image float32 ``[n, 128]``; zeros where nothing of a box lies in the picture.
+        per image float32 ``[n, 128]``; zeros for a box outside the image.
     """
     counts = [len(part) for part in boxes]
-    every = np.concatenate([np.asarray(part, np.float64)[:, :4] for part in boxes])
-    looks = np.zeros((len(every), SIZE), np.float32)
-    low, extent = every[:, :2], every[:, 2:] - every[:, :2]
+    corners = np.concatenate([np.asarray(part, np.float64)[:, :4] for part in boxes])
+    histograms = np.zeros((len(corners), SIZE), np.float32)
+    low, extent = corners[:, :2], corners[:, 2:] - corners[:, :2]
     size = np.array(images.shape[2:0:-1])
     start = np.maximum(low + _INSET[:2] * extent, 0).astype(int)
     stop = np.minimum(np.ceil(low + _INSET[2:] * extent), size).astype(int)
-    seen = np.flatnonzero((stop - start >= 2).all(axis=1))
-    if len(seen):
-        # The nearest pixel at the middle of every cell of a grid, and the means of two by two of them.
-        start, extent = start[seen], (stop - start)[seen]
+    visible = np.flatnonzero((stop - start >= 2).all(axis=1))
+    if len(visible):
+        # Nearest-pixel samples on a grid twice as fine, averaged 2x2.
+        start, extent = start[visible], (stop - start)[visible]
         columns, rows = (
             start[:, axis, None] + extent[:, axis, None] * np.arange(count) // count
-            for axis, count in enumerate((2 * _WIDE, 2 * _TALL))
+            for axis, count in enumerate((2 * _GRID_WIDTH, 2 * _GRID_HEIGHT))
         )
-        image = np.repeat(np.arange(len(images)), counts)[seen]
-        some = images[image[:, None, None], rows[:, :, None], columns[:, None, :]].astype(np.uint16)
-        some = some[:, ::2] + some[:, 1::2]
-        patch = (some[:, :, ::2] + some[:, :, 1::2] + 2) // 4
-        looks[seen] = _histograms(patch.reshape(len(seen), 2, -1, 3))
-    return np.split(looks, np.cumsum(counts)[:-1])
+        image = np.repeat(np.arange(len(images)), counts)[visible]
+        samples = images[image[:, None, None], rows[:, :, None], columns[:, None, :]].astype(
+            np.uint16
+        )  # [n, 48, 24, 3]
+        samples = samples[:, ::2] + samples[:, 1::2]
+        patch = (samples[:, :, ::2] + samples[:, :, 1::2] + 2) // 4
+        histograms[visible] = _histograms(patch.reshape(len(visible), 2, -1, 3))  # upper and lower half
+    return np.split(histograms, np.cumsum(counts)[:-1])
 
 
-def _histograms(colours: np.ndarray) -> np.ndarray:
-    """``[N, 128]`` of levels ``[N, 2, P, 3]``."""
-    at = colours.astype(np.float32) * ((LEVELS - 1) / 255)
-    share = np.maximum(1 - np.abs(at[..., None] - np.arange(LEVELS, dtype=np.float32)), 0)  # [N, 2, P, 3, LEVELS]
-    red_green = share[..., 0, :, None] * share[..., 1, None, :]
-    red_green = red_green.reshape(*red_green.shape[:3], LEVELS**2)
-    histogram = np.swapaxes(red_green, -1, -2) @ share[..., 2, :]
-    return np.sqrt(histogram / (2 * colours.shape[2])).reshape(len(colours), -1)
+def _histograms(pixels: np.ndarray) -> np.ndarray:
+    """Square roots of soft-binned histograms, ``[N, 128]``, of pixel values 0..255 ``[N, 2, P, 3]``."""
+    position = pixels.astype(np.float32) * ((BINS - 1) / 255)
+    weight = np.maximum(1 - np.abs(position[..., None] - np.arange(BINS, dtype=np.float32)), 0)  # [N, 2, P, 3, BINS]
+    red_green = weight[..., 0, :, None] * weight[..., 1, None, :]
+    red_green = red_green.reshape(*red_green.shape[:3], BINS**2)
+    histogram = np.swapaxes(red_green, -1, -2) @ weight[..., 2, :]  # [N, 2, BINS**2, BINS]
+    return np.sqrt(histogram / (2 * pixels.shape[2])).reshape(len(pixels), -1)
+
+
+def appearance_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Hellinger distance ``[..., n, m]`` of appearances ``[..., n, 128]`` and ``[..., m, 128]``.
+
+    0 for the same colours, 1 for none in common. About 0.1 for the same person in two frames, 0.4 and more for two
+    people in different clothes. Not ``scipy.spatial``'s ``cdist``: one matrix multiplication, and batches.
+    """
+    return np.sqrt(np.maximum(1 - first @ np.swapaxes(second, -1, -2), 0))

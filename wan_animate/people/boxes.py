@@ -1,6 +1,7 @@
-"""From a person detector's output to people's boxes, and the one upstream would take.
+"""People's boxes from a YOLO detector's output.
 
-Source: ``wan/modules/animate/preprocess/pose2d.py: Yolo`` (its thresholds, and its choice of the largest person).
+Thresholds and the choice of the largest person are those of upstream's
+``wan/modules/animate/preprocess/pose2d.py: Yolo``.
 """
 
 from __future__ import annotations
@@ -13,40 +14,39 @@ from .appearance import appearances
 
 MIN_SCORE = 0.05
 MAX_OVERLAP = 0.5
-MIN_SIDE_RATIO = 0.4  # a person much smaller than the largest is not chosen
-PERSON = 0  # class in COCO's 80
-MIN_SIDE = 10  # pixels; a smaller box is of no use to the pose network
-WHOLE_FRAME = -1.0  # score of the box that stands for "nobody detected, look everywhere"
-BRIDGED = 0.0  # score of a box between two detections of the same person
-MOST_PEOPLE = 16  # boxes a frame that are followed
+MIN_SIDE_RATIO = 0.4  # longer side over that of the largest person
+PERSON = 0  # COCO class
+MIN_SIDE = 10  # pixels
+WHOLE_FRAME = -1.0  # score of a box that covers the frame because nobody was detected
+INTERPOLATED = 0.0  # score of a box between two detections of the same person
+MAX_PEOPLE = 16  # boxes per frame
 
 
 @dataclass(frozen=True)
-class Found:
+class FrameDetections:
     """People detected in one frame.
 
     Attributes:
         boxes: float32 ``[n, 5]``, x1, y1, x2, y2 in frame pixels and score.
-        looks: float32 ``[n, 128]`` (:mod:`.appearance`).
-        largest: float32 ``[5]``, the one upstream would take; the whole frame with score -1 if there is none.
+        appearances: float32 ``[n, 128]`` (:mod:`.appearance`).
+        largest: float32 ``[5]``, upstream's choice; the whole frame with score -1 if there is nobody.
     """
 
     boxes: np.ndarray
-    looks: np.ndarray
+    appearances: np.ndarray
     largest: np.ndarray
 
 
-def detections(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
-    """All detections of one frame.
+def decode_yolo(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """Detections of all classes in one frame, after non-maximum suppression across classes.
 
     Args:
-        output: ``[M, 6]`` rows of x1, y1, x2, y2, score, class (YOLOv10), or ``[4 + classes, M]`` columns of centre x,
-            centre y, width, height and class scores (YOLOv8 and its like), in pixels of the network's input.
+        output: in pixels of the network's input, YOLOv10's ``[M, 6]`` (x1, y1, x2, y2, score, class) or YOLOv8's
+            ``[4 + classes, M]`` (centre x, centre y, width, height, class scores).
         scale_x, scale_y: frame size over input size.
 
     Returns:
-        float64 ``[n, 6]`` of x1, y1, x2, y2 (whole frame pixels), score, class; best first, overlaps removed over all
-        classes together.
+        float64 ``[n, 6]``: x1, y1, x2, y2 in whole frame pixels, score, class; best first.
     """
     if output.shape[-1] == 6:
         kept = output[output[:, 4] >= MIN_SCORE]
@@ -62,10 +62,10 @@ def detections(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray
         extent = columns[:, 2:4] * (scale_x, scale_y)
     corner, extent = np.trunc(corner).astype(np.float64), np.trunc(extent).astype(np.float64)
     found = np.column_stack([corner, corner + extent, score, classes])
-    return _without_overlaps(found[found[:, 4] > MIN_SCORE])
+    return _non_maximum_suppression(found[found[:, 4] > MIN_SCORE])
 
 
-def _without_overlaps(found: np.ndarray) -> np.ndarray:
+def _non_maximum_suppression(found: np.ndarray) -> np.ndarray:
     found = found[np.argsort(-found[:, 4], kind="stable")]
     kept: list[np.ndarray] = []
     area = np.prod(found[:, 2:4] - found[:, :2], axis=1)
@@ -81,10 +81,9 @@ def _without_overlaps(found: np.ndarray) -> np.ndarray:
 
 
 def largest_person(found: np.ndarray) -> np.ndarray | None:
-    """x1, y1, x2, y2, score of the person with the largest box, or None.
+    """Largest person's box ``[5]`` (x1, y1, x2, y2, score), or None.
 
-    As upstream: a box counts while its longer side reaches 0.4 of that of the box chosen so far (at first: of the
-    longest of all).
+    As upstream, the longer side must be at least 0.4 of that of the box chosen so far (at first of the longest).
     """
     people = found[(found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE)]
     if len(people) == 0:
@@ -99,8 +98,7 @@ def largest_person(found: np.ndarray) -> np.ndarray | None:
 
 
 def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
-    """float32 ``[5]``: the person that upstream would take of a frame's :func:`detections`, x1, y1, x2, y2 and score,
-    or the whole frame with score -1."""
+    """Upstream's choice among detections ``[n, 6]``: float32 ``[5]``, or the whole frame with score -1."""
     person = largest_person(found)
     if person is None or (person[2:4] - person[:2] < MIN_SIDE).any():
         return np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
@@ -108,36 +106,43 @@ def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def people_boxes(found: np.ndarray) -> np.ndarray:
-    """float32 ``[n, 5]``: all people among a frame's :func:`detections` that are large enough, best first, at most
-    ``MOST_PEOPLE``."""
+    """People among detections ``[n, 6]``, float32 ``[n, 5]``, best first, without boxes under ``MIN_SIDE``."""
     sides = found[:, 2:4] - found[:, :2]
     kept = (found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
-    return found[kept, :5][:MOST_PEOPLE].astype(np.float32)
+    return found[kept, :5][:MAX_PEOPLE].astype(np.float32)
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Shared area of every box of ``first`` ``[..., n, 4+]`` with every one of ``second`` ``[..., m, 4+]``."""
+    """Intersection areas ``[..., n, m]`` of boxes ``[..., n, 4+]`` and ``[..., m, 4+]``."""
     low = np.maximum(first[..., :, None, :2], second[..., None, :, :2])
     high = np.minimum(first[..., :, None, 2:4], second[..., None, :, 2:4])
     return (high - low).clip(min=0).prod(axis=-1)
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
+    """Areas ``[...]`` of boxes ``[..., 4+]``."""
     return (boxes[..., 2:4] - boxes[..., :2]).clip(min=0).prod(axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union, ``[..., n, m]``."""
+    """Intersection over union ``[..., n, m]`` of boxes ``[..., n, 4+]`` and ``[..., m, 4+]``."""
     shared = overlap(first, second)
     return shared / np.maximum(area(first)[..., :, None] + area(second)[..., None, :] - shared, 1e-6)
 
 
-def found_people(
-    outputs: np.ndarray, small: np.ndarray, scale: tuple[float, float], width: int, height: int
-) -> list[Found]:
-    """Every frame's people: the detector's outputs, and the frames as the detector saw them."""
-    found = [detections(output, *scale) for output in outputs]
-    boxes = [people_boxes(one) for one in found]
-    largest = [upstream_box(one, width, height) for one in found]
-    looks = appearances(small, [one[:, :4] / (*scale, *scale) for one in boxes])
-    return [Found(*three) for three in zip(boxes, looks, largest)]
+def detect_people(
+    outputs: np.ndarray, images: np.ndarray, scale: tuple[float, float], width: int, height: int
+) -> list[FrameDetections]:
+    """People in every frame.
+
+    Args:
+        outputs: the detector's, one per frame (see :func:`decode_yolo`).
+        images: uint8 ``[N, h, w, 3]``, the frames at the detector's input size.
+        scale: frame size over input size, x and y.
+        width, height: frame size.
+    """
+    found = [decode_yolo(output, *scale) for output in outputs]
+    boxes = [people_boxes(frame) for frame in found]
+    largest = [upstream_box(frame, width, height) for frame in found]
+    features = appearances(images, [frame[:, :4] / (*scale, *scale) for frame in boxes])
+    return [FrameDetections(*values) for values in zip(boxes, features, largest)]

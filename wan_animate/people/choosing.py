@@ -1,4 +1,4 @@
-"""Who is in view, and whom of them the user wants."""
+"""People in view, and the one the user wants to follow."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
-from .boxes import BRIDGED, Found, area, overlap
-from .tracks import Track, unalike
+from .appearance import appearance_distance
+from .boxes import INTERPOLATED, area, overlap
 
 log = logging.getLogger(__name__)
 
 HOW = ("largest", "central", "number", "point")
-_RESEMBLES = 0.55  # looks of one person in two shots, before two backgrounds
-_HELD = 5  # frames
+_SAME_PERSON = 0.55  # appearance distance up to which it may be the same person in two shots (backgrounds differ)
+_HOLD_FRAMES = 5
 HINT = "choose with person: largest, most central, left to right (by number) or a point on a frame"
 
 
 @dataclass(frozen=True)
 class PersonChoice:
-    """Whom of several people to follow. With one person in view every choice is that one.
+    """Which of several people to follow.
+
+    The choice is made in every shot. In a shot without an answer (the point is on another frame, or there are fewer
+    people than the number) it falls on the person most similar to those chosen elsewhere, or else on the largest.
 
     Attributes:
-        how: "largest" or "central" (over the shot, not by the frame), "number" (left to right in the frame that shows
-            the most people) or "point" (whoever the point lies on).
+        how: "largest" or "central" (mean over the shot), "number" (left to right in the frame with the most people) or
+            "point" (the person at a point).
         number: for "number", from 1.
         x, y: for "point", fractions of the frame's width and height.
         frame: for "point", the frame it is on.
-
-    After a cut the same is asked again of the new shot. What a shot cannot answer (a point lies on one frame only; a
-    shot may show fewer people than the number) is answered by the person in it who looks most like the one chosen
-    before, or else by the largest.
 
     Raises:
         InputError: a value is out of range.
@@ -44,7 +43,7 @@ class PersonChoice:
     y: float = 0.5
     frame: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.how not in HOW:
             raise InputError(f"person is {self.how!r}, but it must be one of {', '.join(HOW)}.")
         if self.number < 1:
@@ -58,7 +57,7 @@ class PersonChoice:
             raise InputError(f"point_frame is {self.frame}, but the first frame is 0.")
 
     def check(self, count: int) -> None:
-        """Raises InputError if the point's frame is not in a clip of ``count`` frames."""
+        """Raise InputError if the point's frame is not among the clip's ``count`` frames."""
         if self.how == "point" and self.frame >= count:
             raise InputError(
                 f"point_frame is {self.frame}, but the clip has {count} frames: give one from 0 to {count - 1}."
@@ -70,73 +69,84 @@ class Person:
     """One person in one shot.
 
     Attributes:
-        track: the sightings.
-        boxes: float32 ``[shot, 5]``: x1, y1, x2, y2 and the score; score 0 between two sightings (the box is
-            interpolated), -1 and zeros where the person is away.
+        boxes: float32 ``[frames of the shot, 5]``: x1, y1, x2, y2 and score; score 0 where interpolated, zeros and
+            score -1 where the person is not in view.
+        appearance: float32 ``[128]``, or None if the person was always occluded.
     """
 
-    track: Track
     boxes: np.ndarray
+    appearance: np.ndarray | None
 
     @property
     def present(self) -> np.ndarray:
-        return self.boxes[:, 4] >= BRIDGED
+        """bool ``[frames of the shot]``."""
+        return self.boxes[:, 4] >= INTERPOLATED
 
     @property
     def size(self) -> float:
-        """Mean area over the shot, 0 while away."""
+        """Mean box area over the shot in square pixels, 0 where not in view."""
         return float(area(self.boxes[:, :4])[self.present].sum() / len(self.boxes))
 
 
 @dataclass(eq=False)
 class Shot:
-    """Who is in view between two cuts.
+    """The people between two cuts.
 
     Attributes:
-        start, stop: its frames.
-        people: left to right in frame ``shown``.
-        shown: the first of the frames with the most people in view.
-        chosen: index into ``people``; None where nobody is in view.
-        single: never two people at once: the boxes are those upstream would take.
+        start, stop: frames of the shot.
+        boxes: float32 ``[stop - start, 5]``: upstream's boxes, and from :func:`choose` on those of the chosen person.
+        people: ordered left to right in frame ``shown``.
+        shown: the first frame with the most people in view.
+        chosen: index into ``people``; None before :func:`choose` and where nobody is in view.
+        single: never two people in view at once.
+        away: bool ``[stop - start]``: the chosen person is not in view, while others are.
     """
 
     start: int
     stop: int
+    boxes: np.ndarray
     people: list[Person] = field(default_factory=list)
     shown: int = 0
     chosen: int | None = None
     single: bool = True
+    away: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.away = np.zeros(self.stop - self.start, bool)
 
 
 def choose(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
-    """Set every shot's ``chosen``.
+    """Set every shot's ``chosen``, ``boxes`` and ``away``.
 
     Raises:
-        InputError: nobody answers the choice in any shot; says who there is.
+        InputError: no shot has an answer; lists the people in view.
     """
     chosen: list[Person] = []
-    later: list[Shot] = []
+    unanswered: list[Shot] = []
     for shot in shots:
         if not shot.people:
             continue
         shot.chosen = _answer(shot, choice, width, height)
         if shot.chosen is None:
-            later.append(shot)
+            unanswered.append(shot)
         else:
             chosen.append(shot.people[shot.chosen])
-    if later and not chosen:
-        raise InputError(_nobody(max(later, key=lambda shot: len(shot.people)), choice, width, height))
-    for shot in later:
-        shot.chosen = _most_alike(shot, chosen)
+    if unanswered and not chosen:
+        raise InputError(_no_answer(max(unanswered, key=lambda shot: len(shot.people)), choice, width, height))
+    for shot in unanswered:
+        index = shot.chosen = _most_similar(shot, chosen)
         log.warning(
             "detect pose: frames %d-%d show no person %s; the one there who looks most like the chosen one is followed "
             "(%d of %d from the left).",
             shot.start,
             shot.stop - 1,
             f"number {choice.number}" if choice.how == "number" else "at the point",
-            shot.chosen + 1,
+            index + 1,
             len(shot.people),
         )
+    for shot in shots:
+        if shot.chosen is not None:
+            shot.boxes, shot.away = _chosen_boxes(shot, shot.chosen, choice.how)
 
 
 def _answer(shot: Shot, choice: PersonChoice, width: int, height: int) -> int | None:
@@ -149,121 +159,117 @@ def _answer(shot: Shot, choice: PersonChoice, width: int, height: int) -> int | 
         return choice.number - 1 if choice.number <= len(people) else None
     if not shot.start <= choice.frame < shot.stop:
         return None
-    return point_on(np.stack([person.boxes[choice.frame - shot.start] for person in people]), choice, width, height)
+    return person_at(np.stack([person.boxes[choice.frame - shot.start] for person in people]), choice, width, height)
 
 
 def _eccentricity(person: Person, width: int, height: int) -> float:
-    """Mean distance from the frame's middle in its half-sides, 2 while away."""
-    middles = (person.boxes[:, :2] + person.boxes[:, 2:4]) / (width, height) - 1
-    return float(np.where(person.present, np.linalg.norm(middles, axis=1), 2).mean())
+    """Mean distance of the box from the frame's centre in half frame sides, 2 where not in view."""
+    centers = (person.boxes[:, :2] + person.boxes[:, 2:4]) / (width, height) - 1
+    return float(np.where(person.present, np.linalg.norm(centers, axis=1), 2).mean())
 
 
-def point_on(boxes: np.ndarray, choice: PersonChoice, width: int, height: int) -> int | None:
-    """Which of the boxes ``[n, 5]`` the point lies on; of several the one whose middle is nearest, in its own size."""
+def person_at(boxes: np.ndarray, choice: PersonChoice, width: int, height: int) -> int | None:
+    """Index of the box ``[n, 5]`` that holds the choice's point; of several, of the one with the nearest centre, in
+    units of its size."""
     x, y = choice.x * width, choice.y * height
     inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
-    inside &= boxes[:, 4] >= BRIDGED
+    inside &= boxes[:, 4] >= INTERPOLATED
     if not inside.any():
         return None
     size = np.maximum(boxes[:, 2:4] - boxes[:, :2], 1)
-    away = np.linalg.norm(((x, y) - (boxes[:, :2] + boxes[:, 2:4]) / 2) / size, axis=1)
-    return int(np.where(inside, away, np.inf).argmin())
+    distance = np.linalg.norm(((x, y) - (boxes[:, :2] + boxes[:, 2:4]) / 2) / size, axis=1)
+    return int(np.where(inside, distance, np.inf).argmin())
 
 
-def _most_alike(shot: Shot, chosen: list[Person]) -> int:
-    looks = [person.track.typical_look() for person in chosen]
-    looks = [look for look in looks if look is not None]
-    mine = [person.track.typical_look() for person in shot.people]
-    if looks and all(look is not None for look in mine):
-        distance = unalike(np.stack(mine), np.stack(looks)).min(axis=1)
-        if distance.min() < _RESEMBLES:
+def _most_similar(shot: Shot, chosen: list[Person]) -> int:
+    wanted = [person.appearance for person in chosen if person.appearance is not None]
+    here = [person.appearance for person in shot.people if person.appearance is not None]
+    if wanted and len(here) == len(shot.people):
+        distance = appearance_distance(np.stack(here), np.stack(wanted)).min(axis=1)
+        if distance.min() < _SAME_PERSON:
             return int(distance.argmin())
     return int(np.argmax([person.size for person in shot.people]))
 
 
-def where(boxes: np.ndarray, width: int, height: int) -> str:
-    """``1 at 0.25, 0.50; 2 at 0.71, 0.48``: middles of boxes ``[n, 4+]`` as fractions, in the order given."""
-    middles = (boxes[:, :2] + boxes[:, 2:4]) / 2 / (width, height)
-    return "; ".join(f"{number} at {x:.2f}, {y:.2f}" for number, (x, y) in enumerate(middles, 1))
+def describe_positions(boxes: np.ndarray, width: int, height: int) -> str:
+    """Centres of boxes ``[n, 4+]`` as fractions of the frame: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``, or ``nobody``."""
+    centers = (boxes[:, :2] + boxes[:, 2:4]) / 2 / (width, height)
+    return "; ".join(f"{number} at {x:.2f}, {y:.2f}" for number, (x, y) in enumerate(centers, 1)) or "nobody"
 
 
-def _nobody(shot: Shot, choice: PersonChoice, width: int, height: int) -> str:
+def _no_answer(shot: Shot, choice: PersonChoice, width: int, height: int) -> str:
     at = choice.frame if choice.how == "point" and shot.start <= choice.frame < shot.stop else shot.shown
-    here = [person for person in shot.people if person.present[at - shot.start]]
-    spots = where(np.stack([person.boxes[at - shot.start] for person in here]), width, height) if here else "nobody"
+    positions = _positions(shot, at, width, height)
     if choice.how == "number":
         return (
             f"person number {choice.number} was asked for, but at most {len(shot.people)} "
             f"{'person is' if len(shot.people) == 1 else 'people are'} in view: in frame {at}, left to right as "
-            f"fractions of the frame, {spots}; give a number up to {len(shot.people)}."
+            f"fractions of the frame, {positions}; give a number up to {len(shot.people)}."
         )
-    return nobody_at(spots, choice)
+    return nobody_at(positions, choice)
 
 
-def nobody_at(spots: str, choice: PersonChoice) -> str:
+def _positions(shot: Shot, frame: int, width: int, height: int) -> str:
+    """Positions of the people in view in a frame, as :func:`describe_positions` gives them."""
+    boxes = [person.boxes[frame - shot.start] for person in shot.people]
+    boxes = [box for box in boxes if box[4] >= INTERPOLATED]
+    return describe_positions(np.reshape(boxes, (-1, 5)), width, height)
+
+
+def nobody_at(positions: str, choice: PersonChoice) -> str:
+    """Error message for a point with nobody at it."""
     return (
         f"nobody is at the point {choice.x:g}, {choice.y:g} in frame {choice.frame}; people there, left to right, have "
-        f"their middles at: {spots}. Move the point onto one of them, or choose another frame."
+        f"their middles at: {positions}. Move the point onto one of them, or choose another frame."
     )
 
 
-def chosen_boxes(shot: Shot, found: list[Found], how: str) -> tuple[np.ndarray, np.ndarray]:
-    """The chosen person's box in every frame of a shot.
+def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen person's boxes and ``away``, as :class:`Shot` has them.
 
-    Where never two people are in view at once, it is upstream's box in every frame that has one, unless that is a
-    stray detection away from the person; the whole frame with score -1 where nobody is detected for long.
-
-    Returns:
-        float32 ``[shot, 5]`` boxes, and bool ``[shot]``: the chosen person is away while others are or were in view;
-        there is no use in looking for a pose.
+    In a shot of single people these are upstream's boxes, except far from the person (false detections); the whole
+    frame with score -1 where nobody was detected for long.
     """
-    largest = np.stack([found[frame].largest for frame in range(shot.start, shot.stop)])
-    if shot.chosen is None:
-        return largest, np.zeros(len(largest), bool)
-    mine = shot.people[shot.chosen].boxes.copy()
-    others = [person for person in shot.people if person is not shot.people[shot.chosen]]
-    if shot.single and how == "largest":  # one after the other: whoever is there
+    largest, mine = shot.boxes, shot.people[chosen].boxes.copy()
+    others = [person for index, person in enumerate(shot.people) if index != chosen]
+    if not shot.single:
+        _hold_ends(mine)
+        return mine, mine[:, 4] < INTERPOLATED
+    if how == "largest":  # people one after the other: each of them in turn
         for person in others:
             mine[person.present] = person.boxes[person.present]
         others = []
-    if not shot.single:
-        _hold_ends(mine)
-    missing = mine[:, 4] < BRIDGED
-    if not shot.single:
-        return mine, missing
+    missing = mine[:, 4] < INTERPOLATED
     smaller = np.maximum(np.minimum(area(largest), area(mine)), 1)
     shared = overlap(largest[:, None], mine[:, None])[:, 0, 0]
     away = missing & np.logical_or.reduce([person.present for person in others] or [np.zeros(len(mine), bool)])
-    upstreams = (largest[:, 4] > BRIDGED) & ~away & (missing | (shared >= 0.5 * smaller))
-    nobody = missing & (largest[:, 4] < BRIDGED)
+    upstreams = (largest[:, 4] > INTERPOLATED) & ~away & (missing | (shared >= 0.5 * smaller))
+    nobody = missing & (largest[:, 4] < INTERPOLATED)
     return np.where((upstreams | nobody)[:, None], largest, mine), away
 
 
 def _hold_ends(boxes: np.ndarray) -> None:
-    """The first and last box for some frames more, in place: one missed detection is no exit."""
-    present = np.flatnonzero(boxes[:, 4] >= BRIDGED)
+    """Repeat the first and the last box for a few frames, in place: a single missed detection is not an exit."""
+    present = np.flatnonzero(boxes[:, 4] >= INTERPOLATED)
     for edge, part in (
-        (present[0], slice(max(present[0] - _HELD, 0), present[0])),
-        (present[-1], slice(present[-1] + 1, present[-1] + 1 + _HELD)),
+        (present[0], slice(max(present[0] - _HOLD_FRAMES, 0), present[0])),
+        (present[-1], slice(present[-1] + 1, present[-1] + 1 + _HOLD_FRAMES)),
     ):
-        boxes[part, :4], boxes[part, 4] = boxes[edge, :4], BRIDGED
+        boxes[part, :4], boxes[part, 4] = boxes[edge, :4], INTERPOLATED
 
 
-def say_whom(shots: list[Shot], person: PersonChoice, width: int, height: int) -> None:
-    """Tell in the log whom the choice fell on, where several people are in view."""
-    crowded = [shot for shot in shots if not shot.single and shot.chosen is not None]
-    if not crowded:
+def log_choice(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
+    """Log who was chosen where several people are in view; a warning if the user did not say who."""
+    shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
+    if shot is None or shot.chosen is None:
         return
-    shot = max(crowded, key=lambda shot: len(shot.people))
-    here = [one for one in shot.people if one.present[shot.shown - shot.start]]
-    spots = where(np.stack([one.boxes[shot.shown - shot.start] for one in here]), width, height)
     log.log(
-        logging.WARNING if person.how == "largest" else logging.INFO,
+        logging.WARNING if choice.how == "largest" else logging.INFO,
         "detect pose: %d people are in view (frame %d, left to right, middles as fractions of the frame: %s); "
         "number %d is followed%s.",
         len(shot.people),
         shot.shown,
-        spots,
+        _positions(shot, shot.shown, width, height),
         shot.chosen + 1,
-        f", the largest: {HINT}" if person.how == "largest" else "",
+        f", the largest: {HINT}" if choice.how == "largest" else "",
     )

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..people.appearance import SIZE as LOOK_SIZE
-from ..people.boxes import WHOLE_FRAME, Found, area
-from ..people.choosing import PersonChoice, choose, chosen_boxes
-from ..people.tracker import shot_people
+from ..people.appearance import SIZE as APPEARANCE_SIZE
+from ..people.boxes import WHOLE_FRAME, FrameDetections, area
+from ..people.choosing import PersonChoice, choose
+from ..people.tracks import shot_people
 from . import wholebody
 from .track import PoseTrack
 
@@ -278,14 +278,16 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
     """float32 ``[T, 5]``: the chosen person's box among those of each frame (interpolated where there is none)."""
     choice.check(len(candidates))
     nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
-    same = np.full(LOOK_SIZE, LOOK_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by
+    same = np.full(APPEARANCE_SIZE, APPEARANCE_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by
     found = [
-        Found(boxes, np.tile(same, (len(boxes), 1)), boxes[int(area(boxes).argmax())] if len(boxes) else nobody)
+        FrameDetections(
+            boxes, np.tile(same, (len(boxes), 1)), boxes[int(area(boxes).argmax())] if len(boxes) else nobody
+        )
         for boxes in candidates
     ]
     shot = shot_people(found, 0, len(found), fps)
     choose([shot], choice, width, height)
-    return chosen_boxes(shot, found, choice.how)[0].astype(np.float32)
+    return shot.boxes
 
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
