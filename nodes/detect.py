@@ -226,8 +226,7 @@ class DetectPose(io.ComfyNode):
 
 
 def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection) -> ui.PreviewImage:
-    """The skeleton over a frame from the middle of the clip; with several people also their numbered boxes, over the
-    first frame with the most of them."""
+    """The skeleton over a frame near the clip's middle; of several people also the boxes, where most are in view."""
     import numpy as np
     import torch
 

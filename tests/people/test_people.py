@@ -8,10 +8,10 @@ import pytest
 from demo.small_onnx import save_pose
 from wan_animate.detect.detector import PoseDetector
 from wan_animate.errors import InputError
-from wan_animate.people.appearance import appearance_distance, appearances
+from wan_animate.people.appearance import appearances
 from wan_animate.people.boxes import iou
 from wan_animate.people.choosing import PersonChoice
-from wan_animate.people.tracks import assign
+from wan_animate.people.tracks import appearance_distance, assign
 from wan_animate.video.frames import TensorSource
 
 from ..support.crowd import Crowd, save_dye_detector, walk

@@ -1,1 +1,1 @@
-"""Pose detection: ONNX networks, their preprocessing and decoding, and MediaPipe."""
+"""Pose detection with ONNX networks or MediaPipe."""

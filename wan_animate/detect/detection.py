@@ -1,4 +1,4 @@
-"""The result of a pose detector."""
+"""What a pose detector returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Detection:
 
     Attributes:
         track: keypoints, boxes and cuts.
-        shots: the people between the cuts; empty if the detector sees only one person.
+        shots: people between the cuts; empty if the detector sees one person only.
     """
 
     track: PoseTrack

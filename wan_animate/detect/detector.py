@@ -1,4 +1,4 @@
-"""PoseDetector: person detection (YOLO) and whole-body pose estimation (ViTPose) for a clip."""
+"""Person detection (YOLO) and whole-body pose estimation (ViTPose)."""
 
 from __future__ import annotations
 
@@ -33,17 +33,13 @@ MIN_BODY_CONFIDENCE = 0.3  # mean over the body, where the box is not a detectio
 class PoseDetector:
     """Finds 133 keypoints of one person in every frame.
 
-    Follows upstream's ``wan/modules/animate/preprocess/pose2d.py``: YOLO gets the stretched frame, ViTPose the
-    person's box padded by a quarter. Different on purpose: with several people the chosen one is followed (upstream
-    takes the largest of each frame), ViTPose gets RGB, as in its training (upstream swaps red and blue), and the crop
-    is the exact inverse of the heatmap decoding.
+    As upstream's ``wan/modules/animate/preprocess/pose2d.py``, except: it follows the chosen person (upstream: each
+    frame's largest), ViTPose gets RGB as in training (upstream: BGR), and cropping is the exact inverse of decoding.
 
     Args:
-        detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file, trained on COCO.
-        pose_path: ViTPose wholebody ONNX file (``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``; other sizes are read from
-            the graph).
-        provider: "auto" (the first available of CUDA, DirectML, CoreML, CPU) or one of these in lower case. A provider
-            that fails is replaced by the CPU, with a warning.
+        detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file.
+        pose_path: ViTPose wholebody ONNX file (``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``, or other sizes).
+        provider: "auto", "cuda", "directml", "coreml" or "cpu". The CPU replaces one that fails.
 
     Raises:
         InputError: a file is missing, damaged or another kind of network.
@@ -57,7 +53,7 @@ class PoseDetector:
 
     @property
     def provider(self) -> str:
-        """onnxruntime's name of the pose network's execution provider."""
+        """onnxruntime's name of the pose network's provider."""
         return self._pose.provider
 
     def detect(
@@ -69,22 +65,18 @@ class PoseDetector:
     ) -> Detection:
         """Detect the pose of one person in every frame.
 
-        One pass over the clip, with decoding, both networks and heatmap decoding overlapped. Everybody's boxes are
-        tracked; the pose is computed for who seems to be the chosen person so far. Frames where the final box differs
-        are read again. The result does not depend on ``batch``.
+        Reads the clip once, and again those frames where the person turns out to be somebody else. The result does not
+        depend on ``batch``.
 
-        Gaps of up to two seconds get interpolated boxes (score 0). In longer ones the pose network gets the whole frame
-        (score -1), as upstream. In both cases the confidences become 0 unless the mean of the 17 body points is above
-        0.3. They are also 0 (score -1) where the chosen person is not in view and others are.
+        Boxes are interpolated over gaps up to two seconds (score 0); in longer ones the pose is searched in the whole
+        frame (score -1). Such poses get confidence 0 unless the mean over the body exceeds 0.3; so do all where only
+        others are in view (score -1).
 
         Args:
             frames: images.
-            batch: frames per read and per run of a network.
-            progress: called with (frames done, all frames) after each batch; may raise to stop.
+            batch: frames per run of a network.
+            progress: called with (frames done, all frames); may raise to stop.
             person: whom to follow.
-
-        Returns:
-            The track in pixels of ``frames``, and the people in every shot.
 
         Raises:
             InputError: ``frames`` are masks, nobody is in the clip, or nobody fits ``person``.
@@ -137,7 +129,7 @@ class PoseDetector:
     def _pipeline(
         self, frames: FrameSource, batch: int, tracker: PersonTracker
     ) -> Generator[tuple[int, int, np.ndarray, np.ndarray], None, None]:
-        """Yield (start, stop, boxes ``[n, 5]``, keypoints ``[n, 133, 3]``); every stage runs in a thread of its own."""
+        """(start, stop, boxes, keypoints) per batch; every stage runs in its own thread."""
         size, pose_size = self._detector_size, self._pose_size
         scale = frames.width / size[0], frames.height / size[1]
         resized, crops = detector_inputs(size, self._detector.device), pose_inputs(pose_size, self._pose.device)
@@ -170,7 +162,7 @@ class PoseDetector:
     def _poses(
         self, frames: FrameSource, batch: int, boxes: np.ndarray, wanted: np.ndarray
     ) -> Generator[tuple[int, int, np.ndarray], None, None]:
-        """Yield (start, stop, keypoints) of the frames that are True in ``wanted`` ``[T]``."""
+        """(start, stop, keypoints) of the frames ``wanted`` ``[T]``."""
         crops = pose_inputs(self._pose_size, self._pose.device)
 
         def cropped(source: Iterable) -> Iterator[tuple]:
@@ -183,27 +175,27 @@ class PoseDetector:
                 yield start, stop, keypoints_from_heatmaps(self._pose.run(inputs), regions)
 
     def find_everybody(self, images: np.ndarray) -> list[FrameDetections]:
-        """People in uint8 RGB images ``[N, H, W, 3]``, boxes in their pixels."""
+        """People in uint8 RGB images ``[N, H, W, 3]``."""
         height, width = images.shape[1:3]
         inputs, small = resize_frames(detector_inputs(self._detector_size), images)
         scale = width / self._detector_size[0], height / self._detector_size[1]
         return detect_people(to_numpy(self._detector.run(inputs)), small, scale, width, height)
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Keypoints of the person in each image's box: float32 ``[N, 133, 3]``, x, y in pixels, confidence 0..1."""
+        """Keypoints in each image's box: float32 ``[N, 133, 3]``, x, y in pixels, confidence 0..1."""
         regions = crop_regions(boxes[:, :4], *self._pose_size)
         return keypoints_from_heatmaps(
             self._pose.run(crop_people(pose_inputs(self._pose_size), images, regions)), regions
         )
 
     def close(self) -> None:
-        """Free both networks' memory; the next run opens them again."""
+        """Free the networks' memory; the next run loads them again."""
         self._detector.close()
         self._pose.close()
 
 
 def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) -> None:
-    """Set the confidence to 0, in place, where the chosen person is away or no pose was found; logs the frames."""
+    """Set confidence 0, in place, where the person is away or no pose was found."""
     count = len(boxes)
     guessed = (boxes[:, 4] <= INTERPOLATED) & ~away
     lost = guessed & ~(keypoints[:, wholebody.BODY, 2].mean(axis=1) > MIN_BODY_CONFIDENCE)
@@ -231,6 +223,6 @@ def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) ->
 
 
 def _ranges(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Start and stop of every run of True."""
+    """(start, stop) of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist()))

@@ -1,6 +1,6 @@
-"""Keypoints from heatmaps: DARK decoding (Zhang et al., CVPR 2020).
+"""Keypoints from heatmaps by DARK (Zhang et al., CVPR 2020).
 
-Source: upstream's ``wan/modules/animate/preprocess/pose2d_utils.py: keypoints_from_heatmaps`` (unbiased, not UDP).
+Source: upstream's ``wan/modules/animate/preprocess/pose2d_utils.py: keypoints_from_heatmaps``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PATCH = 2 * (_SPAN + _RADIUS) + 1
 
 
 def _blur_matrix() -> np.ndarray:
-    """float32 ``[5, 15]``: row i blurs a 15-vector at position i + 5."""
+    """``[5, 15]``: row i blurs a 15-vector at position i + 5."""
     kernel = cv2.getGaussianKernel(KERNEL, SIGMA, cv2.CV_32F).ravel()
     rows = np.zeros((2 * _SPAN + 1, _PATCH), np.float32)
     for index, row in enumerate(rows):
@@ -35,19 +35,17 @@ _BLUR = _blur_matrix()
 
 
 def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
-    """Sub-pixel peaks of the heatmaps in frame coordinates, equal to upstream's.
+    """Sub-pixel peaks in frame coordinates, equal to upstream's.
 
-    The blur covers only the 5x5 pixels around each peak. Upstream also rescales every blurred map to its peak's height
-    before the logarithm: a constant that drops out of the derivatives unless a value is below the floor of 1e-10, and
-    such maps are blurred whole.
+    Only 5x5 pixels around each peak are blurred. Upstream also rescales each blurred map before the logarithm, which
+    matters only below the floor of 1e-10: such maps are blurred whole.
 
     Args:
-        heatmaps: float32 ``[N, K, H, W]``. Of a tensor on the GPU only the peaks and their surroundings are copied.
-        regions: float ``[N, 4]`` from :func:`.inputs.crop_regions`.
+        heatmaps: float32 ``[N, K, H, W]``.
+        regions: ``[N, 4]`` from :func:`.inputs.crop_regions`.
 
     Returns:
-        float32 ``[N, K, 3]``: x, y in frame pixels and the peak's height. For a map without a positive value, position
-        -1, -1 of the heatmap, as upstream.
+        float32 ``[N, K, 3]``: x, y in frame pixels, peak height; position -1, -1 of a map without a positive value.
     """
     count, joints, height, width = heatmaps.shape
     maps = heatmaps.reshape(count * joints, height, width)
@@ -66,14 +64,14 @@ def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) ->
 
 
 def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """Flat index ``[M]`` and height ``[M]`` of every map's peak, and a function for patches around chosen peaks."""
+    """Flat index and height of every peak, and a function for patches around chosen ones."""
     flat = np.ascontiguousarray(maps, np.float32).reshape(len(maps), -1)
     index = flat.argmax(axis=1)
     return index, flat[np.arange(len(flat)), index], partial(_patches, flat.reshape(maps.shape))
 
 
 def _peaks_of_tensor(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """As :func:`_peaks` for a tensor, with one copy to the CPU."""
+    """As :func:`_peaks`, with one copy to the CPU."""
     count, height, width = maps.shape
     flat, radius = maps.reshape(count, -1).float(), _PATCH // 2
     peak = flat.amax(dim=1, keepdim=True)
@@ -91,7 +89,6 @@ def _peaks_of_tensor(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callab
 
 
 def _heatmap(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
-    """One map as float32 ``[H, W]`` in memory."""
     heatmap = maps[row]
     if isinstance(heatmap, torch.Tensor):
         return heatmap.float().cpu().numpy()
@@ -101,8 +98,7 @@ def _heatmap(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
 def _taylor_step(
     maps: np.ndarray | torch.Tensor, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patches: np.ndarray
 ) -> np.ndarray:
-    """Offsets ``[n, 2]`` (x, y) from the chosen maps' peaks to the maximum of a second-order Taylor expansion of the
-    blurred map's logarithm."""
+    """Offsets ``[n, 2]`` from peak to maximum of the Taylor expansion of the blurred map's logarithm."""
     blurred = _BLUR @ patches @ _BLUR.T
     low = np.flatnonzero((blurred <= FLOOR).any(axis=(1, 2)))
     for row in low:
@@ -125,8 +121,7 @@ def _taylor_step(
 
 
 def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """The Taylor step of one map with upstream's operations in upstream's order: on a nearly flat map the rounding of
-    every value matters."""
+    """The step as upstream rounds it, for nearly flat maps."""
     log = np.log(np.maximum(_blur_whole(heatmap, px, py), FLOOR))
     dx = 0.5 * (log[2, 3] - log[2, 1])
     dy = 0.5 * (log[3, 2] - log[1, 2])
@@ -139,7 +134,7 @@ def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 
 
 def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndarray) -> np.ndarray:
-    """float32 ``[n, 15, 15]`` around the chosen maps' peaks, zero-padded at the border."""
+    """float32 ``[n, 15, 15]`` around peaks, zero-padded."""
     _, height, width = heatmaps.shape
     radius = _PATCH // 2
     offsets = np.arange(_PATCH) - radius
@@ -157,7 +152,7 @@ def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndar
 
 
 def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """5x5 pixels around the peak of one whole map blurred and rescaled to the peak's height, as upstream."""
+    """5x5 pixels around the peak of one map blurred as upstream."""
     padded = cv2.copyMakeBorder(heatmap, _RADIUS, _RADIUS, _RADIUS, _RADIUS, cv2.BORDER_CONSTANT, value=0)
     blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -166,7 +161,7 @@ def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 
 
 def keypoints_from_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
-    """As :func:`decode_heatmaps`, with confidence clipped to 0..1; 0, 0, 0 for a point that was not found."""
+    """:func:`decode_heatmaps` with confidence clipped to 0..1, 0, 0, 0 where nothing was found."""
     points = decode_heatmaps(heatmaps, regions)
     points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
     points[points[..., 2] == 0] = 0

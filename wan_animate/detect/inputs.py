@@ -1,4 +1,4 @@
-"""Preprocessing of frames for the two networks, on the device they run on."""
+"""Preprocessing for the two networks, on their device."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class Preprocessor:
-    """Resizes and normalizes images for a network.
+    """Resizes and normalizes images.
 
     Args:
         size: width and height of the network's input.
-        device: where the network takes tensors: uint8 is copied there, and normalized there. None for arrays in memory.
-        divisor, shift: pixel value 0..255 becomes ``value / divisor - shift``; numbers, or one per channel.
+        device: of tensors; None for arrays in memory.
+        divisor, shift: a pixel value 0..255 becomes ``value / divisor - shift``; per channel or one.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Preprocessor:
         self._pixels, self._values = BufferPool(pinned=device is not None and device.type == "cuda"), BufferPool()
 
     def run(self, resize: Callable[..., Any], *items: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
-        """Call ``resize(*[item[i] for item in items], out=pixels[i])`` for every image, in threads, and normalize.
+        """Preprocess N images in threads with ``resize(item[i] of each, out=pixels[i])``.
 
         Returns:
-            the network's input, float32 ``[N, 3, height, width]``, and the pixels, uint8 ``[N, height, width, 3]``.
+            float32 ``[N, 3, height, width]``, and its pixels, uint8 ``[N, height, width, 3]``.
         """
         width, height = self.size
         pixels = self._pixels.array((len(items[0]), height, width, 3), np.uint8)
@@ -85,33 +85,31 @@ class Preprocessor:
 
 
 def detector_inputs(size: tuple[int, int], device: torch.device | None = None) -> Preprocessor:
-    """Values 0..1, as upstream gives YOLO."""
+    """Values 0..1, as upstream."""
     return Preprocessor(size, device, MAX_VALUE)
 
 
 def pose_inputs(size: tuple[int, int], device: torch.device | None = None) -> Preprocessor:
-    """RGB normalized by ImageNet's mean and standard deviation, as in ViTPose's training."""
+    """RGB with ImageNet's mean and standard deviation, as in ViTPose's training."""
     return Preprocessor(size, device, MAX_VALUE * STD, MEAN / STD)
 
 
 def resize_frames(inputs: Preprocessor, images: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
-    """Frames, uint8 RGB ``[N, H, W, 3]``, stretched to the input size; returns :meth:`Preprocessor.run`'s."""
+    """Uint8 RGB frames ``[N, H, W, 3]`` stretched to the input size; returns as :meth:`Preprocessor.run`."""
     return inputs.run(lambda image, out: cv2.resize(image, inputs.size, dst=out), images)
 
 
 def crop_people(inputs: Preprocessor, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
-    """The pose network's input: one region ``[N, 4]`` (see :func:`crop_regions`) of each uint8 RGB ``[N, H, W, 3]``."""
+    """A region ``[4]`` of each uint8 RGB frame ``[N, H, W, 3]`` as network input."""
     return inputs.run(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]
 
 
 def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Boxes extended to the network's aspect ratio and padded.
-
-    Source: upstream's ``pose2d_utils.py: bbox_from_detector``.
+    """Padded boxes of the network's aspect ratio, as upstream's ``pose2d_utils.py: bbox_from_detector``.
 
     Args:
-        boxes: float ``[N, 4]`` (x1, y1, x2, y2).
-        width, height: size of the network's input.
+        boxes: ``[N, 4+]``: x1, y1, x2, y2.
+        width, height: the network's input size.
 
     Returns:
         float64 ``[N, 4]``: left, top, width, height in frame pixels.
@@ -128,10 +126,10 @@ def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 def crop_person(
     frame: np.ndarray, region: np.ndarray, width: int, height: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The region, resampled bilinearly to uint8 ``[height, width, 3]`` (in ``out``), black beyond the frame.
+    """Resample a region bilinearly to ``[height, width, 3]``, black outside the frame.
 
-    Exact inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is frame position ``x + u * region width / width``.
-    Upstream crops at whole pixels, up to two pixels off its own decoding.
+    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width``. Upstream's crops
+    are up to two pixels off its decoding.
     """
     x, y, region_width, region_height = region
     scale_x, scale_y = width / region_width, height / region_height

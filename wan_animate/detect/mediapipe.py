@@ -1,6 +1,6 @@
-"""Pose detection with MediaPipe's holistic solution, whose Python package includes its models.
+"""Pose detection with MediaPipe's holistic solution, whose package includes the models.
 
-It follows one person and smooths over time (fast arms lag a little). Its points become COCO-WholeBody keypoints.
+It follows one person and smooths over time.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ FACE = (
 
 
 def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
-    """Keypoints of one frame: float32 ``[133, 3]`` in pixels, 0, 0, 0 for parts that were not found.
+    """Keypoints of one frame: float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found.
 
-    Confidence is the landmark's visibility for the body, and 1 for face and hands, which have none.
+    Confidence is MediaPipe's visibility; 1 for face and hands, which have none.
     """
     points = np.zeros((wholebody.COUNT, 3), np.float32)
     body = slice(wholebody.BODY.start, wholebody.FEET.stop)
@@ -64,7 +64,7 @@ def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
 
 
 class MediaPipeDetector:
-    """Finds 133 keypoints of one person in every frame on the CPU, in place of :class:`.detector.PoseDetector`.
+    """Finds 133 keypoints of one person on the CPU.
 
     Raises:
         InputError: MediaPipe is not installed, or lacks its models.
@@ -92,13 +92,7 @@ class MediaPipeDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice | None = None,
     ) -> Detection:
-        """Detect the pose of the person MediaPipe finds, as :meth:`.detector.PoseDetector.detect`.
-
-        Args:
-            frames: images.
-            batch: frames per read.
-            progress: called with (frames done, all frames); may raise to stop.
-            person: must be "largest".
+        """As :meth:`.detector.PoseDetector.detect`; ``person`` must be "largest".
 
         Raises:
             InputError: ``frames`` are masks, another person is asked for, or nobody is found.
@@ -136,13 +130,13 @@ class MediaPipeDetector:
         return Detection(track, [])
 
     def close(self) -> None:
-        """Nothing to free: the models are closed after every clip."""
+        """Nothing to free."""
 
 
 def _with_cuts(
     batches: Iterable[tuple[int, int, np.ndarray]], finder: CutFinder
 ) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Yield (index, image, whether a shot begins with it), delayed by the frames the cut finder looks ahead."""
+    """(index, image, whether a shot begins); cuts are known a few frames later."""
     waiting: deque[np.ndarray] = deque()
     index = 0
     for _, _, images in batches:
@@ -159,7 +153,7 @@ def _with_cuts(
 
 
 def _boxes(keypoints: np.ndarray) -> np.ndarray:
-    """float32 ``[T, 5]``: bounding boxes of the keypoints with their mean confidence, score -1 where there are none."""
+    """Bounding boxes ``[T, 5]`` of the keypoints with mean confidence, score -1 without any."""
     boxes = np.zeros((len(keypoints), 5), np.float32)
     for box, points in zip(boxes, keypoints, strict=True):
         seen = points[points[:, 2] >= 0.3]

@@ -1,4 +1,4 @@
-"""Checks that an ONNX graph is a person detector or a whole-body pose network."""
+"""Checks of ONNX graphs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ POSE_SIZE = (192, 256)
 
 
 def _image_size(graph: OnnxModel, default: tuple[int, int], expected: str) -> tuple[int, int]:
-    """Width and height of the graph's input."""
+    """Width and height of the input."""
     shape = graph.input_shape
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         raise InputError(
@@ -25,7 +25,7 @@ def _image_size(graph: OnnxModel, default: tuple[int, int], expected: str) -> tu
 
 
 def check_detector(graph: OnnxModel) -> tuple[int, int]:
-    """Width and height of a person detector's input.
+    """Input width and height of a person detector.
 
     Raises:
         InputError: it is another kind of network.
@@ -50,7 +50,7 @@ def check_detector(graph: OnnxModel) -> tuple[int, int]:
 
 
 def check_pose(graph: OnnxModel) -> tuple[int, int]:
-    """Width and height of a whole-body pose network's input.
+    """Input width and height of a whole-body pose network.
 
     Raises:
         InputError: it is another kind of network.

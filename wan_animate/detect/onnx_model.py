@@ -1,4 +1,4 @@
-"""ONNX models run in batches by onnxruntime."""
+"""ONNX models in onnxruntime."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TORCH_DTYPES: dict[type[np.floating], torch.dtype] = {np.float32: torch.float32
 
 
 def choose_provider(provider: str, available: list[str]) -> str:
-    """onnxruntime's name for ``provider`` ("auto" or a key of PROVIDERS); the CPU's if it is not available.
+    """onnxruntime's provider for ``provider``; the CPU's if it is not available.
 
     Raises:
         InputError: unknown name.
@@ -52,19 +52,18 @@ def choose_provider(provider: str, available: list[str]) -> str:
 
 
 class OnnxModel:
-    """An ONNX graph with one input, an image batch, of which the first output is used.
+    """An ONNX graph that takes one image batch, and its first output.
 
     Attributes:
-        path, name: the file.
-        role: what messages call it.
-        provider: onnxruntime's name of the execution provider in use.
-        input_shape, output_shape: as declared in the file; names or None for free sizes.
-        batch: images per run in a graph of fixed batch; 0 = any number.
-        max_batch: images per run that fit in memory, known after a failure; 0 = any number.
-        device: the GPU, where :meth:`run` takes and returns tensors; None for arrays in memory.
+        role: its name in messages.
+        provider: onnxruntime's name of the execution provider.
+        input_shape, output_shape: as declared; names or None for free sizes.
+        batch: fixed batch size; 0 = any.
+        max_batch: batch size that fits in memory; 0 = unlimited.
+        device: where :meth:`run` takes and returns tensors; None for arrays.
 
     Raises:
-        InputError: onnxruntime is missing, or the file is missing, is not ONNX, or lacks its weights.
+        InputError: onnxruntime is missing, or the file is missing, not ONNX, or without its weights.
     """
 
     def __init__(self, path: str | os.PathLike, provider: str, role: str) -> None:
@@ -140,20 +139,19 @@ class OnnxModel:
         )
 
     def run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """Run the model on any number of images.
+        """Run any number of images.
 
-        Graphs of fixed batch get groups of that size, the last one padded; on a GPU shorter batches are padded, too. A
-        graph that cannot run the free batch it declares gets single images from then on. Out of memory, the batch is
-        halved from then on; a provider that cannot run the graph is replaced by the CPU. Both are logged.
+        Batches are padded to a fixed size, on a GPU to the largest so far. If a run fails, smaller batches and then
+        the CPU are tried and kept.
 
         Args:
-            images: float ``[N, 3, H, W]``, array or tensor on :attr:`device`.
+            images: float ``[N, 3, H, W]``; a tensor stays on its device.
 
         Returns:
-            float32 ``[N, ...]``, array or tensor as ``images``.
+            float32 ``[N, ...]``.
 
         Raises:
-            InputError: the CPU cannot run the graph with a single image.
+            InputError: even one image on the CPU fails.
         """
         outputs: list[np.ndarray | torch.Tensor] = []
         start = 0
@@ -177,16 +175,16 @@ class OnnxModel:
         return np.concatenate([to_numpy(output) for output in outputs])  # fell back to the CPU in between
 
     def begin(self) -> None:
-        """Start a new clip, whose batches may be smaller."""
+        """Start a clip, whose batches may be smaller."""
         self._largest_run = 0
 
     @property
     def _pads_batches(self) -> bool:
-        """GPU providers tune their kernels for seconds for every new batch size."""
+        """GPU providers tune kernels, for seconds, for every batch size."""
         return self.provider != PROVIDERS["cpu"]
 
     def _fall_back(self, message: str, count: int) -> None:
-        """Reduce the batch or change to the CPU after a run of ``count`` images failed; raises if neither helps."""
+        """Reduce the batch or change to the CPU after a failed run; raise if neither helps."""
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.max_batch, self._largest_run = count // 2, 0
@@ -240,7 +238,7 @@ class OnnxModel:
         output_shape: tuple[int, ...],
         dtype: type[np.floating],
     ) -> torch.Tensor:
-        """Run with input and output in torch's memory (IO binding)."""
+        """Run in torch's memory (IO binding)."""
         images = images.to(_TORCH_DTYPES[self._input_dtype]).contiguous()
         output = torch.empty((len(images), *output_shape), dtype=_TORCH_DTYPES[dtype], device=images.device)
         device = images.device
@@ -253,10 +251,10 @@ class OnnxModel:
         return output.float()
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
-        """The output's shape for a black image, for graphs that do not declare it.
+        """Output shape for a black image.
 
         Raises:
-            InputError: the graph does not take such an image.
+            InputError: the graph does not take it.
         """
         try:
             return tuple(self._run(np.zeros((max(self.batch, 1), 3, height, width), self._input_dtype)).shape)
@@ -267,17 +265,16 @@ class OnnxModel:
             ) from error
 
     def close(self) -> None:
-        """Free the model's memory; the next run opens the file again."""
+        """Free the memory; the next run loads the file again."""
         self._session = None
 
 
 def to_numpy(values: np.ndarray | torch.Tensor) -> np.ndarray:
-    """An array or tensor as an array in memory."""
     return values.cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
 def _padded(images: np.ndarray | torch.Tensor, missing: int) -> np.ndarray | torch.Tensor:
-    """``images`` with the last one repeated ``missing`` times."""
+    """``images`` with the last one repeated."""
     if not missing:
         return images
     if isinstance(images, torch.Tensor):
@@ -286,7 +283,7 @@ def _padded(images: np.ndarray | torch.Tensor, missing: int) -> np.ndarray | tor
 
 
 def describe(shape: tuple[Any, ...]) -> str:
-    """A shape as messages give it: ``[?, 3, 640, 640]``."""
+    """``[?, 3, 640, 640]``"""
     return "[" + ", ".join(str(side) if isinstance(side, int) else "?" for side in shape) + "]"
 
 

@@ -1,1 +1,1 @@
-"""People in the picture: boxes, appearance, tracks through the clip, and the person who is followed."""
+"""People in the picture: boxes, appearance, tracks, and who is followed."""

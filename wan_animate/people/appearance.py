@@ -1,4 +1,4 @@
-"""A person's appearance: colour histograms of the upper and the lower half of the box, 128 numbers."""
+"""Appearance of people: colour histograms of the upper and lower half of the box."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _INSET = (0.3, 0.06, 0.7, 0.9)
 
 
 def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]:
-    """Colour histograms of unit length for the people in every image.
+    """Appearance of the people in every image.
 
     Args:
-        images: uint8 ``[N, H, W, 3]``; small copies of the frames are enough.
-        boxes: per image ``[n, 4+]``, x1, y1, x2, y2 in its pixels, clipped to the image.
+        images: uint8 ``[N, H, W, 3]``; thumbnails are enough.
+        boxes: per image ``[n, 4+]``, x1, y1, x2, y2 in its pixels.
 
     Returns:
-        per image float32 ``[n, 128]``; zeros for a box outside the image.
+        per image float32 ``[n, 128]`` of unit length; zeros for a box outside the image.
     """
     counts = [len(part) for part in boxes]
     corners = np.concatenate([np.asarray(part, np.float64)[:, :4] for part in boxes])
@@ -47,19 +47,10 @@ def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]
 
 
 def _histograms(pixels: np.ndarray) -> np.ndarray:
-    """Square roots of soft-binned histograms, ``[N, 128]``, of pixel values 0..255 ``[N, 2, P, 3]``."""
+    """Square roots of soft-binned histograms ``[N, 128]`` of pixels ``[N, 2, P, 3]``."""
     position = pixels.astype(np.float32) * ((BINS - 1) / 255)
     weight = np.maximum(1 - np.abs(position[..., None] - np.arange(BINS, dtype=np.float32)), 0)  # [N, 2, P, 3, BINS]
     red_green = weight[..., 0, :, None] * weight[..., 1, None, :]
     red_green = red_green.reshape(*red_green.shape[:3], BINS**2)
     histogram = np.swapaxes(red_green, -1, -2) @ weight[..., 2, :]  # [N, 2, BINS**2, BINS]
     return np.sqrt(histogram / (2 * pixels.shape[2])).reshape(len(pixels), -1)
-
-
-def appearance_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Hellinger distance ``[..., n, m]`` of appearances ``[..., n, 128]`` and ``[..., m, 128]``.
-
-    0 for the same colours, 1 for none in common. About 0.1 for the same person in two frames, 0.4 and more for two
-    people in different clothes. Not ``scipy.spatial``'s ``cdist``: one matrix multiplication, and batches.
-    """
-    return np.sqrt(np.maximum(1 - first @ np.swapaxes(second, -1, -2), 0))

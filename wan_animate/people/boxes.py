@@ -1,7 +1,6 @@
 """People's boxes from a YOLO detector's output.
 
-Thresholds and the choice of the largest person are those of upstream's
-``wan/modules/animate/preprocess/pose2d.py: Yolo``.
+Source: upstream's ``wan/modules/animate/preprocess/pose2d.py: Yolo``.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ class FrameDetections:
     """People detected in one frame.
 
     Attributes:
-        boxes: float32 ``[n, 5]``, x1, y1, x2, y2 in frame pixels and score.
-        appearances: float32 ``[n, 128]`` (:mod:`.appearance`).
-        largest: float32 ``[5]``, upstream's choice; the whole frame with score -1 if there is nobody.
+        boxes: float32 ``[n, 5]``: x1, y1, x2, y2 in frame pixels, score.
+        appearances: float32 ``[n, 128]``.
+        largest: float32 ``[5]``, from :func:`upstream_box`.
     """
 
     boxes: np.ndarray
@@ -38,11 +37,11 @@ class FrameDetections:
 
 
 def decode_yolo(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
-    """Detections of all classes in one frame, after non-maximum suppression across classes.
+    """Detections in one frame after non-maximum suppression over all classes.
 
     Args:
-        output: in pixels of the network's input, YOLOv10's ``[M, 6]`` (x1, y1, x2, y2, score, class) or YOLOv8's
-            ``[4 + classes, M]`` (centre x, centre y, width, height, class scores).
+        output: in input pixels, YOLOv10's ``[M, 6]`` (x1, y1, x2, y2, score, class) or YOLOv8's ``[4 + classes, M]``
+            (centre x, centre y, width, height, scores).
         scale_x, scale_y: frame size over input size.
 
     Returns:
@@ -81,9 +80,9 @@ def _non_maximum_suppression(found: np.ndarray) -> np.ndarray:
 
 
 def largest_person(found: np.ndarray) -> np.ndarray | None:
-    """Largest person's box ``[5]`` (x1, y1, x2, y2, score), or None.
+    """Box ``[5]`` of the largest person, or None.
 
-    As upstream, the longer side must be at least 0.4 of that of the box chosen so far (at first of the longest).
+    As upstream, its longer side must reach 0.4 of the previous choice's (at first the longest of all).
     """
     people = found[(found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE)]
     if len(people) == 0:
@@ -98,7 +97,7 @@ def largest_person(found: np.ndarray) -> np.ndarray | None:
 
 
 def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Upstream's choice among detections ``[n, 6]``: float32 ``[5]``, or the whole frame with score -1."""
+    """Largest person among detections ``[n, 6]``, float32 ``[5]``, or the whole frame with score -1."""
     person = largest_person(found)
     if person is None or (person[2:4] - person[:2] < MIN_SIDE).any():
         return np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
@@ -106,7 +105,7 @@ def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def people_boxes(found: np.ndarray) -> np.ndarray:
-    """People among detections ``[n, 6]``, float32 ``[n, 5]``, best first, without boxes under ``MIN_SIDE``."""
+    """People among detections ``[n, 6]``: float32 ``[n, 5]``, best first."""
     sides = found[:, 2:4] - found[:, :2]
     kept = (found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
     return found[kept, :5][:MAX_PEOPLE].astype(np.float32)
@@ -120,12 +119,12 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas ``[...]`` of boxes ``[..., 4+]``."""
+    """Areas of boxes ``[..., 4+]``."""
     return (boxes[..., 2:4] - boxes[..., :2]).clip(min=0).prod(axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union ``[..., n, m]`` of boxes ``[..., n, 4+]`` and ``[..., m, 4+]``."""
+    """Intersection over union, shaped as :func:`overlap`."""
     shared = overlap(first, second)
     return shared / np.maximum(area(first)[..., :, None] + area(second)[..., None, :] - shared, 1e-6)
 
@@ -133,11 +132,11 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def detect_people(
     outputs: np.ndarray, images: np.ndarray, scale: tuple[float, float], width: int, height: int
 ) -> list[FrameDetections]:
-    """People in every frame.
+    """Decode a batch.
 
     Args:
-        outputs: the detector's, one per frame (see :func:`decode_yolo`).
-        images: uint8 ``[N, h, w, 3]``, the frames at the detector's input size.
+        outputs: the detector's, for :func:`decode_yolo`.
+        images: uint8 ``[N, h, w, 3]``, the detector's resized frames.
         scale: frame size over input size, x and y.
         width, height: frame size.
     """

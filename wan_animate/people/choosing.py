@@ -1,4 +1,4 @@
-"""People in view, and the one the user wants to follow."""
+"""Which person in view is followed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
-from .appearance import appearance_distance
 from .boxes import INTERPOLATED, area, overlap
+from .tracks import appearance_distance
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +23,14 @@ HINT = "choose with person: largest, most central, left to right (by number) or 
 class PersonChoice:
     """Which of several people to follow.
 
-    The choice is made in every shot. In a shot without an answer (the point is on another frame, or there are fewer
-    people than the number) it falls on the person most similar to those chosen elsewhere, or else on the largest.
+    Shots without an answer follow the person most similar to those chosen elsewhere, or else the largest.
 
     Attributes:
         how: "largest" or "central" (mean over the shot), "number" (left to right in the frame with the most people) or
             "point" (the person at a point).
-        number: for "number", from 1.
-        x, y: for "point", fractions of the frame's width and height.
-        frame: for "point", the frame it is on.
+        number: from 1.
+        x, y: the point, as fractions of the frame size.
+        frame: the frame the point is on.
 
     Raises:
         InputError: a value is out of range.
@@ -57,7 +56,7 @@ class PersonChoice:
             raise InputError(f"point_frame is {self.frame}, but the first frame is 0.")
 
     def check(self, count: int) -> None:
-        """Raise InputError if the point's frame is not among the clip's ``count`` frames."""
+        """Raise InputError if the point's frame is not in a clip of ``count`` frames."""
         if self.how == "point" and self.frame >= count:
             raise InputError(
                 f"point_frame is {self.frame}, but the clip has {count} frames: give one from 0 to {count - 1}."
@@ -66,12 +65,11 @@ class PersonChoice:
 
 @dataclass(eq=False)
 class Person:
-    """One person in one shot.
+    """One person in a shot of T frames.
 
     Attributes:
-        boxes: float32 ``[frames of the shot, 5]``: x1, y1, x2, y2 and score; score 0 where interpolated, zeros and
-            score -1 where the person is not in view.
-        appearance: float32 ``[128]``, or None if the person was always occluded.
+        boxes: float32 ``[T, 5]``: x1, y1, x2, y2, score; score 0 if interpolated, -1 while not in view.
+        appearance: float32 ``[128]``; None if always occluded.
     """
 
     boxes: np.ndarray
@@ -79,27 +77,27 @@ class Person:
 
     @property
     def present(self) -> np.ndarray:
-        """bool ``[frames of the shot]``."""
+        """bool ``[T]``."""
         return self.boxes[:, 4] >= INTERPOLATED
 
     @property
     def size(self) -> float:
-        """Mean box area over the shot in square pixels, 0 where not in view."""
+        """Mean box area over the shot in square pixels, 0 while not in view."""
         return float(area(self.boxes[:, :4])[self.present].sum() / len(self.boxes))
 
 
 @dataclass(eq=False)
 class Shot:
-    """The people between two cuts.
+    """People between two cuts.
 
     Attributes:
-        start, stop: frames of the shot.
-        boxes: float32 ``[stop - start, 5]``: upstream's boxes, and from :func:`choose` on those of the chosen person.
-        people: ordered left to right in frame ``shown``.
-        shown: the first frame with the most people in view.
-        chosen: index into ``people``; None before :func:`choose` and where nobody is in view.
+        start, stop: frame range.
+        boxes: float32 ``[stop - start, 5]`` of the chosen person; upstream's choice before :func:`choose`.
+        people: left to right in frame ``shown``.
+        shown: first frame with the most people.
+        chosen: index into ``people``, or None.
         single: never two people in view at once.
-        away: bool ``[stop - start]``: the chosen person is not in view, while others are.
+        away: bool ``[stop - start]``: only others are in view.
     """
 
     start: int
@@ -119,7 +117,7 @@ def choose(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> 
     """Set every shot's ``chosen``, ``boxes`` and ``away``.
 
     Raises:
-        InputError: no shot has an answer; lists the people in view.
+        InputError: no shot has an answer.
     """
     chosen: list[Person] = []
     unanswered: list[Shot] = []
@@ -163,14 +161,13 @@ def _answer(shot: Shot, choice: PersonChoice, width: int, height: int) -> int | 
 
 
 def _eccentricity(person: Person, width: int, height: int) -> float:
-    """Mean distance of the box from the frame's centre in half frame sides, 2 where not in view."""
+    """Mean distance from the frame's centre in half frame sides; 2 while not in view."""
     centers = (person.boxes[:, :2] + person.boxes[:, 2:4]) / (width, height) - 1
     return float(np.where(person.present, np.linalg.norm(centers, axis=1), 2).mean())
 
 
 def person_at(boxes: np.ndarray, choice: PersonChoice, width: int, height: int) -> int | None:
-    """Index of the box ``[n, 5]`` that holds the choice's point; of several, of the one with the nearest centre, in
-    units of its size."""
+    """Index of the box ``[n, 5]`` around the choice's point, the most central one of several; or None."""
     x, y = choice.x * width, choice.y * height
     inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
     inside &= boxes[:, 4] >= INTERPOLATED
@@ -192,7 +189,7 @@ def _most_similar(shot: Shot, chosen: list[Person]) -> int:
 
 
 def describe_positions(boxes: np.ndarray, width: int, height: int) -> str:
-    """Centres of boxes ``[n, 4+]`` as fractions of the frame: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``, or ``nobody``."""
+    """Centres of boxes ``[n, 4+]``: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``."""
     centers = (boxes[:, :2] + boxes[:, 2:4]) / 2 / (width, height)
     return "; ".join(f"{number} at {x:.2f}, {y:.2f}" for number, (x, y) in enumerate(centers, 1)) or "nobody"
 
@@ -210,14 +207,13 @@ def _no_answer(shot: Shot, choice: PersonChoice, width: int, height: int) -> str
 
 
 def _positions(shot: Shot, frame: int, width: int, height: int) -> str:
-    """Positions of the people in view in a frame, as :func:`describe_positions` gives them."""
     boxes = [person.boxes[frame - shot.start] for person in shot.people]
     boxes = [box for box in boxes if box[4] >= INTERPOLATED]
     return describe_positions(np.reshape(boxes, (-1, 5)), width, height)
 
 
 def nobody_at(positions: str, choice: PersonChoice) -> str:
-    """Error message for a point with nobody at it."""
+    """Error message for a point on nobody."""
     return (
         f"nobody is at the point {choice.x:g}, {choice.y:g} in frame {choice.frame}; people there, left to right, have "
         f"their middles at: {positions}. Move the point onto one of them, or choose another frame."
@@ -225,11 +221,7 @@ def nobody_at(positions: str, choice: PersonChoice) -> str:
 
 
 def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """The chosen person's boxes and ``away``, as :class:`Shot` has them.
-
-    In a shot of single people these are upstream's boxes, except far from the person (false detections); the whole
-    frame with score -1 where nobody was detected for long.
-    """
+    """Boxes and ``away`` of a :class:`Shot`. With single people the boxes are upstream's, less false detections."""
     largest, mine = shot.boxes, shot.people[chosen].boxes.copy()
     others = [person for index, person in enumerate(shot.people) if index != chosen]
     if not shot.single:
@@ -249,7 +241,7 @@ def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.nda
 
 
 def _hold_ends(boxes: np.ndarray) -> None:
-    """Repeat the first and the last box for a few frames, in place: a single missed detection is not an exit."""
+    """Extend the first and last box by a few frames, in place: one missed detection is not an exit."""
     present = np.flatnonzero(boxes[:, 4] >= INTERPOLATED)
     for edge, part in (
         (present[0], slice(max(present[0] - _HOLD_FRAMES, 0), present[0])),
@@ -259,7 +251,7 @@ def _hold_ends(boxes: np.ndarray) -> None:
 
 
 def log_choice(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
-    """Log who was chosen where several people are in view; a warning if the user did not say who."""
+    """Log who was chosen among several people; a warning if nobody was asked for."""
     shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
     if shot is None or shot.chosen is None:
         return

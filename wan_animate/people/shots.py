@@ -1,4 +1,4 @@
-"""Shot boundary detection: hard cuts, found in one pass over small copies of the frames."""
+"""Shot boundary detection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIN_COLOR_DISTANCE = 0.2  # 0..1
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """uint8 RGB ``[32, 32, 3]`` copy of an image ``[H, W, 3]``, stretched."""
+    """Stretched copy ``[32, 32, 3]`` of an image ``[H, W, 3]``, uint8."""
     # INTER_AREA alone reads every pixel and takes ten times as long.
     samples = cv2.resize(image, (4 * SIDE, 4 * SIDE), interpolation=cv2.INTER_NEAREST)
     return cv2.resize(samples, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -28,9 +28,8 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 class CutFinder:
     """Finds hard cuts online, in constant memory.
 
-    At a cut a frame differs from the one before at any shift a pan could cause, far more than its neighbours do; the
-    old picture does not come back (flash); and it is not the same picture at another brightness. Fades and dissolves
-    are not cuts.
+    At a cut a frame differs from the one before under any pan, and far more than its neighbours differ; the old picture
+    does not return (a flash), nor is it the same in another light. Fades and dissolves are not cuts.
 
     Attributes:
         cuts: first frames of new shots so far.
@@ -56,7 +55,7 @@ class CutFinder:
                 self._judge(self._count - 1 - LOOK_AHEAD)
 
     def finish(self) -> tuple[int, ...]:
-        """All cuts; call after the last frame."""
+        """All cuts, after the last frame."""
         for frame in range(max(self._count - LOOK_AHEAD, 0), self._count):
             self._judge(frame)
         return tuple(self.cuts)
@@ -90,7 +89,7 @@ class CutFinder:
 
 
 def _best_shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Mean pixel difference (0..255) and correlation of two thumbnails at the shift with the highest correlation."""
+    """Mean pixel difference (0..255) and correlation of two thumbnails at the best shift."""
     inner = second[_MAX_SHIFT // 2 : -_MAX_SHIFT // 2, _MAX_SHIFT:-_MAX_SHIFT]
     searched = cv2.matchTemplate(first, inner, cv2.TM_CCOEFF_NORMED)
     y, x = np.unravel_index(int(searched.argmax()), searched.shape)
@@ -99,7 +98,7 @@ def _best_shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 
 def _color_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Total variation distance of two thumbnails' colour histograms, 0..1."""
+    """Total variation distance of colour histograms, 0..1."""
     histograms = []
     for copy in (first, second):
         bins = np.minimum(copy.reshape(-1, 3) // 51, 4).astype(int) @ (25, 5, 1)

@@ -1,4 +1,4 @@
-"""PersonTracker: follows the chosen person through a clip with cuts."""
+"""Following the chosen person through a clip."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import numpy as np
 
 from ..video.frames import FrameSource
 from .boxes import WHOLE_FRAME, FrameDetections
-from .choosing import PersonChoice, Shot, choose, log_choice, person_at
+from .choosing import Person, PersonChoice, Shot, choose, log_choice, person_at
 from .shots import CutFinder, thumbnail
-from .tracks import MultiPersonTracker, Track, shot_people
+from .tracks import MIN_START_SCORE, MultiPersonTracker, Track
 
+_MAX_GAP_SECONDS = 2.0  # over which boxes are interpolated
+_MIN_RELATIVE_SIDE = 0.15  # of the largest person's longer side; smaller people are background
 _RECENT_FRAMES = 10
 _MIN_SIGHTINGS = 3
 _AREA_FRAMES = 200
 
 
 class PersonTracker:
-    """Tracks everybody in a clip, batch by batch, and decides at the end which boxes are the chosen person's."""
+    """Tracks everybody in a clip, batch by batch, and one person of them."""
 
     def __init__(self, frames: FrameSource, choice: PersonChoice) -> None:
         self.width, self.height, self.count, self.fps = frames.width, frames.height, len(frames), float(frames.fps)
@@ -33,7 +35,7 @@ class PersonTracker:
             images: uint8 ``[n, h, w, 3]``, the frames at any size.
 
         Returns:
-            float32 ``[n, 5]``: boxes of who seems to be the chosen person so far.
+            float32 ``[n, 5]``: boxes of the chosen person, as far as known.
         """
         self._cuts.add(*(thumbnail(image) for image in images))
         return np.stack([self._follow(frame) for frame in detections])
@@ -70,10 +72,10 @@ class PersonTracker:
         return tracks[int(np.argmax(areas))]
 
     def finish(self) -> list[Shot]:
-        """The clip's shots after the last frame, each with the chosen person's boxes.
+        """The clip's shots, each with the chosen person's final boxes.
 
         Raises:
-            InputError: no shot has an answer to the choice.
+            InputError: nobody fits the choice.
         """
         cuts = self._cuts.finish()
         edges = (0, *cuts, self.count)
@@ -86,3 +88,35 @@ class PersonTracker:
             shot.boxes[shot.boxes[:, 4] <= WHOLE_FRAME] = (0, 0, self.width, self.height, WHOLE_FRAME)
         log_choice(shots, self.choice, self.width, self.height)
         return shots
+
+
+def shot_people(
+    detections: list[FrameDetections], start: int, stop: int, fps: float, tracker: MultiPersonTracker | None = None
+) -> Shot:
+    """People in a range of frames, none chosen yet; ``tracker`` may already have seen them."""
+    if tracker is None:
+        tracker = MultiPersonTracker(fps)
+        for frame in range(start, stop):
+            tracker.update(frame, detections[frame])
+    shot = Shot(start, stop, np.stack([detections[frame].largest for frame in range(start, stop)]), shown=start)
+    max_gap = max(round(_MAX_GAP_SECONDS * fps), 5)
+    min_sightings = max(1, min(8, (stop - start) // 10))
+    tracks = [
+        track for track in tracker.finish() if sum(box[4] >= MIN_START_SCORE for box in track.boxes) >= min_sightings
+    ]
+    sides = [np.median([(box[2:4] - box[:2]).max() for box in track.boxes]) for track in tracks]
+    tracks = [track for track, side in zip(tracks, sides) if side >= _MIN_RELATIVE_SIDE * max(sides)]
+    if not tracks:
+        return shot
+    people = [Person(track.interpolated(start, stop, max_gap), track.typical_appearance()) for track in tracks]
+    present = np.stack([person.present for person in people]).sum(axis=0)
+    shot.single = int(present.max()) < 2
+    at = int(present.argmax())
+    shot.shown = start + at
+
+    def place(person: Person) -> tuple[bool, float]:
+        box = person.boxes[at] if person.present[at] else np.median(person.boxes[person.present], axis=0)
+        return not person.present[at], float(box[0] + box[2])
+
+    shot.people = sorted(people, key=place)
+    return shot

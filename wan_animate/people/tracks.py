@@ -1,9 +1,8 @@
 """Multi-person tracking within a shot.
 
-Detections are matched to predicted boxes by overlap, distance, size and appearance (Hungarian algorithm). While one
-person occludes another, the detector gives one box for both, or only for the one in front: motion and appearance are
-not updated then, and appearance decides who leaves the occlusion where. The end of the shot reviews every occlusion
-and joins tracks of one person who was lost for a while.
+Detections are matched to predicted boxes by overlap, distance, size and appearance. A person who occludes another often
+shares one box with them: nothing is learnt from it, and appearance decides who comes out where. The end of the
+shot reviews occlusions and joins interrupted tracks.
 """
 
 from __future__ import annotations
@@ -13,13 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .appearance import appearance_distance
 from .boxes import INTERPOLATED, WHOLE_FRAME, FrameDetections, area, iou, overlap
-from .choosing import Person, Shot
 
 MIN_START_SCORE = 0.3  # detection score that starts a track; lower ones may continue a track
 _MAX_LOST_SECONDS = 2.0  # after which a track is no longer matched
-_MAX_GAP_SECONDS = 2.0  # over which boxes are interpolated
 _MOTION_FRAMES = 12  # decay of the assumed motion of a lost person
 _OCCLUDED = 0.5  # share of a predicted box in another's detection
 _SEPARATE = 0.25  # share of a box in other boxes up to which its appearance is learnt
@@ -30,7 +26,6 @@ _RECOVERY = 6  # separate sightings after an occlusion until motion is trusted a
 _APPEARANCE_FRAMES = 30
 _DECISIVE = 0.1  # difference of appearance distances
 _SAME_PERSON = 0.35  # appearance distance before and after being lost
-_MIN_RELATIVE_SIDE = 0.15  # of the largest person's longer side; smaller people are background
 _SIGHTING = ("frames", "boxes", "appearances", "separate")  # lists of a Track, one entry per sighting
 
 
@@ -39,10 +34,9 @@ class Track:
     """Sightings of one person.
 
     Attributes:
-        frames, boxes, appearances: one per sighting: frame number, float32 ``[5]``, float32 ``[128]``.
-        separate: whether the box was clear of other people, one per sighting.
+        frames, boxes, appearances, separate: one per sighting; ``separate``: the box is clear of other people.
         appearance: float32 ``[128]``, running mean.
-        recovering: separate sightings still missing after an occlusion.
+        recovering: separate sightings missing since an occlusion.
         shared: by frame, the detection that covered this person and another.
     """
 
@@ -55,7 +49,6 @@ class Track:
     shared: dict[int, np.ndarray] = field(default_factory=dict)
 
     def add(self, frame: int, box: np.ndarray, appearance: np.ndarray, separate: bool) -> None:
-        """Add a sighting."""
         first = not self.frames
         self.frames.append(frame)
         self.boxes.append(box)
@@ -70,7 +63,7 @@ class Track:
                 self.appearance = blend / max(float(np.linalg.norm(blend)), 1e-6)
 
     def predicted(self, frame: int) -> np.ndarray:
-        """Box ``[4]`` extrapolated to ``frame`` from recent separate sightings; a shared detection limits it."""
+        """Box ``[4]`` extrapolated with decaying velocity, inside the last shared detection."""
         last = self.boxes[-1][:4].astype(np.float64)
         recent = [at for at in range(max(len(self.frames) - 6, 0), len(self.frames)) if self.separate[at]]
         velocity = np.zeros(4)
@@ -83,21 +76,19 @@ class Track:
         return moved_inside(ahead, self.shared[self.latest]) if self.latest in self.shared else ahead
 
     def fits_usual_size(self, box: np.ndarray) -> bool:
-        """Whether a box is about as large as the last separate sightings."""
         alone = [self.boxes[at] for at in range(len(self.boxes)) if self.separate[at]][-10:] or self.boxes[:1]
         usual = np.median([sighting[2:4] - sighting[:2] for sighting in alone], axis=0)
         return bool(np.abs(np.log((box[2:4] - box[:2]) / np.maximum(usual, 1))).max() < _MAX_RESIZE)
 
     @property
     def latest(self) -> int:
-        """The last frame with a sighting or a shared detection."""
+        """Last frame with a sighting or shared detection."""
         return max(self.frames[-1], max(self.shared, default=-1))
 
     def typical_appearance(
         self, first: int = 0, last: int | None = None, count: int = _APPEARANCE_FRAMES
     ) -> np.ndarray | None:
-        """Mean appearance ``[128]`` of the last ``count`` separate sightings in a range of frames (negative: of the
-        first), or None."""
+        """Mean over the last ``count`` separate sightings in a range of frames (negative: the first), or None."""
         last = self.frames[-1] if last is None else last
         chosen = [at for at, frame in enumerate(self.frames) if first <= frame <= last and self.separate[at]]
         chosen = chosen[-count:] if count > 0 else chosen[:-count]
@@ -107,8 +98,7 @@ class Track:
         return mean / max(float(np.linalg.norm(mean)), 1e-6)
 
     def interpolated(self, start: int, stop: int, max_gap: int) -> np.ndarray:
-        """float32 ``[stop - start, 5]``: boxes as :class:`.choosing.Person` has them; gaps up to ``max_gap`` frames,
-        plus those with shared detections, are filled."""
+        """Boxes ``[stop - start, 5]`` of a :class:`.choosing.Person`; occlusions may prolong ``max_gap``."""
         boxes = np.zeros((stop - start, 5), np.float32)
         boxes[:, 4] = WHOLE_FRAME
         frames, seen = np.array(self.frames) - start, np.stack(self.boxes)
@@ -133,7 +123,7 @@ class Track:
 
 @dataclass(eq=False)
 class _Occlusion:
-    """Two people in one detection, from frame ``start`` to ``stop``."""
+    """Two people in one detection."""
 
     people: tuple[Track, Track]
     start: int
@@ -141,10 +131,10 @@ class _Occlusion:
 
 
 class MultiPersonTracker:
-    """Tracks everybody through one shot, frame by frame.
+    """Tracks everybody through one shot.
 
     Attributes:
-        tracks: everybody so far, in the order of first sighting.
+        tracks: in the order of first sighting.
     """
 
     def __init__(self, fps: float = 30.0) -> None:
@@ -153,7 +143,7 @@ class MultiPersonTracker:
         self._occlusions: list[_Occlusion] = []
 
     def update(self, frame: int, detections: FrameDetections) -> None:
-        """Match a frame's detections to the tracks; detections without a track start new ones."""
+        """Match a frame's detections to tracks, or start tracks with them."""
         boxes, appearances = _without_partial_boxes(detections.boxes, detections.appearances)
         if not len(boxes):
             return
@@ -191,16 +181,16 @@ class MultiPersonTracker:
         distance: np.ndarray,
         pairs: dict[int, int],
     ) -> set[int]:
-        """Handle detections that cover two people: mark them as shared, or give them to the person who fits.
+        """Mark detections of two people as shared, or give them to the person who fits.
 
         Args:
-            predicted: the active tracks' boxes ``[tracks, 4]``.
-            boxes: detections ``[n, 5]``.
+            predicted: ``[tracks, 4]``.
+            boxes: ``[n, 5]``.
             distance: appearance distances ``[tracks, n]``.
-            pairs: track to detection, changed in place.
+            pairs: track to detection, updated in place.
 
         Returns:
-            the shared detections.
+            shared detections.
         """
         owner = {column: row for row, column in pairs.items()}
         covered = overlap(predicted, boxes) / np.maximum(area(predicted), 1)[:, None]
@@ -251,7 +241,7 @@ class MultiPersonTracker:
         self._occlusions.append(_Occlusion((first, second), frame, frame))
 
     def finish(self) -> list[Track]:
-        """All tracks after the last frame: identities switched in occlusions corrected, lost people joined."""
+        """All tracks, with identity switches corrected and interruptions joined."""
         for seen in sorted(self._occlusions, key=lambda seen: seen.start):
             before = [track.typical_appearance(0, seen.start - 1) for track in seen.people]
             after = [track.typical_appearance(seen.stop + 1, None, -_APPEARANCE_FRAMES) for track in seen.people]
@@ -268,8 +258,7 @@ class MultiPersonTracker:
 def _costs(
     frame: int, tracks: list[Track], predicted: np.ndarray, boxes: np.ndarray, distance: np.ndarray
 ) -> np.ndarray:
-    """Costs ``[tracks, n]`` of matching predicted boxes ``[tracks, 4]`` with detections ``[n, 5]``; infinite where
-    impossible."""
+    """Costs ``[tracks, n]`` of matching predictions ``[tracks, 4]`` and detections ``[n, 5]``; inf: impossible."""
     shared = iou(predicted, boxes)
     sizes = predicted[:, None, 2:] - predicted[:, None, :2], boxes[None, :, 2:4] - boxes[None, :, :2]
     centers = predicted[:, None, :2] + predicted[:, None, 2:], boxes[None, :, :2] + boxes[None, :, 2:4]
@@ -285,7 +274,7 @@ def _costs(
 
 
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (row, column) of least total cost. Pairs of infinite cost are excluded."""
+    """Pairs (row, column) of least total cost; infinite costs exclude pairs."""
     finite = np.isfinite(cost)
     if not finite.any():
         return []
@@ -296,7 +285,7 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
 
 
 def moved_inside(box: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """``box`` ``[4]`` shifted into ``outer``, and cropped where it is larger."""
+    """Box ``[4]`` shifted into ``outer``, and cropped if larger."""
     low = np.minimum(np.maximum(box[:2], outer[:2]), np.maximum(outer[2:4] - (box[2:4] - box[:2]), outer[:2]))
     return np.concatenate([low, np.minimum(low + box[2:4] - box[:2], outer[2:4])])
 
@@ -311,7 +300,7 @@ def _swap_after(first: Track, second: Track, frame: int) -> None:
 
 
 def _joined(tracks: list[Track], max_lost: int) -> list[Track]:
-    """Tracks with those of the same person joined, most similar first."""
+    """Join tracks of the same person, most similar first."""
     while True:
         best, lowest = None, _SAME_PERSON
         typical = [track.typical_appearance() for track in tracks]
@@ -338,7 +327,7 @@ def _joined(tracks: list[Track], max_lost: int) -> list[Track]:
 
 
 def _without_partial_boxes(boxes: np.ndarray, appearances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Detections without those of a person's upper body inside the whole person's box: same top, similar width."""
+    """Drop boxes of an upper body inside the person's box: same top, similar width."""
     if len(boxes) < 2:
         return boxes, appearances
     size = boxes[:, 2:4] - boxes[:, :2]
@@ -350,37 +339,9 @@ def _without_partial_boxes(boxes: np.ndarray, appearances: np.ndarray) -> tuple[
     return boxes[~part], appearances[~part]
 
 
-def shot_people(
-    detections: list[FrameDetections], start: int, stop: int, fps: float, tracker: MultiPersonTracker | None = None
-) -> Shot:
-    """The people in frames ``start`` to ``stop``, before one is chosen.
+def appearance_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Hellinger distance ``[..., n, m]`` of appearances ``[..., n, 128]`` and ``[..., m, 128]``, 0..1.
 
-    Args:
-        tracker: one that already has these frames.
+    About 0.1 for one person in two frames, from 0.4 for people in different clothes.
     """
-    if tracker is None:
-        tracker = MultiPersonTracker(fps)
-        for frame in range(start, stop):
-            tracker.update(frame, detections[frame])
-    shot = Shot(start, stop, np.stack([detections[frame].largest for frame in range(start, stop)]), shown=start)
-    max_gap = max(round(_MAX_GAP_SECONDS * fps), 5)
-    min_sightings = max(1, min(8, (stop - start) // 10))
-    tracks = [
-        track for track in tracker.finish() if sum(box[4] >= MIN_START_SCORE for box in track.boxes) >= min_sightings
-    ]
-    sides = [np.median([(box[2:4] - box[:2]).max() for box in track.boxes]) for track in tracks]
-    tracks = [track for track, side in zip(tracks, sides) if side >= _MIN_RELATIVE_SIDE * max(sides)]
-    if not tracks:
-        return shot
-    people = [Person(track.interpolated(start, stop, max_gap), track.typical_appearance()) for track in tracks]
-    present = np.stack([person.present for person in people]).sum(axis=0)
-    shot.single = int(present.max()) < 2
-    at = int(present.argmax())
-    shot.shown = start + at
-
-    def place(person: Person) -> tuple[bool, float]:
-        box = person.boxes[at] if person.present[at] else np.median(person.boxes[person.present], axis=0)
-        return not person.present[at], float(box[0] + box[2])
-
-    shot.people = sorted(people, key=place)
-    return shot
+    return np.sqrt(np.maximum(1 - first @ np.swapaxes(second, -1, -2), 0))

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..people.appearance import SIZE as APPEARANCE_SIZE
 from ..people.boxes import WHOLE_FRAME, FrameDetections, area
 from ..people.choosing import PersonChoice, choose
-from ..people.tracks import shot_people
+from ..people.tracker import shot_people
 from . import wholebody
 from .track import PoseTrack
 
