@@ -1,1 +1,1 @@
-"""Pose detection with ONNX networks or MediaPipe."""
+"""Pose detection."""

@@ -10,11 +10,11 @@ from ..pose.track import PoseTrack
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Pose of the chosen person, and everybody in view.
+    """The chosen person's pose, and everybody in view.
 
     Attributes:
         track: keypoints, boxes and cuts.
-        shots: people between the cuts; empty if the detector sees one person only.
+        shots: people between cuts; empty if the detector sees one only.
     """
 
     track: PoseTrack

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class PoseDetector:
     """Finds 133 keypoints of one person in every frame.
 
     As upstream's ``wan/modules/animate/preprocess/pose2d.py``, except: it follows the chosen person (upstream: each
-    frame's largest), ViTPose gets RGB as in training (upstream: BGR), and cropping is the exact inverse of decoding.
+    frame's largest), ViTPose gets RGB as in training (upstream: BGR), cropping is the exact inverse of decoding.
 
     Args:
         detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file.
@@ -65,16 +66,15 @@ class PoseDetector:
     ) -> Detection:
         """Detect the pose of one person in every frame.
 
-        Reads the clip once, and again those frames where the person turns out to be somebody else. The result does not
-        depend on ``batch``.
+        Reads the clip once, and again where the person turns out to be somebody else.
 
-        Boxes are interpolated over gaps up to two seconds (score 0); in longer ones the pose is searched in the whole
-        frame (score -1). Such poses get confidence 0 unless the mean over the body exceeds 0.3; so do all where only
-        others are in view (score -1).
+        Boxes are interpolated over gaps up to two seconds (score 0); in longer ones the whole frame is searched (score
+        -1). Such poses get confidence 0 unless the mean over the body exceeds 0.3; so do all where only others are in
+        view (score -1).
 
         Args:
             frames: images.
-            batch: frames per run of a network.
+            batch: frames per run of a network; does not change the result.
             progress: called with (frames done, all frames); may raise to stop.
             person: whom to follow.
 
@@ -117,7 +117,7 @@ class PoseDetector:
         return Detection(track, shots)
 
     def _check_point(self, frames: FrameSource, choice: PersonChoice) -> None:
-        """Raise InputError for a point on nobody before the clip is read."""
+        """Refuse a point on nobody before the clip is read."""
         if choice.how != "point":
             return
         found = self.find_everybody(read_uint8(frames, choice.frame, choice.frame + 1))[0].boxes
@@ -134,25 +134,25 @@ class PoseDetector:
         scale = frames.width / size[0], frames.height / size[1]
         resized, crops = detector_inputs(size, self._detector.device), pose_inputs(pose_size, self._pose.device)
 
-        def prepared(source: Iterable) -> Iterator[tuple]:
+        def prepared(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images in source:
                 yield start, stop, images, *resize_frames(resized, images)
 
-        def detected(source: Iterable) -> Iterator[tuple]:
+        def detected(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images, inputs, small in source:
                 yield start, stop, images, small, to_numpy(self._detector.run(inputs))
 
-        def cropped(source: Iterable) -> Iterator[tuple]:
+        def cropped(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images, small, outputs in source:
                 boxes = tracker.update(detect_people(outputs, small, scale, frames.width, frames.height), small)
                 regions = crop_regions(boxes[:, :4], *pose_size)
                 yield start, stop, boxes, regions, crop_people(crops, images, regions)
 
-        def posed(source: Iterable) -> Iterator[tuple]:
+        def posed(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, boxes, regions, inputs in source:
                 yield start, stop, boxes, regions, self._pose.run(inputs)
 
-        stages: Generator[tuple, None, None] = read_ahead(frames, batch, depth=1)
+        stages: Any = read_ahead(frames, batch, depth=1)
         for stage in (prepared, detected, cropped, posed):
             stages = ahead(stage(stages), name=stage.__name__)
         with closing(stages):
@@ -165,13 +165,14 @@ class PoseDetector:
         """(start, stop, keypoints) of the frames ``wanted`` ``[T]``."""
         crops = pose_inputs(self._pose_size, self._pose.device)
 
-        def cropped(source: Iterable) -> Iterator[tuple]:
+        def cropped(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images in source:
                 regions = crop_regions(boxes[start:stop, :4], *self._pose_size)
                 yield start, stop, regions, crop_people(crops, images, regions)
 
-        with closing(ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))) as source:
-            for start, stop, regions, inputs in source:
+        batches: Any = ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))
+        with closing(batches):
+            for start, stop, regions, inputs in batches:
                 yield start, stop, keypoints_from_heatmaps(self._pose.run(inputs), regions)
 
     def find_everybody(self, images: np.ndarray) -> list[FrameDetections]:
@@ -182,20 +183,20 @@ class PoseDetector:
         return detect_people(to_numpy(self._detector.run(inputs)), small, scale, width, height)
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Keypoints in each image's box: float32 ``[N, 133, 3]``, x, y in pixels, confidence 0..1."""
+        """Keypoints in each image's box: float32 ``[N, 133, 3]``."""
         regions = crop_regions(boxes[:, :4], *self._pose_size)
         return keypoints_from_heatmaps(
             self._pose.run(crop_people(pose_inputs(self._pose_size), images, regions)), regions
         )
 
     def close(self) -> None:
-        """Free the networks' memory; the next run loads them again."""
+        """Free the networks' memory until the next run."""
         self._detector.close()
         self._pose.close()
 
 
 def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) -> None:
-    """Set confidence 0, in place, where the person is away or no pose was found."""
+    """Set confidence 0, in place, where no pose was found."""
     count = len(boxes)
     guessed = (boxes[:, 4] <= INTERPOLATED) & ~away
     lost = guessed & ~(keypoints[:, wholebody.BODY, 2].mean(axis=1) > MIN_BODY_CONFIDENCE)
@@ -223,6 +224,5 @@ def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) ->
 
 
 def _ranges(flags: np.ndarray) -> list[tuple[int, int]]:
-    """(start, stop) of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist()))

@@ -37,15 +37,15 @@ _BLUR = _blur_matrix()
 def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
     """Sub-pixel peaks in frame coordinates, equal to upstream's.
 
-    Only 5x5 pixels around each peak are blurred. Upstream also rescales each blurred map before the logarithm, which
-    matters only below the floor of 1e-10: such maps are blurred whole.
+    Only 5x5 pixels around each peak are blurred; whole maps where upstream's rescaling before the logarithm matters,
+    below 1e-10.
 
     Args:
         heatmaps: float32 ``[N, K, H, W]``.
         regions: ``[N, 4]`` from :func:`.inputs.crop_regions`.
 
     Returns:
-        float32 ``[N, K, 3]``: x, y in frame pixels, peak height; position -1, -1 of a map without a positive value.
+        float32 ``[N, K, 3]``: x, y in frame pixels, peak height; heatmap position -1, -1 without a positive value.
     """
     count, joints, height, width = heatmaps.shape
     maps = heatmaps.reshape(count * joints, height, width)
@@ -64,7 +64,7 @@ def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) ->
 
 
 def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """Flat index and height of every peak, and a function for patches around chosen ones."""
+    """Flat indices and heights of peaks, and a function for patches around chosen ones."""
     flat = np.ascontiguousarray(maps, np.float32).reshape(len(maps), -1)
     index = flat.argmax(axis=1)
     return index, flat[np.arange(len(flat)), index], partial(_patches, flat.reshape(maps.shape))
@@ -98,7 +98,7 @@ def _heatmap(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
 def _taylor_step(
     maps: np.ndarray | torch.Tensor, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patches: np.ndarray
 ) -> np.ndarray:
-    """Offsets ``[n, 2]`` from peak to maximum of the Taylor expansion of the blurred map's logarithm."""
+    """Offsets ``[n, 2]`` from peaks to maxima of the Taylor expansion of the blurred maps' logarithm."""
     blurred = _BLUR @ patches @ _BLUR.T
     low = np.flatnonzero((blurred <= FLOOR).any(axis=(1, 2)))
     for row in low:
@@ -121,7 +121,7 @@ def _taylor_step(
 
 
 def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """The step as upstream rounds it, for nearly flat maps."""
+    """The step with upstream's rounding, for nearly flat maps."""
     log = np.log(np.maximum(_blur_whole(heatmap, px, py), FLOOR))
     dx = 0.5 * (log[2, 3] - log[2, 1])
     dy = 0.5 * (log[3, 2] - log[1, 2])
@@ -152,7 +152,7 @@ def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndar
 
 
 def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """5x5 pixels around the peak of one map blurred as upstream."""
+    """5x5 pixels around the peak, blurred as upstream."""
     padded = cv2.copyMakeBorder(heatmap, _RADIUS, _RADIUS, _RADIUS, _RADIUS, cv2.BORDER_CONSTANT, value=0)
     blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -161,7 +161,7 @@ def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 
 
 def keypoints_from_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
-    """:func:`decode_heatmaps` with confidence clipped to 0..1, 0, 0, 0 where nothing was found."""
+    """:func:`decode_heatmaps` with confidence in 0..1, 0, 0, 0 where nothing was found."""
     points = decode_heatmaps(heatmaps, regions)
     points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
     points[points[..., 2] == 0] = 0

@@ -1,4 +1,4 @@
-"""Preprocessing for the two networks, on their device."""
+"""Preprocessing for the networks, on their device."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Preprocessor:
     """Resizes and normalizes images.
 
     Args:
-        size: width and height of the network's input.
-        device: of tensors; None for arrays in memory.
-        divisor, shift: a pixel value 0..255 becomes ``value / divisor - shift``; per channel or one.
+        size: width and height of the input.
+        device: of tensors; None for arrays.
+        divisor, shift: pixel values 0..255 become ``value / divisor - shift``.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Preprocessor:
         self._pixels, self._values = BufferPool(pinned=device is not None and device.type == "cuda"), BufferPool()
 
     def run(self, resize: Callable[..., Any], *items: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
-        """Preprocess N images in threads with ``resize(item[i] of each, out=pixels[i])``.
+        """``resize(item[i] of each, out=pixels[i])`` for N images, in threads.
 
         Returns:
-            float32 ``[N, 3, height, width]``, and its pixels, uint8 ``[N, height, width, 3]``.
+            float32 ``[N, 3, height, width]``, and the pixels, uint8 ``[N, height, width, 3]``.
         """
         width, height = self.size
         pixels = self._pixels.array((len(items[0]), height, width, 3), np.uint8)
@@ -90,26 +90,22 @@ def detector_inputs(size: tuple[int, int], device: torch.device | None = None) -
 
 
 def pose_inputs(size: tuple[int, int], device: torch.device | None = None) -> Preprocessor:
-    """RGB with ImageNet's mean and standard deviation, as in ViTPose's training."""
+    """ImageNet's mean and standard deviation, RGB."""
     return Preprocessor(size, device, MAX_VALUE * STD, MEAN / STD)
 
 
 def resize_frames(inputs: Preprocessor, images: np.ndarray) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
-    """Uint8 RGB frames ``[N, H, W, 3]`` stretched to the input size; returns as :meth:`Preprocessor.run`."""
+    """Frames, uint8 RGB ``[N, H, W, 3]``, stretched; returns as :meth:`Preprocessor.run`."""
     return inputs.run(lambda image, out: cv2.resize(image, inputs.size, dst=out), images)
 
 
 def crop_people(inputs: Preprocessor, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
-    """A region ``[4]`` of each uint8 RGB frame ``[N, H, W, 3]`` as network input."""
+    """A region ``[4]`` of each frame as network input."""
     return inputs.run(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]
 
 
 def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Padded boxes of the network's aspect ratio, as upstream's ``pose2d_utils.py: bbox_from_detector``.
-
-    Args:
-        boxes: ``[N, 4+]``: x1, y1, x2, y2.
-        width, height: the network's input size.
 
     Returns:
         float64 ``[N, 4]``: left, top, width, height in frame pixels.
@@ -126,10 +122,10 @@ def crop_regions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 def crop_person(
     frame: np.ndarray, region: np.ndarray, width: int, height: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Resample a region bilinearly to ``[height, width, 3]``, black outside the frame.
+    """Bilinear crop ``[height, width, 3]``, black outside the frame.
 
-    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width``. Upstream's crops
-    are up to two pixels off its decoding.
+    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width``. Upstream's are up
+    to two pixels off.
     """
     x, y, region_width, region_height = region
     scale_x, scale_y = width / region_width, height / region_height

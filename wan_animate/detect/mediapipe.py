@@ -1,7 +1,4 @@
-"""Pose detection with MediaPipe's holistic solution, whose package includes the models.
-
-It follows one person and smooths over time.
-"""
+"""Pose detection with MediaPipe's holistic solution, which smooths over time."""
 
 from __future__ import annotations
 
@@ -42,9 +39,9 @@ FACE = (
 
 
 def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
-    """Keypoints of one frame: float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found.
+    """Keypoints of one frame, float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found.
 
-    Confidence is MediaPipe's visibility; 1 for face and hands, which have none.
+    Confidence is MediaPipe's visibility; 1 for face and hands.
     """
     points = np.zeros((wholebody.COUNT, 3), np.float32)
     body = slice(wholebody.BODY.start, wholebody.FEET.stop)
@@ -92,10 +89,10 @@ class MediaPipeDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice | None = None,
     ) -> Detection:
-        """As :meth:`.detector.PoseDetector.detect`; ``person`` must be "largest".
+        """As :meth:`.detector.PoseDetector.detect`.
 
         Raises:
-            InputError: ``frames`` are masks, another person is asked for, or nobody is found.
+            InputError: ``frames`` are masks, ``person`` is not "largest", or nobody is found.
         """
         if frames.kind != "image":
             raise InputError("detect pose: its input is a clip of masks; connect the driving video's frames.")
@@ -105,7 +102,8 @@ class MediaPipeDetector:
                 "choose largest, or use Load Pose Detector."
             )
         keypoints = np.zeros((len(frames), wholebody.COUNT, 3), np.float32)
-        finder, holistic = CutFinder(), None
+        finder = CutFinder()
+        holistic: Any = None
         try:
             for index, image, new in _with_cuts(read_ahead(frames, batch), finder):
                 if new:  # it tracks from the frame before, which a new shot must not
@@ -136,7 +134,7 @@ class MediaPipeDetector:
 def _with_cuts(
     batches: Iterable[tuple[int, int, np.ndarray]], finder: CutFinder
 ) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """(index, image, whether a shot begins); cuts are known a few frames later."""
+    """(index, image, whether a shot begins); a few frames late."""
     waiting: deque[np.ndarray] = deque()
     index = 0
     for _, _, images in batches:
@@ -153,7 +151,7 @@ def _with_cuts(
 
 
 def _boxes(keypoints: np.ndarray) -> np.ndarray:
-    """Bounding boxes ``[T, 5]`` of the keypoints with mean confidence, score -1 without any."""
+    """Bounding boxes ``[T, 5]`` with mean confidence, or score -1."""
     boxes = np.zeros((len(keypoints), 5), np.float32)
     for box, points in zip(boxes, keypoints, strict=True):
         seen = points[points[:, 2] >= 0.3]

@@ -11,7 +11,6 @@ POSE_SIZE = (192, 256)
 
 
 def _image_size(graph: OnnxModel, default: tuple[int, int], expected: str) -> tuple[int, int]:
-    """Width and height of the input."""
     shape = graph.input_shape
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         raise InputError(

@@ -32,7 +32,7 @@ _TORCH_DTYPES: dict[type[np.floating], torch.dtype] = {np.float32: torch.float32
 
 
 def choose_provider(provider: str, available: list[str]) -> str:
-    """onnxruntime's provider for ``provider``; the CPU's if it is not available.
+    """onnxruntime's name of a provider; the CPU's if it is not available.
 
     Raises:
         InputError: unknown name.
@@ -52,18 +52,17 @@ def choose_provider(provider: str, available: list[str]) -> str:
 
 
 class OnnxModel:
-    """An ONNX graph that takes one image batch, and its first output.
+    """An ONNX graph: one image batch in, first output out.
 
     Attributes:
         role: its name in messages.
-        provider: onnxruntime's name of the execution provider.
-        input_shape, output_shape: as declared; names or None for free sizes.
+        input_shape, output_shape: as declared; names or None where free.
         batch: fixed batch size; 0 = any.
         max_batch: batch size that fits in memory; 0 = unlimited.
         device: where :meth:`run` takes and returns tensors; None for arrays.
 
     Raises:
-        InputError: onnxruntime is missing, or the file is missing, not ONNX, or without its weights.
+        InputError: onnxruntime or the file is missing, or the file is damaged.
     """
 
     def __init__(self, path: str | os.PathLike, provider: str, role: str) -> None:
@@ -141,14 +140,14 @@ class OnnxModel:
     def run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """Run any number of images.
 
-        Batches are padded to a fixed size, on a GPU to the largest so far. If a run fails, smaller batches and then
-        the CPU are tried and kept.
+        Batches are padded to a fixed size, on a GPU to the largest so far. After a failure smaller batches are
+        tried, then the CPU.
 
         Args:
-            images: float ``[N, 3, H, W]``; a tensor stays on its device.
+            images: float ``[N, 3, H, W]``.
 
         Returns:
-            float32 ``[N, ...]``.
+            float32 ``[N, ...]``, on the device of ``images``.
 
         Raises:
             InputError: even one image on the CPU fails.
@@ -184,7 +183,7 @@ class OnnxModel:
         return self.provider != PROVIDERS["cpu"]
 
     def _fall_back(self, message: str, count: int) -> None:
-        """Reduce the batch or change to the CPU after a failed run; raise if neither helps."""
+        """Reduce the batch or change to the CPU; raise if neither helps."""
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.max_batch, self._largest_run = count // 2, 0
@@ -238,7 +237,7 @@ class OnnxModel:
         output_shape: tuple[int, ...],
         dtype: type[np.floating],
     ) -> torch.Tensor:
-        """Run in torch's memory (IO binding)."""
+        """Run in torch's memory."""
         images = images.to(_TORCH_DTYPES[self._input_dtype]).contiguous()
         output = torch.empty((len(images), *output_shape), dtype=_TORCH_DTYPES[dtype], device=images.device)
         device = images.device
@@ -265,7 +264,7 @@ class OnnxModel:
             ) from error
 
     def close(self) -> None:
-        """Free the memory; the next run loads the file again."""
+        """Free the memory until the next run."""
         self._session = None
 
 
@@ -274,7 +273,6 @@ def to_numpy(values: np.ndarray | torch.Tensor) -> np.ndarray:
 
 
 def _padded(images: np.ndarray | torch.Tensor, missing: int) -> np.ndarray | torch.Tensor:
-    """``images`` with the last one repeated."""
     if not missing:
         return images
     if isinstance(images, torch.Tensor):

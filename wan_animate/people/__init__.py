@@ -1,1 +1,1 @@
-"""People in the picture: boxes, appearance, tracks, and who is followed."""
+"""Who is in the picture, and who is followed."""

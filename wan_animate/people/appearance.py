@@ -1,4 +1,4 @@
-"""Appearance of people: colour histograms of the upper and lower half of the box."""
+"""Appearance of people, as colour histograms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _INSET = (0.3, 0.06, 0.7, 0.9)
 
 
 def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]:
-    """Appearance of the people in every image.
+    """Histograms of the upper and lower half of boxes.
 
     Args:
         images: uint8 ``[N, H, W, 3]``; thumbnails are enough.
-        boxes: per image ``[n, 4+]``, x1, y1, x2, y2 in its pixels.
+        boxes: per image ``[n, 4+]``, x1, y1, x2, y2.
 
     Returns:
-        per image float32 ``[n, 128]`` of unit length; zeros for a box outside the image.
+        per image float32 ``[n, 128]`` of unit length; zeros outside the image.
     """
     counts = [len(part) for part in boxes]
     corners = np.concatenate([np.asarray(part, np.float64)[:, :4] for part in boxes])
@@ -47,7 +47,7 @@ def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]
 
 
 def _histograms(pixels: np.ndarray) -> np.ndarray:
-    """Square roots of soft-binned histograms ``[N, 128]`` of pixels ``[N, 2, P, 3]``."""
+    """Square roots of soft-binned histograms, from pixels ``[N, 2, P, 3]``."""
     position = pixels.astype(np.float32) * ((BINS - 1) / 255)
     weight = np.maximum(1 - np.abs(position[..., None] - np.arange(BINS, dtype=np.float32)), 0)  # [N, 2, P, 3, BINS]
     red_green = weight[..., 0, :, None] * weight[..., 1, None, :]

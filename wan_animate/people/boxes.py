@@ -1,7 +1,4 @@
-"""People's boxes from a YOLO detector's output.
-
-Source: upstream's ``wan/modules/animate/preprocess/pose2d.py: Yolo``.
-"""
+"""People's boxes from YOLO, as upstream's ``wan/modules/animate/preprocess/pose2d.py: Yolo``."""
 
 from __future__ import annotations
 
@@ -40,8 +37,8 @@ def decode_yolo(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarra
     """Detections in one frame after non-maximum suppression over all classes.
 
     Args:
-        output: in input pixels, YOLOv10's ``[M, 6]`` (x1, y1, x2, y2, score, class) or YOLOv8's ``[4 + classes, M]``
-            (centre x, centre y, width, height, scores).
+        output: YOLOv10's ``[M, 6]`` (x1, y1, x2, y2, score, class) or YOLOv8's ``[4 + classes, M]`` (centre x, centre
+            y, width, height, scores).
         scale_x, scale_y: frame size over input size.
 
     Returns:
@@ -80,10 +77,7 @@ def _non_maximum_suppression(found: np.ndarray) -> np.ndarray:
 
 
 def largest_person(found: np.ndarray) -> np.ndarray | None:
-    """Box ``[5]`` of the largest person, or None.
-
-    As upstream, its longer side must reach 0.4 of the previous choice's (at first the longest of all).
-    """
+    """Largest person's box ``[5]``. As upstream, a side under 0.4 of the choice so far is too small."""
     people = found[(found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE)]
     if len(people) == 0:
         return None
@@ -97,7 +91,7 @@ def largest_person(found: np.ndarray) -> np.ndarray | None:
 
 
 def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Largest person among detections ``[n, 6]``, float32 ``[5]``, or the whole frame with score -1."""
+    """Largest person of detections ``[n, 6]``: float32 ``[5]``, or the whole frame with score -1."""
     person = largest_person(found)
     if person is None or (person[2:4] - person[:2] < MIN_SIDE).any():
         return np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
@@ -105,7 +99,7 @@ def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def people_boxes(found: np.ndarray) -> np.ndarray:
-    """People among detections ``[n, 6]``: float32 ``[n, 5]``, best first."""
+    """People of detections ``[n, 6]``: float32 ``[n, 5]``, best first."""
     sides = found[:, 2:4] - found[:, :2]
     kept = (found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
     return found[kept, :5][:MAX_PEOPLE].astype(np.float32)
@@ -119,12 +113,11 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas of boxes ``[..., 4+]``."""
     return (boxes[..., 2:4] - boxes[..., :2]).clip(min=0).prod(axis=-1)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union, shaped as :func:`overlap`."""
+    """Intersection over union."""
     shared = overlap(first, second)
     return shared / np.maximum(area(first)[..., :, None] + area(second)[..., None, :] - shared, 1e-6)
 
@@ -132,12 +125,11 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def detect_people(
     outputs: np.ndarray, images: np.ndarray, scale: tuple[float, float], width: int, height: int
 ) -> list[FrameDetections]:
-    """Decode a batch.
+    """Decode a batch of outputs.
 
     Args:
-        outputs: the detector's, for :func:`decode_yolo`.
-        images: uint8 ``[N, h, w, 3]``, the detector's resized frames.
-        scale: frame size over input size, x and y.
+        images: uint8 ``[N, h, w, 3]`` that the detector saw.
+        scale: frame size over input size.
         width, height: frame size.
     """
     found = [decode_yolo(output, *scale) for output in outputs]

@@ -23,14 +23,14 @@ HINT = "choose with person: largest, most central, left to right (by number) or 
 class PersonChoice:
     """Which of several people to follow.
 
-    Shots without an answer follow the person most similar to those chosen elsewhere, or else the largest.
+    Shots without an answer follow the most similar person, or else the largest.
 
     Attributes:
         how: "largest" or "central" (mean over the shot), "number" (left to right in the frame with the most people) or
-            "point" (the person at a point).
+            "point" (the person there).
         number: from 1.
-        x, y: the point, as fractions of the frame size.
-        frame: the frame the point is on.
+        x, y: fractions of the frame size.
+        frame: of the point.
 
     Raises:
         InputError: a value is out of range.
@@ -56,7 +56,7 @@ class PersonChoice:
             raise InputError(f"point_frame is {self.frame}, but the first frame is 0.")
 
     def check(self, count: int) -> None:
-        """Raise InputError if the point's frame is not in a clip of ``count`` frames."""
+        """Raise InputError if the clip ends before the point's frame."""
         if self.how == "point" and self.frame >= count:
             raise InputError(
                 f"point_frame is {self.frame}, but the clip has {count} frames: give one from 0 to {count - 1}."
@@ -68,7 +68,7 @@ class Person:
     """One person in a shot of T frames.
 
     Attributes:
-        boxes: float32 ``[T, 5]``: x1, y1, x2, y2, score; score 0 if interpolated, -1 while not in view.
+        boxes: float32 ``[T, 5]``: x1, y1, x2, y2, score; 0 if interpolated, -1 if not in view.
         appearance: float32 ``[128]``; None if always occluded.
     """
 
@@ -77,12 +77,11 @@ class Person:
 
     @property
     def present(self) -> np.ndarray:
-        """bool ``[T]``."""
         return self.boxes[:, 4] >= INTERPOLATED
 
     @property
     def size(self) -> float:
-        """Mean box area over the shot in square pixels, 0 while not in view."""
+        """Mean box area over the shot, in square pixels."""
         return float(area(self.boxes[:, :4])[self.present].sum() / len(self.boxes))
 
 
@@ -92,11 +91,11 @@ class Shot:
 
     Attributes:
         start, stop: frame range.
-        boxes: float32 ``[stop - start, 5]`` of the chosen person; upstream's choice before :func:`choose`.
+        boxes: float32 ``[stop - start, 5]`` of the chosen person; at first upstream's.
         people: left to right in frame ``shown``.
         shown: first frame with the most people.
-        chosen: index into ``people``, or None.
-        single: never two people in view at once.
+        chosen: index into ``people``.
+        single: never two people at once.
         away: bool ``[stop - start]``: only others are in view.
     """
 
@@ -161,13 +160,12 @@ def _answer(shot: Shot, choice: PersonChoice, width: int, height: int) -> int | 
 
 
 def _eccentricity(person: Person, width: int, height: int) -> float:
-    """Mean distance from the frame's centre in half frame sides; 2 while not in view."""
     centers = (person.boxes[:, :2] + person.boxes[:, 2:4]) / (width, height) - 1
     return float(np.where(person.present, np.linalg.norm(centers, axis=1), 2).mean())
 
 
 def person_at(boxes: np.ndarray, choice: PersonChoice, width: int, height: int) -> int | None:
-    """Index of the box ``[n, 5]`` around the choice's point, the most central one of several; or None."""
+    """Index of the box ``[n, 5]`` around the choice's point; the most central of several."""
     x, y = choice.x * width, choice.y * height
     inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
     inside &= boxes[:, 4] >= INTERPOLATED
@@ -189,7 +187,7 @@ def _most_similar(shot: Shot, chosen: list[Person]) -> int:
 
 
 def describe_positions(boxes: np.ndarray, width: int, height: int) -> str:
-    """Centres of boxes ``[n, 4+]``: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``."""
+    """Centres of boxes: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``."""
     centers = (boxes[:, :2] + boxes[:, 2:4]) / 2 / (width, height)
     return "; ".join(f"{number} at {x:.2f}, {y:.2f}" for number, (x, y) in enumerate(centers, 1)) or "nobody"
 
@@ -213,7 +211,6 @@ def _positions(shot: Shot, frame: int, width: int, height: int) -> str:
 
 
 def nobody_at(positions: str, choice: PersonChoice) -> str:
-    """Error message for a point on nobody."""
     return (
         f"nobody is at the point {choice.x:g}, {choice.y:g} in frame {choice.frame}; people there, left to right, have "
         f"their middles at: {positions}. Move the point onto one of them, or choose another frame."
@@ -221,7 +218,7 @@ def nobody_at(positions: str, choice: PersonChoice) -> str:
 
 
 def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes and ``away`` of a :class:`Shot`. With single people the boxes are upstream's, less false detections."""
+    """``boxes`` and ``away`` of the shot. With single people the boxes are upstream's, less false detections."""
     largest, mine = shot.boxes, shot.people[chosen].boxes.copy()
     others = [person for index, person in enumerate(shot.people) if index != chosen]
     if not shot.single:
@@ -241,7 +238,7 @@ def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.nda
 
 
 def _hold_ends(boxes: np.ndarray) -> None:
-    """Extend the first and last box by a few frames, in place: one missed detection is not an exit."""
+    """Prolong the first and last box, in place: a missed detection is no exit."""
     present = np.flatnonzero(boxes[:, 4] >= INTERPOLATED)
     for edge, part in (
         (present[0], slice(max(present[0] - _HOLD_FRAMES, 0), present[0])),
@@ -251,7 +248,7 @@ def _hold_ends(boxes: np.ndarray) -> None:
 
 
 def log_choice(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
-    """Log who was chosen among several people; a warning if nobody was asked for."""
+    """Log who was chosen of several; a warning unless somebody was asked for."""
     shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
     if shot is None or shot.chosen is None:
         return

@@ -19,7 +19,7 @@ _MIN_COLOR_DISTANCE = 0.2  # 0..1
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Stretched copy ``[32, 32, 3]`` of an image ``[H, W, 3]``, uint8."""
+    """Stretched copy, uint8 ``[32, 32, 3]``."""
     # INTER_AREA alone reads every pixel and takes ten times as long.
     samples = cv2.resize(image, (4 * SIDE, 4 * SIDE), interpolation=cv2.INTER_NEAREST)
     return cv2.resize(samples, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -28,8 +28,8 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 class CutFinder:
     """Finds hard cuts online, in constant memory.
 
-    At a cut a frame differs from the one before under any pan, and far more than its neighbours differ; the old picture
-    does not return (a flash), nor is it the same in another light. Fades and dissolves are not cuts.
+    At a cut a frame differs from the last under any pan, far more than its neighbours do; it is no flash, and not the
+    same scene in another light. Fades and dissolves are not cuts.
 
     Attributes:
         cuts: first frames of new shots so far.
@@ -42,7 +42,6 @@ class CutFinder:
         self._changes: deque[float] = deque(maxlen=_LOOK_BACK + LOOK_AHEAD + 1)  # [i]: from copy i to i + 1
 
     def add(self, *copies: np.ndarray) -> None:
-        """Add the next frames' thumbnails."""
         new = np.stack(copies).astype(np.float32)
         known = np.concatenate([self._copies[-1][None], new]) if self._copies else new
         changes = np.abs(known[1:] - known[:-1]).reshape(-1, new[0].size).mean(axis=1).tolist()
@@ -89,7 +88,7 @@ class CutFinder:
 
 
 def _best_shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Mean pixel difference (0..255) and correlation of two thumbnails at the best shift."""
+    """Mean pixel difference and correlation of thumbnails at the best shift."""
     inner = second[_MAX_SHIFT // 2 : -_MAX_SHIFT // 2, _MAX_SHIFT:-_MAX_SHIFT]
     searched = cv2.matchTemplate(first, inner, cv2.TM_CCOEFF_NORMED)
     y, x = np.unravel_index(int(searched.argmax()), searched.shape)

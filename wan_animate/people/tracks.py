@@ -1,8 +1,7 @@
 """Multi-person tracking within a shot.
 
-Detections are matched to predicted boxes by overlap, distance, size and appearance. A person who occludes another often
-shares one box with them: nothing is learnt from it, and appearance decides who comes out where. The end of the
-shot reviews occlusions and joins interrupted tracks.
+Detections are matched to predicted boxes by overlap, distance, size and appearance. A detection shared by two people
+teaches nothing; appearance then decides who is who.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class Track:
     """Sightings of one person.
 
     Attributes:
-        frames, boxes, appearances, separate: one per sighting; ``separate``: the box is clear of other people.
+        frames, boxes, appearances, separate: per sighting; ``separate``: clear of other people.
         appearance: float32 ``[128]``, running mean.
         recovering: separate sightings missing since an occlusion.
-        shared: by frame, the detection that covered this person and another.
+        shared: by frame, a detection of this person and another.
     """
 
     frames: list[int] = field(default_factory=list)
@@ -63,7 +62,7 @@ class Track:
                 self.appearance = blend / max(float(np.linalg.norm(blend)), 1e-6)
 
     def predicted(self, frame: int) -> np.ndarray:
-        """Box ``[4]`` extrapolated with decaying velocity, inside the last shared detection."""
+        """Box ``[4]`` extrapolated with decaying velocity."""
         last = self.boxes[-1][:4].astype(np.float64)
         recent = [at for at in range(max(len(self.frames) - 6, 0), len(self.frames)) if self.separate[at]]
         velocity = np.zeros(4)
@@ -88,7 +87,7 @@ class Track:
     def typical_appearance(
         self, first: int = 0, last: int | None = None, count: int = _APPEARANCE_FRAMES
     ) -> np.ndarray | None:
-        """Mean over the last ``count`` separate sightings in a range of frames (negative: the first), or None."""
+        """Mean over the last (negative: first) ``count`` separate sightings in a range of frames."""
         last = self.frames[-1] if last is None else last
         chosen = [at for at, frame in enumerate(self.frames) if first <= frame <= last and self.separate[at]]
         chosen = chosen[-count:] if count > 0 else chosen[:-count]
@@ -98,7 +97,7 @@ class Track:
         return mean / max(float(np.linalg.norm(mean)), 1e-6)
 
     def interpolated(self, start: int, stop: int, max_gap: int) -> np.ndarray:
-        """Boxes ``[stop - start, 5]`` of a :class:`.choosing.Person`; occlusions may prolong ``max_gap``."""
+        """Boxes ``[stop - start, 5]``; occlusions may prolong ``max_gap``."""
         boxes = np.zeros((stop - start, 5), np.float32)
         boxes[:, 4] = WHOLE_FRAME
         frames, seen = np.array(self.frames) - start, np.stack(self.boxes)
@@ -143,7 +142,7 @@ class MultiPersonTracker:
         self._occlusions: list[_Occlusion] = []
 
     def update(self, frame: int, detections: FrameDetections) -> None:
-        """Match a frame's detections to tracks, or start tracks with them."""
+        """Match a frame's detections to tracks."""
         boxes, appearances = _without_partial_boxes(detections.boxes, detections.appearances)
         if not len(boxes):
             return
@@ -181,11 +180,9 @@ class MultiPersonTracker:
         distance: np.ndarray,
         pairs: dict[int, int],
     ) -> set[int]:
-        """Mark detections of two people as shared, or give them to the person who fits.
+        """Find shared detections, and give those of one person to whoever fits.
 
         Args:
-            predicted: ``[tracks, 4]``.
-            boxes: ``[n, 5]``.
             distance: appearance distances ``[tracks, n]``.
             pairs: track to detection, updated in place.
 
@@ -241,7 +238,7 @@ class MultiPersonTracker:
         self._occlusions.append(_Occlusion((first, second), frame, frame))
 
     def finish(self) -> list[Track]:
-        """All tracks, with identity switches corrected and interruptions joined."""
+        """Tracks, with identity switches corrected and interruptions joined."""
         for seen in sorted(self._occlusions, key=lambda seen: seen.start):
             before = [track.typical_appearance(0, seen.start - 1) for track in seen.people]
             after = [track.typical_appearance(seen.stop + 1, None, -_APPEARANCE_FRAMES) for track in seen.people]
@@ -258,7 +255,7 @@ class MultiPersonTracker:
 def _costs(
     frame: int, tracks: list[Track], predicted: np.ndarray, boxes: np.ndarray, distance: np.ndarray
 ) -> np.ndarray:
-    """Costs ``[tracks, n]`` of matching predictions ``[tracks, 4]`` and detections ``[n, 5]``; inf: impossible."""
+    """Costs ``[tracks, n]`` of matching ``predicted`` ``[tracks, 4]`` and ``boxes`` ``[n, 5]``; inf: impossible."""
     shared = iou(predicted, boxes)
     sizes = predicted[:, None, 2:] - predicted[:, None, :2], boxes[None, :, 2:4] - boxes[None, :, :2]
     centers = predicted[:, None, :2] + predicted[:, None, 2:], boxes[None, :, :2] + boxes[None, :, 2:4]
@@ -285,7 +282,7 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
 
 
 def moved_inside(box: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Box ``[4]`` shifted into ``outer``, and cropped if larger."""
+    """Box ``[4]`` shifted, or cropped, into ``outer``."""
     low = np.minimum(np.maximum(box[:2], outer[:2]), np.maximum(outer[2:4] - (box[2:4] - box[:2]), outer[:2]))
     return np.concatenate([low, np.minimum(low + box[2:4] - box[:2], outer[2:4])])
 
@@ -300,7 +297,6 @@ def _swap_after(first: Track, second: Track, frame: int) -> None:
 
 
 def _joined(tracks: list[Track], max_lost: int) -> list[Track]:
-    """Join tracks of the same person, most similar first."""
     while True:
         best, lowest = None, _SAME_PERSON
         typical = [track.typical_appearance() for track in tracks]
@@ -321,13 +317,14 @@ def _joined(tracks: list[Track], max_lost: int) -> list[Track]:
                     best, lowest = (earlier, later), cost
         if best is None:
             return tracks
-        joined = Track(*(sum((getattr(track, name) for track in best), []) for name in _SIGHTING))
-        joined.shared = best[0].shared | best[1].shared
+        joined = Track(shared=best[0].shared | best[1].shared)
+        for name in _SIGHTING:
+            getattr(joined, name).extend([*getattr(best[0], name), *getattr(best[1], name)])
         tracks = [track for track in tracks if track not in best] + [joined]
 
 
 def _without_partial_boxes(boxes: np.ndarray, appearances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop boxes of an upper body inside the person's box: same top, similar width."""
+    """Drop upper bodies inside the person's box."""
     if len(boxes) < 2:
         return boxes, appearances
     size = boxes[:, 2:4] - boxes[:, :2]
