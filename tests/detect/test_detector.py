@@ -31,15 +31,16 @@ def detector(files):
     return PoseDetector(*files)
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (480, 854), (600, 600), (1680, 720), (333, 517)])
+@pytest.mark.parametrize("size", [(1280, 720), (480, 854), (600, 600), (1680, 720), (333, 517)], ids=str)
 @pytest.mark.parametrize(
     "place",
     [
         {"center": (0.5, 0.5), "size": 0.84},
         {"center": (0.28, 0.6), "size": 0.5},
-        {"center": (0.95, 0.7), "size": 0.9},  # half of it beyond the right edge
-        {"center": (0.5, 0.95), "size": 1.3},  # from the waist up
+        {"center": (0.95, 0.7), "size": 0.9},
+        {"center": (0.5, 0.95), "size": 1.3},
     ],
+    ids=["middle", "small", "half beyond the right edge", "from the waist up"],
 )
 def test_every_visible_joint_within_half_a_pixel(detector, size, place):
     keypoints = dancer_keypoints(TIMES, *size, **place)

@@ -50,7 +50,7 @@ def _hungry(path, target, most: int):
     return target
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, 1], ids=["person detector", "pose model"])
 def test_out_of_memory_halves_the_batch_and_says_so(files, tmp_path, caplog, detector, which):
     paths = list(files)
     paths[which] = _hungry(files[which], tmp_path / "hungry.onnx", most=2)

@@ -70,7 +70,9 @@ def test_flat_and_negative_maps_say_nothing_found():
     assert np.array_equal(found[0, :, :2], [[-1, -1], [-1, -1]]) and (found[0, :, 2] <= 0).all()
 
 
-@pytest.mark.parametrize("box", [(40, 30, 200, 330), (-60, 100, 90, 240), (300, 10, 700, 90), (100, 100, 118, 122)])
+@pytest.mark.parametrize(
+    "box", [(40, 30, 200, 330), (-60, 100, 90, 240), (300, 10, 700, 90), (100, 100, 118, 122)], ids=str
+)
 def test_crop_is_the_inverse_of_the_decoding(box):
     """A spot in the frame, cut out, found in the crop, and mapped back as a heatmap peak is: the same place."""
     rows, columns = np.mgrid[:400, :640].astype(np.float64)

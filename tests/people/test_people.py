@@ -49,7 +49,7 @@ MEETINGS = {
 
 
 @pytest.mark.parametrize("meeting", MEETINGS)
-@pytest.mark.parametrize("front", [RED, BLUE])
+@pytest.mark.parametrize("front", [RED, BLUE], ids=["red in front", "blue in front"])
 def test_the_chosen_one_is_kept_in_every_frame(detector, meeting, front):
     source = Crowd(MEETINGS[meeting], front=front)
     merged = 0

@@ -57,28 +57,28 @@ def decode_yolo(output: np.ndarray, scale_x: float, scale_y: float) -> np.ndarra
         corner = (columns[:, :2] - columns[:, 2:4] / 2) * (scale_x, scale_y)
         extent = columns[:, 2:4] * (scale_x, scale_y)
     corner, extent = np.trunc(corner).astype(np.float64), np.trunc(extent).astype(np.float64)
-    found = np.column_stack([corner, corner + extent, score, classes])
-    return _non_maximum_suppression(found[found[:, 4] > MIN_SCORE])
+    detections = np.column_stack([corner, corner + extent, score, classes])
+    return _non_maximum_suppression(detections[detections[:, 4] > MIN_SCORE])
 
 
-def _non_maximum_suppression(found: np.ndarray) -> np.ndarray:
-    found = found[np.argsort(-found[:, 4], kind="stable")]
+def _non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
+    detections = detections[np.argsort(-detections[:, 4], kind="stable")]
     kept: list[np.ndarray] = []
-    area = np.prod(found[:, 2:4] - found[:, :2], axis=1)
-    while len(found):
-        first, rest = found[0], found[1:]
+    area = np.prod(detections[:, 2:4] - detections[:, :2], axis=1)
+    while len(detections):
+        first, rest = detections[0], detections[1:]
         kept.append(first)
         shared = np.minimum(first[2:4], rest[:, 2:4]) - np.maximum(first[:2], rest[:, :2])
         intersection = np.prod(shared.clip(min=0), axis=1)
         union = area[0] + area[1:] - intersection
         stays = intersection <= MAX_OVERLAP * union
-        found, area = rest[stays], area[1:][stays]
+        detections, area = rest[stays], area[1:][stays]
     return np.array(kept).reshape(-1, 6)
 
 
-def largest_person(found: np.ndarray) -> np.ndarray | None:
+def largest_person(detections: np.ndarray) -> np.ndarray | None:
     """Largest person's box ``[5]``. As upstream, a side under 0.4 of the choice so far is too small."""
-    people = found[(found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE)]
+    people = detections[(detections[:, 5] == PERSON) & (detections[:, 4] > MIN_SCORE)]
     if len(people) == 0:
         return None
     extent = people[:, 2:4] - people[:, :2]
@@ -90,19 +90,19 @@ def largest_person(found: np.ndarray) -> np.ndarray | None:
     return None if chosen is None else people[chosen, :5]
 
 
-def upstream_box(found: np.ndarray, width: int, height: int) -> np.ndarray:
+def upstream_box(detections: np.ndarray, width: int, height: int) -> np.ndarray:
     """Largest person of detections ``[n, 6]``: float32 ``[5]``, or the whole frame with score -1."""
-    person = largest_person(found)
+    person = largest_person(detections)
     if person is None or (person[2:4] - person[:2] < MIN_SIDE).any():
         return np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
     return person.astype(np.float32)
 
 
-def people_boxes(found: np.ndarray) -> np.ndarray:
+def people_boxes(detections: np.ndarray) -> np.ndarray:
     """People of detections ``[n, 6]``: float32 ``[n, 5]``, best first."""
-    sides = found[:, 2:4] - found[:, :2]
-    kept = (found[:, 5] == PERSON) & (found[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
-    return found[kept, :5][:MAX_PEOPLE].astype(np.float32)
+    sides = detections[:, 2:4] - detections[:, :2]
+    kept = (detections[:, 5] == PERSON) & (detections[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
+    return detections[kept, :5][:MAX_PEOPLE].astype(np.float32)
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -132,8 +132,8 @@ def detect_people(
         scale: frame size over input size.
         width, height: frame size.
     """
-    found = [decode_yolo(output, *scale) for output in outputs]
-    boxes = [people_boxes(frame) for frame in found]
-    largest = [upstream_box(frame, width, height) for frame in found]
+    detections = [decode_yolo(output, *scale) for output in outputs]
+    boxes = [people_boxes(frame) for frame in detections]
+    largest = [upstream_box(frame, width, height) for frame in detections]
     features = appearances(images, [frame[:, :4] / (*scale, *scale) for frame in boxes])
     return [FrameDetections(*values) for values in zip(boxes, features, largest)]
