@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -11,6 +10,7 @@ import numpy as np
 
 from .. import workers
 from ..errors import InputError
+from ..log import get_logger
 from ..people.boxes import BRIDGED, Found, found_people
 from ..people.choosing import PersonChoice, Shot, nobody_at, point_on, where
 from ..people.tracker import PersonTracker
@@ -24,7 +24,7 @@ from .inputs import crop_regions, detector_inputs, people, pose_inputs, whole_fr
 from .model_checks import check_detector, check_pose
 from .onnx_model import OnnxModel, in_memory
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 GUESS_CONFIDENCE = 0.3
 

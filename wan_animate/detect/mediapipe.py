@@ -6,7 +6,6 @@ arms lag a little) and does not look for a second one. Its points are brought in
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +19,6 @@ from ..people.shots import LOOK_AHEAD, CutFinder, thumbnail
 from ..pose import wholebody
 from ..pose.track import PoseTrack
 from ..video.frames import FrameSource, read_ahead
-
-log = logging.getLogger(__name__)
 
 INSTALL = (
     "run `pip install --no-deps mediapipe==0.10.21` and `pip install absl-py attrs flatbuffers matplotlib "

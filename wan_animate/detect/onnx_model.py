@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # In the order in which "auto" tries them.
 PROVIDERS = {

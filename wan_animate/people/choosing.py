@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
+from ..log import get_logger
 from .boxes import BRIDGED, Found, area, overlap
 from .tracks import Track, unalike
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HOW = ("largest", "central", "number", "point")
 _RESEMBLES = 0.55  # looks of one person in two shots, before two backgrounds

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
 from ..video.frames import FrameSource
@@ -14,9 +12,6 @@ from .tracks import SURE, Track, Tracker, moved_inside
 
 _BRIDGE_SECONDS = 2.0  # a person unseen for longer is taken to be away
 _SMALL = 0.15  # longer side over the largest person's: less is part of the background
-
-
-log = logging.getLogger(__name__)
 
 
 class PersonTracker:
