@@ -14,14 +14,14 @@ from wan_animate.log import PREFIX, get_logger
         ("nodes.host.model", "wan_animate.nodes.host.model"),
     ],
 )
-def test_the_name_of_a_modules_logger(module, name, caplog):
+def test_name_and_prefix(module, name, caplog):
     with caplog.at_level(logging.INFO, logger="wan_animate"):
         get_logger(module).info("%d of %d", 1, 2)
     assert caplog.record_tuples == [(name, logging.INFO, f"{PREFIX}1 of 2")]
 
 
-def test_in_comfyui_the_package_has_the_name_of_its_folder(pack_nodes):
-    from importlib import import_module
+def test_the_folders_name_of_a_custom_node_pack_is_left_out(pack_nodes):
+    from wan_animate_kit_pack.nodes import video
+    from wan_animate_kit_pack.wan_animate.chain import store
 
-    package = type(pack_nodes) and pack_nodes.__name__
-    print(package)
+    assert video.log.name == "wan_animate.nodes.video" and store.log.name == "wan_animate.chain.store"
