@@ -261,21 +261,21 @@ def test_random_access_with_close_and_open_groups(tmp_path, options):
 @pytest.mark.parametrize("overlap", [1, 5, 9])
 def test_chained_segments_decode_each_frame_once(long_gop, overlap):
     source = VideoSource(long_gop)
-    opening = source._decoder.decoded
+    opening = source.decoded
     start = 0
     while start + 77 <= len(source):
         assert numbers(source.read(start, start + 77)) == list(range(start, start + 77))
         start += 77 - overlap
     last = start + overlap
-    assert source._decoder.decoded - opening <= last + 1
+    assert source.decoded - opening <= last + 1
 
 
 def test_jumping_ahead_starts_at_the_nearest_keyframe(long_gop):
     source = VideoSource(long_gop)
     source.read(0, 2)
-    before = source._decoder.decoded
+    before = source.decoded
     assert numbers(source.read(275, 277)) == [275, 276]
-    assert source._decoder.decoded - before <= 12
+    assert source.decoded - before <= 12
 
 
 def test_close_and_read_again(long_gop):

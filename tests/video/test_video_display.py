@@ -243,10 +243,10 @@ def test_interlaced_frames_are_those_of_ffmpegs_filter_over_the_whole_clip(inter
 def test_interlaced_reading_decodes_each_frame_once(interlaced):
     path = interlaced
     source = VideoSource(path, fps=0)
-    before = source._decoder.decoded
+    before = source.decoded
     for start in range(0, 40, 8):
         source.read(start, start + 8)
-    assert source._decoder.decoded - before <= 40
+    assert source.decoded - before <= 40
 
 
 def test_a_progressive_clip_is_not_deinterlaced(tmp_path):
