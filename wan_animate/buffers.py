@@ -51,10 +51,10 @@ class BufferPool:
             import torch
 
             try:
-                return memoryview(torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy())
+                return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().data
             except RuntimeError:  # no more memory can be page-locked; copies are slower without
                 self._pinned = False
-        return memoryview(np.empty(size, np.uint8))
+        return np.empty(size, np.uint8).data
 
     def _give_back(self, piece: memoryview, held: weakref.ref) -> None:
         self._lent.pop(id(held), None)

@@ -263,7 +263,10 @@ def test_damaged_segments_are_refused(tmp_path):
         LosslessSource([(path, 0, 31)], 30)
     write_lossless(tmp_path / "big.mkv", np.zeros((2, 96, 64, 3), np.uint8), 30)
     with pytest.raises(InputError, match="64x96"):
-        LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, 2)], 30)
+        LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, None)], 30)
+    later = LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, 2)], 30)  # opened when it is read
+    with pytest.raises(InputError, match="64x96"):
+        later.read(29, 31)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match="damaged"):
         LosslessSource([(path, 0, 30)], 30)

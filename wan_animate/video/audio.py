@@ -36,7 +36,7 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
         if stream is None:
             return None
         origin = _first_picture(container)
-        if start_seconds > 1.0:
+        if start_seconds > 1.0 and stream.time_base is not None:
             try:
                 # One second earlier: decoders need a few packets to settle.
                 container.seek(int((origin + start_seconds - 1.0) / stream.time_base), stream=stream)
@@ -59,7 +59,9 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
 
 def _first_picture(container: InputContainer) -> float:
     for stream in container.streams.video:
-        if stream.start_time is not None and not stream.disposition & av.stream.Disposition.attached_pic:
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            continue
+        if stream.start_time is not None and stream.time_base is not None:
             return float(stream.start_time * stream.time_base)
     return float(container.start_time or 0) / av.time_base
 
@@ -68,7 +70,10 @@ def _decode(
     container: InputContainer, stream: av.AudioStream, origin: float, start: float, duration: float
 ) -> tuple[np.ndarray | None, float, int]:
     """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)."""
-    resampler, parts, begin, rate = None, [], None, 0
+    resampler: av.AudioResampler | None = None
+    parts: list[np.ndarray] = []
+    begin: float | None = None
+    rate = 0
     frames = container.decode(stream)
     failures = 0
     while True:
@@ -93,7 +98,7 @@ def _decode(
             resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
             begin = at or 0.0
         parts += [out.to_ndarray() for out in resampler.resample(frame)]
-    if not parts:
+    if resampler is None or begin is None or not parts:
         return None, 0.0, 0
     parts += [out.to_ndarray() for out in resampler.resample(None)]
     return np.concatenate(parts, axis=1).astype(np.float32, copy=False), begin, rate

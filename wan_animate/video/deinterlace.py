@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import av
 from av.filter import Graph
@@ -32,7 +33,7 @@ class Deinterlacer:
             frames = [near for near in (around[0], frame, around[1]) if near is not None]
             result = _through(_bwdif(frame), [*frames, None])[0 if around[0] is None else 1]
         else:
-            if kind != self._kind:
+            if self._graph is None or kind != self._kind:
                 self._graph, self._kind = _bwdif(frame), kind
                 _through(self._graph, [frame])  # so that ``before`` is not the graph's first frame
             result = _through(self._graph, [around[0], frame, around[1]])[-1]  # delayed by one frame
@@ -47,7 +48,7 @@ def _kind(frame: av.VideoFrame) -> tuple:
 
 
 def _through(graph: Graph, frames: Sequence[av.VideoFrame | None]) -> list[av.VideoFrame]:
-    results = []
+    results: list[Any] = []
     for frame in frames:
         graph.push(frame)
         while True:

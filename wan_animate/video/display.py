@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
@@ -24,7 +25,7 @@ def orientation(frame: av.VideoFrame) -> Turn:
 
     Do not call it for every frame: PyAV's ``side_data`` keeps the frame alive until garbage collection.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

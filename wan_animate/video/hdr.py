@@ -63,11 +63,11 @@ class Mapping:
         planes = list(cv2.split(cv2.transform(light, _matrix(self.primaries, self.transfer == "HLG"))))
         gain = None
         if self.transfer == "HLG":
-            gain = cv2.pow(cv2.max(planes.pop(), 0), 0.2)  # the OOTF: system gamma 1.2
+            gain = cv2.pow(np.maximum(planes.pop(), 0), 0.2)  # the OOTF: system gamma 1.2
         if self.transfer != "SDR":
             peak = (HLG_PEAK if self.transfer == "HLG" else PQ_PEAK) / REFERENCE_WHITE
             largest = cv2.max(cv2.max(planes[0], planes[1]), planes[2])
-            largest = cv2.max(largest if gain is None else cv2.multiply(largest, gain), KNEE)
+            largest = np.maximum(largest if gain is None else cv2.multiply(largest, gain), np.float32(KNEE))
             roll = rolled_off(largest, peak) / largest
             gain = roll if gain is None else cv2.multiply(gain, roll)
         shown = []
@@ -76,7 +76,7 @@ class Mapping:
             np.clip(plane, 0.0, 1.0, out=plane)
             # The table is indexed by the square root for resolution in the dark.
             cv2.sqrt(plane, plane)
-            shown.append(np.take(_coded(), cv2.add(cv2.multiply(plane, 65535.0), 0.5).astype(np.uint16)))
+            shown.append(np.take(_coded(), (plane * np.float32(65535) + np.float32(0.5)).astype(np.uint16)))
         cv2.merge(shown, out)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ from ..errors import InputError
 VideoFile: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | ClipFile"
 
 # Tags need not be UTF-8. PyAV from version 19 on handles that without this argument, and rejects it.
-_TAGS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # Packet times of these are missing or in decoding order.
 _NO_CLOCK = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mpeg1video", "mpeg2video", "obu", "vvc", "rawvideo"}
 _STANDARD_RATES = [Fraction(n) for n in (30, 25, 24, 60, 50, 15, 12, 10, 20, 48, 120)]
@@ -64,7 +65,7 @@ class ClipFile:
     def open(self) -> InputContainer:
         """A new container."""
         try:
-            return av.open(self.path if self.path is not None else io.BytesIO(self._data), **_TAGS)
+            return av.open(self.path if self._data is None else io.BytesIO(self._data), "r", **_TAGS)
         except PermissionError:
             raise InputError(f"{self.name} may not be read: check its permissions.") from None
         except FileNotFoundError:
@@ -80,7 +81,7 @@ class ClipFile:
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
             digest.update(self._data)
-        else:
+        elif self.path is not None:
             try:
                 with open(self.path, "rb") as file:
                     while block := file.read(1 << 20):
@@ -148,7 +149,7 @@ def index_clip(file: ClipFile) -> ClipIndex:
         stream = video_stream(container, file.name)
         packets: list[_Packet] = []
         ends: dict[int, int] = {}
-        bases = {s.index: s.time_base for s in container.streams}
+        bases = {s.index: s.time_base or Fraction(1) for s in container.streams}
         hidden_frames = stream.codec_context.name.startswith("vp8") or stream.codec_context.name == "libvpx"
         try:
             for packet in container.demux():
@@ -177,23 +178,21 @@ def _lay_out(
     ends: dict[int, int],
     bases: dict[int, Fraction],
 ) -> ClipIndex:
-    base = stream.time_base
+    base = bases[stream.index]
     shown = [packet for packet in packets if packet[-1]]
-    nominal = stream.average_rate or stream.guessed_rate
-    if not nominal or nominal <= 0:
-        nominal = Fraction(30)
+    average = stream.average_rate or stream.guessed_rate
+    nominal = average if average and average > 0 else Fraction(30)
     no_clock = container.format.name in _NO_CLOCK
     if no_clock and stream.guessed_rate and not any(dts is not None for _, dts, *_ in shown):
         nominal = stream.guessed_rate  # from a raw stream's header; average_rate is FFmpeg's default then
-    if not no_clock:
-        stamps = [pts if pts is not None else dts for pts, dts, *_ in shown]
-        no_clock = any(stamp is None for stamp in stamps)
-    if no_clock:
-        stamps_array, order = None, range(len(shown))
+    stamps = [stamp for pts, dts, *_ in shown if (stamp := pts if pts is not None else dts) is not None]
+    stamps_array: np.ndarray | None = None
+    order: Sequence[int] = range(len(shown))
+    if no_clock or len(stamps) < len(shown):
         times = np.arange(len(shown)) / float(nominal)
         rate, constant, duration = Fraction(nominal), True, len(shown) / float(nominal)
     else:
-        order = sorted(range(len(shown)), key=stamps.__getitem__)
+        order = sorted(order, key=lambda i: stamps[i])
         stamps_array = np.array([stamps[i] for i in order], np.int64)
         ticks = stamps_array - stamps_array[0]
         times = ticks * float(base)

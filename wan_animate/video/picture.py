@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..files import reading
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 BACKGROUND = (0.0, 0.0, 0.0)
 """Shown behind transparent pixels; black like letterboxing."""
@@ -66,7 +66,7 @@ def _upright(file: Image.Image) -> Image.Image:
         return file
 
 
-def _stored(file: Image.Image) -> str:
+def _stored(file: ImageFile.ImageFile) -> str:
     """Pillow's raw mode of a PNG (``"L;4"``, ``"RGB;16B"``); "" for other formats."""
     args = file.tile[0][3] if file.format == "PNG" and file.tile else ""
     return args if isinstance(args, str) else ""
@@ -105,7 +105,7 @@ def _low_bytes(path: Path) -> np.ndarray:
 
     with Image.open(path) as file:
         codec, extents, offset, _ = file.tile[0]
-        file.tile = [(codec, extents, offset, "RGB;16L")]
+        file.tile = [(codec, extents, offset, "RGB;16L")]  # type: ignore[list-item]  # a plain tuple before Pillow 11
         return np.asarray(_upright(file))
 
 
