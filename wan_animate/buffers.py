@@ -23,6 +23,16 @@ class BufferPool:
         self._free: deque[memoryview] = deque()
         self._lent: dict[int, weakref.ref] = {}
 
+    @property
+    def free(self) -> int:
+        """Number of free buffers."""
+        return len(self._free)
+
+    @property
+    def in_use(self) -> int:
+        """Number of buffers in use."""
+        return len(self._lent)
+
     def array(self, shape: tuple[int, ...], dtype: np.dtype | type = np.float32) -> np.ndarray:
         """An uninitialized array."""
         size = math.prod(shape) * np.dtype(dtype).itemsize

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import cv2
@@ -83,8 +84,8 @@ def as_coded(
     return turned(_packed(planar, np.uint16), orientation(frame) if turn is None else turn), white
 
 
-def _options(frame: av.VideoFrame) -> dict:
-    options = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}
+def _options(frame: av.VideoFrame) -> dict[str, Any]:
+    options: dict[str, Any] = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}
     if frame.format.is_rgb:
         return options
     if frame.colorspace == _UNSPECIFIED:
@@ -102,10 +103,10 @@ def _options(frame: av.VideoFrame) -> dict:
 
 
 def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) -> np.ndarray:
-    size = np.dtype(kind).itemsize
+    size, planes = np.dtype(kind).itemsize, cast(Any, planar.planes)
     green, blue, red = (
         np.frombuffer(plane, kind).reshape(-1, plane.line_size // size)[: planar.height, : planar.width]
-        for plane in planar.planes
+        for plane in planes
     )
     return cv2.merge([red, green, blue], out)
 
@@ -132,7 +133,7 @@ class ClipDecoder:
         self._recent: deque[tuple[int, av.VideoFrame]] = deque(maxlen=_KEPT_FRAMES)
         self._container: InputContainer | None = None
         self._stream: av.VideoStream | None = None
-        self._frames: Iterator[av.VideoFrame] | None = None
+        self._frames: Iterator[Any] | None = None
         self._at = -1  # number of the frame decoded last
         self._last: av.VideoFrame | None = None
         self.pixel_shape = Fraction(1)
@@ -151,7 +152,8 @@ class ClipDecoder:
     def frame(self, number: int) -> av.VideoFrame:
         """As :meth:`get`, but as decoded; sets :attr:`pixel_shape`."""
         frame = self._frame(number)
-        self.pixel_shape = pixel_shape(self._stream)
+        if self._stream is not None:
+            self.pixel_shape = pixel_shape(self._stream)
         return frame
 
     def read(self, numbers: Sequence[int], out: np.ndarray) -> None:
@@ -224,12 +226,12 @@ class ClipDecoder:
     def _find(self, number: int) -> av.VideoFrame:
         if number == self._at and self._last is not None:
             return self._last
-        at = self._next(number) if self._ahead(number) else None
+        at = self._next() if self._ahead(number) else None
         if at is None:
             at = self._seek(number)
         while at is not None and at < number:
-            at = self._next(number)
-        if at == number:
+            at = self._next()
+        if at == number and self._last is not None:
             return self._last
         if number >= len(self._index) - _TAIL and self._last is not None and self._at < number:
             return self._last  # the encoder never flushed the end: hold the picture, as players do
@@ -260,37 +262,37 @@ class ClipDecoder:
             for _ in range(3):
                 if key == 0:
                     break
-                self._open(restart=False)
+                container = self._open(restart=False)
                 try:
-                    self._container.seek(int(self._index.stamps[key]), stream=self._stream)
+                    container.seek(int(self._index.stamps[key]), stream=self._stream)
                 except av.error.FFmpegError:
                     break
-                self._begin()
-                at = self._next(number)
+                self._begin(container)
+                at = self._next()
                 if at is not None and at <= number:
                     return at
                 key = self._key_before(key - 1)
-        self._open(restart=True)
-        self._begin()
-        return self._next(number)
+        self._begin(self._open(restart=True))
+        return self._next()
 
-    def _open(self, restart: bool) -> None:
+    def _open(self, restart: bool) -> InputContainer:
         if self._container is not None and not restart:
-            return
+            return self._container
         if self._container is not None:
             self._container.close()  # raw streams cannot seek back
         self._container = self._file.open()
         self._stream = video_stream(self._container, self._file.name)
         self._stream.thread_type = "AUTO"
+        return self._container
 
-    def _begin(self) -> None:
-        self._frames = self._container.decode(self._stream)
+    def _begin(self, container: InputContainer) -> None:
+        self._frames = container.decode(self._stream)
         self._at, self._last = -1, None
 
-    def _next(self, wanted: int) -> int | None:
+    def _next(self) -> int | None:
         """Decode the next frame; its number, None at the end."""
         failures = 0
-        while True:
+        while self._container is not None and self._frames is not None:
             try:
                 frame = next(self._frames)
             except (StopIteration, EOFError):
@@ -307,6 +309,7 @@ class ClipDecoder:
             if number is not None:
                 self._at, self._last = number, frame
                 return number
+        return None
 
     def _number(self, frame: av.VideoFrame) -> int | None:
         if self._index.stamps is None:

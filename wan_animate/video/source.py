@@ -83,7 +83,7 @@ class VideoSource(FrameSource):
             raise InputError("a size and an area were both given for the video: choose one of them.")
         if size and (size[0] < 1 or size[1] < 1):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
-        self._file = ClipFile(file)
+        self._file = file if isinstance(file, ClipFile) else ClipFile(file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
         self._buffers = BufferPool()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -122,7 +123,7 @@ def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fra
     codec = next((name for name in ("libx264", "libopenh264", "h264") if _can_encode(name)), None)
     if codec is None:
         raise InputError("this PyAV cannot encode H.264: install the one from PyPI (pip install av).")
-    stream = container.add_stream(codec, rate=rate)
+    stream = cast(av.VideoStream, container.add_stream(codec, rate=rate))
     stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
     stream.codec_context.time_base = 1 / rate
     stream.color_primaries = ColorPrimaries.BT709
