@@ -104,10 +104,11 @@ def _options(frame: av.VideoFrame) -> dict[str, Any]:
 
 def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) -> np.ndarray:
     size, planes = np.dtype(kind).itemsize, cast(Any, planar.planes)
-    green, blue, red = (
+    channels: list[np.ndarray] = [
         np.frombuffer(plane, kind).reshape(-1, plane.line_size // size)[: planar.height, : planar.width]
         for plane in planes
-    )
+    ]
+    green, blue, red = channels
     return cv2.merge([red, green, blue], out)
 
 
