@@ -122,8 +122,8 @@ def our_turn(state, images, outputs, heatmaps, clock: Clock):
     if len(state.tracks) * BATCH == FRAMES:  # the face's box comes from the whole track
         face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, 30))
         faces = FaceCropSource(TensorSource(state.images), face, found=known)
-        for start in range(0, FRAMES, BATCH):
-            faces.read(start, start + BATCH)
+        for _ in faces.batches(BATCH):
+            pass
     clock.lap("face")
     DrawnPoseSource(track).read(0, len(images))
     clock.lap("drawing")

@@ -37,8 +37,8 @@ def ours(path: Path):
     from wan_animate.video.source import VideoSource
 
     source = VideoSource(path, fps=0)
-    for start in range(0, len(source), BATCH):
-        yield from source.read(start, min(start + BATCH, len(source)))
+    for _, _, frames in source.batches(BATCH):
+        yield from frames
 
 
 def pyav(path: Path, **options):

@@ -34,7 +34,7 @@ def _to_tensor(source, start: int, limit: int):
     import torch
 
     from ..wan_animate.errors import InputError
-    from ..wan_animate.video.frames import read_float
+    from ..wan_animate.video.frames import as_float
     from .host.progress import progress_bar
 
     if start >= len(source):
@@ -50,10 +50,9 @@ def _to_tensor(source, start: int, limit: int):
             f"{free / 1e9:.1f} GB are free: set limit to {max(free // 2 // (needed // count), 1)} or less."
         )
     report, tensor = progress_bar(count), torch.empty(shape)
-    for done in range(0, count, 16):
-        stop = min(done + 16, count)
-        tensor[done:stop] = read_float(source, start + done, start + stop)
-        report(stop, count)
+    for first, last, frames in source.batches(16, start, start + count):
+        tensor[first - start : last - start] = as_float(frames)
+        report(last - start, count)
     return tensor
 
 

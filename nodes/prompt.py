@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
+from ..wan_animate.log import get_logger
 from .host.folders import PROMPTS, file_stamp, list_models
 from .host.graph import graph_signature
+
+log = get_logger(__name__)
 
 CATEGORY = "WanAnimateKit/prompt"
 WAN_TEXT_CHANNELS = 4096
@@ -84,7 +86,7 @@ class CachedPrompt(io.ComfyNode):
         if conditioning is not None:
             return io.NodeOutput(conditioning)
         if damage is not None:
-            logging.warning(f"WanAnimateKit: {damage} It is encoded anew now.")
+            log.warning("%s It is encoded anew now.", damage)
         if clip is None:
             raise InputError("clip gave nothing: connect the CLIP output of Load CLIP (type wan) to Cached Prompt.")
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
@@ -92,7 +94,7 @@ class CachedPrompt(io.ComfyNode):
             try:
                 save_prompt(path, conditioning, text, encoder)
             except InputError as error:  # the run can go on; only the next one will have to encode again
-                logging.warning(f"WanAnimateKit: {error}")
+                log.warning("%s", error)
         return io.NodeOutput(conditioning)
 
 

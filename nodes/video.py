@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from comfy_api.latest import InputImpl, io
 
+from ..wan_animate.log import get_logger
 from .host.folders import annotated_path, file_stamp, list_input
 from .types import Frames, fit_input
+
+log = get_logger(__name__)
 
 # The value of the frontend's upload button. It is saved behind those of all inputs, so that a graph from before there
 # was a fit has it in that place.
@@ -168,7 +169,7 @@ def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim:
 
     source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
     for note in source.notes:
-        logging.info(f"WanAnimateKit: {note}")
+        log.info("%s", note)
     return source, read_audio(file, source.start_seconds, float(len(source) / source.fps))
 
 
@@ -182,5 +183,5 @@ def _from_memory(components, fps, max_area: int, start: int, limit: int, fit: st
     audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))
     fitted = at_area(source, max_area, fit)
     if note := cut_note("the video", (source.width, source.height), (fitted.width, fitted.height), fit):
-        logging.info(f"WanAnimateKit: {note}")
+        log.info("%s", note)
     return fitted, audio

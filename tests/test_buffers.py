@@ -1,4 +1,4 @@
-"""Memory that is used again, and never while anybody holds it."""
+"""Memory is reused, but never while referenced."""
 
 import gc
 import threading
@@ -9,60 +9,60 @@ import torch
 from wan_animate.buffers import BufferPool
 
 
-def place(array: np.ndarray) -> int:
+def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def test_memory_comes_back_when_the_last_part_of_it_is_gone():
-    room = BufferPool()
-    first = room.array((4, 3, 2))
-    at, part = place(first), first[1:3, 0]
+def test_memory_is_reused_when_the_last_view_is_gone():
+    pool = BufferPool()
+    first = pool.array((4, 3, 2))
+    at, part = address(first), first[1:3, 0]
     del first
-    second = room.array((4, 3, 2))
-    assert place(second) != at
+    second = pool.array((4, 3, 2))
+    assert address(second) != at
     del part
-    assert place(room.array((4, 3, 2))) == at
+    assert address(pool.array((4, 3, 2))) == at
 
 
-def test_a_tensor_holds_it_too():
-    room = BufferPool()
-    held = torch.from_numpy(room.array((8, 8)))
-    assert place(room.array((8, 8))) != held.data_ptr()
+def test_a_tensor_is_a_reference_too():
+    pool = BufferPool()
+    held = torch.from_numpy(pool.array((8, 8)))
+    assert address(pool.array((8, 8))) != held.data_ptr()
     at = held.data_ptr()
     del held
     gc.collect()
-    assert at in {place(array) for array in [room.array((8, 8)), room.array((8, 8))]}
+    assert at in {address(array) for array in [pool.array((8, 8)), pool.array((8, 8))]}
 
 
-def test_a_smaller_array_takes_a_larger_place_and_only_so_much_is_kept():
-    room = BufferPool(keep=2)
-    arrays = [room.array((100,), np.uint8) for _ in range(5)]
-    places = {place(array) for array in arrays}
+def test_a_smaller_array_takes_a_larger_buffer_and_few_are_kept():
+    pool = BufferPool(keep=2)
+    arrays = [pool.array((100,), np.uint8) for _ in range(5)]
+    addresses = {address(array) for array in arrays}
     del arrays
-    assert len(room._free) == 2
-    assert place(room.array((60,), np.uint8)) in places
-    room.array((10,), np.uint8)  # far too large for it
-    room.array((1000,), np.uint8)
-    room.clear()
-    assert not room._free and room.array((0, 3)).shape == (0, 3)
+    assert pool.free == 2
+    assert address(pool.array((60,), np.uint8)) in addresses
+    pool.array((10,), np.uint8)  # far too large for it
+    pool.array((1000,), np.uint8)
+    pool.clear()
+    assert pool.free == 0 and pool.array((0, 3)).shape == (0, 3)
 
 
-def test_memory_that_cannot_be_locked_is_done_without(monkeypatch):
+def test_without_pinned_memory_it_goes_on_with_pageable(monkeypatch):
     def refused(*_, **__):
         raise RuntimeError("CUDA error: out of memory")
 
     monkeypatch.setattr(torch, "empty", refused)
-    room = BufferPool(pinned=True)
-    room.array((4, 4))[:] = 1
-    assert room.array((2, 2)).shape == (2, 2)
+    pool = BufferPool(pinned=True)
+    pool.array((4, 4))[:] = 1
+    assert pool.array((2, 2)).shape == (2, 2)
 
 
 def test_threads_never_share_an_array():
-    room, wrong = BufferPool(keep=8), []
+    pool, wrong = BufferPool(keep=8), []
 
     def work(number: int) -> None:
         for turn in range(300):
-            array = room.array((64,), np.int64)
+            array = pool.array((64,), np.int64)
             array[:] = number * 1000 + turn
             if (array != number * 1000 + turn).any():
                 wrong.append(number)
@@ -72,4 +72,4 @@ def test_threads_never_share_an_array():
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong and not room._lent
+    assert not wrong and pool.in_use == 0

@@ -1,4 +1,4 @@
-"""Every write of the pack on a disk that fills up, and every read of a file that is not what it should be."""
+"""Every write on a full disk, every read of a damaged file."""
 
 import contextlib
 import os
@@ -29,10 +29,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (6, 96, 160, 3), dtype=np.uint
 
 @contextlib.contextmanager
 def limited(size: int):
-    """No file may grow beyond this many bytes: met where a full disk would be, and anybody can set it.
-
-    (The signal that the system sends as well is one that Python ignores from the start.)
-    """
+    """A file size limit in bytes, which fails like a full disk. Python ignores the signal (SIGXFSZ)."""
     resource = pytest.importorskip("resource", reason="no file size limits on this system: run on Linux or macOS")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -44,7 +41,7 @@ def limited(size: int):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 96 KiB; only an administrator may mount one."""
+    """A file system of 96 KiB; needs root."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]

@@ -1,4 +1,4 @@
-"""NaN and infinities are said where they are first met, and nothing is made of them."""
+"""NaN and infinity are refused at their first occurrence."""
 
 import os
 
@@ -65,7 +65,7 @@ def test_what_is_made_of_a_clip_knows_it():
 
 
 class Breaks(PlainVAE):
-    """Overflows in the n-th call of one kind."""
+    """Overflows in the n-th call."""
 
     def __init__(self, kind: str, at: int):
         self.kind, self.at = kind, at

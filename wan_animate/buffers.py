@@ -1,5 +1,4 @@
-"""Memory that is used again: the system hands out fresh memory page by page, which can cost more than what is computed
-in it."""
+"""Reused host memory: page faults of fresh memory can cost more than the computation."""
 
 from __future__ import annotations
 
@@ -12,36 +11,44 @@ import numpy as np
 
 
 class BufferPool:
-    """Gives out arrays; the memory of one that nobody holds any more is given out again.
-
-    Parts and reshaped views of an array count as holding it, so nothing in use is ever written over.
+    """Allocates arrays whose memory is reused once the array and all its views are garbage collected.
 
     Args:
-        keep: how many pieces of memory that are out of use stay at hand.
-        pinned: locked in place, so that a card's copy engine takes it at full speed (needs a torch with CUDA).
+        keep: number of free buffers to keep.
+        pinned: page-locked memory for fast copies to the GPU (needs CUDA).
     """
 
-    def __init__(self, keep: int = 2, pinned: bool = False):
+    def __init__(self, keep: int = 2, pinned: bool = False) -> None:
         self._keep, self._pinned = keep, pinned
         self._free: deque[memoryview] = deque()
         self._lent: dict[int, weakref.ref] = {}
 
+    @property
+    def free(self) -> int:
+        """Number of free buffers."""
+        return len(self._free)
+
+    @property
+    def in_use(self) -> int:
+        """Number of buffers in use."""
+        return len(self._lent)
+
     def array(self, shape: tuple[int, ...], dtype: np.dtype | type = np.float32) -> np.ndarray:
-        """An uninitialised array."""
+        """An uninitialized array."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         piece = self._take(size)
-        # An array whose base is no array stays the base of every view of it: it lives as long as any of them.
+        # NumPy keeps ``whole`` as the base of all its views, as its own base is not an array.
         whole = np.frombuffer(piece, np.uint8, size)
         held = weakref.ref(whole, partial(self._give_back, piece))
         self._lent[id(held)] = held
         return whole.view(dtype).reshape(shape)
 
     def clear(self) -> None:
-        """Let go of what is out of use."""
+        """Free the unused buffers."""
         self._free.clear()
 
     def _take(self, size: int) -> memoryview:
-        while True:  # several threads may be at it
+        while True:  # other threads may empty the deque
             try:
                 piece = self._free.popleft()
             except IndexError:
@@ -54,10 +61,10 @@ class BufferPool:
             import torch
 
             try:
-                return memoryview(torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy())
-            except RuntimeError:  # the system has no more memory to lock: copies take longer, and that is all
+                return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().data
+            except RuntimeError:  # no more memory can be page-locked; copies are slower without
                 self._pinned = False
-        return memoryview(np.empty(size, np.uint8))
+        return np.empty(size, np.uint8).data
 
     def _give_back(self, piece: memoryview, held: weakref.ref) -> None:
         self._lent.pop(id(held), None)

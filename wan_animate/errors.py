@@ -1,13 +1,13 @@
-"""Errors meant for the person at the screen."""
+"""Errors for the user."""
 
 
 class InputError(ValueError):
-    """The caller gave something that cannot work.
+    """Invalid input.
 
-    The message is one sentence (two at most) that names the input, says what was found and what to do about it.
-    Raised before any long work starts; front ends show the text as it is, without a traceback.
+    The message names the input, what was found and what to do, in one or two sentences; front ends show it without a
+    traceback. Raised before long work.
     """
 
 
 class Cancelled(Exception):
-    """The caller asked for the work to stop. Raised from a progress callback; nothing half-written stays behind."""
+    """Stops the work when raised from a progress callback."""

@@ -1,4 +1,4 @@
-"""Reading and writing files: none is ever seen half-written, and what goes wrong is said in one sentence."""
+"""Atomic writing and reading of files, with errors of one sentence."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from safetensors import SafetensorError
 
 from .errors import InputError
 
-# What the libraries that parse files for us raise at content that they cannot make sense of. A full disk comes as one
-# of them too: safetensors gives SafetensorError for it, PyAV an OSError of its own, zipfile the system's.
+# What parsers raise for invalid content. SafetensorError stands for a full disk as well.
 _DAMAGED = (
     SafetensorError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, SyntaxError,
     ArithmeticError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
@@ -27,19 +26,15 @@ _NAME_BYTES = 40
 
 
 def short_name(name: str) -> str:
-    """The start of a name that a person chose, short enough to be a part of another file's name.
-
-    File systems count bytes (255 on most), and a Chinese character takes three.
-    """
+    """The first bytes of a user's file name, for use in another: most file systems allow 255 bytes."""
     return name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore").strip()
 
 
 def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> Path:
-    """The path.
+    """Check a path's suffix against ``endings`` (lower case, the first is suggested); ``what`` is the file's kind.
 
     Raises:
-        InputError: the name does not end in one of ``endings`` (lower case, the first of which is advised), and would
-            promise another kind of file than ``what``.
+        InputError: another suffix.
     """
     path = Path(path)
     if path.suffix.lower() not in endings and not os.path.isdir(path):
@@ -49,17 +44,10 @@ def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -
 
 
 def check_place(path: str | os.PathLike, what: str) -> Path:
-    """Whether a file can be written under ``path``, found out before the work whose result it is to hold.
-
-    Args:
-        path: the file to be.
-        what: names it in the sentence.
-
-    Returns:
-        The path.
+    """Check that ``path`` can be written, before the work; ``what`` names the file in the error.
 
     Raises:
-        InputError: the folder is missing or cannot be written, or the name is too long for it or a folder's.
+        InputError: the folder is missing or not writable, or the name is too long, invalid or a folder's.
     """
     path = Path(path)
     folder = path.parent
@@ -69,7 +57,7 @@ def check_place(path: str | os.PathLike, what: str) -> Path:
         path.lstat()
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:  # the name is too long, or has a character that no name may have
+    except (OSError, ValueError) as error:  # too long, or an invalid character
         raise InputError(
             f"{what} cannot be written to {path} ({_reason(error)}): choose a shorter or plainer name."
         ) from None
@@ -80,10 +68,10 @@ def check_place(path: str | os.PathLike, what: str) -> Path:
 
 
 def make_folder(folder: str | os.PathLike, what: str) -> Path:
-    """The folder, made when it is missing.
+    """Create a folder if it is missing; ``what`` names its content in the error.
 
     Raises:
-        InputError: it cannot be made; ``what`` names what is to be written into it.
+        InputError: it cannot be created.
     """
     folder = Path(folder)
     try:
@@ -97,10 +85,9 @@ def make_folder(folder: str | os.PathLike, what: str) -> Path:
 
 @contextmanager
 def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
-    """When the block is left by an error, those of the folders (and of the ones above them) that it made are removed
-    again, as far as nothing is in them."""
+    """If the block raises, remove the empty ones of the folders (and their parents) that it created."""
     whole = [Path(folder).absolute() for folder in folders]
-    missing = [one for folder in whole for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    missing = [path for folder in whole for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         yield
     except BaseException:
@@ -109,24 +96,20 @@ def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those of the folders, the innermost first, that are there and empty."""
-    for folder in sorted(set(folders), key=lambda one: len(one.parts), reverse=True):
+    """Remove the empty ones of the folders, innermost first."""
+    for folder in sorted(set(folders), key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):
             folder.rmdir()
 
 
 @contextmanager
 def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[str]:
-    """A temporary name beside ``path``; becomes ``path`` when the block ends, is removed when it is left by an error.
+    """Yields a temporary path that replaces ``path`` when the block ends, and is removed if it raises.
 
-    Args:
-        path: the file to write.
-        what: names it in the sentence.
-        remedy: what to do when it cannot be written, the end of the sentence.
+    ``what`` names the file in the error, ``remedy`` is its advice.
 
     Raises:
-        InputError: as :func:`check_place`; or the writing fails, whatever library does it: the disk is full, a quota
-            or a limit is met, the disk is gone.
+        InputError: as :func:`check_place`, or any library failed to write (disk full, quota).
     """
     path = check_place(path, what)
     temporary = _create(path, what)
@@ -143,10 +126,10 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[
 
 
 def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> None:
-    """Give a file on the same disk its name ``path``.
+    """Rename a file on the same disk; ``what`` names it in the error.
 
     Raises:
-        InputError: it cannot have it; ``what`` names it, and the sentence says where it is.
+        InputError: the rename failed.
     """
     try:
         os.replace(source, path)
@@ -158,15 +141,10 @@ def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> Non
 
 @contextmanager
 def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
-    """For the block that reads a file: what goes wrong in it, whatever library reads, becomes one sentence.
-
-    Args:
-        path: the file.
-        what: names it in the sentence.
-        remedy: what to do when there is no such file or it is damaged, the end of the sentence.
+    """Turns errors of any library that reads ``path`` in the block into InputError.
 
     Raises:
-        InputError: the file is missing, is a folder, may not be read, or holds something that cannot be read.
+        InputError: the file is missing, a folder, not readable or damaged.
     """
     path = Path(path)
     try:
@@ -186,7 +164,7 @@ def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
 
 
 def _create(path: Path, what: str) -> Path:
-    """An empty file under a temporary name beside ``path``."""
+    """Create an empty temporary file next to ``path``."""
     ending = path.suffix if len(path.suffix.encode(errors="replace")) <= 16 else ""
     temporary = path.parent / f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.part{ending}"
     try:
@@ -202,19 +180,19 @@ def _create(path: Path, what: str) -> Path:
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except OSError:  # the disk that failed in the first place; that is said already
+    except OSError:  # an error of the disk is already being raised
         pass
 
 
 def _is_of_the_disk(error: Exception) -> bool:
     if isinstance(error, (OSError, SafetensorError)):
         return True
-    import av  # only here: it takes a while to import, and who writes with it has it
+    import av  # slow to import
 
     return isinstance(error, av.error.FFmpegError)
 
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(getattr(error, "strerror", None) or error or "").split()) or type(error).__name__
-    inner = re.search(r"I/O error: (.+) \(os error \d+\)", text)  # as safetensors wraps the system's own words
+    inner = re.search(r"I/O error: (.+) \(os error \d+\)", text)  # safetensors' wrapping
     return (inner[1] if inner else text).rstrip(".")[:200]

@@ -1,4 +1,4 @@
-"""Numbers that are none (NaN) or infinite: what is made of one is black or noise, without an error anywhere."""
+"""Checks for NaN and infinity, which give black or noisy frames without an error."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from .errors import InputError
 
 
 def is_finite(values: torch.Tensor) -> bool:
-    """Whether every number is one. Costs a sum, in float32 or wider: a NaN or an infinity does not leave it."""
+    """Whether all values are finite. Checks the sum first, which NaN and infinity propagate to."""
     if not values.is_floating_point():
         return True
     values = _wide(values)
-    # finite ones may add up to infinity
+    # finite values may overflow in the sum
     return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def check_finite(values: torch.Tensor, what: str, remedy: str) -> None:
-    """Raises InputError unless every number is one: ``what`` holds them, ``remedy`` ends the sentence."""
+    """Raises InputError if values are not finite; ``what`` names them, ``remedy`` is the advice."""
     if not is_finite(values):
         count = int((~torch.isfinite(_wide(values))).sum())
         raise InputError(

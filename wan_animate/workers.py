@@ -1,4 +1,4 @@
-"""A few threads for work on single frames: FFmpeg, OpenCV and NumPy let go of the interpreter while they do it."""
+"""A thread pool for per-frame work; FFmpeg, OpenCV and NumPy release the GIL."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from typing import Any
 
 import cv2
 
-# More than this no card needs to be kept fed, and the stages themselves and FFmpeg want some cores too.
+# Six keep any GPU busy; pipeline stages and FFmpeg need cores too.
 COUNT = max(1, min(6, (os.cpu_count() or 1) // 2))
 
 
 @contextmanager
 def opencv_in_one_thread() -> Iterator[None]:
-    """OpenCV's own threads off while ours are at work on whole frames: they only wait for each other (on 16 cores
-    detection was 4 to 16 % faster without them). Nothing changes on a machine of few cores."""
+    """Disables OpenCV's threads while the pool is used: detection is 4 to 16 % faster on 16 cores."""
     threads = cv2.getNumThreads()
     if COUNT > 1:
         cv2.setNumThreads(1)
@@ -32,11 +31,9 @@ def opencv_in_one_thread() -> Iterator[None]:
 
 
 def lower_priority() -> None:
-    """The calling thread, and those it starts, leave the cores to others that want them (on Linux; elsewhere a thread
-    has no priority of its own that a program without rights could set).
+    """Lowers the priority of the calling thread and those it starts (Linux only).
 
-    Measured on two cores: a thread that starts small kernels while a clip is encoded comes round 0.8 times as often as
-    alone, and 0.5 times without this.
+    On two cores, video encoding slows down a thread that launches kernels to 0.8 with this and 0.5 without.
     """
     if sys.platform == "linux":
         try:
@@ -51,7 +48,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def submit(function: Callable, *arguments: Any) -> Future:
-    """``function(*arguments)`` in one of the threads; on a machine of few cores done at once, here."""
+    """Run ``function(*arguments)`` in the pool, or immediately if there are too few cores for one."""
     if COUNT > 1:
         return _pool().submit(function, *arguments)
     future: Future = Future()
@@ -63,9 +60,9 @@ def submit(function: Callable, *arguments: Any) -> Future:
 
 
 def each(function: Callable, *arrays: Any) -> None:
-    """``function`` of equal parts of the arrays, each in a thread; returns when all are done, raises the first error.
+    """Run ``function`` on equal parts of the arrays in the pool and wait; raises the first error.
 
-    Few parts, not many items: whenever a thread takes up Python again it waits for all others that are at it.
+    One part per thread, as every item would contend for the GIL.
     """
     count = len(arrays[0])
     step = max(-(-count // COUNT), 1)

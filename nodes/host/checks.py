@@ -6,15 +6,14 @@ with a sentence about matrices.
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
 from ...wan_animate.errors import InputError
 from ...wan_animate.finite import check_finite
+from ...wan_animate.log import get_logger
 from ...wan_animate.weights.kinds import TAKE, wan_member
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def check_model(model) -> None:

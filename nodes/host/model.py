@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 from ...wan_animate.errors import InputError
+from ...wan_animate.log import get_logger
 from ...wan_animate.weights.header import read_model_header
 from ...wan_animate.weights.quantized import convert_weights, stored_formats
 from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, strangers, transformer_shapes
 from .patching import cast_static_clones
 from .vae import prepare_for
+
+log = get_logger(__name__)
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
 PRODUCTS = ("auto", "full precision", "fp8")
@@ -34,11 +35,11 @@ def load_animate(path: str, precision: str = "auto", products: str = "auto"):
     """
     file = read_animate(read_model_header(path))
     if file.quantization.layers and precision.startswith("fp8"):
-        logging.info("Load Animate Model: the file's weights are scaled already; precision %s is left out.", precision)
+        log.info("Load Animate Model: the file's weights are scaled already; precision %s is left out.", precision)
         precision = "auto"
     model = _load(path, precision, products)
     prepare_for(model)
-    logging.info("Load Animate Model: %s: %s; kept in %s", file.header.name, file.summary(), model.model_dtype())
+    log.info("Load Animate Model: %s: %s; kept in %s", file.header.name, file.summary(), model.model_dtype())
     return model, file
 
 
@@ -85,9 +86,7 @@ def _read_weights(file: AnimateFile, full_precision: bool | None):
         if name.startswith(file.prefix) and own not in extra:
             weights[own] = tensor
     if extra:
-        logging.info(
-            "Load Animate Model: %d tensors that the model has no place for: %s", len(extra), sorted(extra)[:5]
-        )
+        log.info("Load Animate Model: %d tensors that the model has no place for: %s", len(extra), sorted(extra)[:5])
     linear = {name for name in transformer_shapes(file.dim, file.ffn, file.blocks) if is_linear(name)}
     weights = convert_weights(weights, file.quantization, linear, full_precision)
     unknown = stored_formats(weights) - comfy.quant_ops.QUANT_ALGOS.keys()

@@ -40,9 +40,9 @@ def crops(clip, counted=True) -> FaceCropSource:
 def test_shown_and_sampled_decodes_each_frame_once(clip):
     source, decoded = crops(clip), []
     shown = np.concatenate([source.read(at, min(at + 5, COUNT)) for at in range(0, COUNT, 5)])  # as a preview reads
-    decoded += source.frames.asked
+    decoded += source.source.asked
     first, second = source.read(0, 17), source.read(16, COUNT)  # as two segments do
-    assert source.frames.asked == decoded == list(range(COUNT))
+    assert source.source.asked == decoded == list(range(COUNT))
     assert np.array_equal(np.concatenate((first, second[1:])), shown) and not shown[5].any() and shown.std() > 10
 
 
@@ -54,9 +54,9 @@ def test_what_is_kept_is_bounded_and_changes_nothing(clip, monkeypatch):
         for start, stop in ((3, 9), (0, COUNT), (7, 20), (23, 24)):
             assert np.array_equal(source.read(start, stop), expected[start:stop])
     assert len(source._kept) == 10 and sum(one.nbytes for one in source._kept.values()) == 10 * ONE
-    source.frames.asked.clear()
+    source.source.asked.clear()
     source.read(0, COUNT)
-    assert len(source.frames.asked) == COUNT - 10
+    assert len(source.source.asked) == COUNT - 10
 
 
 def test_nobody_writes_into_what_is_kept(clip):

@@ -1,4 +1,4 @@
-"""Frame sources in memory and made of others."""
+"""Frame sources in memory, and derived sources."""
 
 import cv2
 import numpy as np
@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from wan_animate.errors import InputError
-from wan_animate.video.derived import ResizedSource
+from wan_animate.video.derived import DerivedSource, RepeatedSource, ResizedSource, SampledSource
 from wan_animate.video.frames import TensorSource, read_float, read_reflected, read_uint8, reading_once, reflected_index
 from wan_animate.video.resample import letterbox
 
+from ..support.reads import RecordedSource
+
 
 def counting(count=10, height=6, width=8):
-    return TensorSource(
+    return RecordedSource(
         np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, height, width, 3))
     )
 
@@ -58,6 +60,55 @@ def test_fingerprint_follows_the_frames():
     assert TensorSource(torch.zeros(3, 4, 4, 3), 24).fingerprint() != one.fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("size", "given", "ranges"),
+    [
+        (4, (), [(0, 4), (4, 8), (8, 10)]),
+        (20, (), [(0, 10)]),
+        (3, (2,), [(2, 5), (5, 8), (8, 10)]),
+        (3, (2, 8), [(2, 5), (5, 8)]),
+        (3, (5, 5), []),
+    ],
+)
+def test_batches(size, given, ranges):
+    source = counting()
+    found = list(source.batches(size, *given))
+    assert [part[:2] for part in found] == source.reads == ranges
+    for start, stop, frames in found:
+        assert frames[:, 0, 0, 0].tolist() == list(range(start, stop))
+
+
+@pytest.mark.parametrize(
+    ("derive", "length"),
+    [
+        (lambda source: ResizedSource(source, 4, 3), 1),
+        (lambda source: RepeatedSource(source, 5), 5),
+        (lambda source: SampledSource(source, 60), 2),
+    ],
+    ids=["resized", "repeated", "sampled"],
+)
+def test_a_derived_source_closes_what_it_is_made_from(derive, length):
+    source = counting(1)
+    derived = derive(source)
+    derived.close()
+    assert source.closed == 1 and len(derived) == length and derived.source is source
+
+
+def test_a_derived_source_of_two_closes_both():
+    class Sum(DerivedSource):
+        def _read(self, start, stop):
+            return self.source.read(start, stop)
+
+        def fingerprint(self):
+            return "sum"
+
+    first, second = counting(3), counting(4)
+    derived = Sum(first, second)
+    derived.close()
+    assert (len(derived), derived.width, derived.height, derived.fps) == (3, 8, 6, 30)
+    assert (first.closed, second.closed) == (1, 1)
+
+
 def test_playing_back_and_forth():
     assert [reflected_index(i, 4) for i in range(10)] == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
     assert [reflected_index(i, 1) for i in range(3)] == [0, 0, 0]
@@ -68,26 +119,22 @@ def test_playing_back_and_forth():
 
 def test_frames_played_back_are_read_once_and_forwards():
     for length, start, stop in [(10, 7, 15), (4, 2, 30), (3, 5, 8), (10, 2, 9)]:
-        source, asked = counting(length), []
-        read = source._read
-        source._read = lambda first, last, asked=asked, read=read: asked.append((first, last)) or read(first, last)
+        source = counting(length)
         frames = read_reflected(source, start, stop)[:, 0, 0, 0].tolist()
         assert frames == [reflected_index(index, length) for index in range(start, stop)]
-        assert asked == [(min(frames), max(frames) + 1)]
+        assert source.reads == [(min(frames), max(frames) + 1)]
 
 
 def test_sources_made_of_each_other_are_read_once_in_a_block():
-    source, asked = counting(), []
-    read = source._read
-    source._read = lambda first, last: asked.append((first, last)) or read(first, last)
+    source = counting()
     one, other = ResizedSource(source, 8, 6), ResizedSource(source, 4, 3)
     with reading_once():
         assert np.array_equal(one.read(2, 5), ResizedSource(counting(), 8, 6).read(2, 5))
         assert np.array_equal(other.read(2, 5), ResizedSource(counting(), 4, 3).read(2, 5))
-        assert asked == [(2, 5)]
+        assert source.reads == [(2, 5)]
         source.read(2, 4)
     source.read(2, 5)
-    assert asked == [(2, 5), (2, 4), (2, 5)], "another range, or after the block, is read anew"
+    assert source.reads == [(2, 5), (2, 4), (2, 5)], "another range, or after the block, is read anew"
 
 
 @pytest.mark.parametrize("size", [(40, 20), (20, 40), (64, 64), (7, 90), (33, 31)])

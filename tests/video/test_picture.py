@@ -1,4 +1,4 @@
-"""Pictures of every kind that people have are read as they look, or refused in one sentence."""
+"""Image files in every mode, and what is refused."""
 
 import warnings
 
@@ -17,7 +17,7 @@ RED = (255, 0, 0)
 
 
 def cutout() -> np.ndarray:
-    """A green square on transparency whose hidden colour is red, with a half transparent row."""
+    """A green square on transparent red, with a half transparent row."""
     picture = np.zeros((8, 8, 4), np.uint8)
     picture[..., 0] = 255
     picture[2:6, 2:6] = (0, 255, 0, 255)
@@ -26,7 +26,7 @@ def cutout() -> np.ndarray:
 
 
 def shown() -> np.ndarray:
-    """The same over black."""
+    """It over black."""
     rgba = cutout().astype(np.float32) / 255
     return rgba[..., :3] * rgba[..., 3:]
 

@@ -1,4 +1,4 @@
-"""A PNG's one transparent colour, in every depth that the format has, held against the values written."""
+"""PNG transparent colour (tRNS) in every bit depth."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
 
 def write_png(path, values: np.ndarray, depth: int, kind: int, *chunks: tuple[bytes, bytes]) -> None:
-    """By the PNG specification; values ``[H, W, channels]``."""
+    """A PNG of ``[H, W, channels]``."""
     height, width, channels = values.shape
     rows = []
     for row in values.reshape(height, width * channels):
@@ -85,7 +85,7 @@ def test_palettes(tmp_path, depth):
 
 
 def test_a_turned_picture_hides_the_right_pixels(tmp_path):
-    """EXIF of one tag: lies on its side."""
+    """EXIF orientation 6."""
     exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     for kind, channels in ((GREY, 1), (RGB, 3)):
         values = random_values(16, channels)

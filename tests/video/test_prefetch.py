@@ -1,4 +1,4 @@
-"""Work ahead of its consumer: the same items, a bounded number, and no thread left behind however it ends."""
+"""Prefetching: order, bounded depth, and no thread left behind."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from wan_animate.video.frames import FrameSource, ahead, read_ahead
 
 
 class Counted(FrameSource):
-    """Frames that show their number; remembers how far it was read, and can fail at a frame."""
+    """Frames filled with their number; records reads, may fail at one frame."""
 
     width, height = 8, 6
 

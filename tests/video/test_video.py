@@ -1,4 +1,4 @@
-"""A video file as a frame source: which frames, how they look, how they are reached, what is said when they cannot."""
+"""VideoSource: frame choice, sizes, seeking, errors."""
 
 import gc
 import io
@@ -45,7 +45,7 @@ def test_every_frame_of_every_container_in_order(tmp_path, name, codec):
 
 
 def test_hidden_packets_of_vp8_are_not_frames(tmp_path):
-    """Alternate reference frames are packets with a time of their own that are never shown. Here: of keyframes."""
+    """VP8 alternate reference frames are packets that are never shown."""
     plain = write_clip(tmp_path / "p.webm", 40, 30, "libvpx", {"deadline": "realtime", "cpu-used": "8", "g": "10"})
     with av.open(str(plain)) as read, av.open(str(tmp_path / "h.webm"), "w") as write:
         stream = read.streams.video[0]
@@ -94,7 +94,7 @@ def test_constant_rates_follow_upstreams_rule(tmp_path, rate, container):
 
 
 def test_no_frame_is_lost_to_rounding():
-    """int(123 / 30 * 30) is 122 in doubles."""
+    """int(123 / 30 * 30) == 122"""
     for count in range(1, 1000):
         assert len(sample_frames(np.arange(count) / 30, Fraction(30), True, count / 30, Fraction(30))) == count
 
@@ -130,7 +130,7 @@ def test_a_freeze_is_held_until_shortly_before_the_next_picture(tmp_path):
 
 
 def test_edit_list_and_negative_start(tmp_path):
-    """The frames before an edit list's begin are in the file but not in the clip."""
+    """Frames before the edit list are not part of the clip."""
     whole = write_clip(tmp_path / "w.mp4", 60, 30, options={"g": "60", "bf": "2", "preset": "veryfast"})
     cut = tmp_path / "cut.mp4"
     with av.open(str(whole)) as read, av.open(str(cut), "w") as write:
@@ -178,7 +178,7 @@ def test_rotation_metadata(tmp_path, rotation):
 
 
 def test_rotation_is_the_players_own(tmp_path):
-    """The bytes of a phone held upright (with the offset that the standard asks for) stand for "turn clockwise"."""
+    """A phone's display matrix for clockwise rotation."""
     path = write_clip(tmp_path / "p.mp4", 5, 30)
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40
@@ -261,21 +261,21 @@ def test_random_access_with_close_and_open_groups(tmp_path, options):
 @pytest.mark.parametrize("overlap", [1, 5, 9])
 def test_chained_segments_decode_each_frame_once(long_gop, overlap):
     source = VideoSource(long_gop)
-    opening = source._decoder.decoded
+    opening = source.decoded
     start = 0
     while start + 77 <= len(source):
         assert numbers(source.read(start, start + 77)) == list(range(start, start + 77))
         start += 77 - overlap
     last = start + overlap
-    assert source._decoder.decoded - opening <= last + 1
+    assert source.decoded - opening <= last + 1
 
 
 def test_jumping_ahead_starts_at_the_nearest_keyframe(long_gop):
     source = VideoSource(long_gop)
     source.read(0, 2)
-    before = source._decoder.decoded
+    before = source.decoded
     assert numbers(source.read(275, 277)) == [275, 276]
-    assert source._decoder.decoded - before <= 12
+    assert source.decoded - before <= 12
 
 
 def test_close_and_read_again(long_gop):
@@ -357,7 +357,7 @@ def test_example_clip(examples):
 
 @pytest.fixture
 def many_cores(monkeypatch):
-    """Frames converted by three threads, as on a machine of twelve cores."""
+    """Three conversion threads."""
     workers._pool.cache_clear()
     monkeypatch.setattr(workers, "COUNT", 3)
     yield

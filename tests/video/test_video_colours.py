@@ -1,4 +1,4 @@
-"""Decoded frames as RGB: held against the formulas of the standards, and against swscale itself."""
+"""YUV to RGB against the standards' formulas and swscale."""
 
 import av
 import numpy as np
@@ -15,7 +15,7 @@ from wan_animate.video.source import VideoSource
                                                        (320, 192, 9, "2020")])  # fmt: skip
 @pytest.mark.parametrize("full", [False, True])
 def test_colour_matrix_and_range_follow_the_tags(tmp_path, width, height, tag, space, full):
-    """Against the formulas of the standards (ITU-T H.273): within a level and a half, and with no drift of the mean."""
+    """Within 1.5 pixel values of ITU-T H.273, without drift of the mean."""
     matrices = {"709": (0.2126, 0.0722), "601": (0.299, 0.114), "FCC": (0.3, 0.11), "240M": (0.212, 0.087)}
     kr, kb = {**matrices, "2020": (0.2627, 0.0593)}[space]
     rng = np.random.default_rng(0)
@@ -42,7 +42,7 @@ def test_colour_matrix_and_range_follow_the_tags(tmp_path, width, height, tag, s
 
 
 def _upsampled(plane, width, height):
-    """A plane of chroma at every pixel: bilinear, its samples in the middle of the pixels they stand for."""
+    """Bilinear chroma upsampling, samples centred."""
     for axis, size in ((0, height), (1, width)):
         have = plane.shape[axis]
         at = ((np.arange(size) + 0.5) / (-(-size // have)) - 0.5).clip(0, have - 1)
@@ -59,7 +59,7 @@ def _upsampled(plane, width, height):
 @pytest.mark.parametrize("size", [(320, 180), (98, 66)])
 @pytest.mark.parametrize("full", [False, True])
 def test_pictures_are_within_a_rounding_of_the_formula(name, depth, size, full):
-    """Random planes: every level of chroma beside every other."""
+    """Random planes."""
     (width, height), rng = size, np.random.default_rng(0)
     frame = av.VideoFrame(width, height, name)
     frame.color_range, frame.colorspace = 2 if full else 1, 1

@@ -1,4 +1,4 @@
-"""Clips that a player turns, mirrors, stretches or deinterlaces before it shows them."""
+"""Rotation, mirroring, pixel aspect ratio, interlacing."""
 
 import gc
 from fractions import Fraction
@@ -28,7 +28,7 @@ MATRICES = {
 
 
 def shown(image, matrix):
-    """Every pixel moved to where the matrix puts it."""
+    """Apply the matrix to every pixel."""
     a, b, c, d = matrix
     y, x = np.indices(image.shape[:2])
     across, down = a * x + c * y, b * x + d * y
@@ -39,7 +39,7 @@ def shown(image, matrix):
 
 
 def by_ffmpegs_filters(image, matrix):
-    """What ffmpeg and ffplay put in front of a clip with this matrix (fftools/ffmpeg_filter.c, autorotate)."""
+    """FFmpeg's autorotate filters (fftools/ffmpeg_filter.c)."""
     a, b, c, d = matrix
     angle = round(-np.degrees(np.arctan2(b, a))) % 360  # av_display_rotation_get, counter-clockwise
     theta = -angle % 360
@@ -64,7 +64,7 @@ def by_ffmpegs_filters(image, matrix):
 
 
 def give_matrix(path, matrix):
-    """Write the track's matrix (ISO/IEC 14496-12, tkhd), as phones and editors do."""
+    """Write the matrix to tkhd (ISO/IEC 14496-12)."""
     a, b, c, d = (value * 65536 for value in matrix)
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40
@@ -121,7 +121,7 @@ def test_anamorphic_clips_are_stretched_in_their_width(tmp_path, name, codec, sh
 
 
 def test_a_dvds_picture_tells_the_shape_of_the_whole(tmp_path):
-    """MPEG-2 stores 4:3 or 16:9, and the pixels follow: 720x576 at 16:9 is shown as 1024x576."""
+    """MPEG-2 720x576 at 16:9 is displayed as 1024x576."""
     path = stretched_clip(tmp_path / "d.mpg", Fraction(64, 45), "mpeg2video", 2, 720, 576)
     assert VideoSource(path, fps=0).native_size == (1024, 576)
     assert VideoSource(path, fps=0, max_area=832 * 480).width == 832
@@ -144,14 +144,14 @@ def test_pixels_that_are_square_or_nonsense_change_nothing(tmp_path, shape):
 
 
 def moving(i, width, height):
-    """A bar that moves 3 pixels a field, on a ground with vertical detail."""
+    """A bar moving 3 pixels per field over vertical detail."""
     image = np.full((height, width, 3), 40, np.uint8)
     image[height // 4 : 3 * height // 4, 10 + 3 * i : 50 + 3 * i] = 220
     return image
 
 
 def woven(first):
-    """Two moments in one frame; ``first`` is the line that is shown first."""
+    """Interlace two pictures; ``first`` is the top or bottom field."""
 
     def frame(i, width, height):
         both = moving(2 * i, width, height), moving(2 * i + 1, width, height)
@@ -188,7 +188,7 @@ def interlaced(request, tmp_path_factory):
 
 
 def combs(image):
-    """How much neighbouring lines differ from those two away: what weaving two moments together leaves."""
+    """Combing: adjacent lines against lines two apart."""
     light = image[..., 1].astype(int)
     return np.abs(light[2:-2] * 2 - light[1:-3] - light[3:-1])[50:-50].mean()
 
@@ -243,10 +243,10 @@ def test_interlaced_frames_are_those_of_ffmpegs_filter_over_the_whole_clip(inter
 def test_interlaced_reading_decodes_each_frame_once(interlaced):
     path = interlaced
     source = VideoSource(path, fps=0)
-    before = source._decoder.decoded
+    before = source.decoded
     for start in range(0, 40, 8):
         source.read(start, start + 8)
-    assert source._decoder.decoded - before <= 40
+    assert source.decoded - before <= 40
 
 
 def test_a_progressive_clip_is_not_deinterlaced(tmp_path):
@@ -257,7 +257,7 @@ def test_a_progressive_clip_is_not_deinterlaced(tmp_path):
 
 @pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="PyAV 17 leaves every frame to the collector")
 def test_reading_more_of_an_interlaced_clip_takes_no_more_memory(interlaced):
-    """Nothing waits for Python's collector: neither frames nor filters."""
+    """No frames or filters wait for garbage collection."""
     source = VideoSource(interlaced, fps=0)
     source.read(0, 16)
     gc.collect()

@@ -1,4 +1,4 @@
-"""Clips in frames of another shape: filled without black bars, or padded; and tracks that follow them."""
+"""fit fill and pad, and pose tracks that follow it."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def track_of_spots(width, height, count=2):
 
 
 def lit(image):
-    """Where the spots of a picture lie, in their order."""
+    """Positions of the spots, in order."""
     light, out = image[..., 0].astype(float) - 40, []
     height, width = light.shape
     for x, y in SPOTS:
@@ -107,7 +107,7 @@ def test_another_shape_is_padded_and_not_cut_to_pieces():
     "width, height, area", [(640, 360, 832 * 480), (640, 360, 416 * 240), (468, 1012, 832 * 480 // 2)]
 )
 def test_a_track_of_the_clip_itself_lands_on_the_person(tmp_path, fit, width, height, area):
-    """Within a pixel, whichever fit; saved and loaded; with and without knowing that it is of the whole picture."""
+    """Within a pixel for both fits, also saved and loaded."""
     path = write_clip(tmp_path / "s.mp4", 2, width=width, height=height, frame=spots, options={"crf": "4"})
     own, frames = VideoSource(path), VideoSource(path, max_area=area, fit=fit)
     track = track_of_spots(width, height)
@@ -140,7 +140,7 @@ def test_a_track_found_with_one_fit_lands_in_frames_of_the_other(tmp_path, found
 
 
 def test_a_track_that_knows_nothing_is_taken_as_of_these_frames(tmp_path):
-    """From POSE_KEYPOINT, or saved by an earlier version: of the frames' size, it is theirs; of twice it, scaled."""
+    """Tracks without a picture rectangle: used as they are, or scaled."""
     path = write_clip(tmp_path / "s.mp4", 2, width=640, height=360, frame=spots)
     frames = VideoSource(path, max_area=832 * 480)
     track = track_of_spots(frames.width, frames.height)

@@ -1,4 +1,4 @@
-"""Sides divisible by 16 at small sizes: little is cut wherever that can be, and what is cut is said."""
+"""fill_size at small sizes, and notes on cropping."""
 
 import logging
 from fractions import Fraction
@@ -30,7 +30,7 @@ def shapes(count: int):
      (480 * 480, 0.02, 0), (512 * 512, 0.02, 0), (624 * 352, 0.02, 0), (832 * 480, 0.02, 0), (1280 * 720, 0.02, 0)],
 )  # fmt: skip
 def test_how_much_any_shape_loses(area, most, over):
-    """Between 9:21 and 21:9; by upstream's sizes it is up to 12 % at 256x144, 8 % at 416x240 and 4 % at 512x512."""
+    """9:21 to 21:9; area_size crops up to 12 % at 256x144, 8 % at 416x240, 4 % at 512x512."""
     lost = []
     for width, height in shapes(1000):
         size = fill_size(width, height, area)
@@ -47,8 +47,7 @@ def test_no_phones_clip_loses_a_fiftieth_from_320x192_on(area):
 
 @pytest.mark.parametrize("area", [192 * 112, 256 * 144, 416 * 240])
 def test_no_other_size_would_do_better(area):
-    """Against every pair of sides there is: none of three quarters of the area that cuts less, or as little and more
-    pixels."""
+    """No size of at least three quarters of the area crops less, or as little with more pixels."""
     for width, height in shapes(40):
         size = fill_size(width, height, area)
         if size == area_size(width, height, area):

@@ -1,4 +1,4 @@
-"""HDR and wide-gamut clips: held against the standards' formulas, written out here in double precision."""
+"""HDR and wide gamut against the standards' formulas in double precision."""
 
 import gc
 from fractions import Fraction
@@ -25,7 +25,7 @@ KR, KB = 0.2627, 0.0593
 
 
 def shown(coded, transfer, primaries):
-    """Coded RGB 0..1 to 8-bit SDR: BT.2100, BT.2408's white, Reinhard's roll-off above 0.85, BT.1886."""
+    """Coded RGB 0..1 to 8-bit SDR."""
     if transfer == HLG:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(coded <= 0.5, coded**2 / 3, (np.exp((coded - c) / a) + b) / 12)
@@ -46,7 +46,7 @@ def shown(coded, transfer, primaries):
 
 
 def tagged_frame(rgb, transfer, primaries, full=False, depth=10, space=BT2020):
-    """A 4:4:4 frame of coded RGB 0..1 ``[H, W, 3]``, and the RGB that its rounded codes stand for."""
+    """A 4:4:4 frame of RGB 0..1 ``[H, W, 3]``, and its RGB after rounding."""
     y = rgb @ [KR, 1 - KR - KB, KB]
     u, v = (rgb[..., 2] - y) / (2 - 2 * KB), (rgb[..., 0] - y) / (2 - 2 * KR)
     top, step = (1 << depth) - 1, 1 << depth - 8
@@ -66,7 +66,7 @@ def tagged_frame(rgb, transfer, primaries, full=False, depth=10, space=BT2020):
 
 
 def colours(count=4096, seed=0):
-    """Random coded RGB, a third of it near grey, as pictures are."""
+    """Random RGB, a third near grey."""
     rng = np.random.default_rng(seed)
     rgb = rng.random((count, 3))
     rgb[: count // 3] = (rgb[: count // 3, :1] + rng.normal(0, 0.03, (count // 3, 3))).clip(0, 1)
@@ -109,7 +109,7 @@ def test_brighter_is_never_darker_and_whites_are_told_apart():
 
 
 def test_what_is_not_hdr_is_left_alone():
-    """By the tags: unknown, BT.709, BT.601's, gamma 2.2 and 2.8, sRGB. Bit for bit, what swscale gives."""
+    """Bit-identical to swscale."""
     rng = np.random.default_rng(0)
     for transfer, primaries in [(2, 2), (1, 1), (6, 6), (6, 5), (4, 4), (5, 5), (7, 7), (13, 1), (1, 2), (2, 1)]:
         frame = av.VideoFrame(64, 48, "yuv420p")
@@ -144,7 +144,7 @@ def test_rgb_of_every_depth_is_read_whole(name):
 
 @pytest.mark.parametrize("name", ["yuv420p10le", "yuv422p10le", "p010le", "yuv420p12le", "yuv420p"])
 def test_every_format_of_hdr_is_read_at_its_own_precision(name):
-    """One colour through each format and depth; 8 bits of HDR are rare but exist."""
+    """Every format and depth."""
     frame, exact = tagged_frame(np.broadcast_to(np.array([0.62, 0.41, 0.3]), (32, 32, 3)), HLG, BT2020)
     other = frame.reformat(format=name, interpolation=2 | 0x40000 | 0x2000)
     other.color_trc, other.color_primaries = HLG, BT2020
@@ -154,7 +154,7 @@ def test_every_format_of_hdr_is_read_at_its_own_precision(name):
 
 
 def hdr_clip(path, transfer=HLG, codec="libx265", count=6, paint=None, **size):
-    """A clip whose SDR look is that of ``paint`` (display light against 203 cd/m2 white), 10 bit."""
+    """A 10-bit clip of ``paint``'s display light (203 cd/m2 white)."""
     paint = paint or numbered_frame
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(30))
@@ -180,7 +180,7 @@ def hdr_clip(path, transfer=HLG, codec="libx265", count=6, paint=None, **size):
 
 
 def _coded(light, transfer):
-    """cd/m2 to the signal: the inverse of BT.2100's tables."""
+    """Inverse of BT.2100's EOTF."""
     if transfer == PQ:
         power = np.clip(light / 10000, 0, 1) ** (1305 / 8192)
         return ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
@@ -193,7 +193,7 @@ def _coded(light, transfer):
 
 @pytest.mark.parametrize("transfer", [HLG, PQ])
 def test_a_phones_clip_looks_as_its_sdr_picture(tmp_path, transfer):
-    """The very picture that was lit as HDR comes back: its darks and middle tones exactly, its whites nearly."""
+    """An SDR picture encoded as HDR is restored."""
     source = VideoSource(hdr_clip(tmp_path / "p.mp4", transfer), fps=0)
     got = source.read(0, 6)
     assert numbers(got) == list(range(6))

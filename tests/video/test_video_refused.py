@@ -1,4 +1,4 @@
-"""What is said of a video that cannot be read, before long work; and the sound that belongs to a stretch of one."""
+"""Errors of unreadable videos; audio of a range."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What is written: the mp4, the lossless segments, the contact sheet; and that nothing half-written stays."""
+"""Writing mp4, lossless segments and contact sheets, atomically."""
 
 import os
 import re
@@ -20,6 +20,7 @@ from wan_animate.video.source import VideoSource
 from wan_animate.video.write import write_video
 
 from ..support.clips import numbered_frame, numbers
+from ..support.reads import RecordedSource
 
 
 def clip(count=40, width=160, height=96, fps=30):
@@ -32,7 +33,7 @@ def tone(seconds, rate=48000, hertz=440, channels=1):
 
 
 class Failing(FrameSource):
-    """Gives some frames and then raises."""
+    """Raises after some frames."""
 
     def __init__(self, after, error):
         self.width, self.height, self.after, self.error = 64, 48, after, error
@@ -94,7 +95,7 @@ def test_tags_faststart_and_metadata(tmp_path):
 
 
 def test_colours_come_back(tmp_path):
-    """Flat colours through RGB -> BT.709 4:2:0 -> RGB: within rounding, with no drift of the mean."""
+    """RGB -> BT.709 4:2:0 -> RGB within rounding, without drift of the mean."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (60, 3))
     frames = np.broadcast_to(colours[:, None, None].astype(np.uint8), (60, 48, 64, 3))
@@ -156,10 +157,9 @@ def test_progress_reaches_the_end(tmp_path):
 
 
 def test_frames_are_read_in_small_chunks(tmp_path):
-    source, sizes = clip(40), []
-    read = source._read
-    source._read = lambda start, stop: sizes.append(stop - start) or read(start, stop)
+    source = RecordedSource(clip(40).read(0, 40))
     write_video(tmp_path / "v.mp4", source)
+    sizes = [stop - start for start, stop in source.reads]
     assert max(sizes) <= 16 and sum(sizes) == 40
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_written(tmp_path):
 
 
 def test_output_folder_that_refuses_writing(tmp_path):
-    """A folder without write permission; root may write anywhere, so for root one of /proc, which takes no files."""
+    """A folder that is not writable (for root: /proc)."""
     folder = tmp_path / "closed"
     folder.mkdir()
     folder.chmod(0o500)
@@ -189,7 +189,7 @@ def test_output_folder_that_refuses_writing(tmp_path):
 
 
 def test_the_disk_fills_up(tmp_path):
-    """A limit on the size of files is met where a full disk would be."""
+    """A file size limit fails like a full disk."""
     path = tmp_path / "v.mp4"
     resource = pytest.importorskip("resource", reason="no file size limits on this system: run on Linux or macOS")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -263,7 +263,10 @@ def test_damaged_segments_are_refused(tmp_path):
         LosslessSource([(path, 0, 31)], 30)
     write_lossless(tmp_path / "big.mkv", np.zeros((2, 96, 64, 3), np.uint8), 30)
     with pytest.raises(InputError, match="64x96"):
-        LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, 2)], 30)
+        LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, None)], 30)
+    later = LosslessSource([(path, 0, 30), (tmp_path / "big.mkv", 0, 2)], 30)  # opened when it is read
+    with pytest.raises(InputError, match="64x96"):
+        later.read(29, 31)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match="damaged"):
         LosslessSource([(path, 0, 30)], 30)

@@ -9,7 +9,6 @@ Wan-Video/Wan2.2 and ``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..log import get_logger
 from ..mask.cells import whole_cells
 from ..video.frames import FrameSource, as_float, as_unit_float, read_reflected
 from .control_reader import BACKGROUND, FACE, MASK, POSE
 from .latents import encode_once
 from .segments import Segment
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass

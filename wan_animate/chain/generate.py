@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 
 from ..errors import InputError
 from ..finite import check_finite
+from ..log import get_logger
 from ..video.derived import lasting
 from ..video.frames import FrameSource
 from ..video.resample import letterbox
@@ -35,7 +35,7 @@ MODES = ("animate", "replace")
 # Where NaN comes from when nothing that was given holds any: half precision that overflows, or damaged weights.
 OTHER_VAE = "load the VAE's file anew, or compute it in bfloat16 or float32"
 OTHER_MODEL = "compute the model in bfloat16, leave out its patches and LoRAs one by one, or load its file anew"
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:

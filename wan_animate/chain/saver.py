@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import Cancelled
-from ..video.frames import FrameSource, TensorSource, read_uint8
+from ..video.frames import FrameSource, TensorSource, as_uint8
 from ..workers import lower_priority
 from .segments import Segment
 from .store import SegmentStore
@@ -86,10 +86,10 @@ class GrowingVideo:
                 raise Cancelled
             source = piece()
             del piece
-            for start in range(0, len(source), READ_AT_ONCE):
+            for _, _, frames in source.batches(READ_AT_ONCE):
                 if self._stopped.is_set():
                     raise Cancelled
-                yield read_uint8(source, start, min(start + READ_AT_ONCE, len(source)))
+                yield as_uint8(frames)
             left -= len(source)
             source.close()
             del source

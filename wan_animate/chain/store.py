@@ -7,7 +7,6 @@ temporary name and then renamed, the frames last: a segment is there whole or no
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -22,9 +21,12 @@ from safetensors.torch import save_file
 
 from ..errors import InputError
 from ..files import reading, remove_empty, replacing
+from ..log import get_logger
 from ..video.frames import FrameSource
 from ..weights.header import read_header
 from .segments import Segment
+
+log = get_logger(__name__)
 
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
 
@@ -160,6 +162,6 @@ class SegmentStore:
             if not self.folder.exists():  # only what was moved already could not be deleted behind it
                 return SegmentStore(folder)
             shutil.rmtree(folder, ignore_errors=True)
-            logging.warning("the finished clip stays in %s: it cannot be moved to %s (%s)", self.folder, folder, error)
+            log.warning("the finished clip stays in %s: it cannot be moved to %s (%s)", self.folder, folder, error)
             return self
         return SegmentStore(folder)

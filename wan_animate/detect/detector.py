@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -12,6 +11,7 @@ import numpy as np
 
 from .. import workers
 from ..errors import InputError
+from ..log import get_logger
 from ..people.boxes import INTERPOLATED, FrameDetections, detect_people
 from ..people.choosing import PersonChoice, describe_positions, nobody_at, person_at
 from ..people.tracker import PersonTracker
@@ -26,7 +26,7 @@ from .inputs import crop_people, crop_regions, detector_inputs, pose_inputs, res
 from .model_checks import check_detector, check_pose
 from .onnx_model import OnnxModel, to_numpy
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MIN_BODY_CONFIDENCE = 0.3  # mean over the body, where the box is not a detection
 

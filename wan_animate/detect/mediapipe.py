@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +16,6 @@ from ..pose import wholebody
 from ..pose.track import PoseTrack
 from ..video.frames import FrameSource, read_ahead
 from .detection import Detection
-
-log = logging.getLogger(__name__)
 
 INSTALL = (
     "run `pip install --no-deps mediapipe==0.10.21` and `pip install absl-py attrs flatbuffers matplotlib "

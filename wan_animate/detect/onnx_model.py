@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..log import get_logger
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import onnxruntime
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # In the order "auto" tries them.
 PROVIDERS = {

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
+from ..video.derived import DerivedSource
 from ..video.frames import FrameSource, ahead
 from .boxes import MISSING
 
@@ -22,7 +23,7 @@ _MOST_SKIPPED = 64
 _NEAR = 1 / 48  # of a pixel of the frame
 
 
-class FaceCropSource(FrameSource):
+class FaceCropSource(DerivedSource):
     """The face of every frame, resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
     Where a box leaves the frame, the frame's edge is repeated. Upstream cuts the box instead and stretches what is
@@ -76,9 +77,9 @@ class FaceCropSource(FrameSource):
                 f"face crop: no face box lies in the {frames.width}x{frames.height} frames; "
                 "scale the pose track to the size of the frames first."
             )
-        self.frames, self.size, self.missing = frames, int(size), missing
+        super().__init__(frames)
+        self.size, self.missing = int(size), missing
         self.width = self.height = self.size
-        self.fps = frames.fps
         self.boxes = boxes
         visible &= ((boxes[:, 2:] > 0) & (boxes[:, :2] < (frames.width, frames.height))).all(axis=1)
         if found is not None and missing == "blank":
@@ -88,16 +89,13 @@ class FaceCropSource(FrameSource):
         self._lock = threading.Lock()
         self._room = KEPT_BYTES
 
-    def __len__(self) -> int:
-        return len(self.frames)
-
     def _read(self, start: int, stop: int) -> np.ndarray:
         kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
         runs = list(_runs([index for index in range(start, stop) if index not in kept]))
 
         def chunks():
             for first, last in runs:
-                yield first, self.frames.read(first, last)
+                yield first, self.source.read(first, last)
 
         out = None
         if kept:
@@ -124,10 +122,7 @@ class FaceCropSource(FrameSource):
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(self.boxes.tobytes() + self._visible.tobytes(), digest_size=16)
-        return f"face:{self.size}:{digest.hexdigest()}:{self.frames.fingerprint()}"
-
-    def close(self) -> None:
-        self.frames.close()
+        return f"face:{self.size}:{digest.hexdigest()}:{self.source.fingerprint()}"
 
 
 def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
-from ..video.derived import lasting
+from ..video.derived import DerivedSource, lasting
 from ..video.frames import FrameSource
 from .track import binary
 
 READ_AT_ONCE = 8
 
 
-class BackgroundSource(FrameSource):
+class BackgroundSource(DerivedSource):
     """Frames with the masked area black (as upstream: ``frame * (1 - mask)``), in the frames' own dtype. A single
     picture, or a single mask, stands for every frame of the other.
 
@@ -37,17 +37,12 @@ class BackgroundSource(FrameSource):
                 f"background: frames are {frames.width}x{frames.height} and masks {mask.width}x{mask.height}; "
                 "resize the mask to the frames."
             )
-        self.frames, self.mask = frames, mask
-        self.width, self.height, self.fps = frames.width, frames.height, frames.fps
-
-    def __len__(self) -> int:
-        return len(self.frames)
+        super().__init__(frames, mask)
+        self.mask = mask
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = None
-        for first in range(start, stop, READ_AT_ONCE):
-            last = min(first + READ_AT_ONCE, stop)
-            chunk = self.frames.read(first, last)
+        for first, last, chunk in self.source.batches(READ_AT_ONCE, start, stop):
             if out is None:
                 out = np.empty((stop - start, *chunk.shape[1:]), chunk.dtype)
             keep = (1 - binary(self.mask.read(first, last)))[..., None]
@@ -55,8 +50,4 @@ class BackgroundSource(FrameSource):
         return out
 
     def fingerprint(self) -> str:
-        return f"background:({self.frames.fingerprint()})({self.mask.fingerprint()})"
-
-    def close(self) -> None:
-        self.frames.close()
-        self.mask.close()
+        return f"background:({self.source.fingerprint()})({self.mask.fingerprint()})"

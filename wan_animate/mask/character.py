@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import InputError
+from ..log import get_logger
 from ..pose.track import PoseTrack, fit_track
 from ..text import frame_ranges
 from ..video.frames import FrameSource
@@ -18,7 +18,7 @@ from .segmentation import Segmenter
 from .specks import without_specks
 from .track import MaskTrack
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, eq=False)

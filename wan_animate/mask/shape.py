@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
+from ..video.derived import DerivedSource
 from ..video.frames import FrameSource
 from .cells import whole_cells
 from .stabilize import stabilize_masks
@@ -51,7 +52,7 @@ def shape_mask(mask: np.ndarray, iterations: int = 3, k: int = 7, w_len: int = 1
     return grown
 
 
-class ShapedMaskSource(FrameSource):
+class ShapedMaskSource(DerivedSource):
     """A mask source steadied (:func:`.stabilize.stabilize_masks`), shaped (:func:`shape_mask`) and feathered (uint8
     0..255).
 
@@ -93,13 +94,9 @@ class ShapedMaskSource(FrameSource):
                 f"shape mask: steady ({steady}) must lie between 0 and 16 frames, and feather ({feather}) between 0 "
                 "and 256 pixels."
             )
-        self.source = source
-        self.width, self.height, self.fps = source.width, source.height, source.fps
+        super().__init__(source)
         self._shape = {"iterations": iterations, "k": k, "w_len": w_len, "h_len": h_len}
         self._steady, self._feather, self._cells = int(steady), float(feather), bool(cells)
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         first, last = max(start - self._steady, 0), min(stop + self._steady, len(self.source))
@@ -126,9 +123,6 @@ class ShapedMaskSource(FrameSource):
         if self._cells:
             options += ",cells"
         return f"shaped:{options}:{self.source.fingerprint()}"
-
-    def close(self) -> None:
-        self.source.close()
 
 
 def feather_mask(mask: np.ndarray, width: float) -> np.ndarray:

@@ -59,9 +59,8 @@ class MaskTrack:
                 "mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel)."
             )
         packed: list[bytes] = []
-        for start in range(0, len(source), 8):
-            stop = min(start + 8, len(source))
-            packed += [pack(binary(mask)) for mask in source.read(start, stop)]
+        for _, stop, masks in source.batches(8):
+            packed += [pack(binary(mask)) for mask in masks]
             if progress is not None:
                 progress(stop, len(source))
         return cls(tuple(packed), (len(packed), source.height, source.width), source.fps)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
+from ..log import get_logger
 from .boxes import INTERPOLATED, area, overlap
 from .tracks import appearance_distance
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HOW = ("largest", "central", "number", "point")
 _SAME_PERSON = 0.55  # appearance distance up to which it may be the same person in two shots (backgrounds differ)

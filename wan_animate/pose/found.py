@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
+from ..log import get_logger
 from ..text import found_too_little
 from ..video.resample import letterbox
 from .draw import draw_pose
 from .track import PoseTrack
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _WIDTH, _HEIGHT = 640, 360
 

@@ -54,9 +54,7 @@ def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
 def mask_areas(mask: FrameSource, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
     """Share of the picture that each mask covers, float64 ``[T]`` 0..1; a few frames are read at a time."""
     out = np.empty(len(mask))
-    for start in range(0, len(mask), MASK_BATCH):
-        stop = min(start + MASK_BATCH, len(mask))
-        masks = mask.read(start, stop)
+    for start, stop, masks in mask.batches(MASK_BATCH):
         out[start:stop] = masks.reshape(stop - start, -1).mean(axis=1) / (255 if masks.dtype == np.uint8 else 1)
         if progress is not None:
             progress(stop, len(mask))

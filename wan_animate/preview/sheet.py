@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import replacing
 from ..mask.track import binary, overlay
+from ..video.derived import DerivedSource
 from ..video.frames import FrameSource, read_uint8
 from ..video.resample import letterbox
 
@@ -23,7 +24,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _EDGE = (60, 200, 90)
 
 
-class MaskShown(FrameSource):
+class MaskShown(DerivedSource):
     """Frames with a mask over them, for people to look at: its area tinted, or with ``outline`` only its edge.
 
     A mask in black and white, and a dark area of the result that ends with the mask, can be taken for black bars.
@@ -36,17 +37,14 @@ class MaskShown(FrameSource):
     kind = "image"
 
     def __init__(self, frames: FrameSource, mask: FrameSource, outline: bool = False):
-        self.frames, self.mask, self.outline = frames, mask, outline
-        self.width, self.height, self.fps = frames.width, frames.height, frames.fps
-
-    def __len__(self) -> int:
-        return len(self.frames)
+        super().__init__(frames, mask)
+        self.mask, self.outline = mask, outline
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         return np.stack([self._shown(at) for at in range(start, stop)])
 
     def _shown(self, at: int) -> np.ndarray:
-        frame = read_uint8(self.frames, at, at + 1)[0]
+        frame = read_uint8(self.source, at, at + 1)[0]
         if at >= len(self.mask):
             return frame
         mask = read_uint8(self.mask, at, at + 1)[0]
@@ -58,7 +56,7 @@ class MaskShown(FrameSource):
         return cv2.drawContours(frame.copy(), edges, -1, _EDGE, max(round(self.height / _THUMB_HEIGHT), 1))
 
     def fingerprint(self) -> str:
-        return f"mask shown:{self.outline}:({self.frames.fingerprint()})({self.mask.fingerprint()})"
+        return f"mask shown:{self.outline}:({self.source.fingerprint()})({self.mask.fingerprint()})"
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:

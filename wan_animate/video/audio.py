@@ -1,27 +1,26 @@
-"""Sound of a clip: read it from a file, fit it to a length."""
+"""Audio: read from a file, fit to a length."""
 
 from __future__ import annotations
 
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 
 from ..errors import InputError
-from .index import ClipFile
+from .index import ClipFile, VideoFile
 
 
-def read_audio(file, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> dict | None:
-    """The sound that belongs to a stretch of the picture.
+def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: float = 0.0) -> dict | None:
+    """Audio of a part of a video.
 
     Args:
-        file: a path, bytes or file object, as :class:`~wan_animate.video.source.VideoSource` takes it.
-        start_seconds: where to begin, counted from the video's first frame (the file's begin without one).
-        duration_seconds: how much; 0 for all there is.
+        start_seconds: counted from the first video frame.
+        duration_seconds: 0 for the rest.
 
     Returns:
-        ``{"waveform": float32 tensor [1, channels, samples] in -1..1, "sample_rate": int}``; silence where the sound
-        sets in after ``start_seconds``, shorter than asked where it ends before. None when the file has no sound, or
-        none in this stretch.
+        ``{"waveform": float32 [1, C, N] in -1..1, "sample_rate": int}``, padded with silence at its start only; None
+        without audio in this range.
 
     Raises:
         InputError: the file cannot be opened.
@@ -32,14 +31,14 @@ def read_audio(file, start_seconds: float = 0.0, duration_seconds: float = 0.0) 
         )
     clip = file if isinstance(file, ClipFile) else ClipFile(file)
     with clip.open() as container:
-        # Phones add tracks no decoder exists for; such a stream has no codec context and must not be decoded.
+        # Phones add tracks without a decoder, whose codec context is None.
         stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
         if stream is None:
             return None
         origin = _first_picture(container)
-        if start_seconds > 1.0:
+        if start_seconds > 1.0 and stream.time_base is not None:
             try:
-                # A second of run-up: codecs need a few packets before the sound is whole.
+                # One second earlier: decoders need a few packets to settle.
                 container.seek(int((origin + start_seconds - 1.0) / stream.time_base), stream=stream)
             except av.error.FFmpegError:
                 pass
@@ -58,16 +57,23 @@ def read_audio(file, start_seconds: float = 0.0, duration_seconds: float = 0.0) 
     return {"waveform": torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0), "sample_rate": rate}
 
 
-def _first_picture(container) -> float:
+def _first_picture(container: InputContainer) -> float:
     for stream in container.streams.video:
-        if stream.start_time is not None and not stream.disposition & av.stream.Disposition.attached_pic:
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            continue
+        if stream.start_time is not None and stream.time_base is not None:
             return float(stream.start_time * stream.time_base)
     return float(container.start_time or 0) / av.time_base
 
 
-def _decode(container, stream, origin: float, start: float, duration: float):
-    """(samples [C, N] of all frames that touch the stretch, time of the first, sample rate)."""
-    resampler, parts, begin, rate = None, [], None, 0
+def _decode(
+    container: InputContainer, stream: av.AudioStream, origin: float, start: float, duration: float
+) -> tuple[np.ndarray | None, float, int]:
+    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)."""
+    resampler: av.AudioResampler | None = None
+    parts: list[np.ndarray] = []
+    begin: float | None = None
+    rate = 0
     frames = container.decode(stream)
     failures = 0
     while True:
@@ -87,25 +93,25 @@ def _decode(container, stream, origin: float, start: float, duration: float):
         if at is not None and duration and at >= start + duration:
             break
         if resampler is None:
-            # The first frame's rate and layout hold for the clip: a change in mid-stream is resampled to them.
+            # A change of rate or layout in mid-stream is resampled to the first frame's.
             rate = frame.sample_rate
             resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
             begin = at or 0.0
         parts += [out.to_ndarray() for out in resampler.resample(frame)]
-    if not parts:
+    if resampler is None or begin is None or not parts:
         return None, 0.0, 0
     parts += [out.to_ndarray() for out in resampler.resample(None)]
     return np.concatenate(parts, axis=1).astype(np.float32, copy=False), begin, rate
 
 
 def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
-    """Sound as ``(float32 [channels, samples], sample_rate)``, cut or padded with silence to ``seconds``.
+    """Audio as ``(float32 [C, N], sample_rate)``, cut or padded with silence to ``seconds``.
 
     Args:
-        audio: ``waveform`` ``[1, C, N]`` or ``[C, N]`` (a host's AUDIO), ``sample_rate``.
+        audio: ``{"waveform": [1, C, N] or [C, N], "sample_rate"}``, as ComfyUI's AUDIO.
 
     Raises:
-        InputError: not of this shape.
+        InputError: other keys or shapes.
     """
     try:
         waveform, rate = audio["waveform"], int(audio["sample_rate"])
@@ -116,7 +122,7 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
     if samples.ndim != 2 or samples.shape[0] < 1 or rate < 1:
         shape = list(samples.shape)
         raise InputError(f"the audio's waveform has the shape {shape} at {rate} Hz: [1, channels, samples] is wanted.")
-    if samples.shape[0] > 2:  # a stereo track plays everywhere
+    if samples.shape[0] > 2:  # every player takes stereo
         samples = samples[:2] if samples.shape[0] != 6 else _downmix(samples)
     count = round(seconds * rate)
     samples = np.nan_to_num(samples[:, :count], nan=0.0, posinf=1.0, neginf=-1.0)
@@ -126,7 +132,7 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
 
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
-    """5.1 (L R C LFE Ls Rs) to stereo with the weights of ITU-R BS.775, scaled so that nothing clips."""
+    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled so that nothing clips."""
     left, right, centre, _, left_rear, right_rear = samples
     weight = 0.5**0.5
     return np.stack([left + weight * (centre + left_rear), right + weight * (centre + right_rear)]) / (1 + 2 * weight)

@@ -1,20 +1,18 @@
-"""Frames of a clip by number, decoded one after the other.
-
-The decoder stays open and remembers where it is: reading on decodes each frame once. Going back seeks to the keyframe
-before the wanted frame; frames are told by their timestamps, so a seek can land anywhere and the answer is the same.
-"""
+"""Random access to the frames of a video, and their conversion to RGB."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from .. import workers
@@ -24,16 +22,15 @@ from .display import Turn, orientation, pixel_shape, turned
 from .hdr import mapping
 from .index import ClipFile, ClipIndex, video_stream
 
-# Without these swscale takes a fast path with nearest-neighbour chroma that is up to 2.3 levels off, 1.1 too dark on
-# average: a drift that a chain of segments would add up. With them it is within half a level of the exact formula.
-# libswscale's SWS_BILINEAR, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT by number: PyAV 16 has no names for the last two.
+# SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT; PyAV 16 has no names for the last two. By default swscale
+# upsamples chroma with nearest neighbour: up to 2.3 pixel values off and 1.1 too dark on average, which accumulates
+# over segments. With these flags it is within half a pixel value of the exact formula.
 EXACT = 0x2 | 0x40000 | 0x2000
-# By ITU-T H.273's numbers, which FFmpeg's tags are.
+# ITU-T H.273 code points.
 _UNSPECIFIED, _BT2020, _FULL_RANGE = 2, 9, 2
 _UNKNOWN_MATRICES = {8: "YCgCo", 11: "Y'D'zD'x", 12: "chromaticity-derived YCbCr", 13: "chromaticity-derived YCbCr",
                      14: "ICtCp", 15: "IPT-C2 (Dolby Vision)", 16: "YCgCo-Re", 17: "YCgCo-Ro"}  # fmt: skip
-# Segments overlap by a few frames (previous frames): the last ones given out stay at hand, in number and in bytes
-# bounded.
+# Segments overlap by the previous frames, so the most recent frames are cached.
 _KEPT_FRAMES = 12
 _KEPT_BYTES = 64 << 20
 # Decoding this many frames forward is cheaper than a seek.
@@ -47,16 +44,14 @@ def to_rgb(
     out: np.ndarray | None = None,
     turn: Turn | None = None,
 ) -> np.ndarray:
-    """A decoded frame as upright RGB, uint8 ``[H, W, 3]``, in ``out`` where that is given: SDR in BT.709, and what is
-    coded in another way is brought to it (:mod:`.hdr`).
+    """A decoded frame as upright RGB in SDR BT.709 (:mod:`.hdr`), uint8 ``[H, W, 3]``, its pixels not made square.
 
-    ``reformatter`` is kept by whoever converts many frames, one for each thread: setting one up takes as long as
-    converting a quarter of a frame.
+    Untagged video is BT.709 from 1280 wide or above 576 high, else BT.601, as in players.
 
-    The frame's own matrix and range tags are followed. Untagged video is taken as players take it: BT.709 when it is HD
-    (1280 wide or over 576 high), BT.601 below. The display matrix is applied (:mod:`.display`); the shape of a pixel is
-    known to the stream, not to a frame, and left to whoever scales. ``turn`` is what the frame's
-    :func:`.display.orientation` is known to be.
+    Args:
+        reformatter: to reuse, one per thread.
+        out: array to write to.
+        turn: :func:`.display.orientation` if known.
     """
     turn = orientation(frame) if turn is None else turn
     tone = mapping(frame)
@@ -67,7 +62,7 @@ def to_rgb(
     if frame.format.is_rgb:
         image = reformatter.reformat(frame, format="rgb24", **options).to_ndarray()
     else:
-        # The same numbers as packed RGB, but swscale has vector code for planes alone: less than half the time.
+        # Same values as rgb24 in less than half the time: swscale is vectorized for planar output only.
         planar = reformatter.reformat(frame, format="gbrp", **options)
         image = _packed(planar, np.uint8, None if any(turn) else out)
     image = turned(image, turn, out)
@@ -80,24 +75,23 @@ def to_rgb(
 def as_coded(
     frame: av.VideoFrame, reformatter: VideoReformatter | None = None, turn: Turn | None = None
 ) -> tuple[np.ndarray, float]:
-    """Upright RGB as it is coded, uint16 ``[H, W, 3]``, and the value that stands for 1: what :class:`.hdr.Mapping`
-    takes, with no less precision than the file has."""
+    """(Upright RGB without tone mapping, uint16 ``[H, W, 3]``; its value of 1.0), for :class:`.hdr.Mapping`."""
     planar = (reformatter or VideoReformatter()).reformat(frame, format="gbrp16le", **_options(frame))
-    # swscale widens by shifting: white is 255 * 256 from limited range, and all ones of the file's own depth from full.
+    # swscale widens by shifting: white is 255 * 256 from limited range, (2^depth - 1) << (16 - depth) from full range.
     full = frame.format.is_rgb or frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
     depth = min(max(part.bits for part in frame.format.components), 16)
     white = float((1 << depth) - 1 << 16 - depth) if full else 255.0 * 256
     return turned(_packed(planar, np.uint16), orientation(frame) if turn is None else turn), white
 
 
-def _options(frame: av.VideoFrame) -> dict:
-    options = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}  # several frames at once, or one
+def _options(frame: av.VideoFrame) -> dict[str, Any]:
+    options: dict[str, Any] = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}
     if frame.format.is_rgb:
         return options
     if frame.colorspace == _UNSPECIFIED:
         tone = mapping(frame)
         if tone is not None and tone.primaries == "BT.2020":
-            frame.colorspace = _BT2020  # PyAV 17 takes it as a tag alone
+            frame.colorspace = _BT2020  # PyAV 17 has no such src_colorspace
         else:
             options["src_colorspace"] = "itu709" if frame.width >= 1280 or frame.height > 576 else "itu601"
     elif unknown := _UNKNOWN_MATRICES.get(int(frame.colorspace)):
@@ -109,38 +103,44 @@ def _options(frame: av.VideoFrame) -> dict:
 
 
 def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) -> np.ndarray:
-    size = np.dtype(kind).itemsize
-    green, blue, red = (
+    size, planes = np.dtype(kind).itemsize, cast(Any, planar.planes)
+    channels: list[np.ndarray] = [
         np.frombuffer(plane, kind).reshape(-1, plane.line_size // size)[: planar.height, : planar.width]
-        for plane in planar.planes
-    )
+        for plane in planes
+    ]
+    green, blue, red = channels
     return cv2.merge([red, green, blue], out)
 
 
 class ClipDecoder:
-    """Gives frame ``i`` of an indexed clip.
+    """Decodes frames of a clip by number.
 
-    After a seek the frames that come before the keyframe lean on pictures that were not decoded; they are passed over,
-    as the frame that was asked for is the keyframe or lies behind it.
+    Sequential reading decodes each frame once; going back seeks to a keyframe. Frames are identified by timestamp,
+    wherever a seek lands.
 
     Args:
         file, index: the clip.
-        convert: what to make of a decoded frame, in the array it is given unless that is None. An interlaced frame
-            comes to it as a whole picture.
+        convert: (deinterlaced frame, array to write to or None) -> image.
+
+    Attributes:
+        pixel_shape: pixel aspect ratio, once :meth:`frame` was called.
+        decoded: frames decoded so far.
     """
 
     def __init__(
         self, file: ClipFile, index: ClipIndex, convert: Callable[[av.VideoFrame, np.ndarray | None], np.ndarray]
-    ):
+    ) -> None:
         self._file, self._index, self._convert = file, index, convert
         self._recent: deque[tuple[int, av.VideoFrame]] = deque(maxlen=_KEPT_FRAMES)
-        self._container = self._stream = self._frames = None
+        self._container: InputContainer | None = None
+        self._stream: av.VideoStream | None = None
+        self._frames: Iterator[Any] | None = None
         self._at = -1  # number of the frame decoded last
         self._last: av.VideoFrame | None = None
         self.pixel_shape = Fraction(1)
-        self._interlaced = False  # a frame seen so far was
+        self._interlaced = False  # whether any frame so far was
         self._fields = threading.local()
-        self.decoded = 0  # frames decoded since opening: how the tests see that nothing is decoded twice
+        self.decoded = 0
 
     def get(self, number: int) -> np.ndarray:
         """Frame ``number``, converted.
@@ -151,23 +151,16 @@ class ClipDecoder:
         return self._convert_shown(*self._shown(number), None)
 
     def frame(self, number: int) -> av.VideoFrame:
-        """Frame ``number`` as it is stored; sets :attr:`pixel_shape`.
-
-        Raises:
-            InputError: as :meth:`get`.
-        """
+        """As :meth:`get`, but as decoded; sets :attr:`pixel_shape`."""
         frame = self._frame(number)
-        self.pixel_shape = pixel_shape(self._stream)
+        if self._stream is not None:
+            self.pixel_shape = pixel_shape(self._stream)
         return frame
 
     def read(self, numbers: Sequence[int], out: np.ndarray) -> None:
-        """Frames ``numbers`` into ``out`` ``[n, H, W, 3]``: while one is converted the next are decoded.
-
-        Raises:
-            InputError: as :meth:`get`.
-        """
+        """:meth:`get` of many frames into ``out`` ``[n, H, W, 3]``; converts in threads while decoding."""
         converting: deque[Future] = deque()
-        again: list[tuple[int, int]] = []  # a frame shown several times, and where it was first
+        again: list[tuple[int, int]] = []  # (index of a repeated frame, index of its first occurrence)
         try:
             for at, number in enumerate(numbers):
                 if at and number == numbers[at - 1]:
@@ -179,11 +172,13 @@ class ClipDecoder:
             while converting:
                 converting.popleft().result()
         finally:
-            wait(converting)  # nothing writes into ``out`` after an error
+            wait(converting)  # no thread writes to ``out`` after an error
         for at, first in again:
             out[at] = out[first]
 
-    def _convert_shown(self, before, frame: av.VideoFrame, after, out: np.ndarray | None) -> np.ndarray:
+    def _convert_shown(
+        self, before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None, out: np.ndarray | None
+    ) -> np.ndarray:
         if frame.interlaced_frame:
             if not hasattr(self._fields, "own"):
                 self._fields.own = Deinterlacer()
@@ -191,12 +186,12 @@ class ClipDecoder:
         return self._convert(frame, out)
 
     def _shown(self, number: int) -> tuple[av.VideoFrame | None, av.VideoFrame, av.VideoFrame | None]:
-        """Frame ``number`` and what it is shown by: its neighbours before and after it if it is interlaced."""
+        """(before, frame ``number``, after); the neighbours only if it is interlaced."""
         before = self._neighbour(number - 1) if self._interlaced else None
         frame = self._frame(number)
         if not frame.interlaced_frame:
             return None, frame, None
-        if not self._interlaced:  # the first one that is: its neighbour is fetched late this once
+        if not self._interlaced:
             self._interlaced = True
             before = self._neighbour(number - 1)
         return before, frame, self._neighbour(number + 1)
@@ -206,23 +201,23 @@ class ClipDecoder:
             return None
         try:
             return self._frame(number)
-        except InputError:  # damaged, and not asked for
+        except InputError:  # damaged, but only a neighbour
             return None
 
     def _frame(self, number: int) -> av.VideoFrame:
-        """Frame ``number`` as decoded; the last few are kept so, half the size of their pictures."""
+        """Frame ``number``, cached as decoded: 4:2:0 is half the size of RGB."""
         for kept, frame in self._recent:
             if kept == number:
                 return frame
         frame = self._find(number)
         self._recent.append((number, frame))
-        size = 3 * frame.width * frame.height // 2  # of most; asking the planes takes longer than all else here
+        size = 3 * frame.width * frame.height // 2  # assumes 8-bit 4:2:0; asking the planes is slow
         while len(self._recent) > 3 and size * len(self._recent) > _KEPT_BYTES:
             self._recent.popleft()
         return frame
 
     def close(self) -> None:
-        """Let go of the file and of every frame."""
+        """Close the file and drop cached frames."""
         if self._container is not None:
             self._container.close()
         self._container = self._stream = self._frames = self._last = None
@@ -232,15 +227,15 @@ class ClipDecoder:
     def _find(self, number: int) -> av.VideoFrame:
         if number == self._at and self._last is not None:
             return self._last
-        at = self._next(number) if self._ahead(number) else None
+        at = self._next() if self._ahead(number) else None
         if at is None:
             at = self._seek(number)
         while at is not None and at < number:
-            at = self._next(number)
-        if at == number:
+            at = self._next()
+        if at == number and self._last is not None:
             return self._last
         if number >= len(self._index) - _TAIL and self._last is not None and self._at < number:
-            return self._last  # the very end was never flushed: hold the picture, as players do
+            return self._last  # the encoder never flushed the end: hold the picture, as players do
         self.close()
         seconds = self._index.times[number]
         raise InputError(
@@ -249,7 +244,7 @@ class ClipDecoder:
         )
 
     def _ahead(self, number: int) -> bool:
-        """Whether decoding on from here is the way to ``number``."""
+        """Whether decoding forward reaches ``number`` sooner than a seek."""
         if self._frames is None or number <= self._at:
             return False
         if self._index.stamps is None or number - self._at <= _STEP_OVER:
@@ -261,44 +256,44 @@ class ClipDecoder:
         return int(self._index.keys[at]) if at >= 0 else 0
 
     def _seek(self, number: int) -> int | None:
-        """Place the decoder at or before ``number`` and decode one frame; returns that frame's number."""
+        """Seek to or before ``number``; the number of the frame decoded there."""
         if self._index.stamps is not None:
             key = self._key_before(number)
-            # A container seeks by decoding time, and can land a keyframe too late where keyframes lie close together.
+            # Containers seek by decoding time and may land one keyframe too late.
             for _ in range(3):
                 if key == 0:
                     break
-                self._open(restart=False)
+                container = self._open(restart=False)
                 try:
-                    self._container.seek(int(self._index.stamps[key]), stream=self._stream)
+                    container.seek(int(self._index.stamps[key]), stream=self._stream)
                 except av.error.FFmpegError:
                     break
-                self._begin()
-                at = self._next(number)
+                self._begin(container)
+                at = self._next()
                 if at is not None and at <= number:
                     return at
                 key = self._key_before(key - 1)
-        self._open(restart=True)
-        self._begin()
-        return self._next(number)
+        self._begin(self._open(restart=True))
+        return self._next()
 
-    def _open(self, restart: bool) -> None:
+    def _open(self, restart: bool) -> InputContainer:
         if self._container is not None and not restart:
-            return
+            return self._container
         if self._container is not None:
-            self._container.close()  # a raw stream cannot be rewound; opening again always can
+            self._container.close()  # raw streams cannot seek back
         self._container = self._file.open()
         self._stream = video_stream(self._container, self._file.name)
         self._stream.thread_type = "AUTO"
+        return self._container
 
-    def _begin(self) -> None:
-        self._frames = self._container.decode(self._stream)
+    def _begin(self, container: InputContainer) -> None:
+        self._frames = container.decode(self._stream)
         self._at, self._last = -1, None
 
-    def _next(self, wanted: int) -> int | None:
-        """Decode on until the next frame that counts; its number, None at the end."""
+    def _next(self) -> int | None:
+        """Decode the next frame; its number, None at the end."""
         failures = 0
-        while True:
+        while self._container is not None and self._frames is not None:
             try:
                 frame = next(self._frames)
             except (StopIteration, EOFError):
@@ -308,13 +303,14 @@ class ClipDecoder:
                 failures += 1
                 if failures > 500:
                     return None
-                self._frames = self._container.decode(self._stream)  # goes on at the packet after the bad one
+                self._frames = self._container.decode(self._stream)  # continues after the damaged packet
                 continue
             self.decoded += 1
             number = self._number(frame)
             if number is not None:
                 self._at, self._last = number, frame
                 return number
+        return None
 
     def _number(self, frame: av.VideoFrame) -> int | None:
         if self._index.stamps is None:

@@ -1,6 +1,9 @@
-"""Interlaced video: two half pictures in one frame, taken a fiftieth or a sixtieth of a second apart."""
+"""Deinterlacing."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import av
 from av.filter import Graph
@@ -9,28 +12,31 @@ _TAGS = ("colorspace", "color_range", "color_trc", "color_primaries")
 
 
 class Deinterlacer:
-    """Makes whole pictures of the moments of frames' first fields, by FFmpeg's bwdif filter.
+    """FFmpeg's bwdif filter, one picture per frame, at the time of the first field.
 
-    One picture a frame, so that numbers and times stay. The filter looks one frame back and one ahead, and gets just
-    these each time: the result is the same as when the whole clip goes through it, in whatever order frames are asked
-    for. For one thread.
+    The filter reads one frame before and after, and is given exactly those, so frames may come in any order with the
+    same result as filtering the whole clip. Not thread-safe.
     """
 
-    def __init__(self):
-        self._kind = self._graph = None  # kept: PyAV lets go of a graph and the frames in it late
+    def __init__(self) -> None:
+        # Reused, as PyAV frees graphs late.
+        self._graph: Graph | None = None
+        self._kind: tuple | None = None
 
-    def __call__(self, before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None):
+    def __call__(
+        self, before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None
+    ) -> av.VideoFrame:
         """``before`` and ``after`` are the frame's neighbours, None at the ends of the clip."""
         kind = _kind(frame)
-        around = [one if one is not None and _kind(one) == kind else None for one in (before, after)]
-        if None in around:  # at the ends the filter goes by the one picture alone: a graph of its own, to its end
-            frames = [one for one in (around[0], frame, around[1]) if one is not None]
+        around = [near if near is not None and _kind(near) == kind else None for near in (before, after)]
+        if None in around:  # bwdif handles the ends of its input differently: a new graph, flushed
+            frames = [near for near in (around[0], frame, around[1]) if near is not None]
             result = _through(_bwdif(frame), [*frames, None])[0 if around[0] is None else 1]
         else:
-            if kind != self._kind:
+            if self._graph is None or kind != self._kind:
                 self._graph, self._kind = _bwdif(frame), kind
-                _through(self._graph, [frame])  # so that the one before is never the first
-            result = _through(self._graph, [around[0], frame, around[1]])[-1]  # it is one behind
+                _through(self._graph, [frame])  # so that ``before`` is not the graph's first frame
+            result = _through(self._graph, [around[0], frame, around[1]])[-1]  # delayed by one frame
         for tag in _TAGS:
             if hasattr(frame, tag) and getattr(result, tag) != getattr(frame, tag):
                 setattr(result, tag, getattr(frame, tag))
@@ -41,8 +47,8 @@ def _kind(frame: av.VideoFrame) -> tuple:
     return frame.width, frame.height, frame.format.name
 
 
-def _through(graph: Graph, frames: list[av.VideoFrame | None]) -> list[av.VideoFrame]:
-    results = []
+def _through(graph: Graph, frames: Sequence[av.VideoFrame | None]) -> list[av.VideoFrame]:
+    results: list[Any] = []
     for frame in frames:
         graph.push(frame)
         while True:

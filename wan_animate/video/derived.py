@@ -1,7 +1,4 @@
-"""Frame sources made of another one: a part of it, or another size.
-
-A clip that is already in memory (a host's video made of tensors), at another rate and size, with its sound.
-"""
+"""Frame sources made from another source: resized, repeated or resampled in time."""
 
 from __future__ import annotations
 
@@ -15,28 +12,38 @@ from .frames import FrameSource
 from .resample import area_size, as_rate, fill_size, place, placement, sample_frames
 
 
-class ResizedSource(FrameSource):
-    """Another source at ``width`` x ``height``, its aspect ratio kept: :func:`.resample.placement` says how.
+class DerivedSource(FrameSource):
+    """Base of sources made from others: length, size and rate of the first; ``close`` closes all."""
 
-    Masks are scaled with nearest neighbour, so that a hard mask stays hard; around them is 0.
-    """
+    def __init__(self, source: FrameSource, *others: FrameSource) -> None:
+        self.source = source
+        self.width, self.height, self.fps = source.width, source.height, source.fps
+        self._others = others
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def close(self) -> None:
+        for source in (self.source, *self._others):
+            source.close()
+
+
+class ResizedSource(DerivedSource):
+    """A source resized by :func:`.resample.placement`; masks with nearest neighbour."""
 
     def __init__(self, source: FrameSource, width: int, height: int, fit: str = "fill"):
         if width < 1 or height < 1:
             raise InputError(f"the size is {width}x{height}: both sides must be at least 1.")
-        self._source = source
-        self.kind, self.width, self.height, self.fps = source.kind, int(width), int(height), source.fps
+        super().__init__(source)
+        self.kind, self.width, self.height = source.kind, int(width), int(height)
         self._where = left, top, new_width, new_height = placement(source.width, source.height, width, height, fit)
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
         self.start_seconds = source.start_seconds
 
-    def __len__(self) -> int:
-        return len(self._source)
-
     def _read(self, start: int, stop: int) -> np.ndarray:
-        frames = self._source.read(start, stop)
+        frames = self.source.read(start, stop)
         if frames.shape[1:3] == (self.height, self.width):
             return frames
         interpolation = 0 if self.kind == "mask" else None  # cv2.INTER_NEAREST
@@ -46,69 +53,56 @@ class ResizedSource(FrameSource):
         return out
 
     def is_black(self) -> bool | None:
-        return self._source.is_black()
+        return self.source.is_black()
 
     def is_finite(self) -> bool | None:
-        return self._source.is_finite()
+        return self.source.is_finite()
 
     def fingerprint(self) -> str:
-        return f"resize:{self.width}x{self.height}:{self._where}:{self._source.fingerprint()}"
-
-    def close(self) -> None:
-        self._source.close()
+        return f"resize:{self.width}x{self.height}:{self._where}:{self.source.fingerprint()}"
 
 
-class RepeatedSource(FrameSource):
-    """One picture or mask that stands for each of ``count`` frames."""
+class RepeatedSource(DerivedSource):
+    """A single image or mask repeated ``count`` times."""
 
     def __init__(self, source: FrameSource, count: int, fps: Fraction | None = None):
         if len(source) != 1:
             raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
-        self._source, self._count = source, int(count)
-        self.kind, self.width, self.height, self.fps = source.kind, source.width, source.height, fps or source.fps
+        super().__init__(source)
+        self.kind, self.fps, self._count = source.kind, fps or source.fps, int(count)
         self.picture = source.picture
 
     def __len__(self) -> int:
         return self._count
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        return np.repeat(self._source.read(0, 1), stop - start, axis=0)
+        return np.repeat(self.source.read(0, 1), stop - start, axis=0)
 
     def is_black(self) -> bool | None:
-        return self._source.is_black()
+        return self.source.is_black()
 
     def is_finite(self) -> bool | None:
-        return self._source.is_finite()
+        return self.source.is_finite()
 
     def fingerprint(self) -> str:
-        return f"repeat:{self._count}:{self._source.fingerprint()}"
-
-    def close(self) -> None:
-        self._source.close()
+        return f"repeat:{self._count}:{self.source.fingerprint()}"
 
 
 def lasting(source: FrameSource, frames: FrameSource) -> FrameSource:
-    """A source for a clip of ``frames``: a single picture or mask stands for every frame, anything else stays."""
+    """``source``, repeated to the length of ``frames`` if it is a single image or mask."""
     return source if len(source) != 1 or len(frames) == 1 else RepeatedSource(source, len(frames), frames.fps)
 
 
-class SampledSource(FrameSource):
-    """Another source at another rate: frames are left out or repeated, by the rule of :class:`.source.VideoSource`.
-
-    Args:
-        source: the clip, its frames evenly spaced.
-        fps: frames a second to give; 0 keeps the clip's.
-        start: first frame, counted at ``fps``.
-        limit: how many frames at most; 0 for all.
+class SampledSource(DerivedSource):
+    """A source resampled to another frame rate; arguments as of :class:`.source.VideoSource`.
 
     Raises:
-        InputError: ``start`` lies behind the end.
+        InputError: ``start`` is past the end.
     """
 
     def __init__(self, source: FrameSource, fps: Fraction | float | int = 30, start: int = 0, limit: int = 0):
-        self._source = source
-        self.kind, self.width, self.height = source.kind, source.width, source.height
-        self.picture = source.picture
+        super().__init__(source)
+        self.kind, self.picture = source.kind, source.picture
         self.fps = as_rate(fps) if fps else source.fps
         count = len(source)
         numbers = sample_frames(
@@ -126,24 +120,21 @@ class SampledSource(FrameSource):
         return len(self._numbers)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        return np.concatenate([self._source.read(number, number + 1) for number in self._numbers[start:stop].tolist()])
+        return np.concatenate([self.source.read(number, number + 1) for number in self._numbers[start:stop].tolist()])
 
     def fingerprint(self) -> str:
         numbers = hashlib.blake2b(self._numbers.tobytes(), digest_size=8).hexdigest()
-        return f"sampled:{numbers}:{len(self)}:{self.fps}:{self._source.fingerprint()}"
-
-    def close(self) -> None:
-        self._source.close()
+        return f"sampled:{numbers}:{len(self)}:{self.fps}:{self.source.fingerprint()}"
 
 
 def at_area(source: FrameSource, max_area: int, fit: str = "fill") -> FrameSource:
-    """The source scaled to ``max_area`` pixels with sides divisible by 16, as :class:`.source.VideoSource` does it."""
+    """``source`` resized to ``max_area`` as by :class:`.source.VideoSource`."""
     size = (fill_size if fit == "fill" else area_size)(source.width, source.height, max_area)
     return source if size == (source.width, source.height) else ResizedSource(source, *size, fit)
 
 
 def cut_audio(audio: dict | None, start_seconds: float, duration_seconds: float) -> dict | None:
-    """A stretch of sound held in memory: ``waveform`` ``[1, C, N]`` and ``sample_rate``; None where there is none."""
+    """A range of ``{"waveform": [1, C, N], "sample_rate"}``; None if there is no sound in it."""
     if audio is None:
         return None
     rate = int(audio["sample_rate"])

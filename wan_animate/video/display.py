@@ -1,32 +1,31 @@
-"""How a player turns, mirrors and stretches what is stored: the display matrix and the shape of a pixel."""
+"""Display matrix (rotation, mirroring) and pixel aspect ratio."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
-# Stored sides come from rounding, and files carry ratios such as 1707:1708 to make up for it. Nobody sees that, while
-# scaling a whole picture by a pixel or two softens it.
+# Ratios such as 1707:1708 only compensate for rounded sides; resizing by a pixel or two would blur the picture.
 _NEARLY_SQUARE = 0.005
-_ODDEST = 10  # a pixel ten times as wide as high is a broken header
+_ODDEST = 10  # larger aspect ratios are broken headers
 
 
 Turn = tuple[bool, bool, bool]
 
 
 def orientation(frame: av.VideoFrame) -> Turn:
-    """What brings a decoded frame upright: (transpose, then mirror left to right, then mirror top to bottom).
+    """Transform to upright: (transpose, then flip horizontally, then flip vertically).
 
-    All eight that a display matrix can stand for (ISO/IEC 14496-12, 8.3.2: it takes a stored point (x, y, 1) to
-    (a x + c y + ..., b x + d y + ...)), of which four are mirrored; an angle alone tells four. A matrix that turns by
-    something else is taken to the nearest of the eight.
+    The display matrix maps (x, y, 1) to (a x + c y + ..., b x + d y + ...) (ISO/IEC 14496-12, 8.3.2); it is rounded to
+    the nearest of the eight axis-aligned transforms.
 
-    Not to be asked of every frame: PyAV then keeps the frame in memory until Python's collector comes by.
+    Do not call it for every frame: PyAV's ``side_data`` keeps the frame alive until garbage collection.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
@@ -38,7 +37,7 @@ def orientation(frame: av.VideoFrame) -> Turn:
 
 
 def turned(image: np.ndarray, how: Turn, out: np.ndarray | None = None) -> np.ndarray:
-    """The image brought upright, C-contiguous; a new one, or ``out``, unless there is nothing to do."""
+    """The upright image, C-contiguous: ``image`` itself if there is nothing to do, else ``out`` or a new array."""
     transpose, across, down = how
     if transpose:
         image = cv2.transpose(image, out if not (across or down) else None)
@@ -48,7 +47,7 @@ def turned(image: np.ndarray, how: Turn, out: np.ndarray | None = None) -> np.nd
 
 
 def pixel_shape(stream: av.video.stream.VideoStream) -> Fraction:
-    """Width of a stored pixel as a multiple of its height (the sample aspect ratio); 1 where it is not told."""
+    """Sample aspect ratio, width / height of a pixel; 1 if untagged."""
     shape = stream.sample_aspect_ratio
     if not shape or not Fraction(1, _ODDEST) <= shape <= _ODDEST:
         return Fraction(1)
@@ -56,7 +55,7 @@ def pixel_shape(stream: av.video.stream.VideoStream) -> Fraction:
 
 
 def shown_size(frame: av.VideoFrame, shape: Fraction, turn: Turn) -> tuple[int, int]:
-    """Width and height at which a player shows a frame: stretched to square pixels in its width, then turned."""
+    """(width, height) as displayed: the width stretched to square pixels, then turned."""
     width = round(frame.width * shape)
     if abs(width - frame.width) <= frame.width * _NEARLY_SQUARE:
         width = frame.width

@@ -1,12 +1,4 @@
-"""Frame sources: what travels between the stages in place of a video held in memory.
-
-A frame source knows its length, size and rate, and reads the frames of one segment when asked. Nothing here holds a
-clip; memory is bounded by what one :meth:`FrameSource.read` returns.
-
-Work done ahead of its consumer, in a thread of its own: decoding while the networks run, stage behind stage.
-
-FFmpeg, OpenCV, numpy and onnxruntime let go of the interpreter while they work, so threads are enough.
-"""
+"""Frame sources: clips that are read a few frames at a time, and prefetching in a background thread."""
 
 from __future__ import annotations
 
@@ -26,21 +18,19 @@ from ..errors import InputError
 from ..finite import is_finite
 from .picture import over_background
 
-_at_hand = threading.local()
+_cache = threading.local()
 
 
 class FrameSource(ABC):
     """A clip that is read a few frames at a time.
 
     Attributes:
-        width, height: size of every frame in pixels.
-        fps: frames a second as a :class:`fractions.Fraction`.
-        kind: ``"image"`` (``read`` gives ``[n, H, W, 3]`` RGB) or ``"mask"`` (``read`` gives ``[n, H, W]``,
-            0 = background, full scale = foreground).
-        picture: (left, top, width, height) in the frame's pixels of the whole picture that the frames show, as
-            :func:`placement` gives it: what a pose found in the clip itself is brought to the frames by. None where
-            nobody knows.
-        start_seconds: where in the video frame 0 lies, or None where that is not known.
+        width, height: frame size in pixels.
+        fps: frames per second.
+        kind: ``"image"`` (RGB ``[n, H, W, 3]``) or ``"mask"`` (``[n, H, W]``, 0 = background).
+        picture: (left, top, width, height) of the original picture in the frame (:func:`.resample.placement`), None if
+            unknown.
+        start_seconds: time of frame 0 in the video file, None if unknown.
     """
 
     kind: str = "image"
@@ -56,96 +46,95 @@ class FrameSource(ABC):
 
     @abstractmethod
     def _read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``start`` up to ``stop``; the range has been checked. uint8 0..255 or float32 0..1."""
+        """As :meth:`read`, for a range that has been checked."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A string that is equal for two sources exactly when they give the same frames."""
+        """Identifies the frames: equal for two sources exactly when their frames are equal."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``start`` up to (not including) ``stop``.
-
-        Returns:
-            ``[n, H, W, 3]`` RGB for images, ``[n, H, W]`` for masks; uint8 in 0..255 or float32 in 0..1, the same
-            for every call on one source.
+        """Frames ``start`` to ``stop`` (exclusive): ``[n, H, W, 3]`` RGB or ``[n, H, W]``, uint8 0..255 or float32
+        0..1.
 
         Raises:
-            IndexError: the range is empty or leaves the clip.
-            InputError: the frames cannot be read (the file was cut off or removed).
+            IndexError: the range is empty or exceeds the clip.
+            InputError: the frames cannot be read.
         """
         if not 0 <= start < stop <= len(self):
             raise IndexError(f"frames {start}..{stop} asked of a clip of {len(self)}")
-        read: dict | None = getattr(_at_hand, "read", None)
+        read: dict | None = getattr(_cache, "read", None)
         if read is None:
             return self._read(start, stop)
         key = (id(self), start, stop)
         if key not in read:
-            read[key] = (self, self._read(start, stop))  # with the source, so that no other one gets its id
+            read[key] = (self, self._read(start, stop))  # keeps the source alive, so that its id is not reused
         return read[key][1]
 
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yields (start, stop, frames) for every ``size`` frames of a range; the last batch may be shorter."""
+        end = len(self) if stop is None else stop
+        for first in range(start, end, size):
+            last = min(first + size, end)
+            yield first, last, self.read(first, last)
+
     def is_black(self) -> bool | None:
-        """Whether every frame is black (a mask: below half of full scale); None where only reading them would tell."""
+        """Whether every frame is black (a mask: below half); None if unknown without reading."""
         return None
 
     def is_finite(self) -> bool | None:
-        """Whether every value is a number; None where only reading the frames would tell."""
+        """Whether all values are finite; None if unknown without reading."""
         return None
 
-    def close(self) -> None:  # noqa: B027  many sources hold nothing open
-        """Let go of files and decoders. The source opens them again when it is read."""
+    def close(self) -> None:  # noqa: B027  many sources have nothing to close
+        """Close files and decoders; reading opens them again."""
 
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Within the block, and in this thread, a source that is asked again for the same frames gives out the same array.
-
-    Sources are made of each other: face crops and background of one driving video, background and mask of one mask.
-    All arrays are held until the block ends, so it is for a few frames at a time.
-    """
-    before = getattr(_at_hand, "read", None)
-    _at_hand.read = {}
+    """Caches the ranges read in this block and thread, for sources derived from a common one."""
+    before = getattr(_cache, "read", None)
+    _cache.read = {}
     try:
         yield
     finally:
-        _at_hand.read = before
+        _cache.read = before
 
 
 def read_float(source: FrameSource, start: int, stop: int) -> torch.Tensor:
-    """Frames as float32 in 0..1, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); uint8 is divided by 255."""
+    """:meth:`FrameSource.read` as float32 in 0..1."""
     return as_float(source.read(start, stop))
 
 
 def as_float(frames: np.ndarray) -> torch.Tensor:
-    """Frames as a source gives them (uint8 0..255 or float32 0..1) as float32 in 0..1; uint8 is divided by 255."""
+    """Frames of :meth:`FrameSource.read` to float32 in 0..1."""
     if frames.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255.0)
     return torch.from_numpy(np.ascontiguousarray(frames))
 
 
 def as_unit_float(frames: torch.Tensor) -> torch.Tensor:
-    """A tensor of uint8 levels or of floats in 0..1 as floats in 0..1, with the same bits on every device."""
+    """uint8 to floats in 0..1, bit-identical on every device; floats unchanged."""
     if frames.dtype != torch.uint8:
         return frames
-    # by a tensor: divided by a number, CUDA multiplies by the number's inverse, which rounds otherwise
+    # A tensor as divisor: for a Python number CUDA multiplies by the reciprocal, which rounds differently.
     return frames.float().div_(torch.tensor(255.0, device=frames.device))
 
 
 def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """Frames as uint8 0..255, ``[n, H, W, 3]`` (images) or ``[n, H, W]`` (masks); floats are rounded to nearest."""
-    frames = source.read(start, stop)
+    """:meth:`FrameSource.read` as uint8 in 0..255."""
+    return as_uint8(source.read(start, stop))
+
+
+def as_uint8(frames: np.ndarray) -> np.ndarray:
+    """Frames of :meth:`FrameSource.read` to uint8, rounded."""
     if frames.dtype == np.uint8:
         return frames
     return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
 class TensorSource(FrameSource):
-    """Frames that are already in memory (a host's IMAGE or MASK), given out unchanged.
-
-    Args:
-        frames: ``[T, H, W, 3 or 4]`` images (what is transparent becomes black) or ``[T, H, W]`` masks; float in 0..1
-            or uint8.
-        fps: frames a second.
-    """
+    """Frames in memory: ``[T, H, W, 3 or 4]`` images (alpha is composited over black) or ``[T, H, W]`` masks; uint8 or
+    float 0..1."""
 
     def __init__(self, frames: torch.Tensor | np.ndarray, fps: Fraction | float | int = 30):
         if isinstance(frames, torch.Tensor):
@@ -182,7 +171,7 @@ class TensorSource(FrameSource):
         return (shown.round() if whole > 1 else shown).numpy().astype(frames.dtype)
 
     def fingerprint(self) -> str:
-        if self._digest is None:  # several sources may be made of this one
+        if self._digest is None:  # several derived sources may ask
             digest = hashlib.blake2b(digest_size=16)
             for frame in self._frames:
                 digest.update(np.ascontiguousarray(frame).data)
@@ -191,7 +180,7 @@ class TensorSource(FrameSource):
 
 
 def reflected_index(index: int, length: int) -> int:
-    """Where frame ``index`` of an endless back-and-forth playing of ``length`` frames lies: 0 1 2 3 2 1 0 1 ..."""
+    """Frame number at ``index`` when ``length`` frames play back and forth: 0 1 2 3 2 1 0 1 ..."""
     if length == 1:
         return 0
     index %= 2 * (length - 1)
@@ -199,8 +188,8 @@ def reflected_index(index: int, length: int) -> int:
 
 
 def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """As :meth:`FrameSource.read`, but past the end the clip plays back and forth (upstream pads the last segment so:
-    ``wan/animate.py: inputs_padding``). Every frame is read once, forwards."""
+    """:meth:`FrameSource.read`; past its end the clip plays back and forth (upstream's ``inputs_padding``). Reads every
+    frame once, in order."""
     length = len(source)
     if stop <= length:
         return source.read(start, stop)
@@ -213,17 +202,10 @@ Item = TypeVar("Item")
 
 
 def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Iterator[Item]:
-    """The items of ``source``, made in a background thread up to ``depth`` + 1 ahead of where they are used.
+    """Iterates over ``source`` in a background thread, up to ``depth`` + 1 items ahead of the consumer.
 
-    ``source`` may itself be such an iterator; a chain of generators, each wrapped so, is a pipeline. The thread starts
-    with the first item asked for. When the consumer stops early (an error, Cancel, ``close()``) it ends after the item
-    it is at, closes ``source`` and is joined: nothing runs on. An error of ``source`` is raised here, after the items
-    that came before it.
-
-    Args:
-        source: what to iterate over; used by the thread alone.
-        depth: finished items that may wait, at least 1.
-        name: of the thread.
+    The thread starts with the first ``next``. If the consumer stops early, the thread finishes its item, closes
+    ``source`` and is joined. Errors of ``source`` are raised after the items before them.
     """
     waiting: queue.Queue = queue.Queue(max(depth, 1))
     stop = threading.Event()
@@ -236,7 +218,7 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Iterat
                 del item
                 if stop.is_set():
                     break
-        except BaseException as error:  # the host's Cancel is no Exception; whatever it is belongs to the consumer
+        except BaseException as error:  # ComfyUI's interrupt does not derive from Exception
             ending = ("error", error)
         finally:
             try:
@@ -259,7 +241,7 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Iterat
             del value
     finally:
         stop.set()
-        while thread.is_alive():  # it may be waiting for room
+        while thread.is_alive():  # it may be blocked by a full queue
             try:
                 waiting.get(timeout=0.02)
             except queue.Empty:
@@ -270,25 +252,15 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Iterat
 def read_ahead(
     frames: FrameSource, batch: int, depth: int = 2, ranges: Iterable[tuple[int, int]] | None = None
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Frames read in the background, in order.
+    """:meth:`FrameSource.batches` as uint8, of the clip or its ``(start, stop)`` ranges, in a background thread.
 
-    At most ``depth`` + 2 batches exist at a time (waiting, being read, being used). Close the iterator, or use it up,
-    before the source is read by anybody else.
-
-    Args:
-        frames: what to read.
-        batch: frames a time, at least 1; the last batch of a range may be shorter.
-        depth: batches that may wait.
-        ranges: ``(start, stop)`` parts to read in place of the whole clip.
-
-    Yields:
-        start, stop and the frames between, uint8 ``[n, H, W, 3]`` (``[n, H, W]`` for masks).
+    At most ``depth`` + 2 batches exist at a time. Exhaust or close the iterator before reading the source elsewhere.
     """
 
     def read() -> Iterator[tuple[int, int, np.ndarray]]:
         for first, last in [(0, len(frames))] if ranges is None else ranges:
-            for start in range(first, last, batch):
-                stop = min(start + batch, last)
-                yield start, stop, read_uint8(frames, start, stop)
+            for start, stop, part in frames.batches(batch, first, last):
+                yield start, stop, as_uint8(part)
+                del part  # before the next is read
 
     return ahead(read(), depth, "read ahead")

@@ -1,41 +1,38 @@
-"""What a video file holds, learnt from its packets: when each frame is shown, where one can seek, whether it is whole.
-
-Nothing but the first frame is decoded here; :mod:`wan_animate.video.decode` reads the frames.
-"""
+"""Index of a video file (timestamps, keyframes, truncation) from its packets, without decoding."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from ..errors import InputError
 
-# Packet times of these are missing or in decoding order (AVI numbers packets, raw streams have no clock at all).
-# Containers are old and wild: names and tags in them need not be UTF-8. PyAV has to be told so before version 19, and
-# takes no such argument from then on.
-_TAGS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+VideoFile: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | ClipFile"
+
+# Tags need not be UTF-8. PyAV from version 19 on handles that without this argument, and rejects it.
+_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+# Packet times of these are missing or in decoding order.
 _NO_CLOCK = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mpeg1video", "mpeg2video", "obu", "vvc", "rawvideo"}
 _STANDARD_RATES = [Fraction(n) for n in (30, 25, 24, 60, 50, 15, 12, 10, 20, 48, 120)]
 _STANDARD_RATES += [Fraction(n, 1001) for n in (30000, 24000, 60000)]
-# A header may promise a frame or two that an encoder never flushed; players do not mind and neither do we.
+# A header may count a frame or two that the encoder never flushed.
 _FORGIVEN_FRAMES = 2
 
 
 class ClipFile:
-    """A video file by path or held in memory; opens as often as wanted.
+    """A video file on disk or in memory; of a file object the whole content, its position restored."""
 
-    Args:
-        file: a path, ``bytes``, or a binary file object (its content is taken whole, its position left alone).
-    """
-
-    def __init__(self, file):
+    def __init__(self, file: str | os.PathLike[str] | bytes | BinaryIO) -> None:
         self.path: str | None = None
         self._data: bytes | None = None
         if isinstance(file, (str, os.PathLike)):
@@ -65,10 +62,10 @@ class ClipFile:
             if not self._data:
                 raise InputError(f"{self.name} is empty (0 bytes).")
 
-    def open(self):
-        """A fresh ``av`` input container."""
+    def open(self) -> InputContainer:
+        """A new container."""
         try:
-            return av.open(self.path if self.path is not None else io.BytesIO(self._data), **_TAGS)
+            return av.open(self.path if self._data is None else io.BytesIO(self._data), "r", **_TAGS)
         except PermissionError:
             raise InputError(f"{self.name} may not be read: check its permissions.") from None
         except FileNotFoundError:
@@ -84,7 +81,7 @@ class ClipFile:
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
             digest.update(self._data)
-        else:
+        elif self.path is not None:
             try:
                 with open(self.path, "rb") as file:
                     while block := file.read(1 << 20):
@@ -94,24 +91,25 @@ class ClipFile:
         return digest.hexdigest()
 
 
+_Packet: TypeAlias = tuple["int | None", "int | None", int, bool, bool]  # pts, dts, duration, key, shown
+
+
 def _reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error)).strip().rstrip(".")
 
 
 @dataclass(frozen=True)
 class ClipIndex:
-    """The frames of one video stream in presentation order.
+    """The frames of a video stream in presentation order.
 
     Attributes:
         times: float64 ``[n]``, seconds from the first frame.
-        stamps: int64 ``[n]`` presentation timestamps in the stream's time base, strictly ascending; None when the
-            container has no usable clock, and frames can only be told by counting them.
-        keys: int64, ascending: the frames from which decoding can begin.
-        rate: average frames a second.
-        constant: every frame lies at ``k / rate``, as closely as the time base can say it.
-        duration: seconds, the last frame's own time included.
-        expected: frames the header promises when fewer can be read because the file was cut off, else 0 (an estimate
-            where the header tells only a duration).
+        stamps: int64 ``[n]``, strictly ascending pts in the stream's time base; None without usable timestamps.
+        keys: int64, ascending keyframe numbers.
+        rate: average frames per second.
+        constant: frame k lies at ``k / rate``, within the precision of the time base.
+        duration: seconds, including the last frame's.
+        expected: number of frames by the header if the file is truncated, else 0.
     """
 
     times: np.ndarray
@@ -126,8 +124,8 @@ class ClipIndex:
         return len(self.times)
 
 
-def video_stream(container, name: str):
-    """The stream to read: the first that is moving pictures (a song's cover is not)."""
+def video_stream(container: InputContainer, name: str) -> av.VideoStream:
+    """The first video stream that is not cover art."""
     if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty", "ico"):
         kind = "text" if container.format.name == "tty" else "a still picture"
         raise InputError(f"{name} is {kind}, not a video: name a video file (mp4, mov, mkv, webm, avi, gif).")
@@ -142,16 +140,16 @@ def video_stream(container, name: str):
 
 
 def index_clip(file: ClipFile) -> ClipIndex:
-    """Read every packet's header of ``file`` (no decoding) and lay its frames out in time.
+    """Index ``file`` by its packet headers.
 
     Raises:
-        InputError: not a video, or no frames in it. A file that was cut off is not an error here; see ``expected``.
+        InputError: not a video, or without frames. A truncated file is no error; see ``expected``.
     """
     with file.open() as container:
         stream = video_stream(container, file.name)
-        packets: list[tuple[int | None, int | None, int, bool, bool]] = []  # pts, dts, duration, key, shown
+        packets: list[_Packet] = []
         ends: dict[int, int] = {}
-        bases = {s.index: s.time_base for s in container.streams}
+        bases = {s.index: s.time_base or Fraction(1) for s in container.streams}
         hidden_frames = stream.codec_context.name.startswith("vp8") or stream.codec_context.name == "libvpx"
         try:
             for packet in container.demux():
@@ -167,30 +165,34 @@ def index_clip(file: ClipFile) -> ClipIndex:
                         shown = False
                     packets.append((packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, shown))
         except av.error.FFmpegError:
-            pass  # what was read so far counts; whether it is enough is judged below
+            pass  # truncated: keep what was read
         if not any(packet[-1] for packet in packets):
             raise InputError(f"{file.name} has no frames in it: download or export it again.")
         return _lay_out(container, stream, packets, ends, bases)
 
 
-def _lay_out(container, stream, packets, ends, bases) -> ClipIndex:
-    base = stream.time_base
+def _lay_out(
+    container: InputContainer,
+    stream: av.VideoStream,
+    packets: list[_Packet],
+    ends: dict[int, int],
+    bases: dict[int, Fraction],
+) -> ClipIndex:
+    base = bases[stream.index]
     shown = [packet for packet in packets if packet[-1]]
-    nominal = stream.average_rate or stream.guessed_rate
-    if not nominal or nominal <= 0:
-        nominal = Fraction(30)
+    average = stream.average_rate or stream.guessed_rate
+    nominal = average if average and average > 0 else Fraction(30)
     no_clock = container.format.name in _NO_CLOCK
     if no_clock and stream.guessed_rate and not any(dts is not None for _, dts, *_ in shown):
-        nominal = stream.guessed_rate  # a raw stream's own header; the average is then only the reader's default
-    if not no_clock:
-        stamps = [pts if pts is not None else dts for pts, dts, *_ in shown]
-        no_clock = any(stamp is None for stamp in stamps)
-    if no_clock:
-        stamps_array, order = None, range(len(shown))
+        nominal = stream.guessed_rate  # from a raw stream's header; average_rate is FFmpeg's default then
+    stamps = [stamp for pts, dts, *_ in shown if (stamp := pts if pts is not None else dts) is not None]
+    stamps_array: np.ndarray | None = None
+    order: Sequence[int] = range(len(shown))
+    if no_clock or len(stamps) < len(shown):
         times = np.arange(len(shown)) / float(nominal)
         rate, constant, duration = Fraction(nominal), True, len(shown) / float(nominal)
     else:
-        order = sorted(range(len(shown)), key=stamps.__getitem__)
+        order = sorted(order, key=lambda i: stamps[i])
         stamps_array = np.array([stamps[i] for i in order], np.int64)
         ticks = stamps_array - stamps_array[0]
         times = ticks * float(base)
@@ -198,13 +200,15 @@ def _lay_out(container, stream, packets, ends, bases) -> ClipIndex:
         rate, constant = _rate(ticks, base, nominal, last, stream.guessed_rate)
         duration = len(ticks) / float(rate) if constant else float((int(ticks[-1]) + last) * base)
         if len(np.unique(stamps_array)) < len(stamps_array) or any(pts is None for pts, *_ in shown):
-            stamps_array = None  # frames cannot be told apart by their time: count them instead
+            stamps_array = None  # not unique: count frames instead
     keys = np.array([at for at, i in enumerate(order) if shown[i][3]], np.int64)
     expected = _expected(container, stream, packets, ends, bases, rate)
     return ClipIndex(times, stamps_array, keys, rate, constant, duration, expected)
 
 
-def _rate(ticks: np.ndarray, base: Fraction, nominal: Fraction, last: int, guessed) -> tuple[Fraction, bool]:
+def _rate(
+    ticks: np.ndarray, base: Fraction, nominal: Fraction, last: int, guessed: Fraction | None
+) -> tuple[Fraction, bool]:
     """(average rate, whether every frame lies at k / rate within one tick of the time base)."""
     if len(ticks) == 1:
         return Fraction(nominal), True
@@ -216,12 +220,19 @@ def _rate(ticks: np.ndarray, base: Fraction, nominal: Fraction, last: int, guess
     return (len(ticks) / (span * base)).limit_denominator(100_000), False
 
 
-def _expected(container, stream, packets, ends, bases, rate: Fraction) -> int:
+def _expected(
+    container: InputContainer,
+    stream: av.VideoStream,
+    packets: list[_Packet],
+    ends: dict[int, int],
+    bases: dict[int, Fraction],
+    rate: Fraction,
+) -> int:
     if stream.frames:
         return stream.frames if stream.frames - len(packets) > _FORGIVEN_FRAMES else 0
     if not container.duration or container.format.name in _NO_CLOCK:
         return 0
-    # Matroska and its like promise a duration only. Any stream may be the long one, so the longest is held against it.
+    # Matroska stores only a duration, that of the longest stream.
     begin = float(container.start_time or 0) / av.time_base
     end = max((float(ends[index] * bases[index]) for index in ends), default=0.0)
     short = container.duration / av.time_base - (end - begin)

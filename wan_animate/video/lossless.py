@@ -1,4 +1,4 @@
-"""Frames on disk bit for bit: FFV1 in Matroska, any frame readable alone. What finished segments are kept in."""
+"""Lossless video for finished segments: FFV1 in Matroska, intra-coded."""
 
 from __future__ import annotations
 
@@ -21,19 +21,16 @@ from .index import ClipFile, index_clip
 def write_lossless(
     path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float, remedy: str = ""
 ) -> int:
-    """Write RGB frames losslessly; the file appears under its name only when it is whole.
+    """Write RGB frames atomically; returns their number.
 
     Args:
         path: the file, usually ``.mkv``.
-        frames: uint8 ``[H, W, 3]`` each, all of one size; consumed one at a time.
-        fps: frames a second.
-        remedy: what to do when the file cannot be written (:func:`wan_animate.files.replacing`).
-
-    Returns:
-        The number of frames.
+        frames: uint8 ``[H, W, 3]`` each, of equal size.
+        fps: frames per second.
+        remedy: advice in the error (:func:`wan_animate.files.replacing`).
 
     Raises:
-        InputError: the file cannot be written, there are no frames, or they differ in size or type.
+        InputError: the file cannot be written, or frames are missing or differ in size or dtype.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
@@ -52,7 +49,7 @@ def write_lossless(
                 size = image.shape
                 stream = container.add_stream("ffv1", rate=rate)
                 stream.height, stream.width, stream.pix_fmt = size[0], size[1], "bgr0"
-                # level 3 with slices: coded on several cores, each slice with a checksum; g=1: every frame a keyframe
+                # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
                 stream.options = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
                 stream.thread_type = "SLICE"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -66,16 +63,15 @@ def write_lossless(
 
 
 class LosslessSource(FrameSource):
-    """Several lossless files played one after the other, each cut to a part of it.
+    """Concatenation of ranges of lossless files.
 
     Args:
-        parts: ``(path, start, stop)`` each: frames ``start`` up to ``stop`` of the file (``stop`` None: to its end).
-            Files behind the first whose ``stop`` is given are opened when frames of theirs are read.
-        fps: frames a second of the whole.
+        parts: ``(path, start, stop)``, where ``stop`` None is the file's end. Files after the first with a ``stop``
+            are opened when they are read.
+        fps: frames per second.
 
     Raises:
-        InputError: a file is missing or damaged, too short for its part, or of another size than the first; also by
-            ``read``.
+        InputError: a file is missing, damaged, too short or of another size than the first; also from ``read``.
     """
 
     kind = "image"
@@ -87,7 +83,7 @@ class LosslessSource(FrameSource):
         self._lock = threading.RLock()
         self.width = self.height = 0
         self._parts: list[tuple[ClipFile, int, int]] = []
-        self._decoders: dict[int, ClipDecoder] = {}  # by part, of those that were opened
+        self._decoders: dict[int, ClipDecoder] = {}  # by part
         self._begins = [0]
         for part, (path, start, stop) in enumerate(parts):
             self._parts.append((ClipFile(path), start, -1 if stop is None else stop))
@@ -145,5 +141,5 @@ class LosslessSource(FrameSource):
                 decoder.close()
 
 
-def _rgb(frame: av.VideoFrame, _out: None = None) -> np.ndarray:
+def _rgb(frame: av.VideoFrame, _out: np.ndarray | None = None) -> np.ndarray:
     return frame.to_ndarray(format="rgb24")

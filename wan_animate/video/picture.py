@@ -1,10 +1,11 @@
-"""A still picture from a file, or as another pack hands it over, to the RGB that the job works on."""
+"""Still images to RGB."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,26 +13,28 @@ import torch
 from ..errors import InputError
 from ..files import reading
 
+if TYPE_CHECKING:
+    from PIL import Image, ImageFile
+
 BACKGROUND = (0.0, 0.0, 0.0)
-"""What shows through where a picture is transparent: black, as what surrounds a picture that is fitted into a frame."""
+"""Shown behind transparent pixels; black like letterboxing."""
 
 _TAKEN = "name a PNG, JPEG or WebP file"
 
 
 def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Tensor:
-    """A picture file as ``[H, W, 3]`` float32 RGB in 0..1, upright.
+    """Load an image as float32 RGB ``[H, W, 3]`` in 0..1, upright by its EXIF orientation.
 
-    16-bit grey keeps its scale, CMYK and palettes become RGB, transparent parts show :data:`BACKGROUND`, an animation
-    gives its first picture, and EXIF's orientation is applied.
+    Takes all Pillow modes; alpha is composited over :data:`BACKGROUND`, an animation gives its first frame.
 
     Raises:
-        InputError: the file is missing, is no picture or a damaged one, has more pixels than Pillow reads (179
-            million), or holds numbers without a known scale.
+        InputError: the file is missing, damaged or no image, exceeds Pillow's limit of 179 million pixels, or has
+            values of unknown scale.
     """
     from PIL import Image, UnidentifiedImageError
 
     with reading(path, what, _TAKEN) as path, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's on large pictures and on metadata that it cannot read
+        warnings.simplefilter("ignore")  # Pillow's about large images and unreadable metadata
         try:
             with Image.open(path) as file:
                 stored = _stored(file)
@@ -46,36 +49,36 @@ def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Te
 
 
 def over_background(picture: torch.Tensor) -> torch.Tensor:
-    """``[..., 4]`` RGBA in 0..1 (alpha not multiplied in) to RGB over :data:`BACKGROUND`; RGB as it is."""
+    """Composite ``[..., 4]`` RGBA in 0..1 (straight alpha) over :data:`BACKGROUND`; RGB unchanged."""
     if picture.shape[-1] != 4:
         return picture
     alpha = picture[..., 3:].clamp(0.0, 1.0)
     return picture[..., :3] * alpha + torch.tensor(BACKGROUND).to(picture) * (1.0 - alpha)
 
 
-def _upright(file):
+def _upright(file: Image.Image) -> Image.Image:
     from PIL import ImageOps
 
     file.load()
     try:
         return ImageOps.exif_transpose(file)
-    except Exception:  # EXIF that Pillow stumbles over says nothing, and is no reason not to take the picture
+    except Exception:  # damaged EXIF
         return file
 
 
-def _stored(file) -> str:
-    """How a PNG's pixels lie in the file, as Pillow calls it (``"L;4"``, ``"RGB;16B"``); "" for other formats."""
+def _stored(file: ImageFile.ImageFile) -> str:
+    """Pillow's raw mode of a PNG (``"L;4"``, ``"RGB;16B"``); "" for other formats."""
     args = file.tile[0][3] if file.format == "PNG" and file.tile else ""
     return args if isinstance(args, str) else ""
 
 
-def _to_rgb(picture, stored: str, what: str, path: Path) -> torch.Tensor:
+def _to_rgb(picture: Image.Image, stored: str, what: str, path: Path) -> torch.Tensor:
     key = picture.info.get("transparency")
     if picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture)
         grey = torch.from_numpy(_scaled_grey(values, picture.mode, what, path))
         return _but_for_key(grey[..., None].repeat(1, 1, 3), None if key is None else values == key)
-    # A PNG's one transparent colour is told in the file's own bits, while Pillow has made 8 of them.
+    # A PNG's transparent colour (tRNS) is in the file's bit depth, but Pillow converts pixels to 8 bits.
     if isinstance(key, int) and stored in ("L;2", "L;4"):
         return _but_for_key(
             _floats(picture.convert("RGB")), np.asarray(picture) == key * (85 if stored == "L;2" else 17)
@@ -89,29 +92,29 @@ def _to_rgb(picture, stored: str, what: str, path: Path) -> torch.Tensor:
 
 
 def _but_for_key(rgb: torch.Tensor, hidden: np.ndarray | None) -> torch.Tensor:
-    """The picture with :data:`BACKGROUND` where ``hidden`` ``[H, W]`` is true."""
+    """``rgb`` with :data:`BACKGROUND` where ``hidden``, bool ``[H, W]``, is true."""
     if hidden is not None:
         rgb[torch.from_numpy(hidden)] = torch.tensor(BACKGROUND)
     return rgb.contiguous()
 
 
 def _low_bytes(path: Path) -> np.ndarray:
-    """The lower halves of a 16-bit RGB PNG's values, uint8 ``[H, W, 3]``, upright: Pillow keeps the upper ones, and
-    takes these for them when told that the other byte comes first."""
+    """Low bytes of a 16-bit RGB PNG, uint8 ``[H, W, 3]``, upright. Pillow keeps the high bytes, so the byte order is
+    swapped."""
     from PIL import Image
 
     with Image.open(path) as file:
         codec, extents, offset, _ = file.tile[0]
-        file.tile = [(codec, extents, offset, "RGB;16L")]
+        file.tile = [(codec, extents, offset, "RGB;16L")]  # type: ignore[list-item]  # a plain tuple before Pillow 11
         return np.asarray(_upright(file))
 
 
-def _floats(picture) -> torch.Tensor:
+def _floats(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.asarray(picture).copy()).float() / 255.0
 
 
 def _scaled_grey(values: np.ndarray, mode: str, what: str, path: Path) -> np.ndarray:
-    """Grey values of 16 bits (which Pillow has as 32 in some formats) or floating point, to float32 in 0..1."""
+    """16-bit (32 in some Pillow modes) or floating-point grey to float32 in 0..1."""
     low, high = float(values.min()), float(values.max())
     full = 1.0 if mode == "F" else 65535.0
     if not (low >= 0.0 and high <= full):

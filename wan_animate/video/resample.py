@@ -1,4 +1,4 @@
-"""Sizes, rates and shapes: which frames of a video are taken, and how one is brought to another size."""
+"""Resizing and frame rate conversion."""
 
 from __future__ import annotations
 
@@ -11,31 +11,27 @@ import numpy as np
 from ..errors import InputError
 
 FITS = ("fill", "pad")
-# Sides divisible by 16 and a clip's own ratio differ by a few hundredths. More than this is another shape, and cutting
-# it down would take a head or the feet away.
+# "fill" letterboxes instead of cropping more than this: it would cut off a head or the feet.
 _MOST_CUT = 0.1
-# Where a variable-rate clip freezes for longer than twice this, the frozen picture is held until this long before the
-# next one: "nearest in time" alone would show the next picture seconds before its sound.
+# Longest lead in seconds of a frame after a freeze in a variable-rate clip; the nearest in time could be seconds ahead
+# of its sound.
 _EARLIEST = 0.1
-# A fill that cuts more than this looks for a better size,
-_LITTLE = 0.02
-# and goes no further below the area that was asked for than this.
+# fill_size looks for another size if more than this is cropped,
+LITTLE_CUT = 0.02
+# of at least this share of the requested area.
 _LEAST = 0.75
 
 
 def placement(
     src_width: float, src_height: float, width: int, height: int, fit: str = "fill"
 ) -> tuple[int, int, int, int]:
-    """Where a picture of one size lies in a frame of another: (left, top, width, height) in the frame's pixels.
+    """Fit a picture into a frame: (left, top, width, height) of the scaled picture in the frame's pixels.
 
-    Args:
-        fit: ``"fill"`` scales the picture to cover the frame and lets what hangs over be cut, so left or top may be
-            negative; a picture that would lose more than a tenth is letterboxed all the same. ``"pad"`` letterboxes:
-            the whole picture, centred, as upstream's ``padding_resize`` (``wan/animate.py`` and
-            ``preprocess/utils.py``): sizes and offsets round down.
+    ``"fill"`` covers the frame and crops, so left or top may be negative, but letterboxes if more than a tenth would be
+    cropped. ``"pad"`` letterboxes as upstream's ``padding_resize`` (``wan/animate.py``).
 
     Raises:
-        InputError: ``fit`` is neither.
+        InputError: unknown ``fit``.
     """
     if fit not in FITS:
         raise InputError(f"fit is {fit!r}, but it must be one of {', '.join(FITS)}.")
@@ -51,7 +47,7 @@ def placement(
 
 
 def cut_share(src_width: float, src_height: float, width: int, height: int) -> float:
-    """The share of a picture that is lost when it is scaled to cover ``width`` x ``height``."""
+    """Share of the picture cropped when it covers ``width`` x ``height``, 0..1."""
     ratio = (src_width * height) / (src_height * width)
     return 1 - min(ratio, 1 / ratio)
 
@@ -64,11 +60,7 @@ def place(
     interpolation: int | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Scale an image to where :func:`placement` puts it in a frame of ``width`` x ``height``; black around it.
-
-    ``interpolation`` defaults to area when the image shrinks and bilinear when it grows. The result is in ``out`` where
-    that is given (C-contiguous, of the right size and type).
-    """
+    """Resize an image to ``where`` (:func:`placement`) in a black frame; INTER_AREA to shrink, else INTER_LINEAR."""
     left, top, new_width, new_height = where
     src_height, src_width = image.shape[:2]
     if (src_height, src_width) == (height, width) and where == (0, 0, width, height):
@@ -92,20 +84,16 @@ def place(
 def letterbox(
     image: np.ndarray, width: int, height: int, interpolation: int | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Scale an image to fit ``width`` x ``height``, keep its aspect ratio, centre it on black: :func:`placement` with
-    ``"pad"``, then :func:`place`."""
+    """:func:`place` with fit ``"pad"``."""
     where = placement(image.shape[1], image.shape[0], width, height, "pad")
     return place(image, where, width, height, interpolation, out)
 
 
 def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
-    """The size of about ``max_area`` pixels, never more, in this aspect ratio, both sides rounded down to ``divisor``.
+    """(width, height) of at most ``max_area`` pixels in this aspect ratio, rounded down to ``divisor``.
 
-    What upstream's ``resize_by_area`` does (``wan/modules/animate/preprocess/utils.py``). Its elaborate search for the
-    best pair of sides never takes effect: ``calculate_new_size`` calls its helper with an argument too many, a bare
-    ``except`` catches that, and the short formula behind it is what has always run. (The search would also have
-    rounded widths to 64 where 16 was asked for, and put black bars beside a 9:16 clip that fits 720x1280 exactly.)
-    Computed here in integers, so that a side that comes out whole is not lost to rounding.
+    As upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``), whose search for a better size never
+    runs (a bare ``except`` hides a wrong call), in integers.
 
     Raises:
         InputError: a side would be 0.
@@ -121,44 +109,44 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 
 
 def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
-    """As :func:`area_size`, for a picture that will be scaled to cover that size.
+    """:func:`area_size` for fit ``"fill"``.
 
-    Where more than a fiftieth would be cut, one side is a step or two shorter, whichever cuts least (a phone's
-    1170x2532 at 832 x 480 pixels becomes 416x896, and not 416x928). Where that is not enough (a step of 16 is much of a
-    small side), it is the largest size of at least three quarters of ``max_area`` that cuts no more, or the one of
-    those that cuts least: :func:`cut_note` says so then.
+    If that crops more than 2 %, one side is one or two ``divisor`` shorter; if it still does, the largest size of at
+    least 0.75 ``max_area`` that does not, else the one that crops least.
     """
     best = new_width, new_height = area_size(width, height, max_area, divisor)
-    if cut_share(width, height, *best) <= _LITTLE:
+    if cut_share(width, height, *best) <= LITTLE_CUT:
         return best
     shorter = [(new_width - step * divisor, new_height) for step in (1, 2)]
     shorter += [(new_width, new_height - step * divisor) for step in (1, 2)]
     best = min([best, *(size for size in shorter if min(size) > 0)], key=lambda size: cut_share(width, height, *size))
-    if cut_share(width, height, *best) <= _LITTLE:
+    if cut_share(width, height, *best) <= LITTLE_CUT:
         return best
     sizes = [best]
-    for one in range(divisor, new_width + 2 * divisor, divisor):
-        near = one * height // width // divisor * divisor
-        pair = [(one, near), (one, near + divisor)]
+    for candidate in range(divisor, new_width + 2 * divisor, divisor):
+        near = candidate * height // width // divisor * divisor
+        pair = [(candidate, near), (candidate, near + divisor)]
         sizes += [size for size in pair if _LEAST * max_area <= size[0] * size[1] <= max_area]
-    little = [size for size in sizes if cut_share(width, height, *size) <= _LITTLE]
+    little = [size for size in sizes if cut_share(width, height, *size) <= LITTLE_CUT]
     if little:
         return max(little, key=lambda size: size[0] * size[1])
     return min(sizes, key=lambda size: cut_share(width, height, *size))
 
 
 def as_rate(fps: Fraction | float | int | str) -> Fraction:
-    """A rate as an exact fraction: 29.97 is 2997/100, Fraction(30000, 1001) stays."""
+    """Frame rate as a fraction: 29.97 to 2997/100."""
     return Fraction(fps).limit_denominator(100_000)
 
 
 def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: float, fps: Fraction) -> np.ndarray:
-    """Which source frames to show at ``fps``: int64 numbers, as many as fit into the duration.
+    """Source frame numbers for output at ``fps``, int64.
 
-    For a constant rate upstream's rule, in its own double precision so that ties fall the same way
-    (``get_frame_indices``: ``round(k / fps * video_fps)``). The number of frames is exact where upstream's
-    ``int(frame_num / video_fps * fps)`` loses one to rounding (123 frames at 30 fps become 122 there).
-    For a variable rate the frame nearest in presentation time, ties to the even one; over a freeze see ``_EARLIEST``.
+    Constant rate: upstream's ``get_frame_indices``, ``round(k / fps * video_fps)`` in double precision; the count is
+    exact, where upstream's ``int(frame_num / video_fps * fps)`` may lose a frame. Variable rate: nearest in time.
+
+    Args:
+        times: float64 ``[n]``, seconds from the first frame.
+        rate, constant, duration: as of :class:`.index.ClipIndex`.
     """
     if constant:
         count = max(int(Fraction(len(times)) / rate * fps), 1)

@@ -1,4 +1,4 @@
-"""A video file as a frame source: at the rate and size asked for, read a few frames at a time."""
+"""Video files as frame sources."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import threading
 from fractions import Fraction
 
+import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -16,20 +17,14 @@ from .decode import ClipDecoder, as_coded, to_rgb
 from .display import orientation, shown_size
 from .frames import FrameSource
 from .hdr import REFERENCE_WHITE, mapping
-from .index import ClipFile, index_clip
-from .resample import _LITTLE, area_size, as_rate, cut_share, fill_size, place, placement, sample_frames
+from .index import ClipFile, VideoFile, index_clip
+from .resample import LITTLE_CUT, area_size, as_rate, cut_share, fill_size, place, placement, sample_frames
 
 
 def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
-    """A sentence where filling a frame takes more than a fiftieth of the picture, or cannot be done; mostly None.
-
-    Args:
-        name: of the clip.
-        picture, size: ``(width, height)`` of its picture and of the frame.
-        fit: as for :func:`.resample.placement`.
-    """
+    """A sentence if :func:`.resample.placement` with ``"fill"`` crops more than 2 % or letterboxes, else None."""
     lost = cut_share(*picture, *size)
-    if fit != "fill" or lost <= _LITTLE:
+    if fit != "fill" or lost <= LITTLE_CUT:
         return None
     what = f"{name} is {picture[0]}x{picture[1]}, of another shape than {size[0]}x{size[1]}: fit fill "
     left, top, width, height = placement(*picture, *size, fit)
@@ -40,39 +35,36 @@ def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: st
 
 
 class VideoSource(FrameSource):
-    """Frames of a video file, RGB uint8, decoded when they are read, as a player shows them.
+    """Frames of a video file, RGB uint8, decoded on reading.
 
-    Opening reads the packets' headers and decodes one frame. Variable frame rates come out right, and so do turned and
-    mirrored recordings, pixels that are not square (the width is stretched; host and upstream take all pixels as
-    square), interlaced video (one picture a frame) and HDR (brought to SDR in BT.709: :mod:`.hdr`).
+    Handles variable frame rates, rotation and mirroring, non-square pixels, interlacing, and HDR (:mod:`.hdr`). Opening
+    indexes the file and decodes one frame.
 
     Args:
-        file: a path, bytes, or a file object such as ``io.BytesIO``.
-        fps: frames a second to give; 0 keeps every frame of the clip, at its average rate.
-        max_area: scale (up or down, as upstream) to this many pixels with sides divisible by 16: :func:`area_size`,
-            or :func:`fill_size` to fill.
-        size: exact ``(width, height)``. At most one of the two; without either the clip's own size.
+        fps: output frames per second; 0 keeps every frame, at the average rate.
+        max_area: resize to this many pixels with sides divisible by 16: :func:`.fill_size` or :func:`.area_size`, by
+            ``fit``.
+        size: resize to exactly ``(width, height)``; excludes ``max_area``.
         start: first frame, counted at ``fps``.
-        limit: how many frames at most; 0 for all.
-        trim: ``(start, duration)`` in seconds, cut out before anything else; a duration of 0 is up to the end.
-        fit: ``"fill"`` cuts off the little by which the clip's own shape differs, ``"pad"`` leaves black bars there, as
-            upstream does: :func:`.resample.placement`.
+        limit: maximum number of frames; 0 for all.
+        trim: ``(start, duration)`` in seconds, applied first; duration 0 is to the end.
+        fit: ``"fill"`` crops, ``"pad"`` letterboxes as upstream: :func:`.resample.placement`.
 
     Attributes:
-        native_size: ``(width, height)`` of the clip as it is shown: upright, with square pixels.
-        native_fps: its average rate, a Fraction.
-        notes: sentences about what was changed in the pictures beyond size and rate; mostly none.
-        start_seconds: where in the file frame 0 lies; with ``len / fps`` what :func:`read_audio` wants.
+        native_size: displayed ``(width, height)``, upright and with square pixels.
+        native_fps: average rate.
+        notes: sentences on conversions beyond size and rate.
+        start_seconds: time of frame 0 in the file, for :func:`.read_audio`.
 
     Raises:
-        InputError: anything about the file or the numbers that cannot work, before any frame is read.
+        InputError: the file or an argument is unusable.
     """
 
     kind = "image"
 
     def __init__(
         self,
-        file,
+        file: VideoFile,
         fps: Fraction | float | int = 30,
         max_area: int | None = None,
         size: tuple[int, int] | None = None,
@@ -80,7 +72,7 @@ class VideoSource(FrameSource):
         limit: int = 0,
         trim: tuple[float, float] | None = None,
         fit: str = "fill",
-    ):
+    ) -> None:
         if fps < 0 or not math.isfinite(fps):
             raise InputError(f"fps is {fps}: give a rate above 0, or 0 for the clip's own.")
         if start < 0:
@@ -91,10 +83,10 @@ class VideoSource(FrameSource):
             raise InputError("a size and an area were both given for the video: choose one of them.")
         if size and (size[0] < 1 or size[1] < 1):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
-        self._file = ClipFile(file)
+        self._file = file if isinstance(file, ClipFile) else ClipFile(file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
-        self._room = BufferPool()
+        self._buffers = BufferPool()
         self._index = index_clip(self._file)
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
         self._numbers = self._choose(as_rate(fps), start, limit, trim)
@@ -110,12 +102,17 @@ class VideoSource(FrameSource):
         else:
             self.width, self.height = self.native_size
         self.picture = placement(*self.native_size, self.width, self.height, fit)
-        self._convert(frame)  # what cannot be read is refused here
-        self.notes = self._look(frame)
-        self._decoder.close()  # sources are often opened long before they are read, and some only for their length
+        self._convert(frame)  # raises here, not in the first read
+        self.notes = self._notes(frame)
+        self._decoder.close()  # a source may be read much later, or never
+        self._digest: str | None = None
 
-    def _look(self, frame) -> list[str]:
-        """What was done to the pictures; once, from the first one."""
+    @property
+    def decoded(self) -> int:
+        """Number of frames decoded so far."""
+        return self._decoder.decoded
+
+    def _notes(self, frame: av.VideoFrame) -> list[str]:
         notes, tone = [], mapping(frame)
         if tone is not None and tone.transfer != "SDR":
             notes.append(
@@ -140,7 +137,7 @@ class VideoSource(FrameSource):
         return notes
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
-        """The source frame of each of our frames; sets everything that follows from it."""
+        """Numbers of the source frames, int64 ``[T]``; sets fps, native_fps and start_seconds."""
         name, index = self._file.name, self._index
         self.native_fps = index.rate
         low, high, begin, end = 0, len(index), 0.0, index.duration
@@ -149,7 +146,7 @@ class VideoSource(FrameSource):
                 raise InputError(f"the trim of {name} is {trim[0]:g} s for {trim[1]:g} s: neither may be negative.")
             begin = float(trim[0])
             end = min(begin + trim[1], end) if trim[1] else end
-            half_tick = 1e-4  # a cut placed on a frame must not lose it to rounding
+            half_tick = 1e-4  # keeps a frame at the very cut
             low = int(np.searchsorted(index.times, begin - half_tick))
             high = int(np.searchsorted(index.times, end - half_tick)) if trim[1] and end < index.duration else high
             if low >= high:
@@ -175,14 +172,14 @@ class VideoSource(FrameSource):
     def _refuse_truncated(self, count: int, start: int, limit: int, low: int, high: int) -> None:
         index = self._index
         if not index.expected or high < len(index) or (limit and start + limit <= count):
-            return  # whole, or the part asked for is whole
+            return  # complete, at least in the requested part
         readable = f"{len(index)} of about {index.expected} frames ({index.duration:.1f} s)"
         keep = f"set limit to {count - start} or less" if count > start else "choose a part before that"
         raise InputError(
             f"{self._file.name} is cut off: {readable} can be read; download or export it again, or {keep}."
         )
 
-    def _convert(self, frame, out: np.ndarray | None = None) -> np.ndarray:
+    def _convert(self, frame: av.VideoFrame, out: np.ndarray | None = None) -> np.ndarray:
         if not hasattr(self._reformatters, "own"):
             self._reformatters.own = VideoReformatter()
         reformatter = self._reformatters.own
@@ -195,26 +192,26 @@ class VideoSource(FrameSource):
         if tone is None:
             return place(to_rgb(frame, reformatter, None, turn), where, self.width, self.height, out=out)
         coded, white = as_coded(frame, reformatter, turn)
-        # Scaled first: a phone's pictures are large, and colours are mapped in a time that follows the size.
+        # Resized first: tone mapping costs time per pixel.
         return tone.apply(place(coded, where, self.width, self.height), white, out)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        out = self._room.array((stop - start, self.height, self.width, 3), np.uint8)
+        out = self._buffers.array((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
             self._decoder.read(self._numbers[start:stop].tolist(), out)
         return out
 
     def fingerprint(self) -> str:
-        if not hasattr(self, "_digest"):
+        if self._digest is None:
             self._digest = self._file.digest()
         numbers = hashlib.blake2b(self._numbers.tobytes(), digest_size=8).hexdigest()
-        look = f"{self.picture}:{self.native_size}:{self._mapped}:{self._deinterlaced}"
-        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}:{look}"
+        conversion = f"{self.picture}:{self.native_size}:{self._mapped}:{self._deinterlaced}"
+        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}:{conversion}"
 
     def close(self) -> None:
         with self._lock:
             self._decoder.close()
-            self._room.clear()
+            self._buffers.clear()

@@ -1,25 +1,27 @@
-"""Finished frames to an mp4 that plays everywhere."""
+"""Frames to an H.264 mp4."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 from ..errors import InputError
 from ..files import replacing
 from .audio import fit_audio
 from .decode import EXACT
-from .frames import FrameSource, read_uint8
+from .frames import FrameSource, as_uint8
 
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _CHUNK = 8
-# as many as keep ahead of any card
+# Enough to encode faster than any GPU samples.
 ENCODER_THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -32,32 +34,28 @@ def write_video(
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in an mp4 with its index in front.
+    """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in a faststart mp4.
 
-    Exactly ``len(source)`` frames at exactly ``fps``; a few frames in memory at a time. When this does not come to its
-    end, nothing of it stays, and what was under ``path`` before is still there.
+    Reads a few frames at a time. If writing fails, an existing file at ``path`` is left unchanged.
 
     Args:
-        path: the mp4; replaced when it exists.
-        source: images, both sides even.
-        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length, or None.
-        fps: frames a second; the source's own when None.
-        crf: x264's quality, 0..51; 17 looks lossless.
-        progress: called with (frames written, frames); what it raises ends the writing.
-        metadata: names and texts for the container (the host keeps its graph there).
+        path: the mp4.
+        source: images with even sides.
+        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length.
+        fps: frames per second; the source's if None.
+        crf: x264 quality, 0..51; 17 is visually lossless.
+        progress: called with (frames written, total).
+        metadata: container tags, such as ComfyUI's workflow.
 
     Raises:
-        InputError: folder not writable or full, odd sides, masks in place of images, no H.264 encoder in this PyAV.
+        InputError: folder not writable or full, odd sides, masks instead of images, or PyAV without H.264 encoder.
     """
     if source.kind != "image":
         raise InputError("a video is written from images, and this is a mask: convert it to images first.")
 
-    def chunks() -> Iterator[np.ndarray]:
-        for start in range(0, len(source), _CHUNK):
-            yield read_uint8(source, start, min(start + _CHUNK, len(source)))
-
     rate = fps if fps is not None else source.fps
-    write_frames(path, chunks(), (source.width, source.height), len(source), rate, audio, crf, progress, metadata)
+    chunks = (as_uint8(frames) for _, _, frames in source.batches(_CHUNK))
+    write_frames(path, chunks, (source.width, source.height), len(source), rate, audio, crf, progress, metadata)
 
 
 def write_frames(
@@ -71,12 +69,7 @@ def write_frames(
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """As :func:`write_video`, of frames that come a few at a time.
-
-    Args:
-        chunks: uint8 ``[n, H, W, 3]`` each, ``count`` frames in all; asked for as they can be encoded.
-        size: ``(width, height)``.
-    """
+    """:func:`write_video` for ``count`` frames of ``size`` (width, height) from chunks, uint8 ``[n, H, W, 3]``."""
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
@@ -87,10 +80,20 @@ def write_frames(
         _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
 
 
-def _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata) -> None:
+def _write(
+    temporary: str,
+    chunks: Iterable[np.ndarray],
+    size: tuple[int, int],
+    count: int,
+    sound: tuple[np.ndarray, int] | None,
+    rate: Fraction,
+    crf: float,
+    progress: Callable[[int, int], None] | None,
+    metadata: dict[str, str],
+) -> None:
     options = {
-        "movflags": "+faststart+use_metadata_tags",  # without the tags' flag mp4 drops every name it does not know
-        "movie_timescale": str(rate.numerator * -(-10_000 // rate.numerator)),  # so that the duration is exact too
+        "movflags": "+faststart+use_metadata_tags",  # mp4 drops unknown tags without use_metadata_tags
+        "movie_timescale": str(rate.numerator * -(-10_000 // rate.numerator)),  # makes the duration exact
     }
     with av.open(temporary, "w", format="mp4", options=options) as container:
         for name, text in metadata.items():
@@ -116,11 +119,11 @@ def _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata)
             track.finish()
 
 
-def _picture_stream(container, size: tuple[int, int], rate: Fraction, crf: float):
+def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction, crf: float) -> av.VideoStream:
     codec = next((name for name in ("libx264", "libopenh264", "h264") if _can_encode(name)), None)
     if codec is None:
         raise InputError("this PyAV cannot encode H.264: install the one from PyPI (pip install av).")
-    stream = container.add_stream(codec, rate=rate)
+    stream = cast(av.VideoStream, container.add_stream(codec, rate=rate))
     stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
     stream.codec_context.time_base = 1 / rate
     stream.color_primaries = ColorPrimaries.BT709
@@ -129,7 +132,7 @@ def _picture_stream(container, size: tuple[int, int], rate: Fraction, crf: float
     stream.color_range = ColorRange.MPEG
     if codec == "libx264":
         stream.options = {"crf": str(crf), "preset": "medium"}
-        # whole frames side by side: PyAV's default, slices of one frame, keeps hardly more than one core busy
+        # PyAV's default, slice threading, hardly uses more than one core.
         stream.codec_context.thread_type = "FRAME"
         stream.codec_context.thread_count = ENCODER_THREADS
     else:
@@ -145,9 +148,9 @@ def _can_encode(name: str) -> bool:
 
 
 class _Sound:
-    """The AAC track, written alongside the picture so that neither waits in memory for the other."""
+    """The AAC track, written interleaved with the video so that neither is buffered."""
 
-    def __init__(self, container, samples: np.ndarray, rate: int):
+    def __init__(self, container: OutputContainer, samples: np.ndarray, rate: int) -> None:
         self._container, self._samples, self._rate, self._at = container, samples, rate, 0
         aac_rate = rate if rate in _AAC_RATES else 48000
         self._stream = container.add_stream("aac", rate=aac_rate, layout="mono" if samples.shape[0] == 1 else "stereo")

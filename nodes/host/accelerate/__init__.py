@@ -8,13 +8,13 @@ done (Cancel included) so is everything kept. Nothing is left for a clone withou
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 
 from ....wan_animate.errors import InputError
+from ....wan_animate.log import get_logger
 from ..kernels import fused
 from ..patching import cast_static_clones, static_clone
 from . import fp8_linears as fp8
@@ -29,7 +29,7 @@ STEP = f"{KEY}_step"
 REUSE = ("off", "small", "all")
 OVERRIDE = "optimized_attention_override"
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def accelerate(model, settings: Settings):
     kinds = comfy.patcher_extension.WrappersMP
     compiled = settings.compile_blocks
     if compiled and settings.products != AS_LOADED and fp8.refusal(model.load_device) is None:
-        log.info("WanAnimateKit: with products in fp8 blocks are not compiled; fused does the same for them.")
+        log.info("with products in fp8 blocks are not compiled; fused does the same for them.")
         compiled = False
     clone = without(static_clone(model, "compile_blocks") if compiled else model.clone())
     cast_static_clones(clone)

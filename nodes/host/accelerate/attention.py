@@ -9,7 +9,6 @@ that trade accuracy for speed take part only when asked for.
 from __future__ import annotations
 
 import importlib
-import logging
 import math
 import threading
 import time
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from ....wan_animate.errors import InputError
+from ....wan_animate.log import get_logger
 
 AUTO, APPROXIMATE, HOST_DEFAULT = "auto (exact)", "auto (approximate too)", "host default"
 SDPA = {"sdpa cudnn": "CUDNN_ATTENTION", "sdpa flash": "FLASH_ATTENTION", "sdpa efficient": "EFFICIENT_ATTENTION"}
@@ -44,7 +44,7 @@ RUNS = 3
 MEASURED_HEADS, SMALL = 8, 1 << 26  # SMALL: queries times keys
 COMPARED_TOKENS = 4096
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _find(name: str) -> tuple[Callable | None, bool]:
 
             return attend, False
     except Exception as error:  # absent, or built for another card or torch
-        log.debug("WanAnimateKit: %s cannot be imported: %s", name, error)
+        log.debug("%s cannot be imported: %s", name, error)
     return None, True
 
 
@@ -193,7 +193,7 @@ class Attention:
 
             if isinstance(error, comfy.model_management.OOM_EXCEPTION):
                 raise  # the host unloads something and runs the node again
-            log.warning("WanAnimateKit: %s cannot do %s (%s): the host's attention is used.", winner.name, shape, error)
+            log.warning("%s cannot do %s (%s): the host's attention is used.", winner.name, shape, error)
             _winners[key] = HOST_DEFAULT
             return host(q, k, v, heads)
 
@@ -225,7 +225,7 @@ def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> s
             few //= 4
             part = None
             comfy.model_management.soft_empty_cache()
-    log.info("WanAnimateKit: no memory to measure attention over %d x %d tokens in.", q.shape[1], k.shape[1])
+    log.info("no memory to measure attention over %d x %d tokens in.", q.shape[1], k.shape[1])
     return HOST_DEFAULT
 
 
@@ -243,14 +243,14 @@ def _measure(host: Callable, q, k, v, heads: int, few: int, candidates: list[Bac
                 continue
             seconds[backend.name] = _time(partial(backend.run, q, k, v, few), q.device)
         except Exception as error:  # not for this card, this shape, or not enough memory: the run goes on without it
-            log.debug("WanAnimateKit: %s out: %s", backend.name, error)
+            log.debug("%s out: %s", backend.name, error)
             continue
         said.append(f"{backend.name} {seconds[backend.name] * 1e3:.2f}{'' if error < 0.005 else f' ({error:.1%} off)'}")
     best = min(seconds, key=seconds.get, default=HOST_DEFAULT)
     if seconds.get(HOST_DEFAULT, math.inf) * MARGIN < seconds.get(best, math.inf):
         best = HOST_DEFAULT
     log.info(
-        "WanAnimateKit: attention over %d x %d tokens in %s on %s, ms for %d of %d heads: %s. Taken: %s.",
+        "attention over %d x %d tokens in %s on %s, ms for %d of %d heads: %s. Taken: %s.",
         q.shape[1], k.shape[1], str(q.dtype).removeprefix("torch."), device_name(q.device), few, heads,
         ", ".join(said), best,
     )  # fmt: skip

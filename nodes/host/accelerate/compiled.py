@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
+from ....wan_animate.log import get_logger
 from ..patching import static_clone
 
 # The host's compile node uses the same keys, so that the later of the two replaces the other instead of compiling
@@ -13,7 +12,7 @@ from ..patching import static_clone
 KEY = "torch.compile"
 OPTIONS = "torch_compile_kwargs"
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def compile_blocks(model, backend: str = "inductor"):
@@ -82,7 +81,7 @@ class CompiledBlocks:
         except torch._dynamo.exc.TorchDynamoException as error:
             # A step changes nothing but its result, so it can be run again.
             self.failed = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
-            log.warning("WanAnimateKit: blocks cannot be compiled here, running them as they are: %s", self.failed)
+            log.warning("blocks cannot be compiled here, running them as they are: %s", self.failed)
         finally:
             self.graphs, self.breaks = (
                 had + now - then for had, now, then in zip((self.graphs, self.breaks), _counts(), before)
@@ -106,7 +105,7 @@ class CompiledBlocks:
         """At the end of a run: how many graphs torch has made of the blocks, and where it had to leave them."""
         if self.failed is None and (self.graphs, self.breaks) != self._said:
             self._said = (self.graphs, self.breaks)
-            log.info("WanAnimateKit: blocks compiled into %d graphs, %d graph breaks.", self.graphs, self.breaks)
+            log.info("blocks compiled into %d graphs, %d graph breaks.", self.graphs, self.breaks)
 
 
 def _counts() -> tuple[int, int]:

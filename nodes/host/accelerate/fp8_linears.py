@@ -11,12 +11,12 @@ left there.
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from functools import cache
 
 import torch
 
+from ....wan_animate.log import get_logger
 from ..kernels.fused import E4M3, Quantized, quantize
 from ..patching import model_type, swapped
 
@@ -27,7 +27,7 @@ CHOICES = (AS_LOADED, ROW_WISE)
 MEASURED, SAMPLED, OUTPUTS = 5, 64, 512
 OWN = "comfy.ops"  # a layer of another origin (GGUF, ...) unpacks its weights in its own way
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def block_linears(module):
@@ -107,12 +107,12 @@ class Fp8Linears:
         left = self.left | dict.fromkeys(hidden, "what another pack has put in front of it does not show where it ends")
         if left:
             name, reason = next(iter(left.items()))
-            log.info("WanAnimateKit: %d layers are multiplied as loaded, for instance %s: %s", len(left), name, reason)
+            log.info("%d layers are multiplied as loaded, for instance %s: %s", len(left), name, reason)
 
     def _say(self, what, sentence: str, *values) -> None:
         if self._said != what:
             self._said = what
-            log.info(f"WanAnimateKit: {sentence}.", *values)
+            log.info(f"{sentence}.", *values)
 
 
 class RowWise:
@@ -160,7 +160,7 @@ class RowWise:
             if compiling or isinstance(error, comfy.model_management.OOM_EXCEPTION):
                 raise
             self.left[self.name] = " ".join(str(error).split())
-            log.warning("WanAnimateKit: %s cannot be multiplied in fp8, it is as loaded: %s", self.name, error)
+            log.warning("%s cannot be multiplied in fp8, it is as loaded: %s", self.name, error)
         finally:
             comfy.ops.uncast_bias_weight(self.layer, weight, bias, stream)
         return type(self.layer).forward(self.layer, given.full() if isinstance(x, Quantized) else x)

@@ -7,7 +7,6 @@ folder), so that the next server only reads it.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -16,9 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 
+from ....wan_animate.log import get_logger
+
 SAID = 1.0  # seconds from which on the log tells
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 _lock = threading.Lock()
 _under_way: dict[str, list[Future]] = {}
 
@@ -53,10 +54,10 @@ def start(what: str, device: torch.device, compilations: Iterable[Callable[[], o
         seconds = time.perf_counter() - began
         failed = [one.exception() for one in futures if one.exception() is not None]
         if failed:  # the launch will compile it, or say what is wrong
-            log.debug("WanAnimateKit: %d kernels of %s were not compiled ahead: %s", len(failed), what, failed[0])
+            log.debug("%d kernels of %s were not compiled ahead: %s", len(failed), what, failed[0])
         if seconds >= SAID:
             log.info(
-                "WanAnimateKit: %d kernels for %s compiled in %.1f s; they are kept on disk for the next start.",
+                "%d kernels for %s compiled in %.1f s; they are kept on disk for the next start.",
                 len(futures) - len(failed), what, seconds,
             )  # fmt: skip
 

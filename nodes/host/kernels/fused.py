@@ -5,13 +5,13 @@ In PyTorch otherwise (a CPU, a card without Triton): the host's own operations i
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 
+from ....wan_animate.log import get_logger
 from . import compile_ahead
 
 KERNELS = "joined blocks"
@@ -19,7 +19,7 @@ E4M3 = torch.float8_e4m3fn
 LARGEST = 448.0  # of e4m3
 _CHUNK = 1 << 24  # elements quantized at a time without Triton, so that no large temporary is made
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def kernels():
     try:
         from . import triton_rows
     except Exception as error:
-        log.info("WanAnimateKit: no fused kernels here, PyTorch's own are used (%s).", error)
+        log.info("no fused kernels here, PyTorch's own are used (%s).", error)
         return None
     return triton_rows
 
@@ -88,7 +88,7 @@ def _give_up(name: str, error: Exception) -> None:
     if isinstance(error, comfy.model_management.OOM_EXCEPTION):
         raise error
     _failed.add(name)
-    log.warning("WanAnimateKit: the fused kernel %s does not work here, PyTorch's own are used: %s", name, error)
+    log.warning("the fused kernel %s does not work here, PyTorch's own are used: %s", name, error)
 
 
 def norm_modulate_quantize(

@@ -8,12 +8,14 @@ card, else the same maths in torch. Sums and roots are in float32 either way.
 from __future__ import annotations
 
 import functools
-import logging
 
 import torch
 import torch.nn.functional as F
 
+from ....wan_animate.log import get_logger
 from . import compile_ahead
+
+log = get_logger(__name__)
 
 EPS = 1e-12  # of F.normalize, which the host's RMS_norm calls
 KERNELS = "the video VAE"
@@ -25,7 +27,7 @@ def _triton():
     try:
         from . import triton_vae
     except ImportError as error:
-        logging.info("Wan VAE: no Triton here (%s), its norms run as separate torch operations", error)
+        log.info("no Triton here (%s): the norms of the Wan VAE run as separate torch operations", error)
         return None
     return triton_vae
 

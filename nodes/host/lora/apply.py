@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from ....wan_animate.errors import InputError
+from ....wan_animate.log import get_logger
 from ....wan_animate.weights.lora import LoraFit, check_fit, fit_lora, in_blocks, parse_blocks
 from ....wan_animate.weights.lora_file import read_lora
 from ....wan_animate.weights.transformer import relighting_layers
 from ..checks import check_model
 from ..patching import model_type
 from .branch import add_branches
+
+log = get_logger(__name__)
 
 PREFIX = "diffusion_model."
 MODES = ("auto", "merge", "beside")
@@ -80,7 +82,7 @@ def apply_lora(
     else:
         how = "merged into the weights" + _merge(clone, patches, strength, name)
     report = _report(name, fit, layers, strength, how, (start, end), blocks)
-    (logging.warning if fit.left_out() else logging.info)("%s", report)
+    (log.warning if fit.left_out() else log.info)("%s", report)
     return clone, report
 
 

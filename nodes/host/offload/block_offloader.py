@@ -6,7 +6,6 @@ card (or of a copy that stays there), and its own tensors again afterwards, howe
 
 from __future__ import annotations
 
-import logging
 import time
 import weakref
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from functools import partial
 import torch
 
 from ....wan_animate.errors import InputError
+from ....wan_animate.log import get_logger
 from ..patching import swapped
 from .copy_queue import Copies, CopyQueue, Slot, Unit
 from .memory import Registered, pieces
@@ -24,7 +24,7 @@ BLOCKS = "diffusion_model.blocks."
 FUSERS = "diffusion_model.face_adapter.fuser_blocks."
 EVERY = 5  # a face block comes after every fifth block
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def units_of(module) -> tuple[list[Unit], list[Unit]]:
@@ -167,7 +167,7 @@ class BlockOffloader:
                 hook.remove()
         if Registered.count > locked:
             log.info(
-                "WanAnimateKit: locked %d pieces of host memory (%s in all) in a step of %.0f s.",
+                "locked %d pieces of host memory (%s in all) in a step of %.0f s.",
                 Registered.count - locked, gigabytes(Registered.size), time.perf_counter() - start,
             )  # fmt: skip
 
@@ -214,7 +214,7 @@ class BlockOffloader:
         try:
             slot = self.copies.new_slot(unit.size())
         except torch.cuda.OutOfMemoryError:
-            log.warning("WanAnimateKit: no memory on the card for block %d: it is copied in every step.", unit.index)
+            log.warning("no memory on the card for block %d: it is copied in every step.", unit.index)
             self.room = self.kept_size + slot_bytes(self.sizes, self.plan)  # until the host loads the model again
             self._set_plan(self.plan | {unit.index})
             return None
@@ -312,7 +312,7 @@ class BlockOffloader:
         if lock == self.settings.locked and said != self._said:
             self._said = said
             log.info(
-                "WanAnimateKit: %d of %d blocks in host memory, %s of the model on the card.",
+                "%d of %d blocks in host memory, %s of the model on the card.",
                 len(plan), len(self.sizes.blocks), gigabytes(self.size),
             )  # fmt: skip
 

@@ -9,7 +9,6 @@ card), the registration goes with it.
 
 from __future__ import annotations
 
-import logging
 import math
 import mmap
 import time
@@ -17,9 +16,11 @@ import weakref
 
 import torch
 
+from ....wan_animate.log import get_logger
+
 ALIGN = 1024
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Registered:
@@ -150,4 +151,4 @@ def _unregister(address: int, size: int) -> None:
     host.TOTAL_PINNED_MEMORY = max(0, host.TOTAL_PINNED_MEMORY - size)
     if int(torch.cuda.cudart().cudaHostUnregister(address)) != 0:
         host.discard_cuda_async_error()
-        log.warning("WanAnimateKit: %d MB of host memory could not be unlocked.", size >> 20)
+        log.warning("%d MB of host memory could not be unlocked.", size >> 20)

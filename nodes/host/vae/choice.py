@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
+from ....wan_animate.log import get_logger
 from ..kernels import vae
 from . import memory
+
+log = get_logger(__name__)
 
 CLEARLY = 0.9  # near ties keep the form that the host has, so that two runs of ComfyUI round alike
 _found: dict[tuple, bool] = {}
@@ -49,8 +50,8 @@ def _measure(conv, height: int, width: int) -> bool:
         taken = [_milliseconds(work) for work in (in_a_row, in_a_fold)]
     except torch.cuda.OutOfMemoryError:
         return False
-    logging.info(
-        "Wan VAE: convolution %d to %d at %dx%d: %.2f ms a frame, folded %.2f ms",
+    log.info(
+        "Wan VAE convolution %d to %d at %dx%d: %.2f ms a frame, folded %.2f ms",
         channels, conv.out_channels, width, height, *(one / frames for one in taken),
     )  # fmt: skip
     return taken[1] < CLEARLY * taken[0]

@@ -10,9 +10,11 @@ import comfy.sd
 import torch
 
 from ....wan_animate.chain.latents import with_still
+from ....wan_animate.log import get_logger
 from ....wan_animate.video.frames import as_unit_float
 from . import memory
-from .log import say
+
+log = get_logger(__name__)
 
 
 class AcceleratedVAE(comfy.sd.VAE):
@@ -60,8 +62,8 @@ class AcceleratedVAE(comfy.sd.VAE):
             comfy.model_management.soft_empty_cache()
             free = min(self.patcher.get_free_memory(self.device), memory.needed(*size, 1)) // 2
         tile = memory.tile_for(*size, free)
-        say(
-            "%s of %dx%d needs %.1f GB at least and %.1f GB are free: in tiles of %d pixels",
+        log.info(
+            "the Wan VAE's %s of %dx%d needs %.1f GB at least and %.1f GB are free: in tiles of %d pixels",
             direction, width, height, memory.needed(*size, 1) / 1e9, free / 1e9, tile,
         )  # fmt: skip
         return None, tile

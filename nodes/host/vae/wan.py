@@ -9,11 +9,12 @@ import comfy.model_management
 import torch
 
 from ....wan_animate.chain.latents import with_still
+from ....wan_animate.log import get_logger
 from . import memory
 from .layers import Weights
-from .log import say
 from .network import Still, decoder, encoder, frames_in, run
 
+log = get_logger(__name__)
 check = comfy.model_management.throw_exception_if_processing_interrupted
 
 
@@ -58,7 +59,7 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         try:
             return build(Weights(device, dtype), self)
         except (NotImplementedError, AttributeError) as error:
-            say("this ComfyUI's Wan VAE is not the one known here (%s): it goes its own way", error)
+            log.info("this ComfyUI's Wan VAE is not the one known here (%s): it goes its own way", error)
             return None
 
     @torch.no_grad()

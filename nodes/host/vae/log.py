@@ -1,9 +1,0 @@
-"""What the faster VAE says in the log, with one prefix."""
-
-from __future__ import annotations
-
-import logging
-
-
-def say(text: str, *values) -> None:
-    logging.info("Wan VAE: " + text, *values)
