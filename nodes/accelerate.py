@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 
@@ -105,7 +107,7 @@ class Accelerate(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
+        model: Any,
         attention: str,
         face_motion: bool,
         reuse: str,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import IO, TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import Input, InputImpl, io
 
 from .host.folders import annotated_path, file_stamp, list_input
 from .types import Frames, fit_input
+
+if TYPE_CHECKING:
+    from ..wan_animate.video.frames import FrameSource
 
 # The value of the frontend's upload button. It is saved behind those of all inputs, so that a graph from before there
 # was a fit has it in that place.
@@ -126,7 +130,7 @@ class LoadVideo(io.ComfyNode):
         return _not_there(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None, **_others):
+    def fingerprint_inputs(cls, file: str | None, **_others: Any) -> tuple[float, int] | None:
         return file_stamp(annotated_path(file)) if file else None
 
     @classmethod
@@ -138,7 +142,7 @@ class LoadVideo(io.ComfyNode):
         height: int = 480,
         start: int = 0,
         limit: int = 0,
-        video=None,
+        video: Input.Video | None = None,
         fit: str = "fill",
     ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
@@ -162,7 +166,15 @@ def _not_there(file: str) -> str:
     return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
 
 
-def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim: tuple[float, float] | None = None):
+def _from_file(
+    file: str | IO[bytes],
+    fps: float,
+    max_area: int,
+    start: int,
+    limit: int,
+    fit: str,
+    trim: tuple[float, float] | None = None,
+) -> tuple[FrameSource, dict | None]:
     from ..wan_animate.video.audio import read_audio
     from ..wan_animate.video.source import VideoSource
 
@@ -172,8 +184,10 @@ def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim:
     return source, read_audio(file, source.start_seconds, float(len(source) / source.fps))
 
 
-def _from_memory(components, fps, max_area: int, start: int, limit: int, fit: str):
-    """As :func:`_from_file` for a video that was never encoded: its tensors are used as they are."""
+def _from_memory(
+    components: Any, fps: float, max_area: int, start: int, limit: int, fit: str
+) -> tuple[FrameSource, dict | None]:
+    """As :func:`_from_file`, for a video that is a tensor of frames."""
     from ..wan_animate.video.derived import SampledSource, at_area, cut_audio
     from ..wan_animate.video.frames import TensorSource
     from ..wan_animate.video.source import cut_note

@@ -59,12 +59,15 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previo
 
     frames, segments = engine(pack, "wan_animate.video.frames"), engine(pack, "wan_animate.chain.segments")
     build = engine(pack, "wan_animate.chain.conditioning").build_conditioning
-    port = engine(pack, "nodes.host.ports").HostVAE(vae)
+    vae_port = engine(pack, "nodes.host.ports").cached_vae(vae)
     plan = segments.plan_segments(FRAMES, LENGTH, previous_frames)
     padded = [frames.reflected_index(i, FRAMES) for i in range(plan.segments[-1].stop)]
     replace = mode == "replace"
     layout = host_layout(vae) if replace else "causal"  # without a mask the two are equal
-    source = {name: frames.TensorSource(clip) for name, clip in clips.items()}
+    names = ("pose", "face", "background", "mask") if replace else ("pose", "face")
+    controls = engine(pack, "wan_animate.chain.control_sources").Controls(
+        *(frames.TensorSource(clips[name]) for name in names)
+    )
     offset, before = 0, None
     for segment in plan:
         scene = (
@@ -90,12 +93,9 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previo
         ).args
         ours = build(
             segment,
-            port,
-            port.encode(clips["reference"]),
-            source["pose"],
-            source["face"],
-            source["background"] if replace else None,
-            source["mask"] if replace else None,
+            controls,
+            vae_port,
+            vae_port.encode(clips["reference"]),
             previous=None if before is None else before[-previous_frames:],
         )
         positive, negative, latent, trim_latent, trim_image, offset = theirs

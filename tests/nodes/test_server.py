@@ -209,7 +209,7 @@ def refused(host_server, graph) -> str:
 
 BAD = [
     ("segment", dict(segment_length=10), ["segment length is 10", "9 or 13"]),
-    ("guidance", dict(guidance_frames=5), ["guidance frames (5)", "segment length (5)"]),
+    ("guidance", dict(guidance_frames=5), ["previous frames (5)", "segment length (5)"]),
     ("mode", dict(mode="replace"), ["replace mode needs a background", "set mode to animate"]),
 ]
 
