@@ -197,8 +197,7 @@ class Animate(io.ComfyNode):
         background: Any = UNLINKED,
         character_mask: Any = UNLINKED,
     ) -> bool | str:
-        """Before anything runs, as the pose may take minutes to detect. What is linked is None here, and checked by the
-        job."""
+        """Before anything runs; what is linked is None here, and checked by the job."""
         from ..wan_animate.chain.generate import check_scene
         from ..wan_animate.chain.segments import check_segment_settings
         from ..wan_animate.errors import InputError

@@ -29,7 +29,7 @@ def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
 
 
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
-    """A pose track cut to ``frames`` (None: as it is), and with ``size`` scaled to theirs.
+    """A pose track cut to ``frames``, and with ``size`` scaled to theirs.
 
     Raises:
         InputError: the frames are masks, or the track does not cover them.
@@ -116,7 +116,7 @@ def fit_input(tooltip: str, **options: Any) -> io.Input:
 
 
 def drawn_at_inputs() -> list[io.Input]:
-    """The inputs beside width and height that say which frames of a pose are drawn, and how large."""
+    """Inputs that say which frames of a pose are drawn, and how it is fitted."""
     return [
         fit_input(
             "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of quite "

@@ -26,13 +26,7 @@ def finished_folder(key: str) -> Path:
 
 
 def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
-    """The store to go on with: of a job that another process finished while ``store`` waited for it, the finished one.
-
-    Args:
-        store: of the unfinished folder, locked.
-        key: the job's.
-        plan: the job's segments.
-    """
+    """``store``, or the store of the finished job if another process made it while ``store`` waited."""
     if store.waited and finished_folder(key).is_dir():
         found = SegmentStore(finished_folder(key))
         if found.finished(len(plan)) == len(plan):
@@ -41,10 +35,7 @@ def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentSto
 
 
 def model_signature(hidden: Any, names: list[str]) -> str:
-    """What the named inputs of the running node are made of, for the job's key: same graph and files, same string.
-
-    Without a prompt (a call from Python) it is random, as nothing is known of the inputs.
-    """
+    """The same string for the same graph and files above the named inputs; random in a call from Python."""
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt

@@ -1,4 +1,4 @@
-"""ComfyUI behind the engine's two interfaces: its VAE object as video VAE, its MODEL and samplers as denoiser."""
+"""ComfyUI's VAE and MODEL as the engine's video VAE and denoiser."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ _latents: weakref.WeakKeyDictionary[torch.nn.Module, LatentCache] = weakref.Weak
 
 
 class HostVAE:
-    """A VAE object of ComfyUI as the engine's video VAE; latents are unscaled, as in ComfyUI's LATENT.
-
-    In half precision on an NVIDIA card the faster VAE (:mod:`.vae`) is used, which rounds less; else the object itself.
-    """
+    """A VAE object as the engine's video VAE: in half precision on an NVIDIA card the faster one (:mod:`.vae`)."""
 
     def __init__(self, vae: Any) -> None:
         check_vae(vae)
@@ -42,12 +39,12 @@ class HostVAE:
 
 
 def latent_cache(vae: Any) -> LatentCache:
-    """The latents made with a VAE's weights, kept as long as ComfyUI keeps the weights."""
+    """The latents made with a VAE's weights, kept as long as these."""
     return _latents.setdefault(vae.first_stage_model, LatentCache())
 
 
 def cached_vae(vae: Any) -> CachedVAE:
-    """A VAE object of ComfyUI as the engine's, with the latents that it encoded for jobs before.
+    """A VAE object as the engine's video VAE, with the latents of former jobs.
 
     Raises:
         InputError: it is not the Wan 2.1 VAE.
@@ -77,8 +74,8 @@ def with_shift(model: Any, shift: float) -> Any:
 def restore_schedule(model: Any) -> None:
     """Sets the sigmas of a flow MODEL's schedule again.
 
-    ComfyUI's dynamic patcher (0.33.0, ``ModelPatcherDynamic.restore_loaded_backups``) restores buffers by name after
-    patching, so that a shifted schedule gets the sigmas of the one before it from the second sampling on.
+    ComfyUI 0.33.0 (``ModelPatcherDynamic.restore_loaded_backups``) restores buffers after patching: from the second
+    sampling on a shifted schedule would have the unshifted sigmas.
     """
     import comfy.model_sampling
 
@@ -91,19 +88,16 @@ def restore_schedule(model: Any) -> None:
 class HostDenoiser:
     """A MODEL with prompt and sampler settings as the engine's denoiser.
 
-    The sampler gets the conditioning values that ComfyUI's WanAnimateToVideo sets, so that any MODEL that samples with
-    that node (GGUF, LoRA, patches of other packs) samples here.
+    It sets the conditioning values that WanAnimateToVideo sets, so any MODEL that works with that node works here.
 
     Args:
-        model: a Wan Animate MODEL.
-        positive, negative: CONDITIONING.
-        clip_vision_output: CLIP_VISION_OUTPUT of the reference image, or None.
+        clip_vision_output: of the reference image, or None.
         steps, cfg, sampler_name, scheduler: as in KSampler.
         shift: of the noise schedule, 0 keeps the model's.
         seed: for samplers that draw noise; segment k uses seed + k.
 
     Raises:
-        InputError: the MODEL is not Wan Animate, or prompt or image features come from other encoders.
+        InputError: not Wan Animate, or prompt or image features of other encoders.
     """
 
     face_size = 512
@@ -135,7 +129,7 @@ class HostDenoiser:
         self.sampler_name, self.scheduler = sampler_name, scheduler
 
     def conditioned(self, conditioning: SegmentConditioning) -> tuple[Any, Any]:
-        """(positive, negative) with the values of one segment, under the names that ComfyUI's model reads."""
+        """(positive, negative) with one segment's values."""
         import node_helpers
 
         values = {

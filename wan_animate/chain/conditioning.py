@@ -1,10 +1,8 @@
 """What the transformer is given for one segment.
 
-Shapes: L frames a segment (4n+1), T = (L-1)/4+1 latent frames, h = H/8, w = W/8. The transformer takes 16 noise
-channels, 4 mask channels and 16 channels of conditioning latent over T+1 latent frames, the reference image first; the
-pose latent is added from latent frame 1 on. The conditioning pixels are the previous frames, then mid grey (animate) or
-the background video (replace). Sources: ``wan/animate.py: generate, get_i2v_mask`` of Wan-Video/Wan2.2 and
-``comfy_extras/nodes_wan.py: WanAnimateToVideo`` of ComfyUI.
+L frames a segment (4n+1), T = (L-1)/4+1 latent frames, h = H/8, w = W/8. The transformer takes 16 noise, 4 mask and 16
+conditioning channels over T+1 latent frames, the reference first; the pose latent is added from latent frame 1 on.
+Sources: ``wan/animate.py: generate, get_i2v_mask`` of Wan-Video/Wan2.2; ComfyUI's ``WanAnimateToVideo``.
 """
 
 from __future__ import annotations
@@ -30,12 +28,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class SegmentConditioning:
-    """All inputs of the transformer for one segment but noise, prompt and image features.
+    """The transformer's inputs for one segment, without noise, prompt and image features.
 
     Attributes:
-        segment: the frames it is for.
-        concat_latent: ``[1, 16, T+1, h, w]``: the reference latent, then the conditioning pixels' latent.
-        unknown_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known; the channels are the frames of a latent frame.
+        segment: its frames.
+        concat_latent: ``[1, 16, T+1, h, w]``: reference latent, latent of the conditioning pixels.
+        unknown_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known.
         pose_latent: ``[1, 16, T, h, w]``.
         face: ``[1, 3, L, S, S]`` float32 in -1..1, or None without a face video.
     """
@@ -57,9 +55,7 @@ class SegmentConditioning:
 
 
 def unknown_mask(segment: Segment, height: int, width: int, character_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """The mask channels without the reference frame.
-
-    The first frame's mask fills all four channels of latent frame 0, each later frame has one channel.
+    """The mask channels without the reference: frame 0 in all four of latent frame 0, each later frame in one.
 
     Args:
         height, width: in latent pixels.
@@ -80,11 +76,8 @@ def unknown_mask(segment: Segment, height: int, width: int, character_mask: torc
 def conditioning_pixels(
     segment: Segment, height: int, width: int, previous: torch.Tensor | None, background: torch.Tensor | None
 ) -> torch.Tensor:
-    """The previous frames, then the background ``[L, H, W, 3]`` (uint8 or float in 0..1) or a single frame of mid grey.
-
-    Returns:
-        ``[L, H, W, 3]`` in 0..1; without background ``[previous_frames + 1, H, W, 3]``, the last for all that follow.
-    """
+    """The previous frames, then the background ``[L, H, W, 3]`` (uint8 or float in 0..1), or one frame of mid grey that
+    stands for the rest."""
     if background is None:
         scene = torch.full((1, height, width, 3), 0.5)
     else:
@@ -105,8 +98,7 @@ def face_pixels(crops: np.ndarray, size: int) -> torch.Tensor:
 
 
 def latent_keys(segment: Segment, controls: Controls) -> tuple[str, str | None]:
-    """Cache keys (:meth:`.latents.CachedVAE.encode_once`) of a segment's pose and scene; None for a scene that starts
-    with previous frames, which does not come again."""
+    """Cache keys of a segment's pose and scene; None for a scene with previous frames, which comes once."""
 
     def key(name: str) -> str:
         return f"{segment.start}:{segment.stop}:{controls.fingerprints[name]}"
@@ -127,20 +119,15 @@ def build_conditioning(
     face_size: int = 512,
     take: Callable[[str], np.ndarray] | None = None,
 ) -> SegmentConditioning:
-    """Read one segment's frames and encode them.
+    """Read and encode one segment's frames; past the end the controls play back and forth.
 
-    Past the end the controls play back and forth. A latent cell that holds any of the character mask is made
-    (:func:`..mask.cells.whole_cells`); upstream and ComfyUI look at one pixel of it.
+    A latent pixel whose 8x8 cell holds any of the character mask is made; upstream and ComfyUI look at one pixel.
 
     Args:
-        segment: from :func:`.segments.plan_segments`.
-        controls: the control videos.
-        vae: encodes pose and scene.
         reference_latent: ``[1, 16, 1, h, w]``, the reference image encoded alone.
-        previous: ``[segment.previous_frames, H, W, 3]`` in 0..1, the last frames of the segment before; None for 0.
+        previous: ``[segment.previous_frames, H, W, 3]`` in 0..1, or None for 0.
         face_size: width and height of the motion encoder's input.
-        take: returns a control's frames over the segment by name (:meth:`.control_reader.ControlReader.take`); None
-            reads them here.
+        take: as :meth:`.control_reader.ControlReader.take`; None reads the frames here.
     """
     width, height = controls.size
     pose_key, scene_key = latent_keys(segment, controls) if vae.cache is not None else (None, None)

@@ -17,16 +17,14 @@ READ_AT_ONCE = 8  # as derived sources read, so that frames which several of the
 
 
 class ControlReader:
-    """Reads the controls segment by segment in a thread, one segment ahead.
+    """Reads the controls in a thread, one segment ahead, always forwards; frames that two segments share are kept.
 
-    Frames keep the dtype of their source. The sources are read together, a few frames at a time and always forwards;
-    frames that the next segment has too (previous frames, and those a last segment plays back) are kept. The sources
-    are not thread-safe: close this before they are read elsewhere.
+    The sources are not thread-safe: close this before they are read elsewhere.
 
     Args:
-        sources: by name; all of one length.
+        sources: by name, of one length.
         segments: in order.
-        needed: names of the sources that a segment needs; None for all.
+        needed: names of the sources that a segment needs; None: all.
     """
 
     def __init__(
@@ -46,12 +44,12 @@ class ControlReader:
         self._submit()
 
     def begin(self, segment: Segment) -> None:
-        """Go on to the next segment, and start to read the one after it."""
+        """Go to the next segment and start to read the one after it."""
         self._segment, self._now = segment, self._ahead
         self._submit()
 
     def take(self, name: str) -> np.ndarray:
-        """The frames of one control over the current segment, ``[L, H, W, 3]`` or ``[L, H, W]``, once each.
+        """A control's frames in the current segment, ``[L, H, W, 3]`` or ``[L, H, W]``; once each.
 
         Raises:
             InputError: they cannot be read.
@@ -124,7 +122,7 @@ class ControlReader:
 
 
 def _runs(missing: dict[int, list[str]]) -> Iterable[tuple[int, int]]:
-    """Ranges of frames to read together: without gaps, up to READ_AT_ONCE long, missing in the same sources."""
+    """Ranges without gaps, up to READ_AT_ONCE long, missing in the same sources."""
     frames = sorted(missing)
     start = 0
     for at in range(1, len(frames) + 1):

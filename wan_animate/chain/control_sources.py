@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Controls:
-    """The control videos of one clip, each as long as the clip.
+    """The control videos of one clip.
 
     Attributes:
         pose: the drawn skeleton; its size and length are the result's.
-        face: face crops of any size (512x512 for the published model); None leaves the face to prompt and pose.
-        background: replace only: the driving frames with the character blacked out; a single frame is repeated.
-        character_mask: replace only: 1 = character; a single frame is repeated.
+        face: face crops (512x512 for the published model); None leaves the face to prompt and pose.
+        background, character_mask: replace only: the driving frames with the character black, and 1 = character; a
+            single frame is repeated.
     """
 
     pose: FrameSource
@@ -56,11 +56,7 @@ class Controls:
         return {name: source.fingerprint() for name, source in self.sources.items()}
 
     def check(self) -> None:
-        """Checks kinds, sizes, lengths and content, as far as they are known without reading a video.
-
-        Raises:
-            InputError: the model could not run with these, or nothing would be made.
-        """
+        """Raises InputError for kinds, sizes, lengths or (where known without reading) frames that cannot work."""
         for name, source in self.sources.items():
             _check_kind(name, source)
         width, height = self.size

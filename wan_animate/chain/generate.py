@@ -1,7 +1,7 @@
 """The chain: plan, condition, denoise, decode and save, segment after segment.
 
-While a segment is sampled, the controls of the next are read (:mod:`.control_reader`) and the one before is written to
-disk and into the clip (:mod:`.saver`). A segment is on disk (:mod:`.store`) before the one after the next starts.
+While a segment is sampled, the next one's controls are read (:mod:`.control_reader`) and the one before is written
+(:mod:`.saver`).
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class AnimateJob:
     """One clip to make.
 
     Attributes:
-        reference: the character, ``[H, W, 3]`` float32 RGB in 0..1, any size; letterboxed onto the result's size.
-        controls: the control videos; the pose gives the result's size and length.
-        mode: ``"animate"`` (the reference's own scene) or ``"replace"`` (the driver's scene).
-        segment_length, previous_frames: frames, both 4n+1.
-        seed: of the first segment; segment k uses ``seed + k``.
+        reference: the character, ``[H, W, 3]`` float32 RGB in 0..1, of any size.
+        controls: the control videos.
+        mode: ``"animate"`` (the reference's scene) or ``"replace"`` (the driver's).
+        segment_length, previous_frames: frames, 4n+1.
+        seed: segment k uses ``seed + k``.
         fps: of the result; 0 takes the pose's.
     """
 
@@ -80,7 +80,7 @@ class AnimateJob:
         return plan_segments(len(self.controls), self.segment_length, self.previous_frames)
 
     def check(self) -> None:
-        """Raises InputError for anything that could not come out right, before any long work."""
+        """Raises InputError for what cannot work, before any long work."""
         self.plan()
         check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
@@ -92,12 +92,12 @@ class AnimateJob:
         self.controls.check()
 
     def reference_pixels(self) -> torch.Tensor:
-        """``[1, H, W, 3]`` at the result's size: as it is where the size fits, else letterboxed on black."""
+        """``[1, H, W, 3]`` at the result's size, letterboxed on black."""
         fitted = letterbox(self.reference.float().cpu().numpy(), *self.controls.size)
         return torch.from_numpy(np.ascontiguousarray(fitted))[None].clamp(0.0, 1.0)
 
     def key(self, extra: str = "") -> str:
-        """A hash of all that decides the frames; ``extra`` stands for model, prompt and sampler."""
+        """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
         settings = [self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra]
         fingerprints = list(self.controls.fingerprints.values())
@@ -111,10 +111,10 @@ class Progress:
     """What is done, for the progress callback.
 
     Attributes:
-        segment, segments: current segment (from 0) and how many there are.
-        stage: ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` while the disk is waited for.
-        done, total: sampling steps over the whole job; resumed segments count as done.
-        latent: while denoising, the current guess of the clean latent ``[1, 16, T+1, h, w]``, reference first.
+        segment, segments: current segment (from 0), number of segments.
+        stage: ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` (waiting for the disk).
+        done, total: sampling steps of the job, resumed segments included.
+        latent: while denoising, the current clean latent ``[1, 16, T+1, h, w]``, reference first.
     """
 
     segment: int
@@ -126,7 +126,7 @@ class Progress:
 
 
 def segment_noise(seed: int, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
-    """Unit noise for one segment, float32 on the CPU: ``seed + segment.index`` (64 bits), drawn as ComfyUI draws it."""
+    """Unit noise, float32 on the CPU, as ComfyUI draws it from ``seed + segment.index`` (64 bits)."""
     generator = torch.Generator(device="cpu").manual_seed((seed + segment.index) % 2**64)
     return torch.randn(shape, dtype=torch.float32, generator=generator)
 
@@ -144,21 +144,17 @@ def generate(
     """Make the clip.
 
     Args:
-        job: what to make.
-        denoiser: the transformer (:mod:`.ports`).
-        vae: the video VAE; a :class:`.latents.CachedVAE` encodes nothing that it did for a job before.
-        store: where finished segments go; segments found there are not made again.
-        progress: called at every stage and step, and while the disk is waited for; may raise to stop, which leaves
-            the finished segments in the store.
-        video: an mp4 to write the clip to as well, while it is made (:func:`..video.write.write_video`).
-        audio: the sound of ``video``.
+        vae: a :class:`.latents.CachedVAE` encodes nothing twice.
+        store: for finished segments; those found there are not made again.
+        progress: called at every stage and step; may raise to stop, finished segments stay.
+        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio``.
 
     Returns:
-        The frames, uint8 at the result's size, exactly as many as the driving clip has, read from the store.
+        The frames, uint8, as many as the driving clip has, read from the store.
 
     Raises:
-        InputError: see :meth:`AnimateJob.check` and :meth:`.store.SegmentStore.locked`; a source cannot be read, a
-            segment or the clip not be written.
+        InputError: see :meth:`AnimateJob.check` and :meth:`.store.SegmentStore.locked`; or a file cannot be read or
+            written.
     """
     job.check()
     with store.locked():
@@ -232,7 +228,7 @@ def _growing(job: AnimateJob, path: str | os.PathLike | None, audio: dict | None
 
 
 def _needed(segment: Segment, controls: Controls, vae: CachedVAE) -> list[str]:
-    """The controls that have to be read for a segment: all but those whose latent is cached."""
+    """The controls whose latent is not cached."""
     if vae.cache is None:
         return list(controls.sources)
     cached = {name for name, key in zip((POSE, BACKGROUND), latent_keys(segment, controls)) if key in vae}

@@ -12,13 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class JobLock:
-    """A lock file beside a folder, which may be moved and removed meanwhile. Reentrant.
-
-    The operating system releases it when its process ends, however it ends.
-
-    Args:
-        folder: the folder; it must be there when the lock is taken.
-    """
+    """A lock file beside a folder, which may be moved meanwhile. Reentrant; a process that ends releases it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
@@ -30,10 +24,7 @@ class JobLock:
         return self._depth > 0
 
     def acquire(self) -> bool:
-        """Takes the lock if it is free; does not wait.
-
-        Returns:
-            Whether it is held now.
+        """Takes the lock if it is free, and says whether it is held now.
 
         Raises:
             OSError: the lock file cannot be made.

@@ -1,8 +1,4 @@
-"""VAE latents kept from job to job.
-
-A job that is run again with another seed, prompt or number of steps has the same reference, the same poses and the
-same first scene: three of four latents of a two-segment job.
-"""
+"""VAE latents kept from job to job: with another seed, prompt or number of steps most are the same."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ import torch
 from .ports import VideoVAE
 
 LIMIT = 256 << 20
-"""Bytes of latents that are kept: about 30 segments of 77 frames at 832x480, 13 at 1280x720."""
+"""Bytes: about 30 segments of 77 frames at 832x480, 13 at 1280x720."""
 
 
 class LatentCache:
@@ -32,7 +28,7 @@ class LatentCache:
         self._lock = threading.Lock()
 
     def get(self, key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """A copy of the latent under ``key``, on the device that it was made on; else ``make()``, which is kept."""
+        """A copy of the latent under ``key`` on its device; else ``make()``, which is kept."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -57,12 +53,11 @@ class LatentCache:
 
 
 class CachedVAE:
-    """A :class:`.ports.VideoVAE` with a cache of what it encoded.
+    """A :class:`.ports.VideoVAE` that keeps what it encoded.
 
     Args:
-        vae: the VAE.
         cache: None keeps nothing.
-        variant: tells apart VAEs that share a cache (weights, dtype, device); a part of every key.
+        variant: a prefix of every key, for VAEs that share a cache (weights, dtype, device).
     """
 
     def __init__(self, vae: VideoVAE, cache: LatentCache | None = None, variant: str = "") -> None:
@@ -75,12 +70,10 @@ class CachedVAE:
         return self.vae.decode(latent)
 
     def encode_once(self, key: str | None, read: Callable[[], torch.Tensor], still: int = 0) -> torch.Tensor:
-        """The latent of the frames ``[n, H, W, 3]`` that ``read`` returns; it is not called for a latent that is kept.
+        """:meth:`encode` of ``read()``, which is not called for a latent that is kept.
 
         Args:
-            key: equal for two calls exactly when their frames and ``still`` are; None for frames that come once.
-            read: returns the frames, as :meth:`.ports.VideoVAE.encode` takes them.
-            still: as there.
+            key: equal for equal frames and ``still``; None for frames that come once.
         """
         if self.cache is None or key is None:
             return self.encode(read(), still)

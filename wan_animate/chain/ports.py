@@ -1,7 +1,6 @@
-"""The two interfaces between the engine and what runs the networks: a video VAE and a denoiser.
+"""What the engine asks of a host: a video VAE and a denoiser (``nodes/host/ports.py``, ``backends/diffusers.py``).
 
-ComfyUI (``nodes/host/ports.py``) and diffusers (:mod:`wan_animate.backends.diffusers`) implement them. The engine only
-joins latents ``[1, 16, T, H/8, W/8]`` along ``T``, so each backend keeps its own scaling.
+Latents ``[1, 16, T, H/8, W/8]`` are only joined along ``T``, so each host keeps its own scaling.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ class VideoVAE(Protocol):
         """``[n, H, W, 3]`` -> ``[1, 16, k+1, H/8, W/8]``, where n + still = 4k+1.
 
         Args:
-            frames: float32 in 0..1, or uint8, which is divided by 255.
-            still: how many times more the last frame is shown.
+            frames: float32 in 0..1, or uint8 (divided by 255).
+            still: how often the last frame is repeated.
         """
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:

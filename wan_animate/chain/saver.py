@@ -26,10 +26,9 @@ class GrowingVideo:
     """An mp4 that a thread writes (:func:`..video.write.write_frames`) as its frames come.
 
     Args:
-        path: the mp4; it appears when it is whole.
+        path: appears when the mp4 is whole.
         size: width and height.
         count: frames in all.
-        fps: frames a second.
         audio: as for :func:`..video.write.write_video`.
     """
 
@@ -49,7 +48,7 @@ class GrowingVideo:
 
     @property
     def behind(self) -> bool:
-        """Whether frames wait to be written; what is added then should not be held in memory."""
+        """Whether frames wait to be written."""
         return not self._pieces.empty()
 
     def check(self) -> None:
@@ -58,7 +57,7 @@ class GrowingVideo:
             raise self._error
 
     def finish(self, waiting: Callable[[], None] = lambda: None) -> None:
-        """Wait until the file is there; ``waiting`` is called meanwhile and may raise to stop."""
+        """Wait for the file; ``waiting`` is called meanwhile and may raise to stop."""
         while self._thread.is_alive():
             self._thread.join(POLL)
             waiting()
@@ -97,13 +96,7 @@ class GrowingVideo:
 
 
 class SegmentSaver:
-    """Saves a segment while the next is made, and appends its frames to the mp4.
-
-    Args:
-        store: where segments go.
-        fps: frames a second.
-        video: the mp4, or None.
-    """
+    """Saves a segment while the next is made, and appends its frames to the mp4, if any."""
 
     def __init__(self, store: SegmentStore, fps: Fraction, video: GrowingVideo | None = None) -> None:
         self._store, self._fps, self._video = store, fps, video
@@ -125,13 +118,12 @@ class SegmentSaver:
         """Start to save a segment; returns when the one before is on disk.
 
         Args:
-            segment: which.
-            frames: its new frames, float ``[keep, H, W, 3]`` in 0..1; not to be changed any more.
-            tail: the previous frames of the next, see :meth:`.store.SegmentStore.save`.
-            waiting: called while this waits; may raise to stop.
+            frames: float ``[keep, H, W, 3]`` in 0..1; not to be changed any more.
+            tail: as for :meth:`.store.SegmentStore.save`.
+            waiting: called meanwhile; may raise to stop.
 
         Raises:
-            InputError: a segment before could not be written.
+            InputError: a segment could not be written.
         """
         self._wait(waiting)
         self._saving = self._thread.submit(self._save, segment, [frames], tail)

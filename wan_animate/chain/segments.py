@@ -1,8 +1,7 @@
 """Which frames each segment covers, what it takes over from the one before, and how much of it is kept.
 
-All segments have one length. Each but the first starts with the last ``previous_frames`` frames of the one before,
-given to the model as known. A clip that does not fill its last segment is padded by playing back and forth, and the
-result is cut (source: ``wan/animate.py``: ``get_valid_len``, ``inputs_padding``, ``generate``).
+All have one length, and each but the first starts with the last ``previous_frames`` frames of the one before. The last
+is filled by playing the clip back and forth (``wan/animate.py``: ``get_valid_len``, ``inputs_padding``, ``generate``).
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ class Segment:
 
     Attributes:
         index: place in the chain, from 0.
-        start, stop: driving frames, previous frames included; ``stop`` may lie past the end of the clip.
-        previous_frames: how many of the first are known from the segment before (0 in the first segment).
-        keep: how many of the new frames belong to the result.
+        start, stop: driving frames, previous frames included; ``stop`` may lie past the end.
+        previous_frames: how many are known from the segment before (0 in the first).
+        keep: how many new frames belong to the result.
     """
 
     index: int
@@ -46,11 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """All segments of a clip.
-
-    Attributes:
-        frame_count: frames of the driving clip and of the result.
-    """
+    """The segments of a clip of ``frame_count`` frames."""
 
     frame_count: int
     segments: tuple[Segment, ...]
@@ -63,7 +58,7 @@ class SegmentPlan:
 
 
 def check_segment_settings(segment_length: int, previous_frames: int) -> None:
-    """Raises InputError when the model could not run with these settings."""
+    """Raises InputError for settings that the model cannot run with."""
     if segment_length < 1 or segment_length % 4 != 1:
         below = max(5, (segment_length - 1) // 4 * 4 + 1)
         raise InputError(
@@ -84,12 +79,12 @@ def check_segment_settings(segment_length: int, previous_frames: int) -> None:
 
 
 def plan_segments(frame_count: int, segment_length: int = 77, previous_frames: int = 1) -> SegmentPlan:
-    """Split a clip of ``frame_count`` frames into segments.
+    """Split a clip into segments.
 
     Args:
-        frame_count: frames of the driving clip, at least 1.
+        frame_count: frames of the clip, at least 1.
         segment_length: frames a segment, 4n+1.
-        previous_frames: frames taken over from the segment before, 4n+1, below ``segment_length``.
+        previous_frames: 4n+1, below ``segment_length``.
 
     Raises:
         InputError: no frames, or settings that the model cannot run with.

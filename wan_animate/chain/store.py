@@ -1,8 +1,7 @@
 """Finished segments on disk: a job that was stopped goes on from them.
 
-A job folder holds, for each finished segment, its new frames (lossless) and, for each but the last,
-``tail_NNNN.safetensors``: the previous frames of the next segment, as they were decoded. Both are written under a
-temporary name and renamed, the frames last, so that a segment is there whole or not at all.
+A folder holds each segment's new frames (lossless) and, for all but the last, its tail: the previous frames of the next
+segment, as decoded. The frames are renamed into place last, so that a segment is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -36,15 +35,14 @@ log = logging.getLogger(__name__)
 class SegmentStore:
     """The segments of one job.
 
-    As a context manager it is :meth:`locked`, and removes the folder, and those above that it made, when the job ends
-    before a segment is finished.
+    As a context manager it is :meth:`locked`, and at the end removes a folder without a finished segment.
 
     Args:
-        folder: the job's own, made when missing; name it after :meth:`wan_animate.chain.generate.AnimateJob.key`.
-        waiting: called while another process works on the job, and may raise to stop; None does not wait.
+        folder: of this job alone; name it after :meth:`.generate.AnimateJob.key`.
+        waiting: called while another process works on the job, may raise to stop; None: do not wait.
 
     Attributes:
-        waited: whether another process worked on the job before.
+        waited: whether another process had to be waited for.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -59,10 +57,10 @@ class SegmentStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """For the block that works on the job: no other process does. What a killed one left half-written is removed.
+        """Keeps other processes off the job; removes what a killed one left half-written.
 
         Raises:
-            InputError: another process works on it, and this does not wait; or the folder cannot be written.
+            InputError: another process works on it and is not waited for; the folder cannot be written.
         """
         self._acquire()
         try:
@@ -142,9 +140,7 @@ class SegmentStore:
         return self.folder / f"tail_{index:04d}.safetensors"
 
     def finished(self, segments: int | None = None) -> int:
-        """How many segments are complete, counted from the first without a gap.
-
-        A segment whose tail is damaged does not count.
+        """How many segments from the first on are whole, tails included.
 
         Args:
             segments: of the whole job, whose last needs no tail; None: not known.
@@ -166,12 +162,11 @@ class SegmentStore:
         """Write a finished segment.
 
         Args:
-            frames: its new frames, uint8 ``[n, H, W, 3]``.
-            tail: the previous frames of the next segment, float32 ``[previous_frames, H, W, 3]`` in 0..1; None for
-                the last.
+            frames: uint8 ``[n, H, W, 3]``.
+            tail: float32 ``[previous_frames, H, W, 3]`` in 0..1; None for the last.
 
         Raises:
-            InputError: the disk is full or cannot be written; nothing of this segment stays.
+            InputError: it cannot be written; nothing of it stays.
         """
         from ..video.lossless import write_lossless
 
@@ -185,7 +180,7 @@ class SegmentStore:
             raise
 
     def tail(self, index: int) -> torch.Tensor:
-        """The previous frames of the segment after ``index``, float32 ``[previous_frames, H, W, 3]`` in 0..1.
+        """Float32 ``[previous_frames, H, W, 3]`` in 0..1, for the segment after ``index``.
 
         Raises:
             InputError: they cannot be read.
@@ -195,7 +190,7 @@ class SegmentStore:
                 return file.get_tensor("frames")
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
-        """The frames of finished segments, uint8; of a whole plan as many as the driving clip has."""
+        """The frames of finished segments, uint8."""
         from ..video.lossless import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)
@@ -206,10 +201,7 @@ class SegmentStore:
         remove_empty(self._made)
 
     def move_to(self, folder: str | os.PathLike) -> SegmentStore:
-        """Move the files of a finished job; returns the store there.
-
-        Where they cannot be moved (a full disk) they stay, and this store is returned.
-        """
+        """Move the files; returns the store there, or this one where they cannot be moved (a full disk)."""
         folder = Path(folder)
         if folder == self.folder:
             return self
