@@ -12,7 +12,7 @@ class Accelerate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         from .host.accelerate import REUSE
         from .host.accelerate.attention import CHOICES
-        from .host.accelerate.fp8_linears import CHOICES as PRODUCTS
+        from .host.accelerate.fp8_linears import CHOICES as LINEARS
 
         return io.Schema(
             node_id="WanAnimateKitAccelerate",
@@ -80,8 +80,8 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
-                    options=list(PRODUCTS),
-                    default=PRODUCTS[0],
+                    options=list(LINEARS),
+                    default=LINEARS[0],
                     optional=True,
                     tooltip=(
                         "How the large layers of the blocks are multiplied. as loaded: as the model file and the "

@@ -147,14 +147,14 @@ def build_conditioning(
         latent = vae.encode_once(scene_key, scene, still)
     mask = None
     if controls.character_mask is not None:
-        mask = (as_float(read(MASK)) >= 0.5).numpy().view(np.uint8)  # the threshold that cut the background
-        if not mask.any():
+        character = (as_float(read(MASK)) >= 0.5).numpy().view(np.uint8)  # the threshold that cut the background
+        if not character.any():
             log.warning(
                 "the character mask is black in frames %d to %d: nobody is put into the scene there",
                 segment.start,
                 segment.stop - 1,
             )
-        mask = torch.from_numpy(whole_cells(mask)).float()  # no pixel that the background has black is called known
+        mask = torch.from_numpy(whole_cells(character)).float()  # no pixel that the background has black is known
     made = unknown_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(
         segment=segment,

@@ -6,6 +6,7 @@ While a segment is sampled, the next one's controls are read (:mod:`.control_rea
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from .conditioning import build_conditioning, latent_keys
 from .control_reader import ControlReader
 from .control_sources import BACKGROUND, POSE, Controls
 from .latents import CachedVAE, picture_key
-from .ports import Denoiser, VideoVAE
+from .ports import Denoiser, StepCallback, VideoVAE
 from .saver import GrowingVideo, SegmentSaver
 from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
@@ -190,24 +191,21 @@ def _generate(
 
         saver.resume(plan.segments[:first])
         for segment in left:
-            report(segment.index, "encode")
+            here = functools.partial(report, segment.index)
+            here("encode")
             reader.begin(segment)
             if reference_latent is None:
-                reference = job.reference_pixels()
-                reference_latent = cached.encode_once(picture_key(reference), lambda pixels=reference: pixels)
-                check_finite(reference_latent, "what the VAE made of the reference image", OTHER_VAE)
+                reference_latent = _encode_reference(job, cached)
             conditioning = build_conditioning(
                 segment, job.controls, cached, reference_latent, tail, denoiser.face_size, reader.take
             )
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
             noise = segment_noise(job.seed, segment, conditioning.noise_shape)
-            latent = denoiser.denoise(
-                conditioning, noise, lambda done, _, x0=None, at=segment.index: report(at, "denoise", done, x0)
-            )
+            latent = denoiser.denoise(conditioning, noise, _on_step(here))
             del conditioning, noise
             check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)
-            report(segment.index, "decode", denoiser.steps)
+            here("decode", denoiser.steps)
             frames = cached.decode(latent[:, :, 1:])
             check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
@@ -216,11 +214,25 @@ def _generate(
             last = new if tail is None or len(new) >= job.previous_frames else torch.cat((tail, new))
             # None after the last segment: on a full disk, frames that nobody reads must not cost a clip that is whole.
             tail = last[-job.previous_frames :].clone() if segment.index + 1 < len(plan) else None
-            report(segment.index, "save", denoiser.steps)
-            saver.save(segment, new[: segment.keep], tail, lambda at=segment.index: report(at, "write", denoiser.steps))
+            here("save", denoiser.steps)
+            saver.save(segment, new[: segment.keep], tail, functools.partial(here, "write", denoiser.steps))
             del frames, new, last
         saver.finish(lambda: report(len(plan) - 1, "write", denoiser.steps))
     return store.clip(plan, job.fps)
+
+
+def _encode_reference(job: AnimateJob, vae: CachedVAE) -> torch.Tensor:
+    pixels = job.reference_pixels()
+    latent = vae.encode_once(picture_key(pixels), lambda: pixels)
+    check_finite(latent, "what the VAE made of the reference image", OTHER_VAE)
+    return latent
+
+
+def _on_step(report: Callable[..., None]) -> StepCallback:
+    def on_step(done: int, total: int, x0: torch.Tensor | None = None) -> None:
+        report("denoise", done, x0)
+
+    return on_step
 
 
 def _growing(job: AnimateJob, path: str | os.PathLike | None, audio: dict | None) -> GrowingVideo | None:
