@@ -181,7 +181,7 @@ def _from_file(
     source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
     for note in source.notes:
         logging.info(f"WanAnimateKit: {note}")
-    return source, read_audio(file, source.start_seconds, float(len(source) / source.fps))
+    return source, read_audio(file, source.start_seconds or 0.0, float(len(source) / source.fps))
 
 
 def _from_memory(
@@ -193,7 +193,7 @@ def _from_memory(
     from ..wan_animate.video.source import cut_note
 
     source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
-    audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))
+    audio = cut_audio(components.audio, source.start_seconds or 0.0, float(len(source) / source.fps))
     fitted = at_area(source, max_area, fit)
     if note := cut_note("the video", (source.width, source.height), (fitted.width, fitted.height), fit):
         logging.info(f"WanAnimateKit: {note}")

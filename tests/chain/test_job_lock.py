@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wan_animate.chain.generate import generate
+from wan_animate import cli
+from wan_animate.chain.generate import AnimateJob, generate
 from wan_animate.chain.job_lock import JobLock
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
 
 from ..support.chain import PlainDenoiser, PlainVAE
+from ..test_cli_options import inputs  # noqa: F401  (a fixture)
+from ..test_cli_stopped import arguments
 from .test_background import job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +143,19 @@ def test_without_waiting_the_second_is_refused_in_a_sentence(owner):
     with pytest.raises(InputError, match="another process is making this clip already"):
         generate(job(33), PlainDenoiser(), PlainVAE(), SegmentStore(owner.job))
     assert half_written(owner.job) and owner.end() == 0
+
+
+def test_the_shell_refuses_while_another_process_makes_the_clip(inputs, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(AnimateJob, "key", lambda *_: "key")
+    folder = tmp_path / "new" / "deep" / ".a-key"
+    folder.mkdir(parents=True)
+    lock = JobLock(folder)
+    assert lock.acquire()
+    assert cli.main(arguments(inputs, tmp_path)) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("wan-animate: another process is making this clip already, in ") and said.endswith("again.")
+    assert folder.is_dir()
+    lock.release()
 
 
 def test_one_process_at_a_time_also_while_the_lock_file_comes_and_goes(tmp_path):
