@@ -85,10 +85,7 @@ def measure(path: Path, track) -> dict[str, float]:
     from wan_animate.video.source import VideoSource
 
     frames = VideoSource(path, max_area=AREA, limit=FRAMES)
-    made = controls(frames, track.slice(0, len(frames)), "replace")
-    sources = {
-        "pose": made.pose, "face": made.face, "background": made.background, "character mask": made.character_mask,
-    }  # fmt: skip
+    sources = controls(frames, track.slice(0, len(frames)), "replace").sources
     first, second = plan_segments(len(frames), LENGTH).segments
     times: dict[str, list[float]] = {"forward": [], "played back": [], "played back, resumed": []}
     for turn in range(ROUNDS + 1):

@@ -21,6 +21,7 @@ import math
 import statistics
 import sys
 import time
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,7 +38,10 @@ SEED = 7
 class Memory:
     """Where the chain puts finished segments; here nothing goes to the disk, as nothing does on the host's side."""
 
-    def finished(self) -> int:
+    def locked(self):
+        return nullcontext()
+
+    def finished(self, segments: int) -> int:
         return 0
 
     def save(self, index: int, frames, tail, fps) -> None:
@@ -120,15 +124,15 @@ def theirs(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor
 def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
     """``[frames, H, W, 3]`` uint8 by the chain behind Animate Character."""
     part = one_step.load_pack_part
-    generate, frames, ports = (
+    generate, sources, frames, ports = (
         part("wan_animate.chain.generate"),
+        part("wan_animate.chain.control_sources"),
         part("wan_animate.video.frames"),
         part("nodes.host.ports"),
     )
     job = generate.AnimateJob(
         reference=inputs.reference[0],
-        pose=frames.TensorSource(inputs.pose),
-        face=frames.TensorSource(inputs.face),
+        controls=sources.Controls(frames.TensorSource(inputs.pose), frames.TensorSource(inputs.face)),
         segment_length=inputs.frames,
         seed=SEED,
         fps=Fraction(30),
@@ -141,8 +145,7 @@ def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
         if progress.stage == "denoise":
             clock()
 
-    port = ports.HostVAE(vae)
-    port.memo = None  # a first job: the latents that the round before has left behind do not count
+    port = ports.HostVAE(vae)  # without cache: the latents of the round before do not count
     return torch.from_numpy(generate.generate(job, denoiser, port, Memory(), report))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 
@@ -10,7 +12,7 @@ class Accelerate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         from .host.accelerate import REUSE
         from .host.accelerate.attention import CHOICES
-        from .host.accelerate.fp8_linears import CHOICES as PRODUCTS
+        from .host.accelerate.fp8_linears import CHOICES as LINEARS
 
         return io.Schema(
             node_id="WanAnimateKitAccelerate",
@@ -78,8 +80,8 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
-                    options=list(PRODUCTS),
-                    default=PRODUCTS[0],
+                    options=list(LINEARS),
+                    default=LINEARS[0],
                     optional=True,
                     tooltip=(
                         "How the large layers of the blocks are multiplied. as loaded: as the model file and the "
@@ -105,7 +107,7 @@ class Accelerate(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
+        model: Any,
         attention: str,
         face_motion: bool,
         reuse: str,

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from comfy_api.latest import InputImpl, io
 
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
 
@@ -183,10 +190,14 @@ class Animate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, mode: str, segment_length: int, guidance_frames: int, background=UNLINKED, character_mask=UNLINKED
+        cls,
+        mode: str | None,
+        segment_length: int | None,
+        guidance_frames: int | None,
+        background: Any = UNLINKED,
+        character_mask: Any = UNLINKED,
     ) -> bool | str:
-        """Before anything runs: the pose may take minutes to detect. A linked input is None here, and a linked value is
-        checked by the job before it starts."""
+        """Before anything runs; what is linked is None here, and checked by the job."""
         from ..wan_animate.chain.generate import check_scene
         from ..wan_animate.chain.segments import check_segment_settings
         from ..wan_animate.errors import InputError
@@ -203,58 +214,56 @@ class Animate(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        positive,
-        negative,
-        vae,
-        reference_image,
-        pose,
-        mode,
-        seed,
-        steps,
-        cfg,
-        sampler_name,
-        scheduler,
-        shift,
-        segment_length,
-        guidance_frames,
-        fps,
-        face=None,
-        background=None,
-        character_mask=None,
-        clip_vision_output=None,
-        audio=None,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        reference_image: torch.Tensor,
+        pose: FrameSource | torch.Tensor,
+        mode: str,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        shift: float,
+        segment_length: int,
+        guidance_frames: int,
+        fps: float,
+        face: FrameSource | torch.Tensor | None = None,
+        background: FrameSource | torch.Tensor | None = None,
+        character_mask: FrameSource | torch.Tensor | None = None,
+        clip_vision_output: Any = None,
+        audio: dict | None = None,
     ) -> io.NodeOutput:
+        from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import AnimateJob, generate
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.video.resample import as_rate
-        from .host.jobs import finished_folder, model_signature, unfinished_folder
-        from .host.ports import HostDenoiser, HostVAE
+        from .host.jobs import finished_folder, finished_meanwhile, model_signature, unfinished_folder
+        from .host.ports import HostDenoiser, cached_vae
         from .host.sampling import SamplingProgress
 
-        host_vae = HostVAE(vae)
+        video_vae = cached_vae(vae)
         denoiser = HostDenoiser(
             model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed
         )
-        job = AnimateJob(
-            reference=first_picture(reference_image, "reference_image"),
+        reference = first_picture(reference_image, "reference_image")
+        controls = Controls(
             pose=as_images(pose, "pose"),
             face=None if face is None else as_images(face, "face"),
-            mode=mode,
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
-            segment_length=segment_length,
-            previous_frames=guidance_frames,
-            seed=seed,
-            fps=as_rate(fps) if fps else None,
         )
+        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps))
         job.check()
-        behind = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
-        key = job.key(f"{behind} {steps} {cfg} {sampler_name} {scheduler} {shift}")
+        signature = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
+        key = job.key(f"{signature} {steps} {cfg} {sampler_name} {scheduler} {shift}")
         progress = SamplingProgress(denoiser.model)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
-        with SegmentStore(unfinished_folder(key)) as store:
-            frames = generate(job, denoiser, host_vae, store, progress, store.folder / "clip.mp4", audio)
+        with SegmentStore(unfinished_folder(key), progress.check) as store:
+            store = finished_meanwhile(store, key, job.plan())
+            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
             frames.close()
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io
 
 from .types import Frames, as_frames, as_images, as_masks
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/convert"
 _MEMORY = "A 1280x720 picture takes 11 MB as IMAGE (3.7 MB as MASK), so 300 frames take 3.3 GB (1.1 GB)."
@@ -24,11 +31,11 @@ def _window_inputs() -> list[io.Input]:
     ]
 
 
-def _to_tensor(source, start: int, limit: int):
-    """The frames of a window as one float32 tensor, filled a few frames at a time.
+def _to_tensor(source: FrameSource, start: int, limit: int) -> torch.Tensor:
+    """``limit`` frames from ``start`` on as float32 ``[n, H, W, 3]`` or ``[n, H, W]``, read a few at a time.
 
     Raises:
-        InputError: the window is empty, or the tensor would not fit into the memory that is free.
+        InputError: there are none, or they do not fit into the free memory.
     """
     import psutil
     import torch
@@ -78,7 +85,7 @@ class FramesToImage(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, frames, start: int, limit: int) -> io.NodeOutput:
+    def execute(cls, frames: FrameSource, start: int, limit: int) -> io.NodeOutput:
         return io.NodeOutput(_to_tensor(as_images(frames, "frames"), start, limit))
 
 
@@ -108,7 +115,7 @@ class ImageToFrames(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, fps: float) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, fps: float) -> io.NodeOutput:
         return io.NodeOutput(as_frames(image, fps))
 
 
@@ -138,7 +145,7 @@ class FramesToMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, frames, channel: str, start: int, limit: int) -> io.NodeOutput:
+    def execute(cls, frames: FrameSource, channel: str, start: int, limit: int) -> io.NodeOutput:
         return io.NodeOutput(_to_tensor(_mask_source(frames, channel), start, limit))
 
 
@@ -177,11 +184,11 @@ class MaskToFrames(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, mask, channel: str, fps: float) -> io.NodeOutput:
+    def execute(cls, mask: FrameSource | torch.Tensor, channel: str, fps: float) -> io.NodeOutput:
         return io.NodeOutput(_mask_source(mask, channel, fps))
 
 
-def _mask_source(value, channel: str, fps: float = 30):
+def _mask_source(value: FrameSource | torch.Tensor, channel: str, fps: float = 30) -> FrameSource:
     from ..wan_animate.mask.convert import MaskFromImages
 
     source = as_frames(value, fps)

@@ -86,7 +86,7 @@ class LoadModel(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str, products: str):
+    def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
         return file_stamp(folder_paths.get_full_path(FOLDER, model))
 
     @classmethod

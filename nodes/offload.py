@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 
@@ -62,7 +64,7 @@ class OffloadBlocks(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, how: str, gigabytes: float, blocks: int, lock_memory: bool = True) -> io.NodeOutput:
+    def execute(cls, model: Any, how: str, gigabytes: float, blocks: int, lock_memory: bool = True) -> io.NodeOutput:
         from .host.offload import Settings, offload
 
         return io.NodeOutput(offload(model, Settings(how, blocks, gigabytes, lock_memory)))

@@ -1,4 +1,4 @@
-"""Types of the pack's own that cross the graph, and how the host's IMAGE and MASK become frame sources."""
+"""The pack's types on the graph, and IMAGE and MASK as frame sources."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..wan_animate.pose.track import PoseTrack
     from ..wan_animate.video.frames import FrameSource
 
 Frames = io.Custom("FRAMES")
@@ -25,8 +28,8 @@ def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
-def fitted(pose: Any, frames: Any, size: bool = False):
-    """A pose track cut to the frames it is used with, and with ``size`` brought to theirs; without frames, as it is.
+def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
+    """A pose track cut to ``frames``, and with ``size`` scaled to theirs.
 
     Raises:
         InputError: the frames are masks, or the track does not cover them.
@@ -41,14 +44,14 @@ def fitted(pose: Any, frames: Any, size: bool = False):
 
 
 def as_frames(value: Any, fps: float = 30) -> FrameSource:
-    """FRAMES as they are; an IMAGE or MASK tensor as a frame source that gives it out unchanged at ``fps``."""
+    """FRAMES as they are; an IMAGE or MASK tensor as a source of its frames at ``fps``."""
     from ..wan_animate.video.frames import FrameSource, TensorSource
 
     return value if isinstance(value, FrameSource) else TensorSource(value, fps)
 
 
 def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
-    """As :func:`as_frames`, for inputs that need pictures.
+    """As :func:`as_frames`, for pictures.
 
     Raises:
         InputError: ``name`` carries masks.
@@ -62,7 +65,7 @@ def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
 
 
 def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
-    """As :func:`as_frames`, for inputs that need masks.
+    """As :func:`as_frames`, for masks.
 
     Raises:
         InputError: ``name`` carries pictures.
@@ -75,8 +78,8 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
     )
 
 
-def first_picture(value: Any, name: str) -> Any:
-    """The first picture of an IMAGE, ``[H, W, 3]``; of one with alpha, what is transparent becomes black.
+def first_picture(value: torch.Tensor, name: str) -> torch.Tensor:
+    """The first picture of an IMAGE, ``[H, W, 3]``; what is transparent becomes black.
 
     Raises:
         InputError: ``name`` carries no picture.
@@ -113,7 +116,7 @@ def fit_input(tooltip: str, **options: Any) -> io.Input:
 
 
 def drawn_at_inputs() -> list[io.Input]:
-    """What says at which frames and size a pose is drawn, beside width and height."""
+    """Inputs that say which frames of a pose are drawn, and how it is fitted."""
     return [
         fit_input(
             "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of quite "

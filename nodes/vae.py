@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 
@@ -28,7 +30,7 @@ class AccelerateVae(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vae) -> io.NodeOutput:
+    def execute(cls, vae: Any) -> io.NodeOutput:
         from .host.vae import accelerate_vae
 
         return io.NodeOutput(accelerate_vae(vae))

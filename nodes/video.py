@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import InputImpl, io
+from typing import IO, TYPE_CHECKING, Any
+
+from comfy_api.latest import Input, InputImpl, io
 
 from ..wan_animate.log import get_logger
 from .host.folders import annotated_path, file_stamp, list_input
 from .types import Frames, fit_input
+
+if TYPE_CHECKING:
+    from ..wan_animate.video.frames import FrameSource
 
 log = get_logger(__name__)
 
@@ -127,7 +132,7 @@ class LoadVideo(io.ComfyNode):
         return _not_there(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None, **_others):
+    def fingerprint_inputs(cls, file: str | None, **_others: Any) -> tuple[float, int] | None:
         return file_stamp(annotated_path(file)) if file else None
 
     @classmethod
@@ -139,7 +144,7 @@ class LoadVideo(io.ComfyNode):
         height: int = 480,
         start: int = 0,
         limit: int = 0,
-        video=None,
+        video: Input.Video | None = None,
         fit: str = "fill",
     ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
@@ -163,24 +168,34 @@ def _not_there(file: str) -> str:
     return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
 
 
-def _from_file(file, fps, max_area: int, start: int, limit: int, fit: str, trim: tuple[float, float] | None = None):
+def _from_file(
+    file: str | IO[bytes],
+    fps: float,
+    max_area: int,
+    start: int,
+    limit: int,
+    fit: str,
+    trim: tuple[float, float] | None = None,
+) -> tuple[FrameSource, dict | None]:
     from ..wan_animate.video.audio import read_audio
     from ..wan_animate.video.source import VideoSource
 
     source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
     for note in source.notes:
         log.info("%s", note)
-    return source, read_audio(file, source.start_seconds, float(len(source) / source.fps))
+    return source, read_audio(file, source.start_seconds or 0.0, float(len(source) / source.fps))
 
 
-def _from_memory(components, fps, max_area: int, start: int, limit: int, fit: str):
-    """As :func:`_from_file` for a video that was never encoded: its tensors are used as they are."""
+def _from_memory(
+    components: Any, fps: float, max_area: int, start: int, limit: int, fit: str
+) -> tuple[FrameSource, dict | None]:
+    """As :func:`_from_file`, for a video that is a tensor of frames."""
     from ..wan_animate.video.derived import SampledSource, at_area, cut_audio
     from ..wan_animate.video.frames import TensorSource
     from ..wan_animate.video.source import cut_note
 
     source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
-    audio = cut_audio(components.audio, source.start_seconds, float(len(source) / source.fps))
+    audio = cut_audio(components.audio, source.start_seconds or 0.0, float(len(source) / source.fps))
     fitted = at_area(source, max_area, fit)
     if note := cut_note("the video", (source.width, source.height), (fitted.width, fitted.height), fit):
         log.info("%s", note)

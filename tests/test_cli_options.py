@@ -87,7 +87,7 @@ def test_every_number_has_a_range():
     "changes, says",
     [
         ({"segment": 6}, "segment length is 6, but the model works in 4n+1 frames: use 5 or 9"),
-        ({"guidance": 5}, "guidance frames (5) must be fewer than the segment length (5)"),
+        ({"guidance": 5}, "previous frames (5) must be fewer than the segment length (5)"),
         ({"device": "gpu"}, "--device is 'gpu', which this PyTorch cannot use here: give one of cpu"),
         ({"device": "cuda:99"}, "--device is 'cuda:99'"),
         ({"device": "meta:x"}, "--device is 'meta:x'"),

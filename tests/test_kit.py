@@ -201,7 +201,7 @@ def test_demo_options_that_cannot_work(environ):
 def test_demo_segments_that_the_model_cannot_make():
     with pytest.raises(InputError, match="segment length is 10, but the model works in 4n.1 frames"):
         run.options({"SEGMENT": "10"})
-    with pytest.raises(InputError, match=r"guidance frames \(9\) must be fewer than the segment length \(9\)"):
+    with pytest.raises(InputError, match=r"previous frames \(9\) must be fewer than the segment length \(9\)"):
         run.options({"SEGMENT": "9", "GUIDANCE": "9"})
 
 

@@ -9,15 +9,15 @@ A clip, from files to file, on a folder of diffusers weights::
     from wan_animate.video.picture import read_picture
 
     frames = VideoSource("dance.mp4", fps=30, max_area=832 * 480)
-    told = controls(frames, PoseTrack.load("dance.npz"))  # or PoseDetector(...).detect(frames).track
-    job = AnimateJob(read_picture("robot.png", "the reference image"), told.pose, told.face, seed=1)
+    track = PoseTrack.load("dance.npz")  # or wan_animate.detect.detector.PoseDetector(...).detect(frames).track
+    job = AnimateJob(read_picture("robot.png", "the reference image"), controls(frames, track), seed=1)
     transformer, vae, scheduler = load("Wan2.2-Animate-14B-Diffusers", device="cuda")
     denoiser = DiffusersDenoiser(transformer, scheduler, prompt)  # prompt: backends.diffusers.encode_prompt
     clip = generate(job, denoiser, vae, SegmentStore("work"), video="robot.mp4")
 
-What lies where: ``video`` files to frames and back, ``people`` and ``detect`` who is in the picture and how they move,
-``pose`` the track, ``retarget`` the motion on another body, ``face`` and ``mask`` the other controls, ``chain`` the
-segments, ``weights`` and ``backends`` the model, ``preview`` pictures to look at.
+``video``: files to frames and back; ``people``, ``detect``: who is in the picture and how they move; ``pose``: the
+track; ``retarget``: the motion on another body; ``face``, ``mask``: the other controls; ``chain``: the segments;
+``weights``, ``backends``: the model; ``preview``: pictures to look at.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnimateJob", "PoseTrack", "VideoSource", "generate"]
 
-_HOMES = {
+_MODULES = {
     "AnimateJob": ".chain.generate",
     "PoseTrack": ".pose.track",
     "VideoSource": ".video.source",
@@ -41,10 +41,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The names above, imported when they are first asked for: ``import wan_animate`` alone loads no library."""
-    if name not in _HOMES:
+    """Imports a name of ``__all__`` when it is first used: ``import wan_animate`` alone loads no library."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    found = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
     return found
 
 

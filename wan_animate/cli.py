@@ -29,7 +29,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
     p.add_argument("--video", required=True, help="the driving video")
-    p.add_argument("--out", required=True, help="the mp4 to write (.mp4 or .m4v)")
+    p.add_argument(
+        "--out",
+        required=True,
+        help="the mp4 to write (.mp4 or .m4v); refused while another process makes the same clip there",
+    )
     p.add_argument(
         "--models", required=True, help="a folder in diffusers' layout (Wan-AI/Wan2.2-Animate-14B-Diffusers)"
     )
@@ -204,11 +208,7 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(
-        reference=reference, pose=signals.pose, face=signals.face, mode=options.mode,
-        background=signals.background, character_mask=signals.character_mask,
-        segment_length=options.segment, previous_frames=options.guidance, seed=options.seed, fps=frames.fps,
-    )  # fmt: skip
+    job = AnimateJob(reference, signals, options.mode, options.segment, options.guidance, options.seed, frames.fps)
     return job, signals
 
 

@@ -1,32 +1,41 @@
-"""Where a job's finished segments lie on the host."""
+"""Where a job's segments lie on the host, and what a job is known by."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sized
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
+from ...wan_animate.chain.store import SegmentStore
 from .graph import graph_signature
 
 FOLDER = "wan_animate_kit"
 
 
 def unfinished_folder(key: str) -> Path:
-    """In the output folder, since it must outlive a restart of the host."""
+    """In the output folder, which outlives a restart."""
     return Path(folder_paths.get_output_directory()) / FOLDER / "unfinished" / key
 
 
 def finished_folder(key: str) -> Path:
-    """In the temp folder, which the host empties when it starts: the clip itself is what Save Video keeps."""
+    """In the temp folder, which ComfyUI empties when it starts: Save Video keeps the clip."""
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
 
 
-def model_signature(hidden, names: list[str]) -> str:
-    """What stands behind the named inputs of the running node, for the job's key: same graph, same files, same string.
+def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
+    """``store``, or the store of the finished job if another process made it while ``store`` waited."""
+    if store.waited and finished_folder(key).is_dir():
+        found = SegmentStore(finished_folder(key))
+        if found.finished(len(plan)) == len(plan):
+            return found
+    return store
 
-    Without a prompt (a call from Python) there is nothing to know two jobs by, so no two are the same.
-    """
+
+def model_signature(hidden: Any, names: list[str]) -> str:
+    """The same string for the same graph and files above the named inputs; random in a call from Python."""
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt

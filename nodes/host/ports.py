@@ -1,29 +1,28 @@
-"""ComfyUI as the engine's two ports: its VAE object as the video VAE, its MODEL and samplers as the denoiser."""
+"""ComfyUI's VAE and MODEL as the engine's video VAE and denoiser."""
 
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import torch
 
 from ...wan_animate.chain.conditioning import SegmentConditioning
-from ...wan_animate.chain.latents import LatentMemo, with_still
+from ...wan_animate.chain.latents import CachedVAE, LatentCache, with_still
+from ...wan_animate.chain.ports import StepCallback
 from ...wan_animate.video.frames import as_unit_float
 from .accelerate import with_face_motion
 from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width
 from .vae import accelerate_vae, can_accelerate
 
+_latents: weakref.WeakKeyDictionary[torch.nn.Module, LatentCache] = weakref.WeakKeyDictionary()
+
 
 class HostVAE:
-    """The host's VAE object as the engine's video VAE. Latents are in the host's unscaled form.
+    """A VAE object as the engine's video VAE: in half precision on an NVIDIA card the faster one (:mod:`.vae`)."""
 
-    In half precision on an NVIDIA card the faster form of the same VAE is used (:mod:`.vae`), which rounds less; else
-    the object as it is, bit for bit.
-    """
-
-    def __init__(self, vae):
+    def __init__(self, vae: Any) -> None:
         check_vae(vae)
-        self.memo = KeptLatents(vae)
         half = vae.vae_dtype in (torch.bfloat16, torch.float16)
         on_card = half and vae.device.type == "cuda" and torch.version.hip is None
         self.accelerated = on_card and can_accelerate(vae)
@@ -35,28 +34,28 @@ class HostVAE:
         return self.vae.encode(with_still(as_unit_float(frames), still))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        frames = self.vae.decode(latent)
+        frames = self.vae.decode(latent)  # [1, n, H, W, 3] or [n, H, W, 3]
         return frames.reshape(-1, *frames.shape[-3:]).float().cpu()
 
 
-class KeptLatents:
-    """What a VAE's weights have encoded before, for as long as the host keeps them."""
-
-    _memos: weakref.WeakKeyDictionary[torch.nn.Module, LatentMemo] = weakref.WeakKeyDictionary()
-
-    def __init__(self, vae):
-        self.memo = self._memos.setdefault(vae.first_stage_model, LatentMemo())
-        self.form = f"{vae.vae_dtype}:{vae.device}:{vae.patcher.patches_uuid}:{vae.vae_output_dtype()}:"
-
-    def get(self, key: str, make) -> torch.Tensor:
-        return self.memo.get(self.form + key, make)
-
-    def __contains__(self, key: str) -> bool:
-        return self.form + key in self.memo
+def latent_cache(vae: Any) -> LatentCache:
+    """The latents made with a VAE's weights, kept as long as these."""
+    return _latents.setdefault(vae.first_stage_model, LatentCache())
 
 
-def with_shift(model, shift: float):
-    """A clone of a flow MODEL whose noise schedule is shifted; 0 leaves the model's own (or a patch's) schedule."""
+def cached_vae(vae: Any) -> CachedVAE:
+    """A VAE object as the engine's video VAE, with the latents of former jobs.
+
+    Raises:
+        InputError: it is not the Wan 2.1 VAE.
+    """
+    port = HostVAE(vae)
+    variant = f"{vae.vae_dtype}:{vae.device}:{vae.patcher.patches_uuid}:{vae.vae_output_dtype()}:"
+    return CachedVAE(port, latent_cache(vae), variant)
+
+
+def with_shift(model: Any, shift: float) -> Any:
+    """A clone of a flow MODEL with a shifted noise schedule; 0 leaves the schedule as it is."""
     import comfy.model_sampling
 
     if shift <= 0:
@@ -72,12 +71,11 @@ def with_shift(model, shift: float):
     return clone
 
 
-def restore_schedule(model) -> None:
-    """Puts a flow MODEL's own noise levels back into its schedule.
+def restore_schedule(model: Any) -> None:
+    """Sets the sigmas of a flow MODEL's schedule again.
 
-    ComfyUI's dynamic patcher (seen in 0.33.0, ``ModelPatcherDynamic.restore_loaded_backups``) keeps a model's buffers
-    by name and puts them back after patches are on: the levels of the schedule that was loaded before, into the one
-    that a patch (a shift) has put in its place. The first sampling after a change is right, all later ones are not.
+    ComfyUI 0.33.0 (``ModelPatcherDynamic.restore_loaded_backups``) restores buffers after patching: from the second
+    sampling on a shifted schedule would have the unshifted sigmas.
     """
     import comfy.model_sampling
 
@@ -90,27 +88,36 @@ def restore_schedule(model) -> None:
 class HostDenoiser:
     """A MODEL with prompt and sampler settings as the engine's denoiser.
 
-    What it hands to the sampler are the conditioning values that the host's WanAnimateToVideo sets, so any MODEL that
-    samples with that node (GGUF, LoRA, other packs' patches) samples here.
+    It sets the conditioning values that WanAnimateToVideo sets, so any MODEL that works with that node works here.
 
     Args:
-        model: a Wan Animate MODEL.
-        positive, negative: CONDITIONING.
-        clip_vision_output: CLIP_VISION_OUTPUT of the reference image, or None.
+        clip_vision_output: of the reference image, or None.
         steps, cfg, sampler_name, scheduler: as in KSampler.
-        shift: noise schedule shift, 0 keeps the model's.
-        seed: for samplers that draw noise of their own; segment k uses seed + k.
+        shift: of the noise schedule, 0 keeps the model's.
+        seed: for samplers that draw noise; segment k uses seed + k.
 
     Raises:
-        InputError: the MODEL is another, or prompt or image features are of another encoder than its own.
+        InputError: not Wan Animate, or prompt or image features of other encoders.
     """
 
     face_size = 512
 
-    def __init__(self, model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed):
+    def __init__(
+        self,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        clip_vision_output: Any,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        shift: float,
+        seed: int,
+    ) -> None:
         check_model(model)
         check_prompt(positive, "positive", text_width(model))
-        if cfg != 1 or model.model_options.get("disable_cfg1_optimization"):  # else the host leaves it out
+        if cfg != 1 or model.model_options.get("disable_cfg1_optimization"):  # else ComfyUI ignores it
             check_prompt(negative, "negative", text_width(model))
         if clip_vision_output is not None:
             check_image_features(clip_vision_output, image_width(model))
@@ -121,8 +128,8 @@ class HostDenoiser:
         self.steps, self.cfg, self.seed = steps, cfg, seed
         self.sampler_name, self.scheduler = sampler_name, scheduler
 
-    def conditioned(self, conditioning: SegmentConditioning):
-        """(positive, negative) with one segment's values set, under the names that the host's model reads."""
+    def conditioned(self, conditioning: SegmentConditioning) -> tuple[Any, Any]:
+        """(positive, negative) with one segment's values."""
         import node_helpers
 
         values = {
@@ -135,12 +142,12 @@ class HostDenoiser:
         face, blank = {}, {}
         if conditioning.face is not None:
             face = {"face_video_pixels": conditioning.face}
-            # one number in memory: with cfg 1 nobody looks at it, and it would be as large as the face video
+            # one number, expanded: with cfg 1 it is not used, and it would be as large as the face video
             blank = {"face_video_pixels": torch.tensor(-1.0).expand(conditioning.face.shape)}
         positive = node_helpers.conditioning_set_values(self.positive, values | face)
         return positive, node_helpers.conditioning_set_values(self.negative, values | blank)
 
-    def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step) -> torch.Tensor:
+    def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
         import comfy.sample
 
         restore_schedule(self.model)

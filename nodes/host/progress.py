@@ -1,4 +1,4 @@
-"""The engine's progress callback on the host: moves the node's bar and lets Cancel through."""
+"""The engine's progress callback as ComfyUI's progress bar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import comfy.utils
 
 
 def progress_bar(total: int | None = None) -> Callable[[int, int], None]:
-    """A ``callback(done, total)`` for one node's run.
+    """A ``callback(done, total)`` that moves the node's bar.
 
-    Each call raises the host's ``InterruptProcessingException`` when Cancel has been pressed; it is no ``Exception``,
-    so nothing on the way swallows it.
+    It raises ComfyUI's ``InterruptProcessingException`` (a BaseException) when Cancel was pressed.
 
     Args:
-        total: where the bar ends, if it is known before the first call.
+        total: if known before the first call.
     """
     bar = comfy.utils.ProgressBar(total or 1)
 

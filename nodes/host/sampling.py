@@ -1,6 +1,8 @@
-"""Sampler choices, and the engine's progress as one bar with live previews on the host."""
+"""Sampler choices, and the engine's progress as a bar with live previews."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ...wan_animate.chain.generate import Progress
 
@@ -18,19 +20,16 @@ def scheduler_names() -> list[str]:
 
 
 class SamplingProgress:
-    """Shows :class:`Progress` on the node: a bar over segments x steps, and the frame in the middle as preview.
+    """A progress callback: a bar over segments x steps, and the middle frame as preview. Raises on Cancel."""
 
-    Checks for Cancel at every call.
-    """
-
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         import latent_preview
 
-        self.bar = None
+        self.bar: Any = None
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
-    def check(self, *_) -> None:
-        """Lets Cancel through, where nothing is to be shown."""
+    def check(self) -> None:
+        """Raises ComfyUI's ``InterruptProcessingException`` when Cancel was pressed."""
         import comfy.model_management
 
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -43,7 +42,7 @@ class SamplingProgress:
             self.bar = comfy.utils.ProgressBar(progress.total)
         preview = None
         if self.previewer is not None and progress.latent is not None:
-            # The previewer shows the first latent frame, which here is the reference: give it the middle of the clip.
+            # The previewer shows the first latent frame, here the reference: it gets the middle of the clip.
             middle = 1 + (progress.latent.shape[2] - 1) // 2
             preview = self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
         self.bar.update_absolute(progress.done, progress.total, preview)

@@ -15,8 +15,9 @@ import torch
 import wan_animate.chain.control_reader
 from wan_animate.chain.conditioning import build_conditioning
 from wan_animate.chain.control_reader import ControlReader
+from wan_animate.chain.control_sources import Controls
 from wan_animate.chain.generate import AnimateJob, generate
-from wan_animate.chain.latents import LatentMemo
+from wan_animate.chain.latents import CachedVAE, LatentCache
 from wan_animate.chain.saver import GrowingVideo
 from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore
@@ -28,7 +29,7 @@ from wan_animate.video.frames import FrameSource, TensorSource, reflected_index
 from wan_animate.video.source import VideoSource
 from wan_animate.video.write import write_video
 
-from ..support.chain import PlainDenoiser, PlainVAE
+from ..support.chain import PlainDenoiser, PlainVAE, make_job
 
 WIDTH, HEIGHT, LENGTH = 48, 32, 9
 
@@ -75,13 +76,11 @@ def job(count, mode="animate", previous_frames=1, dtype=np.uint8, **changes) -> 
         pose=Watched(count, 1, dtype=dtype), face=Watched(count, 2, dtype=dtype, size=(16, 16)),
         mode=mode, segment_length=LENGTH, previous_frames=previous_frames, seed=7, **more,
     )  # fmt: skip
-    return AnimateJob(**{**settings, **changes})
+    return make_job(**{**settings, **changes})
 
 
-def padded(source: FrameSource, count: int) -> TensorSource | None:
+def padded(source: Watched, count: int) -> TensorSource:
     """The clip played back and forth, frame by frame."""
-    if source is None:
-        return None
     return TensorSource(np.stack([source.frames[reflected_index(i, len(source))] for i in range(count)]))
 
 
@@ -95,16 +94,16 @@ def test_every_segment_is_told_what_its_frames_say_one_by_one(tmp_path, count, p
     result = generate(work, denoiser, vae, store)
     plan = plan_segments(count, LENGTH, previous_frames)
     assert len(result) == count and len(denoiser.told) == len(plan)
-    whole = [padded(s, plan.segments[-1].stop) for s in (work.pose, work.face, work.background, work.character_mask)]
+    sources = work.controls.sources
+    whole = {name.replace(" ", "_"): padded(source, plan.segments[-1].stop) for name, source in sources.items()}
     reference = vae.encode(work.reference_pixels())
     for segment, told in zip(plan, denoiser.told):
         tail = store.tail(segment.index - 1) if segment.index else None
-        wanted = build_conditioning(segment, vae, reference, *whole, previous=tail, face_size=16)
+        wanted = build_conditioning(segment, Controls(**whole), CachedVAE(vae), reference, previous=tail, face_size=16)
         for name in ("concat_latent", "unknown_mask", "pose_latent", "face"):
             assert torch.equal(getattr(told, name), getattr(wanted, name)), (segment.index, name)
-    for source in (work.pose, work.face, work.background, work.character_mask):
-        if source is not None:
-            assert source.asked == list(range(count)), "every frame once, and forwards"
+    for source in sources.values():
+        assert source.asked == list(range(count)), "every frame once, and forwards"
 
 
 def test_what_several_controls_are_made_of_is_read_once():
@@ -131,7 +130,7 @@ def test_at_most_one_segment_is_held_ahead(tmp_path, count, previous_frames):
             [tracemalloc.Filter(True, wan_animate.chain.control_reader.__file__)]
         )
         held.append(sum(trace.size for trace in here.statistics("filename")))
-        furthest.append((segment, max(work.pose.asked)))
+        furthest.append((segment, max(work.controls.pose.asked)))
 
     work = job(count, "replace", previous_frames)
     tracemalloc.start()
@@ -149,24 +148,24 @@ def test_at_most_one_segment_is_held_ahead(tmp_path, count, previous_frames):
 
 
 def test_latents_that_are_remembered_need_no_frames(tmp_path):
-    vae = PlainVAE()
-    vae.memo = LatentMemo()
+    vae = CachedVAE(PlainVAE(), LatentCache())
     work, first, second = job(25, "replace"), PlainDenoiser(), PlainDenoiser()
     generate(work, first, vae, SegmentStore(tmp_path / "one"))
-    for source in work.controls().values():
+    for source in work.controls.sources.values():
         source.asked.clear()
     generate(work, second, vae, SegmentStore(tmp_path / "two"))
-    assert work.pose.asked == [] and work.background.asked == list(range(8, 25)) and work.face.asked == list(range(25))
+    controls = work.controls
+    assert controls.pose.asked == [] and controls.background.asked == list(range(8, 25))
+    assert controls.face.asked == list(range(25))
     for one, other in zip(first.told, second.told):
         assert torch.equal(one.pose_latent, other.pose_latent) and torch.equal(one.concat_latent, other.concat_latent)
-    vae.memo = Forgetful()
     third = PlainDenoiser()
-    generate(work, third, vae, SegmentStore(tmp_path / "three"))
+    generate(work, third, CachedVAE(PlainVAE(), Forgetful()), SegmentStore(tmp_path / "three"))
     assert all(torch.equal(one.pose_latent, other.pose_latent) for one, other in zip(first.told, third.told))
 
 
-class Forgetful(LatentMemo):
-    """Says that it has everything, and has nothing when asked: another job took the room."""
+class Forgetful(LatentCache):
+    """Says that it has everything, and has nothing when asked: another job's latents took their place."""
 
     def __contains__(self, key):
         return True
@@ -175,14 +174,14 @@ class Forgetful(LatentMemo):
 @pytest.mark.parametrize("name", ["pose", "face", "background", "character_mask"])
 def test_a_reading_error_comes_where_its_segment_begins(tmp_path, name):
     work = job(33, "replace")
-    getattr(work, name).fails_at = 20  # in the third segment, read while the second is sampled
+    getattr(work.controls, name).fails_at = 20  # in the third segment, read while the second is sampled
     seen = []
     store = SegmentStore(tmp_path / "job")
     with pytest.raises(InputError, match="frame 20 cannot be decoded"):
         generate(work, PlainDenoiser(during=lambda *_: time.sleep(0.05)), PlainVAE(), store, seen.append)
     assert (seen[-1].segment, seen[-1].stage) == (2, "encode") and store.finished() == 2
     assert not list(store.folder.glob(".*"))
-    getattr(work, name).fails_at = None
+    getattr(work.controls, name).fails_at = None
     whole = generate(job(33, "replace"), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))
     assert np.array_equal(generate(work, PlainDenoiser(), PlainVAE(), store).read(0, 33), whole.read(0, 33))
 
@@ -360,8 +359,8 @@ def test_a_job_that_was_killed_between_finishing_and_saving_goes_on(tmp_path):
     assert ended.returncode == 9, ended.stderr
     assert list((tmp_path / "job").glob(".clip.*.part.mp4")), "the clip that was growing"
     store, segments = SegmentStore(tmp_path / "job"), []
-    assert store.finished() == 1 and not list(store.folder.glob(".*"))
+    assert store.finished() == 1
     again = generate(job(33), PlainDenoiser(), PlainVAE(), store, lambda p: segments.append(p.segment))
-    assert min(segments) == 1
+    assert min(segments) == 1 and not list(store.folder.glob(".*"))
     whole = generate(job(33), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))
     assert np.array_equal(again.read(0, 33), whole.read(0, 33))

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from wan_animate.chain.conditioning import build_conditioning, unknown_mask
+from wan_animate.chain.control_sources import Controls
+from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
 from wan_animate.video.frames import TensorSource, reflected_index
 
@@ -28,7 +30,7 @@ def clips():
     }
 
 
-def test_animate_mask_knows_the_guidance_frames_only():
+def test_animate_mask_knows_the_previous_frames_only():
     for previous_frames in (1, 5):
         first, second = plan_segments(FRAMES, LENGTH, previous_frames).segments[:2]
         assert unknown_mask(first, 3, 4).eq(1).all()
@@ -80,6 +82,8 @@ def test_equals_what_diffusers_prepares(clips, diffusers_vae, mode, previous_fra
 
     pipeline, port = Preparing(), DiffusersVAE(diffusers_vae)
     replace = mode == "replace"
+    names = ("pose", "face", "background", "mask") if replace else ("pose", "face")
+    controls = Controls(*(TensorSource(clips[name]) for name in names))
 
     def video(frames):
         return (frames * 2 - 1).movedim(-1, 0)[None]
@@ -99,10 +103,8 @@ def test_equals_what_diffusers_prepares(clips, diffusers_vae, mode, previous_fra
             pose = pipeline.prepare_pose_latents(video(clips["pose"][covered]), device="cpu")
         theirs = torch.cat((reference, given), dim=2)
         ours = build_conditioning(
-            segment, port, port.encode(clips["reference"]), TensorSource(clips["pose"]), TensorSource(clips["face"]),
-            TensorSource(clips["background"]) if replace else None, TensorSource(clips["mask"]) if replace else None,
-            previous=tail, face_size=16,
-        )  # fmt: skip
+            segment, controls, CachedVAE(port), port.encode(clips["reference"]), previous=tail, face_size=16
+        )
         assert torch.equal(ours.known_mask, theirs[:, :4])
         assert torch.equal(ours.concat_latent, theirs[:, 4:])
         assert torch.equal(ours.pose_latent, pose)

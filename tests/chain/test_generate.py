@@ -13,6 +13,8 @@ from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.video.frames import TensorSource, read_float
 
+from ..support.chain import make_job
+
 WIDTH, HEIGHT, FRAMES, LENGTH = 64, 48, 23, 9
 
 
@@ -41,7 +43,7 @@ def job(**changes) -> AnimateJob:
         reference=torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(5)),
         pose=clip(1), face=clip(2, size=(16, 16)), segment_length=LENGTH, seed=11,
     )  # fmt: skip
-    return AnimateJob(**{**settings, **changes})
+    return make_job(**{**settings, **changes})
 
 
 def replace_job(**changes) -> AnimateJob:
@@ -78,7 +80,7 @@ def test_chain(parts, denoiser, tmp_path, make, previous_frames):
             if work.mode == "replace":
                 for i in range(segment.start, segment.stop):
                     at = i if i < FRAMES else 2 * (FRAMES - 1) - i
-                    pixels[i - segment.start] = torch.from_numpy(work.background.read(at, at + 1)[0])
+                    pixels[i - segment.start] = torch.from_numpy(work.controls.background.read(at, at + 1)[0])
             pixels[:previous_frames] = tail
             assert torch.equal(conditioning.concat_latent[:, :, 1:], parts[1].encode(pixels))
     assert [step for step in steps if step[0] != "write"][-1] == ("save", 2 * len(plan), 2 * len(plan))
@@ -132,8 +134,8 @@ def test_another_job_has_another_key():
 def bad_jobs():
     short, small = dict(frames=FRAMES - 2), dict(size=(HEIGHT, WIDTH - 16))
     yield dict(segment_length=10), ["segment length is 10", "9 or 13"]
-    yield dict(previous_frames=9), ["guidance frames (9)", "segment length (9)"]
-    yield dict(previous_frames=2), ["guidance frames is 2"]
+    yield dict(previous_frames=9), ["previous frames (9)", "segment length (9)"]
+    yield dict(previous_frames=2), ["previous frames is 2"]
     yield dict(pose=clip(1, size=(40, 64))), ["64x40", "divisible by 16", "64x32"]
     yield dict(face=clip(2, **short)), ["face video has 21 frames", "pose video has 23"]
     yield dict(mode="replace", character_mask=clip(4, channels=1)), ["needs a background", "set mode to animate"]

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from wan_animate.backends.diffusers import DiffusersDenoiser, DiffusersVAE, load
-from wan_animate.chain.generate import AnimateJob, generate
-from wan_animate.chain.latents import LatentMemo, encode_once
+from wan_animate.chain.generate import generate
+from wan_animate.chain.latents import CachedVAE, LatentCache
 from wan_animate.chain.store import SegmentStore
 from wan_animate.video.frames import TensorSource
+
+from ..support.chain import make_job
 
 WIDTH, HEIGHT, FRAMES, LENGTH = 32, 32, 13, 5  # three segments
 
@@ -36,7 +38,7 @@ def clip(seed, frames=FRAMES):
 
 def job(**changes):
     reference = torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(5))
-    return AnimateJob(**{"reference": reference, "pose": clip(1), "segment_length": LENGTH, "seed": 11, **changes})
+    return make_job(**{"reference": reference, "pose": clip(1), "segment_length": LENGTH, "seed": 11, **changes})
 
 
 def replace_job(**changes):
@@ -54,26 +56,28 @@ def make(parts, vae, given, folder):
 @pytest.mark.parametrize("make_job, other", [(job, "pose"), (replace_job, "background")])
 def test_no_frames_twice(parts, tmp_path, make_job, other):
     """A job encodes the reference once, and each segment's pose and scene; with another seed what was generated."""
-    vae, segments = Counting(parts[1].vae), 3
+    network = parts[1].vae.vae
+    counting, segments = Counting(network), 3
+    vae = CachedVAE(counting, LatentCache())
     make(parts, vae, make_job(), tmp_path / "first")
-    assert len(make_job().plan()) == segments and len(vae.encoded) == 1 + 2 * segments
+    assert len(make_job().plan()) == segments and len(counting.encoded) == 1 + 2 * segments
 
-    vae.encoded.clear()
+    counting.encoded.clear()
     again = make(parts, vae, make_job(seed=12), tmp_path / "again")
-    assert len(vae.encoded) == segments - 1  # the scenes that start with the new frames
-    fresh = make(parts, DiffusersVAE(parts[1].vae), make_job(seed=12), tmp_path / "fresh")
+    assert len(counting.encoded) == segments - 1  # the scenes that start with the new frames
+    fresh = make(parts, DiffusersVAE(network), make_job(seed=12), tmp_path / "fresh")
     assert (again == fresh).all() and again.std() > 1
 
-    vae.encoded.clear()
+    counting.encoded.clear()
     changed = make_job(**{other: clip(9)})
     result = make(parts, vae, changed, tmp_path / "changed")
     poses_anew = segments if other == "pose" else 0
     scenes_anew = segments - 1 if other == "pose" else segments
-    assert len(vae.encoded) == poses_anew + scenes_anew
-    assert (result == make(parts, DiffusersVAE(parts[1].vae), changed, tmp_path / "fresh_changed")).all()
+    assert len(counting.encoded) == poses_anew + scenes_anew
+    assert (result == make(parts, DiffusersVAE(network), changed, tmp_path / "fresh_changed")).all()
 
 
-def test_memory_is_bounded_and_the_longest_unused_goes():
+def test_cachery_is_bounded_and_the_longest_unused_goes():
     latent, made = torch.ones(1, 16, 2, 4, 4), []
 
     def made_of(number):
@@ -83,29 +87,41 @@ def test_memory_is_bounded_and_the_longest_unused_goes():
 
         return make
 
-    memo = LatentMemo(limit=3 * latent.nbytes)
+    cache = LatentCache(limit=3 * latent.nbytes)
     for number in (1, 2, 3, 1, 4):  # 2 has not been asked for since
-        assert torch.equal(memo.get(str(number), made_of(number)), latent * number)
-    assert made == [1, 2, 3, 4] and len(memo) == 3 and memo.bytes == memo.limit
-    memo.get("1", made_of(1)).zero_()  # what is handed out is nobody else's
-    assert torch.equal(memo.get("1", made_of(1)), latent) and made == [1, 2, 3, 4]
-    memo.get("2", made_of(2))
-    assert made[-1] == 2 and len(memo) == 3
-    memo.get("large", lambda: torch.ones(3 * latent.numel() + 1))
-    assert len(memo) == 3
+        assert torch.equal(cache.get(str(number), made_of(number)), latent * number)
+    assert made == [1, 2, 3, 4] and len(cache) == 3 and cache.bytes == cache.limit
+    cache.get("1", made_of(1)).zero_()  # what is handed out is nobody else's
+    assert torch.equal(cache.get("1", made_of(1)), latent) and made == [1, 2, 3, 4]
+    cache.get("2", made_of(2))
+    assert made[-1] == 2 and len(cache) == 3
+    cache.get("large", lambda: torch.ones(3 * latent.numel() + 1))
+    assert len(cache) == 3
 
 
 def test_a_failed_encode_is_not_remembered():
-    memo = LatentMemo()
+    cache = LatentCache()
     with pytest.raises(RuntimeError):
-        memo.get("one", lambda: (_ for _ in ()).throw(RuntimeError("stop")))
-    assert len(memo) == 0 and memo.bytes == 0
-    assert torch.equal(memo.get("one", lambda: torch.ones(2)), torch.ones(2))
+        cache.get("one", lambda: (_ for _ in ()).throw(RuntimeError("stop")))
+    assert len(cache) == 0 and cache.bytes == 0
+    assert torch.equal(cache.get("one", lambda: torch.ones(2)), torch.ones(2))
 
 
-def test_a_vae_without_memo_encodes_every_time():
+def test_a_vae_without_cache_encodes_every_time():
     class Plain:
         def encode(self, frames, still=0):
             return frames + 1
 
-    assert torch.equal(encode_once(Plain(), "name", lambda: torch.zeros(1)), torch.ones(1))
+    read = []
+    for vae, times in ((CachedVAE(Plain()), 2), (CachedVAE(Plain(), LatentCache()), 1)):
+        read.clear()
+        for _ in range(2):
+            assert torch.equal(vae.encode_once("key", lambda: read.append(1) or torch.zeros(1)), torch.ones(1))
+        assert len(read) == times and ("key" in vae) == (vae.cache is not None)
+
+
+def test_variants_share_a_cache_but_no_latent():
+    cache = LatentCache()
+    one, other = CachedVAE(None, cache, "bf16:"), CachedVAE(None, cache, "fp16:")
+    cache.get("bf16:key", lambda: torch.ones(1))
+    assert "key" in one and "key" not in other and None not in one

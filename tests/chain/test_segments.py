@@ -8,7 +8,7 @@ from wan_animate.video.frames import reflected_index
 
 
 def upstream_padded_length(real: int, length: int, previous_frames: int) -> int:
-    """The rule in words: after the first ``previous_frames`` frames, whole steps of ``length - guidance``."""
+    """The rule in words: after the first ``previous_frames`` frames, whole steps of ``length - previous_frames``."""
     step = length - previous_frames
     return previous_frames + -(-(real - previous_frames) // step) * step
 
@@ -47,10 +47,10 @@ def test_padding_plays_back_and_forth():
     [
         (78, 1, ["segment length is 78", "77", "81"]),
         (0, 1, ["segment length is 0"]),
-        (77, 4, ["guidance frames is 4", "1 or 5"]),
-        (77, 0, ["guidance frames is 0"]),
-        (77, 77, ["guidance frames (77)", "fewer than the segment length (77)"]),
-        (21, 25, ["guidance frames (25)"]),
+        (77, 4, ["previous frames is 4", "1 or 5"]),
+        (77, 0, ["previous frames is 0"]),
+        (77, 77, ["previous frames (77)", "fewer than the segment length (77)"]),
+        (21, 25, ["previous frames (25)"]),
     ],
 )
 def test_settings_the_model_cannot_run_with(length, previous_frames, says):

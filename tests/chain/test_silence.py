@@ -9,6 +9,7 @@ import torch
 from wan_animate.chain.conditioning import build_conditioning
 from wan_animate.chain.controls import controls
 from wan_animate.chain.generate import AnimateJob
+from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
 from wan_animate.errors import InputError
 from wan_animate.mask.background import BackgroundSource
@@ -25,7 +26,7 @@ from wan_animate.preview.report_plot import draw_report
 from wan_animate.video.derived import RepeatedSource, ResizedSource, lasting
 from wan_animate.video.frames import TensorSource
 
-from ..support.chain import PlainVAE
+from ..support.chain import PlainVAE, make_job
 from ..support.figures import dancer_track
 
 WIDTH, HEIGHT, COUNT = 160, 96, 18
@@ -101,7 +102,7 @@ def job(**changes) -> AnimateJob:
         character_mask=PoseMaskSource(track),
         segment_length=9,
     )
-    return AnimateJob(**{**settings, **changes})
+    return make_job(**{**settings, **changes})
 
 
 def test_a_black_mask_is_refused_before_sampling():
@@ -153,9 +154,7 @@ def test_a_black_mask_that_only_reading_tells_is_said(caplog):
     with caplog.at_level(logging.WARNING):
         for segment in list(plan_segments(COUNT, 9, 1))[:2]:
             before = torch.zeros(segment.previous_frames, HEIGHT, WIDTH, 3) if segment.previous_frames else None
-            build_conditioning(
-                segment, PlainVAE(), reference, work.pose, None, work.background, work.character_mask, before
-            )
+            build_conditioning(segment, work.controls, CachedVAE(PlainVAE()), reference, before)
     assert caplog.text.count("the character mask is black in frames") == 1
 
 
@@ -177,8 +176,8 @@ def test_one_mask_and_one_background_stand_for_every_frame():
         character_mask=TensorSource(np.repeat(mask, COUNT, 0)), background=TensorSource(np.repeat(scene, COUNT, 0))
     )
     for name in ("character_mask", "background"):
-        assert np.array_equal(getattr(one, name).read(3, 14), getattr(many, name).read(3, 14))
-        assert getattr(one, name).fps == one.pose.fps
+        assert np.array_equal(getattr(one.controls, name).read(3, 14), getattr(many.controls, name).read(3, 14))
+        assert getattr(one.controls, name).fps == one.controls.pose.fps
     frames = np.random.default_rng(1).integers(1, 255, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8)
     shaped = ShapedMaskSource(TensorSource(mask), steady=2)
     cut = BackgroundSource(TensorSource(frames), shaped).read(2, 9)

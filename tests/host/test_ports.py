@@ -1,7 +1,12 @@
 """Ours against the host's own nodes, on the host's own loaders: same inputs, same bits."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+
+from demo.importing import ROOT
 
 from ..support.mask_rows import host_layout, in_layout
 
@@ -59,12 +64,15 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previo
 
     frames, segments = engine(pack, "wan_animate.video.frames"), engine(pack, "wan_animate.chain.segments")
     build = engine(pack, "wan_animate.chain.conditioning").build_conditioning
-    port = engine(pack, "nodes.host.ports").HostVAE(vae)
+    vae_port = engine(pack, "nodes.host.ports").cached_vae(vae)
     plan = segments.plan_segments(FRAMES, LENGTH, previous_frames)
     padded = [frames.reflected_index(i, FRAMES) for i in range(plan.segments[-1].stop)]
     replace = mode == "replace"
     layout = host_layout(vae) if replace else "causal"  # without a mask the two are equal
-    source = {name: frames.TensorSource(clip) for name, clip in clips.items()}
+    names = ("pose", "face", "background", "mask") if replace else ("pose", "face")
+    controls = engine(pack, "wan_animate.chain.control_sources").Controls(
+        *(frames.TensorSource(clips[name]) for name in names)
+    )
     offset, before = 0, None
     for segment in plan:
         scene = (
@@ -90,12 +98,9 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previo
         ).args
         ours = build(
             segment,
-            port,
-            port.encode(clips["reference"]),
-            source["pose"],
-            source["face"],
-            source["background"] if replace else None,
-            source["mask"] if replace else None,
+            controls,
+            vae_port,
+            vae_port.encode(clips["reference"]),
             previous=None if before is None else before[-previous_frames:],
         )
         positive, negative, latent, trim_latent, trim_image, offset = theirs
@@ -205,6 +210,73 @@ def test_sound_that_no_clip_can_have_is_refused_before_anything_is_made(pack_nod
             audio={"waveform": torch.zeros(1, 1, 8)},
         )
     assert set(unfinished.glob("*/segment_*.mkv")) == before
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from demo import importing
+importing.install()
+from wan_animate.chain.store import SegmentStore
+with SegmentStore(sys.argv[2]):
+    print("working", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def two_processes(pack, pack_nodes, model, vae, prompt, clips, monkeypatch):
+    """(the node's run of one job, start another process that works on that job)"""
+    jobs, keys, running = engine(pack, "nodes.host.jobs"), [], []
+    monkeypatch.setattr(jobs, "model_signature", lambda *_: "one job")
+    unfinished = jobs.unfinished_folder
+    monkeypatch.setattr(jobs, "unfinished_folder", lambda key: keys.append(key) or unfinished(key))
+
+    def make():
+        return pack_nodes["WanAnimateKitAnimate"].execute(
+            model=model, positive=[[prompt, {}]], negative=[[prompt, {}]], vae=vae,
+            reference_image=clips["reference"], pose=clips["pose"][:5], mode="animate", seed=1, steps=1, cfg=1.0,
+            sampler_name="euler", scheduler="simple", shift=5.0, segment_length=5, guidance_frames=1, fps=0.0,
+        )  # fmt: skip
+
+    def start():
+        command = [sys.executable, "-c", HOLDER, str(ROOT), str(unfinished(keys[0]))]
+        running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert running[-1].stdout.readline() == "working\n"
+        return running[-1]
+
+    yield make, start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_the_node_waits_for_another_process_and_finds_its_clip(two_processes, monkeypatch, caplog):
+    import threading
+    import time
+
+    import comfy.model_management as management
+    import comfy.sample
+
+    make, start = two_processes
+    first = make().args[1].read(0, 5)
+    monkeypatch.setattr(comfy.sample, "sample", None)  # nothing is sampled again
+    other = start()
+    timer = threading.Timer(1.0, lambda: (other.stdin.write("\n"), other.stdin.flush()))
+    timer.start()
+    began = time.monotonic()
+    video, frames, count = make().args
+    assert time.monotonic() - began > 0.8 and other.wait(timeout=60) == 0
+    assert (frames.read(0, 5) == first).all() and count == 5 and video.get_duration() > 0
+    assert caplog.text.count("another process is making this clip already") == 1
+
+    start()
+    timer = threading.Timer(0.5, management.interrupt_current_processing)
+    timer.start()
+    with pytest.raises(management.InterruptProcessingException):
+        make()
+    timer.join()
 
 
 def test_another_models_file_is_refused(pack, small_models, comfy):

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from wan_animate.chain.conditioning import build_conditioning
+from wan_animate.chain.control_sources import Controls
+from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
 from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.cells import whole_cells
@@ -31,7 +33,9 @@ def unknown(mask, background) -> np.ndarray:
     height, width = background.height, background.width
     segment = plan_segments(len(background), len(background), 1).segments[0]
     reference = torch.zeros(1, 16, 1, height // 8, width // 8)
-    conditioning = build_conditioning(segment, PlainVAE(), reference, background, None, background, mask)
+    conditioning = build_conditioning(
+        segment, Controls(background, None, background, mask), CachedVAE(PlainVAE()), reference
+    )
     channels = conditioning.unknown_mask[0, :, 1:].transpose(0, 1).reshape(-1, height // 8, width // 8)[3:]
     return channels.numpy().repeat(8, 1).repeat(8, 2) > 0.5
 

@@ -6,11 +6,22 @@ equal conditioning in the same order.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 import torch.nn.functional as F
 
+from wan_animate.chain.control_sources import Controls
+from wan_animate.chain.generate import AnimateJob
 from wan_animate.chain.latents import with_still
 from wan_animate.video.frames import as_unit_float
+
+
+def make_job(reference: torch.Tensor, **settings) -> AnimateJob:
+    """A job from settings of its own and of its controls, all by name."""
+    names = [field.name for field in fields(Controls)]
+    controls = Controls(**{name: settings.pop(name) for name in names if name in settings})
+    return AnimateJob(reference, controls, **settings)
 
 
 class PlainVAE:

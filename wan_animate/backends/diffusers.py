@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..chain.conditioning import SegmentConditioning
-from ..chain.latents import LatentMemo, with_still
+from ..chain.latents import CachedVAE, LatentCache, with_still
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
@@ -30,7 +30,7 @@ class DiffusersVAE:
     """``AutoencoderKLWan`` as the engine's video VAE; latents are standardised to zero mean and unit deviation."""
 
     def __init__(self, vae):
-        self.vae, self.memo = vae, LatentMemo()
+        self.vae = vae
         shape = (1, vae.config.z_dim, 1, 1, 1)
         self.mean = torch.tensor(vae.config.latents_mean).view(shape)
         self.deviation = torch.tensor(vae.config.latents_std).view(shape)
@@ -205,7 +205,7 @@ def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = tor
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
     )
-    return transformer, DiffusersVAE(vae), scheduler
+    return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), scheduler
 
 
 @torch.no_grad()

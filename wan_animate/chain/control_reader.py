@@ -1,4 +1,4 @@
-"""A segment's control frames (pose, face, background, character mask), read while the segment before is sampled."""
+"""Control frames, read while the segment before is sampled."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ import numpy as np
 
 from ..errors import Cancelled
 from ..video.frames import FrameSource, read_reflected, reading_once, reflected_index
+from .control_sources import POSE
 from .segments import Segment
 
-POSE, FACE, BACKGROUND, MASK = "pose", "face", "background", "character mask"
-READ_AT_ONCE = 8  # as derived sources read theirs, so that what several of them are made of is decoded once
+READ_AT_ONCE = 8  # as derived sources read, so that frames which several of them are made of are decoded once
 
 
 class ControlReader:
-    """Reads the controls of one segment after the other in a thread of its own, one segment ahead of its user.
+    """Reads the controls in a thread, one segment ahead, always forwards; frames that two segments share are kept.
 
-    Frames stay in the dtype of their source (uint8 mostly, a quarter of float32). All sources are read side by side, a
-    few frames at a time and always forwards; frames that a segment shares with the one before (the previous frames,
-    and those that a last segment plays back) are kept and not read again. Close it, or leave its ``with`` block, before
-    the sources are read by anybody else: the thread ends within a few frames.
+    The sources are not thread-safe: close this before they are read elsewhere.
 
     Args:
-        sources: by name; all of one length.
-        segments: those to be read, in order.
-        needed: the names of the sources that a segment needs; None for all.
+        sources: by name, of one length.
+        segments: in order.
+        needed: names of the sources that a segment needs; None: all.
     """
 
     def __init__(
@@ -35,12 +32,11 @@ class ControlReader:
         sources: dict[str, FrameSource],
         segments: Iterable[Segment],
         needed: Callable[[Segment], Iterable[str]] | None = None,
-    ):
+    ) -> None:
         self._sources, self._segments = sources, list(segments)
         self._needed = needed or (lambda segment: sources)
         self._stopped = threading.Event()
-        self._kept: dict[tuple[str, int], np.ndarray] = {}  # the reading thread's own
-        self._segment: Segment | None = None
+        self._kept: dict[tuple[str, int], np.ndarray] = {}  # only the reading thread's
         self._now: dict[str, Future] = {}
         self._ahead: dict[str, Future] = {}
         self._thread = ThreadPoolExecutor(1, "controls")
@@ -48,22 +44,22 @@ class ControlReader:
         self._submit()
 
     def begin(self, segment: Segment) -> None:
-        """Go on to the next segment; from now on the one behind it is read."""
+        """Go to the next segment and start to read the one after it."""
         self._segment, self._now = segment, self._ahead
         self._submit()
 
     def take(self, name: str) -> np.ndarray:
-        """The frames of one control over the current segment, ``[L, H, W, 3]`` or ``[L, H, W]``, once each.
+        """A control's frames in the current segment, ``[L, H, W, 3]`` or ``[L, H, W]``; once each.
 
         Raises:
             InputError: they cannot be read.
         """
-        if name not in self._now:  # it did not seem to be needed
+        if name not in self._now:  # its latent was cached and is not any more
             return read_reflected(self._sources[name], self._segment.start, self._segment.stop)
         return self._now.pop(name).result().pop(name)
 
     def close(self) -> None:
-        """End the thread; what was read and not taken is gone."""
+        """End the thread, within a few frames, and drop what was not taken."""
         self._stopped.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._now, self._ahead = {}, {}
@@ -72,26 +68,27 @@ class ControlReader:
     def __enter__(self) -> ControlReader:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _submit(self) -> None:
         self._ahead = {}
         if self._next == len(self._segments):
             return
-        segment, behind = (self._segments + [None])[self._next : self._next + 2]
+        segment = self._segments[self._next]
         self._next += 1
+        following = self._segments[self._next] if self._next < len(self._segments) else None
         names = [name for name in self._sources if name in set(self._needed(segment))]
-        # The pose is encoded first, and shares its frames with no other: it need not wait for them.
+        # The pose is encoded first and made of no other video: it need not wait for the rest.
         for group in ([POSE], [name for name in names if name != POSE]):
             group = [name for name in group if name in names]
             if group:
-                done = self._thread.submit(self._read, group, segment, behind)
+                done = self._thread.submit(self._read, group, segment, following)
                 self._ahead |= dict.fromkeys(group, done)
 
-    def _read(self, names: list[str], segment: Segment, behind: Segment | None) -> dict[str, np.ndarray]:
+    def _read(self, names: list[str], segment: Segment, following: Segment | None) -> dict[str, np.ndarray]:
         length = len(self._sources[names[0]])
-        places: dict[int, list[int]] = {}  # of each frame in the segment
+        places: dict[int, list[int]] = {}  # frame of the clip -> where it is in the segment
         for place in range(segment.length):
             places.setdefault(reflected_index(segment.start + place, length), []).append(place)
         out: dict[str, np.ndarray] = {}
@@ -118,14 +115,14 @@ class ControlReader:
                     for frame, pixels in enumerate(self._sources[name].read(start, stop), start):
                         put(name, frame, pixels)
         self._kept = {key: frame for key, frame in self._kept.items() if key[0] not in names}
-        if behind is not None:
-            again = {reflected_index(at, length) for at in range(behind.start, behind.stop)} & set(places)
+        if following is not None:
+            again = {reflected_index(at, length) for at in range(following.start, following.stop)} & set(places)
             self._kept |= {(name, frame): out[name][places[frame][0]].copy() for name in names for frame in again}
         return out
 
 
 def _runs(missing: dict[int, list[str]]) -> Iterable[tuple[int, int]]:
-    """The frames, ascending, as ranges: none with a gap, none longer than READ_AT_ONCE, each of the same sources."""
+    """Ranges without gaps, up to READ_AT_ONCE long, missing in the same sources."""
     frames = sorted(missing)
     start = 0
     for at in range(1, len(frames) + 1):

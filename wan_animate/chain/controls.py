@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..face.boxes import face_boxes
 from ..face.crop import FaceCropSource
 from ..mask.background import BackgroundSource
@@ -15,16 +13,7 @@ from ..pose.track import PoseTrack, fit_track
 from ..retarget.placement import sized
 from ..retarget.retarget import retarget
 from ..video.frames import FrameSource
-
-
-@dataclass
-class Controls:
-    """The control videos of one clip; ``background`` and ``character_mask`` are None in animate mode."""
-
-    pose: FrameSource
-    face: FrameSource
-    background: FrameSource | None = None
-    character_mask: FrameSource | None = None
+from .control_sources import Controls
 
 
 def controls(

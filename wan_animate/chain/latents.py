@@ -1,9 +1,4 @@
-"""Latents that are kept for the next job: no frames go through the VAE twice while their latent is remembered.
-
-Within one job only the reference is in every segment. But whoever starts the job again with another seed, prompt or
-number of steps has the same reference, the same pose in every segment and the same first scene (grey, or the
-background): three of four latents of a two-segment job.
-"""
+"""VAE latents kept from job to job: with another seed, prompt or number of steps most are the same."""
 
 from __future__ import annotations
 
@@ -14,24 +9,26 @@ from collections.abc import Callable
 
 import torch
 
+from .ports import VideoVAE
+
 LIMIT = 256 << 20
-"""Bytes that a memo keeps: about 30 segments of 77 frames at 832x480, 13 at 1280x720."""
+"""Bytes: about 30 segments of 77 frames at 832x480, 13 at 1280x720."""
 
 
-class LatentMemo:
-    """Latents of one VAE by what they were made from, in RAM; the one asked for longest ago goes first.
+class LatentCache:
+    """Latents by key, in RAM; the least recently used is dropped first.
 
     Args:
         limit: bytes.
     """
 
-    def __init__(self, limit: int = LIMIT):
+    def __init__(self, limit: int = LIMIT) -> None:
         self.limit, self.bytes = limit, 0
         self._kept: OrderedDict[str, tuple[torch.Tensor, torch.device]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The latent kept under ``key``, bit for bit, on the device that it was made on; else ``make()``, now kept."""
+        """A copy of the latent under ``key`` on its device; else ``make()``, which is kept."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -55,26 +52,44 @@ class LatentMemo:
         return len(self._kept)
 
 
+class CachedVAE:
+    """A :class:`.ports.VideoVAE` that keeps what it encoded.
+
+    Args:
+        cache: None keeps nothing.
+        variant: a prefix of every key, for VAEs that share a cache (weights, dtype, device).
+    """
+
+    def __init__(self, vae: VideoVAE, cache: LatentCache | None = None, variant: str = "") -> None:
+        self.vae, self.cache, self.variant = vae, cache, variant
+
+    def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
+        return self.vae.encode(frames, still)
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        return self.vae.decode(latent)
+
+    def encode_once(self, key: str | None, read: Callable[[], torch.Tensor], still: int = 0) -> torch.Tensor:
+        """:meth:`encode` of ``read()``, which is not called for a latent that is kept.
+
+        Args:
+            key: equal for equal frames and ``still``; None for frames that come once.
+        """
+        if self.cache is None or key is None:
+            return self.encode(read(), still)
+        return self.cache.get(self.variant + key, lambda: self.encode(read(), still))
+
+    def __contains__(self, key: str | None) -> bool:
+        """Whether the latent of this key is kept."""
+        return self.cache is not None and key is not None and self.variant + key in self.cache
+
+
 def with_still(frames: torch.Tensor, still: int) -> torch.Tensor:
-    """Frames ``[n, H, W, C]`` with the last one shown ``still`` times more."""
+    """Frames ``[n, H, W, C]`` with the last one repeated ``still`` times."""
     return torch.cat((frames, frames[-1:].expand(still, *frames.shape[1:]))) if still else frames
 
 
-def encode_once(vae, name: str | None, read: Callable[[], torch.Tensor], still: int = 0) -> torch.Tensor:
-    """The latent of the frames that ``read()`` gives (``[n, H, W, 3]``, uint8 or float in 0..1).
-
-    Args:
-        vae: a :class:`wan_animate.chain.ports.VideoVAE`; one without a memo encodes every time.
-        still: as for :meth:`wan_animate.chain.ports.VideoVAE.encode`.
-        name: equal for two calls exactly when their frames are; None for frames that never come again.
-    """
-    memo = getattr(vae, "memo", None)
-    if memo is None or name is None:
-        return vae.encode(read(), still)
-    return memo.get(name, lambda: vae.encode(read(), still))
-
-
-def picture_name(picture: torch.Tensor) -> str:
-    """The name of a picture or a few frames, from their numbers."""
+def picture_key(picture: torch.Tensor) -> str:
+    """A cache key of a picture's (or a few frames') pixel values."""
     digest = hashlib.blake2b(picture.detach().float().cpu().contiguous().numpy().data, digest_size=16)
     return f"picture:{tuple(picture.shape)}:{digest.hexdigest()}"

@@ -1,11 +1,11 @@
-"""Finished segments to disk and into the clip's mp4, in the background, while the next segment is made."""
+"""Saves finished segments and writes the clip's mp4 in threads, while the next segment is made."""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
 
@@ -19,52 +19,52 @@ from .segments import Segment
 from .store import SegmentStore
 
 READ_AT_ONCE = 8
-POLL = 0.1  # seconds between two looks at Cancel while something is waited for
+POLL = 0.1  # seconds between two calls of ``waiting``
 
 
 class GrowingVideo:
-    """An mp4 that is written in a thread of its own (:func:`..video.write.write_frames`) as its frames come.
+    """An mp4 that a thread writes (:func:`..video.write.write_frames`) as its frames come.
 
     Args:
-        path: the mp4; it appears when the last frame is in it, and never when this is closed before.
-        size: ``(width, height)``.
-        count: frames that will come.
-        fps: frames a second.
+        path: appears when the mp4 is whole.
+        size: width and height.
+        count: frames in all.
         audio: as for :func:`..video.write.write_video`.
     """
 
     def __init__(
         self, path: str | os.PathLike, size: tuple[int, int], count: int, fps: Fraction, audio: dict | None = None
-    ):
+    ) -> None:
         self._path, self._size, self._count, self._fps, self._audio = path, size, count, fps, audio
         self._pieces: queue.SimpleQueue[Callable[[], FrameSource] | None] = queue.SimpleQueue()
-        self._stopped, self._error = threading.Event(), None
+        self._stopped = threading.Event()
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="video", daemon=True)
         self._thread.start()
 
     def add(self, piece: Callable[[], FrameSource]) -> None:
-        """The next frames, opened by calling ``piece`` when their turn comes. Returns at once."""
+        """Append frames; ``piece`` is called for them when they are written."""
         self._pieces.put(piece)
 
     @property
     def behind(self) -> bool:
-        """Whether frames are waiting; what is added then should not be held in memory."""
+        """Whether frames wait to be written."""
         return not self._pieces.empty()
 
     def check(self) -> None:
-        """Raises what ended the writing, if anything did."""
+        """Raises the error that ended the writing, if any."""
         if self._error is not None:
             raise self._error
 
     def finish(self, waiting: Callable[[], None] = lambda: None) -> None:
-        """Wait until the file is there; ``waiting`` is called meanwhile and may raise to stop."""
+        """Wait for the file; ``waiting`` is called meanwhile and may raise to stop."""
         while self._thread.is_alive():
             self._thread.join(POLL)
             waiting()
         self.check()
 
     def close(self) -> None:
-        """Stop where it stands: unless the file is whole, nothing of it stays."""
+        """Stop writing; a file that is not whole is removed."""
         self._stopped.set()
         self._pieces.put(None)
         self._thread.join()
@@ -72,7 +72,7 @@ class GrowingVideo:
     def _work(self) -> None:
         from ..video.write import write_frames
 
-        lower_priority()  # the encoder's own threads take it over
+        lower_priority()  # inherited by the encoder's threads
         try:
             write_frames(self._path, self._chunks(), self._size, self._count, self._fps, self._audio)
         except BaseException as error:
@@ -96,24 +96,17 @@ class GrowingVideo:
 
 
 class SegmentSaver:
-    """Keeps finished segments, each while the next one is made, and hands their frames to the clip's mp4.
+    """Saves a segment while the next is made, and appends its frames to the mp4, if any."""
 
-    Args:
-        store: where they go.
-        fps: frames a second.
-        video: the clip, or None.
-    """
-
-    def __init__(self, store: SegmentStore, fps: Fraction, video: GrowingVideo | None = None):
+    def __init__(self, store: SegmentStore, fps: Fraction, video: GrowingVideo | None = None) -> None:
         self._store, self._fps, self._video = store, fps, video
         self._thread = ThreadPoolExecutor(1, "saver", initializer=lower_priority)
         self._saving: Future | None = None
 
-    def resume(self, finished: list[Segment]) -> None:
-        """The segments that are in the store already go into the clip."""
-        if self._video is not None:
-            for segment in finished:
-                self._add_stored(segment)
+    def resume(self, finished: Iterable[Segment]) -> None:
+        """Append the segments of the store to the mp4."""
+        for segment in finished:
+            self._add_stored(segment)
 
     def save(
         self,
@@ -122,35 +115,34 @@ class SegmentSaver:
         tail: torch.Tensor | None,
         waiting: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep a segment. Returns as soon as the one before it is on disk.
+        """Start to save a segment; returns when the one before is on disk.
 
         Args:
-            segment: which.
-            frames: its new frames, float ``[keep, H, W, 3]`` in 0..1; nobody else may write into them any more.
-            tail: the frames that guide the next, as :meth:`.store.SegmentStore.save` takes them.
-            waiting: called while this waits; may raise to stop.
+            frames: float ``[keep, H, W, 3]`` in 0..1; not to be changed any more.
+            tail: as for :meth:`.store.SegmentStore.save`.
+            waiting: called meanwhile; may raise to stop.
 
         Raises:
-            InputError: one before could not be written.
+            InputError: a segment could not be written.
         """
         self._wait(waiting)
         self._saving = self._thread.submit(self._save, segment, [frames], tail)
 
     def check(self) -> None:
-        """Raises what went wrong in the background, if anything did."""
+        """Raises the error of a thread, if any."""
         if self._saving is not None and self._saving.done():
             self._saving.result()
         if self._video is not None:
             self._video.check()
 
     def finish(self, waiting: Callable[[], None] = lambda: None) -> None:
-        """Wait until all is on disk, the clip included."""
+        """Wait until segments and mp4 are on disk."""
         self._wait(waiting)
         if self._video is not None:
             self._video.finish(waiting)
 
     def close(self) -> None:
-        """End the threads. A segment that is being written is written to its end, the clip is not."""
+        """End the threads; a segment being written is finished, the mp4 is not."""
         if self._video is not None:
             self._video.close()
         self._thread.shutdown(wait=True)
@@ -158,7 +150,7 @@ class SegmentSaver:
     def __enter__(self) -> SegmentSaver:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _wait(self, waiting: Callable[[], None]) -> None:
@@ -167,20 +159,21 @@ class SegmentSaver:
         self.check()
 
     def _save(self, segment: Segment, held: list[torch.Tensor], tail: torch.Tensor | None) -> None:
-        frames = to_uint8(held.pop())  # the float frames are gone from here on
+        frames = to_uint8(held.pop())  # frees the float frames
         in_memory = self._video is not None and not self._video.behind
-        if in_memory:
+        if self._video is not None and in_memory:
             self._video.add(lambda: TensorSource(frames, self._fps))
         self._store.save(segment.index, frames, tail, self._fps)
-        if self._video is not None and not in_memory:
+        if not in_memory:
             self._add_stored(segment)
 
     def _add_stored(self, segment: Segment) -> None:
-        self._video.add(lambda: self._store.clip([segment], self._fps))
+        if self._video is not None:
+            self._video.add(lambda: self._store.clip([segment], self._fps))
 
 
 def to_uint8(frames: torch.Tensor) -> np.ndarray:
-    """Float frames in 0..1 to uint8, rounded to nearest, a few at a time so that no second float copy is made."""
+    """Float frames in 0..1 to uint8, rounded to nearest, a few at a time to save memory."""
     out = np.empty(tuple(frames.shape), np.uint8)
     for start in range(0, len(frames), 8):
         out[start : start + 8] = frames[start : start + 8].mul(255.0).add_(0.5).clamp_(0, 255).to(torch.uint8).numpy()

@@ -1,13 +1,12 @@
 """Which frames each segment covers, what it takes over from the one before, and how much of it is kept.
 
-Wan Animate makes a clip segment by segment. Every segment has the same length; the first ``previous_frames`` frames of
-each but the first are the last frames of the one before, given to the model as known. A clip that does not fill its
-last segment is padded by playing back and forth, and the result is cut to its real length
-(upstream: ``wan/animate.py``, ``get_valid_len``, ``inputs_padding`` and the loop of ``generate``).
+All have one length, and each but the first starts with the last ``previous_frames`` frames of the one before. The last
+is filled by playing the clip back and forth (``wan/animate.py``: ``get_valid_len``, ``inputs_padding``, ``generate``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -19,9 +18,9 @@ class Segment:
 
     Attributes:
         index: place in the chain, from 0.
-        start, stop: driving frames that it covers, previous frames included; ``stop`` may lie past the end of the clip.
-        previous_frames: how many of its first frames are known from the segment before (0 for the first).
-        keep: how many of its new frames (those after the previous frames) belong to the result.
+        start, stop: driving frames, previous frames included; ``stop`` may lie past the end.
+        previous_frames: how many are known from the segment before (0 in the first).
+        keep: how many new frames belong to the result.
     """
 
     index: int
@@ -36,7 +35,7 @@ class Segment:
 
     @property
     def latent_frames(self) -> int:
-        """Latent frames of the video part: the first frame alone, then one for every four."""
+        """Without the reference: the first frame alone, then one for every four."""
         return (self.length - 1) // 4 + 1
 
     @property
@@ -46,11 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """All segments of a clip.
-
-    Attributes:
-        frame_count: frames of the driving clip and of the result.
-    """
+    """The segments of a clip of ``frame_count`` frames."""
 
     frame_count: int
     segments: tuple[Segment, ...]
@@ -58,12 +53,12 @@ class SegmentPlan:
     def __len__(self) -> int:
         return len(self.segments)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Segment]:
         return iter(self.segments)
 
 
 def check_segment_settings(segment_length: int, previous_frames: int) -> None:
-    """Raises InputError when the model could not run with these settings."""
+    """Raises InputError for settings that the model cannot run with."""
     if segment_length < 1 or segment_length % 4 != 1:
         below = max(5, (segment_length - 1) // 4 * 4 + 1)
         raise InputError(
@@ -72,24 +67,24 @@ def check_segment_settings(segment_length: int, previous_frames: int) -> None:
         )
     if previous_frames < 1 or previous_frames % 4 != 1:
         raise InputError(
-            f"guidance frames is {previous_frames}, but it must be 4n+1: "
+            f"previous frames is {previous_frames}, but it must be 4n+1: "
             f"use 1 or 5 (as the model was trained), or 9, 13, ..."
         )
     if previous_frames >= segment_length:
         raise InputError(
-            f"guidance frames ({previous_frames}) must be fewer than the segment length "
+            f"previous frames ({previous_frames}) must be fewer than the segment length "
             f"({segment_length}), or no new frame "
-            "would be made: use 1 or 5 guidance frames, or longer segments."
+            "would be made: use 1 or 5 previous frames, or longer segments."
         )
 
 
 def plan_segments(frame_count: int, segment_length: int = 77, previous_frames: int = 1) -> SegmentPlan:
-    """Split a clip of ``frame_count`` frames into segments.
+    """Split a clip into segments.
 
     Args:
-        frame_count: frames of the driving clip, at least 1.
+        frame_count: frames of the clip, at least 1.
         segment_length: frames a segment, 4n+1.
-        previous_frames: frames that each later segment takes over from the one before, 4n+1, below ``segment_length``.
+        previous_frames: 4n+1, below ``segment_length``.
 
     Raises:
         InputError: no frames, or settings that the model cannot run with.
@@ -98,7 +93,7 @@ def plan_segments(frame_count: int, segment_length: int = 77, previous_frames: i
     if frame_count < 1:
         raise InputError("the driving video has no frames: choose another clip, or a smaller start.")
     step = segment_length - previous_frames
-    # A clip no longer than the previous frames still gets its one segment (upstream's loop would make none).
+    # A clip no longer than the previous frames still gets a segment (upstream's loop would make none).
     count = max(1, -(-(frame_count - previous_frames) // step))
     segments = []
     for index in range(count):

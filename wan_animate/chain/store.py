@@ -1,16 +1,16 @@
-"""Finished segments on disk, so that a job that was stopped goes on where it was.
+"""Finished segments on disk: a job that was stopped goes on from them.
 
-A job folder holds, for each finished segment, its new frames (lossless) and, for each but the last, in
-``tail_NNNN.safetensors``, the frames that guide the next segment exactly as they were decoded. Both are written under a
-temporary name and then renamed, the frames last: a segment is there whole or not at all.
+A folder holds each segment's new frames (lossless) and, for all but the last, its tail: the previous frames of the next
+segment, as decoded. The frames are renamed into place last, so that a segment is there whole or not at all.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,55 +24,116 @@ from ..files import reading, remove_empty, replacing
 from ..log import get_logger
 from ..video.frames import FrameSource
 from ..weights.header import read_header
+from .job_lock import JobLock
 from .segments import Segment
 
 log = get_logger(__name__)
 
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
+POLL = 0.2  # seconds between two looks whether another process is done
+log = logging.getLogger(__name__)
 
 
 class SegmentStore:
     """The segments of one job.
 
-    Args:
-        folder: the job's own folder; made when missing. Two jobs that differ in anything must not share one: name it
-            after a hash of all that goes into the job (:meth:`wan_animate.chain.generate.AnimateJob.key`).
+    As a context manager it is :meth:`locked`, and at the end removes a folder without a finished segment.
 
-    As a context manager it leaves nothing behind of a job that was stopped, or failed, before a segment was finished:
-    neither its folder nor those above it that had to be made for it.
+    Args:
+        folder: of this job alone; name it after :meth:`.generate.AnimateJob.key`.
+        waiting: called while another process works on the job, may raise to stop; None: do not wait.
+
+    Attributes:
+        waited: whether another process had to be waited for.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, waiting: Callable[[], None] | None = None) -> None:
         self.folder = Path(folder)
+        self.waited = False
+        self._waiting, self._lock = waiting, JobLock(self.folder)
         self._made: list[Path] = []
+        self._make_folder()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes off the job; removes what a killed one left half-written.
+
+        Raises:
+            InputError: another process works on it and is not waited for; the folder cannot be written.
+        """
+        self._acquire()
         try:
-            self._made = [one for one in (self.folder, *self.folder.parents) if not one.exists()]
+            yield
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> SegmentStore:
+        self._acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        empty = not any(self.folder.glob("segment_*.mkv")) and not (self.folder / "clip.mp4").exists()
+        if empty:
+            for leftover in (*self.folder.glob("tail_*.safetensors"), *self.folder.glob(".*.part*")):
+                with suppress(OSError):
+                    leftover.unlink()
+        self._lock.release()
+        if empty:
+            remove_empty([self.folder, *self._made])
+
+    def _make_folder(self) -> None:
+        with self._writing():
+            self._made += [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / ".writable"
             probe.touch()
             probe.unlink()
-            for leftover in self.folder.glob(".*.part*"):  # of a killed process
-                leftover.unlink(missing_ok=True)
+
+    def _acquire(self) -> None:
+        first = not self._lock.held
+        while not self._try_lock():
+            self._wait()
+        if not first:
+            return
+        try:
+            self._make_folder()
+            with self._writing():
+                for leftover in self.folder.glob(".*.part*"):
+                    leftover.unlink(missing_ok=True)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _try_lock(self) -> bool:
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)  # again: whoever was waited for may have moved it
+            return self._lock.acquire()
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            raise InputError(
+                f"another process is making this clip already, in {self.folder}: wait until it is done, or stop it and "
+                "run again."
+            )
+        if not self.waited:
+            log.warning("another process is making this clip already, in %s: waiting until it is done", self.folder)
+        self.waited = True
+        self._waiting()
+        time.sleep(POLL)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             remove_empty(self._made)
             raise InputError(
                 f"the folder for finished segments, {self.folder}, cannot be written ({error.strerror or error}): free "
                 "space there, correct its permissions, or choose another output folder."
             ) from error
-
-    def __enter__(self) -> SegmentStore:
-        return self
-
-    def __exit__(self, *_) -> None:
-        if any(self.folder.glob("segment_*.mkv")) or (self.folder / "clip.mp4").exists():
-            return
-        for leftover in (*self.folder.glob("tail_*.safetensors"), *self.folder.glob(".*.part*")):
-            with suppress(OSError):
-                leftover.unlink()
-        remove_empty([self.folder, *self._made])
 
     def frames_path(self, index: int) -> Path:
         return self.folder / f"segment_{index:04d}.mkv"
@@ -81,13 +142,10 @@ class SegmentStore:
         return self.folder / f"tail_{index:04d}.safetensors"
 
     def finished(self, segments: int | None = None) -> int:
-        """How many segments, counted from the first without a gap, are complete.
-
-        One whose last frames cannot be read (a machine that lost its power) does not count, and is made again.
+        """How many segments from the first on are whole, tails included.
 
         Args:
-            segments: how many the whole job has: the last of them guides none, and needs no such frames. None: not
-                known.
+            segments: of the whole job, whose last needs no tail; None: not known.
         """
         count = 0
         while count != segments and self.frames_path(count).exists():
@@ -103,15 +161,14 @@ class SegmentStore:
             return False
 
     def save(self, index: int, frames: np.ndarray, tail: torch.Tensor | None, fps: Fraction) -> None:
-        """Keep a finished segment.
+        """Write a finished segment.
 
         Args:
-            frames: its new frames, uint8 ``[n, H, W, 3]``.
-            tail: the frames that guide the next segment, float32 ``[previous_frames, H, W, 3]`` in 0..1; None for the
-                last, which none follows.
+            frames: uint8 ``[n, H, W, 3]``.
+            tail: float32 ``[previous_frames, H, W, 3]`` in 0..1; None for the last.
 
         Raises:
-            InputError: the disk is full, or the folder cannot be written any more; nothing of this segment stays.
+            InputError: it cannot be written; nothing of it stays.
         """
         from ..video.lossless import write_lossless
 
@@ -125,7 +182,7 @@ class SegmentStore:
             raise
 
     def tail(self, index: int) -> torch.Tensor:
-        """The last frames of a finished segment, float32 ``[previous_frames, H, W, 3]`` in 0..1.
+        """Float32 ``[previous_frames, H, W, 3]`` in 0..1, for the segment after ``index``.
 
         Raises:
             InputError: they cannot be read.
@@ -135,23 +192,21 @@ class SegmentStore:
                 return file.get_tensor("frames")
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
-        """The frames of finished segments, uint8: with a whole plan, exactly as many as its driving clip has."""
+        """The frames of finished segments, uint8."""
         from ..video.lossless import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)
 
     def remove(self) -> None:
-        """Delete the job's files, once its clip is written."""
+        """Delete the job's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
         remove_empty(self._made)
 
     def move_to(self, folder: str | os.PathLike) -> SegmentStore:
-        """Move the job's files, for a finished job whose folder is not to be found again; returns the store there.
-
-        Where they cannot be moved (a full disk on the other side) they stay where they are, and so does the store: the
-        clip is whole, and nothing is lost but space.
-        """
+        """Move the files; returns the store there, or this one where they cannot be moved (a full disk)."""
         folder = Path(folder)
+        if folder == self.folder:
+            return self
         try:
             if folder.exists():
                 shutil.rmtree(folder)
@@ -159,7 +214,7 @@ class SegmentStore:
             shutil.move(self.folder, folder)
             remove_empty(self._made)
         except (OSError, shutil.Error) as error:
-            if not self.folder.exists():  # only what was moved already could not be deleted behind it
+            if not self.folder.exists():  # copied, and only the source could not be deleted
                 return SegmentStore(folder)
             shutil.rmtree(folder, ignore_errors=True)
             log.warning("the finished clip stays in %s: it cannot be moved to %s (%s)", self.folder, folder, error)

@@ -321,12 +321,11 @@ def test_animate_leaves_the_hosts_way_on_a_cpu(pack, host_vae):
 def test_latents_are_kept_with_the_weights_that_made_them(pack):
     """A later job has a port of its own around the same VAE; another VAE, or a patch on this one, makes its own."""
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
-    encode_once = importlib.import_module(f"{pack.__name__}.wan_animate.chain.latents").encode_once
     read, frames = [], clip(1)
 
     def encoded(vae):
         with torch.inference_mode():
-            return encode_once(ports.HostVAE(vae), "these", lambda: read.append(1) or frames)
+            return ports.cached_vae(vae).encode_once("these", lambda: read.append(1) or frames)
 
     vae, other = random_vae(), random_vae()
     first = encoded(vae)
@@ -339,11 +338,11 @@ def test_latents_are_kept_with_the_weights_that_made_them(pack):
     vae.patcher.add_patches({"encoder.conv1.weight": (torch.ones_like(weight),)}, 0.1)
     encoded(vae)
     assert len(read) == 3
-    memo = weakref.ref(ports.KeptLatents(other).memo)
-    assert len(memo()) == 1
+    cache = weakref.ref(ports.latent_cache(other))
+    assert len(cache()) == 1
     del other
     gc.collect()
-    assert memo() is None
+    assert cache() is None
 
 
 KERNELS = """

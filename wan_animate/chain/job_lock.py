@@ -1,0 +1,66 @@
+"""A lock on a job's folder, so that two processes never work in it at a time."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+
+class JobLock:
+    """A lock file beside a folder, which may be moved meanwhile. Reentrant; a process that ends releases it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._file: FileLock | None = None
+        self._depth = 0
+
+    @property
+    def held(self) -> bool:
+        return self._depth > 0
+
+    def acquire(self) -> bool:
+        """Takes the lock if it is free, and says whether it is held now.
+
+        Raises:
+            OSError: the lock file cannot be made.
+        """
+        if not self.held and not self._lock():
+            return False
+        self._depth += 1
+        return True
+
+    def release(self) -> None:
+        self._depth -= 1
+        if self._depth or self._file is None:
+            return
+        # While it is held: whoever has it open already sees that it is gone (filelock looks) and makes another.
+        with suppress(OSError):  # Windows removes no open file; filelock does so after the release there
+            Path(self._file.lock_file).unlink()
+        self._file.release()
+        self._file = None
+
+    def _lock(self) -> bool:
+        try:
+            return self._lock_file(self._folder.parent / f".{self._folder.name}.lock")
+        except PermissionError:  # the folder may be written, the one around it not
+            return self._lock_file(self._folder / ".lock")
+
+    def _lock_file(self, path: Path) -> bool:
+        while True:
+            file = FileLock(path)
+            try:
+                file.acquire(timeout=0)
+            except Timeout:
+                return False
+            except NotImplementedError:
+                log.warning("%s: this file system has no locks, so start the job in one process only", self._folder)
+                return True
+            if path.exists():
+                self._file = file
+                return True
+            file.release()  # its owner removed it between opening and locking
