@@ -12,6 +12,7 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
+from scipy.ndimage import correlate1d, gaussian_filter1d
 
 ORDER = 2  # of the differences that are penalised
 # Cut-off of each smoother in cycles a frame; the first leaves the points as they are.
@@ -138,16 +139,24 @@ def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return out
 
 
-def over_time(values: np.ndarray, spread: float) -> np.ndarray:
-    """Sums along the first axis under a Gaussian of height 1 and standard deviation ``spread``."""
-    reach = int(np.ceil(3 * spread))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2)
-    padded = np.zeros((len(values) + 2 * reach, *values.shape[1:]))
-    padded[reach : reach + len(values)] = values
-    out = np.zeros_like(padded[: len(values)])
-    for index, height in enumerate(kernel):
-        out += height * padded[index : index + len(values)]
-    return out
+def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian-weighted mean along the first axis, over the frames that exist (the weights at the ends add up to 1).
+
+    Args:
+        values: ``[T, ...]``.
+        sigma: standard deviation in frames.
+    """
+    radius = int(np.ceil(3 * sigma))
+    total = gaussian_filter1d(values, sigma, axis=0, mode="constant", radius=radius)
+    weight = gaussian_filter1d(np.ones(len(values)), sigma, mode="constant", radius=radius)
+    return total / weight.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _gaussian_sum(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Sum along the first axis of ``[T, ...]`` under a Gaussian of height 1; nothing beyond the ends."""
+    radius = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return correlate1d(values, kernel, axis=0, mode="constant")
 
 
 def smooth(
@@ -178,7 +187,7 @@ def smooth(
     trust = weights[:, None]
     risk = trust * ((signals[:, None] - fits) ** 2 / variance + 2 * covariance)
     risk = np.where(known[:, None], risk, 0) @ members
-    total = over_time(risk, WINDOW) + WIDE_SHARE * over_time(risk, WIDE_WINDOW)
+    total = _gaussian_sum(risk, WINDOW) + WIDE_SHARE * _gaussian_sum(risk, WIDE_WINDOW)
     belief = np.exp((total.min(axis=1, keepdims=True) - total) / TEMPERATURE)
     belief /= belief.sum(axis=1, keepdims=True)
     share = belief @ members.T

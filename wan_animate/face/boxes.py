@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from ..errors import InputError
 from ..pose import rigid_fit, wholebody
 from ..pose.repair import mistaken
 from ..pose.track import PoseTrack
-from ..time_series import fill_in, over_time
+from ..time_series import fill_in, gaussian_mean
 
 MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
 MISSING = ("blend", "hold", "blank")
@@ -52,7 +53,7 @@ def stabilize_boxes(
         points[..., 0] + 1j * points[..., 1], np.repeat(found[:, None], 68, axis=1).astype(float), True
     )
     size = np.log(np.maximum(np.abs(at.turn), 1e-3))
-    size = over_time(_bridge(size[:, None], found, False), 3.0)[:, 0] / over_time(np.ones(len(size)), 3.0)
+    size = gaussian_mean(_bridge(size[:, None], found, False), 3.0)[:, 0]
     size = size - np.median(size[found])
     need = np.where(found, np.log((np.maximum(extent, 1e-3) / (grown * (1 - 2 * MARGIN))).max(axis=1)), -np.inf)
     factor = np.exp(_one_size(size, need, found, ZOOM * fps))
@@ -77,9 +78,7 @@ def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
     move the box."""
     out = values.copy()
     three = found[:-2] & found[1:-1] & found[2:]
-    out[1:-1] = np.where(
-        three[:, None], np.median(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0), out[1:-1]
-    )
+    out[1:-1] = np.where(three[:, None], median_filter(values, size=(3, 1))[1:-1], out[1:-1])
     return out
 
 
@@ -97,10 +96,8 @@ def _average(values: np.ndarray, spread: float) -> np.ndarray:
     reach = min(int(np.ceil(3 * spread)), len(values) - 1)
     if reach == 0:
         return values
-    before, after = 2 * values[:1] - values[reach:0:-1], 2 * values[-1:] - values[-2 : -reach - 2 : -1]
-    padded = np.concatenate([before, values, after])
-    whole = over_time(padded, spread) / over_time(np.ones((len(padded), 1)), spread)
-    return whole[reach : reach + len(values)]
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    return gaussian_mean(padded, spread)[reach : reach + len(values)]
 
 
 def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:

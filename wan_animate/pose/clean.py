@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..text import frame_ranges
-from ..time_series import fill_in, noise_correlation, noise_level, over_time, smooth
+from ..time_series import fill_in, gaussian_mean, noise_correlation, noise_level, smooth
 from . import rigid_fit
 from .found import warn_if_rarely_found
 from .repair import repair
@@ -114,7 +114,7 @@ def _join(signals: np.ndarray) -> np.ndarray:
 class _Batch:
     """Signals collected from all parts, smoothed in one go."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._signals, self._weights, self._noise, self._groups, self._count, self._number = [], [], [], [], 0, 0
 
     def add(self, signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray) -> slice:
@@ -135,7 +135,9 @@ class _Batch:
 class _Part:
     """A part taken apart into paths (its centre, how it is turned, what hangs on it) and modes of its shape."""
 
-    def __init__(self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray):
+    def __init__(
+        self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray
+    ) -> None:
         self.members, self.turns, self.weights = members, turns, weights[:, members]
         self.place = rigid_fit.rigid_fit(points[:, members], self.weights, turns)
         self.seen = self.place.size > 0 and len(points) > 1
@@ -193,7 +195,7 @@ class _Part:
         out[:, self.members] = centre + turn * _join(shape)
         if self.hanging:
             # Where the hand is lost, the wrist goes on by itself; over three frames, so that it does not jump.
-            here = over_time(self.place.weights[:, None], 1.5) / over_time(np.ones((len(out), 1)), 1.5)
+            here = gaussian_mean(self.place.weights[:, None], 1.5)
             here = np.clip(here / max(self.place.weights.max(), 1e-9), 0, 1)
             hung = centre + turn * _join(smoothed[:, self._hung])
             out[:, self.hanging] += here * (hung - out[:, self.hanging])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from ..pose import wholebody as at
 from ..pose.track import PoseTrack
@@ -220,25 +221,11 @@ def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) 
         if good.sum() < 3:
             continue
         log = np.interp(np.arange(len(now)), np.flatnonzero(good), np.log(np.maximum(now[good], 1e-3)))
-        log = smoothed(log[:, None], fps * 0.5)[:, 0]
+        radius = min(int(1.5 * fps + 0.5), len(log) - 1)
+        log = gaussian_filter1d(log, fps * 0.5, mode="nearest", radius=radius)
         log -= np.percentile(log, 95)
         size[start:stop] = np.exp(np.minimum(log + _DEPTH_IGNORED, 0))
     return size
-
-
-def smoothed(values: np.ndarray, sigma: float, onward: bool = False) -> np.ndarray:
-    """``[T, ...]`` smoothed along time by a Gaussian of ``sigma`` frames, both ways alike. At the ends the values hold,
-    or go on as they came (``onward``)."""
-    reach = min(int(3 * sigma + 0.5), len(values) - 1)
-    if reach < 1:
-        return values.copy()
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    before, after = np.repeat(values[:1], reach, 0), np.repeat(values[-1:], reach, 0)
-    if onward:
-        before, after = 2 * before - values[reach:0:-1], 2 * after - values[-2 : -reach - 2 : -1]
-    padded = np.concatenate([before, values, after])
-    return sum(weight * padded[i : i + len(values)] for i, weight in enumerate(kernel))
 
 
 def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[int, int]]) -> np.ndarray:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d, grey_opening
 
 from ..pose import wholebody as at
-from .bones import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT, smoothed
+from .bones import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT
 
 # A sole is told by three points; each can stand while the others roll (heel first, then flat, then toes).
 ANKLES = (at.LEFT_ANKLE, at.RIGHT_ANKLE)
@@ -48,13 +50,17 @@ def contacts(points: np.ndarray, leg: float, fps: float) -> Contacts:
     place = points[:, names, :2]
     weight = np.zeros(found.shape)
     if len(points) > 1 and found.any():
-        steady = smoothed(_filled(place, found), 0.05 * fps)
+        sigma = 0.05 * fps
+        radius = min(int(3 * sigma + 0.5), len(points) - 1)
+        steady = gaussian_filter1d(_filled(place, found), sigma, axis=0, mode="nearest", radius=radius)
         speed = np.linalg.norm(np.gradient(steady, axis=0), axis=2) * fps / leg
         weight = 1 / (1 + (speed / _STANDING) ** 4)
         ground = np.where(found, place[..., 1], -np.inf).max(axis=1, keepdims=True)
         height = np.where(found, ground - place[..., 1], np.inf) / leg
         weight = weight * (1 / (1 + (height / _LOW) ** 6)) * found
-        weight = _opened(weight, max(round(_HELD * fps), 1))
+        held = round(_HELD * fps)
+        if 1 < held < len(weight):
+            weight = grey_opening(weight, size=(held, 1), mode="constant")
     elif found.any():
         weight = found.astype(float)
     return Contacts(names, weight)
@@ -68,15 +74,6 @@ def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
             for axis in range(2):
                 out[:, column, axis] = np.interp(frames, good, place[good, column, axis])
     return out
-
-
-def _opened(weight: np.ndarray, reach: int) -> np.ndarray:
-    """Without the moments of standing that last no longer than ``reach`` frames."""
-    if reach < 2 or len(weight) <= reach:
-        return weight
-    windows = np.lib.stride_tricks.sliding_window_view(weight, reach, axis=0).min(axis=-1)
-    padded = np.concatenate([np.zeros((reach - 1, weight.shape[1])), windows, np.zeros((reach - 1, weight.shape[1]))])
-    return np.lib.stride_tricks.sliding_window_view(padded, reach, axis=0).max(axis=-1)
 
 
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
@@ -119,26 +116,30 @@ def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing:
                 there = np.repeat(weight[:, None] * (1e-4 if point == middle else 0), 2, axis=1)
             pull += there
             home += there * (gain[0] * place - body[:, point])
-    return _chain(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull)
+    return _least_squares_path(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull)
 
 
-def _chain(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """x ``[T, 2]`` with the least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 on either axis: a
-    tridiagonal system, solved forwards and back. ``grip`` is ``[T - 1]``, the others ``[T, 2]`` and ``[T - 1, 2]``."""
-    diagonal = pull.copy()
+def _least_squares_path(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
+    """The path x that minimises, on either axis, sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2.
+
+    Args:
+        grip: float64 ``[T - 1]``.
+        step: ``[T - 1, 2]``.
+        pull, home: ``[T, 2]``; ``pull`` above 0.
+
+    Returns:
+        float64 ``[T, 2]``.
+    """
+    if len(home) == 1:
+        return home
+    diagonal, right = pull.copy(), pull * home
     diagonal[:-1] += grip[:, None]
     diagonal[1:] += grip[:, None]
-    right = pull * home
     right[:-1] -= grip[:, None] * step
     right[1:] += grip[:, None] * step
-    for t in range(1, len(diagonal)):
-        factor = grip[t - 1] / diagonal[t - 1]
-        diagonal[t] -= factor * grip[t - 1]
-        right[t] += factor * right[t - 1]
-    out = right / diagonal
-    for t in range(len(diagonal) - 2, -1, -1):
-        out[t] += grip[t] / diagonal[t] * out[t + 1]
-    return out
+    above = np.concatenate([[0.0], -grip])
+    bands = (np.stack([above, diagonal[:, axis]]) for axis in (0, 1))
+    return np.stack([solveh_banded(band, right[:, axis], check_finite=False) for axis, band in enumerate(bands)], axis=1)
 
 
 def settle_feet(
@@ -170,7 +171,7 @@ def settle_feet(
             there = _EASE * weight
             pull[:, 1] += there
             home[:, 1] = there / pull[:, 1] * (gain * points[:, ankle, 1] - root[:, 1] - body[:, ankle, 1])
-        shift = _chain(firm + _EASE, step, pull, home)
+        shift = _least_squares_path(firm + _EASE, step, pull, home)
 
         whole = (points[:, [hip, knee, ankle], 2] > 0).all(axis=1)
         thigh, shin = body[:, knee] - body[:, hip], body[:, ankle] - body[:, knee]

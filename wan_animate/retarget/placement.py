@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from ..pose import wholebody as at
 from ..pose.track import PoseTrack
 from ..video.resample import area_size
-from .bones import FOUND, NECK, PELVIS, smoothed
+from .bones import FOUND, NECK, PELVIS
 from .contacts import SOLES, Contacts
 
 _MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unless the reference is nearer to one)
@@ -26,11 +27,19 @@ def shown(track: PoseTrack, left: int) -> np.ndarray:
     return ((pair[..., 2] >= FOUND) & inside).any(axis=1)
 
 
-def choose_anchor(align: str, walks: bool, driver: PoseTrack, reference: PoseTrack) -> str:
+def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrack) -> str:
+    """"feet", "hips" or "neck": what is put where it is in the reference picture (see :func:`.retarget.retarget`)."""
     if align in ("auto", "feet") and walks and shown(reference, at.LEFT_ANKLE)[0]:
         return "feet"
     hips_known = (reference.keypoints[0, [at.LEFT_HIP, at.RIGHT_HIP], 2] >= FOUND).all()
-    return "hips" if align == "hips" and hips_known and shown(driver, at.LEFT_HIP).any() else "neck"
+    return "hips" if align == "hips" and hips_known and hips_shown else "neck"
+
+
+def smooth_path(path: np.ndarray, sigma: float) -> np.ndarray:
+    """``[T]`` under a Gaussian of ``sigma`` frames; beyond the ends the path is reflected (odd), so a trend goes on."""
+    radius = min(int(3 * sigma + 0.5), len(path) - 1)
+    padded = np.pad(path, radius, mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(padded, sigma, radius=radius)[radius : radius + len(path)]
 
 
 def middle(anchor: str) -> int:
@@ -61,7 +70,9 @@ def offset(
     return out
 
 
-def _ground_offset(root, body, points, standing: Contacts, still: np.ndarray) -> float:
+def _ground_offset(
+    root: np.ndarray, body: np.ndarray, points: np.ndarray, standing: Contacts, still: np.ndarray
+) -> float:
     ankles = [sole[0] for sole in SOLES]
     ground = max(still[ankle, 1] for ankle in ankles if still[ankle, 2] > 0)
     # The first moment a foot stands; a clip may begin in the air.
@@ -78,7 +89,7 @@ def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: 
     if not inside.any():
         return np.zeros(len(necks))
     left, right = min(_MARGIN * width, at_rest), max((1 - _MARGIN) * width, at_rest)
-    path = smoothed(necks[:, None], fps / 2, onward=True)[:, 0]
+    path = smooth_path(necks, fps / 2)
     low, high = path[inside].min(), path[inside].max()
     shift = np.zeros(len(necks))
     if high - low > right - left:

@@ -20,10 +20,10 @@ import numpy as np
 from ..errors import InputError
 from ..pose import wholebody as at
 from ..pose.track import PoseTrack
-from .bones import NECK, PARENT, PELVIS, Lengths, apparent_size, bone_lengths, joints, measure, shot_scales, smoothed
+from .bones import NECK, PARENT, PELVIS, Lengths, apparent_size, bone_lengths, joints, measure, shot_scales
 from .contacts import contacts, place_root, settle_feet
 from .extremities import carry_parts
-from .placement import choose_anchor, middle, offset, pan, shown
+from .placement import choose_anchor, middle, offset, pan, shown, smooth_path
 
 ALIGN = ("auto", "feet", "hips", "neck")
 TRAVEL = ("in picture", "full", "none")
@@ -109,8 +109,8 @@ def retarget_bodies(
         raise InputError("pose: no limb was found in any frame of the driver; choose a clip that shows a person.")
     if theirs is None:
         raise InputError("reference_pose: no limb was found in it; choose a picture that shows more of the body.")
-    measured = ours
     telling = _shown_lengths(driver, points, ours, shot)
+    best = _best(_shown_lengths(driver, points, ours, size * shot))
     ours = _from_edit(ours, driver_edit, points / (size * shot)[:, None, None])
     theirs = _from_edit(theirs, reference_edit, still)
     lengths = _blended(ours, theirs, proportions)
@@ -119,14 +119,14 @@ def retarget_bodies(
     body = _bones(points, ours, lengths, factor)
     carry_parts(body, points, still, ours, theirs, lengths, factor, size * shot, proportions)
     out, on_feet = np.zeros((len(driver), at.COUNT, 3), np.float32), False
+    ankles_shown, hips_shown = shown(driver, at.LEFT_ANKLE), shown(driver, at.LEFT_HIP)
     for start, stop in driver.shots:
         part = slice(start, stop)
         known = np.flatnonzero(points[part, NECK, 2] > 0)
         if not len(known):
             continue
-        piece = driver.slice(start, stop)
-        walks = shown(piece, at.LEFT_ANKLE).mean() >= _FEET_SHOWN
-        anchor = choose_anchor(align, walks, piece, reference)
+        walks = bool(ankles_shown[part].mean() >= _FEET_SHOWN)
+        anchor = choose_anchor(align, walks, bool(hips_shown[part].any()), reference)
         on_feet |= anchor == "feet"
         legs = _LEGS if walks else [PELVIS]
         span = sum(ours.bones[bone] for bone in legs)
@@ -136,7 +136,7 @@ def retarget_bodies(
         if standing is not None:
             settle_feet(root, body[part], points[part], gain * factor[part], standing, lengths)
         if travel == "none":
-            root[:, 0] -= smoothed(root[:, :1] + body[part, middle(anchor), :1], fps / 2, onward=True)[:, 0]
+            root[:, 0] -= smooth_path(root[:, 0] + body[part, middle(anchor), 0], fps / 2)
         root += offset(root, body[part], points[part], standing, anchor, still[0], lengths, _best(telling[part]))
         if travel == "in picture":
             inside = (points[part, NECK, 0] >= 0) & (points[part, NECK, 0] < driver.width)
@@ -147,7 +147,7 @@ def retarget_bodies(
     out[out[..., 2] == 0] = 0
     picture = reference.width, reference.height
     track = PoseTrack(out, *picture, driver.fps, None, driver.cuts, start_seconds=driver.start_seconds)
-    return track, Bodies(ours, theirs, lengths, _best(_shown_lengths(driver, points, measured, size * shot)), on_feet)
+    return track, Bodies(ours, theirs, lengths, best, on_feet)
 
 
 def best_frame(track: PoseTrack) -> int:
