@@ -86,7 +86,7 @@ class DrawPose(io.ComfyNode):
         from ..wan_animate.pose.draw import DrawnPoseSource
 
         pose = fitted(pose, frames, size=True)
-        drawn = DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head, fit=fit)
+        drawn = DrawnPoseSource.at_size(pose, width, height, fit, threshold=threshold, hands=hands, head=head)
         return io.NodeOutput(drawn, ui=rarely_found(cls, pose, "draw pose"))
 
 

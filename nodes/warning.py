@@ -9,7 +9,8 @@ def rarely_found(cls, pose, who: str) -> ui.PreviewImage | None:
     """A picture and a line of the log that say so, where the body was found in less than half of the frames."""
     import torch
 
-    from ..wan_animate.pose.found import found_picture, warn_if_rarely_found
+    from ..wan_animate.pose.found import warn_if_rarely_found
+    from ..wan_animate.preview.rarely_found import found_picture
 
     words = warn_if_rarely_found(pose, who)
     if words is None:

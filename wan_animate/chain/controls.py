@@ -57,9 +57,9 @@ def controls(
     if mode != "replace":
         if reference is not None:
             track = retarget(track, sized(reference, frames.width * frames.height))
-        return Controls(DrawnPoseSource(track, track.width, track.height), face)
-    pose = DrawnPoseSource(track, frames.width, frames.height)
+        return Controls(DrawnPoseSource(track), face)
+    pose = DrawnPoseSource(track)
     if mask is None:
-        mask = PoseMaskSource(track, frames.width, frames.height)
+        mask = PoseMaskSource(track)
     shaped = ShapedMaskSource(mask, cells=True)
     return Controls(pose, face, BackgroundSource(frames, shaped), shaped)

@@ -121,26 +121,36 @@ class DrawnPoseSource(FrameSource):
 
     kind = "image"
 
-    def __init__(
-        self,
+    def __init__(self, track: PoseTrack, *, threshold: float = 0.5, hands: bool = True, head: bool = True) -> None:
+        self.track = track
+        self.width, self.height, self.fps = track.width, track.height, Fraction(track.fps)
+        self._where = (0, 0, track.width, track.height)  # left, top, width, height of the drawing in the frame
+        self._options = {"threshold": threshold, "hands": hands, "head": head}
+
+    @classmethod
+    def at_size(
+        cls,
         track: PoseTrack,
         width: int = 0,
         height: int = 0,
+        fit: str = "fill",
+        *,
         threshold: float = 0.5,
         hands: bool = True,
         head: bool = True,
-        fit: str = "fill",
-    ):
+    ) -> DrawnPoseSource:
+        """DOC"""
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(
                 f"draw pose: width {width} and height {height} must both be positive, or both 0 (the clip's own size)."
             )
-        self.width, self.height = width or track.width, height or track.height
-        shrinks = min(self.width / track.width, self.height / track.height)
-        self.track = track if shrinks >= 0.5 else track.placed(self.width, self.height, fit)
-        self._where = placement(self.track.width, self.track.height, self.width, self.height, fit)
-        self.fps = Fraction(track.fps)
-        self._options = {"threshold": threshold, "hands": hands, "head": head}
+        width, height = width or track.width, height or track.height
+        if min(width / track.width, height / track.height) < 0.5:
+            track = track.placed(width, height, fit)
+        drawn = cls(track, threshold=threshold, hands=hands, head=head)
+        drawn.width, drawn.height = width, height
+        drawn._where = placement(track.width, track.height, width, height, fit)
+        return drawn
 
     def __len__(self) -> int:
         return len(self.track)

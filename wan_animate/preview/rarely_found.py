@@ -1,0 +1,24 @@
+"""The picture that a node shows for a pose that was found in too few frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..pose.draw import draw_pose
+from ..pose.track import PoseTrack
+from ..video.resample import letterbox
+from .canvas import with_warnings
+
+_WIDTH, _HEIGHT = 640, 360
+
+
+def found_picture(track: PoseTrack, words: str) -> np.ndarray:
+    """The skeleton of a frame in which a body was found, if there is one, with the warning beneath it; uint8
+    ``[H, 640, 3]`` RGB."""
+    found = np.flatnonzero(track.body_found)
+    scale = min(_WIDTH / track.width, _HEIGHT / track.height)
+    small = track.scaled(max(round(track.width * scale), 1), max(round(track.height * scale), 1))
+    canvas = np.zeros((small.height, small.width, 3), np.uint8)
+    if len(found):
+        draw_pose(canvas, small.keypoints[found[len(found) // 2]])
+    return with_warnings(letterbox(canvas, _WIDTH, _HEIGHT), [words])
