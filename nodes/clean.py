@@ -1,4 +1,4 @@
-"""Cleaning a pose track, and looking at how good it is."""
+"""Nodes that clean a pose track and report its quality."""
 
 from __future__ import annotations
 

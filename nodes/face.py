@@ -50,7 +50,7 @@ def face_inputs() -> list[io.Input]:
 
 
 def crop_face(frames, track, face_scale: float = 1.3, missing_face: str = "blend", face_steady: float = 1.0):
-    """The face crops and in how many frames a face was found."""
+    """The face crops, and in how many frames a face was found."""
     from ..wan_animate.face.boxes import face_boxes
     from ..wan_animate.face.crop import FaceCropSource
     from ..wan_animate.pose.track import fit_track

@@ -1,4 +1,4 @@
-"""Pose tracks: drawn as the model's skeleton, kept and loaded."""
+"""Nodes that draw, save and load pose tracks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver's motion on the reference's body, and the prompts for measuring both in edited pictures."""
+"""Retargeting, and prompts for measuring both bodies in edited pictures."""
 
 from __future__ import annotations
 

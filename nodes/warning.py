@@ -1,4 +1,4 @@
-"""What a node shows beneath itself only where something is to be looked at."""
+"""Warnings below a node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from comfy_api.latest import ui
 
 
 def rarely_found(cls, pose, who: str) -> ui.PreviewImage | None:
-    """A picture and a line of the log that say so, where the body was found in less than half of the frames."""
+    """A picture, and a line in the log, if the body was found in less than half of the frames."""
     import torch
 
     from ..wan_animate.pose.found import warn_if_rarely_found

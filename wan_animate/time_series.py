@@ -1,10 +1,8 @@
-"""Smoothing over time that does not lag: how much is decided from the signals themselves.
+"""Smoothing over time without lag, with a strength that each signal's own noise and motion decide.
 
-Every signal goes through a bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), each with a
-penalty on the second difference and the same forwards and backwards in time. Which of them is believed, frame by frame,
-is decided by Stein's unbiased estimate of the error (Stein, Ann. Stat. 9, 1981), for which the noise must be known: it
-is read off the fifth differences, in which motion has all but vanished. So a steady point is averaged over a second, a
-fast gesture over nothing, and a track without noise stays what it is.
+Every signal passes through a bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003) that penalise
+the second difference and are symmetric in time. Frame by frame they are blended by Stein's unbiased risk estimate
+(Stein, Ann. Stat. 9, 1981); the noise it needs is read off the fifth differences, where motion has all but vanished.
 """
 
 from __future__ import annotations
@@ -27,8 +25,9 @@ HINT = 0.02
 
 
 def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
-    """Variance of the ``order``-th difference over that of white noise of the same size, for noise whose correlation
-    falls as ``correlation ** lag``."""
+    """Variance of the ``order``-th difference against that of white noise of the same size, for noise whose correlation
+    falls as ``correlation ** lag``.
+    """
     gain = 1.0
     for lag in range(1, order + 1):
         gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
@@ -36,15 +35,15 @@ def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
 
 
 def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0.0) -> np.ndarray:
-    """Standard deviation of the noise of every signal at weight 1.
+    """Standard deviation of every signal's noise at weight 1.
 
     Args:
         signals: float64 ``[T, S]``.
-        weights: ``[T, S]``, 0..1; the variance of a point's noise is taken as inversely proportional to it.
-        correlation: between the noise of one frame and the next, 0..1.
+        weights: ``[T, S]``, 0..1; a point's noise variance is taken as inversely proportional to it.
+        correlation: of the noise of neighbouring frames, 0..1.
 
     Returns:
-        float64 ``[S]``; 0 where fewer than 8 runs of six known points are at hand.
+        float64 ``[S]``; 0 where fewer than 8 runs of six known points exist.
     """
     size = _differences(signals, weights, NOISE_ORDER)
     known = np.isfinite(size)
@@ -56,7 +55,7 @@ def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0
 
 
 def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.ndarray:
-    """Size of the ``order``-th differences, such that white noise keeps its own size; NaN where points are missing."""
+    """Absolute ``order``-th differences, scaled so that white noise keeps its size; NaN where points are missing."""
     if len(signals) <= order:
         return np.full((0, signals.shape[1]), np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(weights, order + 1, axis=0)
@@ -65,10 +64,9 @@ def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.nda
 
 
 def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
-    """How alike the noise of one frame and of the next are, 0..0.8, from signals that are nothing but noise.
+    """Correlation of the noise of neighbouring frames, 0..0.45, from signals that are only noise.
 
-    The second and the fifth differences of white noise have the same size (each by its own measure); what is alike in
-    neighbouring frames weakens the fifth more than the second.
+    Correlation weakens the fifth difference more than the second; for white noise both have the same size.
     """
     second, fifth = (_differences(signals, weights, order) for order in (2, NOISE_ORDER))
     if np.isfinite(fifth).sum() < 200:
@@ -80,14 +78,19 @@ def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
-    """All smoothers on all signals.
+    """All smoothers applied to all signals.
 
-    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation, vectorised over signals and smoothers, and reads
-    the diagonals of the inverse Z off the factors (Takahashi's recursion).
+    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation and reads the diagonals of the inverse Z off the
+    factors (Takahashi's recursion). By hand, since ``scipy.linalg.solveh_banded`` takes one matrix at a time (there are
+    hundreds) and keeps no factors.
+
+    Args:
+        signals, weights: ``[T, S]``; weights above 0.
+        correlation: of the noise of neighbouring frames.
 
     Returns:
-        smoothed signals ``[T, K, S]``, and ``[T, K, S]`` the covariance of a signal and its smoothed self in units of
-        the noise's variance at weight 1: the sum over lags of Z times the noise's correlation.
+        smoothed signals ``[T, K, S]`` and their covariance with the signals, ``[T, K, S]``, in units of the noise
+        variance at weight 1. K counts the smoothers; the first leaves the signal as it is.
     """
     frames, count = signals.shape
     lam = np.array([(2 * np.sin(np.pi * cutoff)) ** (-2 * ORDER) for cutoff in CUTOFFS[1:]])[:, None]
@@ -130,7 +133,7 @@ def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple
 
 
 def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Signals with straight lines where their weight is 0 (constant before the first and after the last)."""
+    """Signals interpolated linearly where their weight is 0, constant beyond the first and last known value."""
     out = signals.copy()
     frames = np.arange(len(signals))
     for column in np.flatnonzero((weights == 0).any(axis=0)):
@@ -165,11 +168,11 @@ def smooth(
     """Smooth signals over time.
 
     Args:
-        signals: float64 ``[T, S]``; where the weight is 0 they are taken as unknown and filled in.
-        weights: ``[T, S]`` 0..1: how far a value is to be believed.
-        noise: ``[S]``: its standard deviation at weight 1; 0 leaves a signal as it is wherever its weight is above 0.
-        groups: int ``[S]``: signals of one number are smoothed alike, which makes the choice surer.
-        correlation: of the noise of one frame with the next.
+        signals: float64 ``[T, S]``; unknown, and filled in, where the weight is 0.
+        weights: ``[T, S]``, confidence 0..1.
+        noise: ``[S]``, standard deviation at weight 1; with 0 a signal stays as it is where its weight is above 0.
+        groups: int ``[S]``; signals with the same number share one choice of smoothers.
+        correlation: of the noise of neighbouring frames.
 
     Returns:
         float64 ``[T, S]``.

@@ -1,4 +1,4 @@
-"""A face box that does not jitter: of one size within a shot, where the head is, with the whole face in it."""
+"""Face boxes without jitter: one size within a shot, following the head, with the whole face inside."""
 
 from __future__ import annotations
 
@@ -24,21 +24,19 @@ SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one si
 def stabilize_boxes(
     points: np.ndarray, keypoints: np.ndarray, found: np.ndarray, scale: float, fps: float, blend: bool
 ) -> np.ndarray:
-    """Boxes of the frames of one shot.
+    """Boxes for the frames of one shot.
 
-    Size and shape are upstream's (:func:`wan_animate.face.boxes.face_boxes`) for the shot's median face, so that on
-    average the model sees what it was trained on, and larger only where the face would not fit. Where the head is comes
-    from all 68 points (one rigid shape laid on them), not from the outermost, so an opening mouth moves nothing. The
-    box rests while the head stays within a few percent of its place, and is otherwise led forwards and backwards in
-    time alike, so it does not lag.
+    Size and shape are upstream's for the shot's median face, larger only where a face would not fit. The position comes
+    from a rigid fit of all 68 points, so an opening mouth moves nothing. The box rests while the head stays within a
+    few percent of it, and follows without lag.
 
     Args:
-        points: float ``[T, 68, 2]``: the face in pixels.
-        keypoints: ``[T, 133, 3]`` of the same frames: the shoulders tell where the head went while no face was found.
+        points: float ``[T, 68, 2]``, the face in pixels.
+        keypoints: ``[T, 133, 3]`` of the same frames; the shoulders lead the box where no face was found.
         found: bool ``[T]``, at least one True.
         scale: growth of the area.
         fps: frames a second.
-        blend: frames without a face get a place between those before and after; otherwise the nearest one's.
+        blend: interpolate frames without a face; otherwise take the nearest box.
 
     Returns:
         float64 ``[T, 4]``: x1, y1, x2, y2; may leave the frame.
@@ -74,8 +72,7 @@ def stabilize_boxes(
 
 
 def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Each value the median of three in time where all three are known: a point that is off for one frame does not
-    move the box."""
+    """Median of three in time where all three are known: a single wrong frame does not move the box."""
     out = values.copy()
     three = found[:-2] & found[1:-1] & found[2:]
     out[1:-1] = np.where(three[:, None], median_filter(values, size=(3, 1))[1:-1], out[1:-1])
@@ -83,7 +80,7 @@ def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: float) -> np.ndarray:
-    """Logarithm of the box's size in typical sizes: one value if the head keeps its size, else a slow zoom."""
+    """Log of the box's size relative to the typical size: constant if the head keeps its size, else a slow zoom."""
     if np.ptp(size[found]) <= np.log(1 + SAME_SIZE) or found.sum() < 3:
         return np.full(len(size), max(0.0, float(need.max())))
     slow = _average(size[:, None], spread)[:, 0]
@@ -91,7 +88,7 @@ def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: flo
 
 
 def _average(values: np.ndarray, spread: float) -> np.ndarray:
-    """Gaussian mean over time; at the ends the values go on as their mirror image, turned over, so trends stay."""
+    """Gaussian mean of ``[T, n]``; odd reflection at the ends keeps trends."""
     spread = max(spread, 0.5)
     reach = min(int(np.ceil(3 * spread)), len(values) - 1)
     if reach == 0:
@@ -101,14 +98,14 @@ def _average(values: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """``[T, n]`` with the frames that were not found filled in: in between, or as the nearest."""
+    """``[T, n]`` with missing frames interpolated, or taken from the nearest."""
     if blend:
         return fill_in(values, np.repeat(found[:, None], values.shape[1], axis=1))
     return values[nearest(found)]
 
 
 def nearest(found: np.ndarray) -> np.ndarray:
-    """For every frame the nearest one that was found, the earlier of two; ``found`` has at least one."""
+    """For every frame the nearest found one, the earlier of two; at least one is found."""
     at = np.flatnonzero(found)
     frames = np.arange(len(found))
     after = np.searchsorted(at, frames).clip(max=len(at) - 1)
@@ -117,7 +114,7 @@ def nearest(found: np.ndarray) -> np.ndarray:
 
 
 def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """The head's path with its gaps filled; along with the shoulders where they were seen throughout a gap."""
+    """The head's path with gaps filled, relative to the shoulders where those were seen throughout."""
     shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
     seen = (shoulders[..., 2] >= 0.3).all(axis=1)
     middle = shoulders[..., :2].mean(axis=1)
@@ -134,8 +131,10 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
 
 
 def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
-    """A path that moves only when ``target`` would be more than ``band`` away: the mean of one that is dragged along
-    forwards in time and one backwards, which lag and lead by the same."""
+    """A path that moves only when ``target`` is more than ``band`` away.
+
+    Mean of one pass forwards in time and one backwards, whose lags cancel.
+    """
     low, high = (target - band).tolist(), (target + band).tolist()
     forth, back = [0.0] * len(low), [0.0] * len(low)
     for out, order in ((forth, range(len(low))), (back, range(len(low) - 1, -1, -1))):
@@ -149,34 +148,29 @@ def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
 def face_boxes(
     track: PoseTrack, scale: float = 1.3, steady: float = 1.0, missing: str = "blend"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box of the face in every frame.
+    """The face box of every frame.
 
-    With ``steady`` 0 the box is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 face
-    points, its area grown by ``scale``, three times as much of the height added above as below, cut to the frame,
-    coordinates truncated to whole pixels. It shakes with every point at the face's edge, and narrows and widens with
-    every word. With ``steady`` 1 it has one size within a shot and follows the head smoothly (:mod:`.boxes`); between
-    the two lies a mixture.
+    With ``steady`` 0 it is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 points, its area
+    grown by ``scale``, three quarters of the added height above, clipped to the frame, truncated to whole pixels. With
+    1 it keeps one size within a shot and follows the head (:func:`stabilize_boxes`); in between the two are mixed.
 
-    Upstream takes the extent of whatever the network returned; here a frame counts as *not found* when the mean
-    confidence of the face points is below 0.3, the box is narrower or lower than 8 pixels, or (but for ``steady`` 0)
-    half of the face lies where the frames around it rule it out (:func:`..pose.repair.mistaken`). Such a frame gets a
-    place between those of the frames before and after (``missing`` "blend"), or that of the nearest frame with a face,
-    the earlier of two equally near (otherwise; and always with ``steady`` 0). Where a whole shot has none, the nearest
-    of the clip is taken.
+    Unlike upstream, a face is *not found* where the mean confidence is below 0.3, the box is smaller than 8 pixels, or
+    (unless ``steady`` is 0) neighbouring frames rule half of it out (:func:`..pose.repair.mistaken`). Such a frame gets
+    an interpolated box (``missing`` "blend") or the nearest (otherwise, and with ``steady`` 0), from another shot if
+    its own has none.
 
     Args:
         track: the pose track.
-        scale: growth of the area, 1 or more.
+        scale: growth of the area, at least 1.
         steady: 0..1.
         missing: as in :class:`FaceCropSource`.
 
     Returns:
-        ``boxes`` ``[T, 4]`` (x1, y1, x2, y2 in pixels of the track's frames, x2 and y2 exclusive; all 0 when no frame
-        has a face): int64 within the frame for ``steady`` 0, else float64, which may leave it; and ``found`` bool
-        ``[T]``.
+        boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive; all 0 if no frame has a face): int64 inside the
+        frame for ``steady`` 0, else float64, may leave it; and found, bool ``[T]``.
 
     Raises:
-        InputError: ``scale`` is not a number of at least 1, ``steady`` not one between 0 and 1, or ``missing`` unknown.
+        InputError: an option is outside its range.
     """
     if not scale >= 1:
         raise InputError(

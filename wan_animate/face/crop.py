@@ -1,4 +1,4 @@
-"""Face crops: where the face is in every frame, and the 512x512 picture of it the model takes its expression from."""
+"""The 512x512 face crops that the model takes the expression from."""
 
 from __future__ import annotations
 
@@ -23,27 +23,21 @@ _NEAR = 1 / 48  # of a pixel of the frame
 
 
 class FaceCropSource(FrameSource):
-    """The face of every frame, resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
+    """The face of every frame resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
-    Where a box leaves the frame, the frame's edge is repeated. Upstream cuts the box instead and stretches what is
-    left; either way the model has never seen a black border, and black is not neutral for it (see ``missing``).
-
-    The first :data:`KEPT_BYTES` of uint8 crops (160 of 512x512) stay in memory, so that a graph that shows them and
-    samples with them decodes those frames once.
+    Where a box leaves the frame, the edge is repeated; upstream clips the box and stretches the rest. Up to
+    :data:`KEPT_BYTES` of uint8 crops are cached, so a preview and the sampling after it decode those frames once.
 
     Args:
         frames: the driving clip.
-        boxes: ``[T, 4]`` from :func:`face_boxes`, in pixels of ``frames``. Whole-numbered boxes are cut out and resized
-            exactly as upstream does, others with the same sampling at fractions of a pixel.
-        found: bool ``[T]`` from :func:`face_boxes`; None takes every frame with a box of some area as found.
+        boxes: ``[T, 4]`` from :func:`.boxes.face_boxes` in pixels of ``frames``; whole-numbered boxes are cropped
+            exactly as upstream does.
+        found: bool ``[T]`` from :func:`.boxes.face_boxes`; None takes every non-empty box.
         size: side of the crop in pixels.
-        missing: what a frame without a face gives: ``"blend"`` and ``"hold"`` show the place where the boxes say the
-            face would be, ``"blank"`` black. Upstream never blanks a frame: its boxes come from the network's points
-            whatever their confidence (``preprocess/process_pipepline.py``), so with the face turned away the model sees
-            the head at its place, which is what blend gives it. Black is -1 in the model's range, and a whole clip of
-            -1 is what upstream's guidance moves away from as "no expression" (``wan/animate.py``): right where another
-            thing covers the face, a visible loss of the expression where the head only turns. With no face in the whole
-            clip all are black.
+        missing: frames without a face. ``"blend"`` and ``"hold"`` show the place where the boxes put it, as upstream,
+            which crops whatever its network returned (``preprocess/process_pipepline.py``). ``"blank"`` gives black,
+            the -1 that guidance uses as "no expression" (``wan/animate.py``): right where the face is covered, a loss
+            where the head only turns. Without any face in the clip all crops are black.
 
     Raises:
         InputError: lengths differ, no box lies in the frames, or ``missing`` is unknown.
@@ -116,7 +110,7 @@ class FaceCropSource(FrameSource):
         return out
 
     def _keep(self, index: int, pixels: np.ndarray) -> None:
-        """For whoever asks next: a preview and the sampling after it, or the same graph with another seed."""
+        """Cache a crop while there is space."""
         with self._lock:
             if index not in self._kept and pixels.nbytes <= self._room and pixels.dtype == np.uint8:
                 self._kept[index] = pixels.copy()
@@ -131,7 +125,7 @@ class FaceCropSource(FrameSource):
 
 
 def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
-    """Ascending frames as ranges without a gap, none longer than READ_AT_ONCE."""
+    """Ascending frame numbers as gapless ranges of at most READ_AT_ONCE."""
     start = 0
     for at in range(1, len(frames) + 1):
         if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == READ_AT_ONCE:
@@ -140,8 +134,10 @@ def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
-    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]`` (in ``out`` where that is given); the
-    frame's edge goes on outside."""
+    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]``, written to ``out`` if given.
+
+    The frame's edge is repeated outside of it.
+    """
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = map(float, box)
     whole = all(side.is_integer() for side in (x1, y1, x2, y2))
@@ -169,7 +165,7 @@ def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None =
 
 @dataclass(frozen=True)
 class _Part:
-    """Pixels ``start`` up to ``stop``: made ``growth`` times as many, they hold a crop behind the first ``skipped``."""
+    """Pixels ``start`` to ``stop`` (exclusive), to be resized by ``growth``; the crop begins after ``skipped`` pixels."""
 
     start: int
     stop: int
@@ -178,9 +174,12 @@ class _Part:
 
 
 def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | None:
-    """How to get at the stretch ``low`` to ``high`` of a row of ``limit`` pixels as ``size`` pixels with a resize that
-    starts at a whole pixel, which takes half as long as a warp: a few pixels of the result before it, the stretch lies
-    on a whole one as well, or so near that nobody sees it. None if there is no such place in the row."""
+    """How to cut ``low`` to ``high`` of a row of ``limit`` pixels as ``size`` pixels with cv2.resize; None if
+    impossible.
+
+    A resize takes half the time of a warp but starts at a whole pixel: it starts a few result pixels early, where a
+    whole source pixel falls on a whole result pixel, nearly enough.
+    """
     step = (high - low) / size
     skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one pixel before, for the crop's first ones to lean on
     start = low - skipped * step

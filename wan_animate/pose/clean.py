@@ -1,6 +1,6 @@
-"""Cleaning of a pose track: mistakes put right, short gaps filled, jitter taken out, without lag.
+"""Cleaning of a pose track: mistakes corrected, short gaps filled, jitter smoothed without lag.
 
-The whole track is known, so every step looks both ways in time, and none looks past a cut.
+Every step uses frames before and after; none looks past a cut.
 """
 
 from __future__ import annotations
@@ -25,31 +25,25 @@ UNSEEN = 0.1  # points of lower confidence say nothing
 
 
 def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
-    """Take detection's mistakes and jitter out of a track.
+    """Remove detection mistakes and jitter.
 
-    1. Left and right that were exchanged for some frames are put back; joints that jump away for a few frames, or at
-       the end of a bone far too long for this body, are dropped (:mod:`.repair`), and so are whole bodies that the
-       frames around them rule out, at the ends of a shot as amid it (:mod:`.outliers`).
-    2. What is missing for up to a third of a second between two sightings is filled in where the way between them can
-       have been gone in that time: it gets the lower confidence of the two. Longer gaps stay empty, with the confidence
-       they had. At a shot's ends what was dropped is held from the nearest frame.
-    3. Every joint is smoothed over time as much as its own jitter asks for and its motion allows
-    (:mod:`..time_series`).
-       Head, hands and feet are taken apart into where they are and how they are shaped (:mod:`.rigid_fit`): fingers are
-       seen from the hand, which follows the arm; the face from the head, whose 68 points tell very well where it is.
-       Points count by their confidence.
+    1. Swapped sides are swapped back; joints that jump away for a few frames or are too far from their parent, and
+       bodies that neighbouring frames rule out, are dropped (:mod:`.repair`, :mod:`.outliers`).
+    2. Gaps of up to a third of a second are filled where a body can move that far, with the lower confidence of both
+       ends. Longer gaps stay. What was dropped at a shot's ends holds the nearest frame.
+    3. Joints are smoothed as their own jitter and motion ask for (:mod:`..time_series`), weighted by confidence. Face,
+       hands and feet are split into position and shape (:mod:`.rigid_fit`).
 
     Args:
-        track: the raw track; it is not changed.
-        strength: 0 gives the same track back, bit by bit; 0.5 takes out the jitter that is measured; 1 takes it for
-            eight times as large, which also flattens fast gestures. Gaps that are filled grow with it (two thirds of a
-            second at 1).
+        track: the raw track; not changed.
+        strength: 0 returns the track itself; 0.5 removes the measured jitter; 1 assumes eight times as much, which also
+            flattens fast gestures. The gaps that are filled grow with it (two thirds of a second at 1).
 
     Returns:
-        a track with the same frames and cuts; boxes of bodies that were dropped lie between those around them.
+        a track with the same frames and cuts; boxes of dropped bodies are interpolated.
 
     Raises:
-        InputError: ``strength`` is not between 0 and 1, or a body was seen so briefly that none is left.
+        InputError: ``strength`` is outside 0..1, or a body was found so briefly that none is left.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"clean pose: strength is {strength}, but it must lie between 0 (off) and 1.")
@@ -75,8 +69,7 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
 
 
 def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
-    """Somebody who was found so rarely that nothing is left of them is refused, in less than half of the frames said:
-    the clip would go on without a person."""
+    """Raises InputError if cleaning left no body; warns if one is left in less than half of the frames."""
     if before.any() and not cleaned.body_found.any():
         raise InputError(
             f"clean pose: a body was found in only {before.sum()} of {len(before)} frames ({frame_ranges(before)}), "
@@ -87,7 +80,7 @@ def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
 
 
 def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
-    """The track's boxes, those of ``wrong`` frames between their neighbours' in the shot, and marked as going on."""
+    """The track's boxes, those of ``wrong`` frames interpolated within the shot, with score 0."""
     if track.boxes is None or not wrong.any():
         return track.boxes
     boxes = track.boxes.copy()
@@ -102,23 +95,24 @@ def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
 
 
 def _split(points: np.ndarray) -> np.ndarray:
-    """complex ``[T, n]`` as float64 ``[T, 2n]``."""
+    """complex ``[T, n]`` -> float64 ``[T, 2n]``."""
     return np.concatenate([points.real, points.imag], axis=1)
 
 
 def _join(signals: np.ndarray) -> np.ndarray:
+    """float64 ``[T, 2n]`` -> complex ``[T, n]``."""
     half = signals.shape[1] // 2
     return signals[:, :half] + 1j * signals[:, half:]
 
 
 class _Batch:
-    """Signals collected from all parts, smoothed in one go."""
+    """Signals of all parts, smoothed together."""
 
     def __init__(self) -> None:
         self._signals, self._weights, self._noise, self._groups, self._count, self._number = [], [], [], [], 0, 0
 
     def add(self, signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray) -> slice:
-        """``groups`` count from 0 for every call. Returns the columns of :meth:`smoothed` they will be in."""
+        """Returns the columns that these signals will have in :meth:`smoothed`; ``groups`` count from 0 in every call."""
         self._signals.append(signals)
         self._weights.append(weights)
         self._noise.append(noise)
@@ -133,7 +127,7 @@ class _Batch:
 
 
 class _Part:
-    """A part taken apart into paths (its centre, how it is turned, what hangs on it) and modes of its shape."""
+    """Face, hand or foot: the paths of its centre, rotation and attached joints, and the modes of its shape."""
 
     def __init__(
         self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray
@@ -157,7 +151,7 @@ class _Part:
         return (points - self.place.centre[:, None]) / self.place.turn[:, None]
 
     def bends(self) -> tuple[np.ndarray, np.ndarray]:
-        """How far points lie off the middle of their neighbours, along the lines of a face, and the weights."""
+        """Distance of face points from the middle of their neighbours along a line, and weights: ``[T, 2n]`` each."""
         count = len(self.members)
         local, weights = self.local[:, :count] + 1j * self.local[:, count:], self.weights
         a, b, c = np.array(rigid_fit.FACE_LINES).T
@@ -187,7 +181,7 @@ class _Part:
         self._rest = batch.add(modes.rest, np.repeat(by_frame, count, axis=1), np.full(count, noise), groups)
 
     def put(self, out: np.ndarray, smoothed: np.ndarray) -> None:
-        """Write the smoothed points into complex ``[T, 133]``, where what hangs here lies smoothed by itself."""
+        """Write the smoothed points into complex ``[T, 133]``, which holds the attached joints smoothed on their own."""
         paths, shape = _join(smoothed[:, self._paths]), self.modes.base + smoothed[:, self._rest]
         if self._scores is not None:
             shape = shape + smoothed[:, self._scores] @ self.modes.modes
@@ -202,8 +196,7 @@ class _Part:
 
 
 def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part's centre, carried along with its root (the wrist of a hand) where only the root was seen, and its
-    weights; complex ``[T]`` and ``[T]``."""
+    """The part's centre and its weights, ``[T]``; it follows its root (a hand its wrist) where only that was seen."""
     lost = (place.weights == 0) & (root_weights > 0)
     both = (place.weights > 0) & (root_weights > 0)
     if not lost.any() or not both.any():
@@ -213,8 +206,10 @@ def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray
 
 
 def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int) -> np.ndarray:
-    """How much paths (complex ``[T, n]``) bend: the median second difference, over ``step`` frames, of their means
-    over ``2 * reach + 1`` frames; infinite where too little is known. ``[n]``."""
+    """``[n]``: how much paths (complex ``[T, n]``) bend; infinite where too little is known.
+
+    The median second difference, over ``step`` frames, of means over ``2 * reach + 1`` frames.
+    """
     out = np.full(paths.shape[1], np.inf)
     if len(paths) < 2 * reach + 2 * step + 1:
         return out
@@ -229,7 +224,7 @@ def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int)
 
 
 def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Whether a point moves less when seen from its part, and does not jitter more; bool ``[n]``."""
+    """bool ``[n]``: a point moves less relative to its part than in the picture, without more jitter."""
     ways = ((2, 5, 0.7), (0, 1, 1.15))
     with np.errstate(invalid="ignore"):
         calm = [
@@ -242,7 +237,7 @@ def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.
 def _add_paths(
     batch: _Batch, paths: np.ndarray, weights: np.ndarray, gain: float, floor: float, correlation: float
 ) -> slice:
-    """Paths of single points (complex ``[T, n]``), each with a noise of its own."""
+    """Add paths of single points (complex ``[T, n]``), each with its own noise."""
     count = paths.shape[1]
     both = noise_level(_split(paths), np.tile(weights, 2), correlation).reshape(2, count)
     noise = np.maximum(np.sqrt((both**2).mean(axis=0)) * gain, floor)
@@ -250,13 +245,13 @@ def _add_paths(
 
 
 def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, floor: float = 0.0) -> np.ndarray:
-    """Smooth all points of one shot; a long one in windows that fade into each other, so memory does not grow with it.
+    """Smooth all points of one shot, a long one in overlapping windows so that memory is bounded.
 
     Args:
-        points: complex ``[T, 133]``: x + iy in pixels.
-        weights: ``[T, 133]`` 0..1; where it is 0 the point is unknown, and filled in.
-        gain: the noise is taken for this many times what is measured.
-        floor: the least noise that is taken for granted, in pixels.
+        points: complex ``[T, 133]``, x + iy in pixels.
+        weights: ``[T, 133]``, 0..1; a point of weight 0 is unknown, and filled in.
+        gain: factor on the measured noise.
+        floor: least noise assumed, in pixels.
 
     Returns:
         complex ``[T, 133]``.

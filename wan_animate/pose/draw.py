@@ -1,7 +1,7 @@
-"""The skeleton the model was trained on: colours, widths and order as upstream draws them.
+"""The skeleton the model was trained on: colours, line widths and order as upstream draws them.
 
 Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick
-width "v2", threshold 0.5). Held against it pixel by pixel in ``tests/pose/test_draw.py``.
+width "v2", threshold 0.5); compared pixel by pixel in ``tests/pose/test_draw.py``.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ HEAD_POINTS = [0, 14, 15, 16, 17]
 
 
 def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The points that are drawn: body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
+    """The drawn points: body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
 
-    Upstream keeps its keypoints as float32 fractions of the frame and takes the means there. The detour is kept: it
-    decides on which side of a whole pixel a point falls.
+    Computed in float32 fractions of the frame, as upstream: that decides on which side of a whole pixel a point falls.
     """
     unit = np.array(keypoints, dtype=np.float32)
     unit[:, 0] /= width
@@ -60,9 +59,9 @@ def draw_pose(
     """Draw one person's skeleton on ``canvas``, in place.
 
     Args:
-        canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous; coordinates are pixels of it.
-        keypoints: float ``[133, 3]``: x, y, confidence, COCO-WholeBody order.
-        threshold: a point of lower confidence, and a limb with such an end, is left out.
+        canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous.
+        keypoints: float ``[133, 3]``: x, y in pixels of ``canvas``, confidence.
+        threshold: points of lower confidence, and limbs that end in one, are left out.
         hands, head: draw the hands; draw nose, eyes and ears.
 
     Returns:
@@ -108,16 +107,7 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: in
 
 
 class DrawnPoseSource(FrameSource):
-    """A pose track as drawn frames (uint8 RGB on black), made when they are read.
-
-    As upstream, the skeleton is drawn at the driver's own size and the drawing is then scaled (bilinear) to ``width`` x
-    ``height`` as the frames are (``fit``, see :func:`wan_animate.video.resample.placement`; upstream letterboxes); 0
-    keeps the driver's size. Drawing at the driver's size matters: line widths follow it.
-
-    Upstream's frames have about the result's size by then. A track of more than twice that (saved from a larger clip)
-    is brought to ``width`` x ``height`` before it is drawn: bilinear shrinking beyond a half passes over pixels, and
-    thin lines fall apart.
-    """
+    """A pose track as drawn frames of its own size (uint8 RGB on black), made when they are read."""
 
     kind = "image"
 
@@ -139,7 +129,15 @@ class DrawnPoseSource(FrameSource):
         hands: bool = True,
         head: bool = True,
     ) -> DrawnPoseSource:
-        """DOC"""
+        """The track drawn for frames of another size; 0 keeps the track's.
+
+        As upstream, the skeleton is drawn at the driver's size, which its line widths follow, and the drawing is scaled
+        (bilinear, ``fit`` as in :func:`wan_animate.video.resample.placement`). A track of more than twice the size is
+        scaled before it is drawn: bilinear shrinking beyond a half skips pixels and breaks thin lines.
+
+        Raises:
+            InputError: only one side is 0, or one is negative.
+        """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(
                 f"draw pose: width {width} and height {height} must both be positive, or both 0 (the clip's own size)."

@@ -1,9 +1,9 @@
-"""Pose tracks to and from OpenPose JSON: what ComfyUI's own and other packs' nodes exchange as POSE_KEYPOINT.
+"""Pose tracks to and from OpenPose JSON (POSE_KEYPOINT in ComfyUI).
 
-A list with one entry a frame: ``canvas_width``, ``canvas_height`` and ``people``, each person a set of flat lists
-``[x, y, confidence, ...]``. Sources: the host's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of
-the face, 21 a hand, in pixels) and OpenPose's output format (BODY_18 or BODY_25, with null or no list where a part was
-not found). Some writers give fractions of the canvas in place of pixels, some for one part alone; both are read.
+A list with one entry a frame: ``canvas_width``, ``canvas_height`` and ``people``, each with flat lists
+``[x, y, confidence, ...]``. Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of
+the face, 21 a hand, in pixels) and OpenPose's output format (BODY_18 or BODY_25; null or no list for a missing part).
+Some writers give fractions of the canvas, for all parts or for one; they are read too.
 """
 
 from __future__ import annotations
@@ -41,10 +41,7 @@ APART = 0.5  # of the body's extent, between a hand and its wrist, or the face a
 
 
 def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
-    """The track as OpenPose JSON: one person a frame, pixels, BODY_18 with the neck between the shoulders.
-
-    A frame in which no point has any confidence has nobody in it.
-    """
+    """The track as OpenPose JSON in pixels, BODY_18, one person a frame; nobody where all confidences are 0."""
     frames = []
     for points in track.keypoints:
         body = np.zeros((len(BODY_18), 3), np.float32)
@@ -75,22 +72,19 @@ def _flat(points: np.ndarray) -> list[float]:
 
 
 def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
-    """A track of one person from OpenPose JSON.
+    """One person's track from OpenPose JSON.
 
     Args:
         frames: a list of frames, one frame, or either as JSON text.
-        fps: frames a second, which the format does not say.
-        person: who of several; as in detection, people are followed from frame to frame.
+        fps: frames a second, which the format lacks.
+        person: which of several people; they are followed from frame to frame as in detection.
 
     Returns:
-        The track in pixels of the canvas, with boxes. Pixels and fractions are told apart for each part, by most of its
-        points over all frames and people; points far outside the canvas are dropped. Points that the format lacks
-        (toes in BODY_18) have confidence 0. Hands named the wrong way round are put right: over the clip, each belongs
-        to the wrist it is nearer to.
+        The track in pixels of the canvas, with boxes. Points far outside the canvas are dropped, those the format lacks
+        (toes in BODY_18) have confidence 0, and exchanged hands are swapped back.
 
     Raises:
-        InputError: this is not OpenPose JSON, canvases differ in size, nobody is in any frame, or what is there cannot
-            be a body of that canvas.
+        InputError: not OpenPose JSON, canvases of several sizes, nobody in any frame, or no possible body.
     """
     frames = _parse(frames)
     width, height = _canvas(frames)
@@ -198,7 +192,7 @@ def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
 
 
 def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[list[np.ndarray]]:
-    """Parts that are given in fractions of the canvas in its pixels, and points far outside the canvas at 0, 0, 0."""
+    """Parts given in fractions converted to pixels; points far outside the canvas set to 0, 0, 0."""
     every = [points for found in people for points in found]
     if not every:
         return people
@@ -215,7 +209,7 @@ def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[
 
 
 def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
-    """Raises InputError unless most frames show something that can be a body of this canvas."""
+    """Raises InputError unless most frames show a possible body for this canvas."""
     points, seen = keypoints[..., :2].astype(np.float64), keypoints[..., 2] > 0
     body = seen[:, wholebody.BODY]
     enough = body.sum(axis=1) >= 5
@@ -263,7 +257,7 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    """Around all points but strays, by which nobody can be followed: those far away for this body."""
+    """float32 ``[5]``: box and mean confidence of all points but strays."""
     seen = points[points[:, 2] > 0]
     body = points[wholebody.BODY][points[wholebody.BODY, 2] > 0]
     if len(body) >= 5:
@@ -275,7 +269,7 @@ def _box(points: np.ndarray) -> np.ndarray:
 
 
 def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, choice: PersonChoice) -> np.ndarray:
-    """float32 ``[T, 5]``: the chosen person's box among those of each frame (interpolated where there is none)."""
+    """float32 ``[T, 5]``: the chosen person's boxes, interpolated where there is none."""
     choice.check(len(candidates))
     nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
     same = np.full(LOOK_SIZE, LOOK_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by
@@ -289,7 +283,7 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
 
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
-    """The hands exchanged if, in the median frame, they lie nearer to each other's wrist."""
+    """The hands swapped if in the median frame they are nearer to each other's wrist."""
     hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
     wrists = (wholebody.LEFT_WRIST, wholebody.RIGHT_WRIST)
     roots = keypoints[:, [hand.start for hand in hands]]

@@ -1,9 +1,7 @@
-"""Stretches of a shot that the frames around them rule out: nobody gets there and back, at the shot's ends as amid it.
+"""Stretches of a shot that neighbouring frames rule out, since nobody gets there and back.
 
-A joint's path falls into pieces wherever it goes farther from one sighting to the next than anybody moves, the
-body's size wherever it changes faster than a body's does, and the body wherever all of it together leaves its way more
-suddenly than bodies do. Of all the pieces, those that one body can have gone through one after the other, and
-that last longest in all, are its path; what is left over and short is a mistake.
+A joint's path is cut where it moves faster than people do; so are the body's size and its whole posture. The longest
+chain of pieces that one body can have gone through is kept, and short pieces beside it are mistakes.
 """
 
 from __future__ import annotations
@@ -34,16 +32,14 @@ LOOK_BACK = 64  # pieces before one that are tried as the one before it
 
 
 def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """Points that cannot be this body's; bool ``[T, 133]``.
-
-    Where half of the body's joints are such, the whole frame is: it shows somebody else, or nobody.
+    """bool ``[T, 133]``: points that cannot be this body's; whole frames where half of the joints are such.
 
     Args:
         points: complex ``[T, 133]`` of one shot.
         known: bool ``[T, 133]``.
-        away: bool ``[T, 133]``: known to be wrong already.
-        speed: pixels that a joint moves from one frame to the next at most.
-        noise: ``[133]``: size of each point's jitter in pixels.
+        away: bool ``[T, 133]``, known to be wrong already.
+        speed: most that a joint moves between frames, in pixels.
+        noise: ``[133]``, jitter of each point in pixels.
     """
     right, body = known & ~away, wholebody.BODY
     out = _off_path(points, right, SURE * speed, noise)
@@ -56,7 +52,7 @@ def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: fl
 
 
 def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Frames whose body is larger or smaller than those around allow, wherever it stands; bool ``[T]``."""
+    """bool ``[T]``: frames whose body is larger or smaller than the frames around allow."""
     near, far = np.array(LIMBS).T
     seen = known[:, near] & known[:, far]
     lengths = np.where(seen, np.abs(points[:, far] - points[:, near]), np.nan)
@@ -70,10 +66,10 @@ def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """Points of bodies, and of arms alone, that leave their way all at once and come back, or that stand off it at the
-    shot's ends; bool ``[T, 133]``. Where only arms are off, or only legs, it is those, else the whole frame.
+    """bool ``[T, 133]``: bodies, or arms alone, that jump away and come back, or that are off at a shot's end.
 
-    The joint that is farthest off does not count: it may be the only one that is wrong.
+    Only limbs are marked where only arms or only legs are off, else the whole frame. The farthest joint does not count:
+    it may be wrong alone.
     """
     if len(points) < 3:
         return np.zeros(known.shape, bool)
@@ -96,15 +92,15 @@ def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarra
 def _off_together(
     off: np.ndarray, limit: float, speed: float, noise: np.ndarray, least: int, longest: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stretches in which joints are off their way by more than ``limit``: the root mean square of all but the farthest.
+    """Stretches in which joints are off by more than ``limit``: root mean square of all but the farthest.
 
     Args:
-        off: complex ``[T, n]``: how far from where usual steps lead; NaN where not seen.
-        least: joints that must be seen in both of two frames to compare them.
-        longest: frames that a stretch may last at most.
+        off: complex ``[T, n]``, offset from the path of usual steps; NaN where not seen.
+        least: joints that must be seen in two frames to compare them.
+        longest: most frames in a stretch.
 
     Yields:
-        the frames ``[k]`` of each, and which of the joints leave their way at its ends, bool ``[n]``.
+        the frames ``[k]`` of each, and the joints that jump at its ends, bool ``[n]``.
     """
     at = np.flatnonzero(np.isfinite(off).sum(axis=1) >= least)
     if len(at) < 3:
@@ -137,8 +133,7 @@ def _off_together(
 
 
 def _usual_way(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Where joints would be from their usual steps alone, from 0 on: each step the median of those around it; complex
-    ``[T, n]``."""
+    """complex ``[T, n]``: the path from 0 if every step were the median of the steps around it."""
     steps = np.where(known[1:] & known[:-1], np.diff(points, axis=0), np.nan)
     padded = np.pad(steps, ((NEARBY, NEARBY), (0, 0)), constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEARBY + 1, axis=0)
@@ -176,11 +171,11 @@ def _off_path(points: np.ndarray, known: np.ndarray, speed: float, noise: np.nda
 
 
 def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """Which pieces lie on the path that holds most frames; bool ``[pieces]``.
+    """bool ``[pieces]``: those on the path that holds most frames.
 
     Args:
-        size: ``[pieces]`` frames of each.
-        reached: for a piece, and the first of those before it that count: from which of them it can be reached.
+        size: ``[pieces]``, frames of each.
+        reached: (piece, first candidate) -> bool array, from which candidates before it the piece can be reached.
     """
     count = len(size)
     best, before = size.astype(float), np.full(count, -1)

@@ -1,8 +1,7 @@
-"""Mistakes of detection put right within one shot: swapped sides, joints that jump away, bones too long, short gaps.
+"""Detection mistakes within one shot: swapped sides, jumping joints, bones that are too long, short gaps.
 
-What a body can do is measured by its own height: a hand that is waved as fast as people wave leaves the middle between
-its neighbours in time by up to about a twentieth of the height at 30 frames a second (100 m/s2), and no joint moves
-faster than about an eighth of it from one frame to the next (6 m/s).
+Limits are shares of body height at 30 frames a second: a quickly waved hand leaves the middle of its neighbours in time
+by up to 1/20 (100 m/s2), and no joint moves more than 1/8 between frames (6 m/s).
 """
 
 from __future__ import annotations
@@ -42,11 +41,10 @@ class Repaired:
     """One shot after repair.
 
     Attributes:
-        points: complex ``[T, 133]``: x + iy in pixels, sides put right.
-        trusted: ``[T, 133]``: confidence, 0 for what was dropped.
-        confidence: ``[T, 133]`` to hand on: as ``trusted``, but raised where a gap was filled.
-        filled: bool ``[T, 133]``.
-        swapped: bool ``[T, 133]``; dropped: bool ``[T, 133]``: seen before, and taken out.
+        points: complex ``[T, 133]``, x + iy in pixels, sides corrected.
+        trusted: ``[T, 133]``, confidence, 0 for what was dropped.
+        confidence: ``[T, 133]``, as ``trusted`` but raised in filled gaps.
+        filled, swapped, dropped: bool ``[T, 133]``.
         height: of the body in pixels.
     """
 
@@ -60,18 +58,18 @@ class Repaired:
 
     @property
     def wrong_bodies(self) -> np.ndarray:
-        """bool ``[T]``: frames of which half of the body or more was dropped."""
+        """bool ``[T]``: at least half of the body was dropped."""
         body, seen = self.dropped[:, wholebody.BODY].sum(axis=1), (self.trusted >= SEEN)[:, wholebody.BODY].sum(axis=1)
         return (body >= 3) & (body >= seen)
 
 
 def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
-    """Put right what cannot be.
+    """Correct one shot.
 
     Args:
-        shot: float ``[T, 133, 3]`` of one shot.
+        shot: float ``[T, 133, 3]``.
         fps: frames a second.
-        max_gap: frames without a point that may be filled.
+        max_gap: longest gap that is filled, in frames.
     """
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
@@ -88,7 +86,7 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
 
 
 def mistaken(track: PoseTrack) -> np.ndarray:
-    """Points of a raw track that the frames around them rule out; bool ``[T, 133]``."""
+    """bool ``[T, 133]``: points of a raw track that neighbouring frames rule out."""
     out = np.zeros(track.keypoints.shape[:2], bool)
     for start, stop in track.shots:
         shot = track.keypoints[start:stop].astype(np.float64)
@@ -98,8 +96,7 @@ def mistaken(track: PoseTrack) -> np.ndarray:
 
 
 def _limits(height: float, fps: float) -> tuple[float, float]:
-    """How far a joint leaves the line and how far it goes in one frame, in pixels: its way grows with the time between
-    frames, what bends it with the square of it."""
+    """Largest distance of a joint from the line between its neighbours in time, and largest step, in pixels a frame."""
     pace = 30 / max(fps, 1)
     return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
 
@@ -112,9 +109,9 @@ def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
-    """Standing height of the person in pixels, from whatever bones are in view; from the face if nothing else is.
+    """Standing height in pixels, from the bones in view, else from the face.
 
-    Every length in the picture is at most the true one, so the largest of the medians over time are taken.
+    Foreshortening only shortens, so the largest of the medians over time count.
     """
     body = ((5, 6, 0.23), (11, 12, 0.14), (5, 7, 0.17), (6, 8, 0.17), (11, 13, 0.24), (12, 14, 0.24), (13, 15, 0.24),
             (14, 16, 0.24), (5, 11, 0.29), (6, 12, 0.29))  # fmt: skip
@@ -132,10 +129,9 @@ def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
 
 
 def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exchange left and right for runs of frames where the paths then become possible.
+    """Swap left and right in runs of frames where that makes the paths possible.
 
-    A run is turned back only if, at both of its ends, both sides leave the line through the frames around by more than
-    a body can, and by far less after the exchange. Legs that merely cross never do.
+    At both ends of a run both sides must move more than a body can, and far less once swapped; legs that cross do not.
     """
     points, confidence = points.copy(), confidence.copy()
     swapped = np.zeros(points.shape, bool)
@@ -169,8 +165,10 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
 
 def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float, noise: np.ndarray) -> np.ndarray:
-    """Points that are away from their path for a few frames and come back; bool ``[T, 133]``. ``noise`` ``[133]`` is
-    the size of each point's jitter, which is no reason to drop it."""
+    """bool ``[T, 133]``: points that leave their path for a few frames and come back.
+
+    ``noise`` ``[133]``, the jitter of each point in pixels, widens the limits.
+    """
     frames = len(points)
     known = confidence >= SEEN
     away = np.zeros(known.shape, bool)
@@ -198,10 +196,9 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
 
 
 def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.ndarray:
-    """Points at the far end of a bone too long for this body, and what hangs on them; bool ``[T, 133]``.
+    """bool ``[T, 133]``: points at the far end of a bone too long for this body, and what is attached to them.
 
-    Too long is half as much again as the bone's usual longest (nine tenths of the frames are shorter), unless even
-    that is no longer than such bones are.
+    Too long is 1.5 times the bone's 90th percentile, unless that is still within an ordinary length.
     """
     known = confidence >= SEEN
     far = np.zeros(known.shape, bool)
@@ -220,13 +217,13 @@ def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.n
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and one after the last of every run of True in bool ``[T]``."""
+    """(start, stop) of every run of True in bool ``[T]``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
-    """Points seen for a frame or two with a long gap on both sides; bool ``[T, 133]``."""
+    """bool ``[T, 133]``: points seen for a frame or two between long gaps."""
     known = confidence >= SEEN
     out = np.zeros(known.shape, bool)
     frames = len(known)
@@ -242,10 +239,9 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
 
 
 def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float, dropped: np.ndarray) -> np.ndarray:
-    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between.
+    """Confidence, raised in gaps that are short and whose ends are close enough.
 
-    Where mistakes were dropped at the shot's ends, the nearest frame is held: the person was there, and an empty frame
-    would leave them in the picture.
+    Mistakes dropped at a shot's ends hold the nearest frame, so that the person does not vanish.
     """
     out = confidence.copy()
     frames = len(points)

@@ -1,4 +1,4 @@
-"""Face, hands and feet seen from their own moving frame: where they are, and how their shape changes."""
+"""Face, hands and feet relative to their own moving frame: position, and change of shape."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BODY = list(range(17))
 
 @dataclass(frozen=True)
 class RigidFit:
-    """How a part lies in every picture: point = centre + turn * (where it is in the part).
+    """Pose of a part in every frame: point = centre + turn * (place in the part).
 
     Attributes:
-        centre, turn: complex ``[T]``; ``turn`` is rotation and size, 1 where the part is only moved along.
-        size: the part's own radius in pixels (root mean square); 0 when nothing of it was ever seen.
-        weights: ``[T]`` 0..1: how much of the part was seen.
+        centre, turn: complex ``[T]``; ``turn`` is rotation and scale, 1 for a part that is only translated.
+        size: the part's radius in pixels (root mean square); 0 when it was never seen.
+        weights: ``[T]`` 0..1, how much of the part was seen.
     """
 
     centre: np.ndarray
@@ -44,12 +44,12 @@ class RigidFit:
 
 
 def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
-    """Lay one rigid shape on a part in every frame, by weighted least squares; the shape is found along the way.
+    """Fit one rigid shape to a part in every frame by weighted least squares; the shape is estimated too.
 
     Args:
         points: complex ``[T, n]``.
         weights: ``[T, n]``, 0..1.
-        turns: let the part turn and change size; without it, it is only moved along.
+        turns: fit rotation and scale; False fits translation only.
     """
     frames = len(points)
     total = weights.sum(axis=1)
@@ -84,13 +84,11 @@ def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
 
 @dataclass(frozen=True)
 class Modes:
-    """How the shape of a part changes: a few fixed changes that stand out from noise, and the rest.
-
-    Signals = base + scores @ modes + rest.
+    """Principal components of a part's shape: signals = base + scores @ modes + rest.
 
     Attributes:
         base: ``[S]``; modes: ``[M, S]``, orthonormal; scores: ``[T, M]``; rest: ``[T, S]``.
-        shrink: ``[M]`` 0..1: what is left of a mode once the part of it that noise makes up is taken off.
+        shrink: ``[M]`` 0..1, share of a mode that is not noise.
     """
 
     base: np.ndarray
@@ -101,15 +99,15 @@ class Modes:
 
 
 def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
-    """Principal components of a part's shape over time.
+    """Principal components of a part's shape over time that stand out from noise.
 
-    Those that noise of this size would not make are told apart by the edge of its spectrum (Marchenko & Pastur 1967)
-    and shrunk to their likely true size (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2017).
+    Components below the edge of the noise spectrum (Marchenko & Pastur 1967) go to ``rest``; the others are shrunk
+    (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2017).
 
     Args:
-        signals: float64 ``[T, S]``; where the weight is 0 they are filled in from the frames around.
-        weights: ``[T, S]``, 0..1; a frame counts by the mean of its weights.
-        noise: standard deviation of the noise at weight 1.
+        signals: float64 ``[T, S]``; interpolated where the weight is 0.
+        weights: ``[T, S]``, 0..1; a frame counts by their mean.
+        noise: standard deviation at weight 1.
     """
     filled = fill_in(signals, weights)
     by_frame = weights.mean(axis=1)

@@ -1,6 +1,6 @@
-"""The order of the 133 COCO-WholeBody keypoints, and the 20 points upstream draws from them.
+"""The 133 COCO-WholeBody keypoints (Jin et al., ECCV 2020), in ViTPose's order, and the 20 points that upstream draws.
 
-Left and right are the person's own. Source: COCO-WholeBody (Jin et al., ECCV 2020), the order ViTPose wholebody gives.
+Left and right are the person's own.
 """
 
 COUNT = 133

@@ -1,4 +1,4 @@
-"""What the drawn pictures share: colours, words, a band of warnings."""
+"""Colours, text and warnings of the drawn pictures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def text(image: np.ndarray, words: str, x: int, y: int, size: float = 0.46, color=INK, align: str = "left") -> None:
-    """Words with their baseline at ``y``; ``x`` is their left, middle or right."""
+    """Draw text with its baseline at ``y``; ``x`` is its left, middle or right (``align``)."""
     width = cv2.getTextSize(words, FONT, size, 1)[0][0]
     x -= {"left": 0, "middle": width // 2, "right": width}[align]
     cv2.putText(image, words, (x, y), FONT, size, color, 1, cv2.LINE_AA)
 
 
 def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:
-    """A picture (uint8 RGB) with warnings in a band beneath it; as it is where there are none."""
+    """A picture (uint8 RGB) with a band of warnings below, if there are any."""
     return np.concatenate([picture, warning_band(sentences, picture.shape[1])]) if sentences else picture
 
 

@@ -1,4 +1,4 @@
-"""A picture that shows who is in view and which number each one has."""
+"""A picture of the people in view and their numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DARK = (24, 24, 28)
 
 
 def picture_people(image: np.ndarray, shot: Shot) -> None:
-    """Draw everybody's box with their number, in place; the chosen one's is thick, the others' are thin.
+    """Draw everybody's box and number, in place; the chosen person's box is thick.
 
     Args:
         image: uint8 RGB ``[H, W, 3]``, frame ``shot.shown``.

@@ -1,4 +1,4 @@
-"""How good a pose track is, in numbers, words and one picture."""
+"""Quality of a pose track in numbers and text."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MASK_JUMP = 0.35  # of its size in one frame: a mask that changes so much has lo
 def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
     """How much each part shakes in every frame, in pixels.
 
-    The size of the third difference of every point's path over time, divided by sqrt(20): steady motion, also speeding
-    up or slowing down, gives 0; independent noise gives its own standard deviation (of one coordinate, times 1.25).
-    Mean over the part's points that were found (confidence 0.3 or more) in all four frames.
+    Size of the third difference of each point's path, divided by sqrt(20): 0 for uniformly accelerated motion, 1.25
+    times the standard deviation (of one coordinate) for white noise. Mean over the points found (confidence 0.3 or
+    more) in all four frames.
 
     Returns:
         part -> float64 ``[T]``; NaN at the ends, at cuts, and where nothing was found.
@@ -52,7 +52,7 @@ def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
 
 
 def mask_areas(mask: FrameSource, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-    """Share of the picture that each mask covers, float64 ``[T]`` 0..1; a few frames are read at a time."""
+    """float64 ``[T]`` 0..1: share of the picture that each mask covers."""
     out = np.empty(len(mask))
     for start in range(0, len(mask), MASK_BATCH):
         stop = min(start + MASK_BATCH, len(mask))
@@ -65,15 +65,15 @@ def mask_areas(mask: FrameSource, progress: Callable[[int, int], None] | None = 
 
 @dataclass(frozen=True, eq=False)
 class PoseReport:
-    """What :func:`pose_report` found.
+    """Result of :func:`pose_report`.
 
     Attributes:
         frames, width, height, fps, cuts: of the track.
         found: "body", "face", "left hand", "right hand" -> bool ``[T]``.
-        jitter: part -> float64 ``[T]`` in pixels, NaN where it says nothing.
+        jitter: part -> float64 ``[T]`` in pixels, NaN where unknown.
         raw_jitter: the same before cleaning, or None.
-        filled, dropped, moved: how many points were filled in, taken out, and put elsewhere (by more than a twentieth
-            of the body's height) between the raw track and this one; None without a raw track.
+        filled, dropped, moved: points that cleaning added, removed, and moved by more than 1/20 of the body's height;
+            None without a raw track.
         mask_area: ``[T]`` 0..1, or None.
     """
 
@@ -92,16 +92,16 @@ class PoseReport:
 
     @property
     def missing(self) -> dict[str, int]:
-        """In how many frames each part was not found."""
+        """Frames in which each part was not found."""
         return {part: int((~found).sum()) for part, found in self.found.items()}
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be looked at before sampling, a sentence each."""
+        """Sentences about what to check before sampling."""
         return [words for words in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if words]
 
     def text(self) -> str:
-        """The report in a few lines of plain English, warnings first."""
+        """The report in plain English, warnings first."""
         shots = len(self.cuts) + 1
         lines = [f"Warning: {words}" for words in self.warnings]
         lines += [
@@ -153,13 +153,13 @@ def pose_report(
     mask: FrameSource | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PoseReport:
-    """Look a track over.
+    """Measure a track.
 
     Args:
         track: the track that is used.
         raw: the same track before cleaning.
-        mask: the character mask of the same clip; one stands for every frame.
-        progress: told about the frames of the mask.
+        mask: character mask of the same clip; a single mask stands for every frame.
+        progress: called with (done, total) while the mask is read.
 
     Raises:
         InputError: ``raw`` or ``mask`` have another number of frames, or ``mask`` is no mask.
@@ -205,7 +205,7 @@ def pose_report(
 
 
 def empty_mask(area: np.ndarray | None) -> str | None:
-    """A warning where a mask is empty in every frame (shares of the picture ``[T]``)."""
+    """A warning if the mask is empty in every frame (area 0..1, ``[T]``)."""
     if area is None or area.any():
         return None
     return (
@@ -215,7 +215,7 @@ def empty_mask(area: np.ndarray | None) -> str | None:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """Mean of what is not NaN; None when nothing is."""
+    """Mean of the values that are not NaN, or None."""
     known = np.isfinite(values)
     return float(values[known].mean()) if known.any() else None
 

@@ -1,4 +1,4 @@
-"""The picture of a pose report, drawn with OpenCV alone."""
+"""The picture of a pose report, drawn with OpenCV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEFT, RIGHT, ROW = 110, 24, 24
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that cuts ``span`` into at most ``most`` steps."""
+    """The smallest of 1, 2, 5 times a power of ten that divides ``span`` into at most ``most`` steps."""
     step = 10.0 ** np.floor(np.log10(max(span, 1e-9) / most))
     return float(next(step * by for by in (1, 2, 5, 10) if span <= most * step * by * (1 + 1e-9)))
 
@@ -57,7 +57,7 @@ class Panel:
             cv2.line(self.image, (self.x(cut - 0.5), self.box[1]), (self.x(cut - 0.5), self.box[3]), CUT, 1)
 
     def line(self, values: np.ndarray, color: tuple[int, int, int], thickness: int = 1) -> None:
-        """Values over the frames; NaN leaves a gap. Longer clips than the panel is wide show each column's mean."""
+        """Plot values over the frames: NaN leaves a gap; a pixel column shows the mean of its frames."""
         columns = max(self.box[2] - self.box[0], 1)
         every = -(-len(values) // columns)
         points: list[tuple[int, int]] = []
@@ -74,8 +74,7 @@ class Panel:
 
 
 def draw_report(report: PoseReport, width: int = 1200, height: int = 700) -> np.ndarray:
-    """The report as a picture, uint8 ``[height, width, 3]`` RGB: what was found, how much each part shakes, how large
-    the mask is, and what to look at before sampling."""
+    """uint8 ``[height, width, 3]`` RGB: what was found, jitter, mask area and warnings."""
     if report.warnings:
         band = warning_band(report.warnings, width)
         return np.concatenate([_drawn(report, width, height - len(band)), band])
@@ -111,7 +110,7 @@ def _drawn(report: PoseReport, width: int, height: int) -> np.ndarray:
 
 
 def _found(image: np.ndarray, report: PoseReport, missing: dict[str, int], top: int) -> int:
-    """One bar a part, dark red where it is missing; returns where it ends."""
+    """Draw a bar for each part, red where missing; returns the y below."""
     height, width = image.shape[:2]
     text(image, f"found in {report.frames} frames", LEFT, 30, 0.5)
     if report.cuts:

@@ -1,4 +1,4 @@
-"""A picture that shows what retargeting did: driver, reference and result at the same moments."""
+"""Preview of retargeting: driver, reference and result at the same moments."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def retarget_sheet(
     first: int = 0,
     moments: int = 5,
 ) -> np.ndarray:
-    """Driver above, result below, one column a moment; the reference's skeleton stands behind the result in grey.
+    """Driver above, result below, a column for each moment; the reference's skeleton in grey behind the result.
 
     Args:
         driver, result: tracks of the same length.
         reference: one frame, in pixels of the result's picture.
-        frames: the driving video, for the upper row; of any size, as long as the driver.
-        picture: uint8 ``[H, W, 3]`` RGB reference picture of any size, for the lower row, dimmed.
-        first: a frame that must be among the moments.
-        moments: how many columns.
+        frames: the driving video for the upper row, of any size.
+        picture: uint8 ``[H, W, 3]`` RGB reference picture of any size, dimmed, for the lower row.
+        first: a frame that must be shown.
+        moments: number of columns.
 
     Returns:
         uint8 ``[H, W, 3]`` RGB.

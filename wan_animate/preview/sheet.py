@@ -1,4 +1,4 @@
-"""A contact sheet: several clips side by side, a few moments of each, in one picture."""
+"""A contact sheet: moments of several clips side by side."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ _EDGE = (60, 200, 90)
 
 
 class MaskShown(FrameSource):
-    """Frames with a mask over them, for people to look at: its area tinted, or with ``outline`` only its edge.
-
-    A mask in black and white, and a dark area of the result that ends with the mask, can be taken for black bars.
+    """Frames with a mask drawn over them: its area tinted, or only its edge (``outline``).
 
     Args:
-        frames: the clip beneath.
-        mask: of any size; masks, or pictures of them; a clip that is shorter goes on without one.
+        frames: the clip.
+        mask: masks or pictures of masks, of any size; where it is shorter, frames stay as they are.
     """
 
     kind = "image"
@@ -62,15 +60,14 @@ class MaskShown(FrameSource):
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:
-    """Write a PNG grid: one column a clip, one row a moment, evenly spaced from the first frame to the last.
+    """Write a PNG grid: a column for each clip, a row for each of evenly spaced moments.
 
-    Clips may differ in size, rate of pixels and length; a row shows the same frame number of each, and a clip that is
-    shorter stays empty there. Masks are drawn grey.
+    A row shows the same frame number of every clip, empty where a clip is shorter. Masks are drawn grey.
 
     Args:
-        path_png: the file to write; replaced when it exists.
-        columns: ``(label, clip)`` each, from left to right.
-        rows: how many moments at most.
+        path_png: the file to write or replace.
+        columns: ``(label, clip)`` from left to right.
+        rows: most moments.
 
     Raises:
         InputError: no columns, or the folder cannot be written.
@@ -113,7 +110,7 @@ def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, Fram
 
 
 def _thumb_width(label: str, source: FrameSource) -> int:
-    """The clip's own shape at the common height, within reason, and never narrower than its label."""
+    """The clip's width at the common height, limited, and wide enough for its label."""
     width = round(_THUMB_HEIGHT * source.width / source.height)
     text = cv2.getTextSize(label, _FONT, 0.62, 1)[0][0] + 8
     return max(min(width, 3 * _THUMB_HEIGHT), min(text, 2 * _THUMB_HEIGHT), 48)

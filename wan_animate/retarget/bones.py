@@ -1,8 +1,7 @@
-"""How long a person's bones are, read from flat keypoints: over a clip, or from one picture.
+"""Bone lengths of a person from 2D keypoints, over a clip or from one picture.
 
-A bone seen at an angle looks shorter than it is, never longer, so a bone's length is the longest it is seen. Where even
-that is implausible (shoulders of somebody who stands side-on, a forearm pointing at the camera), the other side of the
-body and ordinary proportions decide.
+Foreshortening only makes a bone look shorter, so its length is the longest it is seen. Where that is implausible
+(shoulders side-on, a forearm towards the camera), the other side of the body and average proportions decide.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ _DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes are taken for
 
 @dataclass(frozen=True)
 class Lengths:
-    """Full bone lengths.
+    """Full bone lengths in pixels.
 
     Attributes:
-        bones: outer joint -> pixels; for every bone of :data:`PARENT`.
-        seen: outer joints whose length was measured; that of the others follows from the rest of the body.
-        foot, hand: pixels from ankle to toes and across the palm, or None when not seen.
-        unit: pixels of an ordinary trunk on this body.
+        bones: outer joint -> length, for every bone of :data:`PARENT`.
+        seen: outer joints whose length was measured; the others follow from the rest of the body.
+        foot, hand: ankle to toes and width of the palm, or None where not seen.
+        unit: trunk length of an average person of this size.
     """
 
     bones: dict[int, float]
@@ -69,7 +68,7 @@ class Lengths:
     unit: float
 
     def times(self, factor: float) -> Lengths:
-        """The same body ``factor`` times the size."""
+        """The same body, scaled."""
         bones = {bone: length * factor for bone, length in self.bones.items()}
         scaled = [None if size is None else size * factor for size in (self.foot, self.hand)]
         return Lengths(bones, self.seen, *scaled, self.unit * factor)
@@ -78,8 +77,7 @@ class Lengths:
 def joints(track: PoseTrack) -> np.ndarray:
     """float64 ``[T, 135, 3]``: the keypoints, then neck and pelvis; confidence is 0 below :data:`FOUND`.
 
-    Neck and pelvis are the middle of the two points, or the one of them that was found. A wrist that was not found is
-    taken from its hand.
+    Neck and pelvis are the middle of two points, or the one that was found. A missing wrist is taken from its hand.
     """
     points = np.zeros((len(track), JOINTS, 3))
     points[:, : at.COUNT] = track.keypoints
@@ -98,7 +96,7 @@ def joints(track: PoseTrack) -> np.ndarray:
 
 
 def bone_lengths(points: np.ndarray) -> dict[int, np.ndarray]:
-    """Outer joint -> float64 ``[T]`` apparent length in pixels, NaN where an end was not found."""
+    """Outer joint -> float64 ``[T]``, apparent length in pixels, NaN where an end was not found."""
     return {bone: distance(points, bone, parent) for bone, parent in PARENT.items()}
 
 
@@ -109,7 +107,7 @@ def distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
 
 
 def toes(points: np.ndarray, foot: tuple[int, int, int]) -> np.ndarray:
-    """float64 ``[T, 3]``: the middle of the two toes, as it is drawn; confidence 0 where one was not found."""
+    """float64 ``[T, 3]``: middle of the two toes, as drawn; confidence 0 where one was not found."""
     big, small = points[:, foot[0]], points[:, foot[1]]
     middle = (big + small) / 2
     middle[:, 2] = np.minimum(big[:, 2], small[:, 2])
@@ -127,8 +125,10 @@ def foot_lengths(points: np.ndarray) -> np.ndarray:
 
 
 def hand_sizes(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): the longest side of the palm (wrist, index and little finger's knuckles), in
-    pixels, which hardly depends on how the hand is turned; NaN where one of the three was not found."""
+    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of the hand's rotation.
+
+    The palm is wrist and the knuckles of index and little finger; NaN where one of them was not found.
+    """
     out = []
     for hand in (at.LEFT_HAND.start, at.RIGHT_HAND.start):
         corners = (hand, hand + 5, hand + 17)
@@ -143,11 +143,11 @@ def _full(values: np.ndarray) -> float | None:
 
 
 def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | None:
-    """Full bone lengths of the person in ``points`` (:func:`joints`), or None when no bone was found.
+    """Full bone lengths, or None where no bone was found.
 
     Args:
-        points: float64 ``[T, 135, 3]``; one frame or many.
-        size: float64 ``[T]`` apparent size of the person (:func:`apparent_size`), divided out.
+        points: float64 ``[T, 135, 3]`` from :func:`joints`.
+        size: float64 ``[T]``, apparent size of the person (:func:`apparent_size`), divided out.
     """
     size = np.ones(len(points)) if size is None else size
     observed = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
@@ -164,7 +164,7 @@ def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | Non
 
 
 def _one_side(length: float, longest: float) -> float:
-    """A limb's own length where it is near that of the other side (perspective, real people); else the longer one."""
+    """A limb's own length if close to the other side's, else the longer of the two."""
     trust = np.clip((length / longest - UNLIKE) / (ALIKE - UNLIKE), 0, 1)
     return float(trust * length + (1 - trust) * longest)
 
@@ -187,16 +187,16 @@ def _plausible(observed: dict[int, float], foot: float | None, hand: float | Non
 
 
 def _trusted(length: float, ordinary: float) -> float:
-    """A length as it is, or the ordinary one where it is too short to be anything but seen end-on."""
+    """``length``, or the average length where it is too short to be anything but foreshortened."""
     trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
     return float(trust * length + (1 - trust) * ordinary)
 
 
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``, 0..1: how large the person appears, against the nearest moment of the same shot.
+    """float64 ``[T]``, 0..1: how large the person appears against the nearest moment of the shot.
 
-    Told by the bones that look longest for their length, steadied over a second. Changes below about 15% are left to
-    foreshortening: one picture cannot tell the two apart.
+    From the least foreshortened bones, smoothed over a second. Changes below about 15% are taken for foreshortening,
+    which one camera cannot tell from distance.
     """
     lengths = bone_lengths(points)
     bones = [bone for bone in lengths if np.isfinite(lengths[bone]).any()]
@@ -229,7 +229,7 @@ def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) 
 
 
 def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``: how large the person is in a shot against the longest shot."""
+    """float64 ``[T]``: size of the person in a shot relative to the longest shot."""
     scale = np.ones(len(points))
     if len(shots) < 2:
         return scale

@@ -1,4 +1,4 @@
-"""Where a body goes when its bones are others: feet that stand keep standing, and the rest follows."""
+"""Root motion for a body with other bone lengths: standing feet stay where they are."""
 
 from __future__ import annotations
 
@@ -27,24 +27,30 @@ _PULL = np.array([0.05, 5.0])
 
 @dataclass(frozen=True)
 class Contacts:
-    """What stands when.
+    """Which foot points stand, and when.
 
     Attributes:
-        points: the joints looked at, both feet's.
-        weight: float64 ``[T, len(points)]``, 0 (moves or is in the air) .. 1 (stands).
+        points: joints of both feet.
+        weight: float64 ``[T, len(points)]``, 0 (moves or is in the air) to 1 (stands).
     """
 
     points: tuple[int, ...]
     weight: np.ndarray
 
     def foot(self, side: int) -> np.ndarray:
-        """float64 ``[T]``: how firmly the left (0) or right (1) foot stands."""
+        """float64 ``[T]``, 0..1: contact of the left (0) or right (1) foot."""
         columns = [self.points.index(point) for point in SOLES[side]]
         return self.weight[:, columns].max(axis=1)
 
 
 def contacts(points: np.ndarray, leg: float, fps: float) -> Contacts:
-    """Which points of the feet stand, from joints ``[T, 135, 3]`` of one shot with legs ``leg`` pixels long."""
+    """Ground contacts of one shot.
+
+    Args:
+        points: joints ``[T, 135, 3]``.
+        leg: leg length in pixels.
+        fps: frames a second.
+    """
     names = tuple(point for sole in SOLES for point in sole)
     found = points[:, names, 2] > 0
     place = points[:, names, :2]
@@ -77,18 +83,16 @@ def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
-    """Where the neck is in every frame of one shot, up to a constant.
+    """The neck's path in one shot, up to a constant.
 
-    The ankle of every foot that stands (or rolls) asks that the new body's ankle moves by ``gain`` times what the
-    driver's did (not at all, when that one is still); the pelvis (or neck) asks the same of itself, far more weakly,
-    which decides while nothing stands. The neck's path is the least-squares answer to all of them, so support passes
-    from foot to foot smoothly and the noise of one point is never added to the others.
+    A least-squares path: the ankle of a standing foot should move by ``gain`` times the driver's motion (not at all
+    where that is still); so should the pelvis (or neck), with a far smaller weight that decides while nothing stands.
 
     Args:
         points: float64 ``[T, 135, 3]``, the driver's joints.
-        body: float64 ``[T, 135, 2]``, the new body's joints as seen from its neck.
-        gain: float64 ``[T]``, new pixels for one of the driver's.
-        standing: what stands, or None to follow the pelvis (or neck) alone.
+        body: float64 ``[T, 135, 2]``, the new body's joints relative to its neck.
+        gain: float64 ``[T]``, new pixels per driver pixel.
+        standing: ground contacts; None follows the pelvis (or neck) alone.
 
     Returns:
         float64 ``[T, 2]``.
@@ -139,7 +143,9 @@ def _least_squares_path(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, ho
     right[1:] += grip[:, None] * step
     above = np.concatenate([[0.0], -grip])
     bands = (np.stack([above, diagonal[:, axis]]) for axis in (0, 1))
-    return np.stack([solveh_banded(band, right[:, axis], check_finite=False) for axis, band in enumerate(bands)], axis=1)
+    return np.stack(
+        [solveh_banded(band, right[:, axis], check_finite=False) for axis, band in enumerate(bands)], axis=1
+    )
 
 
 def settle_feet(
@@ -150,11 +156,10 @@ def settle_feet(
     standing: Contacts,
     lengths: dict[int, float],
 ) -> None:
-    """Turn legs by less than a degree and shorten them by less than a percent where that holds a standing foot, in
-    place on ``body``.
+    """Hold standing feet by turning legs under a degree and shortening them under a percent; changes ``body``.
 
-    With other proportions (wide hips on short legs) no path of the body keeps both feet exactly where they are; what
-    is left after :func:`place_root` is a few pixels.
+    With other proportions (wide hips, short legs) no root path keeps both feet in place: :func:`place_root` leaves a
+    few pixels.
     """
     if len(points) < 2:
         return

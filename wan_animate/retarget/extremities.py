@@ -1,4 +1,4 @@
-"""Head, hands and feet of a retargeted body: carried as they are, scaled to the new body."""
+"""Head, hands and feet of a retargeted body: the driver's shapes, scaled to the new body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def carry_parts(
     size: np.ndarray,
     proportions: float,
 ) -> None:
-    """Head, hands and feet, scaled and hung on nose, wrists and ankles, in place."""
+    """Scale head, hands and feet and attach them to nose, wrists and ankles; changes ``body`` and ``points``."""
     trunk = lengths[PELVIS] / ours.bones[PELVIS]
 
     def between(gain: float) -> float:
@@ -68,7 +68,7 @@ def _hang(body: np.ndarray, points: np.ndarray, joint: int, part, gain: np.ndarr
 
 
 def _head_gain(points: np.ndarray, still: np.ndarray, size: np.ndarray) -> float | None:
-    """The reference's head size over the driver's, from the frames in which it is turned most like the reference's."""
+    """The reference's head size over the driver's, from the frames whose head pose is most like the reference's."""
     names = [0, *HEAD]
     shared = (still[0, names, 2] > 0) & (points[:, names, 2] > 0)
     enough = np.flatnonzero(shared.sum(axis=1) >= 4)

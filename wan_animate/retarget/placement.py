@@ -15,20 +15,21 @@ _MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unl
 
 
 def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
-    """The reference's track for its picture letterboxed to about ``pixels`` pixels in all, sides divisible by 16: the
-    size upstream works at in animate mode (:func:`wan_animate.video.resample.area_size`)."""
+    """The reference track letterboxed to about ``pixels`` pixels, sides divisible by 16, as upstream in animate mode
+    (:func:`wan_animate.video.resample.area_size`).
+    """
     return reference.letterboxed(*area_size(reference.width, reference.height, pixels))
 
 
 def shown(track: PoseTrack, left: int) -> np.ndarray:
-    """bool ``[T]``: the left or the right one of a pair of joints was found inside the picture."""
+    """bool ``[T]``: the left or right joint of a pair was found inside the picture."""
     pair = track.keypoints[:, left : left + 2]
     inside = (pair[..., :2] >= 0).all(axis=2) & (pair[..., 0] < track.width) & (pair[..., 1] < track.height)
     return ((pair[..., 2] >= FOUND) & inside).any(axis=1)
 
 
 def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrack) -> str:
-    """"feet", "hips" or "neck": what is put where it is in the reference picture (see :func:`.retarget.retarget`)."""
+    """ "feet", "hips" or "neck": what is aligned with the reference picture."""
     if align in ("auto", "feet") and walks and shown(reference, at.LEFT_ANKLE)[0]:
         return "feet"
     hips_known = (reference.keypoints[0, [at.LEFT_HIP, at.RIGHT_HIP], 2] >= FOUND).all()
@@ -36,7 +37,7 @@ def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrac
 
 
 def smooth_path(path: np.ndarray, sigma: float) -> np.ndarray:
-    """``[T]`` under a Gaussian of ``sigma`` frames; beyond the ends the path is reflected (odd), so a trend goes on."""
+    """Gaussian mean of ``[T]``, ``sigma`` in frames; odd reflection at the ends keeps trends."""
     radius = min(int(3 * sigma + 0.5), len(path) - 1)
     padded = np.pad(path, radius, mode="reflect", reflect_type="odd")
     return gaussian_filter1d(padded, sigma, radius=radius)[radius : radius + len(path)]
@@ -56,8 +57,11 @@ def offset(
     lengths: dict[int, float],
     best: int,
 ) -> np.ndarray:
-    """[2]: what puts the body where the reference is: sideways in the shot's first frame; in height on its ground, or
-    else in the frame ``best`` that shows the body longest (a clip may begin bent down or far away)."""
+    """``[2]``: the shift that aligns the body with the reference, horizontally in the shot's first frame.
+
+    Vertically it aligns the feet with the ground, else the frame ``best`` that shows the body longest (a clip may begin
+    bent down or far away).
+    """
     joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
     wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
     found = (points[:, joint, 2] > 0) & (points[:, NECK, 2] > 0)
@@ -84,8 +88,15 @@ def _ground_offset(
 
 
 def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
-    """float64 ``[T]``: how far to shift each frame so that the necks of frames in which the driver's is ``inside`` its
-    picture stay in ours: one shift for the whole shot where that will do. ``at_rest`` is where the reference's is."""
+    """float64 ``[T]``: horizontal shift that keeps the neck in the picture, constant over the shot where possible.
+
+    Args:
+        necks: x of the neck, ``[T]``.
+        inside: bool ``[T]``, frames in which the driver's neck is in its own picture; only these count.
+        width: of the reference picture.
+        at_rest: x of the reference's neck.
+        fps: frames a second.
+    """
     if not inside.any():
         return np.zeros(len(necks))
     left, right = min(_MARGIN * width, at_rest), max((1 - _MARGIN) * width, at_rest)

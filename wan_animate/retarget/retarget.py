@@ -1,14 +1,12 @@
 """The driver's motion on the reference's body, in the reference's picture.
 
-Every bone keeps the direction it has in the driver's picture and gets the length of the reference's bone, shortened by
-as much as the driver's is foreshortened in that frame. So limbs have the reference's proportions, joint angles are the
-driver's, and nothing is ever longer than on the reference. Face, hands and feet are carried by head, wrist and ankle as
-they are, scaled. The whole stands where the reference stands, and feet that stand still stay still
-(:mod:`.contacts`).
+Every bone keeps its direction in the driver's picture and gets the length of the reference's bone, foreshortened as
+the driver's is. Face, hands and feet are scaled and attached to head, wrists and ankles. The body stands where the
+reference stands, and standing feet do not slide (:mod:`.contacts`).
 
-Where upstream (``wan/modules/animate/preprocess/retarget_pose.py``) takes the driver's bone lengths from frame 0,
-ours come from the whole clip (:mod:`.bones`); it moves all frames by one constant, so feet slide as soon as legs
-differ in length; its hip bones run from the neck, ours from the pelvis, so that hips too get the reference's width.
+Differences from upstream (``wan/modules/animate/preprocess/retarget_pose.py``): bone lengths come from the whole clip,
+not frame 0 (:mod:`.bones`); the root path is solved for, not shifted by one constant, so feet do not slide when leg
+lengths differ; hips hang off the pelvis, not the neck, so they too get the reference's width.
 """
 
 from __future__ import annotations
@@ -33,13 +31,13 @@ _FEET_SHOWN = 0.3  # share of a shot in which an ankle must be in view for the b
 
 @dataclass(frozen=True)
 class Bodies:
-    """What was found out about the two bodies: kept for previews and reports.
+    """Both bodies as measured, for previews and reports.
 
     Attributes:
         driver, reference: bone lengths in pixels of their own pictures.
-        result: bone lengths of the result in pixels of the reference picture.
-        best_frame: the frame of the driver that shows most of its bones at full length.
-        on_feet: whether the result stands on the reference's ground, in one of the shots at least.
+        result: bone lengths in pixels of the reference picture.
+        best_frame: driver frame that shows most bones at full length.
+        on_feet: the result stands on the reference's ground in at least one shot.
     """
 
     driver: Lengths
@@ -59,7 +57,7 @@ def retarget(
     travel: str = "in picture",
     follow_depth: bool = True,
 ) -> PoseTrack:
-    """The driver's motion on the reference's body; see :func:`retarget_bodies`, which also tells the bone lengths."""
+    """:func:`retarget_bodies` without the bone lengths."""
     return retarget_bodies(driver, reference, driver_edit, reference_edit, proportions, align, travel, follow_depth)[0]
 
 
@@ -76,28 +74,26 @@ def retarget_bodies(
     """Put the driver's motion on the reference's body.
 
     Args:
-        driver: the driving clip's pose; every shot is placed on its own.
-        reference: the reference picture's pose, one frame.
+        driver: pose of the driving clip; every shot is placed on its own.
+        reference: pose of the reference picture, one frame.
         driver_edit, reference_edit: poses, one frame each, of a driver frame and of the reference picture after an
-            image-edit model put the person into a plain standing pose. Where given, the bone lengths come from them;
-            a change of scale by the edit is taken out.
-        proportions: 1 the reference's bone lengths, 0 the driver's at the reference's size, or between.
-        align: what is put where it is in the reference picture in the first frame of a shot: "feet" (on its ground,
-            hips above them), "hips", "neck", or "auto" (feet when both pictures show them, else neck).
-        travel: how the body moves sideways. "in picture": as the driver does; where that path does not fit into the
-            reference picture, the view pans along with it (feet then slide by the pan). "full": as the driver does,
-            out of the picture if need be. "none": it stays where the reference stands; a walker walks on the spot.
-        follow_depth: the body grows and shrinks as the driver comes nearer and goes away, its nearest moment having
-            the reference's size; off, it always has the reference's size.
+            image-edit model made the person stand upright. Their bone lengths are used; a change of scale is taken out.
+        proportions: bone lengths, 1 the reference's, 0 the driver's at the reference's size.
+        align: what is placed as in the reference picture in a shot's first frame: "feet" (on its ground), "hips",
+            "neck", or "auto" (feet when both pictures show them, else neck).
+        travel: horizontal motion. "full": the driver's. "in picture": the driver's, and the view pans where it would
+            leave the picture (feet slide by the pan). "none": on the spot.
+        follow_depth: the body scales with the driver's distance, the reference's size when nearest; off, it keeps that
+            size.
 
     Returns:
-        The track in pixels of the reference picture (its ``width`` and ``height``) with the driver's frames, rate and
-        cuts and no boxes; and the bodies. A keypoint keeps the driver's confidence, 0 where it was not found. Joints
-        the reference does not show have ordinary lengths: its legs, for one, end up below the picture.
+        The track in pixels of the reference picture, with the driver's frames, rate and cuts and no boxes, and the
+        bodies. Keypoints keep the driver's confidence, 0 where not found. Joints that the reference does not show have
+        average lengths.
 
     Raises:
-        InputError: a reference or edit of several frames, no body in the reference or anywhere in the driver, or an
-            option outside its range.
+        InputError: a reference or edit of several frames, no body in the reference or the driver, or an option outside
+            its range.
     """
     check(driver, reference, driver_edit, reference_edit, proportions, align, travel)
     points, still = joints(driver), joints(reference)
@@ -151,7 +147,7 @@ def retarget_bodies(
 
 
 def best_frame(track: PoseTrack) -> int:
-    """The frame that tells most about the body: most limbs in view, and as long as they ever are; the earliest such."""
+    """The earliest frame with the most limbs in view at their full length."""
     points = joints(track)
     size = apparent_size(points, float(track.fps), track.shots)
     size = size * shot_scales(points, size, track.shots)
@@ -164,7 +160,7 @@ def _best(shown_lengths: np.ndarray) -> int:
 
 
 def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size: np.ndarray) -> np.ndarray:
-    """float64 ``[T]``: how many limbs are seen, each counted by the share of its length; those out of view a third."""
+    """float64 ``[T]``: limbs seen, each counted by the share of its length, those outside the frame a third of it."""
     total = np.zeros(len(points))
     for bone, seen in bone_lengths(points).items():
         inside = ((points[:, bone, :2] >= 0) & (points[:, bone, :2] < (track.width, track.height))).all(axis=1)
@@ -182,7 +178,7 @@ def check(
     align: str,
     travel: str,
 ) -> None:
-    """Raises :class:`InputError` for what :func:`retarget_bodies` cannot work with."""
+    """Raises :class:`InputError` for input that :func:`retarget_bodies` cannot use."""
     for name, one in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip
@@ -211,7 +207,7 @@ def check(
 
 
 def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> Lengths:
-    """The edited picture's lengths at the original's scale."""
+    """Bone lengths of the edited picture at the original's scale."""
     if edit is None:
         return body
     edited_points = joints(edit)
@@ -226,7 +222,7 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
 
 
 def _head_span(points: np.ndarray) -> float | None:
-    """Pixels across the head points, the largest over the frames."""
+    """Width of the head in pixels, 97th percentile over the frames."""
     heads = [points[t, [0, 1, 2, 3, 4]] for t in range(len(points))]
     spans = [np.ptp(head[head[:, 2] > 0][:, 0]) for head in heads if (head[:, 2] > 0).sum() >= 3]
     return float(np.percentile(spans, 97)) if spans else None
@@ -242,9 +238,9 @@ def _blended(ours: Lengths, theirs: Lengths, proportions: float) -> dict[int, fl
 
 
 def _bones(points: np.ndarray, ours: Lengths, lengths: dict[int, float], factor: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 135, 2]``: the new body's joints as seen from its neck.
+    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck.
 
-    A joint whose parent was not found hangs off the next one that was, across both bones.
+    Where a joint's parent was not found, it hangs off the nearest ancestor that was.
     """
     body = np.zeros((*points.shape[:2], 2))
     for bone in PARENT:
