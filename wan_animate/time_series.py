@@ -1,8 +1,8 @@
-"""Smoothing over time without lag, with a strength that each signal's own noise and motion decide.
+"""Smoothing over time without lag, as strong as each signal's noise and motion ask for.
 
-Every signal passes through a bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003) that penalise
-the second difference and are symmetric in time. Frame by frame they are blended by Stein's unbiased risk estimate
-(Stein, Ann. Stat. 9, 1981); the noise it needs is read off the fifth differences, where motion has all but vanished.
+A bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), penalising second differences, blended
+frame by frame by Stein's unbiased risk estimate (Stein, Ann. Stat. 9, 1981). The noise is read off fifth differences,
+where motion has all but vanished.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ HINT = 0.02
 
 
 def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
-    """Variance of the ``order``-th difference against that of white noise of the same size, for noise whose correlation
-    falls as ``correlation ** lag``.
-    """
+    """Variance of differences of noise correlated as ``correlation ** lag`` against white noise of the same size."""
     gain = 1.0
     for lag in range(1, order + 1):
         gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
@@ -35,15 +33,9 @@ def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
 
 
 def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0.0) -> np.ndarray:
-    """Standard deviation of every signal's noise at weight 1.
+    """float64 ``[S]``: standard deviation of the noise of signals ``[T, S]`` at weight 1.
 
-    Args:
-        signals: float64 ``[T, S]``.
-        weights: ``[T, S]``, 0..1; a point's noise variance is taken as inversely proportional to it.
-        correlation: of the noise of neighbouring frames, 0..1.
-
-    Returns:
-        float64 ``[S]``; 0 where fewer than 8 runs of six known points exist.
+    Weights ``[T, S]`` are 0..1; noise variance is inversely proportional to them. 0 below 8 runs of six known points.
     """
     size = _differences(signals, weights, NOISE_ORDER)
     known = np.isfinite(size)
@@ -64,9 +56,8 @@ def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.nda
 
 
 def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
-    """Correlation of the noise of neighbouring frames, 0..0.45, from signals that are only noise.
-
-    Correlation weakens the fifth difference more than the second; for white noise both have the same size.
+    """Correlation of the noise of neighbouring frames, 0..0.45, from signals that are only noise: it weakens the fifth
+    difference more than the second.
     """
     second, fifth = (_differences(signals, weights, order) for order in (2, NOISE_ORDER))
     if np.isfinite(fifth).sum() < 200:
@@ -78,19 +69,15 @@ def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
-    """All smoothers applied to all signals.
+    """All smoothers applied to all signals ``[T, S]``; weights above 0.
 
     Solves (W + lambda D'D) y = W x by a banded LDL' factorisation and reads the diagonals of the inverse Z off the
-    factors (Takahashi's recursion). By hand, since ``scipy.linalg.solveh_banded`` takes one matrix at a time (there are
-    hundreds) and keeps no factors.
-
-    Args:
-        signals, weights: ``[T, S]``; weights above 0.
-        correlation: of the noise of neighbouring frames.
+    factors (Takahashi's recursion). By hand, since ``scipy.linalg.solveh_banded`` takes one matrix at a time and keeps
+    no factors.
 
     Returns:
-        smoothed signals ``[T, K, S]`` and their covariance with the signals, ``[T, K, S]``, in units of the noise
-        variance at weight 1. K counts the smoothers; the first leaves the signal as it is.
+        smoothed ``[T, K, S]``, and its covariance with the signals ``[T, K, S]`` in noise variances at weight 1. The
+        first of the K smoothers changes nothing.
     """
     frames, count = signals.shape
     lam = np.array([(2 * np.sin(np.pi * cutoff)) ** (-2 * ORDER) for cutoff in CUTOFFS[1:]])[:, None]
@@ -143,12 +130,7 @@ def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian-weighted mean along the first axis, over the frames that exist (the weights at the ends add up to 1).
-
-    Args:
-        values: ``[T, ...]``.
-        sigma: standard deviation in frames.
-    """
+    """Gaussian mean of ``[T, ...]`` over the frames that exist; ``sigma`` in frames."""
     radius = int(np.ceil(3 * sigma))
     total = gaussian_filter1d(values, sigma, axis=0, mode="constant", radius=radius)
     weight = gaussian_filter1d(np.ones(len(values)), sigma, mode="constant", radius=radius)
@@ -165,17 +147,14 @@ def _gaussian_sum(values: np.ndarray, sigma: float) -> np.ndarray:
 def smooth(
     signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray, correlation: float = 0.0
 ) -> np.ndarray:
-    """Smooth signals over time.
+    """Smooth signals over time; float64 ``[T, S]``.
 
     Args:
-        signals: float64 ``[T, S]``; unknown, and filled in, where the weight is 0.
-        weights: ``[T, S]``, confidence 0..1.
-        noise: ``[S]``, standard deviation at weight 1; with 0 a signal stays as it is where its weight is above 0.
-        groups: int ``[S]``; signals with the same number share one choice of smoothers.
+        signals: float64 ``[T, S]``, filled in where the weight is 0.
+        weights: ``[T, S]``, 0..1.
+        noise: ``[S]``, standard deviation at weight 1; 0 keeps the known values.
+        groups: int ``[S]``; signals of one number share their choice of smoothers.
         correlation: of the noise of neighbouring frames.
-
-    Returns:
-        float64 ``[T, S]``.
     """
     frames, count = signals.shape
     if frames <= ORDER + 1 or count == 0:

@@ -39,12 +39,12 @@ def controls(
 
     Args:
         frames: the driving video at the result's size.
-        track: its pose as detected, fitted to the frames (:func:`..pose.track.fit_track`).
+        track: its pose as detected (:func:`..pose.track.fit_track` cuts it).
         mode: ``"animate"`` or ``"replace"``.
-        mask: replace: where the character is; None takes the skeleton's silhouette.
-        reference: animate: the pose of the reference picture, one frame. The motion is then retargeted to it, and the
-            clip has the picture's shape with as many pixels as ``frames``.
-        strength: of the cleaning, 0..1 (:func:`..pose.clean.clean_track`).
+        mask: replace: the character; None takes the skeleton's silhouette.
+        reference: animate: pose of the reference picture, one frame, to retarget to; the clip gets that picture's shape
+            with as many pixels as ``frames``.
+        strength: of :func:`..pose.clean.clean_track`, 0..1.
 
     Raises:
         InputError: no body to retarget in the clip or in the reference.

@@ -24,22 +24,19 @@ SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one si
 def stabilize_boxes(
     points: np.ndarray, keypoints: np.ndarray, found: np.ndarray, scale: float, fps: float, blend: bool
 ) -> np.ndarray:
-    """Boxes for the frames of one shot.
+    """Boxes for the frames of one shot, float64 ``[T, 4]`` (x1, y1, x2, y2), may leave the frame.
 
-    Size and shape are upstream's for the shot's median face, larger only where a face would not fit. The position comes
-    from a rigid fit of all 68 points, so an opening mouth moves nothing. The box rests while the head stays within a
-    few percent of it, and follows without lag.
+    Size and shape are upstream's for the median face, larger only where a face would not fit. The position comes from a
+    rigid fit of all 68 points, so an opening mouth moves nothing; it rests within a few percent and follows without
+    lag.
 
     Args:
-        points: float ``[T, 68, 2]``, the face in pixels.
-        keypoints: ``[T, 133, 3]`` of the same frames; the shoulders lead the box where no face was found.
+        points: float ``[T, 68, 2]`` in pixels.
+        keypoints: ``[T, 133, 3]``; the shoulders lead the box where no face was found.
         found: bool ``[T]``, at least one True.
         scale: growth of the area.
         fps: frames a second.
-        blend: interpolate frames without a face; otherwise take the nearest box.
-
-    Returns:
-        float64 ``[T, 4]``: x1, y1, x2, y2; may leave the frame.
+        blend: interpolate frames without a face; False takes the nearest box.
     """
     low, high = (_without_spikes(edge, found) for edge in (points.min(axis=1), points.max(axis=1)))
     extent = high - low
@@ -98,7 +95,6 @@ def _average(values: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """``[T, n]`` with missing frames interpolated, or taken from the nearest."""
     if blend:
         return fill_in(values, np.repeat(found[:, None], values.shape[1], axis=1))
     return values[nearest(found)]
@@ -131,10 +127,7 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
 
 
 def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
-    """A path that moves only when ``target`` is more than ``band`` away.
-
-    Mean of one pass forwards in time and one backwards, whose lags cancel.
-    """
+    """A path that moves only when ``target`` is over ``band`` away; lags of a forward and a backward pass cancel."""
     low, high = (target - band).tolist(), (target + band).tolist()
     forth, back = [0.0] * len(low), [0.0] * len(low)
     for out, order in ((forth, range(len(low))), (back, range(len(low) - 1, -1, -1))):
@@ -150,24 +143,17 @@ def face_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The face box of every frame.
 
-    With ``steady`` 0 it is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 points, its area
-    grown by ``scale``, three quarters of the added height above, clipped to the frame, truncated to whole pixels. With
-    1 it keeps one size within a shot and follows the head (:func:`stabilize_boxes`); in between the two are mixed.
+    ``steady`` 0 is upstream's box (``preprocess/utils.py: get_face_bboxes``): extent of the 68 points, area grown by
+    ``scale``, three quarters of the added height above, clipped, whole pixels. 1 is :func:`stabilize_boxes`; between, a
+    mix.
 
-    Unlike upstream, a face is *not found* where the mean confidence is below 0.3, the box is smaller than 8 pixels, or
-    (unless ``steady`` is 0) neighbouring frames rule half of it out (:func:`..pose.repair.mistaken`). Such a frame gets
-    an interpolated box (``missing`` "blend") or the nearest (otherwise, and with ``steady`` 0), from another shot if
-    its own has none.
-
-    Args:
-        track: the pose track.
-        scale: growth of the area, at least 1.
-        steady: 0..1.
-        missing: as in :class:`FaceCropSource`.
+    A face is not found where its mean confidence is below 0.3, its box below 8 pixels, or (``steady`` above 0) half of
+    it :func:`..pose.repair.mistaken`. Its box is then interpolated (``missing`` "blend") or the nearest (otherwise, and
+    for ``steady`` 0).
 
     Returns:
-        boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive; all 0 if no frame has a face): int64 inside the
-        frame for ``steady`` 0, else float64, may leave it; and found, bool ``[T]``.
+        boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive; 0 if no frame has a face), int64 inside the
+        frame for ``steady`` 0, else float64 that may leave it; and found, bool ``[T]``.
 
     Raises:
         InputError: an option is outside its range.

@@ -25,19 +25,16 @@ _NEAR = 1 / 48  # of a pixel of the frame
 class FaceCropSource(FrameSource):
     """The face of every frame resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
-    Where a box leaves the frame, the edge is repeated; upstream clips the box and stretches the rest. Up to
-    :data:`KEPT_BYTES` of uint8 crops are cached, so a preview and the sampling after it decode those frames once.
+    Outside the frame its edge is repeated (upstream clips the box). Up to :data:`KEPT_BYTES` of uint8 crops are cached.
 
     Args:
         frames: the driving clip.
-        boxes: ``[T, 4]`` from :func:`.boxes.face_boxes` in pixels of ``frames``; whole-numbered boxes are cropped
-            exactly as upstream does.
+        boxes: ``[T, 4]`` from :func:`.boxes.face_boxes` in pixels of ``frames``.
         found: bool ``[T]`` from :func:`.boxes.face_boxes`; None takes every non-empty box.
-        size: side of the crop in pixels.
-        missing: frames without a face. ``"blend"`` and ``"hold"`` show the place where the boxes put it, as upstream,
-            which crops whatever its network returned (``preprocess/process_pipepline.py``). ``"blank"`` gives black,
-            the -1 that guidance uses as "no expression" (``wan/animate.py``): right where the face is covered, a loss
-            where the head only turns. Without any face in the clip all crops are black.
+        size: in pixels.
+        missing: frames without a face. ``"blend"`` and ``"hold"`` crop the box, as upstream
+            (``preprocess/process_pipepline.py``); ``"blank"`` is black, which upstream's guidance uses as "no
+            expression" (``wan/animate.py``).
 
     Raises:
         InputError: lengths differ, no box lies in the frames, or ``missing`` is unknown.
@@ -134,10 +131,7 @@ def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
-    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]``, written to ``out`` if given.
-
-    The frame's edge is repeated outside of it.
-    """
+    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]``; the frame's edge is repeated."""
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = map(float, box)
     whole = all(side.is_integer() for side in (x1, y1, x2, y2))
@@ -165,7 +159,7 @@ def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None =
 
 @dataclass(frozen=True)
 class _Part:
-    """Pixels ``start`` to ``stop`` (exclusive), to be resized by ``growth``; the crop begins after ``skipped`` pixels."""
+    """Pixels ``start`` to ``stop``, resized by ``growth``; the crop begins after ``skipped`` pixels."""
 
     start: int
     stop: int
@@ -174,11 +168,10 @@ class _Part:
 
 
 def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | None:
-    """How to cut ``low`` to ``high`` of a row of ``limit`` pixels as ``size`` pixels with cv2.resize; None if
-    impossible.
+    """How to crop ``low`` to ``high`` of a row of ``limit`` pixels with cv2.resize, or None.
 
-    A resize takes half the time of a warp but starts at a whole pixel: it starts a few result pixels early, where a
-    whole source pixel falls on a whole result pixel, nearly enough.
+    It takes half the time of a warp, but begins at a whole pixel: some pixels early, where source and result grids
+    meet.
     """
     step = (high - low) / size
     skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one pixel before, for the crop's first ones to lean on

@@ -1,7 +1,4 @@
-"""Cleaning of a pose track: mistakes corrected, short gaps filled, jitter smoothed without lag.
-
-Every step uses frames before and after; none looks past a cut.
-"""
+"""Cleaning of a pose track: mistakes corrected, short gaps filled, jitter smoothed without lag, each shot by itself."""
 
 from __future__ import annotations
 
@@ -27,23 +24,22 @@ UNSEEN = 0.1  # points of lower confidence say nothing
 def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
     """Remove detection mistakes and jitter.
 
-    1. Swapped sides are swapped back; joints that jump away for a few frames or are too far from their parent, and
-       bodies that neighbouring frames rule out, are dropped (:mod:`.repair`, :mod:`.outliers`).
-    2. Gaps of up to a third of a second are filled where a body can move that far, with the lower confidence of both
-       ends. Longer gaps stay. What was dropped at a shot's ends holds the nearest frame.
-    3. Joints are smoothed as their own jitter and motion ask for (:mod:`..time_series`), weighted by confidence. Face,
-       hands and feet are split into position and shape (:mod:`.rigid_fit`).
+    1. Sides are unswapped; joints that jump away or are too far from their parent, and bodies that neighbouring frames
+       rule out, are dropped (:mod:`.repair`, :mod:`.outliers`).
+    2. Gaps up to a third of a second are filled where a body can move that far, with the lower confidence of both ends.
+    3. Joints are smoothed as their jitter and motion ask for (:mod:`..time_series`); face, hands and feet as position
+       and shape (:mod:`.rigid_fit`).
 
     Args:
-        track: the raw track; not changed.
-        strength: 0 returns the track itself; 0.5 removes the measured jitter; 1 assumes eight times as much, which also
-            flattens fast gestures. The gaps that are filled grow with it (two thirds of a second at 1).
+        track: the raw track.
+        strength: 0 returns the track itself, 0.5 removes the measured jitter, 1 eight times as much. Gaps that are
+            filled grow with it.
 
     Returns:
-        a track with the same frames and cuts; boxes of dropped bodies are interpolated.
+        same frames and cuts; boxes of dropped bodies are interpolated.
 
     Raises:
-        InputError: ``strength`` is outside 0..1, or a body was found so briefly that none is left.
+        InputError: ``strength`` is outside 0..1, or no body is left.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"clean pose: strength is {strength}, but it must lie between 0 (off) and 1.")
@@ -112,7 +108,7 @@ class _Batch:
         self._signals, self._weights, self._noise, self._groups, self._count, self._number = [], [], [], [], 0, 0
 
     def add(self, signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray) -> slice:
-        """Returns the columns that these signals will have in :meth:`smoothed`; ``groups`` count from 0 in every call."""
+        """Returns the columns in :meth:`smoothed`; ``groups`` count from 0 in every call."""
         self._signals.append(signals)
         self._weights.append(weights)
         self._noise.append(noise)
@@ -181,7 +177,7 @@ class _Part:
         self._rest = batch.add(modes.rest, np.repeat(by_frame, count, axis=1), np.full(count, noise), groups)
 
     def put(self, out: np.ndarray, smoothed: np.ndarray) -> None:
-        """Write the smoothed points into complex ``[T, 133]``, which holds the attached joints smoothed on their own."""
+        """Write the smoothed points into complex ``[T, 133]``, which already holds the smoothed body."""
         paths, shape = _join(smoothed[:, self._paths]), self.modes.base + smoothed[:, self._rest]
         if self._scores is not None:
             shape = shape + smoothed[:, self._scores] @ self.modes.modes
@@ -206,9 +202,8 @@ def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray
 
 
 def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int) -> np.ndarray:
-    """``[n]``: how much paths (complex ``[T, n]``) bend; infinite where too little is known.
-
-    The median second difference, over ``step`` frames, of means over ``2 * reach + 1`` frames.
+    """``[n]``: median second difference, over ``step`` frames, of paths averaged over ``2 * reach + 1``; inf if
+    unknown.
     """
     out = np.full(paths.shape[1], np.inf)
     if len(paths) < 2 * reach + 2 * step + 1:
@@ -245,16 +240,13 @@ def _add_paths(
 
 
 def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, floor: float = 0.0) -> np.ndarray:
-    """Smooth all points of one shot, a long one in overlapping windows so that memory is bounded.
+    """Smooth all points of one shot, a long one in overlapping windows.
 
     Args:
         points: complex ``[T, 133]``, x + iy in pixels.
-        weights: ``[T, 133]``, 0..1; a point of weight 0 is unknown, and filled in.
+        weights: ``[T, 133]``, 0..1; points of weight 0 are filled in.
         gain: factor on the measured noise.
-        floor: least noise assumed, in pixels.
-
-    Returns:
-        complex ``[T, 133]``.
+        floor: least noise in pixels.
     """
     frames = len(points)
     if frames <= LONGEST:

@@ -1,7 +1,6 @@
-"""The skeleton the model was trained on: colours, line widths and order as upstream draws them.
+"""The skeleton the model was trained on: colours, widths and order.
 
-Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick
-width "v2", threshold 0.5); compared pixel by pixel in ``tests/pose/test_draw.py``.
+Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new``, stick width "v2".
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ HEAD_POINTS = [0, 14, 15, 16, 17]
 
 
 def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The drawn points: body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
+    """Body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
 
-    Computed in float32 fractions of the frame, as upstream: that decides on which side of a whole pixel a point falls.
+    From float32 fractions of the frame, as upstream: it decides to which pixel a point is truncated.
     """
     unit = np.array(keypoints, dtype=np.float32)
     unit[:, 0] /= width
@@ -61,11 +60,8 @@ def draw_pose(
     Args:
         canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous.
         keypoints: float ``[133, 3]``: x, y in pixels of ``canvas``, confidence.
-        threshold: points of lower confidence, and limbs that end in one, are left out.
-        hands, head: draw the hands; draw nose, eyes and ears.
-
-    Returns:
-        ``canvas``.
+        threshold: least confidence of points and of a limb's ends.
+        hands, head: draw them.
     """
     height, width = canvas.shape[:2]
     body, left_hand, right_hand = drawn_points(keypoints, width, height)
@@ -129,11 +125,11 @@ class DrawnPoseSource(FrameSource):
         hands: bool = True,
         head: bool = True,
     ) -> DrawnPoseSource:
-        """The track drawn for frames of another size; 0 keeps the track's.
+        """The track drawn for frames of another size (0 keeps the track's), ``fit`` as in
+        :func:`wan_animate.video.resample.placement`.
 
-        As upstream, the skeleton is drawn at the driver's size, which its line widths follow, and the drawing is scaled
-        (bilinear, ``fit`` as in :func:`wan_animate.video.resample.placement`). A track of more than twice the size is
-        scaled before it is drawn: bilinear shrinking beyond a half skips pixels and breaks thin lines.
+        As upstream, the drawing is scaled, not the track. Only a track of more than twice the size is scaled first:
+        bilinear shrinking beyond a half breaks thin lines.
 
         Raises:
             InputError: only one side is 0, or one is negative.

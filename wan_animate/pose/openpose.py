@@ -1,9 +1,7 @@
-"""Pose tracks to and from OpenPose JSON (POSE_KEYPOINT in ComfyUI).
+"""Pose tracks to and from OpenPose JSON (POSE_KEYPOINT in ComfyUI), BODY_18 or BODY_25, in pixels or fractions.
 
-A list with one entry a frame: ``canvas_width``, ``canvas_height`` and ``people``, each with flat lists
-``[x, y, confidence, ...]``. Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of
-the face, 21 a hand, in pixels) and OpenPose's output format (BODY_18 or BODY_25; null or no list for a missing part).
-Some writers give fractions of the canvas, for all parts or for one; they are read too.
+Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of the face, 21 a hand) and
+OpenPose's output format.
 """
 
 from __future__ import annotations
@@ -72,16 +70,15 @@ def _flat(points: np.ndarray) -> list[float]:
 
 
 def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
-    """One person's track from OpenPose JSON.
+    """One person's track, with boxes, from OpenPose JSON.
+
+    Points far outside the canvas are dropped, points that the format lacks have confidence 0, exchanged hands are
+    swapped.
 
     Args:
         frames: a list of frames, one frame, or either as JSON text.
         fps: frames a second, which the format lacks.
-        person: which of several people; they are followed from frame to frame as in detection.
-
-    Returns:
-        The track in pixels of the canvas, with boxes. Points far outside the canvas are dropped, those the format lacks
-        (toes in BODY_18) have confidence 0, and exchanged hands are swapped back.
+        person: which of several people.
 
     Raises:
         InputError: not OpenPose JSON, canvases of several sizes, nobody in any frame, or no possible body.
@@ -269,7 +266,6 @@ def _box(points: np.ndarray) -> np.ndarray:
 
 
 def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, choice: PersonChoice) -> np.ndarray:
-    """float32 ``[T, 5]``: the chosen person's boxes, interpolated where there is none."""
     choice.check(len(candidates))
     nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
     same = np.full(LOOK_SIZE, LOOK_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by

@@ -1,7 +1,7 @@
-"""Stretches of a shot that neighbouring frames rule out, since nobody gets there and back.
+"""Stretches of a shot that neighbouring frames rule out.
 
-A joint's path is cut where it moves faster than people do; so are the body's size and its whole posture. The longest
-chain of pieces that one body can have gone through is kept, and short pieces beside it are mistakes.
+Paths are cut where joints, the body's size or its posture change faster than people do. The longest chain of pieces
+that one body can have gone through is kept; short pieces beside it are mistakes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ LOOK_BACK = 64  # pieces before one that are tried as the one before it
 
 
 def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: points that cannot be this body's; whole frames where half of the joints are such.
+    """bool ``[T, 133]``: points that cannot be this body's; whole frames where half of the joints cannot.
 
     Args:
         points: complex ``[T, 133]`` of one shot.
-        known: bool ``[T, 133]``.
-        away: bool ``[T, 133]``, known to be wrong already.
-        speed: most that a joint moves between frames, in pixels.
-        noise: ``[133]``, jitter of each point in pixels.
+        known, away: bool ``[T, 133]``: seen; already known to be wrong.
+        speed: most pixels that a joint moves between frames.
+        noise: ``[133]``, jitter in pixels.
     """
     right, body = known & ~away, wholebody.BODY
     out = _off_path(points, right, SURE * speed, noise)
@@ -66,10 +65,10 @@ def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: bodies, or arms alone, that jump away and come back, or that are off at a shot's end.
+    """bool ``[T, 133]``: bodies, or arms alone, that jump away and come back, or are off at a shot's end.
 
-    Only limbs are marked where only arms or only legs are off, else the whole frame. The farthest joint does not count:
-    it may be wrong alone.
+    Only arms or only legs are marked where nothing else is off. The farthest joint does not count: it may be wrong
+    alone.
     """
     if len(points) < 3:
         return np.zeros(known.shape, bool)
@@ -95,12 +94,12 @@ def _off_together(
     """Stretches in which joints are off by more than ``limit``: root mean square of all but the farthest.
 
     Args:
-        off: complex ``[T, n]``, offset from the path of usual steps; NaN where not seen.
-        least: joints that must be seen in two frames to compare them.
+        off: complex ``[T, n]``, offset from the usual path; NaN where not seen.
+        least: joints needed to compare two frames.
         longest: most frames in a stretch.
 
     Yields:
-        the frames ``[k]`` of each, and the joints that jump at its ends, bool ``[n]``.
+        its frames ``[k]``, and the joints that jump at its ends, bool ``[n]``.
     """
     at = np.flatnonzero(np.isfinite(off).sum(axis=1) >= least)
     if len(at) < 3:
@@ -171,11 +170,8 @@ def _off_path(points: np.ndarray, known: np.ndarray, speed: float, noise: np.nda
 
 
 def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """bool ``[pieces]``: those on the path that holds most frames.
-
-    Args:
-        size: ``[pieces]``, frames of each.
-        reached: (piece, first candidate) -> bool array, from which candidates before it the piece can be reached.
+    """bool ``[pieces]``: those on the path with most frames; ``reached(piece, first)`` tells from which a piece can
+    follow.
     """
     count = len(size)
     best, before = size.astype(float), np.full(count, -1)

@@ -1,7 +1,7 @@
-"""Detection mistakes within one shot: swapped sides, jumping joints, bones that are too long, short gaps.
+"""Detection mistakes within one shot: swapped sides, jumping joints, overlong bones, short gaps.
 
-Limits are shares of body height at 30 frames a second: a quickly waved hand leaves the middle of its neighbours in time
-by up to 1/20 (100 m/s2), and no joint moves more than 1/8 between frames (6 m/s).
+Limits are shares of body height at 30 frames a second: a waved hand leaves the middle of its neighbours in time by up
+to 1/20 (100 m/s2); joints move up to 1/8 a frame (6 m/s).
 """
 
 from __future__ import annotations
@@ -38,13 +38,12 @@ BONES = [
 
 @dataclass
 class Repaired:
-    """One shot after repair.
+    """One shot after repair; arrays are ``[T, 133]``.
 
     Attributes:
-        points: complex ``[T, 133]``, x + iy in pixels, sides corrected.
-        trusted: ``[T, 133]``, confidence, 0 for what was dropped.
-        confidence: ``[T, 133]``, as ``trusted`` but raised in filled gaps.
-        filled, swapped, dropped: bool ``[T, 133]``.
+        points: complex, x + iy in pixels, sides corrected.
+        trusted: confidence, 0 for what was dropped.
+        confidence: the same, raised in filled gaps.
         height: of the body in pixels.
     """
 
@@ -64,13 +63,7 @@ class Repaired:
 
 
 def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
-    """Correct one shot.
-
-    Args:
-        shot: float ``[T, 133, 3]``.
-        fps: frames a second.
-        max_gap: longest gap that is filled, in frames.
-    """
+    """Correct one shot, float ``[T, 133, 3]``; ``max_gap`` frames may be filled."""
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
     bend, speed = _limits(height, fps)
@@ -109,10 +102,7 @@ def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
-    """Standing height in pixels, from the bones in view, else from the face.
-
-    Foreshortening only shortens, so the largest of the medians over time count.
-    """
+    """Standing height in pixels, from the bones in view (largest medians over time), else from the face."""
     body = ((5, 6, 0.23), (11, 12, 0.14), (5, 7, 0.17), (6, 8, 0.17), (11, 13, 0.24), (12, 14, 0.24), (13, 15, 0.24),
             (14, 16, 0.24), (5, 11, 0.29), (6, 12, 0.29))  # fmt: skip
     face = ((59, 68, 0.053), (50, 31, 0.075))  # outer corners of the eyes; top of the nose to the chin
@@ -129,10 +119,7 @@ def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
 
 
 def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Swap left and right in runs of frames where that makes the paths possible.
-
-    At both ends of a run both sides must move more than a body can, and far less once swapped; legs that cross do not.
-    """
+    """Swap left and right in runs of frames that are impossible without; legs that merely cross are not."""
     points, confidence = points.copy(), confidence.copy()
     swapped = np.zeros(points.shape, bool)
     frames = len(points)
@@ -165,10 +152,7 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
 
 def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: points that leave their path for a few frames and come back.
-
-    ``noise`` ``[133]``, the jitter of each point in pixels, widens the limits.
-    """
+    """bool ``[T, 133]``: points that leave their path for a few frames; ``noise`` ``[133]`` (pixels) widens the limits."""
     frames = len(points)
     known = confidence >= SEEN
     away = np.zeros(known.shape, bool)
@@ -196,9 +180,8 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
 
 
 def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.ndarray:
-    """bool ``[T, 133]``: points at the far end of a bone too long for this body, and what is attached to them.
-
-    Too long is 1.5 times the bone's 90th percentile, unless that is still within an ordinary length.
+    """bool ``[T, 133]``: points at the far end of a bone over 1.5 times its 90th percentile and usual length, and what
+    is attached to them.
     """
     known = confidence >= SEEN
     far = np.zeros(known.shape, bool)
@@ -239,10 +222,7 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
 
 
 def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float, dropped: np.ndarray) -> np.ndarray:
-    """Confidence, raised in gaps that are short and whose ends are close enough.
-
-    Mistakes dropped at a shot's ends hold the nearest frame, so that the person does not vanish.
-    """
+    """Confidence, raised in short gaps whose ends are close; mistakes at a shot's ends hold the nearest frame."""
     out = confidence.copy()
     frames = len(points)
     # First what was not seen at all, then what was seen too faintly to be drawn.

@@ -32,9 +32,9 @@ class RigidFit:
     """Pose of a part in every frame: point = centre + turn * (place in the part).
 
     Attributes:
-        centre, turn: complex ``[T]``; ``turn`` is rotation and scale, 1 for a part that is only translated.
-        size: the part's radius in pixels (root mean square); 0 when it was never seen.
-        weights: ``[T]`` 0..1, how much of the part was seen.
+        centre, turn: complex ``[T]``; ``turn`` is rotation and scale.
+        size: root mean square radius in pixels; 0 when never seen.
+        weights: ``[T]`` 0..1, share of the part that was seen.
     """
 
     centre: np.ndarray
@@ -44,12 +44,9 @@ class RigidFit:
 
 
 def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
-    """Fit one rigid shape to a part in every frame by weighted least squares; the shape is estimated too.
+    """Fit one rigid shape to points (complex ``[T, n]``, weights 0..1) by least squares; the shape is estimated too.
 
-    Args:
-        points: complex ``[T, n]``.
-        weights: ``[T, n]``, 0..1.
-        turns: fit rotation and scale; False fits translation only.
+    ``turns`` fits rotation and scale, else translation only.
     """
     frames = len(points)
     total = weights.sum(axis=1)
@@ -84,10 +81,9 @@ def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
 
 @dataclass(frozen=True)
 class Modes:
-    """Principal components of a part's shape: signals = base + scores @ modes + rest.
+    """Signals = base ``[S]`` + scores ``[T, M]`` @ modes ``[M, S]`` (orthonormal) + rest ``[T, S]``.
 
     Attributes:
-        base: ``[S]``; modes: ``[M, S]``, orthonormal; scores: ``[T, M]``; rest: ``[T, S]``.
         shrink: ``[M]`` 0..1, share of a mode that is not noise.
     """
 
@@ -99,15 +95,10 @@ class Modes:
 
 
 def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
-    """Principal components of a part's shape over time that stand out from noise.
+    """Principal components of ``[T, S]`` that stand out from noise of this standard deviation at weight 1.
 
     Components below the edge of the noise spectrum (Marchenko & Pastur 1967) go to ``rest``; the others are shrunk
-    (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2017).
-
-    Args:
-        signals: float64 ``[T, S]``; interpolated where the weight is 0.
-        weights: ``[T, S]``, 0..1; a frame counts by their mean.
-        noise: standard deviation at weight 1.
+    (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2017). A frame counts by its mean weight.
     """
     filled = fill_in(signals, weights)
     by_frame = weights.mean(axis=1)

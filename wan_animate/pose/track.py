@@ -1,4 +1,4 @@
-"""PoseTrack: the keypoints of one person over a clip, its file, and the part of it that belongs to given frames."""
+"""PoseTrack: the keypoints of one person over a clip."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ class PoseTrack:
     """One person's keypoints in every frame of a clip (1.6 kB a frame).
 
     Attributes:
-        keypoints: float32 ``[T, 133, 3]``: x and y in pixels of a ``width`` x ``height`` frame, confidence 0..1, in
-            COCO-WholeBody order (:mod:`.wholebody`). Points may lie outside the frame; confidence is 0 where not found.
-            Non-finite values become 0, 0, 0.
-        width, height: size of the frames in pixels.
-        fps: frames a second.
-        boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) of the person, or None. Score below 0: nobody was detected and
-            the whole frame was searched; 0: interpolated between detections.
-        cuts: first frames of new shots, rising, without 0. Smoothing stays within a shot.
-        picture: (left, top, width, height) of the clip's whole picture in these pixels, as
+        keypoints: float32 ``[T, 133, 3]``: x, y in pixels (also outside the frame), confidence 0..1, COCO-WholeBody
+            order. Non-finite values become 0, 0, 0.
+        width, height: of the frames in pixels.
+        boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) or None. Score below 0: nobody detected, whole frame searched;
+            0: interpolated.
+        cuts: first frames of new shots, rising, without 0.
+        picture: (left, top, width, height) of the clip's whole picture, as
             :attr:`wan_animate.video.frames.FrameSource.picture`; None if unknown.
-        start_seconds: where in the video the track begins; None if unknown.
+        start_seconds: in the video; None if unknown.
 
     Raises:
         InputError: wrong shapes, no frames, or a cut outside the clip.
@@ -95,7 +93,6 @@ class PoseTrack:
         return list(zip(edges[:-1], edges[1:], strict=True))
 
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
-        """The same clip with other keypoints."""
         return replace(self, keypoints=keypoints)
 
     # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
@@ -132,7 +129,6 @@ class PoseTrack:
         return replace(self, keypoints=self.keypoints[start:stop], boxes=boxes, cuts=cuts, start_seconds=begins)
 
     def scaled(self, width: int, height: int) -> PoseTrack:
-        """The track for frames stretched to ``width`` x ``height``."""
         return self._moved(width, height, width / self.width, height / self.height, 0, 0)
 
     def placed(self, width: int, height: int, fit: str = "fill") -> PoseTrack:
@@ -147,8 +143,7 @@ class PoseTrack:
     def onto(self, frames: FrameSource) -> PoseTrack:
         """The track for other frames of the same clip, however both were resized.
 
-        Whole pictures are matched where both ``picture`` are known, or one is and the other side has its shape. Two of
-        the same size, one of them unknown, are taken as equal; otherwise the sizes decide (:meth:`placed`).
+        By their whole pictures where known or told by the shape, else by size (:meth:`placed`).
         """
         size, mine, theirs = (frames.width, frames.height), self.picture, frames.picture
         same_size = size == (self.width, self.height)
@@ -183,10 +178,7 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` (keypoints, fps, fps_ratio, width, height; where known boxes, cuts, picture,
-        start_seconds).
-
-        The file appears whole or not at all.
+        """Write an ``.npz``; the file appears whole or not at all.
 
         Raises:
             InputError: the folder cannot be written.
@@ -210,7 +202,7 @@ class PoseTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a file of :meth:`save`; only keypoints, fps, width and height are required.
+        """Read a file of :meth:`save`.
 
         Raises:
             InputError: the file is missing, no such archive, lacks a key, or its values make no track.
@@ -266,17 +258,11 @@ def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[
 
 
 def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> PoseTrack:
-    """The part of a track that belongs to ``frames``; coordinates stay as they are.
+    """The part of a track that belongs to ``frames`` (of any size); coordinates stay.
 
-    A track of the frames' length is theirs, unless both start times are known and differ, or the rates do (keypoints of
-    other packs know no start and may have any rate). From a longer track, the frames' start, rate and count select a
-    part; a track without a start time is of the whole video. Frames without a start time need a track of their own
-    length.
-
-    Args:
-        track: of the frames, or of a longer part of the same video at the same rate.
-        frames: of any size.
-        what: name of the track in errors.
+    A track of the same length is taken whole, unless the rates or known start times differ. From a longer one the
+    frames' start, rate and count select; without a start time it is of the whole video. ``what`` names the track in
+    errors.
 
     Raises:
         InputError: the track does not cover the frames, has another rate, or begins elsewhere.

@@ -1,7 +1,4 @@
-"""The 133 COCO-WholeBody keypoints (Jin et al., ECCV 2020), in ViTPose's order, and the 20 points that upstream draws.
-
-Left and right are the person's own.
-"""
+"""COCO-WholeBody keypoints (Jin et al., ECCV 2020); left and right are the person's own."""
 
 COUNT = 133
 BODY = slice(0, 17)

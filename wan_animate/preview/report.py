@@ -26,14 +26,10 @@ MASK_JUMP = 0.35  # of its size in one frame: a mask that changes so much has lo
 
 
 def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
-    """How much each part shakes in every frame, in pixels.
+    """Part -> jitter in pixels, float64 ``[T]``; NaN at the ends, at cuts, and where nothing was found.
 
-    Size of the third difference of each point's path, divided by sqrt(20): 0 for uniformly accelerated motion, 1.25
-    times the standard deviation (of one coordinate) for white noise. Mean over the points found (confidence 0.3 or
-    more) in all four frames.
-
-    Returns:
-        part -> float64 ``[T]``; NaN at the ends, at cuts, and where nothing was found.
+    Third difference of each point's path over sqrt(20): 0 for uniformly accelerated motion, 1.25 standard deviations
+    (of one coordinate) for white noise. Mean over points found in all four frames.
     """
     points = track.keypoints[..., :2].astype(np.float64)
     known = track.keypoints[..., 2] >= SEEN
@@ -68,12 +64,11 @@ class PoseReport:
     """Result of :func:`pose_report`.
 
     Attributes:
-        frames, width, height, fps, cuts: of the track.
         found: "body", "face", "left hand", "right hand" -> bool ``[T]``.
         jitter: part -> float64 ``[T]`` in pixels, NaN where unknown.
-        raw_jitter: the same before cleaning, or None.
-        filled, dropped, moved: points that cleaning added, removed, and moved by more than 1/20 of the body's height;
-            None without a raw track.
+        raw_jitter: before cleaning, or None.
+        filled, dropped, moved: points that cleaning added, removed, and moved by over 1/20 of the body's height, or
+            None.
         mask_area: ``[T]`` 0..1, or None.
     """
 
@@ -153,13 +148,7 @@ def pose_report(
     mask: FrameSource | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PoseReport:
-    """Measure a track.
-
-    Args:
-        track: the track that is used.
-        raw: the same track before cleaning.
-        mask: character mask of the same clip; a single mask stands for every frame.
-        progress: called with (done, total) while the mask is read.
+    """Measure a track, also against ``raw``, the track before cleaning, and ``mask``, the character mask.
 
     Raises:
         InputError: ``raw`` or ``mask`` have another number of frames, or ``mask`` is no mask.

@@ -24,18 +24,15 @@ def retarget_sheet(
     first: int = 0,
     moments: int = 5,
 ) -> np.ndarray:
-    """Driver above, result below, a column for each moment; the reference's skeleton in grey behind the result.
+    """uint8 ``[H, W, 3]`` RGB: driver above, result and (grey) reference below, a column for each moment.
 
     Args:
         driver, result: tracks of the same length.
         reference: one frame, in pixels of the result's picture.
-        frames: the driving video for the upper row, of any size.
-        picture: uint8 ``[H, W, 3]`` RGB reference picture of any size, dimmed, for the lower row.
+        frames: driving video for the upper row, of any size.
+        picture: uint8 ``[H, W, 3]`` RGB reference picture for the lower row, dimmed.
         first: a frame that must be shown.
         moments: number of columns.
-
-    Returns:
-        uint8 ``[H, W, 3]`` RGB.
     """
     chosen = np.linspace(0, len(driver) - 1, min(moments, len(driver))).round().astype(int)
     chosen[np.abs(chosen - first).argmin()] = first

@@ -24,12 +24,7 @@ _EDGE = (60, 200, 90)
 
 
 class MaskShown(FrameSource):
-    """Frames with a mask drawn over them: its area tinted, or only its edge (``outline``).
-
-    Args:
-        frames: the clip.
-        mask: masks or pictures of masks, of any size; where it is shorter, frames stay as they are.
-    """
+    """Frames with a mask of any size drawn over them: tinted, or only its edge (``outline``)."""
 
     kind = "image"
 
@@ -60,14 +55,9 @@ class MaskShown(FrameSource):
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:
-    """Write a PNG grid: a column for each clip, a row for each of evenly spaced moments.
+    """Write a PNG grid: a column for each ``(label, clip)``, a row for each of up to ``rows`` evenly spaced moments.
 
-    A row shows the same frame number of every clip, empty where a clip is shorter. Masks are drawn grey.
-
-    Args:
-        path_png: the file to write or replace.
-        columns: ``(label, clip)`` from left to right.
-        rows: most moments.
+    A row shows the same frame number of every clip, empty where a clip is shorter.
 
     Raises:
         InputError: no columns, or the folder cannot be written.

@@ -1,7 +1,7 @@
-"""Bone lengths of a person from 2D keypoints, over a clip or from one picture.
+"""Bone lengths of a person from 2D keypoints.
 
-Foreshortening only makes a bone look shorter, so its length is the longest it is seen. Where that is implausible
-(shoulders side-on, a forearm towards the camera), the other side of the body and average proportions decide.
+Foreshortening only makes bones look shorter, so a length is the longest seen. Implausible lengths follow the other
+side of the body and average proportions.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Lengths:
     """Full bone lengths in pixels.
 
     Attributes:
-        bones: outer joint -> length, for every bone of :data:`PARENT`.
-        seen: outer joints whose length was measured; the others follow from the rest of the body.
-        foot, hand: ankle to toes and width of the palm, or None where not seen.
+        bones: outer joint -> length, for all of :data:`PARENT`.
+        seen: outer joints that were measured.
+        foot, hand: ankle to toes and width of the palm, or None.
         unit: trunk length of an average person of this size.
     """
 
@@ -68,16 +68,15 @@ class Lengths:
     unit: float
 
     def times(self, factor: float) -> Lengths:
-        """The same body, scaled."""
         bones = {bone: length * factor for bone, length in self.bones.items()}
         scaled = [None if size is None else size * factor for size in (self.foot, self.hand)]
         return Lengths(bones, self.seen, *scaled, self.unit * factor)
 
 
 def joints(track: PoseTrack) -> np.ndarray:
-    """float64 ``[T, 135, 3]``: the keypoints, then neck and pelvis; confidence is 0 below :data:`FOUND`.
+    """float64 ``[T, 135, 3]``: keypoints, neck, pelvis; confidence 0 below :data:`FOUND`.
 
-    Neck and pelvis are the middle of two points, or the one that was found. A missing wrist is taken from its hand.
+    Neck and pelvis are the middle of two points, or the one found. A missing wrist is taken from its hand.
     """
     points = np.zeros((len(track), JOINTS, 3))
     points[:, : at.COUNT] = track.keypoints
@@ -125,9 +124,8 @@ def foot_lengths(points: np.ndarray) -> np.ndarray:
 
 
 def hand_sizes(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of the hand's rotation.
-
-    The palm is wrist and the knuckles of index and little finger; NaN where one of them was not found.
+    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of rotation; NaN if
+    unknown.
     """
     out = []
     for hand in (at.LEFT_HAND.start, at.RIGHT_HAND.start):
@@ -143,12 +141,7 @@ def _full(values: np.ndarray) -> float | None:
 
 
 def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | None:
-    """Full bone lengths, or None where no bone was found.
-
-    Args:
-        points: float64 ``[T, 135, 3]`` from :func:`joints`.
-        size: float64 ``[T]``, apparent size of the person (:func:`apparent_size`), divided out.
-    """
+    """Full bone lengths from :func:`joints`, divided by :func:`apparent_size`; None where no bone was found."""
     size = np.ones(len(points)) if size is None else size
     observed = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
     for left, right in PAIRS:
@@ -195,8 +188,7 @@ def _trusted(length: float, ordinary: float) -> float:
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
     """float64 ``[T]``, 0..1: how large the person appears against the nearest moment of the shot.
 
-    From the least foreshortened bones, smoothed over a second. Changes below about 15% are taken for foreshortening,
-    which one camera cannot tell from distance.
+    Changes below about 15% are taken for foreshortening, which looks the same.
     """
     lengths = bone_lengths(points)
     bones = [bone for bone in lengths if np.isfinite(lengths[bone]).any()]

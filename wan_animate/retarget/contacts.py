@@ -27,12 +27,7 @@ _PULL = np.array([0.05, 5.0])
 
 @dataclass(frozen=True)
 class Contacts:
-    """Which foot points stand, and when.
-
-    Attributes:
-        points: joints of both feet.
-        weight: float64 ``[T, len(points)]``, 0 (moves or is in the air) to 1 (stands).
-    """
+    """Foot joints of both sides and how firmly they stand: float64 ``[T, len(points)]``, 0..1."""
 
     points: tuple[int, ...]
     weight: np.ndarray
@@ -44,13 +39,7 @@ class Contacts:
 
 
 def contacts(points: np.ndarray, leg: float, fps: float) -> Contacts:
-    """Ground contacts of one shot.
-
-    Args:
-        points: joints ``[T, 135, 3]``.
-        leg: leg length in pixels.
-        fps: frames a second.
-    """
+    """Ground contacts of one shot from joints ``[T, 135, 3]``; ``leg`` in pixels."""
     names = tuple(point for sole in SOLES for point in sole)
     found = points[:, names, 2] > 0
     place = points[:, names, :2]
@@ -83,19 +72,16 @@ def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
-    """The neck's path in one shot, up to a constant.
+    """The neck's path in one shot up to a constant, float64 ``[T, 2]``, by least squares.
 
-    A least-squares path: the ankle of a standing foot should move by ``gain`` times the driver's motion (not at all
-    where that is still); so should the pelvis (or neck), with a far smaller weight that decides while nothing stands.
+    Standing ankles should move by ``gain`` times the driver's motion; so should pelvis or neck, with a far smaller
+    weight.
 
     Args:
         points: float64 ``[T, 135, 3]``, the driver's joints.
         body: float64 ``[T, 135, 2]``, the new body's joints relative to its neck.
         gain: float64 ``[T]``, new pixels per driver pixel.
-        standing: ground contacts; None follows the pelvis (or neck) alone.
-
-    Returns:
-        float64 ``[T, 2]``.
+        standing: ground contacts, or None.
     """
     length = len(points)
     middle = PELVIS if (points[:, PELVIS, 2] > 0).mean() > 0.5 and standing is not None else NECK
@@ -124,15 +110,9 @@ def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing:
 
 
 def _least_squares_path(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """The path x that minimises, on either axis, sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2.
+    """``[T, 2]``: x with least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 on either axis.
 
-    Args:
-        grip: float64 ``[T - 1]``.
-        step: ``[T - 1, 2]``.
-        pull, home: ``[T, 2]``; ``pull`` above 0.
-
-    Returns:
-        float64 ``[T, 2]``.
+    ``grip`` is ``[T - 1]``, ``step`` ``[T - 1, 2]``, ``pull`` (above 0) and ``home`` are ``[T, 2]``.
     """
     if len(home) == 1:
         return home
@@ -158,8 +138,7 @@ def settle_feet(
 ) -> None:
     """Hold standing feet by turning legs under a degree and shortening them under a percent; changes ``body``.
 
-    With other proportions (wide hips, short legs) no root path keeps both feet in place: :func:`place_root` leaves a
-    few pixels.
+    It removes the few pixels that :func:`place_root` leaves.
     """
     if len(points) < 2:
         return

@@ -1,8 +1,7 @@
-"""Prompts for an image-edit model that puts both people into a plain standing pose, so that bones can be measured.
+"""Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that put people into a pose that shows their bones.
 
-A person who sits or stands side-on hides bone lengths; an edited picture (FLUX.1 Kontext, Qwen-Image-Edit) shows them.
 As upstream (``process_pipepline.py: get_editing_prompts``), the limbs in the clip decide what is asked for, and the
-picture's shape whether arms are spread or hang down. The wording is our own.
+picture's shape whether arms are spread or hang down.
 """
 
 from __future__ import annotations
@@ -26,12 +25,7 @@ _KEEP = (
 
 @dataclass(frozen=True)
 class EditPrompts:
-    """What to edit and what to ask for.
-
-    Attributes:
-        driver, reference: prompts for the driver's frame and the reference picture.
-        frame: driver frame to edit, which shows most of the body.
-    """
+    """Prompts for the driver's and the reference's picture, and the driver frame to edit."""
 
     driver: str
     reference: str
@@ -39,7 +33,7 @@ class EditPrompts:
 
 
 def edit_prompts(driver: PoseTrack, reference: PoseTrack) -> EditPrompts:
-    """The prompts for a clip and a reference picture; both ask for the limbs that the driver shows.
+    """The prompts; both ask for the limbs that the driver shows.
 
     Raises:
         InputError: no body in the driver or the reference, or a reference of several frames.

@@ -59,8 +59,7 @@ def offset(
 ) -> np.ndarray:
     """``[2]``: the shift that aligns the body with the reference, horizontally in the shot's first frame.
 
-    Vertically it aligns the feet with the ground, else the frame ``best`` that shows the body longest (a clip may begin
-    bent down or far away).
+    Vertically on the ground, else in the frame ``best``: a clip may begin bent down or far away.
     """
     joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
     wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
@@ -88,14 +87,9 @@ def _ground_offset(
 
 
 def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
-    """float64 ``[T]``: horizontal shift that keeps the neck in the picture, constant over the shot where possible.
+    """float64 ``[T]``: horizontal shift that keeps the neck in a picture of ``width``, constant where possible.
 
-    Args:
-        necks: x of the neck, ``[T]``.
-        inside: bool ``[T]``, frames in which the driver's neck is in its own picture; only these count.
-        width: of the reference picture.
-        at_rest: x of the reference's neck.
-        fps: frames a second.
+    Only frames ``inside`` count, in which the driver's neck is in its own picture; ``at_rest`` is the reference's.
     """
     if not inside.any():
         return np.zeros(len(necks))

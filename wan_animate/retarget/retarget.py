@@ -1,12 +1,9 @@
 """The driver's motion on the reference's body, in the reference's picture.
 
-Every bone keeps its direction in the driver's picture and gets the length of the reference's bone, foreshortened as
-the driver's is. Face, hands and feet are scaled and attached to head, wrists and ankles. The body stands where the
-reference stands, and standing feet do not slide (:mod:`.contacts`).
-
-Differences from upstream (``wan/modules/animate/preprocess/retarget_pose.py``): bone lengths come from the whole clip,
-not frame 0 (:mod:`.bones`); the root path is solved for, not shifted by one constant, so feet do not slide when leg
-lengths differ; hips hang off the pelvis, not the neck, so they too get the reference's width.
+Bones keep their direction and foreshortening and get the reference's lengths; face, hands and feet are scaled.
+Unlike upstream (``wan/modules/animate/preprocess/retarget_pose.py``), lengths come from the whole clip, not frame 0
+(:mod:`.bones`), the root path is solved so that standing feet do not slide (:mod:`.contacts`), and hips hang off the
+pelvis, not the neck.
 """
 
 from __future__ import annotations
@@ -31,13 +28,13 @@ _FEET_SHOWN = 0.3  # share of a shot in which an ankle must be in view for the b
 
 @dataclass(frozen=True)
 class Bodies:
-    """Both bodies as measured, for previews and reports.
+    """Both bodies as measured.
 
     Attributes:
         driver, reference: bone lengths in pixels of their own pictures.
         result: bone lengths in pixels of the reference picture.
         best_frame: driver frame that shows most bones at full length.
-        on_feet: the result stands on the reference's ground in at least one shot.
+        on_feet: some shot stands on the reference's ground.
     """
 
     driver: Lengths
@@ -76,24 +73,21 @@ def retarget_bodies(
     Args:
         driver: pose of the driving clip; every shot is placed on its own.
         reference: pose of the reference picture, one frame.
-        driver_edit, reference_edit: poses, one frame each, of a driver frame and of the reference picture after an
-            image-edit model made the person stand upright. Their bone lengths are used; a change of scale is taken out.
+        driver_edit, reference_edit: one frame each, after an image-edit model made the person stand upright; used for
+            bone lengths, at the original's scale.
         proportions: bone lengths, 1 the reference's, 0 the driver's at the reference's size.
-        align: what is placed as in the reference picture in a shot's first frame: "feet" (on its ground), "hips",
-            "neck", or "auto" (feet when both pictures show them, else neck).
-        travel: horizontal motion. "full": the driver's. "in picture": the driver's, and the view pans where it would
-            leave the picture (feet slide by the pan). "none": on the spot.
-        follow_depth: the body scales with the driver's distance, the reference's size when nearest; off, it keeps that
-            size.
+        align: what a shot's first frame aligns with the reference: "feet", "hips", "neck" or "auto" (feet if both show
+            them, else neck).
+        travel: horizontal motion: "full" the driver's; "in picture" pans where that leaves the picture; "none" on the
+            spot.
+        follow_depth: scale with the driver's distance, the reference's size when nearest.
 
     Returns:
-        The track in pixels of the reference picture, with the driver's frames, rate and cuts and no boxes, and the
-        bodies. Keypoints keep the driver's confidence, 0 where not found. Joints that the reference does not show have
-        average lengths.
+        The track in pixels of the reference picture, without boxes, and the bodies. Confidence is the driver's, 0 where
+        not found. Joints missing in the reference have average lengths.
 
     Raises:
-        InputError: a reference or edit of several frames, no body in the reference or the driver, or an option outside
-            its range.
+        InputError: several frames in a reference or edit, no body, or an option outside its range.
     """
     check(driver, reference, driver_edit, reference_edit, proportions, align, travel)
     points, still = joints(driver), joints(reference)
