@@ -25,7 +25,7 @@ HINT = 0.02
 
 
 def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
-    """Variance of differences of noise correlated as ``correlation ** lag`` against white noise of the same size."""
+    """Variance of differences of noise correlated as ``correlation ** lag``, 1 for white noise."""
     gain = 1.0
     for lag in range(1, order + 1):
         gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
@@ -47,7 +47,7 @@ def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0
 
 
 def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.ndarray:
-    """Absolute ``order``-th differences, scaled so that white noise keeps its size; NaN where points are missing."""
+    """Size of ``order``-th differences in units of white noise; NaN where points are missing."""
     if len(signals) <= order:
         return np.full((0, signals.shape[1]), np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(weights, order + 1, axis=0)
@@ -120,7 +120,7 @@ def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple
 
 
 def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Signals interpolated linearly where their weight is 0, constant beyond the first and last known value."""
+    """Linear interpolation where the weight is 0, constant at the ends."""
     out = signals.copy()
     frames = np.arange(len(signals))
     for column in np.flatnonzero((weights == 0).any(axis=0)):
@@ -138,7 +138,7 @@ def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _gaussian_sum(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Sum along the first axis of ``[T, ...]`` under a Gaussian of height 1; nothing beyond the ends."""
+    """Sum along ``[T, ...]`` under a Gaussian of height 1."""
     radius = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return correlate1d(values, kernel, axis=0, mode="constant")

@@ -24,7 +24,7 @@ SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one si
 def stabilize_boxes(
     points: np.ndarray, keypoints: np.ndarray, found: np.ndarray, scale: float, fps: float, blend: bool
 ) -> np.ndarray:
-    """Boxes for the frames of one shot, float64 ``[T, 4]`` (x1, y1, x2, y2), may leave the frame.
+    """Boxes for the frames of one shot, float64 ``[T, 4]``, may leave the frame.
 
     Size and shape are upstream's for the median face, larger only where a face would not fit. The position comes from a
     rigid fit of all 68 points, so an opening mouth moves nothing; it rests within a few percent and follows without
@@ -35,8 +35,7 @@ def stabilize_boxes(
         keypoints: ``[T, 133, 3]``; the shoulders lead the box where no face was found.
         found: bool ``[T]``, at least one True.
         scale: growth of the area.
-        fps: frames a second.
-        blend: interpolate frames without a face; False takes the nearest box.
+        blend: interpolate frames without a face, else take the nearest box.
     """
     low, high = (_without_spikes(edge, found) for edge in (points.min(axis=1), points.max(axis=1)))
     extent = high - low
@@ -69,7 +68,7 @@ def stabilize_boxes(
 
 
 def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Median of three in time where all three are known: a single wrong frame does not move the box."""
+    """Median of three in time where all are known."""
     out = values.copy()
     three = found[:-2] & found[1:-1] & found[2:]
     out[1:-1] = np.where(three[:, None], median_filter(values, size=(3, 1))[1:-1], out[1:-1])
@@ -77,7 +76,7 @@ def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: float) -> np.ndarray:
-    """Log of the box's size relative to the typical size: constant if the head keeps its size, else a slow zoom."""
+    """Log of the box's relative size: constant if the head keeps its size, else a slow zoom."""
     if np.ptp(size[found]) <= np.log(1 + SAME_SIZE) or found.sum() < 3:
         return np.full(len(size), max(0.0, float(need.max())))
     slow = _average(size[:, None], spread)[:, 0]
@@ -101,7 +100,7 @@ def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
 
 
 def nearest(found: np.ndarray) -> np.ndarray:
-    """For every frame the nearest found one, the earlier of two; at least one is found."""
+    """For every frame the nearest found frame, the earlier of two."""
     at = np.flatnonzero(found)
     frames = np.arange(len(found))
     after = np.searchsorted(at, frames).clip(max=len(at) - 1)
@@ -110,7 +109,7 @@ def nearest(found: np.ndarray) -> np.ndarray:
 
 
 def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """The head's path with gaps filled, relative to the shoulders where those were seen throughout."""
+    """The head's path; gaps follow the shoulders where those were seen throughout."""
     shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
     seen = (shoulders[..., 2] >= 0.3).all(axis=1)
     middle = shoulders[..., :2].mean(axis=1)

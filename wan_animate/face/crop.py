@@ -107,7 +107,6 @@ class FaceCropSource(FrameSource):
         return out
 
     def _keep(self, index: int, pixels: np.ndarray) -> None:
-        """Cache a crop while there is space."""
         with self._lock:
             if index not in self._kept and pixels.nbytes <= self._room and pixels.dtype == np.uint8:
                 self._kept[index] = pixels.copy()
@@ -122,7 +121,7 @@ class FaceCropSource(FrameSource):
 
 
 def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
-    """Ascending frame numbers as gapless ranges of at most READ_AT_ONCE."""
+    """Gapless ranges of at most READ_AT_ONCE frames."""
     start = 0
     for at in range(1, len(frames) + 1):
         if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == READ_AT_ONCE:
@@ -170,8 +169,7 @@ class _Part:
 def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | None:
     """How to crop ``low`` to ``high`` of a row of ``limit`` pixels with cv2.resize, or None.
 
-    It takes half the time of a warp, but begins at a whole pixel: some pixels early, where source and result grids
-    meet.
+    Half the time of a warp, but from a whole pixel: it begins early, where source and result grids meet.
     """
     step = (high - low) / size
     skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one pixel before, for the crop's first ones to lean on

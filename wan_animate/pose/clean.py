@@ -65,7 +65,6 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
 
 
 def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
-    """Raises InputError if cleaning left no body; warns if one is left in less than half of the frames."""
     if before.any() and not cleaned.body_found.any():
         raise InputError(
             f"clean pose: a body was found in only {before.sum()} of {len(before)} frames ({frame_ranges(before)}), "
@@ -123,7 +122,7 @@ class _Batch:
 
 
 class _Part:
-    """Face, hand or foot: the paths of its centre, rotation and attached joints, and the modes of its shape."""
+    """Face, hand or foot: paths of centre, rotation and attached joints, and modes of its shape."""
 
     def __init__(
         self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray
@@ -147,7 +146,7 @@ class _Part:
         return (points - self.place.centre[:, None]) / self.place.turn[:, None]
 
     def bends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distance of face points from the middle of their neighbours along a line, and weights: ``[T, 2n]`` each."""
+        """Distance of face points from the middle of their neighbours on a line, and weights, ``[T, 2n]``."""
         count = len(self.members)
         local, weights = self.local[:, :count] + 1j * self.local[:, count:], self.weights
         a, b, c = np.array(rigid_fit.FACE_LINES).T
@@ -192,7 +191,7 @@ class _Part:
 
 
 def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part's centre and its weights, ``[T]``; it follows its root (a hand its wrist) where only that was seen."""
+    """Centre and weights ``[T]`` of a part, which follows its root (a hand its wrist) where only that was seen."""
     lost = (place.weights == 0) & (root_weights > 0)
     both = (place.weights > 0) & (root_weights > 0)
     if not lost.any() or not both.any():
@@ -202,9 +201,7 @@ def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray
 
 
 def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int) -> np.ndarray:
-    """``[n]``: median second difference, over ``step`` frames, of paths averaged over ``2 * reach + 1``; inf if
-    unknown.
-    """
+    """``[n]``: median second difference over ``step`` frames of paths averaged over ``2 * reach + 1``."""
     out = np.full(paths.shape[1], np.inf)
     if len(paths) < 2 * reach + 2 * step + 1:
         return out
@@ -232,7 +229,7 @@ def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.
 def _add_paths(
     batch: _Batch, paths: np.ndarray, weights: np.ndarray, gain: float, floor: float, correlation: float
 ) -> slice:
-    """Add paths of single points (complex ``[T, n]``), each with its own noise."""
+    """Paths of single points, complex ``[T, n]``, each with its own noise."""
     count = paths.shape[1]
     both = noise_level(_split(paths), np.tile(weights, 2), correlation).reshape(2, count)
     noise = np.maximum(np.sqrt((both**2).mean(axis=0)) * gain, floor)

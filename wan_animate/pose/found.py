@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def warn_if_rarely_found(track: PoseTrack, who: str) -> str | None:
-    """Log and return a warning, with ``who`` before it, where a body was found in less than half of the frames."""
+    """Log and return a warning where a body was found in less than half of the frames."""
     words = found_too_little(track.body_found)
     if words:
         log.warning("%s: %s", who, words)

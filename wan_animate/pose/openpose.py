@@ -39,7 +39,7 @@ APART = 0.5  # of the body's extent, between a hand and its wrist, or the face a
 
 
 def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
-    """The track as OpenPose JSON in pixels, BODY_18, one person a frame; nobody where all confidences are 0."""
+    """The track as OpenPose JSON: pixels, BODY_18, one person a frame or nobody."""
     frames = []
     for points in track.keypoints:
         body = np.zeros((len(BODY_18), 3), np.float32)
@@ -189,7 +189,7 @@ def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
 
 
 def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[list[np.ndarray]]:
-    """Parts given in fractions converted to pixels; points far outside the canvas set to 0, 0, 0."""
+    """Fractions as pixels; points far outside the canvas as 0, 0, 0."""
     every = [points for found in people for points in found]
     if not every:
         return people
@@ -206,7 +206,6 @@ def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[
 
 
 def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
-    """Raises InputError unless most frames show a possible body for this canvas."""
     points, seen = keypoints[..., :2].astype(np.float64), keypoints[..., 2] > 0
     body = seen[:, wholebody.BODY]
     enough = body.sum(axis=1) >= 5
@@ -254,7 +253,7 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    """float32 ``[5]``: box and mean confidence of all points but strays."""
+    """Box and mean confidence of all points but strays."""
     seen = points[points[:, 2] > 0]
     body = points[wholebody.BODY][points[wholebody.BODY, 2] > 0]
     if len(body) >= 5:
@@ -279,7 +278,7 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
 
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
-    """The hands swapped if in the median frame they are nearer to each other's wrist."""
+    """Swap the hands if the median frame has them nearer to each other's wrist."""
     hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
     wrists = (wholebody.LEFT_WRIST, wholebody.RIGHT_WRIST)
     roots = keypoints[:, [hand.start for hand in hands]]

@@ -51,7 +51,7 @@ def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: fl
 
 
 def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """bool ``[T]``: frames whose body is larger or smaller than the frames around allow."""
+    """bool ``[T]``: frames whose body is larger or smaller than neighbouring frames allow."""
     near, far = np.array(LIMBS).T
     seen = known[:, near] & known[:, far]
     lengths = np.where(seen, np.abs(points[:, far] - points[:, near]), np.nan)
@@ -93,10 +93,7 @@ def _off_together(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Stretches in which joints are off by more than ``limit``: root mean square of all but the farthest.
 
-    Args:
-        off: complex ``[T, n]``, offset from the usual path; NaN where not seen.
-        least: joints needed to compare two frames.
-        longest: most frames in a stretch.
+    ``off`` is complex ``[T, n]``, NaN where not seen; ``least`` joints are needed to compare two frames.
 
     Yields:
         its frames ``[k]``, and the joints that jump at its ends, bool ``[n]``.
@@ -132,7 +129,7 @@ def _off_together(
 
 
 def _usual_way(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """complex ``[T, n]``: the path from 0 if every step were the median of the steps around it."""
+    """complex ``[T, n]``: the path from 0 with every step the median of those around it."""
     steps = np.where(known[1:] & known[:-1], np.diff(points, axis=0), np.nan)
     padded = np.pad(steps, ((NEARBY, NEARBY), (0, 0)), constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEARBY + 1, axis=0)
@@ -170,9 +167,7 @@ def _off_path(points: np.ndarray, known: np.ndarray, speed: float, noise: np.nda
 
 
 def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """bool ``[pieces]``: those on the path with most frames; ``reached(piece, first)`` tells from which a piece can
-    follow.
-    """
+    """bool ``[pieces]``: those on the path with most frames; ``reached(piece, first)`` tells possible predecessors."""
     count = len(size)
     best, before = size.astype(float), np.full(count, -1)
     for piece in range(1, count):

@@ -89,7 +89,7 @@ def mistaken(track: PoseTrack) -> np.ndarray:
 
 
 def _limits(height: float, fps: float) -> tuple[float, float]:
-    """Largest distance of a joint from the line between its neighbours in time, and largest step, in pixels a frame."""
+    """Largest distance of a joint from its neighbours' line, and largest step, in pixels a frame."""
     pace = 30 / max(fps, 1)
     return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
 
@@ -119,7 +119,7 @@ def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
 
 
 def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Swap left and right in runs of frames that are impossible without; legs that merely cross are not."""
+    """Swap left and right back in runs of frames; legs that merely cross are left."""
     points, confidence = points.copy(), confidence.copy()
     swapped = np.zeros(points.shape, bool)
     frames = len(points)
@@ -152,7 +152,7 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
 
 def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: points that leave their path for a few frames; ``noise`` ``[133]`` (pixels) widens the limits."""
+    """bool ``[T, 133]``: points that leave their path for a few frames by more than ``noise`` ``[133]`` explains."""
     frames = len(points)
     known = confidence >= SEEN
     away = np.zeros(known.shape, bool)
@@ -180,9 +180,7 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
 
 
 def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.ndarray:
-    """bool ``[T, 133]``: points at the far end of a bone over 1.5 times its 90th percentile and usual length, and what
-    is attached to them.
-    """
+    """bool ``[T, 133]``: points at the far end of an overlong bone, and what is attached to them."""
     known = confidence >= SEEN
     far = np.zeros(known.shape, bool)
     for near, end, share in BONES:
@@ -222,7 +220,7 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
 
 
 def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float, dropped: np.ndarray) -> np.ndarray:
-    """Confidence, raised in short gaps whose ends are close; mistakes at a shot's ends hold the nearest frame."""
+    """Confidence, raised in short gaps with close ends; mistakes at a shot's ends hold the nearest frame."""
     out = confidence.copy()
     frames = len(points)
     # First what was not seen at all, then what was seen too faintly to be drawn.

@@ -95,10 +95,10 @@ class Modes:
 
 
 def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
-    """Principal components of ``[T, S]`` that stand out from noise of this standard deviation at weight 1.
+    """Principal components of ``[T, S]`` above noise of this standard deviation at weight 1.
 
-    Components below the edge of the noise spectrum (Marchenko & Pastur 1967) go to ``rest``; the others are shrunk
-    (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2017). A frame counts by its mean weight.
+    Those below the edge of the noise spectrum (Marchenko & Pastur 1967) go to ``rest``; others are shrunk (Gavish &
+    Donoho, IEEE Trans. Inf. Theory 63, 2017).
     """
     filled = fill_in(signals, weights)
     by_frame = weights.mean(axis=1)

@@ -172,7 +172,7 @@ class PoseTrack:
         return replace(self, keypoints=keypoints, width=width, height=height, boxes=boxes, picture=picture)
 
     def fingerprint(self) -> str:
-        """Equal for two tracks exactly if keypoints, size, rate and cuts are equal."""
+        """Equal exactly for equal keypoints, size, rate and cuts."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.keypoints).data, digest_size=16)
         digest.update(repr(self.cuts).encode())
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
@@ -220,12 +220,11 @@ class PoseTrack:
 
 
 def _alike(one: float, other: float) -> bool:
-    """Whether two aspect ratios are the same up to rounded sides."""
     return abs(one / other - 1) < 0.03
 
 
 def _whole_if_alike(width: int, height: int, picture, size: tuple[int, int]):
-    """The whole frame, if its shape is that of ``picture`` rather than that of the frame (``size``) which holds it."""
+    """The whole frame, if it has the shape of ``picture`` rather than of the frame (``size``) around that."""
     if picture is None:
         return None
     mine, shown, frame = width / height, picture[2] / picture[3], size[0] / size[1]
@@ -235,7 +234,7 @@ def _whole_if_alike(width: int, height: int, picture, size: tuple[int, int]):
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
-    """Write arrays through a temporary file; ``what`` names the content in errors."""
+    """Write arrays through a temporary file."""
     path = Path(path)
     make_folder(path.parent, what)
     with replacing(path, what) as temporary, open(temporary, "wb") as file:

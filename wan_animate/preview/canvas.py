@@ -11,14 +11,14 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def text(image: np.ndarray, words: str, x: int, y: int, size: float = 0.46, color=INK, align: str = "left") -> None:
-    """Draw text with its baseline at ``y``; ``x`` is its left, middle or right (``align``)."""
+    """Draw text with its baseline at ``y``, aligned to ``x``."""
     width = cv2.getTextSize(words, FONT, size, 1)[0][0]
     x -= {"left": 0, "middle": width // 2, "right": width}[align]
     cv2.putText(image, words, (x, y), FONT, size, color, 1, cv2.LINE_AA)
 
 
 def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:
-    """A picture (uint8 RGB) with a band of warnings below, if there are any."""
+    """A picture (uint8 RGB) above a band of warnings, if any."""
     return np.concatenate([picture, warning_band(sentences, picture.shape[1])]) if sentences else picture
 
 

@@ -48,7 +48,7 @@ def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
 
 
 def mask_areas(mask: FrameSource, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-    """float64 ``[T]`` 0..1: share of the picture that each mask covers."""
+    """float64 ``[T]`` 0..1: masked share of the picture."""
     out = np.empty(len(mask))
     for start in range(0, len(mask), MASK_BATCH):
         stop = min(start + MASK_BATCH, len(mask))
@@ -148,10 +148,10 @@ def pose_report(
     mask: FrameSource | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PoseReport:
-    """Measure a track, also against ``raw``, the track before cleaning, and ``mask``, the character mask.
+    """Measure a track against ``raw``, the track before cleaning, and the character mask.
 
     Raises:
-        InputError: ``raw`` or ``mask`` have another number of frames, or ``mask`` is no mask.
+        InputError: lengths differ, or ``mask`` is no mask.
     """
     frames = len(track)
     if mask is not None and len(mask) == 1 and frames > 1:
@@ -194,7 +194,7 @@ def pose_report(
 
 
 def empty_mask(area: np.ndarray | None) -> str | None:
-    """A warning if the mask is empty in every frame (area 0..1, ``[T]``)."""
+    """A warning if all areas ``[T]`` are 0."""
     if area is None or area.any():
         return None
     return (
@@ -204,7 +204,7 @@ def empty_mask(area: np.ndarray | None) -> str | None:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """Mean of the values that are not NaN, or None."""
+    """Mean without NaN, or None."""
     known = np.isfinite(values)
     return float(values[known].mean()) if known.any() else None
 

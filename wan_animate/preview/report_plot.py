@@ -14,13 +14,13 @@ LEFT, RIGHT, ROW = 110, 24, 24
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that divides ``span`` into at most ``most`` steps."""
+    """1, 2 or 5 times a power of ten that divides ``span`` into at most ``most`` steps."""
     step = 10.0 ** np.floor(np.log10(max(span, 1e-9) / most))
     return float(next(step * by for by in (1, 2, 5, 10) if span <= most * step * by * (1 + 1e-9)))
 
 
 class Panel:
-    """A chart over the frames of a clip: x is the frame, y a value from 0 to ``top``."""
+    """A chart: x is the frame, y a value from 0 to ``top``."""
 
     def __init__(self, image: np.ndarray, box: tuple[int, int, int, int], frames: int, top: float, title: str):
         self.image, self.box, self.frames, self.top = image, box, frames, max(top, 1e-9)
@@ -57,7 +57,7 @@ class Panel:
             cv2.line(self.image, (self.x(cut - 0.5), self.box[1]), (self.x(cut - 0.5), self.box[3]), CUT, 1)
 
     def line(self, values: np.ndarray, color: tuple[int, int, int], thickness: int = 1) -> None:
-        """Plot values over the frames: NaN leaves a gap; a pixel column shows the mean of its frames."""
+        """Plot values; NaN leaves a gap, a pixel column shows the mean of its frames."""
         columns = max(self.box[2] - self.box[0], 1)
         every = -(-len(values) // columns)
         points: list[tuple[int, int]] = []
@@ -110,7 +110,7 @@ def _drawn(report: PoseReport, width: int, height: int) -> np.ndarray:
 
 
 def _found(image: np.ndarray, report: PoseReport, missing: dict[str, int], top: int) -> int:
-    """Draw a bar for each part, red where missing; returns the y below."""
+    """Bars of found frames; returns the y below them."""
     height, width = image.shape[:2]
     text(image, f"found in {report.frames} frames", LEFT, 30, 0.5)
     if report.cuts:

@@ -24,7 +24,7 @@ _EDGE = (60, 200, 90)
 
 
 class MaskShown(FrameSource):
-    """Frames with a mask of any size drawn over them: tinted, or only its edge (``outline``)."""
+    """Frames with a mask of any size tinted over them, or its edge (``outline``)."""
 
     kind = "image"
 
@@ -100,7 +100,6 @@ def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, Fram
 
 
 def _thumb_width(label: str, source: FrameSource) -> int:
-    """The clip's width at the common height, limited, and wide enough for its label."""
     width = round(_THUMB_HEIGHT * source.width / source.height)
     text = cv2.getTextSize(label, _FONT, 0.62, 1)[0][0] + 8
     return max(min(width, 3 * _THUMB_HEIGHT), min(text, 2 * _THUMB_HEIGHT), 48)

@@ -114,7 +114,7 @@ def toes(points: np.ndarray, foot: tuple[int, int, int]) -> np.ndarray:
 
 
 def foot_lengths(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): pixels from ankle to the middle of the toes, or NaN."""
+    """float64 ``[T, 2]`` (left, right): pixels from ankle to toes, or NaN."""
     out = []
     for ankle, foot in ((at.LEFT_ANKLE, LEFT_FOOT), (at.RIGHT_ANKLE, RIGHT_FOOT)):
         toe = toes(points, foot)
@@ -124,9 +124,7 @@ def foot_lengths(points: np.ndarray) -> np.ndarray:
 
 
 def hand_sizes(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of rotation; NaN if
-    unknown.
-    """
+    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of rotation, or NaN."""
     out = []
     for hand in (at.LEFT_HAND.start, at.RIGHT_HAND.start):
         corners = (hand, hand + 5, hand + 17)
@@ -157,7 +155,7 @@ def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | Non
 
 
 def _one_side(length: float, longest: float) -> float:
-    """A limb's own length if close to the other side's, else the longer of the two."""
+    """A limb's own length if close to the other side's, else the longer."""
     trust = np.clip((length / longest - UNLIKE) / (ALIKE - UNLIKE), 0, 1)
     return float(trust * length + (1 - trust) * longest)
 
@@ -180,7 +178,7 @@ def _plausible(observed: dict[int, float], foot: float | None, hand: float | Non
 
 
 def _trusted(length: float, ordinary: float) -> float:
-    """``length``, or the average length where it is too short to be anything but foreshortened."""
+    """``length``, or the average where only foreshortening explains it."""
     trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
     return float(trust * length + (1 - trust) * ordinary)
 
@@ -221,7 +219,7 @@ def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) 
 
 
 def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``: size of the person in a shot relative to the longest shot."""
+    """float64 ``[T]``: a shot's size of the person relative to the longest shot's."""
     scale = np.ones(len(points))
     if len(shots) < 2:
         return scale

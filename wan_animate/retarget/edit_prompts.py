@@ -1,7 +1,7 @@
-"""Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that put people into a pose that shows their bones.
+"""Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that show bones in their full length.
 
-As upstream (``process_pipepline.py: get_editing_prompts``), the limbs in the clip decide what is asked for, and the
-picture's shape whether arms are spread or hang down.
+As upstream (``process_pipepline.py: get_editing_prompts``), the clip's limbs decide what is asked for, and the
+picture's shape whether arms are spread.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ def edit_prompts(driver: PoseTrack, reference: PoseTrack) -> EditPrompts:
 
 
 def limbs_shown(track: PoseTrack, joints: tuple[int, ...]) -> bool:
-    """Whether any frame clearly shows any of these joints inside the picture."""
     points = track.keypoints[:, list(joints)]
     inside = (points[..., :2] > 0).all(axis=2) & (points[..., 0] <= track.width) & (points[..., 1] <= track.height)
     return bool((inside & (points[..., 2] >= _CLEAR)).any())
@@ -91,7 +90,7 @@ def _prompt(track: PoseTrack, arms: bool, legs: bool) -> str:
 
 
 def _turned_away(track: PoseTrack) -> bool:
-    """Side-on or from behind: shoulders narrow or mirrored, or hardly found."""
+    """Side-on or from behind."""
     points = track.keypoints[0]
     left, right = points[at.LEFT_SHOULDER], points[at.RIGHT_SHOULDER]
     if min(left[2], right[2]) < 0.3:

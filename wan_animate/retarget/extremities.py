@@ -68,7 +68,7 @@ def _hang(body: np.ndarray, points: np.ndarray, joint: int, part, gain: np.ndarr
 
 
 def _head_gain(points: np.ndarray, still: np.ndarray, size: np.ndarray) -> float | None:
-    """The reference's head size over the driver's, from the frames whose head pose is most like the reference's."""
+    """The reference's head size over the driver's, from the frames with the most similar head pose."""
     names = [0, *HEAD]
     shared = (still[0, names, 2] > 0) & (points[:, names, 2] > 0)
     enough = np.flatnonzero(shared.sum(axis=1) >= 4)

@@ -15,9 +15,7 @@ _MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unl
 
 
 def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
-    """The reference track letterboxed to about ``pixels`` pixels, sides divisible by 16, as upstream in animate mode
-    (:func:`wan_animate.video.resample.area_size`).
-    """
+    """The reference track letterboxed to about ``pixels`` pixels, as upstream in animate mode."""
     return reference.letterboxed(*area_size(reference.width, reference.height, pixels))
 
 
@@ -29,7 +27,7 @@ def shown(track: PoseTrack, left: int) -> np.ndarray:
 
 
 def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrack) -> str:
-    """ "feet", "hips" or "neck": what is aligned with the reference picture."""
+    """ "feet", "hips" or "neck": what is aligned with the reference."""
     if align in ("auto", "feet") and walks and shown(reference, at.LEFT_ANKLE)[0]:
         return "feet"
     hips_known = (reference.keypoints[0, [at.LEFT_HIP, at.RIGHT_HIP], 2] >= FOUND).all()

@@ -31,7 +31,7 @@ class Bodies:
     """Both bodies as measured.
 
     Attributes:
-        driver, reference: bone lengths in pixels of their own pictures.
+        driver, reference: in pixels of their own pictures.
         result: bone lengths in pixels of the reference picture.
         best_frame: driver frame that shows most bones at full length.
         on_feet: some shot stands on the reference's ground.
@@ -141,7 +141,7 @@ def retarget_bodies(
 
 
 def best_frame(track: PoseTrack) -> int:
-    """The earliest frame with the most limbs in view at their full length."""
+    """The earliest frame with most limbs at full length."""
     points = joints(track)
     size = apparent_size(points, float(track.fps), track.shots)
     size = size * shot_scales(points, size, track.shots)
@@ -154,7 +154,7 @@ def _best(shown_lengths: np.ndarray) -> int:
 
 
 def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size: np.ndarray) -> np.ndarray:
-    """float64 ``[T]``: limbs seen, each counted by the share of its length, those outside the frame a third of it."""
+    """float64 ``[T]``: limbs seen, by the share of their length, outside the frame a third."""
     total = np.zeros(len(points))
     for bone, seen in bone_lengths(points).items():
         inside = ((points[:, bone, :2] >= 0) & (points[:, bone, :2] < (track.width, track.height))).all(axis=1)
@@ -172,7 +172,7 @@ def check(
     align: str,
     travel: str,
 ) -> None:
-    """Raises :class:`InputError` for input that :func:`retarget_bodies` cannot use."""
+    """Raises :class:`InputError`."""
     for name, one in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip
@@ -201,7 +201,6 @@ def check(
 
 
 def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> Lengths:
-    """Bone lengths of the edited picture at the original's scale."""
     if edit is None:
         return body
     edited_points = joints(edit)
@@ -216,7 +215,7 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
 
 
 def _head_span(points: np.ndarray) -> float | None:
-    """Width of the head in pixels, 97th percentile over the frames."""
+    """Width of the head in pixels."""
     heads = [points[t, [0, 1, 2, 3, 4]] for t in range(len(points))]
     spans = [np.ptp(head[head[:, 2] > 0][:, 0]) for head in heads if (head[:, 2] > 0).sum() >= 3]
     return float(np.percentile(spans, 97)) if spans else None
@@ -232,10 +231,7 @@ def _blended(ours: Lengths, theirs: Lengths, proportions: float) -> dict[int, fl
 
 
 def _bones(points: np.ndarray, ours: Lengths, lengths: dict[int, float], factor: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck.
-
-    Where a joint's parent was not found, it hangs off the nearest ancestor that was.
-    """
+    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck, each on its nearest ancestor that was found."""
     body = np.zeros((*points.shape[:2], 2))
     for bone in PARENT:
         todo = points[:, bone, 2] > 0
