@@ -17,8 +17,8 @@ ORDER = 2  # of the differences that are penalised
 CUTOFFS = (np.inf, 0.32, 0.22, 0.155, 0.11, 0.075, 0.05, 0.033, 0.02, 0.012)
 NOISE_ORDER = 5
 MOST_CORRELATED = 0.45
-# Frames (standard deviation of a Gaussian) over which the estimate of the error is summed, and how much a wider look
-# adds. TEMPERATURE says how large a difference of such sums is: in units of the noise's variance.
+# The risk is summed under Gaussians of these standard deviations (frames), the wider weighted by WIDE_SHARE; smoothers
+# are blended by softmin at TEMPERATURE, in units of the noise variance.
 WINDOW, WIDE_WINDOW, WIDE_SHARE = 3.0, 10.0, 0.3
 TEMPERATURE = 5.0
 HINT = 0.02
@@ -42,7 +42,7 @@ def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0
     out = np.zeros(signals.shape[1])
     enough = known.sum(axis=0) >= 8
     if enough.any():
-        out[enough] = np.nanmedian(size[:, enough], axis=0) / 0.67449  # the median of |z|, z of unit variance
+        out[enough] = np.nanmedian(size[:, enough], axis=0) / 0.67449  # median of |z| for a standard normal z
     return out / np.sqrt(_difference_gain(NOISE_ORDER, correlation))
 
 
@@ -68,7 +68,7 @@ def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
     return float(np.interp(found, expected, grid))
 
 
-def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
+def whittaker_smoothers(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
     """All smoothers applied to all signals ``[T, S]``; weights above 0.
 
     Solves (W + lambda D'D) y = W x by a banded LDL' factorisation and reads the diagonals of the inverse Z off the
@@ -159,11 +159,11 @@ def smooth(
     frames, count = signals.shape
     if frames <= ORDER + 1 or count == 0:
         return signals.copy()
-    # In a gap a straight line is a weak hint, which keeps the smoothers from swinging out where they know nothing.
-    fits, covariance = _bank(fill_in(signals, weights), np.where(weights > 0, weights, HINT), correlation)
+    # In gaps a weak weight on the interpolated line keeps smoothers from overshooting.
+    fits, covariance = whittaker_smoothers(fill_in(signals, weights), np.where(weights > 0, weights, HINT), correlation)
     members = np.zeros((count, int(groups.max()) + 1))
     members[np.arange(count), groups] = 1
-    # In units of each signal's own noise, so that a group's members count alike.
+    # In units of each signal's own noise, so that a group's signals count equally.
     variance = np.maximum(noise, 1e-6) ** 2
     known = weights > 0
     trust = weights[:, None]
@@ -173,7 +173,7 @@ def smooth(
     belief = np.exp((total.min(axis=1, keepdims=True) - total) / TEMPERATURE)
     belief /= belief.sum(axis=1, keepdims=True)
     share = belief @ members.T
-    # An unknown value has nothing to be left at: only the true smoothers can tell where it is.
+    # The first smoother changes nothing, so it says nothing about unknown values.
     share[:, 0] = np.where(known, share[:, 0], 0)
     rest = share.sum(axis=1, keepdims=True)
     share = np.where(rest > 1e-9, share / np.maximum(rest, 1e-9), np.eye(len(CUTOFFS))[4][:, None])

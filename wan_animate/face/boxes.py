@@ -11,13 +11,12 @@ from ..pose.repair import mistaken
 from ..pose.track import PoseTrack
 from ..time_series import fill_in, gaussian_mean
 
-MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
+MIN_FACE_PIXELS = 8  # less shows nothing to the motion encoder
 MISSING = ("blend", "hold", "blank")
 
-
-MARGIN = 0.02  # of the box, kept free on every side of the face points
-DEAD_BAND = 0.01  # of the box: how far the head may be off its place before the box follows
-SETTLE, ZOOM = 0.04, 0.5  # seconds (standard deviation) over which the box's way and its size are rounded
+MARGIN = 0.02  # of the box, around the face points
+DEAD_BAND = 0.01  # of the box: smaller motion of the head does not move it
+SETTLE, ZOOM = 0.04, 0.5  # seconds (sigma) over which the box's path and size are smoothed
 SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one size
 
 
@@ -41,12 +40,12 @@ def stabilize_boxes(
     extent = high - low
     typical = np.median(extent[found], axis=0)
     grown = typical * np.sqrt(scale)
-    # Upstream's box about its face: three parts of what is added lie above, one below.
+    # As upstream, three quarters of the added height lie above the face.
     above = (grown[1] - typical[1]) * 0.25
-    at = rigid_fit.rigid_fit(
+    fit = rigid_fit.rigid_fit(
         points[..., 0] + 1j * points[..., 1], np.repeat(found[:, None], 68, axis=1).astype(float), True
     )
-    size = np.log(np.maximum(np.abs(at.turn), 1e-3))
+    size = np.log(np.maximum(np.abs(fit.turn), 1e-3))
     size = gaussian_mean(_bridge(size[:, None], found, False), 3.0)[:, 0]
     size = size - np.median(size[found])
     need = np.where(found, np.log((np.maximum(extent, 1e-3) / (grown * (1 - 2 * MARGIN))).max(axis=1)), -np.inf)
@@ -54,15 +53,15 @@ def stabilize_boxes(
     box = grown * factor[:, None]
 
     middle = (low + high) / 2 - np.array([0, above])
-    centre = np.stack([at.centre.real, at.centre.imag], axis=1)
-    # The head's own middle is not the box's; the way from one to the other changes slowly, as the head turns.
+    centre = np.stack([fit.centre.real, fit.centre.imag], axis=1)
+    # The offset from the head's centre to the box's changes slowly, as the head turns.
     offset = _average(_bridge(middle - centre, found, False), fps)
     centre = _follow_body(centre, keypoints, found, blend)
     target = centre + offset
-    path = np.stack([_lazy(target[:, axis], DEAD_BAND * box[:, axis]) for axis in (0, 1)], axis=1)
+    path = np.stack([_dead_band(target[:, axis], DEAD_BAND * box[:, axis]) for axis in (0, 1)], axis=1)
     path = _average(path, SETTLE * fps)
-    room = box * (0.5 - MARGIN)
-    held = np.clip(path, np.minimum(high - room, low + room), np.maximum(high - room, low + room))
+    inner = box * (0.5 - MARGIN)
+    held = np.clip(path, np.minimum(high - inner, low + inner), np.maximum(high - inner, low + inner))
     path = np.where(found[:, None], held, path)
     return np.concatenate([path - box / 2, path + box / 2], axis=1)
 
@@ -125,7 +124,7 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
     return out
 
 
-def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
+def _dead_band(target: np.ndarray, band: np.ndarray) -> np.ndarray:
     """A path that moves only when ``target`` is over ``band`` away; lags of a forward and a backward pass cancel."""
     low, high = (target - band).tolist(), (target + band).tolist()
     forth, back = [0.0] * len(low), [0.0] * len(low)
@@ -166,7 +165,7 @@ def face_boxes(
     if missing not in MISSING:
         raise InputError(f"face box: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
     size = np.array([track.width, track.height], np.float64)
-    # Fractions of the frame in float32, as upstream keeps its keypoints: it decides the last pixel of a box.
+    # Through float32 fractions of the frame, as upstream: it decides the last pixel of a box.
     points = (track.keypoints[:, wholebody.FACE, :2] / size.astype(np.float32)) * size
     low, high = points.min(axis=1), points.max(axis=1)
     width, height = (high - low).T
@@ -187,7 +186,7 @@ def face_boxes(
     extent = boxes[:, 2:] - boxes[:, :2]
     found = track.face_found & (extent >= MIN_FACE_PIXELS).all(axis=1)
     keypoints = track.keypoints
-    if steady > 0:  # a face that the frames around it rule out is none
+    if steady > 0:  # neighbouring frames may rule a face out
         wrong = mistaken(track)
         found &= wrong[:, wholebody.FACE].mean(axis=1) < 0.5
         keypoints = keypoints * np.stack([np.ones_like(wrong), np.ones_like(wrong), ~wrong], axis=2)

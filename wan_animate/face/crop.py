@@ -49,7 +49,7 @@ class FaceCropSource(FrameSource):
         found: np.ndarray | None = None,
         size: int = 512,
         missing: str = "blend",
-    ):
+    ) -> None:
         boxes = np.asarray(boxes)
         if missing not in MISSING:
             raise InputError(f"face crop: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
@@ -77,7 +77,7 @@ class FaceCropSource(FrameSource):
         self._visible = visible
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
-        self._room = KEPT_BYTES
+        self._bytes_left = KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -86,7 +86,7 @@ class FaceCropSource(FrameSource):
         kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
         runs = list(_runs([index for index in range(start, stop) if index not in kept]))
 
-        def chunks():
+        def chunks() -> Iterator[tuple[int, np.ndarray]]:
             for first, last in runs:
                 yield first, self.frames.read(first, last)
 
@@ -108,9 +108,9 @@ class FaceCropSource(FrameSource):
 
     def _keep(self, index: int, pixels: np.ndarray) -> None:
         with self._lock:
-            if index not in self._kept and pixels.nbytes <= self._room and pixels.dtype == np.uint8:
+            if index not in self._kept and pixels.nbytes <= self._bytes_left and pixels.dtype == np.uint8:
                 self._kept[index] = pixels.copy()
-                self._room -= pixels.nbytes
+                self._bytes_left -= pixels.nbytes
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(self.boxes.tobytes() + self._visible.tobytes(), digest_size=16)
@@ -136,7 +136,7 @@ def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None =
     whole = all(side.is_integer() for side in (x1, y1, x2, y2))
     if whole and x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
         return cv2.resize(frame[int(y1) : int(y2), int(x1) : int(x2)], (size, size), dst=out)
-    # cv2.resize puts the middles of the first pixels onto each other; so do both ways here.
+    # Pixel centres are aligned as cv2.resize does.
     across, down = _resized_part(x1, x2, size, width), _resized_part(y1, y2, size, height)
     if across and down:
         part = frame[down.start : down.stop, across.start : across.stop]
@@ -172,7 +172,7 @@ def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | Non
     Half the time of a warp, but from a whole pixel: it begins early, where source and result grids meet.
     """
     step = (high - low) / size
-    skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one pixel before, for the crop's first ones to lean on
+    skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one source pixel more, for interpolation
     start = low - skipped * step
     near = np.flatnonzero(np.abs(start - np.round(start)) <= _NEAR)
     stop = math.ceil(high + 0.5) + 1

@@ -17,8 +17,8 @@ from .track import PoseTrack
 
 MAX_GAIN = 8.0
 LONGEST, OVERLAP = 300, 60  # frames of a shot that are smoothed at once, and that two windows share
-CARRIED = 0.3  # how far a hand's place is believed that follows from the wrist alone
-UNSEEN = 0.1  # points of lower confidence say nothing
+CARRIED = 0.3  # weight of a hand's position that is known from the wrist alone
+UNSEEN = 0.1  # points of lower confidence are ignored
 
 
 def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
@@ -128,22 +128,22 @@ class _Part:
         self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray
     ) -> None:
         self.members, self.turns, self.weights = members, turns, weights[:, members]
-        self.place = rigid_fit.rigid_fit(points[:, members], self.weights, turns)
-        self.seen = self.place.size > 0 and len(points) > 1
+        self.fit = rigid_fit.rigid_fit(points[:, members], self.weights, turns)
+        self.seen = self.fit.size > 0 and len(points) > 1
         if not self.seen:
             return
-        self.centre, self.centre_weights = _along(self.place, points[:, hanging[0]], weights[:, hanging[0]])
+        self.centre, self.centre_weights = _along(self.fit, points[:, hanging[0]], weights[:, hanging[0]])
         local = self._inside(points[:, members])
         self.local, self.local_weights = _split(local), np.tile(self.weights, 2)
-        # A wrist is better told from the hand where the way from the hand to it changes less than the wrist moves.
+        # A wrist is smoothed relative to the hand where it moves less relative to the hand than in the picture.
         from_here = self._inside(points[:, hanging])
-        shown = weights[:, hanging] * (self.place.weights[:, None] > 0)
+        shown = weights[:, hanging] * (self.fit.weights[:, None] > 0)
         calmer = _calmer(from_here, points[:, hanging], shown)
         self.hanging = [joint for joint, use in zip(hanging, calmer, strict=True) if use]
         self.hung, self.hung_weights = from_here[:, calmer], shown[:, calmer]
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
-        return (points - self.place.centre[:, None]) / self.place.turn[:, None]
+        return (points - self.fit.centre[:, None]) / self.fit.turn[:, None]
 
     def bends(self) -> tuple[np.ndarray, np.ndarray]:
         """Distance of face points from the middle of their neighbours on a line, and weights, ``[T, 2n]``."""
@@ -156,7 +156,7 @@ class _Part:
     def add(self, batch: _Batch, gain: float, floor: float, correlation: float) -> None:
         paths, weights = [self.centre], [self.centre_weights]
         if self.turns:
-            paths, weights = [*paths, self.place.turn * self.place.size], [*weights, self.place.weights]
+            paths, weights = [*paths, self.fit.turn * self.fit.size], [*weights, self.fit.weights]
         paths, weights = np.stack(paths, axis=1), np.stack(weights, axis=1)
         self._paths = _add_paths(batch, paths, weights, gain, floor / 2, correlation)
         if self.hanging:
@@ -180,24 +180,24 @@ class _Part:
         paths, shape = _join(smoothed[:, self._paths]), self.modes.base + smoothed[:, self._rest]
         if self._scores is not None:
             shape = shape + smoothed[:, self._scores] @ self.modes.modes
-        centre, turn = paths[:, :1], paths[:, 1:2] / self.place.size if self.turns else 1
+        centre, turn = paths[:, :1], paths[:, 1:2] / self.fit.size if self.turns else 1
         out[:, self.members] = centre + turn * _join(shape)
         if self.hanging:
-            # Where the hand is lost, the wrist goes on by itself; over three frames, so that it does not jump.
-            here = gaussian_mean(self.place.weights[:, None], 1.5)
-            here = np.clip(here / max(self.place.weights.max(), 1e-9), 0, 1)
+            # Where the hand is lost, the wrist fades to its own path over three frames.
+            here = gaussian_mean(self.fit.weights[:, None], 1.5)
+            here = np.clip(here / max(self.fit.weights.max(), 1e-9), 0, 1)
             hung = centre + turn * _join(smoothed[:, self._hung])
             out[:, self.hanging] += here * (hung - out[:, self.hanging])
 
 
-def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _along(fit: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre and weights ``[T]`` of a part, which follows its root (a hand its wrist) where only that was seen."""
-    lost = (place.weights == 0) & (root_weights > 0)
-    both = (place.weights > 0) & (root_weights > 0)
+    lost = (fit.weights == 0) & (root_weights > 0)
+    both = (fit.weights > 0) & (root_weights > 0)
     if not lost.any() or not both.any():
-        return place.centre, place.weights
-    way = fill_in(_split((place.centre - root)[:, None]), np.repeat(both[:, None], 2, axis=1))
-    return np.where(lost, root + _join(way)[:, 0], place.centre), np.where(lost, CARRIED * root_weights, place.weights)
+        return fit.centre, fit.weights
+    offset = fill_in(_split((fit.centre - root)[:, None]), np.repeat(both[:, None], 2, axis=1))
+    return np.where(lost, root + _join(offset)[:, 0], fit.centre), np.where(lost, CARRIED * root_weights, fit.weights)
 
 
 def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int) -> np.ndarray:
@@ -217,11 +217,11 @@ def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int)
 
 def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """bool ``[n]``: a point moves less relative to its part than in the picture, without more jitter."""
-    ways = ((2, 5, 0.7), (0, 1, 1.15))
+    tests = ((2, 5, 0.7), (0, 1, 1.15))  # slow motion must fall, jitter must not rise
     with np.errstate(invalid="ignore"):
         calm = [
             _restlessness(inside, weights, reach, step) < limit * _restlessness(outside, weights, reach, step)
-            for reach, step, limit in ways
+            for reach, step, limit in tests
         ]
     return calm[0] & calm[1]
 
@@ -264,7 +264,7 @@ def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, fl
 def _smooth_window(points: np.ndarray, weights: np.ndarray, gain: float, floor: float) -> np.ndarray:
     found = [_Part(*part, points, weights) for part in rigid_fit.PARTS]
     found = [part for part in found if part.seen]
-    # Neighbours in a face move together: what is left of them is noise to learn from.
+    # Neighbouring face points move together, so their difference is noise.
     face = next((part for part in found if part.members is rigid_fit.FACE), None)
     correlation = noise_correlation(*face.bends()) if face else 0.0
     batch = _Batch()

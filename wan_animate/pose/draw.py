@@ -18,7 +18,7 @@ from ..video.resample import place, placement
 from . import wholebody
 from .track import PoseTrack
 
-# Limbs as pairs of the 20 drawn points (layout.DRAWN_*). The list order is the painting order.
+# Limbs as pairs of the 20 drawn points (wholebody.DRAWN_*), in painting order.
 LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (13, 18), (10, 19),
@@ -150,7 +150,7 @@ class DrawnPoseSource(FrameSource):
         return len(self.track)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        # Memory fresh from the system is black already, and most of it stays untouched.
+        # np.zeros does not touch memory that stays black.
         out = np.zeros((stop - start, self.height, self.width, 3), np.uint8)
         own_size = (self.width, self.height) == (self.track.width, self.track.height)
         canvas = None if own_size else np.empty((self.track.height, self.track.width, 3), np.uint8)

@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..people.appearance import SIZE as LOOK_SIZE
+from ..people.appearance import SIZE as APPEARANCE_SIZE
 from ..people.boxes import WHOLE_FRAME, Found, area
 from ..people.choosing import PersonChoice, choose, chosen_boxes
 from ..people.tracker import shot_people
 from . import wholebody
 from .track import PoseTrack
 
-# Where OpenPose's body points go in COCO-WholeBody order; -1 is left out (the neck and the middle of the hips, which
-# are means of others). The second list is BODY_25, which has the feet at its end.
+# COCO-WholeBody index of OpenPose's body points; -1 (neck and middle of the hips) has none. BODY_25 ends with the feet.
 BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 BODY_25 = (0, -1, 6, 8, 10, 5, 7, 9, -1, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 18, 19, 20, 21, 22)
-FRACTIONS = 2.0  # up to here a coordinate may be a fraction of the canvas: half of a part's points decide for it
-BEYOND = 2.0  # canvases beside the canvas, in which a point may lie that was guessed; farther away it is a mistake
+FRACTIONS = 2.0  # a part with half of its coordinates up to this is in fractions of the canvas
+BEYOND = 2.0  # canvas sizes outside of the canvas, beyond which a point is a mistake
 PARTS = {
     "body": wholebody.BODY,
     "feet": wholebody.FEET,
@@ -33,7 +32,7 @@ PARTS = {
     "left hand": wholebody.LEFT_HAND,
     "right hand": wholebody.RIGHT_HAND,
 }
-STRAY = 6.0  # times the middle distance of a body's points from its middle: a point farther away is none of it
+STRAY = 6.0  # times the median distance from the body's middle: farther points are dropped
 SMALLEST = 0.02  # of the canvas' shorter side: a smaller body shows nothing
 APART = 0.5  # of the body's extent, between a hand and its wrist, or the face and the head
 
@@ -196,7 +195,7 @@ def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[
     points, size = np.stack(every), np.array([width, height], np.float32)
     for part in PARTS.values():
         given = points[:, part]
-        told = (given[..., 2] > 0) & (given[..., :2] != 0).any(axis=-1)  # some writers put what they lack at 0, 0
+        told = (given[..., 2] > 0) & (given[..., :2] != 0).any(axis=-1)  # some writers put missing points at 0, 0
         if told.any() and (given[told][:, :2].max(axis=1) <= FRACTIONS).mean() >= 0.5:
             given[..., :2] *= size
     far = ((points[..., :2] < -BEYOND * size) | (points[..., :2] > (1 + BEYOND) * size)).any(axis=-1)
@@ -267,7 +266,7 @@ def _box(points: np.ndarray) -> np.ndarray:
 def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, choice: PersonChoice) -> np.ndarray:
     choice.check(len(candidates))
     nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
-    same = np.full(LOOK_SIZE, LOOK_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by
+    same = np.full(APPEARANCE_SIZE, APPEARANCE_SIZE**-0.5, np.float32)  # no picture, so no appearance
     found = [
         Found(boxes, np.tile(same, (len(boxes), 1)), boxes[int(area(boxes).argmax())] if len(boxes) else nobody)
         for boxes in candidates

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
 from . import wholebody
 
-LONGEST = 12  # frames that a mistake may last, and never more than a third of the shot
-SURE, LIKELY = 2.0, 1.25  # times the fastest that joints move: beyond it alone, and where half of the body is beyond it
-LINK = 3.0  # frames that a piece must last longer than to be believed beside another
-# How fast a body grows or shrinks in the picture at most, by its bones' middle change: of itself in a frame, and in all
-# before the pace counts (bones seen from their end, noise).
+LONGEST = 12  # frames of a mistake at most, and never more than a third of the shot
+SURE, LIKELY = 2.0, 1.25  # times the speed limit: for a single joint, and for half of the body together
+LINK = 3.0  # frames: a shorter piece is not linked to others
+# Largest change of log body size (median over bones) a frame, and slack for foreshortening and noise.
 GROWTH, GROWTH_SLACK = 0.12, 0.06
-SIZED_BY = 4  # bones that must be seen for a body's size to be told
-ARMS = ([7, 9, *range(91, 112)], [8, 10, *range(112, 133)])  # two joints of the body, and what hangs on them
+SIZED_BY = 4  # bones that must be seen to measure a body's size
+ARMS = ([7, 9, *range(91, 112)], [8, 10, *range(112, 133)])  # two body joints, and what is attached
 LEGS = ([13, 15, 17, 18, 19], [14, 16, 20, 21, 22])
 LIMBS = ((5, 6), (11, 12), (5, 11), (6, 12), (5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
-# How far a body leaves its way from one frame to the next at most, in the fastest moves of joints: the root mean square
-# over its joints of their steps less their usual step around that time. Quick dancing and running stay below a half of
-# it; a body that is moved by a sixth of its height, or stretched, or has its arms flung up, goes to 1.3 and far more.
-LEAP, ARM_LEAP = 0.55, 1.0  # and of an arm alone, elbow and wrist alike
-NEARBY = 5  # frames to both sides that tell a joint's usual step
-LOOK_BACK = 64  # pieces before one that are tried as the one before it
+# Largest root mean square over joints of (step - usual step), in units of the speed limit: for a body, and for an arm.
+# Quick dancing and running stay below half of it; moving a body by a sixth of its height gives 1.3.
+LEAP, ARM_LEAP = 0.55, 1.0
+NEARBY = 5  # frames on both sides, for a joint's usual step
+LOOK_BACK = 64  # most candidates for a piece's predecessor
 
 
 def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
@@ -103,21 +102,21 @@ def _off_together(
         return
     off, limit = off[at], limit + 2 * float(np.sqrt((noise**2).mean()))
 
-    def way(to: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def distance(to: np.ndarray, start: np.ndarray) -> np.ndarray:
         apart = np.abs(to - start)
         shared = np.isfinite(apart).sum(axis=-1)
         apart = np.sort(np.nan_to_num(apart), axis=-1)[..., :-1]
         mean = (apart**2).sum(axis=-1) / np.maximum(shared - 1, 1)
         return np.where(shared >= least, np.sqrt(mean), 0)  # too few tell nothing
 
-    broken = np.flatnonzero(way(off[1:], off[:-1]) > limit + speed * (np.diff(at) - 1))
+    broken = np.flatnonzero(distance(off[1:], off[:-1]) > limit + speed * (np.diff(at) - 1))
     if not len(broken):
         return
     first, last = np.concatenate([[0], broken + 1]), np.concatenate([broken, [len(at) - 1]])
 
     def reached(piece: int, low: int) -> np.ndarray:
         between = at[first[piece]] - at[last[low:piece]]
-        return way(off[first[piece]], off[last[low:piece]]) <= limit + speed * (between - 1)
+        return distance(off[first[piece]], off[last[low:piece]]) <= limit + speed * (between - 1)
 
     kept = _longest_chain(last - first + 1, reached)
     right = np.flatnonzero(kept)
@@ -156,14 +155,25 @@ def _off_path(points: np.ndarray, known: np.ndarray, speed: float, noise: np.nda
             continue
         first, last = np.concatenate([[0], broken + 1]), np.concatenate([broken, [len(at) - 1]])
 
-        def reached(piece: int, low: int, path=path, at=at, first=first, last=last, slack=slack) -> np.ndarray:
-            way = np.abs(path[first[piece]] - path[last[low:piece]])
-            return way <= speed * (at[first[piece]] - at[last[low:piece]]) + slack
-
+        reached = partial(_reachable, path, at, first, last, speed, slack)
         kept = _longest_chain(last - first + 1, reached)
         for piece in np.flatnonzero(~kept & (at[last] - at[first] < longest)):
             out[at[first[piece] : last[piece] + 1], joint] = True
     return out
+
+
+def _reachable(
+    path: np.ndarray,
+    at: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    speed: float,
+    slack: float,
+    piece: int,
+    low: int,
+) -> np.ndarray:
+    distance = np.abs(path[first[piece]] - path[last[low:piece]])
+    return distance <= speed * (at[first[piece]] - at[last[low:piece]]) + slack
 
 
 def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:

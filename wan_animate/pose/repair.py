@@ -17,17 +17,16 @@ from .track import PoseTrack
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
 BEND, SPEED = 0.06, 0.13  # of the height: off the line in one frame, and along it, at 30 frames a second
-LONGEST_RUN = 4  # frames that a joint may be away before it counts as really there
-LONGEST_SWAP = 12  # frames that sides may be exchanged before they count as really so
-BRIEF = 2  # a point seen for this many frames amid a long gap was not really there
+LONGEST_RUN = 4  # frames of a jump at most; longer ones are real
+LONGEST_SWAP = 12  # frames of a swap at most; longer ones are real
+BRIEF = 2  # frames: a sighting this short in a long gap is a mistake
 
-# Pairs that detectors exchange: single joints, feet, hands.
+# Pairs that detectors swap: joints, feet, hands.
 SIDES = [([left], [left + 1]) for left in (1, 3, 5, 7, 9, 11, 13, 15)] + [
     (list(range(17, 20)), list(range(20, 23))),
     (list(range(91, 112)), list(range(112, 133))),
 ]
-# Bone, and its usual length in heights (Drillis & Contini 1966, rounded up; shoulder and hip from the neck's and the
-# pelvis' middle are left to the other rules).
+# Bone, and its length in body heights (Drillis & Contini 1966, rounded up).
 BONES = [
     (5, 7, 0.19), (6, 8, 0.19), (7, 9, 0.16), (8, 10, 0.16), (11, 13, 0.25), (12, 14, 0.25), (13, 15, 0.25),
     (14, 16, 0.25), (9, 91, 0.05), (10, 112, 0.05), (15, 17, 0.16), (15, 18, 0.16), (15, 19, 0.08), (16, 20, 0.16),
@@ -134,12 +133,12 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
         step = np.where(seen[1:] & seen[:-1], cost(sides[1:], sides[:-1]), np.inf)
         crossed = cost(sides[1:], sides[:-1, ::-1])
-        # Frames at which the sides change places: the way is far shorter after an exchange, and too long without.
+        # Frames at which the sides swap: the step is far shorter after a swap, and impossible without.
         breaks = np.flatnonzero(np.isfinite(step) & (step - crossed > 2 * bend) & (crossed < 0.5 * step)) + 1
         at = 0
         while at + 1 < len(breaks):
             start, stop = breaks[at], breaks[at + 1]
-            # Short ones only; and never the longer part of a clip, which would make the rest the swapped one.
+            # Never the longer part of a clip: then the rest would be the swapped part.
             if stop - start <= min(LONGEST_SWAP, frames // 3):
                 rows = np.arange(start, stop)[:, None]
                 for array in (points, confidence):
@@ -171,7 +170,7 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
             off &= known[middle] & (np.abs(points[middle] - line) > limit)
         for at in range(1, run + 1):
             away[at : frames - run - 1 + at] |= off
-    if frames >= 4:  # the first and the last frame, from the two beside them
+    if frames >= 4:  # first and last frame, from their neighbours
         for end, near, far, more in ((0, 1, 2, 3), (-1, -2, -3, -4)):
             calm = np.abs(points[near] - 2 * points[far] + points[more]) <= bend + 4 * noise
             calm &= (known[[end, near, far, more]] & ~away[[end, near, far, more]]).all(axis=0)
@@ -192,7 +191,7 @@ def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.n
         limit = max(1.5 * min(usual, 1.6 * share * height), 1.5 * share * height)
         far[:, end] |= both & (length > limit)
     for wrist, hand in ((wholebody.LEFT_WRIST, wholebody.LEFT_HAND), (wholebody.RIGHT_WRIST, wholebody.RIGHT_HAND)):
-        # A hand whose root is away from the wrist belongs to something else, unless it is the wrist that is wrong.
+        # A hand away from its wrist belongs to somebody else, unless the wrist is wrong.
         far[:, hand] |= (far[:, hand.start] & ~far[:, wrist])[:, None]
     return far
 
@@ -223,7 +222,7 @@ def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float
     """Confidence, raised in short gaps with close ends; mistakes at a shot's ends hold the nearest frame."""
     out = confidence.copy()
     frames = len(points)
-    # First what was not seen at all, then what was seen too faintly to be drawn.
+    # First points not found at all, then those too uncertain to be drawn.
     for level in (SEEN, DRAWN):
         known = out >= level
         for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):

@@ -10,13 +10,13 @@ from ..time_series import fill_in
 from . import wholebody
 
 FACE = list(range(23, 91))
-# Three neighbours each on jaw, brows, nose, eyes and lips, as places in FACE.
+# Three neighbours on jaw, brows, nose, eyes and lips, as indices into FACE.
 FACE_LINES = [
     (at, at + 1, at + 2)
     for start, stop in ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
     for at in range(start, stop - 2)
 ]
-# A part's points, the points of the body that hang on it, and whether it is let turn and change size.
+# A part's points, the body points attached to it, and whether rotation and scale are fitted.
 PARTS = (
     (FACE, list(range(5)), True),
     (list(range(91, 112)), [wholebody.LEFT_WRIST], True),
@@ -64,14 +64,14 @@ def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
             local = shape - inner[:, None]
             above = (weights * local.conj() * (points - middle[:, None])).sum(axis=1)
             below = (weights * np.abs(local) ** 2).sum(axis=1)
-            # A single point, or points in one spot, tell nothing about rotation.
+            # Coinciding points say nothing about rotation.
             told = below > 0.05 * mass * (np.abs(shape) ** 2).mean()
             turn = np.where(told, above / np.maximum(below, 1e-12), 1)
             turn = np.where(np.abs(turn) < 0.05, 1, turn)
         seen = (points - (middle - turn * inner)[:, None]) / turn[:, None]
         shape = (weights * seen).sum(axis=0) / np.maximum(by_point, 1e-12)
         shape = np.where(by_point > 0, shape - (by_point * shape).sum() / by_point.sum(), 0)
-        if turns:  # the shape keeps the size it has in the middle frame
+        if turns:  # normalised to the median size
             scale = np.median(np.abs(turn[total > 0.3 * total.max()]))
             shape, turn = shape * scale, turn / scale
     centre = middle - turn * ((weights @ shape) / mass)

@@ -16,6 +16,8 @@ from ..video.frames import FrameSource
 from ..video.resample import placement
 from . import wholebody
 
+Picture = tuple[float, float, float, float]  # left, top, width, height
+
 
 @dataclass(frozen=True, eq=False)
 class PoseTrack:
@@ -42,10 +44,10 @@ class PoseTrack:
     fps: Fraction = Fraction(30)
     boxes: np.ndarray | None = None
     cuts: tuple[int, ...] = ()
-    picture: tuple[float, float, float, float] | None = None
+    picture: Picture | None = None
     start_seconds: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
         if keypoints.ndim != 3 or keypoints.shape[1:] != (wholebody.COUNT, 3):
             raise InputError(
@@ -95,8 +97,7 @@ class PoseTrack:
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
         return replace(self, keypoints=keypoints)
 
-    # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
-    # choosing frames, not for drawing (which goes by the point).
+    # For reports and for choosing frames; drawing decides by the point.
     @property
     def body_found(self) -> np.ndarray:
         """bool ``[T]``: at least three of nose, shoulders and hips have confidence 0.3 or more."""
@@ -219,11 +220,11 @@ class PoseTrack:
             return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, picture, start)
 
 
-def _alike(one: float, other: float) -> bool:
-    return abs(one / other - 1) < 0.03
+def _alike(a: float, b: float) -> bool:
+    return abs(a / b - 1) < 0.03  # sides are rounded
 
 
-def _whole_if_alike(width: int, height: int, picture, size: tuple[int, int]):
+def _whole_if_alike(width: int, height: int, picture: Picture | None, size: tuple[int, int]) -> Picture | None:
     """The whole frame, if it has the shape of ``picture`` rather than of the frame (``size``) around that."""
     if picture is None:
         return None

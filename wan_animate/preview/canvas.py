@@ -5,16 +5,20 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+Color = tuple[int, int, int]
+
 PAPER, PANEL, GRID, INK, FAINT = (24, 24, 27), (34, 34, 38), (58, 58, 64), (235, 235, 235), (165, 165, 172)
 BEFORE, CUT, LOST = (150, 150, 158), (250, 204, 21), (220, 70, 70)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def text(image: np.ndarray, words: str, x: int, y: int, size: float = 0.46, color=INK, align: str = "left") -> None:
+def text(
+    image: np.ndarray, content: str, x: int, y: int, size: float = 0.46, color: Color = INK, align: str = "left"
+) -> None:
     """Draw text with its baseline at ``y``, aligned to ``x``."""
-    width = cv2.getTextSize(words, FONT, size, 1)[0][0]
+    width = cv2.getTextSize(content, FONT, size, 1)[0][0]
     x -= {"left": 0, "middle": width // 2, "right": width}[align]
-    cv2.putText(image, words, (x, y), FONT, size, color, 1, cv2.LINE_AA)
+    cv2.putText(image, content, (x, y), FONT, size, color, 1, cv2.LINE_AA)
 
 
 def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:

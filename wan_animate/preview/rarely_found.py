@@ -12,7 +12,7 @@ from .canvas import with_warnings
 _WIDTH, _HEIGHT = 640, 360
 
 
-def found_picture(track: PoseTrack, words: str) -> np.ndarray:
+def found_picture(track: PoseTrack, warning: str) -> np.ndarray:
     """uint8 ``[H, 640, 3]`` RGB: a frame's skeleton above the warning."""
     found = np.flatnonzero(track.body_found)
     scale = min(_WIDTH / track.width, _HEIGHT / track.height)
@@ -20,4 +20,4 @@ def found_picture(track: PoseTrack, words: str) -> np.ndarray:
     canvas = np.zeros((small.height, small.width, 3), np.uint8)
     if len(found):
         draw_pose(canvas, small.keypoints[found[len(found) // 2]])
-    return with_warnings(letterbox(canvas, _WIDTH, _HEIGHT), [words])
+    return with_warnings(letterbox(canvas, _WIDTH, _HEIGHT), [warning])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ PARTS = {
     "feet": [*range(17, 23)],
 }
 MASK_BATCH = 8
-FAR = 0.05  # of the body's height: a point that cleaning moved this far had been wrong
+FAR = 0.05  # of the body's height: a point that cleaning moved farther had been wrong
 MASK_JUMP = 0.35  # of its size in one frame: a mask that changes so much has lost or caught something
 
 
@@ -93,12 +93,12 @@ class PoseReport:
     @property
     def warnings(self) -> list[str]:
         """Sentences about what to check before sampling."""
-        return [words for words in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if words]
+        return [text for text in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if text]
 
     def text(self) -> str:
         """The report in plain English, warnings first."""
         shots = len(self.cuts) + 1
-        lines = [f"Warning: {words}" for words in self.warnings]
+        lines = [f"Warning: {warning}" for warning in self.warnings]
         lines += [
             f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} a second, "
             + ("one shot." if shots == 1 else f"{shots} shots (cuts at {listed(self.cuts)}).")
@@ -176,8 +176,8 @@ def pose_report(
             raw = raw.scaled(track.width, track.height)
         before, after = raw.keypoints[..., 2] >= SEEN, track.keypoints[..., 2] >= SEEN
         points = raw.keypoints[..., 0] + 1j * raw.keypoints[..., 1]
-        way = np.linalg.norm(track.keypoints[..., :2] - raw.keypoints[..., :2], axis=2)
-        far = way > FAR * body_height(points, raw.keypoints[..., 2])
+        distance = np.linalg.norm(track.keypoints[..., :2] - raw.keypoints[..., :2], axis=2)
+        far = distance > FAR * body_height(points, raw.keypoints[..., 2])
         changes = tuple(int(which.sum()) for which in (after & ~before, before & ~after, before & after & far))
     return PoseReport(
         frames,
@@ -212,10 +212,10 @@ def mean(values: np.ndarray) -> float | None:
 def spans(frames: np.ndarray, most: int = 6) -> str:
     """Frame numbers as ranges: ``3-7, 12``."""
     parts = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-    words = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
-    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
+    ranges = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
+    return ", ".join(ranges[:most]) + (", ..." if len(ranges) > most else "")
 
 
-def listed(numbers, most: int = 8) -> str:
+def listed(numbers: Sequence[int], most: int = 8) -> str:
     """``3, 7, 12``."""
     return ", ".join(map(str, list(numbers)[:most])) + (", ..." if len(numbers) > most else "")

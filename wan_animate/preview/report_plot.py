@@ -22,7 +22,7 @@ def nice_step(span: float, most: int) -> float:
 class Panel:
     """A chart: x is the frame, y a value from 0 to ``top``."""
 
-    def __init__(self, image: np.ndarray, box: tuple[int, int, int, int], frames: int, top: float, title: str):
+    def __init__(self, image: np.ndarray, box: tuple[int, int, int, int], frames: int, top: float, title: str) -> None:
         self.image, self.box, self.frames, self.top = image, box, frames, max(top, 1e-9)
         x1, y1, x2, y2 = box
         cv2.rectangle(image, (x1, y1), (x2, y2), PANEL, -1)
@@ -140,16 +140,16 @@ def _jitter(image: np.ndarray, report: PoseReport, part: str, box: tuple[int, in
     before = None if report.raw_jitter is None else report.raw_jitter[part]
     everything = np.concatenate([after, before if before is not None else after])
     everything = everything[np.isfinite(everything)]
-    # A few wild frames must not flatten all the others: they run along the top.
+    # Outliers are clipped at the top, so that they do not flatten all other frames.
     top = max(min(everything.max(), 3 * np.quantile(everything, 0.95)) * 1.1, 0.1)
     panel = Panel(image, box, report.frames, top, f"jitter of the {part}, pixels")
     panel.axes()
     panel.cuts(report.cuts)
     x = box[2]
-    words = f"{'' if before is None else 'after '}{mean(after):.2f}"
-    text(image, words, x, box[1] - 7, 0.46, COLORS[part], "right")
+    label = f"{'' if before is None else 'after '}{mean(after):.2f}"
+    text(image, label, x, box[1] - 7, 0.46, COLORS[part], "right")
     if before is not None and mean(before) is not None:
-        x -= cv2.getTextSize(words, FONT, 0.46, 1)[0][0] + 16
+        x -= cv2.getTextSize(label, FONT, 0.46, 1)[0][0] + 16
         text(image, f"before {mean(before):.2f}", x, box[1] - 7, 0.46, BEFORE, "right")
         panel.line(before, BEFORE)
     panel.line(after, COLORS[part], 2)

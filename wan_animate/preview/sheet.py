@@ -13,6 +13,7 @@ from ..files import replacing
 from ..mask.track import binary, overlay
 from ..video.frames import FrameSource, read_uint8
 from ..video.resample import letterbox
+from .canvas import Color
 
 _THUMB_HEIGHT = 180
 _GAP = 8
@@ -28,7 +29,7 @@ class MaskShown(FrameSource):
 
     kind = "image"
 
-    def __init__(self, frames: FrameSource, mask: FrameSource, outline: bool = False):
+    def __init__(self, frames: FrameSource, mask: FrameSource, outline: bool = False) -> None:
         self.frames, self.mask, self.outline = frames, mask, outline
         self.width, self.height, self.fps = frames.width, frames.height, frames.fps
 
@@ -114,13 +115,13 @@ def _thumb(source: FrameSource, moment: int, width: int) -> np.ndarray:
     return letterbox(np.ascontiguousarray(image), width, _THUMB_HEIGHT)
 
 
-def _text_right(sheet: np.ndarray, text: str, right: int, base: int, scale: float, colour) -> None:
+def _text_right(sheet: np.ndarray, text: str, right: int, base: int, scale: float, colour: Color) -> None:
     width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
     cv2.putText(sheet, text, (right - width, base), _FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def _text_middle(sheet: np.ndarray, text: str, middle: int, base: int, room: int) -> None:
-    while len(text) > 1 and cv2.getTextSize(text, _FONT, 0.62, 1)[0][0] > room:
+def _text_middle(sheet: np.ndarray, text: str, middle: int, base: int, max_width: int) -> None:
+    while len(text) > 1 and cv2.getTextSize(text, _FONT, 0.62, 1)[0][0] > max_width:
         text = text[:-1]
     width = cv2.getTextSize(text, _FONT, 0.62, 1)[0][0]
     cv2.putText(sheet, text, (middle - width // 2, base), _FONT, 0.62, _INK, 1, cv2.LINE_AA)

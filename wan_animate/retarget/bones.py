@@ -21,7 +21,7 @@ LEFT_FOOT = (at.LEFT_BIG_TOE, at.LEFT_SMALL_TOE, at.LEFT_HEEL)
 RIGHT_FOOT = (at.RIGHT_BIG_TOE, at.RIGHT_SMALL_TOE, at.RIGHT_HEEL)
 HEAD = (at.LEFT_EYE, at.RIGHT_EYE, at.LEFT_EAR, at.RIGHT_EAR, *range(at.FACE.start, at.FACE.stop))
 
-# A bone has the name of its outer joint. Parents come before their children.
+# Outer joint of a bone -> inner joint; parents come before children.
 PARENT = {
     at.LEFT_SHOULDER: NECK, at.RIGHT_SHOULDER: NECK, PELVIS: NECK, at.NOSE: NECK,
     at.LEFT_ELBOW: at.LEFT_SHOULDER, at.RIGHT_ELBOW: at.RIGHT_SHOULDER,
@@ -32,22 +32,22 @@ PARENT = {
 }  # fmt: skip
 PAIRS = tuple((left, left + 1) for left in range(at.LEFT_SHOULDER, at.LEFT_ANKLE + 1, 2))
 
-# Ordinary lengths in trunks (neck to pelvis), from Drillis and Contini's body segment parameters (1966; Winter,
+# Average lengths in trunks (neck to pelvis), from Drillis and Contini's body segment parameters (1966; Winter,
 # Biomechanics of Human Movement, fig. 4.1): of a stature, trunk 0.288, upper arm 0.186, forearm 0.146, thigh 0.245,
 # shin 0.246. Half widths are between joints as keypoint networks place them, narrower than the outline.
-ORDINARY = {
+AVERAGE = {
     PELVIS: 1.0, at.NOSE: 0.40, at.LEFT_SHOULDER: 0.375, at.LEFT_ELBOW: 0.646, at.LEFT_WRIST: 0.507,
     at.LEFT_HIP: 0.24, at.LEFT_KNEE: 0.85, at.LEFT_ANKLE: 0.855,
 }  # fmt: skip
-ORDINARY |= {right: ORDINARY[left] for left, right in PAIRS}
+AVERAGE |= {right: AVERAGE[left] for left, right in PAIRS}
 CHAINS = ((at.LEFT_ELBOW, at.LEFT_WRIST), (at.LEFT_KNEE, at.LEFT_ANKLE))
-# Below the first fraction of the ordinary length a bone is taken to be seen end-on, above the second to be itself.
-END_ON, ITSELF = 0.35, 0.55
-# A limb shorter than the first fraction of the other side's takes that one's length, above the second it keeps its own.
+# Below the first fraction of the average length a bone counts as foreshortened, above the second as measured.
+FORESHORTENED, MEASURED = 0.35, 0.55
+# Below the first fraction of the other side's length a limb takes that length, above the second it keeps its own.
 UNLIKE, ALIKE = 0.80, 0.90
-ORDINARY_FOOT = 0.35  # ankle to toes
+AVERAGE_FOOT = 0.35  # ankle to toes
 _FULL = 97  # percentile over a clip that counts as a bone's full length
-_DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes are taken for foreshortening, not for distance
+_DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes count as foreshortening
 
 
 @dataclass(frozen=True)
@@ -162,25 +162,25 @@ def _one_side(length: float, longest: float) -> float:
 
 def _plausible(observed: dict[int, float], foot: float | None, hand: float | None) -> Lengths:
     left_sided = [bone for bone in observed if bone in (PELVIS, at.NOSE) or bone % 2]
-    # Foreshortening only ever shortens: a body's size is told by its longer-looking bones.
-    unit = float(np.percentile([observed[bone] / ORDINARY[bone] for bone in left_sided], 65))
+    # The body's size comes from its least foreshortened bones.
+    unit = float(np.percentile([observed[bone] / AVERAGE[bone] for bone in left_sided], 65))
     bones = {}
-    for bone, usual in ORDINARY.items():
+    for bone, usual in AVERAGE.items():
         bones[bone] = _trusted(observed.get(bone, usual * unit), usual * unit)
     for upper, lower in CHAINS:
-        # Two bones short by the same factor belong to a short limb; seen end-on, one is shorter than the other.
+        # Both bones short by one factor: a short limb. Foreshortening affects one more than the other.
         if upper in observed and lower in observed:
-            ratios = [observed[bone] / ORDINARY[bone] / unit for bone in (upper, lower)]
+            ratios = [observed[bone] / AVERAGE[bone] / unit for bone in (upper, lower)]
             if min(ratios) > 0.75 * max(ratios) and min(ratios) > 0.2:
                 for bone in (upper, lower):
                     bones[bone], bones[bone + 1] = observed[bone], observed[bone + 1]
-    return Lengths(bones, frozenset(observed), foot and _trusted(foot, ORDINARY_FOOT * unit), hand, unit)
+    return Lengths(bones, frozenset(observed), foot and _trusted(foot, AVERAGE_FOOT * unit), hand, unit)
 
 
-def _trusted(length: float, ordinary: float) -> float:
+def _trusted(length: float, average: float) -> float:
     """``length``, or the average where only foreshortening explains it."""
-    trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
-    return float(trust * length + (1 - trust) * ordinary)
+    trust = np.clip((length / average - FORESHORTENED) / (MEASURED - FORESHORTENED), 0, 1)
+    return float(trust * length + (1 - trust) * average)
 
 
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:

@@ -11,17 +11,17 @@ from scipy.ndimage import gaussian_filter1d, grey_opening
 from ..pose import wholebody as at
 from .bones import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT
 
-# A sole is told by three points; each can stand while the others roll (heel first, then flat, then toes).
+# Each point of a sole can stand while the others roll (heel, flat, toes).
 ANKLES = (at.LEFT_ANKLE, at.RIGHT_ANKLE)
 SOLES = ((at.LEFT_ANKLE, *LEFT_FOOT), (at.RIGHT_ANKLE, *RIGHT_FOOT))
 _STANDING = 0.35  # leg lengths a second below which a point stands; a walker's swinging foot does about 3
 _LOW = 0.25  # leg lengths above the lowest point of both feet within which a point can bear weight
-_HELD = 0.1  # seconds a point must stand to count; at the top of a jump it is still for less
-_GRIP = 300.0  # how much more a standing point decides than the free motion of the body
+_HELD = 0.1  # least seconds of a contact; the top of a jump is shorter
+_GRIP = 300.0  # weight of a standing point against the body's free motion
 _EASE = 3.0  # how smoothly legs go back to the driver's angles when a foot lifts, against _GRIP
 _TURN, _GROW = 0.014, 0.008  # radians and share by which a leg gives way at most to hold its foot
-# How much the drift of many steps is pulled back to where the driver is, sideways and in height: with another ratio of
-# thigh to shin every step would end a little higher or lower than it began.
+# Pull towards the driver's position, x and y, against drift over many steps: with another ratio of thigh to shin every
+# step would end a little higher or lower.
 _PULL = np.array([0.05, 5.0])
 
 
@@ -86,20 +86,20 @@ def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing:
     length = len(points)
     middle = PELVIS if (points[:, PELVIS, 2] > 0).mean() > 0.5 and standing is not None else NECK
     step = (gain[1:] + gain[:-1]) / 2
-    askers = [(middle, (points[:, middle, 2] > 0).astype(float))]
+    goals = [(middle, (points[:, middle, 2] > 0).astype(float))]
     if standing is not None:
-        askers += [(ankle, _GRIP * standing.foot(side)) for side, ankle in enumerate(ANKLES)]
+        goals += [(ankle, _GRIP * standing.foot(side)) for side, ankle in enumerate(ANKLES)]
 
     grip = np.full(max(length - 1, 0), 1e-6)
     wanted = np.zeros((max(length - 1, 0), 2))
     pull, home = np.full((length, 2), 1e-9), np.zeros((length, 2))
-    for point, weight in askers:
+    for point, weight in goals:
         place = points[:, point, :2]
         between = np.minimum(weight[1:], weight[:-1]) * (points[1:, point, 2] > 0) * (points[:-1, point, 2] > 0)
         moved = np.diff(place, axis=0) * step[:, None]
         grip += between
         wanted += between[:, None] * (moved - np.diff(body[:, point], axis=0))
-        if np.ptp(gain) < 1e-9:  # with a changing gain there is no place to return to
+        if np.ptp(gain) < 1e-9:  # with a changing gain there is no position to return to
             if point in ANKLES:
                 there = weight[:, None] / _GRIP * _PULL
             else:

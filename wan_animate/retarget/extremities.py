@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..pose import wholebody as at
 from .bones import HEAD, LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT, Lengths, toes
 
-_HEAD_FRAMES = 0.1  # share of the clip whose heads look most like the reference's, from which its size is taken
+_HEAD_FRAMES = 0.1  # share of the clip, with heads most like the reference's, that the head's size is taken from
 
 
 def carry_parts(
@@ -43,7 +45,7 @@ def carry_parts(
     arm = lengths[at.LEFT_WRIST] / ours.bones[at.LEFT_WRIST]
     hand = arm
     if ours.hand and theirs.hand:
-        # A clenched or foreshortened hand of the one picture tells little: halfway to what the arm says.
+        # A clenched or foreshortened hand in a single picture says little: halfway to the arm's ratio.
         hand = between(np.sqrt(arm * np.clip(theirs.hand / ours.hand, 0.6 * arm, 1.6 * arm)))
     for wrist, part in ((at.LEFT_WRIST, at.LEFT_HAND), (at.RIGHT_WRIST, at.RIGHT_HAND)):
         _hang(body, points, wrist, range(part.start, part.stop), hand * factor)
@@ -60,8 +62,8 @@ def carry_parts(
         _hang(body, points, ankle, part, gain)
 
 
-def _hang(body: np.ndarray, points: np.ndarray, joint: int, part, gain: np.ndarray) -> None:
-    part = list(part)
+def _hang(body: np.ndarray, points: np.ndarray, joint: int, members: Iterable[int], gain: np.ndarray) -> None:
+    part = list(members)
     offset = points[:, part, :2] - points[:, [joint], :2]
     body[:, part] = body[:, [joint]] + offset * gain[:, None, None]
     points[:, part, 2] *= points[:, [joint], 2] > 0

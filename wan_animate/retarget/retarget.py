@@ -173,17 +173,17 @@ def check(
     travel: str,
 ) -> None:
     """Raises :class:`InputError`."""
-    for name, one in (
+    for name, track in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip
-        if one is None:
+        if track is None:
             continue
-        if len(one) != 1:
+        if len(track) != 1:
             raise InputError(
-                f"{name}: it has {len(one)} frames, but it must be the pose of one picture; connect Detect Pose and "
+                f"{name}: it has {len(track)} frames, but it must be the pose of one picture; connect Detect Pose and "
                 "Face run on that one image."
             )
-        if not one.body_found[0]:
+        if not track.body_found[0]:
             raise InputError(
                 f"{name}: no body was found in the picture; choose one in which head and shoulders of the character "
                 "are clearly visible."
@@ -207,7 +207,7 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
     edited = measure(edited_points)
     if edited is None:
         return body
-    # Bones of the original may be foreshortened, those of the plain pose are not: the longest-looking ones tell.
+    # Only the original's bones may be foreshortened, so the largest ratios count.
     ratios = [body.bones[bone] / edited.bones[bone] for bone in body.seen & edited.seen if bone != at.NOSE]
     head = [_head_span(points) for points in (original, edited_points)]
     ratios += [head[0] / head[1]] if all(head) else []
@@ -231,7 +231,10 @@ def _blended(ours: Lengths, theirs: Lengths, proportions: float) -> dict[int, fl
 
 
 def _bones(points: np.ndarray, ours: Lengths, lengths: dict[int, float], factor: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck, each on its nearest ancestor that was found."""
+    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck.
+
+    A joint whose parent was not found hangs off its nearest ancestor that was.
+    """
     body = np.zeros((*points.shape[:2], 2))
     for bone in PARENT:
         todo = points[:, bone, 2] > 0
