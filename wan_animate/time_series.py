@@ -33,9 +33,9 @@ def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
 
 
 def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0.0) -> np.ndarray:
-    """float64 ``[S]``: standard deviation of the noise of signals ``[T, S]`` at weight 1.
+    """float64 ``[S]``: standard deviation of the noise of signals ``[T, S]`` at weight 1; 0 where too little is known.
 
-    Weights ``[T, S]`` are 0..1; noise variance is inversely proportional to them. 0 below 8 runs of six known points.
+    Noise variance is taken as inversely proportional to the weights ``[T, S]``, 0..1.
     """
     size = _differences(signals, weights, NOISE_ORDER)
     known = np.isfinite(size)
@@ -56,9 +56,7 @@ def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.nda
 
 
 def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
-    """Correlation of the noise of neighbouring frames, 0..0.45, from signals that are only noise: it weakens the fifth
-    difference more than the second.
-    """
+    """0..0.45, from signals that are only noise: correlation weakens the fifth difference more than the second."""
     second, fifth = (_differences(signals, weights, order) for order in (2, NOISE_ORDER))
     if np.isfinite(fifth).sum() < 200:
         return 0.0
@@ -71,9 +69,8 @@ def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
 def whittaker_smoothers(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
     """All smoothers applied to all signals ``[T, S]``; weights above 0.
 
-    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation and reads the diagonals of the inverse Z off the
-    factors (Takahashi's recursion). By hand, since ``scipy.linalg.solveh_banded`` takes one matrix at a time and keeps
-    no factors.
+    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation, with the diagonals of the inverse from its factors
+    (Takahashi's recursion). By hand: ``scipy.linalg.solveh_banded`` takes one matrix at a time and returns no factors.
 
     Returns:
         smoothed ``[T, K, S]``, and its covariance with the signals ``[T, K, S]`` in noise variances at weight 1. The

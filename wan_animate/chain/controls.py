@@ -39,11 +39,10 @@ def controls(
 
     Args:
         frames: the driving video at the result's size.
-        track: its pose as detected (:func:`..pose.track.fit_track` cuts it).
+        track: its pose as detected.
         mode: ``"animate"`` or ``"replace"``.
         mask: replace: the character; None takes the skeleton's silhouette.
-        reference: animate: pose of the reference picture, one frame, to retarget to; the clip gets that picture's shape
-            with as many pixels as ``frames``.
+        reference: animate: pose of the reference picture, to retarget to; the clip gets that picture's shape.
         strength: of :func:`..pose.clean.clean_track`, 0..1.
 
     Raises:

@@ -125,7 +125,7 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
 
 
 def _dead_band(target: np.ndarray, band: np.ndarray) -> np.ndarray:
-    """A path that moves only when ``target`` is over ``band`` away; lags of a forward and a backward pass cancel."""
+    """A path that moves only when ``target`` is over ``band`` away; forward and backward lag cancel."""
     low, high = (target - band).tolist(), (target + band).tolist()
     forth, back = [0.0] * len(low), [0.0] * len(low)
     for out, order in ((forth, range(len(low))), (back, range(len(low) - 1, -1, -1))):

@@ -237,10 +237,9 @@ def _add_paths(
 
 
 def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, floor: float = 0.0) -> np.ndarray:
-    """Smooth all points of one shot, a long one in overlapping windows.
+    """Smooth the points of one shot (complex ``[T, 133]``, pixels), a long shot in overlapping windows.
 
     Args:
-        points: complex ``[T, 133]``, x + iy in pixels.
         weights: ``[T, 133]``, 0..1; points of weight 0 are filled in.
         gain: factor on the measured noise.
         floor: least noise in pixels.

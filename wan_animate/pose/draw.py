@@ -42,7 +42,7 @@ HEAD_POINTS = [0, 14, 15, 16, 17]
 def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
 
-    From float32 fractions of the frame, as upstream: it decides to which pixel a point is truncated.
+    Through float32 fractions of the frame, as upstream: it decides the pixel.
     """
     unit = np.array(keypoints, dtype=np.float32)
     unit[:, 0] /= width
@@ -103,7 +103,7 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: in
 
 
 class DrawnPoseSource(FrameSource):
-    """A pose track as drawn frames of its own size (uint8 RGB on black), made when they are read."""
+    """A pose track as drawn frames of its size (uint8 RGB on black)."""
 
     kind = "image"
 

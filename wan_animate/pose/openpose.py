@@ -71,12 +71,12 @@ def _flat(points: np.ndarray) -> list[float]:
 def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
     """One person's track, with boxes, from OpenPose JSON.
 
-    Points far outside the canvas are dropped, points that the format lacks have confidence 0, exchanged hands are
-    swapped.
+    Points far outside the canvas are dropped, points that the format lacks have confidence 0, swapped hands are
+    corrected.
 
     Args:
-        frames: a list of frames, one frame, or either as JSON text.
-        fps: frames a second, which the format lacks.
+        frames: frames, one frame, or either as JSON text.
+        fps: frames a second.
         person: which of several people.
 
     Raises:

@@ -35,8 +35,8 @@ def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: fl
 
     Args:
         points: complex ``[T, 133]`` of one shot.
-        known, away: bool ``[T, 133]``: seen; already known to be wrong.
-        speed: most pixels that a joint moves between frames.
+        known, away: bool ``[T, 133]``: seen; known to be wrong.
+        speed: largest step of a joint in pixels a frame.
         noise: ``[133]``, jitter in pixels.
     """
     right, body = known & ~away, wholebody.BODY

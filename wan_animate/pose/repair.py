@@ -1,8 +1,4 @@
-"""Detection mistakes within one shot: swapped sides, jumping joints, overlong bones, short gaps.
-
-Limits are shares of body height at 30 frames a second: a waved hand leaves the middle of its neighbours in time by up
-to 1/20 (100 m/s2); joints move up to 1/8 a frame (6 m/s).
-"""
+"""Detection mistakes within one shot: swapped sides, jumping joints, overlong bones, short gaps."""
 
 from __future__ import annotations
 
@@ -16,7 +12,9 @@ from .outliers import ruled_out
 from .track import PoseTrack
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
-BEND, SPEED = 0.06, 0.13  # of the height: off the line in one frame, and along it, at 30 frames a second
+# Of body height, a frame at 30 frames a second: distance from the neighbours' line (a waved hand, 100 m/s2), and step
+# (6 m/s).
+BEND, SPEED = 0.06, 0.13
 LONGEST_RUN = 4  # frames of a jump at most; longer ones are real
 LONGEST_SWAP = 12  # frames of a swap at most; longer ones are real
 BRIEF = 2  # frames: a sighting this short in a long gap is a mistake

@@ -142,9 +142,9 @@ class PoseTrack:
         return self.placed(width, height, "pad")
 
     def onto(self, frames: FrameSource) -> PoseTrack:
-        """The track for other frames of the same clip, however both were resized.
+        """The track for other frames of the same clip.
 
-        By their whole pictures where known or told by the shape, else by size (:meth:`placed`).
+        By both whole pictures, if known or told by their shape, else by size (:meth:`placed`).
         """
         size, mine, theirs = (frames.width, frames.height), self.picture, frames.picture
         same_size = size == (self.width, self.height)

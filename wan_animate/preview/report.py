@@ -28,8 +28,8 @@ MASK_JUMP = 0.35  # of its size in one frame: a mask that changes so much has lo
 def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
     """Part -> jitter in pixels, float64 ``[T]``; NaN at the ends, at cuts, and where nothing was found.
 
-    Third difference of each point's path over sqrt(20): 0 for uniformly accelerated motion, 1.25 standard deviations
-    (of one coordinate) for white noise. Mean over points found in all four frames.
+    Third difference of each point's path over sqrt(20), which is 1.25 standard deviations (of one coordinate) for white
+    noise; mean over the points found.
     """
     points = track.keypoints[..., :2].astype(np.float64)
     known = track.keypoints[..., 2] >= SEEN

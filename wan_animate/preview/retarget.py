@@ -30,9 +30,8 @@ def retarget_sheet(
         driver, result: tracks of the same length.
         reference: one frame, in pixels of the result's picture.
         frames: driving video for the upper row, of any size.
-        picture: uint8 ``[H, W, 3]`` RGB reference picture for the lower row, dimmed.
+        picture: uint8 ``[H, W, 3]`` RGB reference picture for the lower row.
         first: a frame that must be shown.
-        moments: number of columns.
     """
     chosen = np.linspace(0, len(driver) - 1, min(moments, len(driver))).round().astype(int)
     chosen[np.abs(chosen - first).argmin()] = first

@@ -56,9 +56,7 @@ class MaskShown(FrameSource):
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:
-    """Write a PNG grid: a column for each ``(label, clip)``, a row for each of up to ``rows`` evenly spaced moments.
-
-    A row shows the same frame number of every clip, empty where a clip is shorter.
+    """Write a PNG grid: a column for each ``(label, clip)``, a row for each of up to ``rows`` frame numbers.
 
     Raises:
         InputError: no columns, or the folder cannot be written.

@@ -1,7 +1,7 @@
 """Bone lengths of a person from 2D keypoints.
 
-Foreshortening only makes bones look shorter, so a length is the longest seen. Implausible lengths follow the other
-side of the body and average proportions.
+Foreshortening only shortens, so a length is the longest seen; implausible ones follow the other side and average
+proportions.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ def _trusted(length: float, average: float) -> float:
 
 
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``, 0..1: how large the person appears against the nearest moment of the shot.
+    """float64 ``[T]``, 0..1: the person's size relative to the nearest moment of the shot.
 
-    Changes below about 15% are taken for foreshortening, which looks the same.
+    Changes below about 15% are taken for foreshortening.
     """
     lengths = bone_lengths(points)
     bones = [bone for bone in lengths if np.isfinite(lengths[bone]).any()]

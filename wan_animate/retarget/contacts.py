@@ -136,10 +136,7 @@ def settle_feet(
     standing: Contacts,
     lengths: dict[int, float],
 ) -> None:
-    """Hold standing feet by turning legs under a degree and shortening them under a percent; changes ``body``.
-
-    It removes the few pixels that :func:`place_root` leaves.
-    """
+    """Hold standing feet, off by a few pixels, with slightly turned and shortened legs; changes ``body``."""
     if len(points) < 2:
         return
     for (ankle, *sole), hip, knee in zip(

@@ -55,9 +55,9 @@ def offset(
     lengths: dict[int, float],
     best: int,
 ) -> np.ndarray:
-    """``[2]``: the shift that aligns the body with the reference, horizontally in the shot's first frame.
+    """``[2]``: the shift that aligns the body with the reference.
 
-    Vertically on the ground, else in the frame ``best``: a clip may begin bent down or far away.
+    x in the shot's first frame; y on the ground, else in the frame ``best``: a clip may begin bent down.
     """
     joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
     wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
@@ -85,9 +85,9 @@ def _ground_offset(
 
 
 def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
-    """float64 ``[T]``: horizontal shift that keeps the neck in a picture of ``width``, constant where possible.
+    """float64 ``[T]``: horizontal shift that keeps the neck in the picture, constant where possible.
 
-    Only frames ``inside`` count, in which the driver's neck is in its own picture; ``at_rest`` is the reference's.
+    Only frames ``inside`` count, where the driver's neck is in view.
     """
     if not inside.any():
         return np.zeros(len(necks))

@@ -73,8 +73,7 @@ def retarget_bodies(
     Args:
         driver: pose of the driving clip; every shot is placed on its own.
         reference: pose of the reference picture, one frame.
-        driver_edit, reference_edit: one frame each, after an image-edit model made the person stand upright; used for
-            bone lengths, at the original's scale.
+        driver_edit, reference_edit: one frame each, edited to stand upright; for bone lengths, at the original's scale.
         proportions: bone lengths, 1 the reference's, 0 the driver's at the reference's size.
         align: what a shot's first frame aligns with the reference: "feet", "hips", "neck" or "auto" (feet if both show
             them, else neck).
@@ -83,8 +82,8 @@ def retarget_bodies(
         follow_depth: scale with the driver's distance, the reference's size when nearest.
 
     Returns:
-        The track in pixels of the reference picture, without boxes, and the bodies. Confidence is the driver's, 0 where
-        not found. Joints missing in the reference have average lengths.
+        The track in pixels of the reference picture, without boxes, and the bodies. Joints missing in the reference
+        have average lengths.
 
     Raises:
         InputError: several frames in a reference or edit, no body, or an option outside its range.
@@ -154,7 +153,7 @@ def _best(shown_lengths: np.ndarray) -> int:
 
 
 def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size: np.ndarray) -> np.ndarray:
-    """float64 ``[T]``: limbs seen, by the share of their length, outside the frame a third."""
+    """float64 ``[T]``: limbs seen, by the share of their length; outside the frame a third."""
     total = np.zeros(len(points))
     for bone, seen in bone_lengths(points).items():
         inside = ((points[:, bone, :2] >= 0) & (points[:, bone, :2] < (track.width, track.height))).all(axis=1)
