@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
-from scipy.ndimage import correlate1d, gaussian_filter1d
+from scipy.ndimage import correlate1d
 
 ORDER = 2  # of the differences that are penalised
 # Cut-off of each smoother in cycles a frame; the first leaves the points as they are.
@@ -128,17 +128,21 @@ def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian mean of ``[T, ...]`` over the frames that exist; ``sigma`` in frames."""
-    radius = int(np.ceil(3 * sigma))
-    total = gaussian_filter1d(values, sigma, axis=0, mode="constant", radius=radius)
-    weight = gaussian_filter1d(np.ones(len(values)), sigma, mode="constant", radius=radius)
-    return total / weight.reshape(-1, *[1] * (values.ndim - 1))
+    kernel = _gaussian(sigma)
+    radius = len(kernel) // 2
+
+    def total(array: np.ndarray) -> np.ndarray:
+        # By hand: scipy.ndimage adds in another order, and a job's key holds every bit of its face boxes.
+        padded = np.pad(array, [(radius, radius), *[(0, 0)] * (array.ndim - 1)])
+        return sum(height * padded[at : at + len(array)] for at, height in enumerate(kernel))
+
+    return total(values) / total(np.ones((len(values), *[1] * (values.ndim - 1))))
 
 
-def _gaussian_sum(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Sum along ``[T, ...]`` under a Gaussian of height 1."""
+def _gaussian(sigma: float) -> np.ndarray:
+    """A Gaussian of height 1 up to three standard deviations."""
     radius = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return correlate1d(values, kernel, axis=0, mode="constant")
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
 
 
 def smooth(
@@ -166,7 +170,8 @@ def smooth(
     trust = weights[:, None]
     risk = trust * ((signals[:, None] - fits) ** 2 / variance + 2 * covariance)
     risk = np.where(known[:, None], risk, 0) @ members
-    total = _gaussian_sum(risk, WINDOW) + WIDE_SHARE * _gaussian_sum(risk, WIDE_WINDOW)
+    total = correlate1d(risk, _gaussian(WINDOW), axis=0, mode="constant")
+    total += WIDE_SHARE * correlate1d(risk, _gaussian(WIDE_WINDOW), axis=0, mode="constant")
     belief = np.exp((total.min(axis=1, keepdims=True) - total) / TEMPERATURE)
     belief /= belief.sum(axis=1, keepdims=True)
     share = belief @ members.T
