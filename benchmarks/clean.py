@@ -39,7 +39,7 @@ from demo.figure import figure_keypoints  # noqa: E402
 from wan_animate.face.boxes import face_boxes  # noqa: E402
 from wan_animate.pose.clean import clean_track  # noqa: E402
 from wan_animate.pose.track import PoseTrack  # noqa: E402
-from wan_animate.time_series import HINT, _bank, fill_in  # noqa: E402
+from wan_animate.time_series import HINT, fill_in, whittaker_smoothers  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH, HEIGHT = 854, 480
@@ -97,7 +97,7 @@ def best_smoother(truth: PoseTrack, size: float) -> float:
     rough, shown = with_errors(truth, size), truth.keypoints[..., 2] >= 0.5
     known = np.tile(shown, 2)
     signals = np.concatenate([rough.keypoints[..., 0], rough.keypoints[..., 1]], axis=1).astype(float)
-    fits = _bank(fill_in(signals, known), np.where(known, 1.0, HINT), 0.0)[0]
+    fits = whittaker_smoothers(fill_in(signals, known), np.where(known, 1.0, HINT), 0.0)[0]
     count = shown.shape[1]
     way = [
         fits[..., part] - truth.keypoints[:, None, :, axis]

@@ -1,10 +1,18 @@
-"""Cleaning a pose track, and looking at how good it is."""
+"""Nodes that clean a pose track and report its quality."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
 from .types import Track, as_masks, mask_input
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from ..wan_animate.pose.track import PoseTrack
 
 CATEGORY = "WanAnimateKit/pose"
 
@@ -44,7 +52,7 @@ class CleanPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, strength: float) -> io.NodeOutput:
+    def execute(cls, pose: PoseTrack, strength: float) -> io.NodeOutput:
         from ..wan_animate.pose.clean import clean_track
         from ..wan_animate.preview.report import pose_report
         from ..wan_animate.preview.report_plot import draw_report
@@ -87,7 +95,7 @@ class PoseReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, raw=None, mask=None) -> io.NodeOutput:
+    def execute(cls, pose: PoseTrack, raw: PoseTrack | None = None, mask: Any = None) -> io.NodeOutput:
         from ..wan_animate.preview.report import pose_report
         from ..wan_animate.preview.report_plot import draw_report
         from .host.progress import progress_bar
@@ -98,11 +106,11 @@ class PoseReport(io.ComfyNode):
         return io.NodeOutput(_image(picture), report.text(), ui=_picture(cls, picture))
 
 
-def _image(picture):
+def _image(picture: np.ndarray) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(picture)[None].float() / 255
 
 
-def _picture(cls, picture) -> ui.PreviewImage:
+def _picture(cls: type[io.ComfyNode], picture: np.ndarray) -> ui.PreviewImage:
     return ui.PreviewImage(_image(picture), cls=cls)

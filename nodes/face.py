@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from comfy_api.latest import io
 
 from .types import Frames, Track, as_images, frames_input
+
+if TYPE_CHECKING:
+    from ..wan_animate.face.crop import FaceCropSource
+    from ..wan_animate.pose.track import PoseTrack
+    from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/pose"
 
@@ -49,8 +56,14 @@ def face_inputs() -> list[io.Input]:
     ]
 
 
-def crop_face(frames, track, face_scale: float = 1.3, missing_face: str = "blend", face_steady: float = 1.0):
-    """The face crops and in how many frames a face was found."""
+def crop_face(
+    frames: FrameSource,
+    track: PoseTrack,
+    face_scale: float = 1.3,
+    missing_face: str = "blend",
+    face_steady: float = 1.0,
+) -> tuple[FaceCropSource, int]:
+    """The face crops, and in how many frames a face was found."""
     from ..wan_animate.face.boxes import face_boxes
     from ..wan_animate.face.crop import FaceCropSource
     from ..wan_animate.pose.track import fit_track
@@ -88,5 +101,5 @@ class CropFace(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, frames, pose, **face_options) -> io.NodeOutput:
+    def execute(cls, frames: Any, pose: PoseTrack, **face_options: Any) -> io.NodeOutput:
         return io.NodeOutput(*crop_face(as_images(frames, "frames"), pose, **face_options))

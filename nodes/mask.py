@@ -53,7 +53,7 @@ class MaskFromPose(io.ComfyNode):
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
         pose = fitted(pose, frames, size=True)
-        mask = PoseMaskSource(pose, width, height, grow=grow, fit=fit)
+        mask = PoseMaskSource.at_size(pose, width, height, fit, grow=grow)
         return io.NodeOutput(mask, ui=rarely_found(cls, pose, "mask from pose"))
 
 

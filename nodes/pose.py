@@ -1,8 +1,9 @@
-"""Pose tracks: drawn as the model's skeleton, kept and loaded."""
+"""Nodes that draw, save and load pose tracks."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 from comfy_api.latest import io, ui
@@ -10,6 +11,9 @@ from comfy_api.latest import io, ui
 from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
 from .types import Frames, Track, drawn_at_inputs, fitted, frames_input
 from .warning import rarely_found
+
+if TYPE_CHECKING:
+    from ..wan_animate.pose.track import PoseTrack
 
 CATEGORY = "WanAnimateKit/pose"
 SAVED_TRACKS = "pose_tracks"
@@ -81,12 +85,20 @@ class DrawPose(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, pose, hands: bool, head: bool, threshold: float, width: int, height: int, fit: str = "fill", frames=None
+        cls,
+        pose: PoseTrack,
+        hands: bool,
+        head: bool,
+        threshold: float,
+        width: int,
+        height: int,
+        fit: str = "fill",
+        frames: Any = None,
     ) -> io.NodeOutput:
         from ..wan_animate.pose.draw import DrawnPoseSource
 
         pose = fitted(pose, frames, size=True)
-        drawn = DrawnPoseSource(pose, width, height, threshold=threshold, hands=hands, head=head, fit=fit)
+        drawn = DrawnPoseSource.at_size(pose, width, height, fit, threshold=threshold, hands=hands, head=head)
         return io.NodeOutput(drawn, ui=rarely_found(cls, pose, "draw pose"))
 
 
@@ -129,7 +141,7 @@ class SavePoseTrack(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, pose, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, pose: PoseTrack, filename_prefix: str) -> io.NodeOutput:
         path, below = numbered_path(filename_prefix, NUMBERED, pose.width, pose.height)
         pose.save(path)
         return io.NodeOutput(pose, ui=ui.PreviewText(f"{len(pose)} frames saved to output/{below}"))
@@ -180,11 +192,11 @@ class LoadPoseTrack(io.ComfyNode):
         return f"there is no pose track {file!r} in the input folder: put the .npz file there, press R and choose it."
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_others):
+    def fingerprint_inputs(cls, file: str, **_others: Any) -> Any:
         return file_stamp(annotated_path(file))
 
     @classmethod
-    def execute(cls, file: str, frames=None) -> io.NodeOutput:
+    def execute(cls, file: str, frames: Any = None) -> io.NodeOutput:
         from ..wan_animate.pose.track import PoseTrack
 
         track = fitted(PoseTrack.load(folder_paths.get_annotated_filepath(file)), frames)

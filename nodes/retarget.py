@@ -1,10 +1,18 @@
-"""The driver's motion on the reference's body, and the prompts for measuring both in edited pictures."""
+"""Retargeting, and prompts for measuring both bodies in edited pictures."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
 from .types import Track, as_images, first_picture, fitted, frames_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..wan_animate.pose.track import PoseTrack
+    from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/pose"
 _ONE_PICTURE = "from Detect Pose and Face run on that one image"
@@ -129,18 +137,18 @@ class RetargetPose(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        pose,
-        reference_pose,
+        pose: PoseTrack,
+        reference_pose: PoseTrack,
         proportions: float,
         travel: str,
         follow_depth: bool,
         align: str,
         width: int,
         height: int,
-        frames=None,
-        reference_image=None,
-        driver_edit_pose=None,
-        reference_edit_pose=None,
+        frames: Any = None,
+        reference_image: torch.Tensor | None = None,
+        driver_edit_pose: PoseTrack | None = None,
+        reference_edit_pose: PoseTrack | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
         from ..wan_animate.retarget.placement import sized
@@ -168,7 +176,15 @@ class RetargetPose(io.ComfyNode):
         return io.NodeOutput(track, track.width, track.height, ui=preview)
 
 
-def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.PreviewImage:
+def _preview(
+    cls: type[io.ComfyNode],
+    pose: PoseTrack,
+    reference_pose: PoseTrack,
+    track: PoseTrack,
+    frames: FrameSource | None,
+    image: torch.Tensor | None,
+    first: int,
+) -> ui.PreviewImage:
     import numpy as np
     import torch
 
@@ -180,8 +196,8 @@ def _preview(cls, pose, reference_pose, track, frames, image, first: int) -> ui.
     if image is not None:
         picture = np.rint(first_picture(image, "reference_image").cpu().numpy() * 255).astype(np.uint8)
     sheet = retarget_sheet(pose, reference_pose, track, frames, picture, first)
-    words = warn_if_rarely_found(pose, "retarget pose")
-    sheet = with_warnings(sheet, [words] if words else [])
+    warning = warn_if_rarely_found(pose, "retarget pose")
+    sheet = with_warnings(sheet, [warning] if warning else [])
     return ui.PreviewImage(torch.from_numpy(sheet)[None].float() / 255, cls=cls)
 
 
@@ -218,7 +234,7 @@ class EditPrompts(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, reference_pose, frames=None) -> io.NodeOutput:
+    def execute(cls, pose: PoseTrack, reference_pose: PoseTrack, frames: Any = None) -> io.NodeOutput:
         from comfy_execution.graph_utils import ExecutionBlocker
 
         from ..wan_animate.retarget.edit_prompts import edit_prompts

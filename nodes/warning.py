@@ -1,17 +1,23 @@
-"""What a node shows beneath itself only where something is to be looked at."""
+"""Warnings below a node."""
 
 from __future__ import annotations
 
-from comfy_api.latest import ui
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+if TYPE_CHECKING:
+    from ..wan_animate.pose.track import PoseTrack
 
 
-def rarely_found(cls, pose, who: str) -> ui.PreviewImage | None:
-    """A picture and a line of the log that say so, where the body was found in less than half of the frames."""
+def rarely_found(cls: type[io.ComfyNode], pose: PoseTrack, who: str) -> ui.PreviewImage | None:
+    """A picture, and a line in the log, if the body was found in less than half of the frames."""
     import torch
 
-    from ..wan_animate.pose.found import found_picture, warn_if_rarely_found
+    from ..wan_animate.pose.found import warn_if_rarely_found
+    from ..wan_animate.preview.rarely_found import found_picture
 
-    words = warn_if_rarely_found(pose, who)
-    if words is None:
+    warning = warn_if_rarely_found(pose, who)
+    if warning is None:
         return None
-    return ui.PreviewImage(torch.from_numpy(found_picture(pose, words))[None].float() / 255, cls=cls)
+    return ui.PreviewImage(torch.from_numpy(found_picture(pose, warning))[None].float() / 255, cls=cls)

@@ -1,10 +1,8 @@
-"""Smoothing over time that does not lag: how much is decided from the signals themselves.
+"""Smoothing over time without lag, as strong as each signal's noise and motion ask for.
 
-Every signal goes through a bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), each with a
-penalty on the second difference and the same forwards and backwards in time. Which of them is believed, frame by frame,
-is decided by Stein's unbiased estimate of the error (Stein, Ann. Stat. 9, 1981), for which the noise must be known: it
-is read off the fifth differences, in which motion has all but vanished. So a steady point is averaged over a second, a
-fast gesture over nothing, and a track without noise stays what it is.
+A bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), penalising second differences, blended
+frame by frame by Stein's unbiased risk estimate (Stein, Ann. Stat. 9, 1981). The noise is read off fifth differences,
+where motion has all but vanished.
 """
 
 from __future__ import annotations
@@ -12,22 +10,22 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
+from scipy.ndimage import correlate1d
 
 ORDER = 2  # of the differences that are penalised
 # Cut-off of each smoother in cycles a frame; the first leaves the points as they are.
 CUTOFFS = (np.inf, 0.32, 0.22, 0.155, 0.11, 0.075, 0.05, 0.033, 0.02, 0.012)
 NOISE_ORDER = 5
 MOST_CORRELATED = 0.45
-# Frames (standard deviation of a Gaussian) over which the estimate of the error is summed, and how much a wider look
-# adds. TEMPERATURE says how large a difference of such sums is: in units of the noise's variance.
+# The risk is summed under Gaussians of these standard deviations (frames), the wider weighted by WIDE_SHARE; smoothers
+# are blended by softmin at TEMPERATURE, in units of the noise variance.
 WINDOW, WIDE_WINDOW, WIDE_SHARE = 3.0, 10.0, 0.3
 TEMPERATURE = 5.0
 HINT = 0.02
 
 
 def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
-    """Variance of the ``order``-th difference over that of white noise of the same size, for noise whose correlation
-    falls as ``correlation ** lag``."""
+    """Variance of differences of noise correlated as ``correlation ** lag``, 1 for white noise."""
     gain = 1.0
     for lag in range(1, order + 1):
         gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
@@ -35,27 +33,21 @@ def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
 
 
 def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0.0) -> np.ndarray:
-    """Standard deviation of the noise of every signal at weight 1.
+    """float64 ``[S]``: standard deviation of the noise of signals ``[T, S]`` at weight 1; 0 where too little is known.
 
-    Args:
-        signals: float64 ``[T, S]``.
-        weights: ``[T, S]``, 0..1; the variance of a point's noise is taken as inversely proportional to it.
-        correlation: between the noise of one frame and the next, 0..1.
-
-    Returns:
-        float64 ``[S]``; 0 where fewer than 8 runs of six known points are at hand.
+    Noise variance is taken as inversely proportional to the weights ``[T, S]``, 0..1.
     """
     size = _differences(signals, weights, NOISE_ORDER)
     known = np.isfinite(size)
     out = np.zeros(signals.shape[1])
     enough = known.sum(axis=0) >= 8
     if enough.any():
-        out[enough] = np.nanmedian(size[:, enough], axis=0) / 0.67449  # the median of |z|, z of unit variance
+        out[enough] = np.nanmedian(size[:, enough], axis=0) / 0.67449  # median of |z| for a standard normal z
     return out / np.sqrt(_difference_gain(NOISE_ORDER, correlation))
 
 
 def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.ndarray:
-    """Size of the ``order``-th differences, such that white noise keeps its own size; NaN where points are missing."""
+    """Size of ``order``-th differences in units of white noise; NaN where points are missing."""
     if len(signals) <= order:
         return np.full((0, signals.shape[1]), np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(weights, order + 1, axis=0)
@@ -64,11 +56,7 @@ def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.nda
 
 
 def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
-    """How alike the noise of one frame and of the next are, 0..0.8, from signals that are nothing but noise.
-
-    The second and the fifth differences of white noise have the same size (each by its own measure); what is alike in
-    neighbouring frames weakens the fifth more than the second.
-    """
+    """0..0.45, from signals that are only noise: correlation weakens the fifth difference more than the second."""
     second, fifth = (_differences(signals, weights, order) for order in (2, NOISE_ORDER))
     if np.isfinite(fifth).sum() < 200:
         return 0.0
@@ -78,15 +66,15 @@ def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
     return float(np.interp(found, expected, grid))
 
 
-def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
-    """All smoothers on all signals.
+def whittaker_smoothers(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
+    """All smoothers applied to all signals ``[T, S]``; weights above 0.
 
-    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation, vectorised over signals and smoothers, and reads
-    the diagonals of the inverse Z off the factors (Takahashi's recursion).
+    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation, with the diagonals of the inverse from its factors
+    (Takahashi's recursion). By hand: ``scipy.linalg.solveh_banded`` takes one matrix at a time and returns no factors.
 
     Returns:
-        smoothed signals ``[T, K, S]``, and ``[T, K, S]`` the covariance of a signal and its smoothed self in units of
-        the noise's variance at weight 1: the sum over lags of Z times the noise's correlation.
+        smoothed ``[T, K, S]``, and its covariance with the signals ``[T, K, S]`` in noise variances at weight 1. The
+        first of the K smoothers changes nothing.
     """
     frames, count = signals.shape
     lam = np.array([(2 * np.sin(np.pi * cutoff)) ** (-2 * ORDER) for cutoff in CUTOFFS[1:]])[:, None]
@@ -129,7 +117,7 @@ def _bank(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple
 
 
 def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Signals with straight lines where their weight is 0 (constant before the first and after the last)."""
+    """Linear interpolation where the weight is 0, constant at the ends."""
     out = signals.copy()
     frames = np.arange(len(signals))
     for column in np.flatnonzero((weights == 0).any(axis=0)):
@@ -138,51 +126,56 @@ def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return out
 
 
-def over_time(values: np.ndarray, spread: float) -> np.ndarray:
-    """Sums along the first axis under a Gaussian of height 1 and standard deviation ``spread``."""
-    reach = int(np.ceil(3 * spread))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2)
-    padded = np.zeros((len(values) + 2 * reach, *values.shape[1:]))
-    padded[reach : reach + len(values)] = values
-    out = np.zeros_like(padded[: len(values)])
-    for index, height in enumerate(kernel):
-        out += height * padded[index : index + len(values)]
-    return out
+def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean of ``[T, ...]`` over the frames that exist; ``sigma`` in frames."""
+    kernel = _gaussian(sigma)
+    radius = len(kernel) // 2
+
+    def total(array: np.ndarray) -> np.ndarray:
+        # By hand: scipy.ndimage adds in another order, and a job's key holds every bit of its face boxes.
+        padded = np.pad(array, [(radius, radius), *[(0, 0)] * (array.ndim - 1)])
+        return sum(height * padded[at : at + len(array)] for at, height in enumerate(kernel))
+
+    return total(values) / total(np.ones((len(values), *[1] * (values.ndim - 1))))
+
+
+def _gaussian(sigma: float) -> np.ndarray:
+    """A Gaussian of height 1 up to three standard deviations."""
+    radius = int(np.ceil(3 * sigma))
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
 
 
 def smooth(
     signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray, correlation: float = 0.0
 ) -> np.ndarray:
-    """Smooth signals over time.
+    """Smooth signals over time; float64 ``[T, S]``.
 
     Args:
-        signals: float64 ``[T, S]``; where the weight is 0 they are taken as unknown and filled in.
-        weights: ``[T, S]`` 0..1: how far a value is to be believed.
-        noise: ``[S]``: its standard deviation at weight 1; 0 leaves a signal as it is wherever its weight is above 0.
-        groups: int ``[S]``: signals of one number are smoothed alike, which makes the choice surer.
-        correlation: of the noise of one frame with the next.
-
-    Returns:
-        float64 ``[T, S]``.
+        signals: float64 ``[T, S]``, filled in where the weight is 0.
+        weights: ``[T, S]``, 0..1.
+        noise: ``[S]``, standard deviation at weight 1; 0 keeps the known values.
+        groups: int ``[S]``; signals of one number share their choice of smoothers.
+        correlation: of the noise of neighbouring frames.
     """
     frames, count = signals.shape
     if frames <= ORDER + 1 or count == 0:
         return signals.copy()
-    # In a gap a straight line is a weak hint, which keeps the smoothers from swinging out where they know nothing.
-    fits, covariance = _bank(fill_in(signals, weights), np.where(weights > 0, weights, HINT), correlation)
+    # In gaps a weak weight on the interpolated line keeps smoothers from overshooting.
+    fits, covariance = whittaker_smoothers(fill_in(signals, weights), np.where(weights > 0, weights, HINT), correlation)
     members = np.zeros((count, int(groups.max()) + 1))
     members[np.arange(count), groups] = 1
-    # In units of each signal's own noise, so that a group's members count alike.
+    # In units of each signal's own noise, so that a group's signals count equally.
     variance = np.maximum(noise, 1e-6) ** 2
     known = weights > 0
     trust = weights[:, None]
     risk = trust * ((signals[:, None] - fits) ** 2 / variance + 2 * covariance)
     risk = np.where(known[:, None], risk, 0) @ members
-    total = over_time(risk, WINDOW) + WIDE_SHARE * over_time(risk, WIDE_WINDOW)
+    total = correlate1d(risk, _gaussian(WINDOW), axis=0, mode="constant")
+    total += WIDE_SHARE * correlate1d(risk, _gaussian(WIDE_WINDOW), axis=0, mode="constant")
     belief = np.exp((total.min(axis=1, keepdims=True) - total) / TEMPERATURE)
     belief /= belief.sum(axis=1, keepdims=True)
     share = belief @ members.T
-    # An unknown value has nothing to be left at: only the true smoothers can tell where it is.
+    # The first smoother changes nothing, so it says nothing about unknown values.
     share[:, 0] = np.where(known, share[:, 0], 0)
     rest = share.sum(axis=1, keepdims=True)
     share = np.where(rest > 1e-9, share / np.maximum(rest, 1e-9), np.eye(len(CUTOFFS))[4][:, None])

@@ -18,9 +18,10 @@ from wan_animate.mask.shape import ShapedMaskSource
 from wan_animate.mask.track import MaskTrack, MaskTrackSource
 from wan_animate.pose.clean import clean_track
 from wan_animate.pose.draw import DrawnPoseSource
-from wan_animate.pose.found import found_picture, warn_if_rarely_found
+from wan_animate.pose.found import warn_if_rarely_found
 from wan_animate.pose.track import PoseTrack
 from wan_animate.preview.canvas import LOST, with_warnings
+from wan_animate.preview.rarely_found import found_picture
 from wan_animate.preview.report import pose_report
 from wan_animate.preview.report_plot import draw_report
 from wan_animate.video.derived import RepeatedSource, ResizedSource, lasting

@@ -88,7 +88,7 @@ def test_masks_and_filled_frames_go_by_the_tracks_boxes():
     head = true & np.stack([above_shoulders(one, true.shape[1:]) for one in keypoints])
     assert not (head & ~masks).any()
     assert PoseMaskSource(track).fingerprint() != PoseMaskSource(replace(track, boxes=None)).fingerprint()
-    small = PoseMaskSource(track, 320, 240).read(0, 4) > 0
+    small = PoseMaskSource.at_size(track, 320, 240).read(0, 4) > 0
     assert not (head[:, ::2, ::2] & ~small).mean() > 1e-4
     empty = MaskTrack.from_source(MaskTrackSource(MaskTrack.from_source(PoseMaskSource(track))))
     filled = fill_lost(empty, np.array([False, True, False, False]), track)

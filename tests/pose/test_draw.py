@@ -45,15 +45,15 @@ def test_threshold_hands_and_head():
 
 def test_source_letterboxes_the_drawing_of_the_drivers_size():
     track = dancer_track(7, 320, 240)
-    source = DrawnPoseSource(track, 160, 208)
+    source = DrawnPoseSource.at_size(track, 160, 208)
     frames = source.read(2, 6)
     assert frames.shape == (4, 208, 160, 3) and frames.dtype == np.uint8 and len(source) == 7
     expected = letterbox(DrawnPoseSource(track).read(3, 4)[0], 160, 208, cv2.INTER_LINEAR)
     assert np.array_equal(frames[1], expected)
     assert not frames[:, :40].any() and frames.any()
     assert source.fingerprint() != DrawnPoseSource(track).fingerprint()
-    large = DrawnPoseSource(track.scaled(1280, 960), 160, 208).read(2, 6)
+    large = DrawnPoseSource.at_size(track.scaled(1280, 960), 160, 208).read(2, 6)
     small = DrawnPoseSource(track.letterboxed(160, 208)).read(2, 6)
     assert np.array_equal(large, small), "lines as wide as the result's, not shrunk away"
     with pytest.raises(InputError, match="width 160 and height 0"):
-        DrawnPoseSource(track, 160, 0)
+        DrawnPoseSource.at_size(track, 160, 0)

@@ -167,12 +167,12 @@ def test_drawings_and_silhouettes_at_a_size_lie_on_the_frames(tmp_path, fit, sca
     other = track.placed(832, 464, "pad" if fit == "fill" else "fill")
     for kind in (DrawnPoseSource, PoseMaskSource):
         middle = []
-        for source in (kind(track, 832, 464, fit=fit), kind(there), kind(other)):
+        for source in (kind.at_size(track, 832, 464, fit), kind(there), kind(other)):
             lit_at = np.array(np.nonzero(source.read(0, 1)[0].reshape(464, 832, -1).max(axis=2) > 60))
             middle.append((lit_at.min(axis=1) + lit_at.max(axis=1)) / 2)
         assert np.abs(middle[0] - middle[1]).max() <= 1
         assert np.abs(middle[0] - middle[2]).max() > 1.4, "the other fit is told from it"
-    others = {DrawnPoseSource(track, 832, 464, fit=each).fingerprint() for each in ("fill", "pad")}
+    others = {DrawnPoseSource.at_size(track, 832, 464, each).fingerprint() for each in ("fill", "pad")}
     assert len(others) == 2
 
 

@@ -1,4 +1,4 @@
-"""From driving frames and a pose track to the videos that the model is told with: what the nodes wire, in one call."""
+"""The control videos of the model, made from driving frames and a pose track in one call."""
 
 from __future__ import annotations
 
@@ -24,17 +24,15 @@ def controls(
     reference: PoseTrack | None = None,
     strength: float = 0.5,
 ) -> Controls:
-    """The control videos, all read lazily from ``frames``.
+    """Pose, face and, in replace mode, background and mask, read lazily from ``frames``.
 
     Args:
         frames: the driving video at the result's size.
-        track: its pose as detected; of any size, it is fitted to the frames, and cut if it is of a longer part of the
-            video (:func:`..pose.track.fit_track`).
+        track: its pose as detected.
         mode: ``"animate"`` or ``"replace"``.
-        mask: replace: where the character is; None takes the skeleton's silhouette.
-        reference: animate: the pose of the reference picture, one frame. With it the skeleton is the driver's motion on
-            the character's body, and the clip has the picture's shape with as many pixels as ``frames``.
-        strength: how much the pose is cleaned (:func:`..pose.clean.clean_track`), 0..1.
+        mask: replace: the character; None takes the skeleton's silhouette.
+        reference: animate: pose of the reference picture, to retarget to; the clip gets that picture's shape.
+        strength: of :func:`..pose.clean.clean_track`, 0..1.
 
     Raises:
         InputError: no body to retarget in the clip or in the reference.
@@ -46,9 +44,9 @@ def controls(
     if mode != "replace":
         if reference is not None:
             track = retarget(track, sized(reference, frames.width * frames.height))
-        return Controls(DrawnPoseSource(track, track.width, track.height), face)
-    pose = DrawnPoseSource(track, frames.width, frames.height)
+        return Controls(DrawnPoseSource(track), face)
+    pose = DrawnPoseSource(track)
     if mask is None:
-        mask = PoseMaskSource(track, frames.width, frames.height)
+        mask = PoseMaskSource(track)
     shaped = ShapedMaskSource(mask, cells=True)
     return Controls(pose, face, BackgroundSource(frames, shaped), shaped)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-log = logging.getLogger(__name__)
+from ..log import get_logger
+
+log = get_logger(__name__)
 
 
 class JobLock:

@@ -31,7 +31,6 @@ log = get_logger(__name__)
 
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
 POLL = 0.2  # seconds between two looks whether another process is done
-log = logging.getLogger(__name__)
 
 
 class SegmentStore:

@@ -1,90 +1,81 @@
-"""A face box that does not jitter: of one size within a shot, where the head is, with the whole face in it."""
+"""Face boxes without jitter: one size within a shot, following the head, with the whole face inside."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from ..errors import InputError
 from ..pose import rigid_fit, wholebody
 from ..pose.repair import mistaken
 from ..pose.track import PoseTrack
-from ..time_series import fill_in, over_time
+from ..time_series import fill_in, gaussian_mean
 
-MIN_FACE_PIXELS = 8  # a smaller box shows nothing the motion encoder could read
+MIN_FACE_PIXELS = 8  # less shows nothing to the motion encoder
 MISSING = ("blend", "hold", "blank")
 
-
-MARGIN = 0.02  # of the box, kept free on every side of the face points
-DEAD_BAND = 0.01  # of the box: how far the head may be off its place before the box follows
-SETTLE, ZOOM = 0.04, 0.5  # seconds (standard deviation) over which the box's way and its size are rounded
+MARGIN = 0.02  # of the box, around the face points
+DEAD_BAND = 0.01  # of the box: smaller motion of the head does not move it
+SETTLE, ZOOM = 0.04, 0.5  # seconds (sigma) over which the box's path and size are smoothed
 SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one size
 
 
 def stabilize_boxes(
     points: np.ndarray, keypoints: np.ndarray, found: np.ndarray, scale: float, fps: float, blend: bool
 ) -> np.ndarray:
-    """Boxes of the frames of one shot.
+    """Boxes for the frames of one shot, float64 ``[T, 4]``, may leave the frame.
 
-    Size and shape are upstream's (:func:`wan_animate.face.boxes.face_boxes`) for the shot's median face, so that on
-    average the model sees what it was trained on, and larger only where the face would not fit. Where the head is comes
-    from all 68 points (one rigid shape laid on them), not from the outermost, so an opening mouth moves nothing. The
-    box rests while the head stays within a few percent of its place, and is otherwise led forwards and backwards in
-    time alike, so it does not lag.
+    Size and shape are upstream's for the median face, larger only where a face would not fit. The position comes from a
+    rigid fit of all 68 points, so an opening mouth moves nothing; it rests within a few percent and follows without
+    lag.
 
     Args:
-        points: float ``[T, 68, 2]``: the face in pixels.
-        keypoints: ``[T, 133, 3]`` of the same frames: the shoulders tell where the head went while no face was found.
+        points: float ``[T, 68, 2]`` in pixels.
+        keypoints: ``[T, 133, 3]``; the shoulders lead the box where no face was found.
         found: bool ``[T]``, at least one True.
         scale: growth of the area.
-        fps: frames a second.
-        blend: frames without a face get a place between those before and after; otherwise the nearest one's.
-
-    Returns:
-        float64 ``[T, 4]``: x1, y1, x2, y2; may leave the frame.
+        blend: interpolate frames without a face, else take the nearest box.
     """
     low, high = (_without_spikes(edge, found) for edge in (points.min(axis=1), points.max(axis=1)))
     extent = high - low
     typical = np.median(extent[found], axis=0)
     grown = typical * np.sqrt(scale)
-    # Upstream's box about its face: three parts of what is added lie above, one below.
+    # As upstream, three quarters of the added height lie above the face.
     above = (grown[1] - typical[1]) * 0.25
-    at = rigid_fit.rigid_fit(
+    fit = rigid_fit.rigid_fit(
         points[..., 0] + 1j * points[..., 1], np.repeat(found[:, None], 68, axis=1).astype(float), True
     )
-    size = np.log(np.maximum(np.abs(at.turn), 1e-3))
-    size = over_time(_bridge(size[:, None], found, False), 3.0)[:, 0] / over_time(np.ones(len(size)), 3.0)
+    size = np.log(np.maximum(np.abs(fit.turn), 1e-3))
+    size = gaussian_mean(_bridge(size[:, None], found, False), 3.0)[:, 0]
     size = size - np.median(size[found])
     need = np.where(found, np.log((np.maximum(extent, 1e-3) / (grown * (1 - 2 * MARGIN))).max(axis=1)), -np.inf)
     factor = np.exp(_one_size(size, need, found, ZOOM * fps))
     box = grown * factor[:, None]
 
     middle = (low + high) / 2 - np.array([0, above])
-    centre = np.stack([at.centre.real, at.centre.imag], axis=1)
-    # The head's own middle is not the box's; the way from one to the other changes slowly, as the head turns.
+    centre = np.stack([fit.centre.real, fit.centre.imag], axis=1)
+    # The offset from the head's centre to the box's changes slowly, as the head turns.
     offset = _average(_bridge(middle - centre, found, False), fps)
     centre = _follow_body(centre, keypoints, found, blend)
     target = centre + offset
-    path = np.stack([_lazy(target[:, axis], DEAD_BAND * box[:, axis]) for axis in (0, 1)], axis=1)
+    path = np.stack([_dead_band(target[:, axis], DEAD_BAND * box[:, axis]) for axis in (0, 1)], axis=1)
     path = _average(path, SETTLE * fps)
-    room = box * (0.5 - MARGIN)
-    held = np.clip(path, np.minimum(high - room, low + room), np.maximum(high - room, low + room))
+    inner = box * (0.5 - MARGIN)
+    held = np.clip(path, np.minimum(high - inner, low + inner), np.maximum(high - inner, low + inner))
     path = np.where(found[:, None], held, path)
     return np.concatenate([path - box / 2, path + box / 2], axis=1)
 
 
 def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Each value the median of three in time where all three are known: a point that is off for one frame does not
-    move the box."""
+    """Median of three in time where all are known."""
     out = values.copy()
     three = found[:-2] & found[1:-1] & found[2:]
-    out[1:-1] = np.where(
-        three[:, None], np.median(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0), out[1:-1]
-    )
+    out[1:-1] = np.where(three[:, None], median_filter(values, size=(3, 1))[1:-1], out[1:-1])
     return out
 
 
 def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: float) -> np.ndarray:
-    """Logarithm of the box's size in typical sizes: one value if the head keeps its size, else a slow zoom."""
+    """Log of the box's relative size: constant if the head keeps its size, else a slow zoom."""
     if np.ptp(size[found]) <= np.log(1 + SAME_SIZE) or found.sum() < 3:
         return np.full(len(size), max(0.0, float(need.max())))
     slow = _average(size[:, None], spread)[:, 0]
@@ -92,26 +83,23 @@ def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: flo
 
 
 def _average(values: np.ndarray, spread: float) -> np.ndarray:
-    """Gaussian mean over time; at the ends the values go on as their mirror image, turned over, so trends stay."""
+    """Gaussian mean of ``[T, n]``; odd reflection at the ends keeps trends."""
     spread = max(spread, 0.5)
     reach = min(int(np.ceil(3 * spread)), len(values) - 1)
     if reach == 0:
         return values
-    before, after = 2 * values[:1] - values[reach:0:-1], 2 * values[-1:] - values[-2 : -reach - 2 : -1]
-    padded = np.concatenate([before, values, after])
-    whole = over_time(padded, spread) / over_time(np.ones((len(padded), 1)), spread)
-    return whole[reach : reach + len(values)]
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    return gaussian_mean(padded, spread)[reach : reach + len(values)]
 
 
 def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """``[T, n]`` with the frames that were not found filled in: in between, or as the nearest."""
     if blend:
         return fill_in(values, np.repeat(found[:, None], values.shape[1], axis=1))
     return values[nearest(found)]
 
 
 def nearest(found: np.ndarray) -> np.ndarray:
-    """For every frame the nearest one that was found, the earlier of two; ``found`` has at least one."""
+    """For every frame the nearest found frame, the earlier of two."""
     at = np.flatnonzero(found)
     frames = np.arange(len(found))
     after = np.searchsorted(at, frames).clip(max=len(at) - 1)
@@ -120,7 +108,7 @@ def nearest(found: np.ndarray) -> np.ndarray:
 
 
 def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """The head's path with its gaps filled; along with the shoulders where they were seen throughout a gap."""
+    """The head's path; gaps follow the shoulders where those were seen throughout."""
     shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
     seen = (shoulders[..., 2] >= 0.3).all(axis=1)
     middle = shoulders[..., :2].mean(axis=1)
@@ -136,9 +124,8 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
     return out
 
 
-def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
-    """A path that moves only when ``target`` would be more than ``band`` away: the mean of one that is dragged along
-    forwards in time and one backwards, which lag and lead by the same."""
+def _dead_band(target: np.ndarray, band: np.ndarray) -> np.ndarray:
+    """A path that moves only when ``target`` is over ``band`` away; forward and backward lag cancel."""
     low, high = (target - band).tolist(), (target + band).tolist()
     forth, back = [0.0] * len(low), [0.0] * len(low)
     for out, order in ((forth, range(len(low))), (back, range(len(low) - 1, -1, -1))):
@@ -152,34 +139,22 @@ def _lazy(target: np.ndarray, band: np.ndarray) -> np.ndarray:
 def face_boxes(
     track: PoseTrack, scale: float = 1.3, steady: float = 1.0, missing: str = "blend"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box of the face in every frame.
+    """The face box of every frame.
 
-    With ``steady`` 0 the box is upstream's (``preprocess/utils.py: get_face_bboxes``): the extent of the 68 face
-    points, its area grown by ``scale``, three times as much of the height added above as below, cut to the frame,
-    coordinates truncated to whole pixels. It shakes with every point at the face's edge, and narrows and widens with
-    every word. With ``steady`` 1 it has one size within a shot and follows the head smoothly (:mod:`.boxes`); between
-    the two lies a mixture.
+    ``steady`` 0 is upstream's box (``preprocess/utils.py: get_face_bboxes``): extent of the 68 points, area grown by
+    ``scale``, three quarters of the added height above, clipped, whole pixels. 1 is :func:`stabilize_boxes`; between, a
+    mix.
 
-    Upstream takes the extent of whatever the network returned; here a frame counts as *not found* when the mean
-    confidence of the face points is below 0.3, the box is narrower or lower than 8 pixels, or (but for ``steady`` 0)
-    half of the face lies where the frames around it rule it out (:func:`..pose.repair.mistaken`). Such a frame gets a
-    place between those of the frames before and after (``missing`` "blend"), or that of the nearest frame with a face,
-    the earlier of two equally near (otherwise; and always with ``steady`` 0). Where a whole shot has none, the nearest
-    of the clip is taken.
-
-    Args:
-        track: the pose track.
-        scale: growth of the area, 1 or more.
-        steady: 0..1.
-        missing: as in :class:`FaceCropSource`.
+    A face is not found where its mean confidence is below 0.3, its box below 8 pixels, or (``steady`` above 0) half of
+    it :func:`..pose.repair.mistaken`. Its box is then interpolated (``missing`` "blend") or the nearest (otherwise, and
+    for ``steady`` 0).
 
     Returns:
-        ``boxes`` ``[T, 4]`` (x1, y1, x2, y2 in pixels of the track's frames, x2 and y2 exclusive; all 0 when no frame
-        has a face): int64 within the frame for ``steady`` 0, else float64, which may leave it; and ``found`` bool
-        ``[T]``.
+        boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive; 0 if no frame has a face), int64 inside the
+        frame for ``steady`` 0, else float64 that may leave it; and found, bool ``[T]``.
 
     Raises:
-        InputError: ``scale`` is not a number of at least 1, ``steady`` not one between 0 and 1, or ``missing`` unknown.
+        InputError: an option is outside its range.
     """
     if not scale >= 1:
         raise InputError(
@@ -190,7 +165,7 @@ def face_boxes(
     if missing not in MISSING:
         raise InputError(f"face box: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
     size = np.array([track.width, track.height], np.float64)
-    # Fractions of the frame in float32, as upstream keeps its keypoints: it decides the last pixel of a box.
+    # Through float32 fractions of the frame, as upstream: it decides the last pixel of a box.
     points = (track.keypoints[:, wholebody.FACE, :2] / size.astype(np.float32)) * size
     low, high = points.min(axis=1), points.max(axis=1)
     width, height = (high - low).T
@@ -211,7 +186,7 @@ def face_boxes(
     extent = boxes[:, 2:] - boxes[:, :2]
     found = track.face_found & (extent >= MIN_FACE_PIXELS).all(axis=1)
     keypoints = track.keypoints
-    if steady > 0:  # a face that the frames around it rule out is none
+    if steady > 0:  # neighbouring frames may rule a face out
         wrong = mistaken(track)
         found &= wrong[:, wholebody.FACE].mean(axis=1) < 0.5
         keypoints = keypoints * np.stack([np.ones_like(wrong), np.ones_like(wrong), ~wrong], axis=2)

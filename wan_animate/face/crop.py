@@ -1,4 +1,4 @@
-"""Face crops: where the face is in every frame, and the 512x512 picture of it the model takes its expression from."""
+"""The 512x512 face crops that the model takes the expression from."""
 
 from __future__ import annotations
 
@@ -24,27 +24,18 @@ _NEAR = 1 / 48  # of a pixel of the frame
 
 
 class FaceCropSource(DerivedSource):
-    """The face of every frame, resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
+    """The face of every frame resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
-    Where a box leaves the frame, the frame's edge is repeated. Upstream cuts the box instead and stretches what is
-    left; either way the model has never seen a black border, and black is not neutral for it (see ``missing``).
-
-    The first :data:`KEPT_BYTES` of uint8 crops (160 of 512x512) stay in memory, so that a graph that shows them and
-    samples with them decodes those frames once.
+    Outside the frame its edge is repeated (upstream clips the box). Up to :data:`KEPT_BYTES` of uint8 crops are cached.
 
     Args:
         frames: the driving clip.
-        boxes: ``[T, 4]`` from :func:`face_boxes`, in pixels of ``frames``. Whole-numbered boxes are cut out and resized
-            exactly as upstream does, others with the same sampling at fractions of a pixel.
-        found: bool ``[T]`` from :func:`face_boxes`; None takes every frame with a box of some area as found.
-        size: side of the crop in pixels.
-        missing: what a frame without a face gives: ``"blend"`` and ``"hold"`` show the place where the boxes say the
-            face would be, ``"blank"`` black. Upstream never blanks a frame: its boxes come from the network's points
-            whatever their confidence (``preprocess/process_pipepline.py``), so with the face turned away the model sees
-            the head at its place, which is what blend gives it. Black is -1 in the model's range, and a whole clip of
-            -1 is what upstream's guidance moves away from as "no expression" (``wan/animate.py``): right where another
-            thing covers the face, a visible loss of the expression where the head only turns. With no face in the whole
-            clip all are black.
+        boxes: ``[T, 4]`` from :func:`.boxes.face_boxes` in pixels of ``frames``.
+        found: bool ``[T]`` from :func:`.boxes.face_boxes`; None takes every non-empty box.
+        size: in pixels.
+        missing: frames without a face. ``"blend"`` and ``"hold"`` crop the box, as upstream
+            (``preprocess/process_pipepline.py``); ``"blank"`` is black, which upstream's guidance uses as "no
+            expression" (``wan/animate.py``).
 
     Raises:
         InputError: lengths differ, no box lies in the frames, or ``missing`` is unknown.
@@ -59,7 +50,7 @@ class FaceCropSource(DerivedSource):
         found: np.ndarray | None = None,
         size: int = 512,
         missing: str = "blend",
-    ):
+    ) -> None:
         boxes = np.asarray(boxes)
         if missing not in MISSING:
             raise InputError(f"face crop: missing is {missing!r}, but it must be one of {', '.join(MISSING)}.")
@@ -87,13 +78,13 @@ class FaceCropSource(DerivedSource):
         self._visible = visible
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
-        self._room = KEPT_BYTES
+        self._bytes_left = KEPT_BYTES
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
         runs = list(_runs([index for index in range(start, stop) if index not in kept]))
 
-        def chunks():
+        def chunks() -> Iterator[tuple[int, np.ndarray]]:
             for first, last in runs:
                 yield first, self.source.read(first, last)
 
@@ -114,11 +105,10 @@ class FaceCropSource(DerivedSource):
         return out
 
     def _keep(self, index: int, pixels: np.ndarray) -> None:
-        """For whoever asks next: a preview and the sampling after it, or the same graph with another seed."""
         with self._lock:
-            if index not in self._kept and pixels.nbytes <= self._room and pixels.dtype == np.uint8:
+            if index not in self._kept and pixels.nbytes <= self._bytes_left and pixels.dtype == np.uint8:
                 self._kept[index] = pixels.copy()
-                self._room -= pixels.nbytes
+                self._bytes_left -= pixels.nbytes
 
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(self.boxes.tobytes() + self._visible.tobytes(), digest_size=16)
@@ -126,7 +116,7 @@ class FaceCropSource(DerivedSource):
 
 
 def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
-    """Ascending frames as ranges without a gap, none longer than READ_AT_ONCE."""
+    """Gapless ranges of at most READ_AT_ONCE frames."""
     start = 0
     for at in range(1, len(frames) + 1):
         if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == READ_AT_ONCE:
@@ -135,14 +125,13 @@ def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
-    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]`` (in ``out`` where that is given); the
-    frame's edge goes on outside."""
+    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]``; the frame's edge is repeated."""
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = map(float, box)
     whole = all(side.is_integer() for side in (x1, y1, x2, y2))
     if whole and x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
         return cv2.resize(frame[int(y1) : int(y2), int(x1) : int(x2)], (size, size), dst=out)
-    # cv2.resize puts the middles of the first pixels onto each other; so do both ways here.
+    # Pixel centres are aligned as cv2.resize does.
     across, down = _resized_part(x1, x2, size, width), _resized_part(y1, y2, size, height)
     if across and down:
         part = frame[down.start : down.stop, across.start : across.stop]
@@ -164,7 +153,7 @@ def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None =
 
 @dataclass(frozen=True)
 class _Part:
-    """Pixels ``start`` up to ``stop``: made ``growth`` times as many, they hold a crop behind the first ``skipped``."""
+    """Pixels ``start`` to ``stop``, resized by ``growth``; the crop begins after ``skipped`` pixels."""
 
     start: int
     stop: int
@@ -173,11 +162,12 @@ class _Part:
 
 
 def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | None:
-    """How to get at the stretch ``low`` to ``high`` of a row of ``limit`` pixels as ``size`` pixels with a resize that
-    starts at a whole pixel, which takes half as long as a warp: a few pixels of the result before it, the stretch lies
-    on a whole one as well, or so near that nobody sees it. None if there is no such place in the row."""
+    """How to crop ``low`` to ``high`` of a row of ``limit`` pixels with cv2.resize, or None.
+
+    Half the time of a warp, but from a whole pixel: it begins early, where source and result grids meet.
+    """
     step = (high - low) / size
-    skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one pixel before, for the crop's first ones to lean on
+    skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one source pixel more, for interpolation
     start = low - skipped * step
     near = np.flatnonzero(np.abs(start - np.round(start)) <= _NEAR)
     stop = math.ceil(high + 0.5) + 1

@@ -198,25 +198,34 @@ class PoseMaskSource(FrameSource):
     """The silhouette of a pose track as masks (uint8, 0 or 255), drawn when they are read.
 
     Args:
-        track: the pose track.
-        width, height: size of the masks; 0 keeps the track's.
+        track: the pose track; the masks have its size.
         grow: see :func:`silhouette`; 0.2 to 5.
-        fit: how a track of another size is brought to it, as the frames are:
-            :func:`wan_animate.video.resample.placement`.
     """
 
     kind = "mask"
 
-    def __init__(self, track: PoseTrack, width: int = 0, height: int = 0, grow: float = 1.0, fit: str = "fill"):
+    def __init__(self, track: PoseTrack, *, grow: float = 1.0) -> None:
         if not 0.2 <= grow <= 5:
             raise InputError(
                 f"mask from pose: grow is {grow}, but it must lie between 0.2 and 5 (1 fits everyday clothes)."
             )
+        self.track, self.grow = track, float(grow)
+        self.width, self.height, self.fps = track.width, track.height, track.fps
+
+    @classmethod
+    def at_size(
+        cls, track: PoseTrack, width: int = 0, height: int = 0, fit: str = "fill", *, grow: float = 1.0
+    ) -> PoseMaskSource:
+        """The track brought to ``width`` x ``height`` as the frames are; 0 keeps the track's size.
+
+        ``fit`` as in :func:`wan_animate.video.resample.placement`.
+
+        Raises:
+            InputError: one of the two sides is 0, or below 0.
+        """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")
-        self.width, self.height = width or track.width, height or track.height
-        self.track = track.placed(self.width, self.height, fit)
-        self.fps, self.grow = track.fps, float(grow)
+        return cls(track.placed(width or track.width, height or track.height, fit), grow=grow)
 
     def __len__(self) -> int:
         return len(self.track)

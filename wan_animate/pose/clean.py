@@ -1,7 +1,4 @@
-"""Cleaning of a pose track: mistakes put right, short gaps filled, jitter taken out, without lag.
-
-The whole track is known, so every step looks both ways in time, and none looks past a cut.
-"""
+"""Cleaning of a pose track: mistakes corrected, short gaps filled, jitter smoothed without lag, each shot by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..text import frame_ranges
-from ..time_series import fill_in, noise_correlation, noise_level, over_time, smooth
+from ..time_series import fill_in, gaussian_mean, noise_correlation, noise_level, smooth
 from . import rigid_fit
 from .found import warn_if_rarely_found
 from .repair import repair
@@ -20,36 +17,29 @@ from .track import PoseTrack
 
 MAX_GAIN = 8.0
 LONGEST, OVERLAP = 300, 60  # frames of a shot that are smoothed at once, and that two windows share
-CARRIED = 0.3  # how far a hand's place is believed that follows from the wrist alone
-UNSEEN = 0.1  # points of lower confidence say nothing
+CARRIED = 0.3  # weight of a hand's position that is known from the wrist alone
+UNSEEN = 0.1  # points of lower confidence are ignored
 
 
 def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
-    """Take detection's mistakes and jitter out of a track.
+    """Remove detection mistakes and jitter.
 
-    1. Left and right that were exchanged for some frames are put back; joints that jump away for a few frames, or at
-       the end of a bone far too long for this body, are dropped (:mod:`.repair`), and so are whole bodies that the
-       frames around them rule out, at the ends of a shot as amid it (:mod:`.outliers`).
-    2. What is missing for up to a third of a second between two sightings is filled in where the way between them can
-       have been gone in that time: it gets the lower confidence of the two. Longer gaps stay empty, with the confidence
-       they had. At a shot's ends what was dropped is held from the nearest frame.
-    3. Every joint is smoothed over time as much as its own jitter asks for and its motion allows
-    (:mod:`..time_series`).
-       Head, hands and feet are taken apart into where they are and how they are shaped (:mod:`.rigid_fit`): fingers are
-       seen from the hand, which follows the arm; the face from the head, whose 68 points tell very well where it is.
-       Points count by their confidence.
+    1. Sides are unswapped; joints that jump away or are too far from their parent, and bodies that neighbouring frames
+       rule out, are dropped (:mod:`.repair`, :mod:`.outliers`).
+    2. Gaps up to a third of a second are filled where a body can move that far, with the lower confidence of both ends.
+    3. Joints are smoothed as their jitter and motion ask for (:mod:`..time_series`); face, hands and feet as position
+       and shape (:mod:`.rigid_fit`).
 
     Args:
-        track: the raw track; it is not changed.
-        strength: 0 gives the same track back, bit by bit; 0.5 takes out the jitter that is measured; 1 takes it for
-            eight times as large, which also flattens fast gestures. Gaps that are filled grow with it (two thirds of a
-            second at 1).
+        track: the raw track.
+        strength: 0 returns the track itself, 0.5 removes the measured jitter, 1 eight times as much. Gaps that are
+            filled grow with it.
 
     Returns:
-        a track with the same frames and cuts; boxes of bodies that were dropped lie between those around them.
+        same frames and cuts; boxes of dropped bodies are interpolated.
 
     Raises:
-        InputError: ``strength`` is not between 0 and 1, or a body was seen so briefly that none is left.
+        InputError: ``strength`` is outside 0..1, or no body is left.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"clean pose: strength is {strength}, but it must lie between 0 (off) and 1.")
@@ -75,8 +65,6 @@ def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
 
 
 def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
-    """Somebody who was found so rarely that nothing is left of them is refused, in less than half of the frames said:
-    the clip would go on without a person."""
     if before.any() and not cleaned.body_found.any():
         raise InputError(
             f"clean pose: a body was found in only {before.sum()} of {len(before)} frames ({frame_ranges(before)}), "
@@ -87,7 +75,7 @@ def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
 
 
 def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
-    """The track's boxes, those of ``wrong`` frames between their neighbours' in the shot, and marked as going on."""
+    """The track's boxes, those of ``wrong`` frames interpolated within the shot, with score 0."""
     if track.boxes is None or not wrong.any():
         return track.boxes
     boxes = track.boxes.copy()
@@ -102,23 +90,24 @@ def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
 
 
 def _split(points: np.ndarray) -> np.ndarray:
-    """complex ``[T, n]`` as float64 ``[T, 2n]``."""
+    """complex ``[T, n]`` -> float64 ``[T, 2n]``."""
     return np.concatenate([points.real, points.imag], axis=1)
 
 
 def _join(signals: np.ndarray) -> np.ndarray:
+    """float64 ``[T, 2n]`` -> complex ``[T, n]``."""
     half = signals.shape[1] // 2
     return signals[:, :half] + 1j * signals[:, half:]
 
 
 class _Batch:
-    """Signals collected from all parts, smoothed in one go."""
+    """Signals of all parts, smoothed together."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._signals, self._weights, self._noise, self._groups, self._count, self._number = [], [], [], [], 0, 0
 
     def add(self, signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray) -> slice:
-        """``groups`` count from 0 for every call. Returns the columns of :meth:`smoothed` they will be in."""
+        """Returns the columns in :meth:`smoothed`; ``groups`` count from 0 in every call."""
         self._signals.append(signals)
         self._weights.append(weights)
         self._noise.append(noise)
@@ -133,29 +122,31 @@ class _Batch:
 
 
 class _Part:
-    """A part taken apart into paths (its centre, how it is turned, what hangs on it) and modes of its shape."""
+    """Face, hand or foot: paths of centre, rotation and attached joints, and modes of its shape."""
 
-    def __init__(self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray):
+    def __init__(
+        self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray
+    ) -> None:
         self.members, self.turns, self.weights = members, turns, weights[:, members]
-        self.place = rigid_fit.rigid_fit(points[:, members], self.weights, turns)
-        self.seen = self.place.size > 0 and len(points) > 1
+        self.fit = rigid_fit.rigid_fit(points[:, members], self.weights, turns)
+        self.seen = self.fit.size > 0 and len(points) > 1
         if not self.seen:
             return
-        self.centre, self.centre_weights = _along(self.place, points[:, hanging[0]], weights[:, hanging[0]])
+        self.centre, self.centre_weights = _along(self.fit, points[:, hanging[0]], weights[:, hanging[0]])
         local = self._inside(points[:, members])
         self.local, self.local_weights = _split(local), np.tile(self.weights, 2)
-        # A wrist is better told from the hand where the way from the hand to it changes less than the wrist moves.
+        # A wrist is smoothed relative to the hand where it moves less relative to the hand than in the picture.
         from_here = self._inside(points[:, hanging])
-        shown = weights[:, hanging] * (self.place.weights[:, None] > 0)
+        shown = weights[:, hanging] * (self.fit.weights[:, None] > 0)
         calmer = _calmer(from_here, points[:, hanging], shown)
         self.hanging = [joint for joint, use in zip(hanging, calmer, strict=True) if use]
         self.hung, self.hung_weights = from_here[:, calmer], shown[:, calmer]
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
-        return (points - self.place.centre[:, None]) / self.place.turn[:, None]
+        return (points - self.fit.centre[:, None]) / self.fit.turn[:, None]
 
     def bends(self) -> tuple[np.ndarray, np.ndarray]:
-        """How far points lie off the middle of their neighbours, along the lines of a face, and the weights."""
+        """Distance of face points from the middle of their neighbours on a line, and weights, ``[T, 2n]``."""
         count = len(self.members)
         local, weights = self.local[:, :count] + 1j * self.local[:, count:], self.weights
         a, b, c = np.array(rigid_fit.FACE_LINES).T
@@ -165,7 +156,7 @@ class _Part:
     def add(self, batch: _Batch, gain: float, floor: float, correlation: float) -> None:
         paths, weights = [self.centre], [self.centre_weights]
         if self.turns:
-            paths, weights = [*paths, self.place.turn * self.place.size], [*weights, self.place.weights]
+            paths, weights = [*paths, self.fit.turn * self.fit.size], [*weights, self.fit.weights]
         paths, weights = np.stack(paths, axis=1), np.stack(weights, axis=1)
         self._paths = _add_paths(batch, paths, weights, gain, floor / 2, correlation)
         if self.hanging:
@@ -185,34 +176,32 @@ class _Part:
         self._rest = batch.add(modes.rest, np.repeat(by_frame, count, axis=1), np.full(count, noise), groups)
 
     def put(self, out: np.ndarray, smoothed: np.ndarray) -> None:
-        """Write the smoothed points into complex ``[T, 133]``, where what hangs here lies smoothed by itself."""
+        """Write the smoothed points into complex ``[T, 133]``, which already holds the smoothed body."""
         paths, shape = _join(smoothed[:, self._paths]), self.modes.base + smoothed[:, self._rest]
         if self._scores is not None:
             shape = shape + smoothed[:, self._scores] @ self.modes.modes
-        centre, turn = paths[:, :1], paths[:, 1:2] / self.place.size if self.turns else 1
+        centre, turn = paths[:, :1], paths[:, 1:2] / self.fit.size if self.turns else 1
         out[:, self.members] = centre + turn * _join(shape)
         if self.hanging:
-            # Where the hand is lost, the wrist goes on by itself; over three frames, so that it does not jump.
-            here = over_time(self.place.weights[:, None], 1.5) / over_time(np.ones((len(out), 1)), 1.5)
-            here = np.clip(here / max(self.place.weights.max(), 1e-9), 0, 1)
+            # Where the hand is lost, the wrist fades to its own path over three frames.
+            here = gaussian_mean(self.fit.weights[:, None], 1.5)
+            here = np.clip(here / max(self.fit.weights.max(), 1e-9), 0, 1)
             hung = centre + turn * _join(smoothed[:, self._hung])
             out[:, self.hanging] += here * (hung - out[:, self.hanging])
 
 
-def _along(place: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part's centre, carried along with its root (the wrist of a hand) where only the root was seen, and its
-    weights; complex ``[T]`` and ``[T]``."""
-    lost = (place.weights == 0) & (root_weights > 0)
-    both = (place.weights > 0) & (root_weights > 0)
+def _along(fit: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and weights ``[T]`` of a part, which follows its root (a hand its wrist) where only that was seen."""
+    lost = (fit.weights == 0) & (root_weights > 0)
+    both = (fit.weights > 0) & (root_weights > 0)
     if not lost.any() or not both.any():
-        return place.centre, place.weights
-    way = fill_in(_split((place.centre - root)[:, None]), np.repeat(both[:, None], 2, axis=1))
-    return np.where(lost, root + _join(way)[:, 0], place.centre), np.where(lost, CARRIED * root_weights, place.weights)
+        return fit.centre, fit.weights
+    offset = fill_in(_split((fit.centre - root)[:, None]), np.repeat(both[:, None], 2, axis=1))
+    return np.where(lost, root + _join(offset)[:, 0], fit.centre), np.where(lost, CARRIED * root_weights, fit.weights)
 
 
 def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int) -> np.ndarray:
-    """How much paths (complex ``[T, n]``) bend: the median second difference, over ``step`` frames, of their means
-    over ``2 * reach + 1`` frames; infinite where too little is known. ``[n]``."""
+    """``[n]``: median second difference over ``step`` frames of paths averaged over ``2 * reach + 1``."""
     out = np.full(paths.shape[1], np.inf)
     if len(paths) < 2 * reach + 2 * step + 1:
         return out
@@ -227,12 +216,12 @@ def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int)
 
 
 def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Whether a point moves less when seen from its part, and does not jitter more; bool ``[n]``."""
-    ways = ((2, 5, 0.7), (0, 1, 1.15))
+    """bool ``[n]``: a point moves less relative to its part than in the picture, without more jitter."""
+    tests = ((2, 5, 0.7), (0, 1, 1.15))  # slow motion must fall, jitter must not rise
     with np.errstate(invalid="ignore"):
         calm = [
             _restlessness(inside, weights, reach, step) < limit * _restlessness(outside, weights, reach, step)
-            for reach, step, limit in ways
+            for reach, step, limit in tests
         ]
     return calm[0] & calm[1]
 
@@ -240,7 +229,7 @@ def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.
 def _add_paths(
     batch: _Batch, paths: np.ndarray, weights: np.ndarray, gain: float, floor: float, correlation: float
 ) -> slice:
-    """Paths of single points (complex ``[T, n]``), each with a noise of its own."""
+    """Paths of single points, complex ``[T, n]``, each with its own noise."""
     count = paths.shape[1]
     both = noise_level(_split(paths), np.tile(weights, 2), correlation).reshape(2, count)
     noise = np.maximum(np.sqrt((both**2).mean(axis=0)) * gain, floor)
@@ -248,16 +237,12 @@ def _add_paths(
 
 
 def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, floor: float = 0.0) -> np.ndarray:
-    """Smooth all points of one shot; a long one in windows that fade into each other, so memory does not grow with it.
+    """Smooth the points of one shot (complex ``[T, 133]``, pixels), a long shot in overlapping windows.
 
     Args:
-        points: complex ``[T, 133]``: x + iy in pixels.
-        weights: ``[T, 133]`` 0..1; where it is 0 the point is unknown, and filled in.
-        gain: the noise is taken for this many times what is measured.
-        floor: the least noise that is taken for granted, in pixels.
-
-    Returns:
-        complex ``[T, 133]``.
+        weights: ``[T, 133]``, 0..1; points of weight 0 are filled in.
+        gain: factor on the measured noise.
+        floor: least noise in pixels.
     """
     frames = len(points)
     if frames <= LONGEST:
@@ -278,7 +263,7 @@ def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, fl
 def _smooth_window(points: np.ndarray, weights: np.ndarray, gain: float, floor: float) -> np.ndarray:
     found = [_Part(*part, points, weights) for part in rigid_fit.PARTS]
     found = [part for part in found if part.seen]
-    # Neighbours in a face move together: what is left of them is noise to learn from.
+    # Neighbouring face points move together, so their difference is noise.
     face = next((part for part in found if part.members is rigid_fit.FACE), None)
     correlation = noise_correlation(*face.bends()) if face else 0.0
     batch = _Batch()

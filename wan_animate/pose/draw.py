@@ -1,7 +1,6 @@
-"""The skeleton the model was trained on: colours, widths and order as upstream draws them.
+"""The skeleton the model was trained on: colours, widths and order.
 
-Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new`` with its defaults (stick
-width "v2", threshold 0.5). Held against it pixel by pixel in ``tests/pose/test_draw.py``.
+Source: ``wan/modules/animate/preprocess/human_visualization.py: draw_aapose_by_meta_new``, stick width "v2".
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..video.resample import place, placement
 from . import wholebody
 from .track import PoseTrack
 
-# Limbs as pairs of the 20 drawn points (layout.DRAWN_*). The list order is the painting order.
+# Limbs as pairs of the 20 drawn points (wholebody.DRAWN_*), in painting order.
 LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (13, 18), (10, 19),
@@ -41,10 +40,9 @@ HEAD_POINTS = [0, 14, 15, 16, 17]
 
 
 def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The points that are drawn: body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
+    """Body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
 
-    Upstream keeps its keypoints as float32 fractions of the frame and takes the means there. The detour is kept: it
-    decides on which side of a whole pixel a point falls.
+    Through float32 fractions of the frame, as upstream: it decides the pixel.
     """
     unit = np.array(keypoints, dtype=np.float32)
     unit[:, 0] /= width
@@ -60,13 +58,10 @@ def draw_pose(
     """Draw one person's skeleton on ``canvas``, in place.
 
     Args:
-        canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous; coordinates are pixels of it.
-        keypoints: float ``[133, 3]``: x, y, confidence, COCO-WholeBody order.
-        threshold: a point of lower confidence, and a limb with such an end, is left out.
-        hands, head: draw the hands; draw nose, eyes and ears.
-
-    Returns:
-        ``canvas``.
+        canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous.
+        keypoints: float ``[133, 3]``: x, y in pixels of ``canvas``, confidence.
+        threshold: least confidence of points and of a limb's ends.
+        hands, head: draw them.
     """
     height, width = canvas.shape[:2]
     body, left_hand, right_hand = drawn_points(keypoints, width, height)
@@ -108,45 +103,54 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: in
 
 
 class DrawnPoseSource(FrameSource):
-    """A pose track as drawn frames (uint8 RGB on black), made when they are read.
-
-    As upstream, the skeleton is drawn at the driver's own size and the drawing is then scaled (bilinear) to ``width`` x
-    ``height`` as the frames are (``fit``, see :func:`wan_animate.video.resample.placement`; upstream letterboxes); 0
-    keeps the driver's size. Drawing at the driver's size matters: line widths follow it.
-
-    Upstream's frames have about the result's size by then. A track of more than twice that (saved from a larger clip)
-    is brought to ``width`` x ``height`` before it is drawn: bilinear shrinking beyond a half passes over pixels, and
-    thin lines fall apart.
-    """
+    """A pose track as drawn frames of its size (uint8 RGB on black)."""
 
     kind = "image"
 
-    def __init__(
-        self,
+    def __init__(self, track: PoseTrack, *, threshold: float = 0.5, hands: bool = True, head: bool = True) -> None:
+        self.track = track
+        self.width, self.height, self.fps = track.width, track.height, Fraction(track.fps)
+        self._where = (0, 0, track.width, track.height)  # left, top, width, height of the drawing in the frame
+        self._options = {"threshold": threshold, "hands": hands, "head": head}
+
+    @classmethod
+    def at_size(
+        cls,
         track: PoseTrack,
         width: int = 0,
         height: int = 0,
+        fit: str = "fill",
+        *,
         threshold: float = 0.5,
         hands: bool = True,
         head: bool = True,
-        fit: str = "fill",
-    ):
+    ) -> DrawnPoseSource:
+        """The track drawn for frames of another size (0 keeps the track's), ``fit`` as in
+        :func:`wan_animate.video.resample.placement`.
+
+        As upstream, the drawing is scaled, not the track. Only a track of more than twice the size is scaled first:
+        bilinear shrinking beyond a half breaks thin lines.
+
+        Raises:
+            InputError: only one side is 0, or one is negative.
+        """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(
                 f"draw pose: width {width} and height {height} must both be positive, or both 0 (the clip's own size)."
             )
-        self.width, self.height = width or track.width, height or track.height
-        shrinks = min(self.width / track.width, self.height / track.height)
-        self.track = track if shrinks >= 0.5 else track.placed(self.width, self.height, fit)
-        self._where = placement(self.track.width, self.track.height, self.width, self.height, fit)
-        self.fps = Fraction(track.fps)
-        self._options = {"threshold": threshold, "hands": hands, "head": head}
+        width, height = width or track.width, height or track.height
+        if min(width / track.width, height / track.height) < 0.5:
+            track = track.placed(width, height, fit)
+        drawn = cls(track, threshold=threshold, hands=hands, head=head)
+        drawn.width, drawn.height = width, height
+        drawn._where = placement(track.width, track.height, width, height, fit)
+        return drawn
 
     def __len__(self) -> int:
         return len(self.track)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        # Memory fresh from the system is black already, and most of it stays untouched.
+        # np.zeros does not touch memory that stays black.
         out = np.zeros((stop - start, self.height, self.width, 3), np.uint8)
         own_size = (self.width, self.height) == (self.track.width, self.track.height)
         canvas = None if own_size else np.empty((self.track.height, self.track.width, 3), np.uint8)

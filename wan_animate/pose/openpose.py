@@ -1,9 +1,7 @@
-"""Pose tracks to and from OpenPose JSON: what ComfyUI's own and other packs' nodes exchange as POSE_KEYPOINT.
+"""Pose tracks to and from OpenPose JSON (POSE_KEYPOINT in ComfyUI), BODY_18 or BODY_25, in pixels or fractions.
 
-A list with one entry a frame: ``canvas_width``, ``canvas_height`` and ``people``, each person a set of flat lists
-``[x, y, confidence, ...]``. Sources: the host's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of
-the face, 21 a hand, in pixels) and OpenPose's output format (BODY_18 or BODY_25, with null or no list where a part was
-not found). Some writers give fractions of the canvas in place of pixels, some for one part alone; both are read.
+Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of the face, 21 a hand) and
+OpenPose's output format.
 """
 
 from __future__ import annotations
@@ -22,12 +20,11 @@ from ..people.tracker import shot_people
 from . import wholebody
 from .track import PoseTrack
 
-# Where OpenPose's body points go in COCO-WholeBody order; -1 is left out (the neck and the middle of the hips, which
-# are means of others). The second list is BODY_25, which has the feet at its end.
+# COCO-WholeBody index of OpenPose's body points; -1 (neck and middle of the hips) has none. BODY_25 ends with the feet.
 BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 BODY_25 = (0, -1, 6, 8, 10, 5, 7, 9, -1, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 18, 19, 20, 21, 22)
-FRACTIONS = 2.0  # up to here a coordinate may be a fraction of the canvas: half of a part's points decide for it
-BEYOND = 2.0  # canvases beside the canvas, in which a point may lie that was guessed; farther away it is a mistake
+FRACTIONS = 2.0  # a part with half of its coordinates up to this is in fractions of the canvas
+BEYOND = 2.0  # canvas sizes outside of the canvas, beyond which a point is a mistake
 PARTS = {
     "body": wholebody.BODY,
     "feet": wholebody.FEET,
@@ -35,16 +32,13 @@ PARTS = {
     "left hand": wholebody.LEFT_HAND,
     "right hand": wholebody.RIGHT_HAND,
 }
-STRAY = 6.0  # times the middle distance of a body's points from its middle: a point farther away is none of it
+STRAY = 6.0  # times the median distance from the body's middle: farther points are dropped
 SMALLEST = 0.02  # of the canvas' shorter side: a smaller body shows nothing
 APART = 0.5  # of the body's extent, between a hand and its wrist, or the face and the head
 
 
 def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
-    """The track as OpenPose JSON: one person a frame, pixels, BODY_18 with the neck between the shoulders.
-
-    A frame in which no point has any confidence has nobody in it.
-    """
+    """The track as OpenPose JSON: pixels, BODY_18, one person a frame or nobody."""
     frames = []
     for points in track.keypoints:
         body = np.zeros((len(BODY_18), 3), np.float32)
@@ -75,22 +69,18 @@ def _flat(points: np.ndarray) -> list[float]:
 
 
 def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
-    """A track of one person from OpenPose JSON.
+    """One person's track, with boxes, from OpenPose JSON.
+
+    Points far outside the canvas are dropped, points that the format lacks have confidence 0, swapped hands are
+    corrected.
 
     Args:
-        frames: a list of frames, one frame, or either as JSON text.
-        fps: frames a second, which the format does not say.
-        person: who of several; as in detection, people are followed from frame to frame.
-
-    Returns:
-        The track in pixels of the canvas, with boxes. Pixels and fractions are told apart for each part, by most of its
-        points over all frames and people; points far outside the canvas are dropped. Points that the format lacks
-        (toes in BODY_18) have confidence 0. Hands named the wrong way round are put right: over the clip, each belongs
-        to the wrist it is nearer to.
+        frames: frames, one frame, or either as JSON text.
+        fps: frames a second.
+        person: which of several people.
 
     Raises:
-        InputError: this is not OpenPose JSON, canvases differ in size, nobody is in any frame, or what is there cannot
-            be a body of that canvas.
+        InputError: not OpenPose JSON, canvases of several sizes, nobody in any frame, or no possible body.
     """
     frames = _parse(frames)
     width, height = _canvas(frames)
@@ -198,14 +188,14 @@ def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
 
 
 def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[list[np.ndarray]]:
-    """Parts that are given in fractions of the canvas in its pixels, and points far outside the canvas at 0, 0, 0."""
+    """Fractions as pixels; points far outside the canvas as 0, 0, 0."""
     every = [points for found in people for points in found]
     if not every:
         return people
     points, size = np.stack(every), np.array([width, height], np.float32)
     for part in PARTS.values():
         given = points[:, part]
-        told = (given[..., 2] > 0) & (given[..., :2] != 0).any(axis=-1)  # some writers put what they lack at 0, 0
+        told = (given[..., 2] > 0) & (given[..., :2] != 0).any(axis=-1)  # some writers put missing points at 0, 0
         if told.any() and (given[told][:, :2].max(axis=1) <= FRACTIONS).mean() >= 0.5:
             given[..., :2] *= size
     far = ((points[..., :2] < -BEYOND * size) | (points[..., :2] > (1 + BEYOND) * size)).any(axis=-1)
@@ -215,7 +205,6 @@ def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[
 
 
 def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
-    """Raises InputError unless most frames show something that can be a body of this canvas."""
     points, seen = keypoints[..., :2].astype(np.float64), keypoints[..., 2] > 0
     body = seen[:, wholebody.BODY]
     enough = body.sum(axis=1) >= 5
@@ -263,7 +252,7 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    """Around all points but strays, by which nobody can be followed: those far away for this body."""
+    """Box and mean confidence of all points but strays."""
     seen = points[points[:, 2] > 0]
     body = points[wholebody.BODY][points[wholebody.BODY, 2] > 0]
     if len(body) >= 5:
@@ -275,10 +264,9 @@ def _box(points: np.ndarray) -> np.ndarray:
 
 
 def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, choice: PersonChoice) -> np.ndarray:
-    """float32 ``[T, 5]``: the chosen person's box among those of each frame (interpolated where there is none)."""
     choice.check(len(candidates))
     nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
-    same = np.full(APPEARANCE_SIZE, APPEARANCE_SIZE**-0.5, np.float32)  # there is no picture to tell people apart by
+    same = np.full(APPEARANCE_SIZE, APPEARANCE_SIZE**-0.5, np.float32)  # no picture, so no appearance
     found = [
         FrameDetections(
             boxes, np.tile(same, (len(boxes), 1)), boxes[int(area(boxes).argmax())] if len(boxes) else nobody
@@ -291,7 +279,7 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
 
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
-    """The hands exchanged if, in the median frame, they lie nearer to each other's wrist."""
+    """Swap the hands if the median frame has them nearer to each other's wrist."""
     hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
     wrists = (wholebody.LEFT_WRIST, wholebody.RIGHT_WRIST)
     roots = keypoints[:, [hand.start for hand in hands]]

@@ -1,49 +1,43 @@
-"""Stretches of a shot that the frames around them rule out: nobody gets there and back, at the shot's ends as amid it.
+"""Stretches of a shot that neighbouring frames rule out.
 
-A joint's path falls into pieces wherever it goes farther from one sighting to the next than anybody moves, the
-body's size wherever it changes faster than a body's does, and the body wherever all of it together leaves its way more
-suddenly than bodies do. Of all the pieces, those that one body can have gone through one after the other, and
-that last longest in all, are its path; what is left over and short is a mistake.
+Paths are cut where joints, the body's size or its posture change faster than people do. The longest chain of pieces
+that one body can have gone through is kept; short pieces beside it are mistakes.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
 from . import wholebody
 
-LONGEST = 12  # frames that a mistake may last, and never more than a third of the shot
-SURE, LIKELY = 2.0, 1.25  # times the fastest that joints move: beyond it alone, and where half of the body is beyond it
-LINK = 3.0  # frames that a piece must last longer than to be believed beside another
-# How fast a body grows or shrinks in the picture at most, by its bones' middle change: of itself in a frame, and in all
-# before the pace counts (bones seen from their end, noise).
+LONGEST = 12  # frames of a mistake at most, and never more than a third of the shot
+SURE, LIKELY = 2.0, 1.25  # times the speed limit: for a single joint, and for half of the body together
+LINK = 3.0  # frames: a shorter piece is not linked to others
+# Largest change of log body size (median over bones) a frame, and slack for foreshortening and noise.
 GROWTH, GROWTH_SLACK = 0.12, 0.06
-SIZED_BY = 4  # bones that must be seen for a body's size to be told
-ARMS = ([7, 9, *range(91, 112)], [8, 10, *range(112, 133)])  # two joints of the body, and what hangs on them
+SIZED_BY = 4  # bones that must be seen to measure a body's size
+ARMS = ([7, 9, *range(91, 112)], [8, 10, *range(112, 133)])  # two body joints, and what is attached
 LEGS = ([13, 15, 17, 18, 19], [14, 16, 20, 21, 22])
 LIMBS = ((5, 6), (11, 12), (5, 11), (6, 12), (5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
-# How far a body leaves its way from one frame to the next at most, in the fastest moves of joints: the root mean square
-# over its joints of their steps less their usual step around that time. Quick dancing and running stay below a half of
-# it; a body that is moved by a sixth of its height, or stretched, or has its arms flung up, goes to 1.3 and far more.
-LEAP, ARM_LEAP = 0.55, 1.0  # and of an arm alone, elbow and wrist alike
-NEARBY = 5  # frames to both sides that tell a joint's usual step
-LOOK_BACK = 64  # pieces before one that are tried as the one before it
+# Largest root mean square over joints of (step - usual step), in units of the speed limit: for a body, and for an arm.
+# Quick dancing and running stay below half of it; moving a body by a sixth of its height gives 1.3.
+LEAP, ARM_LEAP = 0.55, 1.0
+NEARBY = 5  # frames on both sides, for a joint's usual step
+LOOK_BACK = 64  # most candidates for a piece's predecessor
 
 
 def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """Points that cannot be this body's; bool ``[T, 133]``.
-
-    Where half of the body's joints are such, the whole frame is: it shows somebody else, or nobody.
+    """bool ``[T, 133]``: points that cannot be this body's; whole frames where half of the joints cannot.
 
     Args:
         points: complex ``[T, 133]`` of one shot.
-        known: bool ``[T, 133]``.
-        away: bool ``[T, 133]``: known to be wrong already.
-        speed: pixels that a joint moves from one frame to the next at most.
-        noise: ``[133]``: size of each point's jitter in pixels.
+        known, away: bool ``[T, 133]``: seen; known to be wrong.
+        speed: largest step of a joint in pixels a frame.
+        noise: ``[133]``, jitter in pixels.
     """
     right, body = known & ~away, wholebody.BODY
     out = _off_path(points, right, SURE * speed, noise)
@@ -56,7 +50,7 @@ def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: fl
 
 
 def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Frames whose body is larger or smaller than those around allow, wherever it stands; bool ``[T]``."""
+    """bool ``[T]``: frames whose body is larger or smaller than neighbouring frames allow."""
     near, far = np.array(LIMBS).T
     seen = known[:, near] & known[:, far]
     lengths = np.where(seen, np.abs(points[:, far] - points[:, near]), np.nan)
@@ -70,10 +64,10 @@ def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """Points of bodies, and of arms alone, that leave their way all at once and come back, or that stand off it at the
-    shot's ends; bool ``[T, 133]``. Where only arms are off, or only legs, it is those, else the whole frame.
+    """bool ``[T, 133]``: bodies, or arms alone, that jump away and come back, or are off at a shot's end.
 
-    The joint that is farthest off does not count: it may be the only one that is wrong.
+    Only arms or only legs are marked where nothing else is off. The farthest joint does not count: it may be wrong
+    alone.
     """
     if len(points) < 3:
         return np.zeros(known.shape, bool)
@@ -96,36 +90,33 @@ def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarra
 def _off_together(
     off: np.ndarray, limit: float, speed: float, noise: np.ndarray, least: int, longest: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stretches in which joints are off their way by more than ``limit``: the root mean square of all but the farthest.
+    """Stretches in which joints are off by more than ``limit``: root mean square of all but the farthest.
 
-    Args:
-        off: complex ``[T, n]``: how far from where usual steps lead; NaN where not seen.
-        least: joints that must be seen in both of two frames to compare them.
-        longest: frames that a stretch may last at most.
+    ``off`` is complex ``[T, n]``, NaN where not seen; ``least`` joints are needed to compare two frames.
 
     Yields:
-        the frames ``[k]`` of each, and which of the joints leave their way at its ends, bool ``[n]``.
+        its frames ``[k]``, and the joints that jump at its ends, bool ``[n]``.
     """
     at = np.flatnonzero(np.isfinite(off).sum(axis=1) >= least)
     if len(at) < 3:
         return
     off, limit = off[at], limit + 2 * float(np.sqrt((noise**2).mean()))
 
-    def way(to: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def distance(to: np.ndarray, start: np.ndarray) -> np.ndarray:
         apart = np.abs(to - start)
         shared = np.isfinite(apart).sum(axis=-1)
         apart = np.sort(np.nan_to_num(apart), axis=-1)[..., :-1]
         mean = (apart**2).sum(axis=-1) / np.maximum(shared - 1, 1)
         return np.where(shared >= least, np.sqrt(mean), 0)  # too few tell nothing
 
-    broken = np.flatnonzero(way(off[1:], off[:-1]) > limit + speed * (np.diff(at) - 1))
+    broken = np.flatnonzero(distance(off[1:], off[:-1]) > limit + speed * (np.diff(at) - 1))
     if not len(broken):
         return
     first, last = np.concatenate([[0], broken + 1]), np.concatenate([broken, [len(at) - 1]])
 
     def reached(piece: int, low: int) -> np.ndarray:
         between = at[first[piece]] - at[last[low:piece]]
-        return way(off[first[piece]], off[last[low:piece]]) <= limit + speed * (between - 1)
+        return distance(off[first[piece]], off[last[low:piece]]) <= limit + speed * (between - 1)
 
     kept = _longest_chain(last - first + 1, reached)
     right = np.flatnonzero(kept)
@@ -137,8 +128,7 @@ def _off_together(
 
 
 def _usual_way(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Where joints would be from their usual steps alone, from 0 on: each step the median of those around it; complex
-    ``[T, n]``."""
+    """complex ``[T, n]``: the path from 0 with every step the median of those around it."""
     steps = np.where(known[1:] & known[:-1], np.diff(points, axis=0), np.nan)
     padded = np.pad(steps, ((NEARBY, NEARBY), (0, 0)), constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEARBY + 1, axis=0)
@@ -165,23 +155,29 @@ def _off_path(points: np.ndarray, known: np.ndarray, speed: float, noise: np.nda
             continue
         first, last = np.concatenate([[0], broken + 1]), np.concatenate([broken, [len(at) - 1]])
 
-        def reached(piece: int, low: int, path=path, at=at, first=first, last=last, slack=slack) -> np.ndarray:
-            way = np.abs(path[first[piece]] - path[last[low:piece]])
-            return way <= speed * (at[first[piece]] - at[last[low:piece]]) + slack
-
+        reached = partial(_reachable, path, at, first, last, speed, slack)
         kept = _longest_chain(last - first + 1, reached)
         for piece in np.flatnonzero(~kept & (at[last] - at[first] < longest)):
             out[at[first[piece] : last[piece] + 1], joint] = True
     return out
 
 
-def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """Which pieces lie on the path that holds most frames; bool ``[pieces]``.
+def _reachable(
+    path: np.ndarray,
+    at: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    speed: float,
+    slack: float,
+    piece: int,
+    low: int,
+) -> np.ndarray:
+    distance = np.abs(path[first[piece]] - path[last[low:piece]])
+    return distance <= speed * (at[first[piece]] - at[last[low:piece]]) + slack
 
-    Args:
-        size: ``[pieces]`` frames of each.
-        reached: for a piece, and the first of those before it that count: from which of them it can be reached.
-    """
+
+def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """bool ``[pieces]``: those on the path with most frames; ``reached(piece, first)`` tells possible predecessors."""
     count = len(size)
     best, before = size.astype(float), np.full(count, -1)
     for piece in range(1, count):

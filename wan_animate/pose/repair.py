@@ -1,9 +1,4 @@
-"""Mistakes of detection put right within one shot: swapped sides, joints that jump away, bones too long, short gaps.
-
-What a body can do is measured by its own height: a hand that is waved as fast as people wave leaves the middle between
-its neighbours in time by up to about a twentieth of the height at 30 frames a second (100 m/s2), and no joint moves
-faster than about an eighth of it from one frame to the next (6 m/s).
-"""
+"""Detection mistakes within one shot: swapped sides, jumping joints, overlong bones, short gaps."""
 
 from __future__ import annotations
 
@@ -17,18 +12,19 @@ from .outliers import ruled_out
 from .track import PoseTrack
 
 SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from which it is drawn
-BEND, SPEED = 0.06, 0.13  # of the height: off the line in one frame, and along it, at 30 frames a second
-LONGEST_RUN = 4  # frames that a joint may be away before it counts as really there
-LONGEST_SWAP = 12  # frames that sides may be exchanged before they count as really so
-BRIEF = 2  # a point seen for this many frames amid a long gap was not really there
+# Of body height, a frame at 30 frames a second: distance from the neighbours' line (a waved hand, 100 m/s2), and step
+# (6 m/s).
+BEND, SPEED = 0.06, 0.13
+LONGEST_RUN = 4  # frames of a jump at most; longer ones are real
+LONGEST_SWAP = 12  # frames of a swap at most; longer ones are real
+BRIEF = 2  # frames: a sighting this short in a long gap is a mistake
 
-# Pairs that detectors exchange: single joints, feet, hands.
+# Pairs that detectors swap: joints, feet, hands.
 SIDES = [([left], [left + 1]) for left in (1, 3, 5, 7, 9, 11, 13, 15)] + [
     (list(range(17, 20)), list(range(20, 23))),
     (list(range(91, 112)), list(range(112, 133))),
 ]
-# Bone, and its usual length in heights (Drillis & Contini 1966, rounded up; shoulder and hip from the neck's and the
-# pelvis' middle are left to the other rules).
+# Bone, and its length in body heights (Drillis & Contini 1966, rounded up).
 BONES = [
     (5, 7, 0.19), (6, 8, 0.19), (7, 9, 0.16), (8, 10, 0.16), (11, 13, 0.25), (12, 14, 0.25), (13, 15, 0.25),
     (14, 16, 0.25), (9, 91, 0.05), (10, 112, 0.05), (15, 17, 0.16), (15, 18, 0.16), (15, 19, 0.08), (16, 20, 0.16),
@@ -39,14 +35,12 @@ BONES = [
 
 @dataclass
 class Repaired:
-    """One shot after repair.
+    """One shot after repair; arrays are ``[T, 133]``.
 
     Attributes:
-        points: complex ``[T, 133]``: x + iy in pixels, sides put right.
-        trusted: ``[T, 133]``: confidence, 0 for what was dropped.
-        confidence: ``[T, 133]`` to hand on: as ``trusted``, but raised where a gap was filled.
-        filled: bool ``[T, 133]``.
-        swapped: bool ``[T, 133]``; dropped: bool ``[T, 133]``: seen before, and taken out.
+        points: complex, x + iy in pixels, sides corrected.
+        trusted: confidence, 0 for what was dropped.
+        confidence: the same, raised in filled gaps.
         height: of the body in pixels.
     """
 
@@ -60,19 +54,13 @@ class Repaired:
 
     @property
     def wrong_bodies(self) -> np.ndarray:
-        """bool ``[T]``: frames of which half of the body or more was dropped."""
+        """bool ``[T]``: at least half of the body was dropped."""
         body, seen = self.dropped[:, wholebody.BODY].sum(axis=1), (self.trusted >= SEEN)[:, wholebody.BODY].sum(axis=1)
         return (body >= 3) & (body >= seen)
 
 
 def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
-    """Put right what cannot be.
-
-    Args:
-        shot: float ``[T, 133, 3]`` of one shot.
-        fps: frames a second.
-        max_gap: frames without a point that may be filled.
-    """
+    """Correct one shot, float ``[T, 133, 3]``; ``max_gap`` frames may be filled."""
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
     bend, speed = _limits(height, fps)
@@ -88,7 +76,7 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
 
 
 def mistaken(track: PoseTrack) -> np.ndarray:
-    """Points of a raw track that the frames around them rule out; bool ``[T, 133]``."""
+    """bool ``[T, 133]``: points of a raw track that neighbouring frames rule out."""
     out = np.zeros(track.keypoints.shape[:2], bool)
     for start, stop in track.shots:
         shot = track.keypoints[start:stop].astype(np.float64)
@@ -98,8 +86,7 @@ def mistaken(track: PoseTrack) -> np.ndarray:
 
 
 def _limits(height: float, fps: float) -> tuple[float, float]:
-    """How far a joint leaves the line and how far it goes in one frame, in pixels: its way grows with the time between
-    frames, what bends it with the square of it."""
+    """Largest distance of a joint from its neighbours' line, and largest step, in pixels a frame."""
     pace = 30 / max(fps, 1)
     return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
 
@@ -112,10 +99,7 @@ def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
-    """Standing height of the person in pixels, from whatever bones are in view; from the face if nothing else is.
-
-    Every length in the picture is at most the true one, so the largest of the medians over time are taken.
-    """
+    """Standing height in pixels, from the bones in view (largest medians over time), else from the face."""
     body = ((5, 6, 0.23), (11, 12, 0.14), (5, 7, 0.17), (6, 8, 0.17), (11, 13, 0.24), (12, 14, 0.24), (13, 15, 0.24),
             (14, 16, 0.24), (5, 11, 0.29), (6, 12, 0.29))  # fmt: skip
     face = ((59, 68, 0.053), (50, 31, 0.075))  # outer corners of the eyes; top of the nose to the chin
@@ -132,11 +116,7 @@ def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
 
 
 def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exchange left and right for runs of frames where the paths then become possible.
-
-    A run is turned back only if, at both of its ends, both sides leave the line through the frames around by more than
-    a body can, and by far less after the exchange. Legs that merely cross never do.
-    """
+    """Swap left and right back in runs of frames; legs that merely cross are left."""
     points, confidence = points.copy(), confidence.copy()
     swapped = np.zeros(points.shape, bool)
     frames = len(points)
@@ -151,12 +131,12 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
         step = np.where(seen[1:] & seen[:-1], cost(sides[1:], sides[:-1]), np.inf)
         crossed = cost(sides[1:], sides[:-1, ::-1])
-        # Frames at which the sides change places: the way is far shorter after an exchange, and too long without.
+        # Frames at which the sides swap: the step is far shorter after a swap, and impossible without.
         breaks = np.flatnonzero(np.isfinite(step) & (step - crossed > 2 * bend) & (crossed < 0.5 * step)) + 1
         at = 0
         while at + 1 < len(breaks):
             start, stop = breaks[at], breaks[at + 1]
-            # Short ones only; and never the longer part of a clip, which would make the rest the swapped one.
+            # Never the longer part of a clip: then the rest would be the swapped part.
             if stop - start <= min(LONGEST_SWAP, frames // 3):
                 rows = np.arange(start, stop)[:, None]
                 for array in (points, confidence):
@@ -169,8 +149,7 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
 
 def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float, noise: np.ndarray) -> np.ndarray:
-    """Points that are away from their path for a few frames and come back; bool ``[T, 133]``. ``noise`` ``[133]`` is
-    the size of each point's jitter, which is no reason to drop it."""
+    """bool ``[T, 133]``: points that leave their path for a few frames by more than ``noise`` ``[133]`` explains."""
     frames = len(points)
     known = confidence >= SEEN
     away = np.zeros(known.shape, bool)
@@ -189,7 +168,7 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
             off &= known[middle] & (np.abs(points[middle] - line) > limit)
         for at in range(1, run + 1):
             away[at : frames - run - 1 + at] |= off
-    if frames >= 4:  # the first and the last frame, from the two beside them
+    if frames >= 4:  # first and last frame, from their neighbours
         for end, near, far, more in ((0, 1, 2, 3), (-1, -2, -3, -4)):
             calm = np.abs(points[near] - 2 * points[far] + points[more]) <= bend + 4 * noise
             calm &= (known[[end, near, far, more]] & ~away[[end, near, far, more]]).all(axis=0)
@@ -198,11 +177,7 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
 
 
 def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.ndarray:
-    """Points at the far end of a bone too long for this body, and what hangs on them; bool ``[T, 133]``.
-
-    Too long is half as much again as the bone's usual longest (nine tenths of the frames are shorter), unless even
-    that is no longer than such bones are.
-    """
+    """bool ``[T, 133]``: points at the far end of an overlong bone, and what is attached to them."""
     known = confidence >= SEEN
     far = np.zeros(known.shape, bool)
     for near, end, share in BONES:
@@ -214,19 +189,19 @@ def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.n
         limit = max(1.5 * min(usual, 1.6 * share * height), 1.5 * share * height)
         far[:, end] |= both & (length > limit)
     for wrist, hand in ((wholebody.LEFT_WRIST, wholebody.LEFT_HAND), (wholebody.RIGHT_WRIST, wholebody.RIGHT_HAND)):
-        # A hand whose root is away from the wrist belongs to something else, unless it is the wrist that is wrong.
+        # A hand away from its wrist belongs to somebody else, unless the wrist is wrong.
         far[:, hand] |= (far[:, hand.start] & ~far[:, wrist])[:, None]
     return far
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and one after the last of every run of True in bool ``[T]``."""
+    """(start, stop) of every run of True in bool ``[T]``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
-    """Points seen for a frame or two with a long gap on both sides; bool ``[T, 133]``."""
+    """bool ``[T, 133]``: points seen for a frame or two between long gaps."""
     known = confidence >= SEEN
     out = np.zeros(known.shape, bool)
     frames = len(known)
@@ -242,14 +217,10 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
 
 
 def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float, dropped: np.ndarray) -> np.ndarray:
-    """Confidence raised in gaps that are short enough, and whose ends lie near enough, to know what was between.
-
-    Where mistakes were dropped at the shot's ends, the nearest frame is held: the person was there, and an empty frame
-    would leave them in the picture.
-    """
+    """Confidence, raised in short gaps with close ends; mistakes at a shot's ends hold the nearest frame."""
     out = confidence.copy()
     frames = len(points)
-    # First what was not seen at all, then what was seen too faintly to be drawn.
+    # First points not found at all, then those too uncertain to be drawn.
     for level in (SEEN, DRAWN):
         known = out >= level
         for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):

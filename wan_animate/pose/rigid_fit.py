@@ -1,4 +1,4 @@
-"""Face, hands and feet seen from their own moving frame: where they are, and how their shape changes."""
+"""Face, hands and feet relative to their own moving frame: position, and change of shape."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..time_series import fill_in
 from . import wholebody
 
 FACE = list(range(23, 91))
-# Three neighbours each on jaw, brows, nose, eyes and lips, as places in FACE.
+# Three neighbours on jaw, brows, nose, eyes and lips, as indices into FACE.
 FACE_LINES = [
     (at, at + 1, at + 2)
     for start, stop in ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
     for at in range(start, stop - 2)
 ]
-# A part's points, the points of the body that hang on it, and whether it is let turn and change size.
+# A part's points, the body points attached to it, and whether rotation and scale are fitted.
 PARTS = (
     (FACE, list(range(5)), True),
     (list(range(91, 112)), [wholebody.LEFT_WRIST], True),
@@ -29,12 +29,12 @@ BODY = list(range(17))
 
 @dataclass(frozen=True)
 class RigidFit:
-    """How a part lies in every picture: point = centre + turn * (where it is in the part).
+    """Pose of a part in every frame: point = centre + turn * (place in the part).
 
     Attributes:
-        centre, turn: complex ``[T]``; ``turn`` is rotation and size, 1 where the part is only moved along.
-        size: the part's own radius in pixels (root mean square); 0 when nothing of it was ever seen.
-        weights: ``[T]`` 0..1: how much of the part was seen.
+        centre, turn: complex ``[T]``; ``turn`` is rotation and scale.
+        size: root mean square radius in pixels; 0 when never seen.
+        weights: ``[T]`` 0..1, share of the part that was seen.
     """
 
     centre: np.ndarray
@@ -44,12 +44,9 @@ class RigidFit:
 
 
 def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
-    """Lay one rigid shape on a part in every frame, by weighted least squares; the shape is found along the way.
+    """Fit one rigid shape to points (complex ``[T, n]``, weights 0..1) by least squares; the shape is estimated too.
 
-    Args:
-        points: complex ``[T, n]``.
-        weights: ``[T, n]``, 0..1.
-        turns: let the part turn and change size; without it, it is only moved along.
+    ``turns`` fits rotation and scale, else translation only.
     """
     frames = len(points)
     total = weights.sum(axis=1)
@@ -67,14 +64,14 @@ def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
             local = shape - inner[:, None]
             above = (weights * local.conj() * (points - middle[:, None])).sum(axis=1)
             below = (weights * np.abs(local) ** 2).sum(axis=1)
-            # A single point, or points in one spot, tell nothing about rotation.
+            # Coinciding points say nothing about rotation.
             told = below > 0.05 * mass * (np.abs(shape) ** 2).mean()
             turn = np.where(told, above / np.maximum(below, 1e-12), 1)
             turn = np.where(np.abs(turn) < 0.05, 1, turn)
         seen = (points - (middle - turn * inner)[:, None]) / turn[:, None]
         shape = (weights * seen).sum(axis=0) / np.maximum(by_point, 1e-12)
         shape = np.where(by_point > 0, shape - (by_point * shape).sum() / by_point.sum(), 0)
-        if turns:  # the shape keeps the size it has in the middle frame
+        if turns:  # normalised to the median size
             scale = np.median(np.abs(turn[total > 0.3 * total.max()]))
             shape, turn = shape * scale, turn / scale
     centre = middle - turn * ((weights @ shape) / mass)
@@ -84,13 +81,10 @@ def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
 
 @dataclass(frozen=True)
 class Modes:
-    """How the shape of a part changes: a few fixed changes that stand out from noise, and the rest.
-
-    Signals = base + scores @ modes + rest.
+    """Signals = base ``[S]`` + scores ``[T, M]`` @ modes ``[M, S]`` (orthonormal) + rest ``[T, S]``.
 
     Attributes:
-        base: ``[S]``; modes: ``[M, S]``, orthonormal; scores: ``[T, M]``; rest: ``[T, S]``.
-        shrink: ``[M]`` 0..1: what is left of a mode once the part of it that noise makes up is taken off.
+        shrink: ``[M]`` 0..1, share of a mode that is not noise.
     """
 
     base: np.ndarray
@@ -101,15 +95,10 @@ class Modes:
 
 
 def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
-    """Principal components of a part's shape over time.
+    """Principal components of ``[T, S]`` above noise of this standard deviation at weight 1.
 
-    Those that noise of this size would not make are told apart by the edge of its spectrum (Marchenko & Pastur 1967)
-    and shrunk to their likely true size (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2017).
-
-    Args:
-        signals: float64 ``[T, S]``; where the weight is 0 they are filled in from the frames around.
-        weights: ``[T, S]``, 0..1; a frame counts by the mean of its weights.
-        noise: standard deviation of the noise at weight 1.
+    Those below the edge of the noise spectrum (Marchenko & Pastur 1967) go to ``rest``; others are shrunk (Gavish &
+    Donoho, IEEE Trans. Inf. Theory 63, 2017).
     """
     filled = fill_in(signals, weights)
     by_frame = weights.mean(axis=1)

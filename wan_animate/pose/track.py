@@ -1,7 +1,4 @@
-"""PoseTrack: the keypoints of one person over a clip.
-
-A pose track and the frames it is used with: a saved track is cut as the frames were cut from the video.
-"""
+"""PoseTrack: the keypoints of one person over a clip."""
 
 from __future__ import annotations
 
@@ -19,27 +16,26 @@ from ..video.frames import FrameSource
 from ..video.resample import placement
 from . import wholebody
 
+Picture = tuple[float, float, float, float]  # left, top, width, height
+
 
 @dataclass(frozen=True, eq=False)
 class PoseTrack:
-    """One person's keypoints in every frame of a clip: all that detection leaves behind (1.6 kB a frame).
+    """One person's keypoints in every frame of a clip (1.6 kB a frame).
 
     Attributes:
-        keypoints: float32 ``[T, 133, 3]``: x and y in pixels of a ``width`` x ``height`` frame, confidence 0..1, in
-            COCO-WholeBody order (:mod:`.wholebody`). Points may lie outside the frame; one that was not found has
-            confidence 0. Values that are not finite are turned into 0, 0, 0.
-        width, height: size in pixels of the frames the coordinates belong to.
-        fps: frames a second.
-        boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) of the person, or None. A score below 0 says that no person
-            was detected and the whole frame was searched, 0 that the box goes on from one detection to the next.
-        cuts: frames at which a new shot begins, rising, the first frame not among them. What is done over time
-            (smoothing, steadying) is done within a shot.
-        picture: (left, top, width, height) of the clip's whole picture in these pixels, as
-            :attr:`wan_animate.video.frames.FrameSource.picture` has it; None where nobody knows.
-        start_seconds: where in the video the track begins; None where that is not known.
+        keypoints: float32 ``[T, 133, 3]``: x, y in pixels (also outside the frame), confidence 0..1, COCO-WholeBody
+            order. Non-finite values become 0, 0, 0.
+        width, height: of the frames in pixels.
+        boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) or None. Score below 0: nobody detected, whole frame searched;
+            0: interpolated.
+        cuts: first frames of new shots, rising, without 0.
+        picture: (left, top, width, height) of the clip's whole picture, as
+            :attr:`wan_animate.video.frames.FrameSource.picture`; None if unknown.
+        start_seconds: in the video; None if unknown.
 
     Raises:
-        InputError: the arrays do not have these shapes, there are no frames, or a cut lies outside the clip.
+        InputError: wrong shapes, no frames, or a cut outside the clip.
     """
 
     keypoints: np.ndarray
@@ -48,10 +44,10 @@ class PoseTrack:
     fps: Fraction = Fraction(30)
     boxes: np.ndarray | None = None
     cuts: tuple[int, ...] = ()
-    picture: tuple[float, float, float, float] | None = None
+    picture: Picture | None = None
     start_seconds: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
         if keypoints.ndim != 3 or keypoints.shape[1:] != (wholebody.COUNT, 3):
             raise InputError(
@@ -94,19 +90,17 @@ class PoseTrack:
 
     @property
     def shots(self) -> list[tuple[int, int]]:
-        """First frame and the one after the last of every shot."""
+        """(start, stop) of every shot."""
         edges = (0, *self.cuts, len(self))
         return list(zip(edges[:-1], edges[1:], strict=True))
 
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
-        """The same clip with other keypoints."""
         return replace(self, keypoints=keypoints)
 
-    # What was found, frame by frame. The means are over the part's own points; the limits are for reports and for
-    # choosing frames, not for drawing (which goes by the point).
+    # For reports and for choosing frames; drawing decides by the point.
     @property
     def body_found(self) -> np.ndarray:
-        """bool ``[T]``: at least three of nose, shoulders and hips with confidence 0.3 or more."""
+        """bool ``[T]``: at least three of nose, shoulders and hips have confidence 0.3 or more."""
         core = [
             wholebody.NOSE,
             wholebody.LEFT_SHOULDER,
@@ -123,12 +117,12 @@ class PoseTrack:
 
     @property
     def hands_found(self) -> np.ndarray:
-        """bool ``[T, 2]`` (left, right): mean confidence of the hand's 21 points is 0.3 or more."""
+        """bool ``[T, 2]`` (left, right): mean confidence of the 21 hand points is 0.3 or more."""
         hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
         return np.stack([self.keypoints[:, hand, 2].mean(axis=1) >= 0.3 for hand in hands], axis=1)
 
     def slice(self, start: int, stop: int) -> PoseTrack:
-        """Frames ``start`` up to (not including) ``stop`` as a track of their own."""
+        """Frames ``start`` to ``stop`` (exclusive) as a track."""
         boxes = None if self.boxes is None else self.boxes[start:stop]
         start, stop, _ = slice(start, stop).indices(len(self))
         cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
@@ -136,25 +130,21 @@ class PoseTrack:
         return replace(self, keypoints=self.keypoints[start:stop], boxes=boxes, cuts=cuts, start_seconds=begins)
 
     def scaled(self, width: int, height: int) -> PoseTrack:
-        """The same track for frames resized to ``width`` x ``height`` (each axis by its own factor)."""
         return self._moved(width, height, width / self.width, height / self.height, 0, 0)
 
     def placed(self, width: int, height: int, fit: str = "fill") -> PoseTrack:
-        """The same track for frames that were brought to ``width`` x ``height`` by
-        :func:`wan_animate.video.resample.placement`."""
+        """The track for frames resized by :func:`wan_animate.video.resample.placement`."""
         left, top, new_width, new_height = placement(self.width, self.height, width, height, fit)
         return self._moved(width, height, new_width / self.width, new_height / self.height, left, top)
 
     def letterboxed(self, width: int, height: int) -> PoseTrack:
-        """The same track for frames that went through :func:`wan_animate.video.resample.letterbox`."""
+        """The track for frames resized by :func:`wan_animate.video.resample.letterbox`."""
         return self.placed(width, height, "pad")
 
     def onto(self, frames: FrameSource) -> PoseTrack:
-        """The same track for other frames of the same clip, whichever way the two were brought to their size.
+        """The track for other frames of the same clip.
 
-        The clip's whole picture is laid on itself where both tell where it is, or where one does and the other has the
-        shape of that picture. Two of one size of which one does not tell are taken as the same; all else goes by the
-        sizes (:meth:`placed`).
+        By both whole pictures, if known or told by their shape, else by size (:meth:`placed`).
         """
         size, mine, theirs = (frames.width, frames.height), self.picture, frames.picture
         same_size = size == (self.width, self.height)
@@ -183,14 +173,13 @@ class PoseTrack:
         return replace(self, keypoints=keypoints, width=width, height=height, boxes=boxes, picture=picture)
 
     def fingerprint(self) -> str:
-        """Equal for two tracks exactly when keypoints, size, rate and cuts are equal."""
+        """Equal exactly for equal keypoints, size, rate and cuts."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.keypoints).data, digest_size=16)
         digest.update(repr(self.cuts).encode())
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz`` with keys keypoints, fps, fps_ratio, width, height (and, where known, boxes, cuts, picture,
-        start_seconds); the file appears whole or not at all.
+        """Write an ``.npz``; the file appears whole or not at all.
 
         Raises:
             InputError: the folder cannot be written.
@@ -214,10 +203,10 @@ class PoseTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a track written by :meth:`save` (all but keypoints, fps, width and height may be missing).
+        """Read a file of :meth:`save`.
 
         Raises:
-            InputError: the file is missing, is not such an archive, lacks a key, or holds no numbers that make a track.
+            InputError: the file is missing, no such archive, lacks a key, or its values make no track.
         """
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
         with reading(path, "pose track", "save it again"):
@@ -231,14 +220,12 @@ class PoseTrack:
             return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, picture, start)
 
 
-def _alike(one: float, other: float) -> bool:
-    """Whether two ratios of width to height are one shape; sides that were rounded are a little off."""
-    return abs(one / other - 1) < 0.03
+def _alike(a: float, b: float) -> bool:
+    return abs(a / b - 1) < 0.03  # sides are rounded
 
 
-def _whole_if_alike(width: int, height: int, picture, size: tuple[int, int]):
-    """The whole of a frame, where its shape is that of the ``picture`` shown in a frame of ``size``, and nearer to it
-    than to the shape of that frame itself."""
+def _whole_if_alike(width: int, height: int, picture: Picture | None, size: tuple[int, int]) -> Picture | None:
+    """The whole frame, if it has the shape of ``picture`` rather than of the frame (``size``) around that."""
     if picture is None:
         return None
     mine, shown, frame = width / height, picture[2] / picture[3], size[0] / size[1]
@@ -248,7 +235,7 @@ def _whole_if_alike(width: int, height: int, picture, size: tuple[int, int]):
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
-    """Write arrays to ``path`` through a temporary name beside it; ``what`` names the thing in the error."""
+    """Write arrays through a temporary file."""
     path = Path(path)
     make_folder(path.parent, what)
     with replacing(path, what) as temporary, open(temporary, "wb") as file:
@@ -256,7 +243,7 @@ def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) 
 
 
 def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
-    """Read an ``.npz`` without pickle and check that it has ``keys``."""
+    """Read an ``.npz`` without pickle; raises InputError where one of ``keys`` is missing."""
     with (
         reading(path, what, "give the path of a saved .npz file") as path,
         np.load(path, allow_pickle=False) as archive,
@@ -271,18 +258,11 @@ def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[
 
 
 def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> PoseTrack:
-    """The part of a track that belongs to ``frames``; its coordinates stay as they are.
+    """The part of a track that belongs to ``frames`` (of any size); coordinates stay.
 
-    A track as long as the frames is theirs, unless both know where in the video they begin and it is not the same
-    place, or the rates differ (keypoints of other packs, which know no place, have any rate). Of a longer one, the
-    frames' start, rate and count say which part: a track that does not know where it begins is of the whole video.
-    Frames without a file behind them (pictures from another node) say no start, so only a track of their own length
-    will do.
-
-    Args:
-        track: of the frames, or of a longer part of the same video at the same rate.
-        frames: of any size.
-        what: what the error calls the track.
+    A track of the same length is taken whole, unless the rates or known start times differ. From a longer one the
+    frames' start, rate and count select; without a start time it is of the whole video. ``what`` names the track in
+    errors.
 
     Raises:
         InputError: the track does not cover the frames, has another rate, or begins elsewhere.

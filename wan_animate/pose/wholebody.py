@@ -1,7 +1,4 @@
-"""The order of the 133 COCO-WholeBody keypoints, and the 20 points upstream draws from them.
-
-Left and right are the person's own. Source: COCO-WholeBody (Jin et al., ECCV 2020), the order ViTPose wholebody gives.
-"""
+"""COCO-WholeBody keypoints (Jin et al., ECCV 2020); left and right are the person's own."""
 
 COUNT = 133
 BODY = slice(0, 17)
@@ -15,7 +12,7 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST 
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE = range(11, 17)
 LEFT_BIG_TOE, LEFT_SMALL_TOE, LEFT_HEEL, RIGHT_BIG_TOE, RIGHT_SMALL_TOE, RIGHT_HEEL = range(17, 23)
 
-# Each drawn body point is the mean of two keypoints (the same one twice where no mean is wanted): nose, neck, right
+# Each drawn body point is the mean of two keypoints (or one keypoint twice): nose, neck, right
 # shoulder, elbow, wrist, left shoulder, elbow, wrist, right hip, knee, ankle, left hip, knee, ankle, right eye, left
 # eye, right ear, left ear, left toe, right toe.
 DRAWN_FIRST = (0, 6, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 20)

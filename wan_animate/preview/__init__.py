@@ -1,1 +1,1 @@
-"""Pictures to look at: contact sheets, reports, overlays."""
+"""Pictures for people: sheets, reports, overlays."""

@@ -1,24 +1,28 @@
-"""What the drawn pictures share: colours, words, a band of warnings."""
+"""Colours, text and warnings of the drawn pictures."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+Color = tuple[int, int, int]
+
 PAPER, PANEL, GRID, INK, FAINT = (24, 24, 27), (34, 34, 38), (58, 58, 64), (235, 235, 235), (165, 165, 172)
 BEFORE, CUT, LOST = (150, 150, 158), (250, 204, 21), (220, 70, 70)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def text(image: np.ndarray, words: str, x: int, y: int, size: float = 0.46, color=INK, align: str = "left") -> None:
-    """Words with their baseline at ``y``; ``x`` is their left, middle or right."""
-    width = cv2.getTextSize(words, FONT, size, 1)[0][0]
+def text(
+    image: np.ndarray, content: str, x: int, y: int, size: float = 0.46, color: Color = INK, align: str = "left"
+) -> None:
+    """Draw text with its baseline at ``y``, aligned to ``x``."""
+    width = cv2.getTextSize(content, FONT, size, 1)[0][0]
     x -= {"left": 0, "middle": width // 2, "right": width}[align]
-    cv2.putText(image, words, (x, y), FONT, size, color, 1, cv2.LINE_AA)
+    cv2.putText(image, content, (x, y), FONT, size, color, 1, cv2.LINE_AA)
 
 
 def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:
-    """A picture (uint8 RGB) with warnings in a band beneath it; as it is where there are none."""
+    """A picture (uint8 RGB) above a band of warnings, if any."""
     return np.concatenate([picture, warning_band(sentences, picture.shape[1])]) if sentences else picture
 
 

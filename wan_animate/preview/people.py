@@ -1,4 +1,4 @@
-"""A picture that shows who is in view and which number each one has."""
+"""A picture of the people in view and their numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ _DARK = (24, 24, 28)
 
 
 def picture_people(image: np.ndarray, shot: Shot) -> None:
-    """Draw everybody's box with their number, in place; the chosen one's is thick, the others' are thin.
-
-    Args:
-        image: uint8 RGB ``[H, W, 3]``, frame ``shot.shown``.
-        shot: who is in view.
-    """
+    """Draw boxes and numbers on uint8 RGB ``[H, W, 3]``, in place; the chosen person's box is thick."""
     height, width = image.shape[:2]
     unit = max(min(height, width) / 360, 1.0)
     for index, person in enumerate(shot.people):

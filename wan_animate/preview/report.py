@@ -1,8 +1,8 @@
-"""How good a pose track is, in numbers, words and one picture."""
+"""Quality of a pose track in numbers and text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,19 +21,15 @@ PARTS = {
     "feet": [*range(17, 23)],
 }
 MASK_BATCH = 8
-FAR = 0.05  # of the body's height: a point that cleaning moved this far had been wrong
+FAR = 0.05  # of the body's height: a point that cleaning moved farther had been wrong
 MASK_JUMP = 0.35  # of its size in one frame: a mask that changes so much has lost or caught something
 
 
 def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
-    """How much each part shakes in every frame, in pixels.
+    """Part -> jitter in pixels, float64 ``[T]``; NaN at the ends, at cuts, and where nothing was found.
 
-    The size of the third difference of every point's path over time, divided by sqrt(20): steady motion, also speeding
-    up or slowing down, gives 0; independent noise gives its own standard deviation (of one coordinate, times 1.25).
-    Mean over the part's points that were found (confidence 0.3 or more) in all four frames.
-
-    Returns:
-        part -> float64 ``[T]``; NaN at the ends, at cuts, and where nothing was found.
+    Third difference of each point's path over sqrt(20), which is 1.25 standard deviations (of one coordinate) for white
+    noise; mean over the points found.
     """
     points = track.keypoints[..., :2].astype(np.float64)
     known = track.keypoints[..., 2] >= SEEN
@@ -52,7 +48,7 @@ def jitter(track: PoseTrack) -> dict[str, np.ndarray]:
 
 
 def mask_areas(mask: FrameSource, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-    """Share of the picture that each mask covers, float64 ``[T]`` 0..1; a few frames are read at a time."""
+    """float64 ``[T]`` 0..1: masked share of the picture."""
     out = np.empty(len(mask))
     for start, stop, masks in mask.batches(MASK_BATCH):
         out[start:stop] = masks.reshape(stop - start, -1).mean(axis=1) / (255 if masks.dtype == np.uint8 else 1)
@@ -63,15 +59,14 @@ def mask_areas(mask: FrameSource, progress: Callable[[int, int], None] | None = 
 
 @dataclass(frozen=True, eq=False)
 class PoseReport:
-    """What :func:`pose_report` found.
+    """Result of :func:`pose_report`.
 
     Attributes:
-        frames, width, height, fps, cuts: of the track.
         found: "body", "face", "left hand", "right hand" -> bool ``[T]``.
-        jitter: part -> float64 ``[T]`` in pixels, NaN where it says nothing.
-        raw_jitter: the same before cleaning, or None.
-        filled, dropped, moved: how many points were filled in, taken out, and put elsewhere (by more than a twentieth
-            of the body's height) between the raw track and this one; None without a raw track.
+        jitter: part -> float64 ``[T]`` in pixels, NaN where unknown.
+        raw_jitter: before cleaning, or None.
+        filled, dropped, moved: points that cleaning added, removed, and moved by over 1/20 of the body's height, or
+            None.
         mask_area: ``[T]`` 0..1, or None.
     """
 
@@ -90,18 +85,18 @@ class PoseReport:
 
     @property
     def missing(self) -> dict[str, int]:
-        """In how many frames each part was not found."""
+        """Frames in which each part was not found."""
         return {part: int((~found).sum()) for part, found in self.found.items()}
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be looked at before sampling, a sentence each."""
-        return [words for words in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if words]
+        """Sentences about what to check before sampling."""
+        return [text for text in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if text]
 
     def text(self) -> str:
-        """The report in a few lines of plain English, warnings first."""
+        """The report in plain English, warnings first."""
         shots = len(self.cuts) + 1
-        lines = [f"Warning: {words}" for words in self.warnings]
+        lines = [f"Warning: {warning}" for warning in self.warnings]
         lines += [
             f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} a second, "
             + ("one shot." if shots == 1 else f"{shots} shots (cuts at {listed(self.cuts)}).")
@@ -151,16 +146,10 @@ def pose_report(
     mask: FrameSource | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PoseReport:
-    """Look a track over.
-
-    Args:
-        track: the track that is used.
-        raw: the same track before cleaning.
-        mask: the character mask of the same clip; one stands for every frame.
-        progress: told about the frames of the mask.
+    """Measure a track against ``raw``, the track before cleaning, and the character mask.
 
     Raises:
-        InputError: ``raw`` or ``mask`` have another number of frames, or ``mask`` is no mask.
+        InputError: lengths differ, or ``mask`` is no mask.
     """
     frames = len(track)
     if mask is not None and len(mask) == 1 and frames > 1:
@@ -185,8 +174,8 @@ def pose_report(
             raw = raw.scaled(track.width, track.height)
         before, after = raw.keypoints[..., 2] >= SEEN, track.keypoints[..., 2] >= SEEN
         points = raw.keypoints[..., 0] + 1j * raw.keypoints[..., 1]
-        way = np.linalg.norm(track.keypoints[..., :2] - raw.keypoints[..., :2], axis=2)
-        far = way > FAR * body_height(points, raw.keypoints[..., 2])
+        distance = np.linalg.norm(track.keypoints[..., :2] - raw.keypoints[..., :2], axis=2)
+        far = distance > FAR * body_height(points, raw.keypoints[..., 2])
         changes = tuple(int(which.sum()) for which in (after & ~before, before & ~after, before & after & far))
     return PoseReport(
         frames,
@@ -203,7 +192,7 @@ def pose_report(
 
 
 def empty_mask(area: np.ndarray | None) -> str | None:
-    """A warning where a mask is empty in every frame (shares of the picture ``[T]``)."""
+    """A warning if all areas ``[T]`` are 0."""
     if area is None or area.any():
         return None
     return (
@@ -213,7 +202,7 @@ def empty_mask(area: np.ndarray | None) -> str | None:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """Mean of what is not NaN; None when nothing is."""
+    """Mean without NaN, or None."""
     known = np.isfinite(values)
     return float(values[known].mean()) if known.any() else None
 
@@ -221,10 +210,10 @@ def mean(values: np.ndarray) -> float | None:
 def spans(frames: np.ndarray, most: int = 6) -> str:
     """Frame numbers as ranges: ``3-7, 12``."""
     parts = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-    words = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
-    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
+    ranges = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
+    return ", ".join(ranges[:most]) + (", ..." if len(ranges) > most else "")
 
 
-def listed(numbers, most: int = 8) -> str:
+def listed(numbers: Sequence[int], most: int = 8) -> str:
     """``3, 7, 12``."""
     return ", ".join(map(str, list(numbers)[:most])) + (", ..." if len(numbers) > most else "")

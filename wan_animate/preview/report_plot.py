@@ -1,4 +1,4 @@
-"""The picture of a pose report, drawn with OpenCV alone."""
+"""The picture of a pose report, drawn with OpenCV."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ LEFT, RIGHT, ROW = 110, 24, 24
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that cuts ``span`` into at most ``most`` steps."""
+    """1, 2 or 5 times a power of ten that divides ``span`` into at most ``most`` steps."""
     step = 10.0 ** np.floor(np.log10(max(span, 1e-9) / most))
     return float(next(step * by for by in (1, 2, 5, 10) if span <= most * step * by * (1 + 1e-9)))
 
 
 class Panel:
-    """A chart over the frames of a clip: x is the frame, y a value from 0 to ``top``."""
+    """A chart: x is the frame, y a value from 0 to ``top``."""
 
-    def __init__(self, image: np.ndarray, box: tuple[int, int, int, int], frames: int, top: float, title: str):
+    def __init__(self, image: np.ndarray, box: tuple[int, int, int, int], frames: int, top: float, title: str) -> None:
         self.image, self.box, self.frames, self.top = image, box, frames, max(top, 1e-9)
         x1, y1, x2, y2 = box
         cv2.rectangle(image, (x1, y1), (x2, y2), PANEL, -1)
@@ -57,7 +57,7 @@ class Panel:
             cv2.line(self.image, (self.x(cut - 0.5), self.box[1]), (self.x(cut - 0.5), self.box[3]), CUT, 1)
 
     def line(self, values: np.ndarray, color: tuple[int, int, int], thickness: int = 1) -> None:
-        """Values over the frames; NaN leaves a gap. Longer clips than the panel is wide show each column's mean."""
+        """Plot values; NaN leaves a gap, a pixel column shows the mean of its frames."""
         columns = max(self.box[2] - self.box[0], 1)
         every = -(-len(values) // columns)
         points: list[tuple[int, int]] = []
@@ -74,8 +74,7 @@ class Panel:
 
 
 def draw_report(report: PoseReport, width: int = 1200, height: int = 700) -> np.ndarray:
-    """The report as a picture, uint8 ``[height, width, 3]`` RGB: what was found, how much each part shakes, how large
-    the mask is, and what to look at before sampling."""
+    """uint8 ``[height, width, 3]`` RGB: what was found, jitter, mask area and warnings."""
     if report.warnings:
         band = warning_band(report.warnings, width)
         return np.concatenate([_drawn(report, width, height - len(band)), band])
@@ -111,7 +110,7 @@ def _drawn(report: PoseReport, width: int, height: int) -> np.ndarray:
 
 
 def _found(image: np.ndarray, report: PoseReport, missing: dict[str, int], top: int) -> int:
-    """One bar a part, dark red where it is missing; returns where it ends."""
+    """Bars of found frames; returns the y below them."""
     height, width = image.shape[:2]
     text(image, f"found in {report.frames} frames", LEFT, 30, 0.5)
     if report.cuts:
@@ -141,16 +140,16 @@ def _jitter(image: np.ndarray, report: PoseReport, part: str, box: tuple[int, in
     before = None if report.raw_jitter is None else report.raw_jitter[part]
     everything = np.concatenate([after, before if before is not None else after])
     everything = everything[np.isfinite(everything)]
-    # A few wild frames must not flatten all the others: they run along the top.
+    # Outliers are clipped at the top, so that they do not flatten all other frames.
     top = max(min(everything.max(), 3 * np.quantile(everything, 0.95)) * 1.1, 0.1)
     panel = Panel(image, box, report.frames, top, f"jitter of the {part}, pixels")
     panel.axes()
     panel.cuts(report.cuts)
     x = box[2]
-    words = f"{'' if before is None else 'after '}{mean(after):.2f}"
-    text(image, words, x, box[1] - 7, 0.46, COLORS[part], "right")
+    label = f"{'' if before is None else 'after '}{mean(after):.2f}"
+    text(image, label, x, box[1] - 7, 0.46, COLORS[part], "right")
     if before is not None and mean(before) is not None:
-        x -= cv2.getTextSize(words, FONT, 0.46, 1)[0][0] + 16
+        x -= cv2.getTextSize(label, FONT, 0.46, 1)[0][0] + 16
         text(image, f"before {mean(before):.2f}", x, box[1] - 7, 0.46, BEFORE, "right")
         panel.line(before, BEFORE)
     panel.line(after, COLORS[part], 2)

@@ -1,4 +1,4 @@
-"""A picture that shows what retargeting did: driver, reference and result at the same moments."""
+"""Preview of retargeting: driver, reference and result at the same moments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..video.resample import letterbox
 
 _HEIGHT = 384
 _GAP, _LABEL = 6, 26
-_PAPER, _INK, _GHOST = (24, 24, 27), (235, 235, 235), (150, 150, 155)
+_PAPER, _INK, _GREY = (24, 24, 27), (235, 235, 235), (150, 150, 155)
 
 
 def retarget_sheet(
@@ -24,18 +24,14 @@ def retarget_sheet(
     first: int = 0,
     moments: int = 5,
 ) -> np.ndarray:
-    """Driver above, result below, one column a moment; the reference's skeleton stands behind the result in grey.
+    """uint8 ``[H, W, 3]`` RGB: driver above, result and (grey) reference below, a column for each moment.
 
     Args:
         driver, result: tracks of the same length.
         reference: one frame, in pixels of the result's picture.
-        frames: the driving video, for the upper row; of any size, as long as the driver.
-        picture: uint8 ``[H, W, 3]`` RGB reference picture of any size, for the lower row, dimmed.
-        first: a frame that must be among the moments.
-        moments: how many columns.
-
-    Returns:
-        uint8 ``[H, W, 3]`` RGB.
+        frames: driving video for the upper row, of any size.
+        picture: uint8 ``[H, W, 3]`` RGB reference picture for the lower row.
+        first: a frame that must be shown.
     """
     chosen = np.linspace(0, len(driver) - 1, min(moments, len(driver))).round().astype(int)
     chosen[np.abs(chosen - first).argmin()] = first
@@ -46,7 +42,7 @@ def retarget_sheet(
         above = _canvas(driver, read_uint8(frames, at, at + 1)[0] if frames is not None else None, 1.0)
         draw_pose(above, _small(driver).keypoints[at])
         below = _canvas(result, picture, 0.35)
-        _ghost(below, _small(reference).keypoints[0])
+        _draw_limbs(below, _small(reference).keypoints[0])
         draw_pose(below, _small(result).keypoints[at])
         column = blank.copy()
         cv2.putText(column, f"{at}", (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
@@ -73,9 +69,9 @@ def _canvas(track: PoseTrack, picture: np.ndarray | None, light: float) -> np.nd
     return np.ascontiguousarray((fitted * light).astype(np.uint8))
 
 
-def _ghost(canvas: np.ndarray, keypoints: np.ndarray) -> None:
+def _draw_limbs(canvas: np.ndarray, keypoints: np.ndarray) -> None:
     body, _, _ = drawn_points(keypoints, canvas.shape[1], canvas.shape[0])
     for a, b in LIMBS:
         if body[a, 2] >= 0.5 and body[b, 2] >= 0.5:
             ends = [tuple(np.rint(body[end, :2]).astype(int).tolist()) for end in (a, b)]
-            cv2.line(canvas, *ends, _GHOST, 1, cv2.LINE_AA)
+            cv2.line(canvas, *ends, _GREY, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""A contact sheet: several clips side by side, a few moments of each, in one picture."""
+"""A contact sheet: moments of several clips side by side."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..mask.track import binary, overlay
 from ..video.derived import DerivedSource
 from ..video.frames import FrameSource, read_uint8
 from ..video.resample import letterbox
+from .canvas import Color
 
 _THUMB_HEIGHT = 180
 _GAP = 8
@@ -25,18 +26,11 @@ _EDGE = (60, 200, 90)
 
 
 class MaskShown(DerivedSource):
-    """Frames with a mask over them, for people to look at: its area tinted, or with ``outline`` only its edge.
-
-    A mask in black and white, and a dark area of the result that ends with the mask, can be taken for black bars.
-
-    Args:
-        frames: the clip beneath.
-        mask: of any size; masks, or pictures of them; a clip that is shorter goes on without one.
-    """
+    """Frames with a mask of any size tinted over them, or its edge (``outline``)."""
 
     kind = "image"
 
-    def __init__(self, frames: FrameSource, mask: FrameSource, outline: bool = False):
+    def __init__(self, frames: FrameSource, mask: FrameSource, outline: bool = False) -> None:
         super().__init__(frames, mask)
         self.mask, self.outline = mask, outline
 
@@ -60,15 +54,7 @@ class MaskShown(DerivedSource):
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:
-    """Write a PNG grid: one column a clip, one row a moment, evenly spaced from the first frame to the last.
-
-    Clips may differ in size, rate of pixels and length; a row shows the same frame number of each, and a clip that is
-    shorter stays empty there. Masks are drawn grey.
-
-    Args:
-        path_png: the file to write; replaced when it exists.
-        columns: ``(label, clip)`` each, from left to right.
-        rows: how many moments at most.
+    """Write a PNG grid: a column for each ``(label, clip)``, a row for each of up to ``rows`` frame numbers.
 
     Raises:
         InputError: no columns, or the folder cannot be written.
@@ -111,7 +97,6 @@ def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, Fram
 
 
 def _thumb_width(label: str, source: FrameSource) -> int:
-    """The clip's own shape at the common height, within reason, and never narrower than its label."""
     width = round(_THUMB_HEIGHT * source.width / source.height)
     text = cv2.getTextSize(label, _FONT, 0.62, 1)[0][0] + 8
     return max(min(width, 3 * _THUMB_HEIGHT), min(text, 2 * _THUMB_HEIGHT), 48)
@@ -126,13 +111,13 @@ def _thumb(source: FrameSource, moment: int, width: int) -> np.ndarray:
     return letterbox(np.ascontiguousarray(image), width, _THUMB_HEIGHT)
 
 
-def _text_right(sheet: np.ndarray, text: str, right: int, base: int, scale: float, colour) -> None:
+def _text_right(sheet: np.ndarray, text: str, right: int, base: int, scale: float, colour: Color) -> None:
     width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
     cv2.putText(sheet, text, (right - width, base), _FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def _text_middle(sheet: np.ndarray, text: str, middle: int, base: int, room: int) -> None:
-    while len(text) > 1 and cv2.getTextSize(text, _FONT, 0.62, 1)[0][0] > room:
+def _text_middle(sheet: np.ndarray, text: str, middle: int, base: int, max_width: int) -> None:
+    while len(text) > 1 and cv2.getTextSize(text, _FONT, 0.62, 1)[0][0] > max_width:
         text = text[:-1]
     width = cv2.getTextSize(text, _FONT, 0.62, 1)[0][0]
     cv2.putText(sheet, text, (middle - width // 2, base), _FONT, 0.62, _INK, 1, cv2.LINE_AA)

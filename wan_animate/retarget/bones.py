@@ -1,8 +1,7 @@
-"""How long a person's bones are, read from flat keypoints: over a clip, or from one picture.
+"""Bone lengths of a person from 2D keypoints.
 
-A bone seen at an angle looks shorter than it is, never longer, so a bone's length is the longest it is seen. Where even
-that is implausible (shoulders of somebody who stands side-on, a forearm pointing at the camera), the other side of the
-body and ordinary proportions decide.
+Foreshortening only shortens, so a length is the longest seen; implausible ones follow the other side and average
+proportions.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from ..pose import wholebody as at
 from ..pose.track import PoseTrack
@@ -21,7 +21,7 @@ LEFT_FOOT = (at.LEFT_BIG_TOE, at.LEFT_SMALL_TOE, at.LEFT_HEEL)
 RIGHT_FOOT = (at.RIGHT_BIG_TOE, at.RIGHT_SMALL_TOE, at.RIGHT_HEEL)
 HEAD = (at.LEFT_EYE, at.RIGHT_EYE, at.LEFT_EAR, at.RIGHT_EAR, *range(at.FACE.start, at.FACE.stop))
 
-# A bone has the name of its outer joint. Parents come before their children.
+# Outer joint of a bone -> inner joint; parents come before children.
 PARENT = {
     at.LEFT_SHOULDER: NECK, at.RIGHT_SHOULDER: NECK, PELVIS: NECK, at.NOSE: NECK,
     at.LEFT_ELBOW: at.LEFT_SHOULDER, at.RIGHT_ELBOW: at.RIGHT_SHOULDER,
@@ -32,33 +32,33 @@ PARENT = {
 }  # fmt: skip
 PAIRS = tuple((left, left + 1) for left in range(at.LEFT_SHOULDER, at.LEFT_ANKLE + 1, 2))
 
-# Ordinary lengths in trunks (neck to pelvis), from Drillis and Contini's body segment parameters (1966; Winter,
+# Average lengths in trunks (neck to pelvis), from Drillis and Contini's body segment parameters (1966; Winter,
 # Biomechanics of Human Movement, fig. 4.1): of a stature, trunk 0.288, upper arm 0.186, forearm 0.146, thigh 0.245,
 # shin 0.246. Half widths are between joints as keypoint networks place them, narrower than the outline.
-ORDINARY = {
+AVERAGE = {
     PELVIS: 1.0, at.NOSE: 0.40, at.LEFT_SHOULDER: 0.375, at.LEFT_ELBOW: 0.646, at.LEFT_WRIST: 0.507,
     at.LEFT_HIP: 0.24, at.LEFT_KNEE: 0.85, at.LEFT_ANKLE: 0.855,
 }  # fmt: skip
-ORDINARY |= {right: ORDINARY[left] for left, right in PAIRS}
+AVERAGE |= {right: AVERAGE[left] for left, right in PAIRS}
 CHAINS = ((at.LEFT_ELBOW, at.LEFT_WRIST), (at.LEFT_KNEE, at.LEFT_ANKLE))
-# Below the first fraction of the ordinary length a bone is taken to be seen end-on, above the second to be itself.
-END_ON, ITSELF = 0.35, 0.55
-# A limb shorter than the first fraction of the other side's takes that one's length, above the second it keeps its own.
+# Below the first fraction of the average length a bone counts as foreshortened, above the second as measured.
+FORESHORTENED, MEASURED = 0.35, 0.55
+# Below the first fraction of the other side's length a limb takes that length, above the second it keeps its own.
 UNLIKE, ALIKE = 0.80, 0.90
-ORDINARY_FOOT = 0.35  # ankle to toes
+AVERAGE_FOOT = 0.35  # ankle to toes
 _FULL = 97  # percentile over a clip that counts as a bone's full length
-_DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes are taken for foreshortening, not for distance
+_DEPTH_IGNORED = 0.15  # log of the apparent size; smaller changes count as foreshortening
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Full bone lengths.
+    """Full bone lengths in pixels.
 
     Attributes:
-        bones: outer joint -> pixels; for every bone of :data:`PARENT`.
-        seen: outer joints whose length was measured; that of the others follows from the rest of the body.
-        foot, hand: pixels from ankle to toes and across the palm, or None when not seen.
-        unit: pixels of an ordinary trunk on this body.
+        bones: outer joint -> length, for all of :data:`PARENT`.
+        seen: outer joints that were measured.
+        foot, hand: ankle to toes and width of the palm, or None.
+        unit: trunk length of an average person of this size.
     """
 
     bones: dict[int, float]
@@ -68,17 +68,15 @@ class Lengths:
     unit: float
 
     def times(self, factor: float) -> Lengths:
-        """The same body ``factor`` times the size."""
         bones = {bone: length * factor for bone, length in self.bones.items()}
         scaled = [None if size is None else size * factor for size in (self.foot, self.hand)]
         return Lengths(bones, self.seen, *scaled, self.unit * factor)
 
 
 def joints(track: PoseTrack) -> np.ndarray:
-    """float64 ``[T, 135, 3]``: the keypoints, then neck and pelvis; confidence is 0 below :data:`FOUND`.
+    """float64 ``[T, 135, 3]``: keypoints, neck, pelvis; confidence 0 below :data:`FOUND`.
 
-    Neck and pelvis are the middle of the two points, or the one of them that was found. A wrist that was not found is
-    taken from its hand.
+    Neck and pelvis are the middle of two points, or the one found. A missing wrist is taken from its hand.
     """
     points = np.zeros((len(track), JOINTS, 3))
     points[:, : at.COUNT] = track.keypoints
@@ -97,7 +95,7 @@ def joints(track: PoseTrack) -> np.ndarray:
 
 
 def bone_lengths(points: np.ndarray) -> dict[int, np.ndarray]:
-    """Outer joint -> float64 ``[T]`` apparent length in pixels, NaN where an end was not found."""
+    """Outer joint -> float64 ``[T]``, apparent length in pixels, NaN where an end was not found."""
     return {bone: distance(points, bone, parent) for bone, parent in PARENT.items()}
 
 
@@ -108,7 +106,7 @@ def distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
 
 
 def toes(points: np.ndarray, foot: tuple[int, int, int]) -> np.ndarray:
-    """float64 ``[T, 3]``: the middle of the two toes, as it is drawn; confidence 0 where one was not found."""
+    """float64 ``[T, 3]``: middle of the two toes, as drawn; confidence 0 where one was not found."""
     big, small = points[:, foot[0]], points[:, foot[1]]
     middle = (big + small) / 2
     middle[:, 2] = np.minimum(big[:, 2], small[:, 2])
@@ -116,7 +114,7 @@ def toes(points: np.ndarray, foot: tuple[int, int, int]) -> np.ndarray:
 
 
 def foot_lengths(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): pixels from ankle to the middle of the toes, or NaN."""
+    """float64 ``[T, 2]`` (left, right): pixels from ankle to toes, or NaN."""
     out = []
     for ankle, foot in ((at.LEFT_ANKLE, LEFT_FOOT), (at.RIGHT_ANKLE, RIGHT_FOOT)):
         toe = toes(points, foot)
@@ -126,8 +124,7 @@ def foot_lengths(points: np.ndarray) -> np.ndarray:
 
 
 def hand_sizes(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): the longest side of the palm (wrist, index and little finger's knuckles), in
-    pixels, which hardly depends on how the hand is turned; NaN where one of the three was not found."""
+    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of rotation, or NaN."""
     out = []
     for hand in (at.LEFT_HAND.start, at.RIGHT_HAND.start):
         corners = (hand, hand + 5, hand + 17)
@@ -142,12 +139,7 @@ def _full(values: np.ndarray) -> float | None:
 
 
 def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | None:
-    """Full bone lengths of the person in ``points`` (:func:`joints`), or None when no bone was found.
-
-    Args:
-        points: float64 ``[T, 135, 3]``; one frame or many.
-        size: float64 ``[T]`` apparent size of the person (:func:`apparent_size`), divided out.
-    """
+    """Full bone lengths from :func:`joints`, divided by :func:`apparent_size`; None where no bone was found."""
     size = np.ones(len(points)) if size is None else size
     observed = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
     for left, right in PAIRS:
@@ -163,39 +155,38 @@ def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | Non
 
 
 def _one_side(length: float, longest: float) -> float:
-    """A limb's own length where it is near that of the other side (perspective, real people); else the longer one."""
+    """A limb's own length if close to the other side's, else the longer."""
     trust = np.clip((length / longest - UNLIKE) / (ALIKE - UNLIKE), 0, 1)
     return float(trust * length + (1 - trust) * longest)
 
 
 def _plausible(observed: dict[int, float], foot: float | None, hand: float | None) -> Lengths:
     left_sided = [bone for bone in observed if bone in (PELVIS, at.NOSE) or bone % 2]
-    # Foreshortening only ever shortens: a body's size is told by its longer-looking bones.
-    unit = float(np.percentile([observed[bone] / ORDINARY[bone] for bone in left_sided], 65))
+    # The body's size comes from its least foreshortened bones.
+    unit = float(np.percentile([observed[bone] / AVERAGE[bone] for bone in left_sided], 65))
     bones = {}
-    for bone, usual in ORDINARY.items():
+    for bone, usual in AVERAGE.items():
         bones[bone] = _trusted(observed.get(bone, usual * unit), usual * unit)
     for upper, lower in CHAINS:
-        # Two bones short by the same factor belong to a short limb; seen end-on, one is shorter than the other.
+        # Both bones short by one factor: a short limb. Foreshortening affects one more than the other.
         if upper in observed and lower in observed:
-            ratios = [observed[bone] / ORDINARY[bone] / unit for bone in (upper, lower)]
+            ratios = [observed[bone] / AVERAGE[bone] / unit for bone in (upper, lower)]
             if min(ratios) > 0.75 * max(ratios) and min(ratios) > 0.2:
                 for bone in (upper, lower):
                     bones[bone], bones[bone + 1] = observed[bone], observed[bone + 1]
-    return Lengths(bones, frozenset(observed), foot and _trusted(foot, ORDINARY_FOOT * unit), hand, unit)
+    return Lengths(bones, frozenset(observed), foot and _trusted(foot, AVERAGE_FOOT * unit), hand, unit)
 
 
-def _trusted(length: float, ordinary: float) -> float:
-    """A length as it is, or the ordinary one where it is too short to be anything but seen end-on."""
-    trust = np.clip((length / ordinary - END_ON) / (ITSELF - END_ON), 0, 1)
-    return float(trust * length + (1 - trust) * ordinary)
+def _trusted(length: float, average: float) -> float:
+    """``length``, or the average where only foreshortening explains it."""
+    trust = np.clip((length / average - FORESHORTENED) / (MEASURED - FORESHORTENED), 0, 1)
+    return float(trust * length + (1 - trust) * average)
 
 
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``, 0..1: how large the person appears, against the nearest moment of the same shot.
+    """float64 ``[T]``, 0..1: the person's size relative to the nearest moment of the shot.
 
-    Told by the bones that look longest for their length, steadied over a second. Changes below about 15% are left to
-    foreshortening: one picture cannot tell the two apart.
+    Changes below about 15% are taken for foreshortening.
     """
     lengths = bone_lengths(points)
     bones = [bone for bone in lengths if np.isfinite(lengths[bone]).any()]
@@ -220,29 +211,15 @@ def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) 
         if good.sum() < 3:
             continue
         log = np.interp(np.arange(len(now)), np.flatnonzero(good), np.log(np.maximum(now[good], 1e-3)))
-        log = smoothed(log[:, None], fps * 0.5)[:, 0]
+        radius = min(int(1.5 * fps + 0.5), len(log) - 1)
+        log = gaussian_filter1d(log, fps * 0.5, mode="nearest", radius=radius)
         log -= np.percentile(log, 95)
         size[start:stop] = np.exp(np.minimum(log + _DEPTH_IGNORED, 0))
     return size
 
 
-def smoothed(values: np.ndarray, sigma: float, onward: bool = False) -> np.ndarray:
-    """``[T, ...]`` smoothed along time by a Gaussian of ``sigma`` frames, both ways alike. At the ends the values hold,
-    or go on as they came (``onward``)."""
-    reach = min(int(3 * sigma + 0.5), len(values) - 1)
-    if reach < 1:
-        return values.copy()
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    before, after = np.repeat(values[:1], reach, 0), np.repeat(values[-1:], reach, 0)
-    if onward:
-        before, after = 2 * before - values[reach:0:-1], 2 * after - values[-2 : -reach - 2 : -1]
-    padded = np.concatenate([before, values, after])
-    return sum(weight * padded[i : i + len(values)] for i, weight in enumerate(kernel))
-
-
 def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``: how large the person is in a shot against the longest shot."""
+    """float64 ``[T]``: a shot's size of the person relative to the longest shot's."""
     scale = np.ones(len(points))
     if len(shots) < 2:
         return scale

@@ -1,60 +1,61 @@
-"""Where a body goes when its bones are others: feet that stand keep standing, and the rest follows."""
+"""Root motion for a body with other bone lengths: standing feet stay where they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d, grey_opening
 
 from ..pose import wholebody as at
-from .bones import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT, smoothed
+from .bones import LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT
 
-# A sole is told by three points; each can stand while the others roll (heel first, then flat, then toes).
+# Each point of a sole can stand while the others roll (heel, flat, toes).
 ANKLES = (at.LEFT_ANKLE, at.RIGHT_ANKLE)
 SOLES = ((at.LEFT_ANKLE, *LEFT_FOOT), (at.RIGHT_ANKLE, *RIGHT_FOOT))
 _STANDING = 0.35  # leg lengths a second below which a point stands; a walker's swinging foot does about 3
 _LOW = 0.25  # leg lengths above the lowest point of both feet within which a point can bear weight
-_HELD = 0.1  # seconds a point must stand to count; at the top of a jump it is still for less
-_GRIP = 300.0  # how much more a standing point decides than the free motion of the body
+_HELD = 0.1  # least seconds of a contact; the top of a jump is shorter
+_GRIP = 300.0  # weight of a standing point against the body's free motion
 _EASE = 3.0  # how smoothly legs go back to the driver's angles when a foot lifts, against _GRIP
 _TURN, _GROW = 0.014, 0.008  # radians and share by which a leg gives way at most to hold its foot
-# How much the drift of many steps is pulled back to where the driver is, sideways and in height: with another ratio of
-# thigh to shin every step would end a little higher or lower than it began.
+# Pull towards the driver's position, x and y, against drift over many steps: with another ratio of thigh to shin every
+# step would end a little higher or lower.
 _PULL = np.array([0.05, 5.0])
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """What stands when.
-
-    Attributes:
-        points: the joints looked at, both feet's.
-        weight: float64 ``[T, len(points)]``, 0 (moves or is in the air) .. 1 (stands).
-    """
+    """Foot joints of both sides and how firmly they stand: float64 ``[T, len(points)]``, 0..1."""
 
     points: tuple[int, ...]
     weight: np.ndarray
 
     def foot(self, side: int) -> np.ndarray:
-        """float64 ``[T]``: how firmly the left (0) or right (1) foot stands."""
+        """float64 ``[T]``, 0..1: contact of the left (0) or right (1) foot."""
         columns = [self.points.index(point) for point in SOLES[side]]
         return self.weight[:, columns].max(axis=1)
 
 
 def contacts(points: np.ndarray, leg: float, fps: float) -> Contacts:
-    """Which points of the feet stand, from joints ``[T, 135, 3]`` of one shot with legs ``leg`` pixels long."""
+    """Ground contacts of one shot from joints ``[T, 135, 3]``; ``leg`` in pixels."""
     names = tuple(point for sole in SOLES for point in sole)
     found = points[:, names, 2] > 0
     place = points[:, names, :2]
     weight = np.zeros(found.shape)
     if len(points) > 1 and found.any():
-        steady = smoothed(_filled(place, found), 0.05 * fps)
+        sigma = 0.05 * fps
+        radius = min(int(3 * sigma + 0.5), len(points) - 1)
+        steady = gaussian_filter1d(_filled(place, found), sigma, axis=0, mode="nearest", radius=radius)
         speed = np.linalg.norm(np.gradient(steady, axis=0), axis=2) * fps / leg
         weight = 1 / (1 + (speed / _STANDING) ** 4)
         ground = np.where(found, place[..., 1], -np.inf).max(axis=1, keepdims=True)
         height = np.where(found, ground - place[..., 1], np.inf) / leg
         weight = weight * (1 / (1 + (height / _LOW) ** 6)) * found
-        weight = _opened(weight, max(round(_HELD * fps), 1))
+        held = round(_HELD * fps)
+        if 1 < held < len(weight):
+            weight = grey_opening(weight, size=(held, 1), mode="constant")
     elif found.any():
         weight = found.astype(float)
     return Contacts(names, weight)
@@ -70,75 +71,61 @@ def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
     return out
 
 
-def _opened(weight: np.ndarray, reach: int) -> np.ndarray:
-    """Without the moments of standing that last no longer than ``reach`` frames."""
-    if reach < 2 or len(weight) <= reach:
-        return weight
-    windows = np.lib.stride_tricks.sliding_window_view(weight, reach, axis=0).min(axis=-1)
-    padded = np.concatenate([np.zeros((reach - 1, weight.shape[1])), windows, np.zeros((reach - 1, weight.shape[1]))])
-    return np.lib.stride_tricks.sliding_window_view(padded, reach, axis=0).max(axis=-1)
-
-
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
-    """Where the neck is in every frame of one shot, up to a constant.
+    """The neck's path in one shot up to a constant, float64 ``[T, 2]``, by least squares.
 
-    The ankle of every foot that stands (or rolls) asks that the new body's ankle moves by ``gain`` times what the
-    driver's did (not at all, when that one is still); the pelvis (or neck) asks the same of itself, far more weakly,
-    which decides while nothing stands. The neck's path is the least-squares answer to all of them, so support passes
-    from foot to foot smoothly and the noise of one point is never added to the others.
+    Standing ankles should move by ``gain`` times the driver's motion; so should pelvis or neck, with a far smaller
+    weight.
 
     Args:
         points: float64 ``[T, 135, 3]``, the driver's joints.
-        body: float64 ``[T, 135, 2]``, the new body's joints as seen from its neck.
-        gain: float64 ``[T]``, new pixels for one of the driver's.
-        standing: what stands, or None to follow the pelvis (or neck) alone.
-
-    Returns:
-        float64 ``[T, 2]``.
+        body: float64 ``[T, 135, 2]``, the new body's joints relative to its neck.
+        gain: float64 ``[T]``, new pixels per driver pixel.
+        standing: ground contacts, or None.
     """
     length = len(points)
     middle = PELVIS if (points[:, PELVIS, 2] > 0).mean() > 0.5 and standing is not None else NECK
     step = (gain[1:] + gain[:-1]) / 2
-    askers = [(middle, (points[:, middle, 2] > 0).astype(float))]
+    goals = [(middle, (points[:, middle, 2] > 0).astype(float))]
     if standing is not None:
-        askers += [(ankle, _GRIP * standing.foot(side)) for side, ankle in enumerate(ANKLES)]
+        goals += [(ankle, _GRIP * standing.foot(side)) for side, ankle in enumerate(ANKLES)]
 
     grip = np.full(max(length - 1, 0), 1e-6)
     wanted = np.zeros((max(length - 1, 0), 2))
     pull, home = np.full((length, 2), 1e-9), np.zeros((length, 2))
-    for point, weight in askers:
+    for point, weight in goals:
         place = points[:, point, :2]
         between = np.minimum(weight[1:], weight[:-1]) * (points[1:, point, 2] > 0) * (points[:-1, point, 2] > 0)
         moved = np.diff(place, axis=0) * step[:, None]
         grip += between
         wanted += between[:, None] * (moved - np.diff(body[:, point], axis=0))
-        if np.ptp(gain) < 1e-9:  # with a changing gain there is no place to return to
+        if np.ptp(gain) < 1e-9:  # with a changing gain there is no position to return to
             if point in ANKLES:
                 there = weight[:, None] / _GRIP * _PULL
             else:
                 there = np.repeat(weight[:, None] * (1e-4 if point == middle else 0), 2, axis=1)
             pull += there
             home += there * (gain[0] * place - body[:, point])
-    return _chain(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull)
+    return _least_squares_path(grip, wanted / grip[:, None] if length > 1 else wanted, pull, home / pull)
 
 
-def _chain(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """x ``[T, 2]`` with the least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 on either axis: a
-    tridiagonal system, solved forwards and back. ``grip`` is ``[T - 1]``, the others ``[T, 2]`` and ``[T - 1, 2]``."""
-    diagonal = pull.copy()
+def _least_squares_path(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
+    """``[T, 2]``: x with least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 on either axis.
+
+    ``grip`` is ``[T - 1]``, ``step`` ``[T - 1, 2]``, ``pull`` (above 0) and ``home`` are ``[T, 2]``.
+    """
+    if len(home) == 1:
+        return home
+    diagonal, right = pull.copy(), pull * home
     diagonal[:-1] += grip[:, None]
     diagonal[1:] += grip[:, None]
-    right = pull * home
     right[:-1] -= grip[:, None] * step
     right[1:] += grip[:, None] * step
-    for t in range(1, len(diagonal)):
-        factor = grip[t - 1] / diagonal[t - 1]
-        diagonal[t] -= factor * grip[t - 1]
-        right[t] += factor * right[t - 1]
-    out = right / diagonal
-    for t in range(len(diagonal) - 2, -1, -1):
-        out[t] += grip[t] / diagonal[t] * out[t + 1]
-    return out
+    above = np.concatenate([[0.0], -grip])
+    bands = (np.stack([above, diagonal[:, axis]]) for axis in (0, 1))
+    return np.stack(
+        [solveh_banded(band, right[:, axis], check_finite=False) for axis, band in enumerate(bands)], axis=1
+    )
 
 
 def settle_feet(
@@ -149,12 +136,7 @@ def settle_feet(
     standing: Contacts,
     lengths: dict[int, float],
 ) -> None:
-    """Turn legs by less than a degree and shorten them by less than a percent where that holds a standing foot, in
-    place on ``body``.
-
-    With other proportions (wide hips on short legs) no path of the body keeps both feet exactly where they are; what
-    is left after :func:`place_root` is a few pixels.
-    """
+    """Hold standing feet, off by a few pixels, with slightly turned and shortened legs; changes ``body``."""
     if len(points) < 2:
         return
     for (ankle, *sole), hip, knee in zip(
@@ -170,7 +152,7 @@ def settle_feet(
             there = _EASE * weight
             pull[:, 1] += there
             home[:, 1] = there / pull[:, 1] * (gain * points[:, ankle, 1] - root[:, 1] - body[:, ankle, 1])
-        shift = _chain(firm + _EASE, step, pull, home)
+        shift = _least_squares_path(firm + _EASE, step, pull, home)
 
         whole = (points[:, [hip, knee, ankle], 2] > 0).all(axis=1)
         thigh, shin = body[:, knee] - body[:, hip], body[:, ankle] - body[:, knee]

@@ -1,9 +1,7 @@
-"""What to ask an image-edit model for, so that both people stand in a plain pose whose bones can be measured.
+"""Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that show bones in their full length.
 
-Retargeting measures bones in flat pictures. A person who sits, points at the camera or stands side-on hides their
-lengths; an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) can make a picture in which they show. Upstream offers
-the same (``process_pipepline.py: get_editing_prompts``): which limbs the clip shows decides what is asked for, and the
-shape of the picture whether arms go out to the sides or hang down. The wording here is our own.
+As upstream (``process_pipepline.py: get_editing_prompts``), the clip's limbs decide what is asked for, and the
+picture's shape whether arms are spread.
 """
 
 from __future__ import annotations
@@ -27,12 +25,7 @@ _KEEP = (
 
 @dataclass(frozen=True)
 class EditPrompts:
-    """What to edit and what to ask for.
-
-    Attributes:
-        driver, reference: the prompts for the driver's frame and for the reference picture.
-        frame: the frame of the driver to edit: the one that shows most of the body.
-    """
+    """Prompts for the driver's and the reference's picture, and the driver frame to edit."""
 
     driver: str
     reference: str
@@ -40,13 +33,10 @@ class EditPrompts:
 
 
 def edit_prompts(driver: PoseTrack, reference: PoseTrack) -> EditPrompts:
-    """The prompts for a clip and a reference picture.
-
-    Which limbs are asked for is decided by what the driver shows, in both prompts: those are the bones the result
-    needs.
+    """The prompts; both ask for the limbs that the driver shows.
 
     Raises:
-        InputError: no body in the driver or in the reference, or a reference of several frames.
+        InputError: no body in the driver or the reference, or a reference of several frames.
     """
     if len(reference) != 1:
         raise InputError(
@@ -64,7 +54,6 @@ def edit_prompts(driver: PoseTrack, reference: PoseTrack) -> EditPrompts:
 
 
 def limbs_shown(track: PoseTrack, joints: tuple[int, ...]) -> bool:
-    """Whether any frame clearly shows any of these joints inside the picture."""
     points = track.keypoints[:, list(joints)]
     inside = (points[..., :2] > 0).all(axis=2) & (points[..., 0] <= track.width) & (points[..., 1] <= track.height)
     return bool((inside & (points[..., 2] >= _CLEAR)).any())
@@ -101,7 +90,7 @@ def _prompt(track: PoseTrack, arms: bool, legs: bool) -> str:
 
 
 def _turned_away(track: PoseTrack) -> bool:
-    """Side-on or from behind: shoulders narrow, in mirror order, or no face."""
+    """Side-on or from behind."""
     points = track.keypoints[0]
     left, right = points[at.LEFT_SHOULDER], points[at.RIGHT_SHOULDER]
     if min(left[2], right[2]) < 0.3:

@@ -1,13 +1,15 @@
-"""Head, hands and feet of a retargeted body: carried as they are, scaled to the new body."""
+"""Head, hands and feet of a retargeted body: the driver's shapes, scaled to the new body."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from ..pose import wholebody as at
 from .bones import HEAD, LEFT_FOOT, NECK, PELVIS, RIGHT_FOOT, Lengths, toes
 
-_HEAD_FRAMES = 0.1  # share of the clip whose heads look most like the reference's, from which its size is taken
+_HEAD_FRAMES = 0.1  # share of the clip, with heads most like the reference's, that the head's size is taken from
 
 
 def carry_parts(
@@ -21,7 +23,7 @@ def carry_parts(
     size: np.ndarray,
     proportions: float,
 ) -> None:
-    """Head, hands and feet, scaled and hung on nose, wrists and ankles, in place."""
+    """Scale head, hands and feet and attach them to nose, wrists and ankles; changes ``body`` and ``points``."""
     trunk = lengths[PELVIS] / ours.bones[PELVIS]
 
     def between(gain: float) -> float:
@@ -43,7 +45,7 @@ def carry_parts(
     arm = lengths[at.LEFT_WRIST] / ours.bones[at.LEFT_WRIST]
     hand = arm
     if ours.hand and theirs.hand:
-        # A clenched or foreshortened hand of the one picture tells little: halfway to what the arm says.
+        # A clenched or foreshortened hand in a single picture says little: halfway to the arm's ratio.
         hand = between(np.sqrt(arm * np.clip(theirs.hand / ours.hand, 0.6 * arm, 1.6 * arm)))
     for wrist, part in ((at.LEFT_WRIST, at.LEFT_HAND), (at.RIGHT_WRIST, at.RIGHT_HAND)):
         _hang(body, points, wrist, range(part.start, part.stop), hand * factor)
@@ -60,15 +62,15 @@ def carry_parts(
         _hang(body, points, ankle, part, gain)
 
 
-def _hang(body: np.ndarray, points: np.ndarray, joint: int, part, gain: np.ndarray) -> None:
-    part = list(part)
+def _hang(body: np.ndarray, points: np.ndarray, joint: int, members: Iterable[int], gain: np.ndarray) -> None:
+    part = list(members)
     offset = points[:, part, :2] - points[:, [joint], :2]
     body[:, part] = body[:, [joint]] + offset * gain[:, None, None]
     points[:, part, 2] *= points[:, [joint], 2] > 0
 
 
 def _head_gain(points: np.ndarray, still: np.ndarray, size: np.ndarray) -> float | None:
-    """The reference's head size over the driver's, from the frames in which it is turned most like the reference's."""
+    """The reference's head size over the driver's, from the frames with the most similar head pose."""
     names = [0, *HEAD]
     shared = (still[0, names, 2] > 0) & (points[:, names, 2] > 0)
     enough = np.flatnonzero(shared.sum(axis=1) >= 4)

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from ..pose import wholebody as at
 from ..pose.track import PoseTrack
 from ..video.resample import area_size
-from .bones import FOUND, NECK, PELVIS, smoothed
+from .bones import FOUND, NECK, PELVIS
 from .contacts import SOLES, Contacts
 
 _MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unless the reference is nearer to one)
 
 
 def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
-    """The reference's track for its picture letterboxed to about ``pixels`` pixels in all, sides divisible by 16: the
-    size upstream works at in animate mode (:func:`wan_animate.video.resample.area_size`)."""
+    """The reference track letterboxed to about ``pixels`` pixels, as upstream in animate mode."""
     return reference.letterboxed(*area_size(reference.width, reference.height, pixels))
 
 
 def shown(track: PoseTrack, left: int) -> np.ndarray:
-    """bool ``[T]``: the left or the right one of a pair of joints was found inside the picture."""
+    """bool ``[T]``: the left or right joint of a pair was found inside the picture."""
     pair = track.keypoints[:, left : left + 2]
     inside = (pair[..., :2] >= 0).all(axis=2) & (pair[..., 0] < track.width) & (pair[..., 1] < track.height)
     return ((pair[..., 2] >= FOUND) & inside).any(axis=1)
 
 
-def choose_anchor(align: str, walks: bool, driver: PoseTrack, reference: PoseTrack) -> str:
+def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrack) -> str:
+    """ "feet", "hips" or "neck": what is aligned with the reference."""
     if align in ("auto", "feet") and walks and shown(reference, at.LEFT_ANKLE)[0]:
         return "feet"
     hips_known = (reference.keypoints[0, [at.LEFT_HIP, at.RIGHT_HIP], 2] >= FOUND).all()
-    return "hips" if align == "hips" and hips_known and shown(driver, at.LEFT_HIP).any() else "neck"
+    return "hips" if align == "hips" and hips_known and hips_shown else "neck"
+
+
+def smooth_path(path: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean of ``[T]``, ``sigma`` in frames; odd reflection at the ends keeps trends."""
+    radius = min(int(3 * sigma + 0.5), len(path) - 1)
+    padded = np.pad(path, radius, mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(padded, sigma, radius=radius)[radius : radius + len(path)]
 
 
 def middle(anchor: str) -> int:
@@ -47,8 +55,10 @@ def offset(
     lengths: dict[int, float],
     best: int,
 ) -> np.ndarray:
-    """[2]: what puts the body where the reference is: sideways in the shot's first frame; in height on its ground, or
-    else in the frame ``best`` that shows the body longest (a clip may begin bent down or far away)."""
+    """``[2]``: the shift that aligns the body with the reference.
+
+    x in the shot's first frame; y on the ground, else in the frame ``best``: a clip may begin bent down.
+    """
     joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
     wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
     found = (points[:, joint, 2] > 0) & (points[:, NECK, 2] > 0)
@@ -61,7 +71,9 @@ def offset(
     return out
 
 
-def _ground_offset(root, body, points, standing: Contacts, still: np.ndarray) -> float:
+def _ground_offset(
+    root: np.ndarray, body: np.ndarray, points: np.ndarray, standing: Contacts, still: np.ndarray
+) -> float:
     ankles = [sole[0] for sole in SOLES]
     ground = max(still[ankle, 1] for ankle in ankles if still[ankle, 2] > 0)
     # The first moment a foot stands; a clip may begin in the air.
@@ -73,12 +85,14 @@ def _ground_offset(root, body, points, standing: Contacts, still: np.ndarray) ->
 
 
 def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
-    """float64 ``[T]``: how far to shift each frame so that the necks of frames in which the driver's is ``inside`` its
-    picture stay in ours: one shift for the whole shot where that will do. ``at_rest`` is where the reference's is."""
+    """float64 ``[T]``: horizontal shift that keeps the neck in the picture, constant where possible.
+
+    Only frames ``inside`` count, where the driver's neck is in view.
+    """
     if not inside.any():
         return np.zeros(len(necks))
     left, right = min(_MARGIN * width, at_rest), max((1 - _MARGIN) * width, at_rest)
-    path = smoothed(necks[:, None], fps / 2, onward=True)[:, 0]
+    path = smooth_path(necks, fps / 2)
     low, high = path[inside].min(), path[inside].max()
     shift = np.zeros(len(necks))
     if high - low > right - left:

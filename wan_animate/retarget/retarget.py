@@ -1,14 +1,9 @@
 """The driver's motion on the reference's body, in the reference's picture.
 
-Every bone keeps the direction it has in the driver's picture and gets the length of the reference's bone, shortened by
-as much as the driver's is foreshortened in that frame. So limbs have the reference's proportions, joint angles are the
-driver's, and nothing is ever longer than on the reference. Face, hands and feet are carried by head, wrist and ankle as
-they are, scaled. The whole stands where the reference stands, and feet that stand still stay still
-(:mod:`.contacts`).
-
-Where upstream (``wan/modules/animate/preprocess/retarget_pose.py``) takes the driver's bone lengths from frame 0,
-ours come from the whole clip (:mod:`.bones`); it moves all frames by one constant, so feet slide as soon as legs
-differ in length; its hip bones run from the neck, ours from the pelvis, so that hips too get the reference's width.
+Bones keep their direction and foreshortening and get the reference's lengths; face, hands and feet are scaled.
+Unlike upstream (``wan/modules/animate/preprocess/retarget_pose.py``), lengths come from the whole clip, not frame 0
+(:mod:`.bones`), the root path is solved so that standing feet do not slide (:mod:`.contacts`), and hips hang off the
+pelvis, not the neck.
 """
 
 from __future__ import annotations
@@ -20,10 +15,10 @@ import numpy as np
 from ..errors import InputError
 from ..pose import wholebody as at
 from ..pose.track import PoseTrack
-from .bones import NECK, PARENT, PELVIS, Lengths, apparent_size, bone_lengths, joints, measure, shot_scales, smoothed
+from .bones import NECK, PARENT, PELVIS, Lengths, apparent_size, bone_lengths, joints, measure, shot_scales
 from .contacts import contacts, place_root, settle_feet
 from .extremities import carry_parts
-from .placement import choose_anchor, middle, offset, pan, shown
+from .placement import choose_anchor, middle, offset, pan, shown, smooth_path
 
 ALIGN = ("auto", "feet", "hips", "neck")
 TRAVEL = ("in picture", "full", "none")
@@ -33,13 +28,13 @@ _FEET_SHOWN = 0.3  # share of a shot in which an ankle must be in view for the b
 
 @dataclass(frozen=True)
 class Bodies:
-    """What was found out about the two bodies: kept for previews and reports.
+    """Both bodies as measured.
 
     Attributes:
-        driver, reference: bone lengths in pixels of their own pictures.
-        result: bone lengths of the result in pixels of the reference picture.
-        best_frame: the frame of the driver that shows most of its bones at full length.
-        on_feet: whether the result stands on the reference's ground, in one of the shots at least.
+        driver, reference: in pixels of their own pictures.
+        result: bone lengths in pixels of the reference picture.
+        best_frame: driver frame that shows most bones at full length.
+        on_feet: some shot stands on the reference's ground.
     """
 
     driver: Lengths
@@ -59,7 +54,7 @@ def retarget(
     travel: str = "in picture",
     follow_depth: bool = True,
 ) -> PoseTrack:
-    """The driver's motion on the reference's body; see :func:`retarget_bodies`, which also tells the bone lengths."""
+    """:func:`retarget_bodies` without the bone lengths."""
     return retarget_bodies(driver, reference, driver_edit, reference_edit, proportions, align, travel, follow_depth)[0]
 
 
@@ -76,28 +71,22 @@ def retarget_bodies(
     """Put the driver's motion on the reference's body.
 
     Args:
-        driver: the driving clip's pose; every shot is placed on its own.
-        reference: the reference picture's pose, one frame.
-        driver_edit, reference_edit: poses, one frame each, of a driver frame and of the reference picture after an
-            image-edit model put the person into a plain standing pose. Where given, the bone lengths come from them;
-            a change of scale by the edit is taken out.
-        proportions: 1 the reference's bone lengths, 0 the driver's at the reference's size, or between.
-        align: what is put where it is in the reference picture in the first frame of a shot: "feet" (on its ground,
-            hips above them), "hips", "neck", or "auto" (feet when both pictures show them, else neck).
-        travel: how the body moves sideways. "in picture": as the driver does; where that path does not fit into the
-            reference picture, the view pans along with it (feet then slide by the pan). "full": as the driver does,
-            out of the picture if need be. "none": it stays where the reference stands; a walker walks on the spot.
-        follow_depth: the body grows and shrinks as the driver comes nearer and goes away, its nearest moment having
-            the reference's size; off, it always has the reference's size.
+        driver: pose of the driving clip; every shot is placed on its own.
+        reference: pose of the reference picture, one frame.
+        driver_edit, reference_edit: one frame each, edited to stand upright; for bone lengths, at the original's scale.
+        proportions: bone lengths, 1 the reference's, 0 the driver's at the reference's size.
+        align: what a shot's first frame aligns with the reference: "feet", "hips", "neck" or "auto" (feet if both show
+            them, else neck).
+        travel: horizontal motion: "full" the driver's; "in picture" pans where that leaves the picture; "none" on the
+            spot.
+        follow_depth: scale with the driver's distance, the reference's size when nearest.
 
     Returns:
-        The track in pixels of the reference picture (its ``width`` and ``height``) with the driver's frames, rate and
-        cuts and no boxes; and the bodies. A keypoint keeps the driver's confidence, 0 where it was not found. Joints
-        the reference does not show have ordinary lengths: its legs, for one, end up below the picture.
+        The track in pixels of the reference picture, without boxes, and the bodies. Joints missing in the reference
+        have average lengths.
 
     Raises:
-        InputError: a reference or edit of several frames, no body in the reference or anywhere in the driver, or an
-            option outside its range.
+        InputError: several frames in a reference or edit, no body, or an option outside its range.
     """
     check(driver, reference, driver_edit, reference_edit, proportions, align, travel)
     points, still = joints(driver), joints(reference)
@@ -109,8 +98,8 @@ def retarget_bodies(
         raise InputError("pose: no limb was found in any frame of the driver; choose a clip that shows a person.")
     if theirs is None:
         raise InputError("reference_pose: no limb was found in it; choose a picture that shows more of the body.")
-    measured = ours
     telling = _shown_lengths(driver, points, ours, shot)
+    best = _best(_shown_lengths(driver, points, ours, size * shot))
     ours = _from_edit(ours, driver_edit, points / (size * shot)[:, None, None])
     theirs = _from_edit(theirs, reference_edit, still)
     lengths = _blended(ours, theirs, proportions)
@@ -119,14 +108,14 @@ def retarget_bodies(
     body = _bones(points, ours, lengths, factor)
     carry_parts(body, points, still, ours, theirs, lengths, factor, size * shot, proportions)
     out, on_feet = np.zeros((len(driver), at.COUNT, 3), np.float32), False
+    ankles_shown, hips_shown = shown(driver, at.LEFT_ANKLE), shown(driver, at.LEFT_HIP)
     for start, stop in driver.shots:
         part = slice(start, stop)
         known = np.flatnonzero(points[part, NECK, 2] > 0)
         if not len(known):
             continue
-        piece = driver.slice(start, stop)
-        walks = shown(piece, at.LEFT_ANKLE).mean() >= _FEET_SHOWN
-        anchor = choose_anchor(align, walks, piece, reference)
+        walks = bool(ankles_shown[part].mean() >= _FEET_SHOWN)
+        anchor = choose_anchor(align, walks, bool(hips_shown[part].any()), reference)
         on_feet |= anchor == "feet"
         legs = _LEGS if walks else [PELVIS]
         span = sum(ours.bones[bone] for bone in legs)
@@ -136,7 +125,7 @@ def retarget_bodies(
         if standing is not None:
             settle_feet(root, body[part], points[part], gain * factor[part], standing, lengths)
         if travel == "none":
-            root[:, 0] -= smoothed(root[:, :1] + body[part, middle(anchor), :1], fps / 2, onward=True)[:, 0]
+            root[:, 0] -= smooth_path(root[:, 0] + body[part, middle(anchor), 0], fps / 2)
         root += offset(root, body[part], points[part], standing, anchor, still[0], lengths, _best(telling[part]))
         if travel == "in picture":
             inside = (points[part, NECK, 0] >= 0) & (points[part, NECK, 0] < driver.width)
@@ -147,11 +136,11 @@ def retarget_bodies(
     out[out[..., 2] == 0] = 0
     picture = reference.width, reference.height
     track = PoseTrack(out, *picture, driver.fps, None, driver.cuts, start_seconds=driver.start_seconds)
-    return track, Bodies(ours, theirs, lengths, _best(_shown_lengths(driver, points, measured, size * shot)), on_feet)
+    return track, Bodies(ours, theirs, lengths, best, on_feet)
 
 
 def best_frame(track: PoseTrack) -> int:
-    """The frame that tells most about the body: most limbs in view, and as long as they ever are; the earliest such."""
+    """The earliest frame with most limbs at full length."""
     points = joints(track)
     size = apparent_size(points, float(track.fps), track.shots)
     size = size * shot_scales(points, size, track.shots)
@@ -164,7 +153,7 @@ def _best(shown_lengths: np.ndarray) -> int:
 
 
 def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size: np.ndarray) -> np.ndarray:
-    """float64 ``[T]``: how many limbs are seen, each counted by the share of its length; those out of view a third."""
+    """float64 ``[T]``: limbs seen, by the share of their length; outside the frame a third."""
     total = np.zeros(len(points))
     for bone, seen in bone_lengths(points).items():
         inside = ((points[:, bone, :2] >= 0) & (points[:, bone, :2] < (track.width, track.height))).all(axis=1)
@@ -182,18 +171,18 @@ def check(
     align: str,
     travel: str,
 ) -> None:
-    """Raises :class:`InputError` for what :func:`retarget_bodies` cannot work with."""
-    for name, one in (
+    """Raises :class:`InputError`."""
+    for name, track in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip
-        if one is None:
+        if track is None:
             continue
-        if len(one) != 1:
+        if len(track) != 1:
             raise InputError(
-                f"{name}: it has {len(one)} frames, but it must be the pose of one picture; connect Detect Pose and "
+                f"{name}: it has {len(track)} frames, but it must be the pose of one picture; connect Detect Pose and "
                 "Face run on that one image."
             )
-        if not one.body_found[0]:
+        if not track.body_found[0]:
             raise InputError(
                 f"{name}: no body was found in the picture; choose one in which head and shoulders of the character "
                 "are clearly visible."
@@ -211,14 +200,13 @@ def check(
 
 
 def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> Lengths:
-    """The edited picture's lengths at the original's scale."""
     if edit is None:
         return body
     edited_points = joints(edit)
     edited = measure(edited_points)
     if edited is None:
         return body
-    # Bones of the original may be foreshortened, those of the plain pose are not: the longest-looking ones tell.
+    # Only the original's bones may be foreshortened, so the largest ratios count.
     ratios = [body.bones[bone] / edited.bones[bone] for bone in body.seen & edited.seen if bone != at.NOSE]
     head = [_head_span(points) for points in (original, edited_points)]
     ratios += [head[0] / head[1]] if all(head) else []
@@ -226,7 +214,7 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
 
 
 def _head_span(points: np.ndarray) -> float | None:
-    """Pixels across the head points, the largest over the frames."""
+    """Width of the head in pixels."""
     heads = [points[t, [0, 1, 2, 3, 4]] for t in range(len(points))]
     spans = [np.ptp(head[head[:, 2] > 0][:, 0]) for head in heads if (head[:, 2] > 0).sum() >= 3]
     return float(np.percentile(spans, 97)) if spans else None
@@ -242,9 +230,9 @@ def _blended(ours: Lengths, theirs: Lengths, proportions: float) -> dict[int, fl
 
 
 def _bones(points: np.ndarray, ours: Lengths, lengths: dict[int, float], factor: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 135, 2]``: the new body's joints as seen from its neck.
+    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck.
 
-    A joint whose parent was not found hangs off the next one that was, across both bones.
+    A joint whose parent was not found hangs off its nearest ancestor that was.
     """
     body = np.zeros((*points.shape[:2], 2))
     for bone in PARENT:
