@@ -194,7 +194,7 @@ class ShapeMask(io.ComfyNode):
                 k=kernel,
                 w_len=blocks_wide,
                 h_len=blocks_high,
-                steady=steady,
+                stabilize=steady,
                 feather=feather,
                 cells=whole_cells,
             )

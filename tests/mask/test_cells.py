@@ -51,7 +51,7 @@ def known_black(mask, frames) -> np.ndarray:
         {"cells": True},
         {"cells": True, "w_len": 10, "h_len": 20, "feather": 6},
         {"iterations": 0},
-        {"iterations": 2, "k": 5, "w_len": 4, "h_len": 6, "steady": 2},
+        {"iterations": 2, "k": 5, "w_len": 4, "h_len": 6, "stabilize": 2},
     ],
 )
 def test_no_black_pixel_is_called_known(shape):
@@ -88,10 +88,10 @@ def test_cells_that_the_edge_cuts():
 def test_the_example_clip_has_no_black_pixel_called_known(examples):
     """With the replace workflow's settings; upstream's rule calls about 3,000 black pixels a frame known."""
     masks = MaskTrackSource(MaskTrack.load(examples / "video_mask.npz"), width=832, height=464)
-    shaped = ShapedMaskSource(masks, steady=2, cells=True)
+    shaped = ShapedMaskSource(masks, stabilize=2, cells=True)
     frames = TensorSource(np.full((21, 464, 832, 3), 9, np.uint8))
     few = TensorSource(shaped.read(0, 21))
     assert known_black(few, frames).sum() == 0
-    upstream = ShapedMaskSource(masks, steady=2).read(0, 21) >= 128
+    upstream = ShapedMaskSource(masks, stabilize=2).read(0, 21) >= 128
     asked = upstream[:, ::8, ::8].repeat(8, 1).repeat(8, 2)
     assert (upstream & ~asked).sum() > 21 * 1000

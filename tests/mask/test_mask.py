@@ -58,10 +58,10 @@ def test_shaped_source_is_the_function_frame_by_frame():
 
 def test_extras_off_is_upstreams():
     masks = TensorSource(np.stack(blobs()) * np.uint8(255))
-    plain, off = ShapedMaskSource(masks, w_len=3), ShapedMaskSource(masks, w_len=3, steady=0, feather=0)
+    plain, off = ShapedMaskSource(masks, w_len=3), ShapedMaskSource(masks, w_len=3, stabilize=0, feather=0)
     assert np.array_equal(plain.read(0, 4), off.read(0, 4)) and plain.fingerprint() == off.fingerprint()
     with pytest.raises(InputError, match=r"steady \(17\)"):
-        ShapedMaskSource(masks, steady=17)
+        ShapedMaskSource(masks, stabilize=17)
     with pytest.raises(InputError, match=r"feather \(-1\)"):
         ShapedMaskSource(masks, feather=-1)
 
@@ -79,7 +79,7 @@ def moving_disc(count: int, height: int = 120, width: int = 200, step: float = 3
 
 def test_steadying_takes_out_flicker_and_leaves_motion():
     def steadied(masks: np.ndarray) -> ShapedMaskSource:
-        return ShapedMaskSource(TensorSource(masks * np.uint8(255)), iterations=0, steady=2)
+        return ShapedMaskSource(TensorSource(masks * np.uint8(255)), iterations=0, stabilize=2)
 
     true = moving_disc(16)
     steady = steadied(true).read(0, 16) // 255
@@ -99,9 +99,9 @@ def test_steadying_takes_out_flicker_and_leaves_motion():
 def test_steadying_stops_at_a_cut():
     first, second = moving_disc(6) * np.uint8(255), moving_disc(6)[:, ::-1, ::-1] * np.uint8(255)
     clip = np.concatenate([first, second])
-    steady = ShapedMaskSource(TensorSource(clip), iterations=0, steady=3).read(0, 12) // 255
+    steady = ShapedMaskSource(TensorSource(clip), iterations=0, stabilize=3).read(0, 12) // 255
     for start, stop in ((0, 6), (6, 12)):
-        alone = ShapedMaskSource(TensorSource(clip[start:stop]), iterations=0, steady=3).read(0, 6) // 255
+        alone = ShapedMaskSource(TensorSource(clip[start:stop]), iterations=0, stabilize=3).read(0, 6) // 255
         assert np.array_equal(steady[start:stop], alone)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wan_animate.errors import InputError
-from wan_animate.weights.lora import BESIDES, CHANGES, check_fit, fit_lora
+from wan_animate.weights.lora import CHANGES, COMPANIONS, check_fit, fit_lora
 from wan_animate.weights.transformer import relighting_layers
 
 from ..support.lora_files import SHAPES
@@ -123,5 +123,5 @@ def test_the_host_reads_the_same_endings(comfy):
         assert patches(parts), kind
     tried = {end for parts in KINDS.values() for end in parts}
     assert CHANGES - tried == {".w_norm"} and comfy.lora.load_lora({f"{LAYER}.w_norm": torch.zeros(8)}, {LAYER: "a"})
-    for ending in BESIDES:
+    for ending in COMPANIONS:
         assert not comfy.lora.load_lora({LAYER + ending: torch.zeros(())}, {LAYER: "a.weight"}), ending

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from wan_animate.errors import InputError
 from wan_animate.mask.sam2_weights import METADATA as SAM2_METADATA
-from wan_animate.mask.sam2_weights import _told
+from wan_animate.mask.sam2_weights import check_declared_size
 from wan_animate.weights.header import read_header, read_model_header
 from wan_animate.weights.kinds import FIELDS
 from wan_animate.weights.quantized import find_quantization, stored_formats
@@ -100,7 +100,7 @@ def test_a_mark_of_quantization_that_cannot_be_read(content):
 ], ids=repr)  # fmt: skip
 def test_sam2s_own_size_of_another_type(given):
     with pytest.raises(InputError, match=f"says in its metadata .{SAM2_METADATA}. that its size is"):
-        _told(given, "m.safetensors")
+        check_declared_size(given, "m.safetensors")
 
 
 def test_a_prompts_metadata_of_another_type(tmp_path):

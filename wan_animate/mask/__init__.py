@@ -1,1 +1,1 @@
-"""Where the character is in every frame, and what is left when it is cut out."""
+"""Character masks: SAM 2 or the pose's outline, shaped, and the background without the character."""

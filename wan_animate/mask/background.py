@@ -13,11 +13,10 @@ READ_AT_ONCE = 8
 
 
 class BackgroundSource(FrameSource):
-    """Frames with the masked area black (as upstream: ``frame * (1 - mask)``), in the frames' own dtype. A single
-    picture, or a single mask, stands for every frame of the other.
+    """Frames with the masked area black, in their own dtype. A single frame or mask repeats.
 
     Raises:
-        InputError: the mask has another length or size than the frames, or one of the two is of the wrong kind.
+        InputError: lengths or sizes differ, or an input is of the wrong kind.
     """
 
     kind = "image"
