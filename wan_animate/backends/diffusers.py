@@ -57,13 +57,11 @@ class DiffusersVAE:
 
 
 class DiffusersDenoiser:
-    """``WanAnimateTransformer3DModel`` with a scheduler as the engine's denoiser.
+    """``WanAnimateTransformer3DModel`` with a flow scheduler as the engine's denoiser.
 
     Args:
-        scheduler: a diffusers flow scheduler.
         prompt, negative: text embeddings ``[1, tokens, 4096]``; negative is used for ``cfg`` above 1.
         image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None.
-        steps, cfg: sampling steps, guidance scale (1 = none).
 
     Raises:
         InputError: a negative prompt is missing, or an embedding has the wrong width.
@@ -134,14 +132,10 @@ class DiffusersDenoiser:
 
 
 def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
-    """Whether a folder in diffusers' layout holds Wan 2.2 Animate and matching encoders.
-
-    Returns:
-        The configurations of ``transformer``, ``vae`` and, where there are such, ``text_encoder`` and
-        ``image_encoder``.
+    """The configurations of ``transformer``, ``vae`` and encoders of a folder in diffusers' layout, by part.
 
     Raises:
-        InputError: a part is missing, is another model's, or an encoder's width is not the transformer's.
+        InputError: a part is missing or another model's, or an encoder's width is not the transformer's.
     """
     folder = Path(folder)
     parts = {}
@@ -228,9 +222,6 @@ def load(
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
     """umT5 embedding of a prompt, ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded.
 
-    Args:
-        folder: with ``tokenizer/`` and ``text_encoder/``.
-
     Raises:
         InputError: the folder has no text encoder.
     """
@@ -258,10 +249,8 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
 
 @torch.no_grad()
 def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "cpu") -> torch.Tensor | None:
-    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of the reference; None without an image encoder.
-
-    Args:
-        image: ``[H, W, 3]`` float32 RGB in 0..1.
+    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of ``[H, W, 3]`` RGB in 0..1; None without an
+    encoder.
     """
     folder = Path(folder)
     if not (folder / "image_encoder" / "config.json").is_file():

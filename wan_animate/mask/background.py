@@ -13,10 +13,10 @@ READ_AT_ONCE = 8
 
 
 class BackgroundSource(FrameSource):
-    """Frames with the masked area black, in their own dtype. A single frame or mask repeats.
+    """Frames with the masked area black, in their dtype. A single frame or mask repeats.
 
     Raises:
-        InputError: lengths or sizes differ, or an input is of the wrong kind.
+        InputError: lengths, sizes or kinds do not match.
     """
 
     kind = "image"

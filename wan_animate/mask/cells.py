@@ -10,9 +10,9 @@ CELL = 8  # pixels of the picture along one side of a latent pixel (the Wan VAE'
 def whole_cells(masks: np.ndarray) -> np.ndarray:
     """Fill every 8x8 cell that holds any of the mask; uint8 ``[..., H, W]`` of 0 and 1 -> a new array.
 
-    One pixel of each cell decides in the latent: the upper left upstream (``nearest``), the middle in ComfyUI
-    (``nearest-exact``). In cells cut by the mask, black background can then count as known. With whole cells every
-    pixel gives the same answer.
+    One pixel of each cell decides in the latent: upstream's upper left (``nearest``), ComfyUI's middle
+        (``nearest-exact``).
+    In cells cut by the mask, black background can then count as known.
     """
     height, width = masks.shape[-2:]
     rows, columns = np.arange(0, height, CELL), np.arange(0, width, CELL)

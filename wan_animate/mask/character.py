@@ -23,16 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class CharacterMask:
-    """Result of :func:`segment_character`.
+    """Result of :func:`segment_character`."""
 
-    Attributes:
-        masks: without specks, lost frames filled.
-        lost: frames in which the segmenter lost the person.
-        report: one or two sentences.
-    """
-
-    masks: MaskTrack
-    lost: tuple[int, ...]
+    masks: MaskTrack  # without specks, lost frames filled
+    lost: tuple[int, ...]  # frames in which the segmenter lost the person
     report: str
 
 
@@ -48,14 +42,13 @@ def segment_character(
     """Mask the person of the pose, or of points set by hand, in every frame.
 
     Args:
-        pose: of the same clip (or a longer part, or another size: :func:`..pose.track.fit_track`).
-        own: points or a box set by hand on one frame.
-        replace: use ``own`` alone; otherwise it is added to the pose's prompts.
+        pose: of the clip, or longer, or of another size (:func:`..pose.track.fit_track`).
+        own: points or a box on one frame, added to the pose's; with ``replace`` in their place.
         fill: content of lost frames, see :func:`.lost.fill_lost`.
         progress: called with (frames done, frames).
 
     Raises:
-        InputError: the pose does not cover the clip, there is no prompt, or the person was lost in every frame.
+        InputError: the pose does not cover the clip, there is no prompt, or all frames were lost.
     """
     count = len(frames)
     if fill not in FILLS:

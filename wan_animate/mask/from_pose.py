@@ -40,16 +40,13 @@ def silhouette(
     threshold: float = SEEN,
     box: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The outline of a person with this skeleton: limbs, torso, hands, head with hair and hat.
+    """The outline of a person with this skeleton, uint8 ``[height, width]`` of 0 and 1.
 
     Args:
         keypoints: float ``[133, 3]`` in pixels.
         grow: factor on every width; 1 fits everyday clothes.
         threshold: lowest confidence; joints outside the frame that continue a visible limb are drawn anyway.
-        box: x1, y1, x2, y2, score of the detected person, whose top is the hat's; None leaves room for a top hat.
-
-    Returns:
-        uint8 ``[height, width]`` of 0 and 1; empty without a person.
+        box: x1, y1, x2, y2, score of the detected person with hat; None leaves room for a top hat.
     """
     canvas = np.zeros((height, width), np.uint8)
     points, confidence = keypoints[:, :2].astype(np.float64), keypoints[:, 2]
@@ -181,9 +178,7 @@ def _draw_head(
 def _crown(
     points: np.ndarray, middle: np.ndarray, up: np.ndarray, half_face: float, box: np.ndarray | None
 ) -> float | None:
-    """From the middle of an upright face to the top of the box, in pixels; None if that top is a hand's or a
-    keypoint's.
-    """
+    """From the middle of an upright face to the box's top, in pixels; None if that top is a hand's or a keypoint's."""
     if box is None or box[4] < 0 or -up[1] < 0.5:
         return None
     top = float(box[1])
@@ -196,9 +191,9 @@ class PoseMaskSource(FrameSource):
     """The silhouettes of a pose track as masks (uint8, 0 or 255), drawn when read.
 
     Args:
-        width, height: size of the masks; 0 keeps the track's.
+        width, height: 0 keeps the track's.
         grow: see :func:`silhouette`; 0.2 to 5.
-        fit: how the track is brought to this size: :func:`..video.resample.placement`.
+        fit: see :func:`..video.resample.placement`.
     """
 
     kind = "mask"

@@ -24,13 +24,10 @@ READ_AT_ONCE = 8
 def find_lost(
     masks: MaskTrack, pose: PoseTrack | None, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Frames whose mask is not the person of the pose, bool ``[T]``.
+    """Frames whose mask is not the person of the pose (in pixels of the masks), bool ``[T]``.
 
     Fewer than half of three or more confident body points lie in the mask, or most of the mask lies outside the pose's
     outline. Without enough points, an empty mask is lost.
-
-    Args:
-        pose: in pixels of the masks.
     """
     count, height, width = masks.shape
     lost = np.zeros(count, bool)
@@ -59,7 +56,6 @@ def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: s
     """The masks with the lost frames filled.
 
     Args:
-        masks, lost, pose: as in :func:`find_lost`.
         how: "pose": the pose's outline, else as "between"; "between": interpolated within the shot; "leave": unchanged.
 
     Raises:
@@ -89,7 +85,7 @@ def _shot_of(frame: int, count: int, pose: PoseTrack | None) -> tuple[int, int]:
 
 
 def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, int]) -> np.ndarray:
-    """Interpolated between the nearest good masks by signed distance; at an end of the shot, the nearest."""
+    """Interpolated between the nearest good masks by signed distance; at a shot's end, the nearest."""
     good = np.flatnonzero(~lost[shot[0] : shot[1]]) + shot[0]
     before, after = good[good < frame], good[good > frame]
     if len(before) == 0 and len(after) == 0:

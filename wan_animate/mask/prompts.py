@@ -31,18 +31,12 @@ MIDDLES = (
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """The person on one frame.
-
-    Attributes:
-        points: float32 ``[N, 2]``, x and y in pixels.
-        labels: int ``[N]``: 1 = on the person, 0 = not.
-        box: x1, y1, x2, y2 in pixels, or None.
-    """
+    """The person on one frame."""
 
     frame: int
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    box: tuple[float, float, float, float] | None = None
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # [N, 2]: x, y in pixels
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # [N]: 1 = on the person, 0 = not
+    box: tuple[float, float, float, float] | None = None  # x1, y1, x2, y2 in pixels
 
 
 def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -60,8 +54,8 @@ def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
 def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
     """Points and boxes on key frames of every shot, in pixels of the track.
 
-    A shot is divided into up to four parts (upstream: four key frames of up to 400), a longer one into one part for
-    every 100 frames. A part's key frame has the most, then the most confident, body points; fewer than three make none.
+    A shot is divided into up to four parts (upstream: four key frames of up to 400), a longer one into one for every
+    100 frames. A part's key frame has the most, then the most confident, body points (at least three).
     """
     prompts = []
     sure = np.where(track.keypoints[:, L.BODY, 2] >= CONFIDENT, track.keypoints[:, L.BODY, 2], 0).mean(axis=1)
@@ -107,7 +101,7 @@ def prompt_from_editor(
     Args:
         positive, negative: JSON lists of ``{"x": .., "y": ..}`` or ``[x, y]`` in pixels (KJNodes' Points Editor), or
             None.
-        box: x1, y1, x2, y2, a list of such (the first is taken), or ``{"x", "y", "width", "height"}``; in pixels.
+        box: x1, y1, x2, y2, a list of such (the first counts), or ``{"x", "y", "width", "height"}``; in pixels.
         size: width and height of the frame.
 
     Raises:

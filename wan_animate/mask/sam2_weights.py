@@ -1,7 +1,7 @@
 """SAM 2 video weights: the variant in a file (by tensor shapes), and its keys as transformers names them.
 
 Layouts: Hugging Face (``facebook/sam2.1-hiera-*``) and Meta's as safetensors (``Kijai/sam2-safetensors``). Sources:
-facebookresearch/sam2 (``sam2/configs``, ``sam2/modeling``) and ``transformers/models/sam2_video``.
+facebookresearch/sam2 and ``transformers/models/sam2_video``.
 """
 
 from __future__ import annotations
@@ -37,24 +37,15 @@ METADATA = "sam2_architecture"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The variant in a file.
+    """The variant in a file."""
 
-    Attributes:
-        name: "SAM 2.1 large" and the like.
-        layout: "huggingface" or "meta".
-        config: arguments of transformers' ``Sam2VideoConfig``, parts as nested dicts.
-    """
-
-    name: str
-    layout: str
-    config: dict
+    name: str  # "SAM 2.1 large" and the like
+    layout: str  # "huggingface" or "meta"
+    config: dict  # arguments of transformers' Sam2VideoConfig, parts as nested dicts
 
 
 def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[dict[str, torch.Tensor], Architecture]:
-    """Tensors under transformers' names, and their architecture.
-
-    Args:
-        shapes_only: read the header alone; tensors are on the meta device.
+    """Tensors under transformers' names, and their architecture; ``shapes_only`` gives them on the meta device.
 
     Raises:
         InputError: missing, no safetensors file, or another model.
@@ -261,7 +252,7 @@ def _infer(tensors: dict[str, torch.Tensor], declared: dict) -> tuple[dict, str]
 
     Raises:
         KeyError: a tensor is missing.
-        ValueError: an unpublished size, and the file declares none.
+        ValueError: an unpublished size, not declared in the file.
     """
 
     def shape(key: str) -> tuple[int, ...]:

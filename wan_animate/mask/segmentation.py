@@ -33,9 +33,6 @@ class Segmenter:
         precision: of the computation; "auto" is bf16 on CUDA devices that support it, fp16 on others, fp32 elsewhere.
             Weights stay in fp32.
 
-    Attributes:
-        name: "SAM 2.1 large" and the like.
-
     Raises:
         InputError: transformers is too old, or the file (its header) is incomplete or another model's.
     """
@@ -49,7 +46,7 @@ class Segmenter:
         self.device = torch.device(device)
         self._dtype = _compute_dtype(precision, self.device)
         shapes, self._architecture = read_weights(self.path, shapes_only=True)
-        self.name = self._architecture.name
+        self.name = self._architecture.name  # "SAM 2.1 large" and the like
         with torch.device("meta"):
             self._check(shapes, build_model(self._architecture.config))
 
@@ -78,7 +75,7 @@ class Segmenter:
         return self._model
 
     def close(self) -> None:
-        """Free the model's memory; the next clip loads it again."""
+        """Free the model's memory until the next clip."""
         self._model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -93,7 +90,7 @@ class Segmenter:
     ) -> MaskTrack:
         """Track the person of ``prompts`` through the clip.
 
-        Each shot is tracked from its first prompt backwards, then forwards. With up to four prompts a shot this equals
+        Each shot is tracked from its first prompt backwards, then forwards. Up to four prompts a shot equal
         transformers' ``propagate_in_video_iterator``; with more, each frame attends to the four around it. Held in
         memory: a few frames, 7 memory frames, 16 object pointers, 4 key frames.
 
@@ -233,7 +230,7 @@ class _Shot:
                 yield start - self.start, stop - self.start, pictures
 
     def _hold_key_frames(self, number: int) -> None:
-        """Keep only the key frames around the span that begins with key frame ``number``."""
+        """Keep only the key frames around the span from key frame ``number``."""
         first = min(max(number - 1, 0), max(len(self.keys) - KEY_FRAMES, 0))
         wanted = self.keys[first : first + KEY_FRAMES]
         known = self.outputs["cond_frame_outputs"]
@@ -276,7 +273,7 @@ class _Shot:
         return self.start + at, mask.to(torch.uint8).cpu().numpy()
 
     def _forget(self, at: int) -> None:
-        """Drop memories that no later frame attends to: far from this frame and from the first prompt."""
+        """Drop memories that no later frame attends to."""
         remembered, first = self.outputs["non_cond_frame_outputs"], self.keys[0]
         for index in list(remembered):
             distance = min(abs(index - at), abs(index - first))

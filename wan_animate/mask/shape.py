@@ -17,14 +17,12 @@ from .track import binary
 
 
 def shape_mask(mask: np.ndarray, iterations: int = 3, k: int = 7, w_len: int = 1, h_len: int = 1) -> np.ndarray:
-    """Grow a mask by a square, then fill every block of a grid over its bounding box that it touches.
+    """Grow a mask (uint8 ``[H, W]`` of 0 and 1), then fill every block of a grid over its bounding box that it touches.
 
-    As upstream: the bounding box leaves out its last row and column, and 0 iterations make no blocks. Unlike upstream,
-        empty
-    masks stay empty and blocks are at least one pixel (upstream fails on both).
+    As upstream, the bounding box leaves out its last row and column, and 0 iterations make no blocks. Empty masks stay
+    empty and blocks are at least one pixel, where upstream fails.
 
     Args:
-        mask: uint8 ``[H, W]`` of 0 and 1, as the result.
         iterations, k: number of dilations, and side of their square kernel in pixels.
         w_len, h_len: columns and rows of the grid.
     """
@@ -50,10 +48,10 @@ class ShapedMaskSource(FrameSource):
 
     Args:
         iterations, k, w_len, h_len: see :func:`shape_mask`.
-        stabilize: 0 to 16 frames on either side for :func:`.stabilize.stabilize_masks`; 0 = off, as upstream.
+        stabilize: frames on either side for :func:`.stabilize.stabilize_masks`, 0 to 16.
         feather: width of the soft edge in pixels, 0 to 256.
         cells: fill whole latent cells (:func:`.cells.whole_cells`). Upstream does not: up to 7 black columns and rows
-            of the background lie in known cells.
+            of the background are called known.
 
     Raises:
         InputError: ``source`` gives images, or a number is out of range.
@@ -123,9 +121,8 @@ class ShapedMaskSource(FrameSource):
 
 
 def feather_mask(mask: np.ndarray, width: float) -> np.ndarray:
-    """A soft edge of ``width`` pixels, half of it inside the outline: uint8 ``[H, W]`` of 0 and 1 -> 0 to 255.
-
-    128 and above exactly where ``mask`` is 1.
+    """A soft edge of ``width`` pixels, half of it inside the outline: uint8 ``[H, W]`` of 0 and 1 -> 0 to 255, 128 and
+    above exactly where ``mask`` is 1.
     """
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     depth = inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)

@@ -25,15 +25,10 @@ def binary(mask: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
-    """Binary masks of a clip, compressed: about 2 kB a frame at 1280x720.
+    """Binary masks of a clip, compressed: about 2 kB a frame at 1280x720."""
 
-    Attributes:
-        packed: for each frame, the deflated bits (``numpy.packbits``).
-        shape: ``(T, height, width)``.
-    """
-
-    packed: tuple[bytes, ...]
-    shape: tuple[int, int, int]
+    packed: tuple[bytes, ...]  # for each frame, the deflated bits of numpy.packbits
+    shape: tuple[int, int, int]  # T, height, width
     fps: Fraction = Fraction(30)
 
     def __post_init__(self) -> None:
@@ -48,11 +43,7 @@ class MaskTrack:
 
     @classmethod
     def from_source(cls, source: FrameSource, progress: Callable[[int, int], None] | None = None) -> MaskTrack:
-        """Read a mask source, a few frames at a time.
-
-        Raises:
-            InputError: ``source`` gives images.
-        """
+        """Read a mask source, a few frames at a time. Raises InputError if it gives images."""
         if source.kind != "mask":
             raise InputError(
                 "mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel)."
@@ -103,10 +94,8 @@ class MaskTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> MaskTrack:
-        """Read what :meth:`save` wrote, or an archive with ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``.
-
-        Raises:
-            InputError: no such archive.
+        """Read what :meth:`save` wrote, or an archive with ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises
+        InputError.
         """
         arrays = load_npz(path, ("shape",), "mask track")
         if "fps_ratio" in arrays:

@@ -67,7 +67,7 @@ def read_header(path: str) -> Header:
 def read_model_header(path: str) -> Header:
     """The header of a model: of one file, or of all shards of which ``path`` is any.
 
-    Shards are named as by diffusers' ``save_pretrained``: ``<stem>-00001-of-00004.safetensors``, without an index file.
+    Shards are named as by diffusers' ``save_pretrained``: ``<stem>-00001-of-00004.safetensors``.
 
     Raises:
         InputError: as :func:`read_header`; or a shard is missing, or two hold the same tensor.

@@ -53,17 +53,11 @@ WAN_REMEDIES = {
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        what: "a VAE" and the like.
-        place: where it goes, a clause; may be empty.
-        part_of_wan: a part or a layout of a Wan transformer.
-    """
-
-    what: str
-    place: str = ""
-    part_of_wan: bool = False
+    what: str  # "a VAE" and the like
+    place: str = ""  # where it goes, a clause
+    part_of_wan: bool = False  # a part or a layout of a Wan transformer
 
 
 SAM2_VIDEO = FileIdentity("a SAM 2 video model", "it goes into Load Segmenter")
@@ -124,13 +118,11 @@ def is_lora(names: Iterable[str]) -> bool:
 
 @dataclass(frozen=True)
 class WanMember:
-    """A model of the Wan family as ComfyUI detects it: its ``model_type``, its published name, what to do with it
-    here.
-    """
+    """A model of the Wan family."""
 
-    kind: str
-    name: str
-    remedy: str
+    kind: str  # ComfyUI's model_type
+    name: str  # published, with its size
+    remedy: str  # what to do where Wan 2.2 Animate is needed
 
 
 def wan_member(config: Mapping[str, Any]) -> WanMember:
@@ -148,7 +140,7 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
 
     Args:
         own: the file's tensors without a prefix, ``head.modulation`` among them.
-        metadata: ``config.transformer`` overrides the tensors (Wan Animate 2 has the same ones as Wan 2.1 I2V).
+        metadata: ``config.transformer`` overrides the tensors (Wan Animate 2 has those of Wan 2.1 I2V).
     """
 
     def size(name: str, axis: int) -> int:
@@ -175,7 +167,7 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
 
 
 def is_of_its_type(name: str, value: Any) -> bool:
-    """Whether a field of ``config.transformer`` has the type read here; fields not read always have."""
+    """Whether a field of ``config.transformer`` has the type read here; others always have."""
     wanted = FIELDS.get(name)
     if name == "flf_pos_embed_token_number" and value is None:  # ComfyUI's default
         return True
@@ -183,7 +175,7 @@ def is_of_its_type(name: str, value: Any) -> bool:
 
 
 def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> str:
-    """A sentence on what the file ``name`` is instead of Wan 2.2 Animate, and what to do."""
+    """What the file ``name`` is instead of Wan 2.2 Animate, and what to do."""
     if not tensors:
         return f"{name} holds no tensors: {TAKE}."
     if is_lora(tensors):

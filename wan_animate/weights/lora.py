@@ -4,11 +4,11 @@ Spellings in published files:
 
 - upstream's relighting LoRA, peft: ``blocks.0.self_attn.q.lora_A.weight``, some with ``base_model.model.`` in front or
   ``.default`` inside; ComfyUI maps none of these ("lora key not loaded");
-- repacks: ``diffusion_model.``, ``lora_A``/``lora_B`` or ``lora_down``/``lora_up`` with ``alpha``; distilled ones add
-  ``diff``, ``diff_b`` (bias) and ``diff_m`` (modulation);
+- repacks: ``diffusion_model.``, ``lora_A``/``lora_B`` or ``lora_down``/``lora_up`` with ``alpha``; some add ``diff``,
+  ``diff_b`` (bias) and ``diff_m`` (modulation);
 - kohya: ``lora_unet_blocks_0_self_attn_q.lora_down.weight``; Wan Fun: two underscores;
-- diffusers: ``transformer.blocks.0.attn1.to_q.lora_A.weight`` (``diffusers/loaders/lora_conversion_utils.py``);
-  LyCORIS: the same with underscores.
+- diffusers (``loaders/lora_conversion_utils.py``): ``transformer.blocks.0.attn1.to_q.lora_A.weight``; LyCORIS: with
+  underscores.
 """
 
 from __future__ import annotations
@@ -82,25 +82,15 @@ TO_DIFFUSERS = (
 
 @dataclass
 class LoraFit:
-    """Where the tensors of a LoRA file go.
+    """Where the tensors of a LoRA file go."""
 
-    Attributes:
-        names: name in the file -> ``<layer><ending>`` in ComfyUI's spelling, without ``diffusion_model.``.
-        layers: layers of the model that it changes.
-        layers_in_file: number of layers in the file.
-        unknown: layers that the model does not have.
-        misfits: layers of another shape, each as a clause.
-        unread: tensors of changed layers that ComfyUI ignores (``lora_magnitude_vector``).
-        rank: of most layers, or None.
-    """
-
-    names: dict[str, str] = field(default_factory=dict)
-    layers: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)  # name in the file -> <layer><ending> in ComfyUI's spelling
+    layers: list[str] = field(default_factory=list)  # layers of the model that it changes
     layers_in_file: int = 0
-    unknown: list[str] = field(default_factory=list)
-    misfits: list[str] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
-    rank: int | None = None
+    unknown: list[str] = field(default_factory=list)  # layers that the model does not have
+    misfits: list[str] = field(default_factory=list)  # layers of another shape, each as a clause
+    unread: list[str] = field(default_factory=list)  # tensors of changed layers that ComfyUI ignores
+    rank: int | None = None  # of most layers
 
     def left_out(self) -> str:
         """What is not applied; may be empty."""
@@ -143,11 +133,7 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
 
 
 def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str = "") -> None:
-    """Refuse a LoRA that would do nothing, or not what it is for.
-
-    Args:
-        expected: layers that it must change.
-        what: name of a LoRA that changes them.
+    """Refuse a LoRA that would do nothing, or does not change the ``expected`` layers of ``what``.
 
     Raises:
         InputError: less than half of its layers fit, or not all ``expected`` do.
@@ -265,7 +251,7 @@ def parse_blocks(text: str, count: int) -> set[int] | None:
     """Block numbers of a text like ``0-19, 25``; None for all (empty or ``all``).
 
     Raises:
-        InputError: it cannot be read, or names blocks that the model does not have.
+        InputError: unreadable, or not all are blocks of the model.
     """
     text = text.strip().lower()
     if text in ("", "all", "*"):

@@ -25,7 +25,7 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
     """All tensors by name, on the CPU.
 
     Raises:
-        InputError: no LoRA (for safetensors: before any tensor is read), unreadable, or a pickle of more.
+        InputError: no LoRA (safetensors: before any tensor is read), unreadable, or a pickle of more than tensors.
     """
     import safetensors.torch
 

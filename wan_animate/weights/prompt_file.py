@@ -1,6 +1,5 @@
-"""Encoded prompts on disk: tensor ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096) in a ``.safetensors`` file.
-
-Further tensors of the conditioning (``attention_mask``) go by their names; prompt and encoder in the metadata.
+"""Encoded prompts on disk: tensor ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096) in a ``.safetensors`` file, with
+the conditioning's further tensors, and prompt and encoder as metadata.
 """
 
 from __future__ import annotations

@@ -40,19 +40,12 @@ NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 e4m3", "F
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a file's weights are scaled.
+    """How a file's weights are scaled."""
 
-    Attributes:
-        form: ``"none"``, ``"marked"`` (``comfy_quant`` tensors), ``"metadata"``, or ``"scales"`` (to be converted).
-        layers: scaled layer -> ComfyUI's configuration (``{"format": ...}``); empty for ``"marked"``.
-        packed: stored shapes may differ from the weights' own.
-        rows: layers with a scale for each row; ComfyUI takes only a single scale.
-    """
-
-    form: str = "none"
-    layers: dict[str, dict] = field(default_factory=dict)
-    packed: bool = False
-    rows: frozenset[str] = frozenset()
+    form: str = "none"  # or "marked" (comfy_quant tensors), "metadata", "scales" (to be converted)
+    layers: dict[str, dict] = field(default_factory=dict)  # -> ComfyUI's {"format": ...}; empty for "marked"
+    packed: bool = False  # stored shapes may differ from the weights' own
+    rows: frozenset[str] = frozenset()  # layers with a scale for each row; ComfyUI takes only a single scale
 
     @property
     def formats(self) -> dict[str, int]:
@@ -71,7 +64,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
     """How the weights are scaled.
 
     Args:
-        tensors: names without the model's ``prefix``, which is taken off the metadata's names.
+        tensors: names without the model's ``prefix`` (which the metadata have).
 
     Raises:
         InputError: the metadata cannot be read, or a scaled layer has an unsupported dtype.
@@ -134,9 +127,7 @@ def convert_weights(
     linear: Collection[str],
     full_precision: bool | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors in ComfyUI's layout: ``comfy_quant`` entries, renamed scales, no marker.
-
-    Layers that are not ``linear`` or have a scale for each row are dequantized to bfloat16.
+    """The tensors in ComfyUI's layout; layers that are not ``linear`` or have a scale for each row in bfloat16.
 
     Args:
         tensors: names without the model's prefix; emptied on the way, to hold nothing twice.

@@ -1,7 +1,7 @@
 """The Wan 2.2 Animate transformer in a file: size, precision, completeness.
 
-Names and shapes are those of upstream's ``wan/modules/animate/model_animate.py`` and ComfyUI's
-``comfy/ldm/wan/model_animate.py``; repacks differ in prefix, precision and scales (:mod:`.quantized`).
+Names and shapes: upstream's ``wan/modules/animate/model_animate.py``, ComfyUI's ``comfy/ldm/wan/model_animate.py``;
+repacks differ in prefix, precision and scales (:mod:`.quantized`).
 """
 
 from __future__ import annotations
@@ -29,23 +29,16 @@ MOTION_NET = "motion_encoder.enc.net_app.convs"
 
 @dataclass(frozen=True)
 class AnimateFile:
-    """A file of Animate weights.
-
-    Attributes:
-        prefix: in front of every name.
-        dim, ffn, blocks: width, feed-forward width, number of blocks; 5120, 13824, 40 for 14B.
-        precision: dtype of most weights, safetensors' name.
-        blur_kernels: names of constant blur kernels missing in the file (filled in on loading).
-    """
+    """A file of Animate weights."""
 
     header: Header
-    prefix: str
-    dim: int
-    ffn: int
-    blocks: int
-    precision: str
+    prefix: str  # in front of every name
+    dim: int  # 5120 in 14B
+    ffn: int  # 13824
+    blocks: int  # 40
+    precision: str  # dtype of most weights, safetensors' name
     quantization: Quantization
-    blur_kernels: tuple[str, ...]
+    blur_kernels: tuple[str, ...]  # constant kernels missing in the file, filled in on loading
 
     def summary(self) -> str:
         size = "14B" if (self.dim, self.blocks) == (5120, 40) else f"width {self.dim}, {self.blocks} blocks"
