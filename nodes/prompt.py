@@ -102,7 +102,7 @@ class CachedPrompt(io.ComfyNode):
 
 
 def _read(path: Path) -> tuple[Conditioning | None, InputError | None]:
-    """The cached prompt or None, and what is wrong with the file or None."""
+    """The cached prompt, and what is wrong with the file; both None without a file."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.weights.prompt_file import load_prompt
 

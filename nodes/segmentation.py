@@ -192,7 +192,6 @@ def _points_input(id: str, where: str) -> io.String.Input:
 def _preview(
     cls: type[io.ComfyNode], frames: FrameSource, mask: MaskTrackSource, found: CharacterMask
 ) -> ui.PreviewImage:
-    """The mask over the middle frame, and below it which frames were lost."""
     import torch
 
     from ..wan_animate.mask.track import overlay

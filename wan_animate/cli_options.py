@@ -1,4 +1,4 @@
-"""The shell's options, checked before anything is read or loaded."""
+"""The shell's options, checked before anything is loaded."""
 
 from __future__ import annotations
 

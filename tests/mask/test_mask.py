@@ -1,4 +1,4 @@
-"""Masks: shaped as upstream's, packed small, cut from the frames, and made from the skeleton alone."""
+"""Masks: shaped as upstream's, compressed, taken from frames and skeletons."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_extras_off_is_upstreams():
 
 
 def moving_disc(count: int, height: int = 120, width: int = 200, step: float = 3.0) -> np.ndarray:
-    """A disc with a thin quick arm that swings by 12 pixels a frame at its tip."""
+    """A disc with a thin arm whose tip moves by 12 pixels a frame."""
     masks = np.zeros((count, height, width), np.uint8)
     for at, mask in enumerate(masks):
         centre = np.array([60 + step * at, 60])
@@ -147,7 +147,7 @@ def test_specks_are_dropped_and_hands_kept():
 
 
 def test_the_real_presenter_is_not_lost(examples):
-    """The published masks of the example clip hold its published pose, and the points shown lie in them."""
+    """The example clip's published masks hold its published pose."""
     masks = MaskTrack.load(examples / "video_mask.npz")
     pose = PoseTrack.load(examples / "video_pose.npz").scaled(masks.shape[2], masks.shape[1])
     assert not find_lost(masks, pose).any()
@@ -240,7 +240,7 @@ def test_channels():
 
 
 def test_silhouette_covers_the_drawn_person_and_not_the_room():
-    """The dancer without its room: what differs from the room is the person (and its shadow)."""
+    """The person is what differs from the empty room, with its shadow."""
     from demo.figure import draw_figure, room
 
     track = dancer_track(20, 640, 480)

@@ -1,4 +1,4 @@
-"""Following the person with SAM 2: against Meta's and transformers' own results, on the dancer, and where it fails."""
+"""SAM 2 against Meta's and transformers' own results, and where it fails."""
 
 import json
 import threading
@@ -34,7 +34,7 @@ def prompt(frame, points, labels, box) -> Prompt:
 
 @pytest.fixture(scope="module")
 def meta_file(tmp_path_factory):
-    """The made-up weights that Meta's predictor was recorded with, in Meta's layout, by version."""
+    """The random weights of the recorded Meta predictor, in Meta's layout, by version."""
     from safetensors.torch import save_file
 
     folder, record = tmp_path_factory.mktemp("meta"), np.load(RECORD)
@@ -69,7 +69,7 @@ def test_masks_are_metas_own(meta_file, version):
 
 
 def test_masks_are_those_of_a_session_over_the_whole_clip(meta_file, tmp_path):
-    """transformers' documented way, every frame and every output held, on a file in its own layout."""
+    """transformers' documented loop, all frames and outputs held."""
     pytest.importorskip("torchvision", reason="torchvision, which transformers' own video processor needs, is missing")
     from safetensors.torch import save_file
     from transformers import Sam2VideoVideoProcessor
@@ -192,7 +192,7 @@ def test_shots_are_followed_by_themselves(fitted):
 
 
 def lost_clip():
-    """The dancer gone from frames 7 to 11, while the pose says it is there."""
+    """No dancer in frames 7 to 11, where the pose has one."""
     track = dancer_track(20, WIDTH, HEIGHT)
     return DancerSource(track.keypoints, WIDTH, HEIGHT, empty=range(7, 12)), track
 
@@ -220,7 +220,7 @@ def test_lost_frames_are_named_and_filled(fitted, caplog):
 
 
 def test_points_by_hand(fitted):
-    """Without a pose; added to it; and in its place."""
+    """Without a pose, added to it, and in its place."""
     track = dancer_track(12, WIDTH, HEIGHT)
     frames = DancerSource(track.keypoints, WIDTH, HEIGHT)
     own = Prompt(5, track.keypoints[5, [0, 5, 6], :2], np.ones(3, np.int64))
@@ -301,7 +301,6 @@ def boxes_of(track: PoseTrack) -> np.ndarray:
 
 
 def test_points_by_hand_come_on_top_of_the_poses():
-    """What the model is given, looked at where it is given."""
     given = []
 
     class Looking(Segmenter):

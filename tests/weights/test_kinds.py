@@ -1,4 +1,4 @@
-"""Every member of the Wan family that ComfyUI can tell apart is called by its own name."""
+"""Every Wan model that ComfyUI detects is named."""
 
 import json
 
@@ -14,7 +14,7 @@ from ..support.weight_files import animate_header, write_header
 
 
 def wan(channels: int, *names: str, dim: int = 5120, image: bool = False, out: int = 16) -> dict:
-    """The tensors by which the family is told apart, and those that the host's detection reads."""
+    """The tensors that ComfyUI's detection reads."""
     tensors = {
         "patch_embedding.weight": (dim, channels, 1, 2, 2),
         "head.modulation": (1, 2, dim),
@@ -98,7 +98,7 @@ def test_models_beside_the_family_that_are_made_for_it(tmp_path):
 
 
 def test_the_host_tells_them_apart_the_same_way(comfy):
-    """Its own detection on the same names, shapes and metadata; all that it knows of the family is here."""
+    """Against ComfyUI's detection, for all models of the family that it knows."""
     import comfy.model_detection as detection
     import comfy.supported_models as supported
 

@@ -1,4 +1,4 @@
-"""Layers of a LoRA are counted once each, whatever belongs to them, in the model and outside it."""
+"""Layers of a LoRA are counted once, in the model and outside it."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ EXTRAS = {".alpha": (), ".dora_scale": (OUT, 1)}
 
 
 def counts(known: dict, unknown: dict, extras: dict) -> tuple[int, int, int]:
-    """(layers that fit, layers in the file, unknown ones) of a LoRA on 3 layers of the model and 4 of no model."""
+    """(fitting layers, layers in the file, unknown layers) of a LoRA on 3 layers of the model and 4 others."""
     layers = [f"blocks.{block}.self_attn.q" for block in range(3)]
     others = [f"blocks.{block}.controller.proj" for block in range(4)]
     tensors = {layer + end: shape for layer in layers for end, shape in (known | extras).items()}
@@ -110,7 +110,7 @@ def test_what_the_host_has_no_use_for_is_said():
 
 
 def test_the_host_reads_the_same_endings(comfy):
-    """It makes a patch of every kind here, and none of what only goes with one."""
+    """ComfyUI makes a patch of every CHANGES, and none of a COMPANION alone."""
     import comfy.lora
 
     def patches(parts: dict) -> dict:

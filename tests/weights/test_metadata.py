@@ -1,4 +1,4 @@
-"""What a weight file says of itself: every field of another type is one sentence, or changes nothing."""
+"""A metadata field of a wrong type is one sentence, or ignored."""
 
 import json
 import struct
@@ -30,7 +30,7 @@ RIGHT = {("causal_ar", "True"), ("flf_pos_embed_token_number", "None"), ("flf_po
     ids=lambda one: repr(one),
 )
 def test_a_field_of_another_type(tmp_path, name, value):
-    """An Animate file is refused in words; a file of another model is still called by a name."""
+    """An Animate file is refused; another model is still named."""
     path = tmp_path / "w.safetensors"
     text = refusal(path, animate_header(), said(**{name: value}))
     assert text.startswith("w.safetensors says") and (f"that {name} is" in text or "says of itself that it is" in text)

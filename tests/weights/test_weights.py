@@ -1,4 +1,4 @@
-"""What a weight file holds, told from its header: every published layout, and everything people put in its place."""
+"""Weight files by their headers: every published layout, and other files."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_names_and_shapes_are_those_the_host_loads():
     ids=["bf16", "fp8_e4m3fn_scaled_KJ", "fp8_scaled_e4m3fn_KJ_v2"],
 )
 def test_the_published_14b_files(tmp_path, scaled, published, scales):
-    """Their sizes on the hub fit these layouts to within what a header's spelling takes (models_manifest.json)."""
+    """Their sizes (models_manifest.json) fit these layouts and a header."""
     size = write_header(tmp_path / "model.safetensors", animate_header(scaled=scaled, **FULL))
     file = read(tmp_path / "model.safetensors")
     assert (file.dim, file.ffn, file.blocks) == (5120, 13824, 40)
@@ -199,7 +199,7 @@ def test_scales_nobody_can_read_are_refused(tmp_path):
 @pytest.mark.parametrize("names", [(".scale_weight", "scaled_fp8"), (".scale_weight", ""), (".weight_scale", "")])
 @pytest.mark.parametrize("rows", [False, True])
 def test_scaled_weights_keep_their_values(tmp_path, dtype, names, rows):
-    """Whatever the spelling: type and scale of each layer as stored; what the host cannot scale is multiplied out."""
+    """Each layer's dtype and scale are kept; others are dequantized."""
     generator = torch.Generator().manual_seed(0)
     weights = {
         "blocks.0.ffn.0.weight": torch.randn(32, 16, generator=generator) * 3,

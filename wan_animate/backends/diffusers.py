@@ -1,7 +1,4 @@
-"""diffusers as the engine's VAE and denoiser ports: the default without ComfyUI.
-
-Latents are standardized by the VAE's mean and deviation, as in ``WanAnimatePipeline``; samplers are diffusers' own.
-"""
+"""The engine's VAE and denoiser ports on diffusers, the default without ComfyUI."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ LATENT_CHANNELS = 16
 
 
 class DiffusersVAE:
-    """``AutoencoderKLWan`` as the engine's video VAE; latents are standardized to zero mean and unit deviation."""
+    """``AutoencoderKLWan``; latents are standardized by its mean and deviation, as in ``WanAnimatePipeline``."""
 
     def __init__(self, vae: AutoencoderKLWan):
         self.vae, self.memo = vae, LatentMemo()
@@ -92,7 +89,6 @@ class DiffusersDenoiser:
         self.prompt, self.negative, self.image = (self._place(value) for value in (prompt, negative, image))
 
     def _place(self, value: torch.Tensor | None) -> torch.Tensor | None:
-        """On the transformer's device, in its dtype."""
         return None if value is None else value.to(self.transformer.device, self.transformer.dtype)
 
     @torch.no_grad()
@@ -184,7 +180,7 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
 
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[Path]:
-    """Turns an error while the weights of one part are read into a sentence."""
+    """Turns errors in reading a part's weights into a sentence."""
     try:
         yield folder / part
     except torch.cuda.OutOfMemoryError:

@@ -1,1 +1,1 @@
-"""Character masks: SAM 2 or the pose's outline, shaped, and the background without the character."""
+"""Character masks: from SAM 2 or the pose, shaped, and the background."""

@@ -1,4 +1,4 @@
-"""The character's mask through a clip: pose to prompts, SAM 2, and a check of the result."""
+"""The character's mask through a clip: pose to prompts, SAM 2, a check."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class CharacterMask:
-    """Result of :func:`segment_character`."""
-
     masks: MaskTrack  # without specks, lost frames filled
     lost: tuple[int, ...]  # frames in which the segmenter lost the person
     report: str
@@ -106,7 +104,7 @@ def segment_character(
 
 
 def _middle(frames: np.ndarray) -> int:
-    """The middle frame of the longest run."""
+    """The middle of the longest run."""
     runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
     longest = max(runs, key=len)
     return int(longest[len(longest) // 2])

@@ -12,7 +12,7 @@ CHANNELS = ("red", "green", "blue", "luma")
 
 
 class MaskFromImages(FrameSource):
-    """One channel of an image source as masks (white is character), in the same dtype."""
+    """One channel of images as masks of the same dtype; white is character."""
 
     kind = "mask"
 

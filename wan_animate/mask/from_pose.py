@@ -1,4 +1,4 @@
-"""A character mask from the skeleton alone, without segmentation weights."""
+"""A character mask from the skeleton alone."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def silhouette(
 
 
 def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
-    """Shoulder width in pixels: the largest of several estimates, as foreshortening only shrinks."""
+    """Shoulder width in pixels, the largest of several estimates (foreshortening shrinks)."""
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.linalg.norm(a - b))
@@ -221,7 +221,6 @@ class PoseMaskSource(FrameSource):
         return masks
 
     def is_black(self) -> bool | None:
-        """True where no frame has a joint of the body."""
         return not (self.track.keypoints[:, L.BODY, 2] >= SEEN).any() or None
 
     def fingerprint(self) -> str:

@@ -85,7 +85,7 @@ def _shot_of(frame: int, count: int, pose: PoseTrack | None) -> tuple[int, int]:
 
 
 def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, int]) -> np.ndarray:
-    """Interpolated between the nearest good masks by signed distance; at a shot's end, the nearest."""
+    """Interpolated by signed distance between the nearest good masks, or the only one."""
     good = np.flatnonzero(~lost[shot[0] : shot[1]]) + shot[0]
     before, after = good[good < frame], good[good > frame]
     if len(before) == 0 and len(after) == 0:

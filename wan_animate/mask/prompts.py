@@ -1,4 +1,4 @@
-"""Prompts for SAM 2: points and boxes, from the pose or from an editor."""
+"""Points and boxes for SAM 2, from the pose or an editor."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ class Prompt:
 
 
 def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
-    """float32 ``[N, 2]``: confident points of one frame's ``[133, 3]``, inside the body and away from the frame's
-    edge.
-    """
+    """float32 ``[N, 2]``: confident points inside the body and the frame, of one frame's ``[133, 3]``."""
     points, sure = keypoints[:, :2], keypoints[:, 2] >= CONFIDENT
     found = [points[joint] for joint in INSIDE if sure[joint]]
     found += [points[list(joints)].mean(axis=0) for joints in MIDDLES if sure[list(joints)].all()]
@@ -73,7 +71,7 @@ def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
 
 
 def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
-    """The pose's prompt on one frame; None with fewer than three confident points."""
+    """The pose's prompt; None with fewer than three confident points."""
     points = body_points(track.keypoints[frame], track.width, track.height)
     if len(points) < FEWEST:
         return None
@@ -81,7 +79,7 @@ def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
 
 
 def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float, float, float] | None:
-    """The detected box, clipped to the frame, if it holds the points."""
+    """The detected box within the frame, if it holds the points."""
     if track.boxes is None or track.boxes[frame, 4] <= 0:
         return None
     left, top, right, bottom = (float(side) for side in track.boxes[frame, :4])
@@ -179,7 +177,7 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
 
 
 def combined(first: Prompt, other: Prompt) -> Prompt:
-    """Two prompts for the same frame as one; ``other``'s box goes first."""
+    """One prompt of two for the same frame; ``other``'s box counts first."""
     return Prompt(
         first.frame,
         np.concatenate([first.points, other.points]),

@@ -37,15 +37,13 @@ METADATA = "sam2_architecture"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The variant in a file."""
-
     name: str  # "SAM 2.1 large" and the like
     layout: str  # "huggingface" or "meta"
     config: dict  # arguments of transformers' Sam2VideoConfig, parts as nested dicts
 
 
 def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[dict[str, torch.Tensor], Architecture]:
-    """Tensors under transformers' names, and their architecture; ``shapes_only`` gives them on the meta device.
+    """Tensors under transformers' names, on the meta device with ``shapes_only``, and their architecture.
 
     Raises:
         InputError: missing, no safetensors file, or another model.
@@ -94,7 +92,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
 
 
 def check_declared_size(given: Any, name: str) -> dict:
-    """The size that a file declares in its metadata; raises InputError unless every field has the right type."""
+    """The size in a file's metadata. Raises InputError for a field of a wrong type."""
     lists = ("heads", "windows", "global_blocks")
     if (
         not isinstance(given, dict)
@@ -113,7 +111,7 @@ def check_declared_size(given: Any, name: str) -> dict:
 
 
 def _refuse_other_models(name: str, keys: list[str]) -> None:
-    """Raises InputError unless the keys are of a SAM 2 video model."""
+    """Raises InputError unless it is a SAM 2 video model."""
     identity = file_identity(keys)
     if identity is None:
         some = ", ".join(sorted(keys)[:2])
@@ -200,7 +198,7 @@ def _downsampler(index: int, rest: str) -> str:
 
 
 def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Meta's keys as transformers names them; unknown keys are kept."""
+    """Meta's keys as transformers names them; others are kept."""
     renamed = {}
     for key, tensor in tensors.items():
         for pattern, rewrite in _RULES:

@@ -164,7 +164,7 @@ def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu")
 
 
 class _HeldFrames(dict):
-    """The session's loaded frames by number in the shot; its length, the session's frame count, is the shot's."""
+    """The session's loaded frames; the length, its frame count, is the shot's."""
 
     def __init__(self, length: int):
         super().__init__()
@@ -175,7 +175,7 @@ class _HeldFrames(dict):
 
 
 class _Shot:
-    """One shot of a clip, tracked by itself."""
+    """One shot, tracked by itself."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class _Shot:
         self.pointers = model.config.max_object_pointers_in_encoder - 1
 
     def follow(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(Frame number in the clip, uint8 mask ``[H, W]`` of 0 and 1), in the order of tracking."""
+        """(Frame in the clip, uint8 mask ``[H, W]`` of 0 and 1), in the order of tracking."""
         first, length = self.keys[0], len(self.held)
         self._hold_key_frames(0)
         # backwards first, so that the forward pass has its memories
@@ -223,14 +223,14 @@ class _Shot:
                     yield self._step(at, pictures[at - start], reverse=False)
 
     def _read(self, parts: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Frames decoded while the network runs. Close before reading others."""
+        """Frames, decoded while the network runs. Close before reading others."""
         ranges = [(self.start + start, self.start + stop) for start, stop in parts]
         with contextlib.closing(read_ahead(self.frames, READ_AT_ONCE, ranges=ranges)) as batches:
             for start, stop, pictures in batches:
                 yield start - self.start, stop - self.start, pictures
 
     def _hold_key_frames(self, number: int) -> None:
-        """Keep only the key frames around the span from key frame ``number``."""
+        """Keep only the key frames around span ``number``."""
         first = min(max(number - 1, 0), max(len(self.keys) - KEY_FRAMES, 0))
         wanted = self.keys[first : first + KEY_FRAMES]
         known = self.outputs["cond_frame_outputs"]

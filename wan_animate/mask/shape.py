@@ -1,7 +1,5 @@
-"""Growing and coarsening masks as in the model's training.
-
-Source: ``wan/modules/animate/preprocess/utils.py: get_mask_body_img, get_aug_mask``, called in
-``process_pipepline.py``.
+"""Growing and coarsening masks as in training (``wan/modules/animate/preprocess``: ``get_mask_body_img``,
+``get_aug_mask``).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _reachable(indices: range, linked: list[bool], link: int) -> list[int]:
-    """The first of ``indices`` up to a break; ``linked[i + link]`` joins mask i to its nearer neighbour."""
+    """``indices`` up to a break; ``linked[i + link]`` joins mask i to its nearer neighbour."""
     found = []
     for index in indices:
         if not linked[index + link]:

@@ -1,4 +1,4 @@
-"""MaskTrack: the masks of a clip, one bit a pixel, deflated."""
+"""The masks of a clip, one bit a pixel, deflated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def binary(mask: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
-    """Binary masks of a clip, compressed: about 2 kB a frame at 1280x720."""
+    """Binary masks of a clip: about 2 kB a frame at 1280x720."""
 
     packed: tuple[bytes, ...]  # for each frame, the deflated bits of numpy.packbits
     shape: tuple[int, int, int]  # T, height, width
@@ -43,7 +43,7 @@ class MaskTrack:
 
     @classmethod
     def from_source(cls, source: FrameSource, progress: Callable[[int, int], None] | None = None) -> MaskTrack:
-        """Read a mask source, a few frames at a time. Raises InputError if it gives images."""
+        """Read a mask source. Raises InputError if it gives images."""
         if source.kind != "mask":
             raise InputError(
                 "mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel)."
@@ -82,7 +82,7 @@ class MaskTrack:
         return f"mask:{self.shape}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz``, whole or not at all. Raises InputError."""
+        """Write an ``.npz``. Raises InputError."""
         ends = np.cumsum([len(data) for data in self.packed])
         arrays = {
             "deflated": np.frombuffer(b"".join(self.packed), np.uint8),
@@ -94,9 +94,7 @@ class MaskTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> MaskTrack:
-        """Read what :meth:`save` wrote, or an archive with ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises
-        InputError.
-        """
+        """Read what :meth:`save` wrote, or ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises InputError."""
         arrays = load_npz(path, ("shape",), "mask track")
         if "fps_ratio" in arrays:
             fps = Fraction(*map(int, arrays["fps_ratio"]))

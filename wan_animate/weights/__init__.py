@@ -1,1 +1,1 @@
-"""Contents of weight files, told from the names, shapes and dtypes in their headers."""
+"""Contents of weight files, from their headers."""

@@ -1,4 +1,4 @@
-"""Headers of safetensors files: names, dtypes and shapes of the tensors."""
+"""Headers of safetensors files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<en
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a header; ``dtype`` is safetensors' name: ``F32 BF16 F8_E4M3 F8_E5M2 I8 U8`` and so on."""
+    """A tensor in a header; ``dtype`` as safetensors names it (``F32 BF16 F8_E4M3 I8``)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,7 +26,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a file, or of all shards of a model together; tensors by name, in the files' order."""
+    """The header of a file, or of all shards of a model; tensors in the files' order."""
 
     paths: tuple[str, ...]
     tensors: dict[str, TensorInfo]
@@ -89,7 +89,7 @@ def read_model_header(path: str) -> Header:
 
 
 def shard_paths(path: str) -> list[str]:
-    """All files of the model that ``path`` belongs to, in order. Raises InputError if a shard is missing."""
+    """All files of the model that ``path`` belongs to. Raises InputError if a shard is missing."""
     folder, name = os.path.split(path)
     match = SHARD.match(name)
     if match is None:
@@ -112,7 +112,7 @@ def is_later_shard(name: str) -> bool:
 
 
 def _refuse_cut_short(path: str, name: str) -> None:
-    """Raises InputError if the file ends too early. By hand: safetensors does not say how much is missing."""
+    """Raises InputError if bytes are missing. By hand: safetensors does not say how many."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")

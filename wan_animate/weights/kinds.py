@@ -1,4 +1,4 @@
-"""Which model a weight file holds, from the names of its tensors."""
+"""Which model a weight file holds."""
 
 from __future__ import annotations
 
@@ -53,8 +53,6 @@ WAN_REMEDIES = {
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What a file holds."""
-
     what: str  # "a VAE" and the like
     place: str = ""  # where it goes, a clause
     part_of_wan: bool = False  # a part or a layout of a Wan transformer
@@ -108,7 +106,7 @@ IDENTITIES: tuple[tuple[tuple[str, ...], FileIdentity], ...] = (
 
 
 def file_identity(names: Collection[str]) -> FileIdentity | None:
-    """What a weight file holds, from its tensors' names; None if not known here."""
+    """What a file holds, from its tensors' names; None if unknown."""
     return next((kind for marks, kind in IDENTITIES if any(mark in name for name in names for mark in marks)), None)
 
 
@@ -126,10 +124,7 @@ class WanMember:
 
 
 def wan_member(config: Mapping[str, Any]) -> WanMember:
-    """The model that ComfyUI builds from its ``unet_config``.
-
-    Read are ``model_type``, ``in_dim``, ``out_dim``, ``dim``, ``causal_ar`` and ``flf_pos_embed_token_number``.
-    """
+    """The model that ComfyUI builds from its ``unet_config``."""
     kind = str(config.get("model_type"))
     name = WAN_NAMES.get(kind) or _plain_name(kind, config)
     return WanMember(kind, name, WAN_REMEDIES.get(kind, TAKE))

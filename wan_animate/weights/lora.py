@@ -82,8 +82,6 @@ TO_DIFFUSERS = (
 
 @dataclass
 class LoraFit:
-    """Where the tensors of a LoRA file go."""
-
     names: dict[str, str] = field(default_factory=dict)  # name in the file -> <layer><ending> in ComfyUI's spelling
     layers: list[str] = field(default_factory=list)  # layers of the model that it changes
     layers_in_file: int = 0
@@ -93,7 +91,6 @@ class LoraFit:
     rank: int | None = None  # of most layers
 
     def left_out(self) -> str:
-        """What is not applied; may be empty."""
         parts = [f"{len(self.misfits)} of another shape ({self.misfits[0]})"] if self.misfits else []
         if self.unknown:
             parts.append(f"{len(self.unknown)} that the model does not have (for instance {self.unknown[0]})")
@@ -103,7 +100,7 @@ class LoraFit:
 
 
 def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> LoraFit:
-    """Map every tensor of a LoRA to a layer of the model (tensors without ``diffusion_model.``)."""
+    """Map every tensor of a LoRA to a layer of the model (names without ``diffusion_model.``)."""
     aliases = layer_aliases(model)
     fit = LoraFit()
     found: dict[str, dict[str, str]] = {}
@@ -186,7 +183,7 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
 
 
 def _unknown_layer(name: str) -> str:
-    """The layer of a tensor that the model does not have."""
+    """The layer of a tensor that does not fit the model."""
     name = _OLD_PAIR.sub(r".lora.\1.weight", name)
     for ending in _ALL_ENDINGS:
         if name.endswith(ending):
@@ -207,7 +204,7 @@ def _strip(path: str) -> str:
 
 
 def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> str:
-    """What does not fit; may be empty. Other adapters than low-rank pairs and differences are left to ComfyUI."""
+    """What does not fit; may be empty. Other adapters than low-rank pairs are left to ComfyUI."""
     shape = model.get(f"{layer}.weight", model.get(layer))
     up, down = parts.get(UP), parts.get(DOWN)
     if not CHANGES & parts.keys():
@@ -275,5 +272,5 @@ def block_of(layer: str) -> int | None:
 
 
 def in_blocks(layer: str, blocks: set[int] | None) -> bool:
-    """Whether a layer is changed; layers outside the blocks only if all blocks are."""
+    """Whether a layer is in ``blocks``; layers outside all blocks only for None."""
     return blocks is None or block_of(layer) in blocks

@@ -40,7 +40,7 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
 
 
 def _check(name: str, names: Collection[str]) -> None:
-    """Raises InputError unless a tensor is half of a low-rank pair or a difference."""
+    """Raises InputError unless there is half of a low-rank pair or a difference."""
     if not is_lora(names) and not any(key.endswith((".diff", ".diff_b", ".diff_m")) for key in names):
         identity = file_identity(names)
         other = f" but {identity.what}" if identity is not None else ""

@@ -33,7 +33,7 @@ def prompt_file_name(text: str, encoder: str) -> str:
 
 
 def storable(conditioning: Conditioning) -> bool:
-    """Whether :func:`save_prompt` can hold it: one part, whose values are tensors or None."""
+    """Whether it is one part whose values are tensors or None."""
     return len(conditioning) == 1 and all(
         value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values()
     )

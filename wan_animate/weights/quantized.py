@@ -40,8 +40,6 @@ NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 e4m3", "F
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a file's weights are scaled."""
-
     form: str = "none"  # or "marked" (comfy_quant tensors), "metadata", "scales" (to be converted)
     layers: dict[str, dict] = field(default_factory=dict)  # -> ComfyUI's {"format": ...}; empty for "marked"
     packed: bool = False  # stored shapes may differ from the weights' own
@@ -116,7 +114,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
 
 
 def is_extra(name: str, weights: Collection[str]) -> bool:
-    """Whether a tensor is a scale or marker of one of ``weights``."""
+    """Whether a tensor is a scale or marker of ``weights``."""
     layer = next((name.removesuffix(end) for end in EXTRAS if name.endswith(end)), None)
     return name == MARKER or layer is not None and f"{layer}.weight" in weights
 

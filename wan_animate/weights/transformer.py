@@ -29,8 +29,6 @@ MOTION_NET = "motion_encoder.enc.net_app.convs"
 
 @dataclass(frozen=True)
 class AnimateFile:
-    """A file of Animate weights."""
-
     header: Header
     prefix: str  # in front of every name
     dim: int  # 5120 in 14B
@@ -49,7 +47,7 @@ def read_animate(header: Header) -> AnimateFile:
     """Read an Animate file from its header.
 
     Raises:
-        InputError: another model, or tensors are missing or of a wrong shape.
+        InputError: another model, or tensors are missing or misshapen.
     """
     tensors = header.tensors
     prefix = next((start for start in PREFIXES if start + WAN_KEY in tensors and start + FACE_KEY in tensors), None)
@@ -131,14 +129,14 @@ def relighting_layers(blocks: int) -> list[str]:
 
 
 def is_linear(name: str) -> bool:
-    """Whether a weight is a linear layer's; the motion encoder's are not (it scales them itself)."""
+    """Whether a weight is a linear layer's; the motion encoder scales its own."""
     return name.endswith(".weight") and not any(
         part in name for part in ("motion_encoder.", "patch_embedding", ".conv", "norm", "img_emb.proj.0", "proj.4")
     )
 
 
 def transformer_shapes(dim: int, ffn: int, blocks: int) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a Wan 2.2 Animate transformer."""
+    """Name -> shape of every tensor."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, out: int, into: int, bias: bool = True) -> None:
@@ -202,7 +200,7 @@ def _motion_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def _fits(name: str, info: TensorInfo, shape: tuple[int, ...], quantization: Quantization) -> bool:
-    """Packed formats store several values in an element: their shapes are left to ComfyUI."""
+    """Packed formats store several values in an element, so ComfyUI checks them."""
     return info.shape == shape or quantization.packed and name.removesuffix(".weight") in quantization.layers
 
 
