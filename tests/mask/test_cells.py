@@ -53,6 +53,7 @@ def known_black(mask, frames) -> np.ndarray:
         {"iterations": 0},
         {"iterations": 2, "k": 5, "w_len": 4, "h_len": 6, "stabilize": 2},
     ],
+    ids=repr,
 )
 def test_no_black_pixel_is_called_known(shape):
     frames = TensorSource(np.full((LENGTH, HEIGHT, WIDTH, 3), 200, np.uint8))

@@ -53,7 +53,9 @@ def test_each_layer_counts_once(kind, extras):
 
 
 @pytest.mark.parametrize(
-    "ends", [{".w_norm": (8,), ".b_norm": (8,)}, {".diff_m": (1, 6, 8)}, {".lora_mid.weight": (4, 4)}, {".rescale": ()}]
+    "ends",
+    [{".w_norm": (8,), ".b_norm": (8,)}, {".diff_m": (1, 6, 8)}, {".lora_mid.weight": (4, 4)}, {".rescale": ()}],
+    ids=" ".join,
 )
 def test_an_unknown_layer_with_any_of_its_endings_counts_once(ends):
     assert counts(KINDS["pair"], KINDS["pair"] | ends, {}) == (3, 7, 4)

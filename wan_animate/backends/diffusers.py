@@ -86,10 +86,12 @@ class DiffusersDenoiser:
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
         self.face_size = transformer.config.motion_encoder_size
-        self.prompt, self.negative, self.image = (self._place(value) for value in (prompt, negative, image))
+        self.prompt = self._place(prompt)
+        self.negative = None if negative is None else self._place(negative)
+        self.image = None if image is None else self._place(image)
 
-    def _place(self, value: torch.Tensor | None) -> torch.Tensor | None:
-        return None if value is None else value.to(self.transformer.device, self.transformer.dtype)
+    def _place(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.transformer.device, self.transformer.dtype)
 
     @torch.no_grad()
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
@@ -119,7 +121,7 @@ class DiffusersDenoiser:
         latent = noise.to(transformer.device)
         for index, timestep in enumerate(self.scheduler.timesteps):
             velocity = predict(latent, timestep, self.prompt, face)
-            if self.cfg > 1:
+            if self.cfg > 1 and self.negative is not None:
                 blank = predict(latent, timestep, self.negative, torch.full_like(face, -1.0))
                 velocity = blank + self.cfg * (velocity - blank)
             latent = self.scheduler.step(velocity, timestep, latent, return_dict=False)[0]

@@ -45,10 +45,10 @@ class Segmenter:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
         self._dtype = _compute_dtype(precision, self.device)
-        shapes, self._architecture = read_weights(self.path, shapes_only=True)
-        self.name = self._architecture.name  # "SAM 2.1 large" and the like
+        shapes, self.architecture = read_weights(self.path, shapes_only=True)
+        self.name = self.architecture.name  # "SAM 2.1 large" and the like
         with torch.device("meta"):
-            self._check(shapes, build_model(self._architecture.config))
+            self._check(shapes, build_model(self.architecture.config))
 
     def _check(self, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -65,10 +65,15 @@ class Segmenter:
                     "downloaded whole."
                 )
 
-    def _load(self) -> torch.nn.Module:
+    @property
+    def loaded(self) -> bool:
+        return self._model is not None
+
+    def load(self) -> torch.nn.Module:
+        """The model with its weights, kept until :meth:`close`."""
         if self._model is None:
             tensors, _ = read_weights(self.path)
-            model = build_model(self._architecture.config)
+            model = build_model(self.architecture.config)
             self._check(tensors, model)  # the file may have been replaced since
             model.load_state_dict(tensors, assign=True)
             self._model = model.to(self.device, torch.float32)
@@ -117,14 +122,14 @@ class Segmenter:
             )
         empty = pack(np.zeros((frames.height, frames.width), np.uint8))
         packed, done = [empty] * len(frames), 0
-        model = self._load()
-        with self._autocast():
+        model = self.load()
+        with self.autocast():
             for start, stop in pairwise((0, *cuts, len(frames))):
                 keys = sorted(frame for frame in by_frame if start <= frame < stop)
                 if not keys:
                     done += stop - start
                     continue
-                shot = _Shot(model, self.device, frames, start, stop, [by_frame[key] for key in keys])
+                shot = ShotTracker(model, self.device, frames, start, stop, [by_frame[key] for key in keys])
                 with contextlib.closing(shot.follow()) as followed:
                     for frame, mask in followed:
                         packed[frame] = pack(mask)
@@ -135,7 +140,7 @@ class Segmenter:
             progress(len(frames), len(frames))
         return MaskTrack(tuple(packed), (len(frames), frames.height, frames.width), frames.fps)
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager:
         if self._dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self._dtype)
@@ -174,7 +179,7 @@ class _HeldFrames(dict):
         return self.length
 
 
-class _Shot:
+class ShotTracker:
     """One shot, tracked by itself."""
 
     def __init__(
