@@ -46,7 +46,7 @@ def check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if not low <= value <= high:  # nor does "not a number" lie between them
             raise InputError(f"{_flag(name)} is {value}, but it must be {low:,} to {high:,}: give {give}.")
-    if not all(0 <= one <= 1 for one in options.person_point):
+    if not all(0 <= side <= 1 for side in options.person_point):
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
     check_segment_settings(options.segment, options.guidance)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from wan_animate.errors import InputError
+from wan_animate.mask.sam2_weights import read_weights
 from wan_animate.weights.header import read_model_header
 from wan_animate.weights.kinds import wan_config, wan_member
+from wan_animate.weights.lora_file import read_lora
 from wan_animate.weights.transformer import read_animate
 
 from ..support.weight_files import animate_header, write_header
@@ -113,6 +115,25 @@ def test_the_host_tells_them_apart_the_same_way(comfy):
         seen.add(found["model_type"])
     known = [one.unet_config for one in supported.models if one.unet_config.get("image_model") == "wan2.1"]
     assert {one["model_type"] for one in known} - {"animate"} == seen
+
+
+@pytest.mark.parametrize(
+    "tensor, what",
+    [
+        ("decoder.middle.0.residual.0.gamma", "the Wan VAE"),
+        ("encoder.block.0.layer.0.SelfAttention.k.weight", "a T5 text encoder"),
+        ("memory_attention.layers.0.linear1.weight", "a SAM 2 video model"),
+        ("model.22.cv2.0.0.conv.weight", "a YOLO detector"),
+    ],
+)
+def test_a_file_has_the_same_name_for_every_loader(tmp_path, tensor, what):
+    path = tmp_path / "w.safetensors"
+    assert refusal(path, {tensor: ("F32", (2,))}, {}).startswith(f"w.safetensors is {what}, not Wan 2.2 Animate: ")
+    with pytest.raises(InputError, match=f"^w.safetensors is no LoRA but {what}: none of its 1 tensors"):
+        read_lora(str(path))
+    if "SAM 2" not in what:
+        with pytest.raises(InputError, match=f"w.safetensors is {what}( .*)?; choose a SAM 2"):
+            read_weights(path)
 
 
 @pytest.mark.parametrize("length", [0x0280, 0x0480, 0x3C20])  # as a pickle begins, and a web page behind a space

@@ -100,7 +100,7 @@ class DiffusersDenoiser:
         given = self._place(torch.cat((conditioning.known_mask, conditioning.concat_latent), dim=1))
         pose = self._place(conditioning.pose_latent)
         face = conditioning.face
-        if face is None:  # the transformer needs a face: the blank one of classifier-free guidance
+        if face is None:  # the transformer needs a face: that of the unconditional pass
             face = torch.full((1, 3, conditioning.segment.length, self.face_size, self.face_size), -1.0)
         face = self._place(face)
 

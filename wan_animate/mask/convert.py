@@ -31,11 +31,11 @@ class MaskFromImages(FrameSource):
         frames = self.source.read(start, stop)
         if self.channel != "luma":
             return frames[..., CHANNELS.index(self.channel)]
-        rows = frames.reshape(-1, self.width, 3)  # [N*H, W, 3]: one picture to OpenCV
+        rows = frames.reshape(-1, self.width, 3)  # [N*H, W, 3]: a single image to OpenCV
         return cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY).reshape(frames.shape[:-1])
 
     def is_black(self) -> bool | None:
-        return self.source.is_black() or None  # one channel of pictures may be
+        return self.source.is_black() or None  # a single channel may be black
 
     def fingerprint(self) -> str:
         return f"channel:{self.channel}:{self.source.fingerprint()}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 from ..errors import InputError
 from ..video.frames import FrameSource, read_ahead, read_uint8
@@ -22,7 +23,7 @@ PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 READ_AT_ONCE = 8
 KEY_FRAMES = 4  # that a frame attends to: the last two and the next two, in a long shot
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as SAM 2's own preprocessing
-PERSON = 1  # object id, the only one
+PERSON = 1  # the only object id
 
 
 class Segmenter:
@@ -40,7 +41,8 @@ class Segmenter:
     def __init__(self, path: str | Path, device: torch.device | str = "auto", precision: str = "auto"):
         if precision not in PRECISIONS:
             raise InputError(f"{WHAT}: precision is {precision!r}, but it must be one of {', '.join(PRECISIONS)}.")
-        self.path, self._model = Path(path), None
+        self.path = Path(path)
+        self._model: torch.nn.Module | None = None
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
@@ -158,7 +160,7 @@ def _compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """uint8 ``[H, W, 3]`` -> float32 ``[3, side, side]``, as transformers' ``Sam2VideoVideoProcessor``."""
     device = torch.device(device)
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None]
+    pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "height width rgb -> 1 rgb height width")
     if device.type == "cuda":  # the CPU resizes bytes, CUDA floats; not every other device can do either
         pixels = pixels.to(device).float()
     pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
@@ -253,8 +255,8 @@ class ShotTracker:
             points, labels = np.concatenate([corners, points]), np.concatenate([np.array([2, 3]), labels])
         scale = np.array([self.side / self.frames.width, self.side / self.frames.height], np.float32)
         inputs = {
-            "point_coords": torch.from_numpy(points * scale)[None, None],
-            "point_labels": torch.from_numpy(labels).to(torch.int32)[None, None],
+            "point_coords": torch.from_numpy(points * scale)[None, None],  # [1, 1, N, 2]
+            "point_labels": torch.from_numpy(labels).to(torch.int32)[None, None],  # [1, 1, N]
         }
         self.session.add_point_inputs(0, at, inputs)
         self.session.obj_with_new_inputs = [PERSON]

@@ -57,7 +57,7 @@ def read_header(path: str) -> Header:
         try:
             with safe_open(path, "np") as file:
                 slices = {key: file.get_slice(key) for key in file.offset_keys()}
-                tensors = {key: TensorInfo(one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+                tensors = {key: TensorInfo(item.get_dtype(), tuple(item.get_shape())) for key, item in slices.items()}
                 return Header((path,), tensors, file.metadata() or {})
         except SafetensorError as error:
             _refuse_cut_short(path, name)
@@ -122,7 +122,7 @@ def _refuse_cut_short(path: str, name: str) -> None:
         try:
             entries = json.loads(text)
             entries.pop("__metadata__", None)
-            wanted += max((int(one["data_offsets"][1]) for one in entries.values()), default=0)
+            wanted += max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):  # damaged, not cut
             return
     if size < wanted:

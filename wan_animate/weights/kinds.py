@@ -175,12 +175,12 @@ def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Map
         return f"{name} holds no tensors: {TAKE}."
     if is_lora(tensors):
         return f"{name} is a LoRA, not a model: put it into models/loras and use Apply LoRA; here {TAKE}."
-    wan = next((one for one in tensors if one.endswith("head.modulation")), None)
+    wan = next((key for key in tensors if key.endswith("head.modulation")), None)
     if wan is not None:
         own = {key.removeprefix(wan.removesuffix("head.modulation")): info for key, info in tensors.items()}
         member = wan_member(wan_config(own, metadata or {}))
         return f"{name} is {member.name}, which has no face adapter: {member.remedy}."
-    if any(one.startswith(("face_adapter.", "motion_encoder.", "blocks.0.self_attn.")) for one in tensors):
+    if any(key.startswith(("face_adapter.", "motion_encoder.", "blocks.0.self_attn.")) for key in tensors):
         return (
             f"{name} is a part of a Wan model ({len(tensors)} tensors, without the last layer): put all its files "
             "into one folder under their published names (…-00001-of-00004.safetensors) and choose the first."

@@ -223,7 +223,7 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
     if MIDDLE in parts:  # ComfyUI applies it to 2-D convolutions only
         if shape is None or len(shape) != 4 or len(parts[MIDDLE]) != 4:
             return f"{layer} has a middle factor, which ComfyUI applies to 2-D convolutions only"
-    elif up is not None and shape is not None:
+    elif up is not None and down is not None and shape is not None:
         made = (up[0], math.prod(down[1:]))
         if made != (shape[0], math.prod(shape[1:])) or up[1] != down[0]:
             return f"{layer} is {made[0]}x{made[1]}, the model's is {shape[0]}x{math.prod(shape[1:])}"

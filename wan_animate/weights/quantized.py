@@ -97,7 +97,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
         weight = tensors.get(f"{layer}.weight")
         scale = tensors.get(f"{layer}.scale_weight") or tensors[f"{layer}.weight_scale"]
         stored = weight.dtype if weight is not None else "nothing"
-        if stored not in FP8:
+        if weight is None or stored not in FP8:
             raise InputError(
                 f"the file scales {layer}, but stores it as {stored} without saying how it is packed: choose an fp8, "
                 "bf16 or GGUF form of the model."

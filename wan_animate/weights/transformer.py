@@ -167,7 +167,7 @@ def transformer_shapes(dim: int, ffn: int, blocks: int) -> dict[str, tuple[int, 
     for block in (f"blocks.{index}" for index in range(blocks)):
         shapes[f"{block}.modulation"] = (1, 6, dim)
         shapes[f"{block}.norm3.weight"] = shapes[f"{block}.norm3.bias"] = (dim,)
-        for norm in ("self_attn.norm_q", "self_attn.norm_k", *(f"cross_attn.norm_{one}" for one in "qk")):
+        for norm in ("self_attn.norm_q", "self_attn.norm_k", "cross_attn.norm_q", "cross_attn.norm_k"):
             shapes[f"{block}.{norm}.weight"] = (dim,)
         shapes[f"{block}.cross_attn.norm_k_img.weight"] = (dim,)
     for fuser in (f"face_adapter.fuser_blocks.{index}" for index in range(blocks // 5)):
