@@ -60,7 +60,7 @@ def silhouette(
     def capsule(a: np.ndarray, b: np.ndarray, radius: float) -> None:
         _capsule(canvas, a, b, radius * person * grow)
 
-    outside = ((points < 0) | (points >= (width, height))).any(axis=1)
+    outside = np.any((points < 0) | (points >= (width, height)), axis=1)
     for a, b, radius in LIMBS:
         # a joint outside the frame has little confidence, but the limb up to the edge is visible
         continued = seen[a] and outside[b] and 0 < np.linalg.norm(points[b] - points[a]) < 2.5 * person
@@ -111,10 +111,10 @@ def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
 
 
 def _capsule(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float) -> None:
-    ends = [tuple(round(value) for value in np.clip(point, -30_000, 30_000)) for point in (a, b)]
-    cv2.line(canvas, *ends, 1, thickness=max(round(2 * radius), 1))
-    for end in ends:
-        cv2.circle(canvas, end, max(round(radius), 1), 1, thickness=-1)
+    start, end = (tuple(round(value) for value in np.clip(point, -30_000, 30_000)) for point in (a, b))
+    cv2.line(canvas, start, end, 1, thickness=max(round(2 * radius), 1))
+    for centre in (start, end):
+        cv2.circle(canvas, centre, max(round(radius), 1), 1, thickness=-1)
 
 
 def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float) -> None:
@@ -157,13 +157,13 @@ def _draw_head(
     angle = float(np.degrees(np.arctan2(up[1], up[0])))
     at = tuple(round(value) for value in np.clip(centre, -30_000, 30_000))
     cv2.ellipse(canvas, at, axes, angle, 0, 360, 1, thickness=-1)
-    high = _crown(points[seen], middle, up, half_face, box)
-    from_box = high is not None
-    high = high if from_box else CROWN * half_face * grow
+    box_height = _crown(points[seen], middle, up, half_face, box)
+    high = CROWN * half_face * grow if box_height is None else box_height
     if high <= (0.35 + HEAD_HIGH * grow) * reach:
         return  # no higher than the head
-    high += ABOVE * half_face if from_box else 0
-    if from_box:  # may be as wide as high: big hair, a brim; higher than ROUND it is a hat
+    if box_height is not None:
+        high += ABOVE * half_face
+        # may be as wide as high: big hair, a brim; higher than ROUND it is a hat
         tall = min(high, ROUND * reach)
         wide = (tall + 0.9 * reach) / 2
         centre, axes = middle + up * (tall - 1.4 * reach) / 2, (round((tall + 1.4 * reach) / 2), round(wide * grow))

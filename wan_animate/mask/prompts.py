@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,9 @@ def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
     points, sure = keypoints[:, :2], keypoints[:, 2] >= CONFIDENT
     found = [points[joint] for joint in INSIDE if sure[joint]]
     found += [points[list(joints)].mean(axis=0) for joints in MIDDLES if sure[list(joints)].all()]
-    found = np.asarray(found, np.float32).reshape(-1, 2)
+    inside = np.asarray(found, np.float32).reshape(-1, 2)
     edge = EDGE * min(width, height)
-    return found[((found >= edge) & (found <= (width - 1 - edge, height - 1 - edge))).all(axis=1)]
+    return inside[((inside >= edge) & (inside <= (width - 1 - edge, height - 1 - edge))).all(axis=1)]
 
 
 def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
@@ -143,7 +144,7 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
     return points
 
 
-def _pair(value: object) -> tuple[float, float]:
+def _pair(value: Any) -> tuple[float, float]:
     x, y = value
     return float(x), float(y)
 
@@ -155,15 +156,16 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
         return None
     try:
         if isinstance(box, dict):
-            x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
-            corners = x, y, x + width, y + height
+            left, top, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
+            right, bottom = left + width, top + height
         else:
-            corners = tuple(float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
+            left, top, right, bottom = (float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"segment character: bbox must be four numbers x1, y1, x2, y2 in pixels, but it is {str(box)[:60]}."
         ) from error
-    if corners[2] <= corners[0] or corners[3] <= corners[1]:
+    corners = left, top, right, bottom
+    if right <= left or bottom <= top:
         raise InputError(
             f"segment character: bbox is {', '.join(f'{side:g}' for side in corners)}, but its right and bottom must "
             "lie beyond its left and top (x1, y1, x2, y2)."

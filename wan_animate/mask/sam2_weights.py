@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ WANTED = "choose a SAM 2 or 2.1 video model such as sam2.1_hiera_large.safetenso
 
 # What shapes do not tell: (width of the first stage, blocks of the four stages) -> name, attention heads and window
 # sizes of the stages, blocks with global attention.
-VARIANTS = {
+VARIANTS: dict[tuple[int, tuple[int, ...]], tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     (96, (1, 2, 7, 2)): ("tiny", (1, 2, 4, 8), (8, 4, 14, 7), (5, 7, 9)),
     (96, (1, 2, 11, 2)): ("small", (1, 2, 4, 8), (8, 4, 14, 7), (7, 10, 13)),
     (112, (2, 3, 16, 3)): ("base plus", (2, 4, 8, 16), (8, 4, 14, 7), (12, 16, 20)),
@@ -137,7 +138,7 @@ _TOP = {
     "no_obj_embed_spatial": "occlusion_spatial_embedding_parameter",
 }
 # the first pattern that matches the whole key rewrites it
-_RULES: list[tuple[re.Pattern, object]] = [
+_RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(pattern), rewrite)
     for pattern, rewrite in (
         (rf"({'|'.join(_TOP)})", lambda m: _TOP[m[1]]),
@@ -206,9 +207,9 @@ def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
                 key = rewrite(match) if callable(rewrite) else match.expand(rewrite)
                 break
         renamed[key] = tensor
-    points = [renamed.pop(f"prompt_encoder.point_embed.{index}", None) for index in range(4)]
-    if all(point is not None for point in points):
-        renamed["prompt_encoder.point_embed.weight"] = torch.cat(points)
+    points = [f"prompt_encoder.point_embed.{index}" for index in range(4)]
+    if all(key in renamed for key in points):
+        renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(key) for key in points])
     return renamed
 
 

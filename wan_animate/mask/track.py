@@ -28,7 +28,7 @@ class MaskTrack:
     """Binary masks of a clip: about 2 kB a frame at 1280x720."""
 
     packed: tuple[bytes, ...]  # for each frame, the deflated bits of numpy.packbits
-    shape: tuple[int, int, int]  # T, height, width
+    shape: tuple[int, ...]  # T, height, width
     fps: Fraction = Fraction(30)
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class MaskTrack:
         return cls(tuple(packed), (len(packed), source.height, source.width), source.fps)
 
     @classmethod
-    def from_bits(cls, bits: np.ndarray, shape: tuple[int, int, int], fps: Fraction = Fraction(30)) -> MaskTrack:
+    def from_bits(cls, bits: np.ndarray, shape: tuple[int, ...], fps: Fraction = Fraction(30)) -> MaskTrack:
         """From uint8 ``[T, ceil(H*W/8)]``: rows of ``numpy.packbits``."""
         shape = tuple(int(side) for side in shape)
         if bits.dtype != np.uint8 or bits.shape != (shape[0], -(-shape[1] * shape[2] // 8)):
@@ -84,7 +84,7 @@ class MaskTrack:
     def save(self, path: str | os.PathLike) -> None:
         """Write an ``.npz``. Raises InputError."""
         ends = np.cumsum([len(data) for data in self.packed])
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "deflated": np.frombuffer(b"".join(self.packed), np.uint8),
             "ends": ends.astype(np.int64),
             "shape": np.array(self.shape, np.int64),

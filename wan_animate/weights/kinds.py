@@ -195,7 +195,7 @@ def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Map
 
 
 def _plain_name(kind: str, config: Mapping[str, Any]) -> str:
-    channels, width = config.get("in_dim"), config.get("dim")
+    channels, width = config.get("in_dim", 0), config.get("dim", 0)
     size = {1536: " 1.3B", 3072: " 5B", 5120: " 14B"}.get(width, "")
     if width == 3072 or config.get("out_dim") == 48:
         return f"Wan 2.2 {'Fun Control' if channels == 100 else 'TI2V'}{size}"

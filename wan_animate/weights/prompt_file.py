@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..files import make_folder, reading, replacing
 from ..finite import check_finite
 
-Conditioning = list[tuple[torch.Tensor, dict[str, Any]]]
+Conditioning = list[list[Any]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
 
 FORMAT = "wan_animate_prompt/1"
