@@ -43,7 +43,7 @@ class BackgroundSource(FrameSource):
         return len(self.frames)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        out = None
+        out: np.ndarray | None = None
         for first in range(start, stop, READ_AT_ONCE):
             last = min(first + READ_AT_ONCE, stop)
             chunk = self.frames.read(first, last)
@@ -51,6 +51,7 @@ class BackgroundSource(FrameSource):
                 out = np.empty((stop - start, *chunk.shape[1:]), chunk.dtype)
             keep = (1 - binary(self.mask.read(first, last)))[..., None]
             np.multiply(chunk, keep, out=out[first - start : last - start], casting="same_kind")
+        assert out is not None  # start < stop
         return out
 
     def fingerprint(self) -> str:

@@ -34,9 +34,12 @@ def find_lost(
     for start in range(0, count, READ_AT_ONCE):
         stop = min(start + READ_AT_ONCE, count)
         for frame, mask in enumerate(masks.read(start, stop), start):
-            points = body_points(pose.keypoints[frame], width, height) if pose is not None else ()
+            if pose is None:
+                lost[frame] = not mask.any()
+                continue
+            points = body_points(pose.keypoints[frame], width, height)
             if len(points) < FEWEST:
-                lost[frame] = not mask.any() and (pose is None or pose.body_found[frame])
+                lost[frame] = not mask.any() and pose.body_found[frame]
             else:
                 lost[frame] = not _is_person(mask, points, pose.keypoints[frame])
         if progress is not None:

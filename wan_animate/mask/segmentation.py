@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ class ShotTracker:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Any,  # transformers' Sam2VideoModel
         device: torch.device,
         frames: FrameSource,
         start: int,
@@ -214,7 +214,7 @@ class ShotTracker:
         self.memories = model.config.num_maskmem - 1
         self.pointers = model.config.max_object_pointers_in_encoder - 1
 
-    def follow(self) -> Iterator[tuple[int, np.ndarray]]:
+    def follow(self) -> Generator[tuple[int, np.ndarray], None, None]:
         """(Frame in the clip, uint8 mask ``[H, W]`` of 0 and 1), in the order of tracking."""
         first, length = self.keys[0], len(self.held)
         self._hold_key_frames(0)
