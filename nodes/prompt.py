@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
 
 from .host.folders import PROMPTS, file_stamp, list_models
 from .host.graph import graph_signature
-
-if TYPE_CHECKING:
-    from ..wan_animate.errors import InputError
-    from ..wan_animate.weights.prompt_file import Conditioning
 
 CATEGORY = "WanAnimateKit/prompt"
 WAN_TEXT_CHANNELS = 4096
@@ -101,7 +97,7 @@ class CachedPrompt(io.ComfyNode):
         return io.NodeOutput(conditioning)
 
 
-def _read(path: Path) -> tuple[Conditioning | None, InputError | None]:
+def _read(path: Path) -> tuple[list[list[Any]] | None, Exception | None]:
     """The cached prompt, and what is wrong with the file; both None without a file."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.weights.prompt_file import load_prompt

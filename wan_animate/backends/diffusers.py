@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 
 from ..chain.conditioning import SegmentConditioning
 from ..chain.latents import LatentMemo, with_still
-from ..chain.ports import StepCallback, VideoVAE
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
@@ -23,6 +22,8 @@ from ..video.frames import as_unit_float
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
+
+    from ..chain.ports import StepCallback, VideoVAE
 
 LATENT_CHANNELS = 16
 

@@ -43,7 +43,7 @@ class BackgroundSource(FrameSource):
         return len(self.frames)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        out: np.ndarray | None = None
+        out = None
         for first in range(start, stop, READ_AT_ONCE):
             last = min(first + READ_AT_ONCE, stop)
             chunk = self.frames.read(first, last)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from ..errors import InputError
 from ..video.frames import FrameSource
 
 CHANNELS = ("red", "green", "blue", "luma")
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as image editors turn colour to grey
 
 
 class MaskFromImages(FrameSource):
@@ -31,8 +31,8 @@ class MaskFromImages(FrameSource):
         frames = self.source.read(start, stop)
         if self.channel != "luma":
             return frames[..., CHANNELS.index(self.channel)]
-        rows = frames.reshape(-1, self.width, 3)  # [N*H, W, 3]: a single image to OpenCV
-        return cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY).reshape(frames.shape[:-1])
+        grey = frames @ LUMA
+        return np.rint(grey).astype(np.uint8) if frames.dtype == np.uint8 else grey
 
     def is_black(self) -> bool | None:
         return self.source.is_black() or None  # a single channel may be black

@@ -191,9 +191,11 @@ class PoseMaskSource(FrameSource):
     """The silhouettes of a pose track as masks (uint8, 0 or 255), drawn when read.
 
     Args:
-        width, height: 0 keeps the track's.
+        track: the pose track.
+        width, height: size of the masks; 0 keeps the track's.
         grow: see :func:`silhouette`; 0.2 to 5.
-        fit: see :func:`..video.resample.placement`.
+        fit: how a track of another size is brought to it, as the frames are:
+            :func:`wan_animate.video.resample.placement`.
     """
 
     kind = "mask"
