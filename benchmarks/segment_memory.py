@@ -97,7 +97,7 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict:
         from transformers import Sam2VideoVideoProcessor
         from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-        model, side = segmenter._load(), segmenter._load().config.image_size
+        model, side = segmenter.load(), segmenter.load().config.image_size
         video = Sam2VideoVideoProcessor(size={"height": side, "width": side})(
             videos=list(frames.read(0, count)), device=device, return_tensors="pt"
         )
@@ -105,7 +105,7 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict:
             video.pixel_values_videos[0], HEIGHT, WIDTH, device, device, device, torch.float32
         )
         scale = torch.tensor([side / WIDTH, side / HEIGHT])
-        with segmenter._computing(), torch.inference_mode():
+        with segmenter.autocast(), torch.inference_mode():
             for prompt in prompts:
                 points = torch.from_numpy(prompt.points) * scale
                 labels = torch.from_numpy(prompt.labels).int()

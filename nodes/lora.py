@@ -1,6 +1,8 @@
-"""LoRAs on the transformer: any, and the one that lights the character as the scene is lit."""
+"""LoRAs on the transformer, and the relighting LoRA."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
@@ -11,7 +13,7 @@ FOLDER = "loras"
 MODES = ["auto", "merge", "beside"]
 
 
-def _inputs(default_part: str, tooltip: str) -> list:
+def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
     names = folder_paths.get_filename_list(FOLDER)
     return [
         io.Model.Input("model", tooltip="From Load Animate Model or any other loader; LoRAs stack."),
@@ -69,7 +71,7 @@ def _inputs(default_part: str, tooltip: str) -> list:
     ]
 
 
-def _outputs() -> list:
+def _outputs() -> list[io.Output]:
     return [
         io.Model.Output(tooltip="The model with the LoRA on it; the one that came in stays without."),
         io.String.Output(
@@ -106,13 +108,13 @@ class ApplyLora(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, lora: str, **_):
+    def fingerprint_inputs(cls, lora: str, **_: Any) -> tuple[float, int] | None:
         return file_stamp(folder_paths.get_full_path(FOLDER, lora))
 
     @classmethod
     def execute(
         cls,
-        model,
+        model: Any,
         lora: str,
         strength: float = 1.0,
         start: float = 0.0,

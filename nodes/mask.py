@@ -1,11 +1,16 @@
-"""Where the character is: masks, their shape, and the scene without the person."""
+"""Character masks, their shape, and the background."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from .types import Frames, Track, as_images, as_masks, drawn_at_inputs, fitted, frames_input, mask_input
 from .warning import rarely_found
+
+if TYPE_CHECKING:
+    from ..wan_animate.pose.track import PoseTrack
 
 CATEGORY = "WanAnimateKit/mask"
 
@@ -49,7 +54,9 @@ class MaskFromPose(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, pose, grow: float, width: int, height: int, fit: str = "fill", frames=None) -> io.NodeOutput:
+    def execute(
+        cls, pose: PoseTrack, grow: float, width: int, height: int, fit: str = "fill", frames: Any = None
+    ) -> io.NodeOutput:
         from ..wan_animate.mask.from_pose import PoseMaskSource
 
         pose = fitted(pose, frames, size=True)
@@ -176,12 +183,12 @@ class ShapeMask(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        mask,
+        mask: Any,
         iterations: int,
         kernel: int,
         blocks_wide: int,
         blocks_high: int,
-        steady: int = 0,  # graphs saved before this input existed give what they gave
+        steady: int = 0,  # workflows saved before this input existed
         feather: float = 0.0,
         whole_cells: bool = False,
     ) -> io.NodeOutput:
@@ -194,7 +201,7 @@ class ShapeMask(io.ComfyNode):
                 k=kernel,
                 w_len=blocks_wide,
                 h_len=blocks_high,
-                steady=steady,
+                stabilize=steady,
                 feather=feather,
                 cells=whole_cells,
             )
@@ -231,7 +238,7 @@ class MaskBackground(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, frames, mask) -> io.NodeOutput:
+    def execute(cls, frames: Any, mask: Any) -> io.NodeOutput:
         from ..wan_animate.mask.background import BackgroundSource
 
         frames = as_images(frames, "frames")

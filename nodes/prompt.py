@@ -1,9 +1,10 @@
-"""Prompts: encoded once, read from disk afterwards."""
+"""Prompts: encoded once, then read from disk."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
@@ -19,7 +20,7 @@ WAN_TEXT_CHANNELS = 4096
 
 
 def _cached_file(text: str, encoder: str) -> Path:
-    """Where this prompt is kept: the first of the folders that has it, or else a new file in the first folder."""
+    """The prompt's file in the first folder that has it, else a new name in the first folder."""
     from ..wan_animate.weights.prompt_file import prompt_file_name
 
     name = prompt_file_name(text, encoder)
@@ -71,17 +72,17 @@ class CachedPrompt(io.ComfyNode):
         return graph_signature(cls.hidden.dynprompt, cls.hidden.unique_id, "clip")
 
     @classmethod
-    def check_lazy_status(cls, text: str, clip=None) -> list[str]:
+    def check_lazy_status(cls, text: str, clip: Any = None) -> list[str]:
         return ["clip"] if _read(_cached_file(text, cls._encoder()))[0] is None else []
 
     @classmethod
-    def execute(cls, text: str, clip=None) -> io.NodeOutput:
+    def execute(cls, text: str, clip: Any = None) -> io.NodeOutput:
         from ..wan_animate.errors import InputError
         from ..wan_animate.weights.prompt_file import save_prompt, storable
 
         encoder = cls._encoder()
         path = _cached_file(text, encoder)
-        # The disk comes first even when clip is here: another prompt may have needed it.
+        # the file comes first even when clip is loaded, for another prompt
         conditioning, damage = _read(path)
         if conditioning is not None:
             return io.NodeOutput(conditioning)
@@ -98,8 +99,8 @@ class CachedPrompt(io.ComfyNode):
         return io.NodeOutput(conditioning)
 
 
-def _read(path: Path):
-    """The cached prompt and None; or None and what is wrong with the file (None where there is no file)."""
+def _read(path: Path) -> tuple[list[list[Any]] | None, Exception | None]:
+    """The cached prompt, and what is wrong with the file; both None without a file."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.weights.prompt_file import load_prompt
 
@@ -150,7 +151,7 @@ class LoadPrompt(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str):
+    def fingerprint_inputs(cls, file: str) -> tuple[float, int] | None:
         return file_stamp(folder_paths.get_full_path(PROMPTS, file))
 
     @classmethod

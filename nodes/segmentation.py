@@ -1,12 +1,21 @@
-"""Finding the character's outline with a segmentation model."""
+"""Character masks from SAM 2."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 from comfy_api.latest import io, ui
 
 from .host.folders import SAM2, file_stamp, list_models
 from .types import Frames, Segmenter, Track, as_images, frames_input
+
+if TYPE_CHECKING:
+    from ..wan_animate.mask.character import CharacterMask
+    from ..wan_animate.mask.segmentation import Segmenter as SAM2Segmenter
+    from ..wan_animate.mask.track import MaskTrackSource
+    from ..wan_animate.pose.track import PoseTrack
+    from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/mask"
 Box = io.Custom("BBOX")
@@ -58,7 +67,7 @@ class LoadSegmenter(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str):
+    def fingerprint_inputs(cls, model: str, precision: str) -> tuple[float, int] | None:
         return file_stamp(folder_paths.get_full_path(SAM2, model))
 
     @classmethod
@@ -140,15 +149,15 @@ class SegmentCharacter(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        segmenter,
-        frames,
+        segmenter: SAM2Segmenter,
+        frames: Any,
         point_frame: int = 0,
         points_do: str = "add to the pose",
         fill_lost: str = "pose outline",
-        pose=None,
+        pose: PoseTrack | None = None,
         points_positive: str | None = None,
         points_negative: str | None = None,
-        bbox=None,
+        bbox: Any = None,
     ) -> io.NodeOutput:
         from ..wan_animate.mask.character import segment_character
         from ..wan_animate.mask.prompts import prompt_from_editor
@@ -165,7 +174,7 @@ class SegmentCharacter(io.ComfyNode):
                 replace=points_do == "replace the pose", fill=FILLS[fill_lost], progress=progress_bar(len(frames)),
             )  # fmt: skip
         finally:
-            segmenter.close()  # the card's memory belongs to the sampling that follows
+            segmenter.close()  # free the card for sampling
             release()
         mask = MaskTrackSource(found.masks)
         return io.NodeOutput(mask, len(found.lost), found.report, ui=_preview(cls, frames, mask, found))
@@ -180,8 +189,9 @@ def _points_input(id: str, where: str) -> io.String.Input:
     )
 
 
-def _preview(cls, frames, mask, found) -> ui.PreviewImage:
-    """The mask over the frame in the middle, and beneath it which frames were lost."""
+def _preview(
+    cls: type[io.ComfyNode], frames: FrameSource, mask: MaskTrackSource, found: CharacterMask
+) -> ui.PreviewImage:
     import torch
 
     from ..wan_animate.mask.track import overlay

@@ -1,4 +1,4 @@
-"""The shell's options: what cannot work is one sentence before any model is loaded, and leaves nothing behind."""
+"""Options that cannot work: one sentence before any model is loaded, and nothing left behind."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ LONG = "舞" * 80
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """A clip, a picture, a track, a prompt, and a models folder whose configurations are right and weights missing."""
+    """Clip, picture, track, prompt, and a models folder without weights."""
     folder = tmp_path_factory.mktemp("inputs")
     video, image = write_example(folder)
     dancer = Dancer(0.5, (320, 176))
@@ -45,7 +45,7 @@ def write_models(folder, **changes):
 
 @pytest.fixture
 def said(inputs, tmp_path, monkeypatch, capsys):
-    """What the shell prints, with options changed; nothing may be loaded, and the output folder stays empty."""
+    """The shell's output with changed options, where nothing is loaded or written."""
     from wan_animate.backends import diffusers
 
     for name in ("load", "encode_prompt", "encode_image"):
@@ -222,7 +222,7 @@ def test_embeddings_are_held_against_the_loaded_transformer(loaded, given, says)
 
 
 def test_a_name_of_80_chinese_characters_from_end_to_end(inputs, small_models, tmp_path):
-    """The whole job under the longest name that a disk takes, and its sheet beside it."""
+    """The whole job and its sheet, under the longest possible name."""
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     given = inputs | {"models": small_models.diffusers, "steps": 1, "area": 128 * 80}
     given |= {"out": tmp_path / f"{LONG}.mp4", "sheet": tmp_path / f"{LONG}.png"}
@@ -231,7 +231,7 @@ def test_a_name_of_80_chinese_characters_from_end_to_end(inputs, small_models, t
 
 
 def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_models, tmp_path, monkeypatch, capsys):
-    """The second of two segments does not fit; the same command goes on with it and makes the whole clip."""
+    """The second segment does not fit; the same command then completes the clip."""
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     from wan_animate.chain.store import SegmentStore
 

@@ -1,4 +1,4 @@
-"""Ctrl+C and failures in the shell: one line, an exit code, and nothing left behind that holds no finished segment."""
+"""Ctrl+C and failures in the shell: one line, an exit code, no empty folders."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_the_shell_loads_nothing_before_it_looks_for_ctrl_c():
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise on Windows")
 @pytest.mark.parametrize("module", ["torch", "argparse", "cv2", "diffusers"])
 def test_ctrl_c_while_a_module_is_imported(inputs, tmp_path, module):  # noqa: F811
-    """The signal comes when the import begins, whatever the machine's speed."""
+    """The signal is sent as the import begins."""
     pytest.importorskip(module, reason="the embedded backend needs diffusers: run make setup")
     code = (
         "import os, signal, sys\n"

@@ -1,20 +1,26 @@
-"""The main job from a shell, on the embedded diffusers backend: ``python -m wan_animate.cli --help``."""
+"""The main job from a shell, with diffusers: ``python -m wan_animate.cli --help``."""
 
 from __future__ import annotations
 
 import sys
 
-# Everything else is imported where it is used: until then Ctrl+C would end in a traceback, and torch alone takes
-# seconds.
+# Everything else is imported where it is used: Ctrl+C during imports, which take seconds, would end in a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
 
+    from .backends.diffusers import DiffusersDenoiser
     from .chain.controls import Controls
     from .chain.generate import AnimateJob, Progress
+    from .chain.ports import VideoVAE
+    from .detect.detector import PoseDetector
+    from .pose.track import PoseTrack
+    from .video.frames import FrameSource
+    from .video.source import VideoSource
 
 STOPPED = 130  # as shells have it for a program that Ctrl+C ended: 128 and the signal's number
 
@@ -131,18 +137,18 @@ def _run(options: argparse.Namespace) -> Path:
     check_options(options)
     out = Path(options.out)
     width = check_folder(options.models)["transformer"].get("text_dim")
-    # a saved prompt is small: read now, it says what is wrong with it before the pose is looked for
+    # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = _frames(options)
     job, signals = _job(options, frames)
     job.check()
     with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
-        # The prompt's encoder is loaded, used and let go before the transformer comes.
+        # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         denoiser, vae = _ports(options, prompt, job)
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
-        video = store.folder / "clip.mp4"  # in the job's folder, where nothing of a killed process is left lying
-        clip = generate(job, denoiser, vae, store, _say, video, audio)
+        video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
+        clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
         rename(video, out, "the video")
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
@@ -159,8 +165,8 @@ def _run(options: argparse.Namespace) -> Path:
     return out
 
 
-def _frames(options: argparse.Namespace):
-    """The driving video; what was done to its pictures is said."""
+def _frames(options: argparse.Namespace) -> VideoSource:
+    """The driving video; its notes are printed."""
     from .video.source import VideoSource
 
     frames = VideoSource(
@@ -171,7 +177,7 @@ def _frames(options: argparse.Namespace):
     return frames
 
 
-def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
+def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
     from .chain.generate import AnimateJob
     from .errors import InputError
@@ -212,8 +218,8 @@ def _job(options: argparse.Namespace, frames) -> tuple[AnimateJob, Controls]:
     return job, signals
 
 
-def _character(options: argparse.Namespace, picture: torch.Tensor, detector):
-    """The pose of the reference picture; None (said so) where there is nothing to find it with."""
+def _character(options: argparse.Namespace, picture: torch.Tensor, detector: PoseDetector | None) -> PoseTrack | None:
+    """The pose of the reference picture; None (printed) without a detector or a track."""
     from .errors import InputError
     from .pose.track import PoseTrack
     from .video.frames import TensorSource
@@ -236,7 +242,7 @@ def _character(options: argparse.Namespace, picture: torch.Tensor, detector):
         ) from error
 
 
-def _counting(what: str):
+def _counting(what: str) -> Callable[[int, int], None]:
     return lambda done, total: _line(f"{what} {done}/{total}", done == total)
 
 
@@ -245,7 +251,7 @@ def _settings(options: argparse.Namespace) -> str:
     return " ".join(f"{name}={getattr(options, name)}" for name in names)
 
 
-def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
+def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
@@ -256,7 +262,7 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob):
     return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
 
 
-def _say(progress: Progress) -> None:
+def _print_progress(progress: Progress) -> None:
     where = f"segment {progress.segment + 1}/{progress.segments}"
     _line(f"{where} {progress.stage} {progress.done}/{progress.total} steps", progress.stage == "save")
 
@@ -269,7 +275,7 @@ def _line(text: str, last: bool) -> None:
 
 
 def _line_end(text: str) -> None:
-    """A last line, below one of :func:`_line` that was not ended."""
+    """A last line, below an unfinished one of :func:`_line`."""
     print(("\r\033[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)
 
 

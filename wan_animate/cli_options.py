@@ -1,4 +1,4 @@
-"""The shell's options, looked at before anything is read or loaded: what cannot work is said at once."""
+"""The shell's options, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ FILES = {
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises InputError for the first option that cannot work, whatever is wrong with it."""
+    """Raises InputError for the first option that cannot work."""
     for name, (low, high, give) in RANGES.items():
         value = getattr(options, name)
         if not low <= value <= high:  # nor does "not a number" lie between them
             raise InputError(f"{_flag(name)} is {value}, but it must be {low:,} to {high:,}: give {give}.")
-    if not all(0 <= one <= 1 for one in options.person_point):
+    if not all(0 <= side <= 1 for side in options.person_point):
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
     check_segment_settings(options.segment, options.guidance)
@@ -64,7 +64,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def check_device(name: str) -> None:
-    """Raises InputError unless PyTorch has this device on this machine."""
+    """Raises InputError unless PyTorch has this device here."""
     try:
         torch.zeros(1, device=name)
     except Exception as error:  # a RuntimeError or AssertionError of many kinds, or NotImplementedError

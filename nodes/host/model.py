@@ -6,7 +6,7 @@ from ...wan_animate.errors import InputError
 from ...wan_animate.log import get_logger
 from ...wan_animate.weights.header import read_model_header
 from ...wan_animate.weights.quantized import convert_weights, stored_formats
-from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, strangers, transformer_shapes
+from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, transformer_shapes, unexpected_keys
 from .patching import cast_static_clones
 from .vae import prepare_for
 
@@ -79,7 +79,7 @@ def _read_weights(file: AnimateFile, full_precision: bool | None):
     weights: dict = {}
     for path in file.header.paths:
         weights |= comfy.utils.load_torch_file(path)
-    extra = set(strangers(file))
+    extra = set(unexpected_keys(file))
     for name in list(weights):
         tensor = weights.pop(name)
         own = name.removeprefix(file.prefix)

@@ -117,7 +117,7 @@ def test_a_black_mask_is_refused_before_sampling():
     nobody = PoseTrack(np.zeros((COUNT, 133, 3), np.float32), WIDTH, HEIGHT)
     unseen = PoseMaskSource(nobody)
     packed = MaskTrackSource(MaskTrack.from_source(unseen))
-    for mask in (unseen, packed, ShapedMaskSource(unseen, steady=2), ShapedMaskSource(packed, cells=True)):
+    for mask in (unseen, packed, ShapedMaskSource(unseen, stabilize=2), ShapedMaskSource(packed, cells=True)):
         with pytest.raises(InputError, match="character mask is black in all 18 frames"):
             job(character_mask=mask).check()
     assert ResizedSource(packed, 20, 20).is_black()
@@ -180,7 +180,7 @@ def test_one_mask_and_one_background_stand_for_every_frame():
         assert np.array_equal(getattr(one.controls, name).read(3, 14), getattr(many.controls, name).read(3, 14))
         assert getattr(one.controls, name).fps == one.controls.pose.fps
     frames = np.random.default_rng(1).integers(1, 255, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8)
-    shaped = ShapedMaskSource(TensorSource(mask), steady=2)
+    shaped = ShapedMaskSource(TensorSource(mask), stabilize=2)
     cut = BackgroundSource(TensorSource(frames), shaped).read(2, 9)
     assert np.array_equal(cut, frames[2:9] * (shaped.read(0, 1)[..., None] < 128))
     track = dancer_track(COUNT, WIDTH, HEIGHT)

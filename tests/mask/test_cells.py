@@ -1,4 +1,4 @@
-"""What the background has black, the latent mask calls unknown: no black pixel is known scene."""
+"""No black pixel of the background is known in the latent mask."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def moving_person(frames: int) -> np.ndarray:
 
 
 def unknown(mask, background) -> np.ndarray:
-    """bool ``[L, H, W]``: pixels in cells that the model is told to make, frame by frame (0 apart)."""
+    """bool ``[L, H, W]``: pixels of unknown cells, by latent frame."""
     height, width = background.height, background.width
     segment = plan_segments(len(background), len(background), 1).segments[0]
     reference = torch.zeros(1, 16, 1, height // 8, width // 8)
@@ -41,7 +41,7 @@ def unknown(mask, background) -> np.ndarray:
 
 
 def known_black(mask, frames) -> np.ndarray:
-    """How many black pixels each frame has in cells that are called known."""
+    """Black pixels in known cells, by frame."""
     background = BackgroundSource(frames, mask)
     black = (background.read(0, len(frames)) == 0).all(axis=3)
     return (black & ~unknown(mask, background)).reshape(len(frames), -1).sum(axis=1)
@@ -55,8 +55,9 @@ def known_black(mask, frames) -> np.ndarray:
         {"cells": True},
         {"cells": True, "w_len": 10, "h_len": 20, "feather": 6},
         {"iterations": 0},
-        {"iterations": 2, "k": 5, "w_len": 4, "h_len": 6, "steady": 2},
+        {"iterations": 2, "k": 5, "w_len": 4, "h_len": 6, "stabilize": 2},
     ],
+    ids=repr,
 )
 def test_no_black_pixel_is_called_known(shape):
     frames = TensorSource(np.full((LENGTH, HEIGHT, WIDTH, 3), 200, np.uint8))
@@ -66,7 +67,7 @@ def test_no_black_pixel_is_called_known(shape):
 
 
 def test_a_mask_in_whole_cells_is_the_same_however_it_is_scaled():
-    """Upstream scales it with nearest, the host with nearest-exact; ours is both, and no more than a cell larger."""
+    """Upstream scales with nearest, ComfyUI with nearest-exact."""
     plain = ShapedMaskSource(TensorSource(moving_person(LENGTH)), w_len=6, h_len=9)
     masks = ShapedMaskSource(TensorSource(moving_person(LENGTH)), w_len=6, h_len=9, cells=True).read(0, LENGTH)
     given = torch.from_numpy(masks)[:, None].float()
@@ -90,12 +91,12 @@ def test_cells_that_the_edge_cuts():
 
 
 def test_the_example_clip_has_no_black_pixel_called_known(examples):
-    """With the replace workflow's settings; upstream's rule calls about 3,000 black pixels a frame known."""
+    """With the replace workflow's settings; upstream has about 3,000 a frame."""
     masks = MaskTrackSource(MaskTrack.load(examples / "video_mask.npz"), width=832, height=464)
-    shaped = ShapedMaskSource(masks, steady=2, cells=True)
+    shaped = ShapedMaskSource(masks, stabilize=2, cells=True)
     frames = TensorSource(np.full((21, 464, 832, 3), 9, np.uint8))
     few = TensorSource(shaped.read(0, 21))
     assert known_black(few, frames).sum() == 0
-    upstream = ShapedMaskSource(masks, steady=2).read(0, 21) >= 128
+    upstream = ShapedMaskSource(masks, stabilize=2).read(0, 21) >= 128
     asked = upstream[:, ::8, ::8].repeat(8, 1).repeat(8, 2)
     assert (upstream & ~asked).sum() > 21 * 1000

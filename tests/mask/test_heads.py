@@ -1,4 +1,4 @@
-"""Mask from Pose covers what is on a head: hair, hats, big heads; nothing of the old person shows above it."""
+"""Mask from Pose covers hair, hats and big heads."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def dancer(at: int) -> np.ndarray:
 
 
 def uncovered(hat: str, boxed: bool, at: int) -> tuple[float, int, float]:
-    """Share of the person above the shoulders that shows; by how many rows the mask is higher; mask over person."""
+    """(uncovered share of the person above the shoulders, rows by which the mask is higher, mask over person)"""
     keypoints = dancer(at)
     true = person(keypoints, WIDTH, HEIGHT, hat)
     mask = silhouette(keypoints, WIDTH, HEIGHT, box=box_of(true) if boxed else None) > 0
@@ -71,7 +71,7 @@ def test_a_raised_hand_says_nothing_of_the_hat():
 
 
 def test_a_box_around_the_points_says_nothing_of_the_hat():
-    """As keypoints of other packs come, and as no person was found (a score below 0)."""
+    """From keypoints of other packs, or with a score below 0."""
     keypoints = dancer(3)
     low, high = keypoints[:, :2].min(axis=0), keypoints[:, :2].max(axis=0)
     free = silhouette(keypoints, WIDTH, HEIGHT)

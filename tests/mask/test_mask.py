@@ -1,4 +1,4 @@
-"""Masks: shaped as upstream's, packed small, cut from the frames, and made from the skeleton alone."""
+"""Masks: shaped as upstream's, compressed, taken from frames and skeletons."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -58,16 +58,16 @@ def test_shaped_source_is_the_function_frame_by_frame():
 
 def test_extras_off_is_upstreams():
     masks = TensorSource(np.stack(blobs()) * np.uint8(255))
-    plain, off = ShapedMaskSource(masks, w_len=3), ShapedMaskSource(masks, w_len=3, steady=0, feather=0)
+    plain, off = ShapedMaskSource(masks, w_len=3), ShapedMaskSource(masks, w_len=3, stabilize=0, feather=0)
     assert np.array_equal(plain.read(0, 4), off.read(0, 4)) and plain.fingerprint() == off.fingerprint()
     with pytest.raises(InputError, match=r"steady \(17\)"):
-        ShapedMaskSource(masks, steady=17)
+        ShapedMaskSource(masks, stabilize=17)
     with pytest.raises(InputError, match=r"feather \(-1\)"):
         ShapedMaskSource(masks, feather=-1)
 
 
 def moving_disc(count: int, height: int = 120, width: int = 200, step: float = 3.0) -> np.ndarray:
-    """A disc with a thin quick arm that swings by 12 pixels a frame at its tip."""
+    """A disc with a thin arm whose tip moves by 12 pixels a frame."""
     masks = np.zeros((count, height, width), np.uint8)
     for at, mask in enumerate(masks):
         centre = np.array([60 + step * at, 60])
@@ -79,7 +79,7 @@ def moving_disc(count: int, height: int = 120, width: int = 200, step: float = 3
 
 def test_steadying_takes_out_flicker_and_leaves_motion():
     def steadied(masks: np.ndarray) -> ShapedMaskSource:
-        return ShapedMaskSource(TensorSource(masks * np.uint8(255)), iterations=0, steady=2)
+        return ShapedMaskSource(TensorSource(masks * np.uint8(255)), iterations=0, stabilize=2)
 
     true = moving_disc(16)
     steady = steadied(true).read(0, 16) // 255
@@ -99,9 +99,9 @@ def test_steadying_takes_out_flicker_and_leaves_motion():
 def test_steadying_stops_at_a_cut():
     first, second = moving_disc(6) * np.uint8(255), moving_disc(6)[:, ::-1, ::-1] * np.uint8(255)
     clip = np.concatenate([first, second])
-    steady = ShapedMaskSource(TensorSource(clip), iterations=0, steady=3).read(0, 12) // 255
+    steady = ShapedMaskSource(TensorSource(clip), iterations=0, stabilize=3).read(0, 12) // 255
     for start, stop in ((0, 6), (6, 12)):
-        alone = ShapedMaskSource(TensorSource(clip[start:stop]), iterations=0, steady=3).read(0, 6) // 255
+        alone = ShapedMaskSource(TensorSource(clip[start:stop]), iterations=0, stabilize=3).read(0, 6) // 255
         assert np.array_equal(steady[start:stop], alone)
 
 
@@ -147,7 +147,7 @@ def test_specks_are_dropped_and_hands_kept():
 
 
 def test_the_real_presenter_is_not_lost(examples):
-    """The published masks of the example clip hold its published pose, and the points shown lie in them."""
+    """The example clip's published masks hold its published pose."""
     masks = MaskTrack.load(examples / "video_mask.npz")
     pose = PoseTrack.load(examples / "video_pose.npz").scaled(masks.shape[2], masks.shape[1])
     assert not find_lost(masks, pose).any()
@@ -240,7 +240,7 @@ def test_channels():
 
 
 def test_silhouette_covers_the_drawn_person_and_not_the_room():
-    """The dancer without its room: what differs from the room is the person (and its shadow)."""
+    """The person is what differs from the empty room, with its shadow."""
     from demo.figure import draw_figure, room
 
     track = dancer_track(20, 640, 480)

@@ -1,4 +1,4 @@
-"""Following the person with SAM 2: against Meta's and transformers' own results, on the dancer, and where it fails."""
+"""SAM 2 against Meta's and transformers' own results, and where it fails."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ from wan_animate.errors import Cancelled, InputError
 from wan_animate.mask.character import segment_character
 from wan_animate.mask.prompts import Prompt, prompts_from_pose
 from wan_animate.mask.sam2_weights import METADATA, VARIANTS, _infer, build_model, read_weights
-from wan_animate.mask.segmentation import KEY_FRAMES, Segmenter, _Shot, preprocess
+from wan_animate.mask.segmentation import KEY_FRAMES, Segmenter, ShotTracker, preprocess
 from wan_animate.pose.track import PoseTrack
 from wan_animate.video.frames import TensorSource
 
@@ -34,7 +34,7 @@ def prompt(frame, points, labels, box) -> Prompt:
 
 @pytest.fixture(scope="module")
 def meta_file(tmp_path_factory):
-    """The made-up weights that Meta's predictor was recorded with, in Meta's layout, by version."""
+    """The random weights of the recorded Meta predictor, in Meta's layout, by version."""
     from safetensors.torch import save_file
 
     folder, record = tmp_path_factory.mktemp("meta"), np.load(RECORD)
@@ -58,7 +58,7 @@ def fitted():
 @pytest.mark.parametrize("version", ["2.1", "2.0"])
 def test_masks_are_metas_own(meta_file, version):
     segmenter = Segmenter(meta_file(version), "cpu")
-    assert segmenter.name.startswith(f"SAM {version}") and segmenter._architecture.layout == "meta"
+    assert segmenter.name.startswith(f"SAM {version}") and segmenter.architecture.layout == "meta"
     clip = record_sam2.frames()
     masks = segmenter.segment(TensorSource(clip), [prompt(*one) for one in record_sam2.PROMPTS]).read(0, len(clip))
     packed = np.load(RECORD)[f"masks_{version}"]
@@ -69,7 +69,7 @@ def test_masks_are_metas_own(meta_file, version):
 
 
 def test_masks_are_those_of_a_session_over_the_whole_clip(meta_file, tmp_path):
-    """transformers' documented way, every frame and every output held, on a file in its own layout."""
+    """transformers' documented loop, all frames and outputs held."""
     pytest.importorskip("torchvision", reason="torchvision, which transformers' own video processor needs, is missing")
     from safetensors.torch import save_file
     from transformers import Sam2VideoVideoProcessor
@@ -82,7 +82,7 @@ def test_masks_are_those_of_a_session_over_the_whole_clip(meta_file, tmp_path):
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}  # older releases tie two of them
     save_file(state, path, {METADATA: json.dumps(record_sam2.ARCHITECTURE)})
     segmenter = Segmenter(path, "cpu")
-    assert segmenter._architecture.layout == "huggingface"
+    assert segmenter.architecture.layout == "huggingface"
 
     clip = np.concatenate([record_sam2.frames(), record_sam2.frames()[::-1]])
     prompts = [prompt(*one) for one in record_sam2.PROMPTS]
@@ -117,7 +117,7 @@ def test_what_is_kept_does_not_grow_with_the_shot(fitted):
     track = dancer_track(60, WIDTH, HEIGHT)
     frames = DancerSource(track.keypoints, WIDTH, HEIGHT)
     prompts = [Prompt(at, track.keypoints[at, [0, 5, 6], :2], np.ones(3, np.int64)) for at in (20, 25, 32, 41, 47, 55)]
-    shot = _Shot(fitted._load(), fitted.device, frames, 0, 60, prompts)
+    shot = ShotTracker(fitted.load(), fitted.device, frames, 0, 60, prompts)
     order, most = [], 0
     with torch.inference_mode():
         for frame, mask in shot.follow():
@@ -192,7 +192,7 @@ def test_shots_are_followed_by_themselves(fitted):
 
 
 def lost_clip():
-    """The dancer gone from frames 7 to 11, while the pose says it is there."""
+    """No dancer in frames 7 to 11, where the pose has one."""
     track = dancer_track(20, WIDTH, HEIGHT)
     return DancerSource(track.keypoints, WIDTH, HEIGHT, empty=range(7, 12)), track
 
@@ -220,7 +220,7 @@ def test_lost_frames_are_named_and_filled(fitted, caplog):
 
 
 def test_points_by_hand(fitted):
-    """Without a pose; added to it; and in its place."""
+    """Without a pose, added to it, and in its place."""
     track = dancer_track(12, WIDTH, HEIGHT)
     frames = DancerSource(track.keypoints, WIDTH, HEIGHT)
     own = Prompt(5, track.keypoints[5, [0, 5, 6], :2], np.ones(3, np.int64))
@@ -257,7 +257,7 @@ def test_bad_inputs_are_refused_before_the_model_is_loaded():
         segmenter.segment(TensorSource(np.zeros((2, 8, 8), np.uint8)), [own])
     with pytest.raises(InputError, match="precision is 'fp8'"):
         Segmenter(FILE, "cpu", "fp8")
-    assert segmenter._model is None
+    assert not segmenter.loaded
 
 
 def test_cancel_ends_the_work_and_its_thread(fitted):
@@ -273,7 +273,7 @@ def test_cancel_ends_the_work_and_its_thread(fitted):
         segment_character(fitted, frames, track, progress=cancel)
     assert not {one for one in set(threading.enumerate()) - threads if not one.name.startswith("frames")}
     fitted.close()
-    assert fitted._model is None
+    assert not fitted.loaded
     assert segment_character(fitted, TensorSource(frames.read(0, 3)), track.slice(0, 3)).lost == ()
 
 
@@ -301,7 +301,6 @@ def boxes_of(track: PoseTrack) -> np.ndarray:
 
 
 def test_points_by_hand_come_on_top_of_the_poses():
-    """What the model is given, looked at where it is given."""
     given = []
 
     class Looking(Segmenter):

@@ -1,4 +1,4 @@
-"""Files of SAM 2: both layouts, and every other file told apart in plain words."""
+"""SAM 2 files in both layouts, and others refused by name."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_broken_files_are_refused(tmp_path):
 
 
 def test_twins_saved_once_are_taken_twice(tmp_path):
-    """Releases of transformers save the positional matrix under one of its two names."""
+    """Some transformers releases save the positional matrix under one of its two names."""
     tensors, _ = read_weights(FILE)
     del tensors["prompt_encoder.shared_embedding.positional_embedding"]
     path = save(tmp_path / "one.safetensors", tensors, {METADATA: json.dumps(ARCHITECTURE)})

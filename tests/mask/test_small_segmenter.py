@@ -1,4 +1,4 @@
-"""The small SAM 2 that the demo replaces with finds the drawn dancer wherever a clip shows it, and nothing else."""
+"""The demo's small SAM 2 finds the drawn dancer, and nothing else."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ BARS = {"without bars": (0, 0, 0, 0), "beside": (0, 0, 4, 4), "wide ones beside"
 
 @pytest.mark.parametrize("bars", BARS.values(), ids=BARS)
 def test_the_dancer_alone_is_found(bars):
-    """Black bars too, which a clip of another shape has: they are nobody, or Shape Mask's box takes the whole frame."""
+    """Black bars are nobody, or Shape Mask's box would fill the frame."""
     top, bottom, left, right = bars
     clip = Dancer(size=(320 - left - right, 176 - top - bottom))
     at = range(0, 60, 20)

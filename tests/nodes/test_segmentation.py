@@ -64,7 +64,7 @@ def test_the_dancer_is_found(pack_nodes, segmenter, track, pictures, given):
     mask, lost, report = node.result
     assert lost == 0 and f"all {FRAMES} frames" in report
     assert min(overlap(one > 0, picture) for one, picture in zip(mask.read(0, FRAMES), pictures)) > 0.85
-    assert segmenter._model is None  # the card is free again
+    assert not segmenter.loaded  # the card is free again
     assert node.ui.as_dict()["images"]
 
 
@@ -79,7 +79,7 @@ def test_cancel_frees_the_card(pack_nodes, segmenter, track, pictures, comfy):
             )
     finally:
         management.interrupt_current_processing(False)
-    assert segmenter._model is None
+    assert not segmenter.loaded
 
 
 def test_a_graph_on_the_server(host_server, pictures, tmp_path):

@@ -1,4 +1,4 @@
-"""Every member of the Wan family that ComfyUI can tell apart is called by its own name."""
+"""Every Wan model that ComfyUI detects is named."""
 
 import json
 
@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from wan_animate.errors import InputError
+from wan_animate.mask.sam2_weights import read_weights
 from wan_animate.weights.header import read_model_header
 from wan_animate.weights.kinds import wan_config, wan_member
+from wan_animate.weights.lora_file import read_lora
 from wan_animate.weights.transformer import read_animate
 
 from ..support.weight_files import animate_header, write_header
 
 
 def wan(channels: int, *names: str, dim: int = 5120, image: bool = False, out: int = 16) -> dict:
-    """The tensors by which the family is told apart, and those that the host's detection reads."""
+    """The tensors that ComfyUI's detection reads."""
     tensors = {
         "patch_embedding.weight": (dim, channels, 1, 2, 2),
         "head.modulation": (1, 2, dim),
@@ -98,7 +100,7 @@ def test_models_beside_the_family_that_are_made_for_it(tmp_path):
 
 
 def test_the_host_tells_them_apart_the_same_way(comfy):
-    """Its own detection on the same names, shapes and metadata; all that it knows of the family is here."""
+    """Against ComfyUI's detection, for all models of the family that it knows."""
     import comfy.model_detection as detection
     import comfy.supported_models as supported
 
@@ -113,6 +115,25 @@ def test_the_host_tells_them_apart_the_same_way(comfy):
         seen.add(found["model_type"])
     known = [one.unet_config for one in supported.models if one.unet_config.get("image_model") == "wan2.1"]
     assert {one["model_type"] for one in known} - {"animate"} == seen
+
+
+@pytest.mark.parametrize(
+    "tensor, what",
+    [
+        ("decoder.middle.0.residual.0.gamma", "the Wan VAE"),
+        ("encoder.block.0.layer.0.SelfAttention.k.weight", "a T5 text encoder"),
+        ("memory_attention.layers.0.linear1.weight", "a SAM 2 video model"),
+        ("model.22.cv2.0.0.conv.weight", "a YOLO detector"),
+    ],
+)
+def test_a_file_has_the_same_name_for_every_loader(tmp_path, tensor, what):
+    path = tmp_path / "w.safetensors"
+    assert refusal(path, {tensor: ("F32", (2,))}, {}).startswith(f"w.safetensors is {what}, not Wan 2.2 Animate: ")
+    with pytest.raises(InputError, match=f"^w.safetensors is no LoRA but {what}: none of its 1 tensors"):
+        read_lora(str(path))
+    if "SAM 2" not in what:
+        with pytest.raises(InputError, match=f"w.safetensors is {what}( .*)?; choose a SAM 2"):
+            read_weights(path)
 
 
 @pytest.mark.parametrize("length", [0x0280, 0x0480, 0x3C20])  # as a pickle begins, and a web page behind a space

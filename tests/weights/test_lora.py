@@ -1,4 +1,4 @@
-"""Where the tensors of a LoRA go, and which files are refused, over names and shapes."""
+"""Where a LoRA's tensors go, and which files are refused."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def shapes(tensors: dict) -> dict:
 
 
 def test_the_relighting_lora_changes_480_layers():
-    """Upstream's rule over the real model's names: linear layers of the blocks, no face, no modulation."""
+    """Upstream's rule over the real model's names."""
     full = transformer_shapes(5120, 13824, 40)
     by_rule = {
         name.removesuffix(".weight")
@@ -29,8 +29,7 @@ def test_the_relighting_lora_changes_480_layers():
 
 
 def test_the_published_relighting_lora(tmp_path):
-    """The size of WanAnimate_relight_lora_fp16.safetensors (models_manifest.json) is that of 480 pairs of rank 128
-    without alpha, to within what a header's spelling takes."""
+    """Its size (models_manifest.json) is that of 480 pairs of rank 128 without alpha, and a header."""
     full, tensors = transformer_shapes(5120, 13824, 40), {}
     for layer in relighting_layers(40):
         out, into = full[f"{layer}.weight"]

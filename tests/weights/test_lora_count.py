@@ -1,10 +1,10 @@
-"""Layers of a LoRA are counted once each, whatever belongs to them, in the model and outside it."""
+"""Layers of a LoRA are counted once, in the model and outside it."""
 
 import pytest
 import torch
 
 from wan_animate.errors import InputError
-from wan_animate.weights.lora import BESIDES, CHANGES, check_fit, fit_lora
+from wan_animate.weights.lora import CHANGES, COMPANIONS, check_fit, fit_lora
 from wan_animate.weights.transformer import relighting_layers
 
 from ..support.lora_files import SHAPES
@@ -33,7 +33,7 @@ EXTRAS = {".alpha": (), ".dora_scale": (OUT, 1)}
 
 
 def counts(known: dict, unknown: dict, extras: dict) -> tuple[int, int, int]:
-    """(layers that fit, layers in the file, unknown ones) of a LoRA on 3 layers of the model and 4 of no model."""
+    """(fitting layers, layers in the file, unknown layers) of a LoRA on 3 layers of the model and 4 others."""
     layers = [f"blocks.{block}.self_attn.q" for block in range(3)]
     others = [f"blocks.{block}.controller.proj" for block in range(4)]
     tensors = {layer + end: shape for layer in layers for end, shape in (known | extras).items()}
@@ -53,7 +53,9 @@ def test_each_layer_counts_once(kind, extras):
 
 
 @pytest.mark.parametrize(
-    "ends", [{".w_norm": (8,), ".b_norm": (8,)}, {".diff_m": (1, 6, 8)}, {".lora_mid.weight": (4, 4)}, {".rescale": ()}]
+    "ends",
+    [{".w_norm": (8,), ".b_norm": (8,)}, {".diff_m": (1, 6, 8)}, {".lora_mid.weight": (4, 4)}, {".rescale": ()}],
+    ids=" ".join,
 )
 def test_an_unknown_layer_with_any_of_its_endings_counts_once(ends):
     assert counts(KINDS["pair"], KINDS["pair"] | ends, {}) == (3, 7, 4)
@@ -110,7 +112,7 @@ def test_what_the_host_has_no_use_for_is_said():
 
 
 def test_the_host_reads_the_same_endings(comfy):
-    """It makes a patch of every kind here, and none of what only goes with one."""
+    """ComfyUI makes a patch of every CHANGES, and none of a COMPANION alone."""
     import comfy.lora
 
     def patches(parts: dict) -> dict:
@@ -123,5 +125,5 @@ def test_the_host_reads_the_same_endings(comfy):
         assert patches(parts), kind
     tried = {end for parts in KINDS.values() for end in parts}
     assert CHANGES - tried == {".w_norm"} and comfy.lora.load_lora({f"{LAYER}.w_norm": torch.zeros(8)}, {LAYER: "a"})
-    for ending in BESIDES:
+    for ending in COMPANIONS:
         assert not comfy.lora.load_lora({LAYER + ending: torch.zeros(())}, {LAYER: "a.weight"}), ending

@@ -1,4 +1,4 @@
-"""Adapters of every kind that trainers write are counted by layers, also those that ComfyUI does not read."""
+"""Every kind of adapter is counted by layers, also those that ComfyUI ignores."""
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ def test_what_the_host_would_stumble_over_or_pass_by(parts, says):
 
 
 def test_the_host_ends_with_its_own_error_at_a_part_of_an_adapter(comfy):
-    """Why a part is refused before it gets there."""
+    """Which is why parts are refused."""
     import comfy.lora
 
     for together in (TOGETHER[0], TOGETHER[-1]):

@@ -1,4 +1,4 @@
-"""What a weight file says of itself: every field of another type is one sentence, or changes nothing."""
+"""A metadata field of a wrong type is one sentence, or ignored."""
 
 import json
 import struct
@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from wan_animate.errors import InputError
 from wan_animate.mask.sam2_weights import METADATA as SAM2_METADATA
-from wan_animate.mask.sam2_weights import _told
+from wan_animate.mask.sam2_weights import check_declared_size
 from wan_animate.weights.header import read_header, read_model_header
 from wan_animate.weights.kinds import FIELDS
 from wan_animate.weights.quantized import find_quantization, stored_formats
@@ -30,7 +30,7 @@ RIGHT = {("causal_ar", "True"), ("flf_pos_embed_token_number", "None"), ("flf_po
     ids=lambda one: repr(one),
 )
 def test_a_field_of_another_type(tmp_path, name, value):
-    """An Animate file is refused in words; a file of another model is still called by a name."""
+    """An Animate file is refused; another model is still named."""
     path = tmp_path / "w.safetensors"
     text = refusal(path, animate_header(), said(**{name: value}))
     assert text.startswith("w.safetensors says") and (f"that {name} is" in text or "says of itself that it is" in text)
@@ -100,7 +100,7 @@ def test_a_mark_of_quantization_that_cannot_be_read(content):
 ], ids=repr)  # fmt: skip
 def test_sam2s_own_size_of_another_type(given):
     with pytest.raises(InputError, match=f"says in its metadata .{SAM2_METADATA}. that its size is"):
-        _told(given, "m.safetensors")
+        check_declared_size(given, "m.safetensors")
 
 
 def test_a_prompts_metadata_of_another_type(tmp_path):

@@ -1,4 +1,4 @@
-"""What a weight file holds, told from its header: every published layout, and everything people put in its place."""
+"""Weight files by their headers: every published layout, and other files."""
 
 import json
 
@@ -10,7 +10,7 @@ from demo import small_transformer
 from wan_animate.errors import InputError
 from wan_animate.weights.header import TensorInfo, is_later_shard, read_header, read_model_header
 from wan_animate.weights.quantized import convert_weights, find_quantization, stored_formats
-from wan_animate.weights.transformer import is_linear, read_animate, strangers, transformer_shapes
+from wan_animate.weights.transformer import is_linear, read_animate, transformer_shapes, unexpected_keys
 
 from ..support.weight_files import animate_header, in_blocks, scaled_weights, write_header
 
@@ -31,11 +31,11 @@ def test_names_and_shapes_are_those_the_host_loads():
     ids=["bf16", "fp8_e4m3fn_scaled_KJ", "fp8_scaled_e4m3fn_KJ_v2"],
 )
 def test_the_published_14b_files(tmp_path, scaled, published, scales):
-    """Their sizes on the hub fit these layouts to within what a header's spelling takes (models_manifest.json)."""
+    """Their sizes (models_manifest.json) fit these layouts and a header."""
     size = write_header(tmp_path / "model.safetensors", animate_header(scaled=scaled, **FULL))
     file = read(tmp_path / "model.safetensors")
     assert (file.dim, file.ffn, file.blocks) == (5120, 13824, 40)
-    assert len(file.quantization.layers) == scales and not strangers(file) and not file.blur_kernels
+    assert len(file.quantization.layers) == scales and not unexpected_keys(file) and not file.blur_kernels
     assert abs(size - (published or 34.55e9)) < 100_000 if published else abs(size - 34.55e9) < 1e7
     assert file.summary().startswith("Wan 2.2 Animate 14B, " + ("fp8 e4m3" if scaled else "bf16"))
 
@@ -161,7 +161,7 @@ def test_missing_and_changed_tensors(tmp_path):
     tensors = {name: one for name, one in animate_header().items() if not name.endswith(".kernel")}
     write_header(tmp_path / "a.safetensors", tensors | {"ema.decay": ("F32", (1,))})
     file = read(tmp_path / "a.safetensors")
-    assert len(file.blur_kernels) == 14 and strangers(file) == ["ema.decay"]
+    assert len(file.blur_kernels) == 14 and unexpected_keys(file) == ["ema.decay"]
 
 
 # -- scales
@@ -178,7 +178,8 @@ def test_metadata_of_the_host(tmp_path):
     write_header(tmp_path / "a.safetensors", tensors, metadata)
     file = read(tmp_path / "a.safetensors")
     assert file.quantization.form == "metadata" and file.quantization.formats == {"nvfp4": 5}
-    assert set(file.quantization.layers) == {f"blocks.{block}.ffn.0" for block in range(5)} and not strangers(file)
+    assert set(file.quantization.layers) == {f"blocks.{block}.ffn.0" for block in range(5)}
+    assert not unexpected_keys(file)
     write_header(tmp_path / "a.safetensors", tensors, {"_quantization_metadata": "{"})
     with pytest.raises(InputError, match="quantization metadata cannot be read"):
         read(tmp_path / "a.safetensors")
@@ -198,7 +199,7 @@ def test_scales_nobody_can_read_are_refused(tmp_path):
 @pytest.mark.parametrize("names", [(".scale_weight", "scaled_fp8"), (".scale_weight", ""), (".weight_scale", "")])
 @pytest.mark.parametrize("rows", [False, True])
 def test_scaled_weights_keep_their_values(tmp_path, dtype, names, rows):
-    """Whatever the spelling: type and scale of each layer as stored; what the host cannot scale is multiplied out."""
+    """Each layer's dtype and scale are kept; others are dequantized."""
     generator = torch.Generator().manual_seed(0)
     weights = {
         "blocks.0.ffn.0.weight": torch.randn(32, 16, generator=generator) * 3,

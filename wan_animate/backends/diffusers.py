@@ -1,9 +1,4 @@
-"""diffusers as the engine's two ports: ``AutoencoderKLWan`` and ``WanAnimateTransformer3DModel``.
-
-The embedded default where no ComfyUI is installed. Same plan and conditioning as on ComfyUI; what differs is the
-latents' scaling (here standardised by the VAE's mean and deviation, as ``WanAnimatePipeline`` prepares them) and the
-sampler, which is diffusers' own.
-"""
+"""The engine's VAE and denoiser ports on diffusers, the default without ComfyUI."""
 
 from __future__ import annotations
 
@@ -12,8 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from safetensors import SafetensorError
 
 from ..chain.conditioning import SegmentConditioning
@@ -23,13 +20,18 @@ from ..files import reading
 from ..finite import check_finite
 from ..video.frames import as_unit_float
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
+
+    from ..chain.ports import StepCallback, VideoVAE
+
 LATENT_CHANNELS = 16
 
 
 class DiffusersVAE:
-    """``AutoencoderKLWan`` as the engine's video VAE; latents are standardised to zero mean and unit deviation."""
+    """``AutoencoderKLWan``; latents are standardized by its mean and deviation, as in ``WanAnimatePipeline``."""
 
-    def __init__(self, vae):
+    def __init__(self, vae: AutoencoderKLWan):
         self.vae = vae
         shape = (1, vae.config.z_dim, 1, 1, 1)
         self.mean = torch.tensor(vae.config.latents_mean).view(shape)
@@ -38,7 +40,8 @@ class DiffusersVAE:
     @torch.no_grad()
     def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
         pixels = with_still(as_unit_float(frames), still) * 2.0 - 1.0
-        pixels = pixels.movedim(-1, 0)[None].to(self.vae.device, self.vae.dtype)
+        pixels = rearrange(pixels, "frames height width rgb -> 1 rgb frames height width")
+        pixels = pixels.to(self.vae.device, self.vae.dtype)
         latent = self.vae.encode(pixels).latent_dist.mode()
         return (latent - self.mean.to(latent)) * (1.0 / self.deviation).to(latent)
 
@@ -47,24 +50,31 @@ class DiffusersVAE:
         latent = latent.to(self.vae.device, self.vae.dtype)
         latent = latent / (1.0 / self.deviation).to(latent) + self.mean.to(latent)
         pixels = self.vae.decode(latent, return_dict=False)[0]
-        return pixels[0].movedim(0, -1).float().add_(1.0).div_(2.0).clamp_(0.0, 1.0).cpu()
+        pixels = rearrange(pixels, "1 rgb frames height width -> frames height width rgb")
+        return pixels.float().add_(1.0).div_(2.0).clamp_(0.0, 1.0).cpu()
 
 
 class DiffusersDenoiser:
-    """``WanAnimateTransformer3DModel`` with a scheduler as the engine's denoiser.
+    """``WanAnimateTransformer3DModel`` with a flow scheduler as the engine's denoiser.
 
     Args:
-        transformer: the model.
-        scheduler: a diffusers flow scheduler (its ``shift`` is the schedule's).
-        prompt: text embedding ``[1, tokens, 4096]``; negative: the same, used when ``cfg`` is above 1.
-        image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None for a model without.
-        steps, cfg: sampling steps, guidance scale (1 = none).
+        prompt, negative: text embeddings ``[1, tokens, 4096]``; negative is used for ``cfg`` above 1.
+        image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None.
 
     Raises:
-        InputError: a negative prompt is needed and not given, or an embedding is of another encoder's width.
+        InputError: a negative prompt is missing, or an embedding has the wrong width.
     """
 
-    def __init__(self, transformer, scheduler, prompt, negative=None, image=None, steps: int = 20, cfg: float = 1.0):
+    def __init__(
+        self,
+        transformer: WanAnimateTransformer3DModel,
+        scheduler: SchedulerMixin,
+        prompt: torch.Tensor,
+        negative: torch.Tensor | None = None,
+        image: torch.Tensor | None = None,
+        steps: int = 20,
+        cfg: float = 1.0,
+    ):
         if cfg > 1 and negative is None:
             raise InputError(
                 f"cfg is {cfg}, which needs a negative prompt, and none is given: give one, or set cfg to 1."
@@ -77,24 +87,29 @@ class DiffusersDenoiser:
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
         self.face_size = transformer.config.motion_encoder_size
-        self.prompt, self.negative, self.image = (self._place(value) for value in (prompt, negative, image))
+        self.prompt = self._place(prompt)
+        self.negative = None if negative is None else self._place(negative)
+        self.image = None if image is None else self._place(image)
 
-    def _place(self, value):
-        return None if value is None else value.to(self.transformer.device, self.transformer.dtype)
+    def _place(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.transformer.device, self.transformer.dtype)
 
     @torch.no_grad()
-    def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step) -> torch.Tensor:
+    def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
         transformer = self.transformer
+        # [1, 4, T, H/8, W/8] and [1, 16, T, H/8, W/8] -> [1, 20, T, H/8, W/8]
         given = self._place(torch.cat((conditioning.known_mask, conditioning.concat_latent), dim=1))
         pose = self._place(conditioning.pose_latent)
         face = conditioning.face
-        if face is None:  # this transformer has no path without a face: the blank that guidance uses
+        if face is None:  # the transformer needs a face: that of the unconditional pass
             face = torch.full((1, 3, conditioning.segment.length, self.face_size, self.face_size), -1.0)
         face = self._place(face)
 
-        def predict(latent, timestep, prompt, face):
+        def predict(
+            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, face: torch.Tensor
+        ) -> torch.Tensor:
             return transformer(
-                hidden_states=torch.cat((latent.to(given), given), dim=1),
+                hidden_states=torch.cat((latent.to(given), given), dim=1),  # [1, 36, T, H/8, W/8]
                 timestep=timestep.expand(latent.shape[0]),
                 encoder_hidden_states=prompt,
                 encoder_hidden_states_image=self.image,
@@ -107,7 +122,7 @@ class DiffusersDenoiser:
         latent = noise.to(transformer.device)
         for index, timestep in enumerate(self.scheduler.timesteps):
             velocity = predict(latent, timestep, self.prompt, face)
-            if self.cfg > 1:
+            if self.cfg > 1 and self.negative is not None:
                 blank = predict(latent, timestep, self.negative, torch.full_like(face, -1.0))
                 velocity = blank + self.cfg * (velocity - blank)
             latent = self.scheduler.step(velocity, timestep, latent, return_dict=False)[0]
@@ -116,15 +131,10 @@ class DiffusersDenoiser:
 
 
 def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
-    """Whether a folder in diffusers' layout holds Wan 2.2 Animate and encoders that fit it, from its configurations.
-
-    Returns:
-        The configurations by part: ``transformer`` and ``vae``, and ``text_encoder`` and ``image_encoder`` where there
-        are such.
+    """The configurations of ``transformer``, ``vae`` and encoders of a folder in diffusers' layout, by part.
 
     Raises:
-        InputError: a part is missing, is of another model, or gives embeddings of another width than the transformer
-            takes.
+        InputError: a part is missing or another model's, or an encoder's width is not the transformer's.
     """
     folder = Path(folder)
     parts = {}
@@ -162,7 +172,7 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
 
 
 def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str, remedy: str) -> None:
-    """Raises InputError unless an embedding is ``[1, tokens, width]``; ``width`` None takes any, and so does no one."""
+    """Raises InputError unless an embedding is None or ``[1, tokens, width]``; ``width`` None takes any."""
     if embedding is None:
         return
     shape = list(embedding.shape)
@@ -173,7 +183,7 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
 
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[Path]:
-    """For the block that reads the weights of one part: what goes wrong in it becomes one sentence."""
+    """Turns errors in reading a part's weights into a sentence."""
     try:
         yield folder / part
     except torch.cuda.OutOfMemoryError:
@@ -183,11 +193,10 @@ def _loading(folder: Path, part: str) -> Iterator[Path]:
         raise InputError(f"the {part} in {folder} cannot be loaded ({reason}): download it again.") from error
 
 
-def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"):
-    """Transformer, VAE and scheduler from a folder in diffusers' layout (``transformer/``, ``vae/``).
-
-    Returns:
-        (transformer, vae port, scheduler)
+def load(
+    folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
+) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
+    """(transformer, VAE port, scheduler) from a folder in diffusers' layout (``transformer/``, ``vae/``).
 
     Raises:
         InputError: see :func:`check_folder`.
@@ -210,9 +219,7 @@ def load(folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = tor
 
 @torch.no_grad()
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
-    """umT5 embedding of a prompt, ``[1, tokens, 4096]``; positions past the text are 0, as the model was trained.
-
-    Reads ``tokenizer/`` and ``text_encoder/`` of a folder in diffusers' layout; nothing stays loaded.
+    """umT5 embedding of a prompt, ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded.
 
     Raises:
         InputError: the folder has no text encoder.
@@ -235,15 +242,14 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
         [" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
     )
     embedding = encoder(given.input_ids.to(device), given.attention_mask.to(device)).last_hidden_state
-    return (embedding * given.attention_mask[..., None].to(embedding)).cpu()
+    mask = rearrange(given.attention_mask, "1 tokens -> 1 tokens 1")
+    return (embedding * mask.to(embedding)).cpu()
 
 
 @torch.no_grad()
 def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "cpu") -> torch.Tensor | None:
-    """CLIP ViT-H features of the reference, ``[1, 257, 1280]`` (last but one layer); None for a folder without encoder.
-
-    Args:
-        image: ``[H, W, 3]`` float32 RGB in 0..1.
+    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of ``[H, W, 3]`` RGB in 0..1; None without an
+    encoder.
     """
     folder = Path(folder)
     if not (folder / "image_encoder" / "config.json").is_file():

@@ -1,1 +1,1 @@
-"""Where the character is in every frame, and what is left when it is cut out."""
+"""Character masks: from SAM 2 or the pose, shaped, and the background."""

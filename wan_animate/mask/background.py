@@ -13,11 +13,10 @@ READ_AT_ONCE = 8
 
 
 class BackgroundSource(DerivedSource):
-    """Frames with the masked area black (as upstream: ``frame * (1 - mask)``), in the frames' own dtype. A single
-    picture, or a single mask, stands for every frame of the other.
+    """Frames with the masked area black, in their dtype. A single frame or mask repeats.
 
     Raises:
-        InputError: the mask has another length or size than the frames, or one of the two is of the wrong kind.
+        InputError: lengths, sizes or kinds do not match.
     """
 
     kind = "image"
@@ -47,6 +46,7 @@ class BackgroundSource(DerivedSource):
                 out = np.empty((stop - start, *chunk.shape[1:]), chunk.dtype)
             keep = (1 - binary(self.mask.read(first, last)))[..., None]
             np.multiply(chunk, keep, out=out[first - start : last - start], casting="same_kind")
+        assert out is not None  # start < stop
         return out
 
     def fingerprint(self) -> str:

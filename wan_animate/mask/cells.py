@@ -1,4 +1,4 @@
-"""Masks in whole cells of the latent, so that what is black in the background is never called known."""
+"""Masks in whole 8x8 cells, one for each latent pixel."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ CELL = 8  # pixels of the picture along one side of a latent pixel (the Wan VAE'
 
 
 def whole_cells(masks: np.ndarray) -> np.ndarray:
-    """Every 8x8 cell that holds any of the mask, filled.
+    """Fill every 8x8 cell that holds any of the mask; uint8 ``[..., H, W]`` of 0 and 1 -> a new array.
 
-    The model is told cell by cell what is known, and a cell can only be known or not. Upstream asks the upper left
-    pixel of each (``wan/animate.py``: ``interpolate`` with ``nearest``), the host the middle one (``nearest-exact``):
-    along the other edges of a mask, pixels that the background has black are then called known scene, and stay black.
-    Of a mask in whole cells every pixel gives the same answer.
-
-    Args:
-        masks: uint8 ``[..., H, W]`` of 0 and 1; cells at the right and lower edge may be cut.
-
-    Returns:
-        the same shape and type, another array.
+    One pixel of each cell decides in the latent: upstream's upper left (``nearest``), ComfyUI's middle
+        (``nearest-exact``).
+    In cells cut by the mask, black background can then count as known.
     """
     height, width = masks.shape[-2:]
     rows, columns = np.arange(0, height, CELL), np.arange(0, width, CELL)

@@ -1,4 +1,4 @@
-"""The character's mask through a clip: prompts from the pose, following, and a check of what came out."""
+"""The character's mask through a clip: pose to prompts, SAM 2, a check."""
 
 from __future__ import annotations
 
@@ -23,16 +23,8 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class CharacterMask:
-    """What :func:`segment_character` found.
-
-    Attributes:
-        masks: of the clip, specks dropped, lost frames filled.
-        lost: numbers of the frames in which the segmenter lost the person.
-        report: one or two sentences about it.
-    """
-
-    masks: MaskTrack
-    lost: tuple[int, ...]
+    masks: MaskTrack  # without specks, lost frames filled
+    lost: tuple[int, ...]  # frames in which the segmenter lost the person
     report: str
 
 
@@ -45,22 +37,16 @@ def segment_character(
     fill: str = "pose",
     progress: Callable[[int, int], None] | None = None,
 ) -> CharacterMask:
-    """Mask the person of the pose, or of the points somebody has set, in every frame.
+    """Mask the person of the pose, or of points set by hand, in every frame.
 
     Args:
-        segmenter: the model.
-        frames: the clip.
-        pose: of the same clip; gives points and boxes, cuts, and the check. Of another size, it is brought to the
-            frames' (:meth:`.PoseTrack.onto`); of a longer part of the video, it is cut
-            (:func:`..pose.track.fit_track`).
-        own: points or a box set by hand on one frame.
-        replace: follow ``own`` alone; otherwise it is added to what the pose shows, on that frame too.
-        fill: what goes into lost frames, see :func:`.lost.fill_lost`.
-        progress: called with frames done and their number.
+        pose: of the clip, or longer, or of another size (:func:`..pose.track.fit_track`).
+        own: points or a box on one frame, added to the pose's; with ``replace`` in their place.
+        fill: content of lost frames, see :func:`.lost.fill_lost`.
+        progress: called with (frames done, frames).
 
     Raises:
-        InputError: the pose does not cover the clip, nothing says where the person is, or the person was lost in
-            every frame.
+        InputError: the pose does not cover the clip, there is no prompt, or all frames were lost.
     """
     count = len(frames)
     if fill not in FILLS:
@@ -73,7 +59,7 @@ def segment_character(
             "these."
         )
     followed = None if replace and own is not None else pose
-    prompts = {} if followed is None else {one.frame: one for one in prompts_from_pose(followed)}
+    prompts = {} if followed is None else {prompt.frame: prompt for prompt in prompts_from_pose(followed)}
     if own is not None:
         shown = None if followed is None else prompt_at(followed, own.frame)
         prompts[own.frame] = own if shown is None else combined(shown, own)
@@ -114,11 +100,11 @@ def segment_character(
         "larger model."
     )
     log.warning("segment character: %s", report)
-    return CharacterMask(fill_lost(masks, lost, pose, fill), tuple(int(one) for one in frame_numbers), report)
+    return CharacterMask(fill_lost(masks, lost, pose, fill), tuple(int(frame) for frame in frame_numbers), report)
 
 
 def _middle(frames: np.ndarray) -> int:
-    """A frame in the middle of the longest stretch."""
-    stretches = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-    longest = max(stretches, key=len)
+    """The middle of the longest run."""
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    longest = max(runs, key=len)
     return int(longest[len(longest) // 2])

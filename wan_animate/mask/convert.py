@@ -1,4 +1,4 @@
-"""Masks from pictures, and the other way round of a mask."""
+"""Masks from images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as image editors t
 
 
 class MaskFromImages(DerivedSource):
-    """One channel of an image source as masks: white is character. uint8 stays uint8, float stays float."""
+    """One channel of images as masks of the same dtype; white is character."""
 
     kind = "mask"
 
@@ -35,7 +35,7 @@ class MaskFromImages(DerivedSource):
         return np.rint(grey).astype(np.uint8) if frames.dtype == np.uint8 else grey
 
     def is_black(self) -> bool | None:
-        return self.source.is_black() or None  # one channel of pictures may be
+        return self.source.is_black() or None  # a single channel may be black
 
     def fingerprint(self) -> str:
         return f"channel:{self.channel}:{self.source.fingerprint()}"

@@ -1,4 +1,4 @@
-"""A character mask from the skeleton alone: no segmentation weights, and generous where the skeleton says nothing."""
+"""A character mask from the skeleton alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from ..video.frames import FrameSource
 UPPER_ARM, FOREARM, WRIST = 0.20, 0.17, 0.13
 THIGH, SHIN, FOOT = 0.27, 0.20, 0.16
 SHOULDER, NECK, FINGER = 0.22, 0.24, 0.07
-# In halves of the face's height, brow to chin, from its middle: the skull ends at about 2, a top hat at 4.5, which is
-# taken where nothing says how high hair and hat go. A person's box says it, and is believed up to TALLEST; up to ROUND
-# what it holds may be a head, and as wide as it is high.
+# In halves of the face's height (brow to chin), from its middle: the skull ends at about 2, a top hat at CROWN (taken
+# where no box tells). A box is believed up to TALLEST; up to ROUND its content may be a head, as wide as it is high.
 HEAD_HIGH, HEAD_WIDE, CROWN, ROUND, TALLEST, ABOVE = 1.75, 1.4, 4.5, 3.4, 9.0, 0.3
 
 SEEN = 0.3  # confidence from which a point is drawn
@@ -41,18 +40,13 @@ def silhouette(
     threshold: float = SEEN,
     box: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The outline a person with this skeleton may fill: limbs as capsules, torso, head with hair and hat, hands.
+    """The outline of a person with this skeleton, uint8 ``[height, width]`` of 0 and 1.
 
     Args:
-        keypoints: float ``[133, 3]`` in pixels of a ``width`` x ``height`` frame.
-        grow: factor on every width; 1 fits everyday clothes, more fits wide skirts and big hair.
-        threshold: points of lower confidence are left out, except joints beyond the frame's edge that continue a limb
-            seen inside it.
-        box: x1, y1, x2, y2, score of the person where a detector found one (as in :class:`..pose.track.PoseTrack`): it
-            holds the hat, so the mask goes up to its top. Without it there is room for a top hat.
-
-    Returns:
-        uint8 ``[height, width]`` of 0 and 1; empty if there is no person.
+        keypoints: float ``[133, 3]`` in pixels.
+        grow: factor on every width; 1 fits everyday clothes.
+        threshold: lowest confidence; joints outside the frame that continue a visible limb are drawn anyway.
+        box: x1, y1, x2, y2, score of the detected person with hat; None leaves room for a top hat.
     """
     canvas = np.zeros((height, width), np.uint8)
     points, confidence = keypoints[:, :2].astype(np.float64), keypoints[:, 2]
@@ -66,9 +60,9 @@ def silhouette(
     def capsule(a: np.ndarray, b: np.ndarray, radius: float) -> None:
         _capsule(canvas, a, b, radius * person * grow)
 
-    outside = ((points < 0) | (points >= (width, height))).any(axis=1)
+    outside = np.any((points < 0) | (points >= (width, height)), axis=1)
     for a, b, radius in LIMBS:
-        # The network gives a joint out of the picture little confidence, but the limb up to the edge is there.
+        # a joint outside the frame has little confidence, but the limb up to the edge is visible
         continued = seen[a] and outside[b] and 0 < np.linalg.norm(points[b] - points[a]) < 2.5 * person
         if seen[a] and (seen[b] or continued):
             capsule(points[a], points[b], radius)
@@ -86,15 +80,15 @@ def silhouette(
             if seen[wrist]:
                 capsule(points[wrist], points[hand.start], WRIST)
         elif seen[wrist] and seen[elbow]:
-            # No fingers found: a fist's length beyond the wrist, along the forearm.
+            # no fingers found: a fist's length beyond the wrist
             capsule(points[wrist], points[wrist] + 0.4 * (points[wrist] - points[elbow]), WRIST * 1.4)
     return canvas
 
 
 def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
-    """Shoulder width of the person facing us, in pixels, from whichever measure is least foreshortened."""
+    """Shoulder width in pixels, the largest of several estimates (foreshortening shrinks)."""
 
-    def distance(a, b) -> float:
+    def distance(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.linalg.norm(a - b))
 
     sizes = [0.0]
@@ -117,10 +111,10 @@ def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
 
 
 def _capsule(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float) -> None:
-    ends = [tuple(round(value) for value in np.clip(point, -30_000, 30_000)) for point in (a, b)]
-    cv2.line(canvas, *ends, 1, thickness=max(round(2 * radius), 1))
-    for end in ends:
-        cv2.circle(canvas, end, max(round(radius), 1), 1, thickness=-1)
+    start, end = (tuple(round(value) for value in np.clip(point, -30_000, 30_000)) for point in (a, b))
+    cv2.line(canvas, start, end, 1, thickness=max(round(2 * radius), 1))
+    for centre in (start, end):
+        cv2.circle(canvas, centre, max(round(radius), 1), 1, thickness=-1)
 
 
 def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float) -> None:
@@ -130,7 +124,7 @@ def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person
     corners = [points[joint] for joint in shoulders]
     for shoulder in shoulders:
         hip = L.LEFT_HIP if shoulder == L.LEFT_SHOULDER else L.RIGHT_HIP
-        # Hips that were not found lie under the shoulders; below the frame they do no harm.
+        # missing hips: straight below the shoulders
         corners.append(points[hip] if seen[hip] else points[shoulder] + (0, 1.6 * person))
     hull = cv2.convexHull(np.int32(np.rint(np.clip(corners, -30_000, 30_000)))).reshape(-1, 2)
     cv2.fillConvexPoly(canvas, hull, 1)
@@ -153,7 +147,7 @@ def _draw_head(
         up = (middle - neck) / max(float(np.linalg.norm(middle - neck)), 1.0)
     else:
         up = np.array([0.0, -1.0])
-    # Half the height of the face from brow to chin; hair and skull add as much again above the brow.
+    # half the face's height, brow to chin
     reach, half_face = 0.32 * person, 0.2 * person
     if len(face) >= 30:
         reach = half_face = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
@@ -163,13 +157,13 @@ def _draw_head(
     angle = float(np.degrees(np.arctan2(up[1], up[0])))
     at = tuple(round(value) for value in np.clip(centre, -30_000, 30_000))
     cv2.ellipse(canvas, at, axes, angle, 0, 360, 1, thickness=-1)
-    high = _crown(points[seen], middle, up, half_face, box)
-    told = high is not None
-    high = high if told else CROWN * half_face * grow
+    box_height = _crown(points[seen], middle, up, half_face, box)
+    high = CROWN * half_face * grow if box_height is None else box_height
     if high <= (0.35 + HEAD_HIGH * grow) * reach:
-        return  # the head alone
-    high += ABOVE * half_face if told else 0
-    if told:  # what is so high may be as wide: a big head, big hair, a brim; higher still it is a hat
+        return  # no higher than the head
+    if box_height is not None:
+        high += ABOVE * half_face
+        # may be as wide as high: big hair, a brim; higher than ROUND it is a hat
         tall = min(high, ROUND * reach)
         wide = (tall + 0.9 * reach) / 2
         centre, axes = middle + up * (tall - 1.4 * reach) / 2, (round((tall + 1.4 * reach) / 2), round(wide * grow))
@@ -184,8 +178,7 @@ def _draw_head(
 def _crown(
     points: np.ndarray, middle: np.ndarray, up: np.ndarray, half_face: float, box: np.ndarray | None
 ) -> float | None:
-    """How far above the middle of an upright face the person ends, as their box says; None where it does not say it:
-    a raised hand is what reaches its top, or it was drawn around the points and ends with them."""
+    """From the middle of an upright face to the box's top, in pixels; None if that top is a hand's or a keypoint's."""
     if box is None or box[4] < 0 or -up[1] < 0.5:
         return None
     top = float(box[1])
@@ -195,7 +188,7 @@ def _crown(
 
 
 class PoseMaskSource(FrameSource):
-    """The silhouette of a pose track as masks (uint8, 0 or 255), drawn when they are read.
+    """The silhouettes of a pose track as masks (uint8, 0 or 255), drawn when read.
 
     Args:
         track: the pose track; the masks have its size.
@@ -239,7 +232,6 @@ class PoseMaskSource(FrameSource):
         return masks
 
     def is_black(self) -> bool | None:
-        """True where no frame has a joint of the body."""
         return not (self.track.keypoints[:, L.BODY, 2] >= SEEN).any() or None
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""Frames in which a segmenter lost the person, told by the pose, and what goes there instead."""
+"""Frames in which the segmenter lost the person, found by the pose and filled."""
 
 from __future__ import annotations
 
@@ -15,33 +15,31 @@ from .prompts import FEWEST, body_points
 from .track import MaskTrack, pack
 
 FILLS = ("pose", "between", "leave")
-HELD = 0.5  # of the body's sure points must lie in the mask
-OWN = 0.5  # of the mask must lie in the pose's outline, drawn generously
+HELD = 0.5  # share of the confident body points that must lie in the mask
+OWN = 0.5  # share of the mask that must lie in the pose's outline, grown by GENEROUS
 GENEROUS = 1.6
 READ_AT_ONCE = 8
 
 
-def find_lost(masks: MaskTrack, pose: PoseTrack | None, progress: Callable[[int, int], None] | None = None):
-    """Frames whose mask is not the person of the pose.
+def find_lost(
+    masks: MaskTrack, pose: PoseTrack | None, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
+    """Frames whose mask is not the person of the pose (in pixels of the masks), bool ``[T]``.
 
-    A frame is lost when fewer than half of the body's sure points (three or more of them) lie in its mask, or when most
-    of the mask lies away from the pose's outline. Where the pose is not sure, or there is none, an empty mask is lost.
-
-    Args:
-        masks: of the clip.
-        pose: of the same clip, in pixels of the masks.
-
-    Returns:
-        bool ``[T]``.
+    Fewer than half of three or more confident body points lie in the mask, or most of the mask lies outside the pose's
+    outline. Without enough points, an empty mask is lost.
     """
     count, height, width = masks.shape
     lost = np.zeros(count, bool)
     for start in range(0, count, READ_AT_ONCE):
         stop = min(start + READ_AT_ONCE, count)
         for frame, mask in enumerate(masks.read(start, stop), start):
-            points = body_points(pose.keypoints[frame], width, height) if pose is not None else ()
+            if pose is None:
+                lost[frame] = not mask.any()
+                continue
+            points = body_points(pose.keypoints[frame], width, height)
             if len(points) < FEWEST:
-                lost[frame] = not mask.any() and (pose is None or pose.body_found[frame])
+                lost[frame] = not mask.any() and pose.body_found[frame]
             else:
                 lost[frame] = not _is_person(mask, points, pose.keypoints[frame])
         if progress is not None:
@@ -58,12 +56,10 @@ def _is_person(mask: np.ndarray, points: np.ndarray, keypoints: np.ndarray) -> b
 
 
 def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: str = "pose") -> MaskTrack:
-    """The masks with something better in the lost frames.
+    """The masks with the lost frames filled.
 
     Args:
-        masks, lost, pose: as in :func:`find_lost`.
-        how: "pose": the pose's outline (as "between" where the pose shows nobody); "between": a shape between the good
-            masks before and after in the same shot; "leave": nothing.
+        how: "pose": the pose's outline, else as "between"; "between": interpolated within the shot; "leave": unchanged.
 
     Raises:
         InputError: ``how`` is none of these.
@@ -92,7 +88,7 @@ def _shot_of(frame: int, count: int, pose: PoseTrack | None) -> tuple[int, int]:
 
 
 def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, int]) -> np.ndarray:
-    """A shape between the nearest good masks, by their distances to the outline; the nearest one at an end."""
+    """Interpolated by signed distance between the nearest good masks, or the only one."""
     good = np.flatnonzero(~lost[shot[0] : shot[1]]) + shot[0]
     before, after = good[good < frame], good[good > frame]
     if len(before) == 0 and len(after) == 0:
@@ -102,13 +98,13 @@ def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, in
         return masks.read(nearest, nearest + 1)[0]
     first, last = int(before[-1]), int(after[0])
     share = (frame - first) / (last - first)
-    one, other = (masks.read(at, at + 1)[0] for at in (first, last))
-    if not (one.any() and other.any()):
-        return one if share < 0.5 else other
-    return ((1 - share) * _depth(one) + share * _depth(other) > 0).astype(np.uint8)
+    earlier, later = (masks.read(at, at + 1)[0] for at in (first, last))
+    if not (earlier.any() and later.any()):
+        return earlier if share < 0.5 else later
+    return ((1 - share) * _depth(earlier) + share * _depth(later) > 0).astype(np.uint8)
 
 
 def _depth(mask: np.ndarray) -> np.ndarray:
-    """Distance to the outline in pixels, positive inside."""
+    """Signed distance to the outline in pixels, positive inside."""
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     return inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)

@@ -1,9 +1,10 @@
-"""What the segmenter is shown of the person: points and boxes, from the pose or from an editor."""
+"""Points and boxes for SAM 2, from the pose or an editor."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +13,15 @@ from ..pose import wholebody as L
 from ..pose.track import PoseTrack
 
 CONFIDENT = 0.5  # a joint below this is not used as a point
-# Nearer to the frame's edge than this share of its shorter side a joint is guessed: hips behind a desk, say.
-EDGE = 0.05
-FEWEST = 3  # points that make a frame worth showing
-NEAR, FAR, MOST_NEAR = 25, 100, 4  # one key frame in so many frames: in a short shot (up to four), in a long one
-# Joints that lie inside the body; ends of limbs lie too near the edge.
+EDGE = 0.05  # of the shorter side; joints nearer to the frame's edge are guesses (hips behind a desk)
+FEWEST = 3  # points of a key frame
+NEAR, FAR, MOST_NEAR = 25, 100, 4  # frames for each key frame in a short shot (up to MOST_NEAR) and in a long one
+# joints well inside the body's outline
 INSIDE = (
     L.NOSE, L.LEFT_SHOULDER, L.RIGHT_SHOULDER, L.LEFT_HIP, L.RIGHT_HIP, L.LEFT_KNEE, L.RIGHT_KNEE, L.LEFT_ANKLE,
     L.RIGHT_ANKLE,
 )  # fmt: skip
-# Middles of these are shown too: neck, trunk, upper arms.
+# and the middles of these: neck, trunk, upper arms
 MIDDLES = (
     (L.LEFT_SHOULDER, L.RIGHT_SHOULDER),
     (L.LEFT_SHOULDER, L.RIGHT_SHOULDER, L.LEFT_HIP, L.RIGHT_HIP),
@@ -32,47 +32,36 @@ MIDDLES = (
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Where the person is on one frame.
-
-    Attributes:
-        frame: its number.
-        points: float32 ``[N, 2]``, x and y in pixels of the frame.
-        labels: int ``[N]``: 1 = on the person, 0 = not on the person.
-        box: x1, y1, x2, y2 in pixels, or None.
-    """
+    """The person on one frame."""
 
     frame: int
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    box: tuple[float, float, float, float] | None = None
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # [N, 2]: x, y in pixels
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # [N]: 1 = on the person, 0 = not
+    box: tuple[float, float, float, float] | None = None  # x1, y1, x2, y2 in pixels
 
 
 def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
-    """float32 ``[N, 2]``: places inside the body of one frame's ``[133, 3]`` that are sure and well in the picture."""
+    """float32 ``[N, 2]``: confident points inside the body and the frame, of one frame's ``[133, 3]``."""
     points, sure = keypoints[:, :2], keypoints[:, 2] >= CONFIDENT
     found = [points[joint] for joint in INSIDE if sure[joint]]
     found += [points[list(joints)].mean(axis=0) for joints in MIDDLES if sure[list(joints)].all()]
-    found = np.asarray(found, np.float32).reshape(-1, 2)
+    inside = np.asarray(found, np.float32).reshape(-1, 2)
     edge = EDGE * min(width, height)
-    return found[((found >= edge) & (found <= (width - 1 - edge, height - 1 - edge))).all(axis=1)]
+    return inside[((inside >= edge) & (inside <= (width - 1 - edge, height - 1 - edge))).all(axis=1)]
 
 
 def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
-    """Key frames of every shot with points inside the body and the person's box.
+    """Points and boxes on key frames of every shot, in pixels of the track.
 
-    A shot is divided into stretches (up to four in a short one, as upstream takes four key frames of up to 400; a
-    further one every 100 frames), and in each the frame with the most and the surest points is taken. A stretch
-    without a frame with three such points has none.
-
-    Args:
-        track: in pixels of the frames that will be segmented.
+    A shot is divided into up to four parts (upstream: four key frames of up to 400), a longer one into one for every
+    100 frames. A part's key frame has the most, then the most confident, body points (at least three).
     """
     prompts = []
     sure = np.where(track.keypoints[:, L.BODY, 2] >= CONFIDENT, track.keypoints[:, L.BODY, 2], 0).mean(axis=1)
     for start, stop in track.shots:
         length = stop - start
-        stretches = max(min(MOST_NEAR, -(-length // NEAR)), -(-length // FAR))
-        edges = np.linspace(start, stop, stretches + 1).round().astype(int)
+        parts = max(min(MOST_NEAR, -(-length // NEAR)), -(-length // FAR))
+        edges = np.linspace(start, stop, parts + 1).round().astype(int)
         for first, last in zip(edges[:-1], edges[1:], strict=True):
             found = [body_points(keypoints, track.width, track.height) for keypoints in track.keypoints[first:last]]
             best = max(range(last - first), key=lambda at: (len(found[at]), sure[first + at]))
@@ -83,7 +72,7 @@ def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
 
 
 def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
-    """What the pose shows on one frame; None where fewer than three points are sure."""
+    """The pose's prompt; None with fewer than three confident points."""
     points = body_points(track.keypoints[frame], track.width, track.height)
     if len(points) < FEWEST:
         return None
@@ -91,7 +80,7 @@ def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
 
 
 def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float, float, float] | None:
-    """The person's box where the detector found one that holds the points."""
+    """The detected box within the frame, if it holds the points."""
     if track.boxes is None or track.boxes[frame, 4] <= 0:
         return None
     left, top, right, bottom = (float(side) for side in track.boxes[frame, :4])
@@ -106,17 +95,16 @@ def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float
 def prompt_from_editor(
     frame: int, positive: str | None, negative: str | None, box: object = None, size: tuple[int, int] | None = None
 ) -> Prompt | None:
-    """What a point and box editor gives for one frame; None if it gives nothing.
+    """The prompt of a point and box editor for one frame; None if empty.
 
     Args:
-        positive, negative: JSON lists of ``{"x": .., "y": ..}`` or ``[x, y]`` in pixels of the frame (KJNodes' Points
-            Editor and others write them so); None or empty for none.
-        box: x1, y1, x2, y2, a list of such of which the first is taken, or ``{"x", "y", "width", "height"}``; in
-            pixels.
+        positive, negative: JSON lists of ``{"x": .., "y": ..}`` or ``[x, y]`` in pixels (KJNodes' Points Editor), or
+            None.
+        box: x1, y1, x2, y2, a list of such (the first counts), or ``{"x", "y", "width", "height"}``; in pixels.
         size: width and height of the frame.
 
     Raises:
-        InputError: text that is no such list, or a point outside the frame.
+        InputError: not such a list, or a point outside the frame.
     """
     on, off = _read_points(positive, "points_positive", size), _read_points(negative, "points_negative", size)
     corners = _read_box(box)
@@ -133,7 +121,9 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
         given = json.loads(text)
         if isinstance(given, dict):
             given = [given]
-        points = [(float(one["x"]), float(one["y"])) if isinstance(one, dict) else _pair(one) for one in given]
+        points = [
+            (float(point["x"]), float(point["y"])) if isinstance(point, dict) else _pair(point) for point in given
+        ]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '
@@ -154,7 +144,7 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
     return points
 
 
-def _pair(value: object) -> tuple[float, float]:
+def _pair(value: Any) -> tuple[float, float]:
     x, y = value
     return float(x), float(y)
 
@@ -166,15 +156,16 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
         return None
     try:
         if isinstance(box, dict):
-            x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
-            corners = x, y, x + width, y + height
+            left, top, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
+            right, bottom = left + width, top + height
         else:
-            corners = tuple(float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
+            left, top, right, bottom = (float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"segment character: bbox must be four numbers x1, y1, x2, y2 in pixels, but it is {str(box)[:60]}."
         ) from error
-    if corners[2] <= corners[0] or corners[3] <= corners[1]:
+    corners = left, top, right, bottom
+    if right <= left or bottom <= top:
         raise InputError(
             f"segment character: bbox is {', '.join(f'{side:g}' for side in corners)}, but its right and bottom must "
             "lie beyond its left and top (x1, y1, x2, y2)."
@@ -187,11 +178,11 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
     return corners
 
 
-def combined(one: Prompt, other: Prompt) -> Prompt:
-    """Two prompts for the same frame as one; ``other``'s box goes first."""
+def combined(first: Prompt, other: Prompt) -> Prompt:
+    """One prompt of two for the same frame; ``other``'s box counts first."""
     return Prompt(
-        one.frame,
-        np.concatenate([one.points, other.points]),
-        np.concatenate([one.labels, other.labels]),
-        other.box or one.box,
+        first.frame,
+        np.concatenate([first.points, other.points]),
+        np.concatenate([first.labels, other.labels]),
+        other.box or first.box,
     )

@@ -1,9 +1,7 @@
-"""Reading SAM 2 video weights: which variant a file holds, and the published key layouts brought to one.
+"""SAM 2 video weights: the variant in a file (by tensor shapes), and its keys as transformers names them.
 
-A file is told by the shapes in it, not by its name. Two layouts are in use: Hugging Face's own
-(``facebook/sam2.1-hiera-*``: ``model.safetensors``) and Meta's (the ``.pt`` files repacked as safetensors, such as
-``Kijai/sam2-safetensors``). Sources for the layouts and for what shapes do not tell: facebookresearch/sam2
-(``sam2/configs``, ``sam2/modeling``) and ``transformers/models/sam2_video``.
+Layouts: Hugging Face (``facebook/sam2.1-hiera-*``) and Meta's as safetensors (``Kijai/sam2-safetensors``). Sources:
+facebookresearch/sam2 and ``transformers/models/sam2_video``.
 """
 
 from __future__ import annotations
@@ -11,53 +9,45 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import InputError
 from ..files import reading
+from ..weights.kinds import SAM2_VIDEO, file_identity
 
 WHAT = "segmenter"
 WANTED = "choose a SAM 2 or 2.1 video model such as sam2.1_hiera_large.safetensors"
 
-# What shapes do not tell, by width of the first stage and blocks of the four stages: name, heads of the four stages,
-# side of their windows, the blocks that see the whole picture.
-VARIANTS = {
+# What shapes do not tell: (width of the first stage, blocks of the four stages) -> name, attention heads and window
+# sizes of the stages, blocks with global attention.
+VARIANTS: dict[tuple[int, tuple[int, ...]], tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     (96, (1, 2, 7, 2)): ("tiny", (1, 2, 4, 8), (8, 4, 14, 7), (5, 7, 9)),
     (96, (1, 2, 11, 2)): ("small", (1, 2, 4, 8), (8, 4, 14, 7), (7, 10, 13)),
     (112, (2, 3, 16, 3)): ("base plus", (2, 4, 8, 16), (8, 4, 14, 7), (12, 16, 20)),
     (144, (2, 6, 36, 4)): ("large", (2, 4, 8, 16), (8, 4, 16, 8), (23, 33, 43)),
 }
-# A model of another size says the same in its safetensors metadata, as JSON under this key, together with the side of
-# the pictures it takes: {"heads": [...], "windows": [...], "global_blocks": [...], "image_size": 1024}.
+# A model of another size declares the same in its safetensors metadata under this key, as JSON:
+# {"heads": [...], "windows": [...], "global_blocks": [...], "image_size": 1024}
 METADATA = "sam2_architecture"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a file holds.
-
-    Attributes:
-        name: "SAM 2.1 large" and the like.
-        layout: "huggingface" or "meta".
-        config: arguments of transformers' ``Sam2VideoConfig``, its vision and backbone parts among them as dicts.
-    """
-
-    name: str
-    layout: str
-    config: dict
+    name: str  # "SAM 2.1 large" and the like
+    layout: str  # "huggingface" or "meta"
+    config: dict  # arguments of transformers' Sam2VideoConfig, parts as nested dicts
 
 
 def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[dict[str, torch.Tensor], Architecture]:
-    """The tensors of a SAM 2 video model under transformers' names, and what they make up.
-
-    Args:
-        shapes_only: read the file's head alone; the tensors are on the meta device.
+    """Tensors under transformers' names, on the meta device with ``shapes_only``, and their architecture.
 
     Raises:
-        InputError: the file is missing, is no safetensors file, or holds something else.
+        InputError: missing, no safetensors file, or another model.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -72,9 +62,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 keys = list(file.keys())
-                kind = _other_kind(keys)
-                if kind is not None:  # said before gigabytes of something else are read
-                    raise InputError(f"{WHAT}: {path.name} is {kind}; {WANTED}.")
+                _refuse_other_models(path.name, keys)  # before gigabytes of something else are read
                 if shapes_only:
                     tensors = {key: torch.empty(file.get_slice(key).get_shape(), device="meta") for key in keys}
                 else:
@@ -85,16 +73,16 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
                 f"{WHAT}: {path.name} ({size:,} bytes) cannot be read as safetensors ({error}); download it again, and "
                 "mind that a link page or a pointer file may have been saved in its place."
             ) from error
-        given = _told(json.loads(metadata.get(METADATA, "{}")), path.name)
+        declared = check_declared_size(json.loads(metadata.get(METADATA, "{}")), path.name)
     layout = "meta" if any(key.startswith("image_encoder.trunk.") for key in tensors) else "huggingface"
     if layout == "meta":
         tensors = from_meta(tensors)
     twins = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
-    for one, other in (twins, twins[::-1]):  # the same numbers twice; some versions of transformers save one
-        if one in tensors and other not in tensors:
-            tensors[other] = tensors[one]
+    for saved, shared in (twins, twins[::-1]):  # one tensor under two names; some transformers releases save only one
+        if saved in tensors and shared not in tensors:
+            tensors[shared] = tensors[saved]
     try:
-        config, name = _infer(tensors, given)
+        config, name = _infer(tensors, declared)
     except (KeyError, IndexError) as error:
         raise InputError(
             f"{WHAT}: {path.name} lacks a part of a SAM 2 video model ({error.args[0]}); download it again whole."
@@ -104,14 +92,14 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
     return tensors, Architecture(name, layout, config)
 
 
-def _told(given, name: str) -> dict:
-    """What a file says of its own size, once each of its fields is found to be of the right type."""
+def check_declared_size(given: Any, name: str) -> dict:
+    """The size in a file's metadata. Raises InputError for a field of a wrong type."""
     lists = ("heads", "windows", "global_blocks")
     if (
         not isinstance(given, dict)
         or given
         and (
-            any(not isinstance(given.get(one), list) or any(type(n) is not int for n in given[one]) for one in lists)
+            any(not isinstance(given.get(key), list) or any(type(n) is not int for n in given[key]) for key in lists)
             or type(given.get("image_size", 1024)) is not int
             or not given["heads"]
         )
@@ -123,32 +111,17 @@ def _told(given, name: str) -> dict:
     return given
 
 
-def _other_kind(keys: list[str]) -> str | None:
-    """What a file with these keys is, if it is no SAM 2 video model."""
-
-    def has(*parts: str) -> bool:
-        return any(any(part in key for part in parts) for key in keys)
-
-    if has("memory_attention.") and has("image_encoder.trunk.", "vision_encoder.backbone.") and not has("detector."):
-        return None
-    if has("lora_A", "lora_down", "lora_up"):
-        return "a LoRA"
-    if has("detector.", "tracker.", "geometry_encoder."):
-        return "a SAM 3 model (its masks come in through Mask to Frames)"
-    if has("image_encoder.trunk.", "vision_encoder.backbone."):
-        return "a SAM 2 model for single images, without the memory that follows a person through a video"
-    if has("image_encoder.blocks.", "vision_encoder.layers.", "image_encoder.neck."):
-        return "a SAM model of the first generation"
-    if has("model.diffusion_model.", "patch_embedding.", "transformer_blocks.", "double_blocks."):
-        return "a diffusion model"
-    if has("decoder.conv1", "decoder.conv_in", "encoder.down_blocks"):
-        return "a VAE"
-    if has("cv2.0.0.conv", ".m.0.cv1.", "model.22."):
-        return "a YOLO detector"
-    if has("text_model.", "token_embedding", "shared.weight"):
-        return "a text encoder"
-    some = ", ".join(sorted(keys)[:2])
-    return f"something else ({len(keys)} tensors, such as {some})" if keys else "empty"
+def _refuse_other_models(name: str, keys: list[str]) -> None:
+    """Raises InputError unless it is a SAM 2 video model."""
+    identity = file_identity(keys)
+    if identity is None:
+        some = ", ".join(sorted(keys)[:2])
+        what = f"something else ({len(keys)} tensors, such as {some})" if keys else "empty"
+    elif identity is SAM2_VIDEO:
+        return
+    else:
+        what = identity.what + (f" ({identity.place})" if identity.place else "")
+    raise InputError(f"{WHAT}: {name} is {what}; {WANTED}.")
 
 
 # -- Meta's layout
@@ -164,8 +137,8 @@ _TOP = {
     "no_obj_ptr": "no_object_pointer",
     "no_obj_embed_spatial": "occlusion_spatial_embedding_parameter",
 }
-# The first pattern that fits the whole key rewrites it; \g<rest> and the like carry over.
-_RULES: list[tuple[re.Pattern, object]] = [
+# the first pattern that matches the whole key rewrites it
+_RULES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(pattern), rewrite)
     for pattern, rewrite in (
         (rf"({'|'.join(_TOP)})", lambda m: _TOP[m[1]]),
@@ -226,7 +199,7 @@ def _downsampler(index: int, rest: str) -> str:
 
 
 def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Meta's keys as transformers names them. A key it does not know keeps its name, for the error that follows."""
+    """Meta's keys as transformers names them; others are kept."""
     renamed = {}
     for key, tensor in tensors.items():
         for pattern, rewrite in _RULES:
@@ -234,9 +207,9 @@ def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
                 key = rewrite(match) if callable(rewrite) else match.expand(rewrite)
                 break
         renamed[key] = tensor
-    points = [renamed.pop(f"prompt_encoder.point_embed.{index}", None) for index in range(4)]
-    if all(point is not None for point in points):
-        renamed["prompt_encoder.point_embed.weight"] = torch.cat(points)
+    points = [f"prompt_encoder.point_embed.{index}" for index in range(4)]
+    if all(key in renamed for key in points):
+        renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(key) for key in points])
     return renamed
 
 
@@ -244,9 +217,7 @@ def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def build_model(config: dict) -> torch.nn.Module:
-    """transformers' ``Sam2VideoModel`` of a config such as :class:`Architecture` has.
-
-    Its parts are made one by one: some releases turn the dict of the mask decoder into another part's config.
+    """transformers' ``Sam2VideoModel`` of an :attr:`Architecture.config`.
 
     Raises:
         InputError: transformers is missing or older than 4.56.
@@ -267,7 +238,7 @@ def build_model(config: dict) -> torch.nn.Module:
         ) from error
     vision = dict(config["vision_config"])
     vision["backbone_config"] = Sam2HieraDetConfig(**vision["backbone_config"])
-    parts = {
+    parts = {  # some releases turn a dict for the mask decoder into another part's config
         "vision_config": Sam2VisionConfig(**vision),
         "prompt_encoder_config": Sam2VideoPromptEncoderConfig(**config.get("prompt_encoder_config", {})),
         "mask_decoder_config": Sam2VideoMaskDecoderConfig(**config.get("mask_decoder_config", {})),
@@ -275,11 +246,12 @@ def build_model(config: dict) -> torch.nn.Module:
     return Sam2VideoModel(Sam2VideoConfig(**{**config, **parts})).eval()
 
 
-def _infer(tensors: dict[str, torch.Tensor], told: dict) -> tuple[dict, str]:
+def _infer(tensors: dict[str, torch.Tensor], declared: dict) -> tuple[dict, str]:
     """transformers' config and a name, from shapes.
 
     Raises:
-        KeyError: a tensor is missing. ValueError: a size nobody published, and the file does not say the rest.
+        KeyError: a tensor is missing.
+        ValueError: an unpublished size, not declared in the file.
     """
 
     def shape(key: str) -> tuple[int, ...]:
@@ -294,13 +266,14 @@ def _infer(tensors: dict[str, torch.Tensor], told: dict) -> tuple[dict, str]:
     dims = list(dict.fromkeys(widths))
     blocks = tuple(widths.count(dim) for dim in dims)
     window = shape(f"{trunk}pos_embed_window")[-1]
-    if told:
-        name, heads, windows, whole = "of its own size", told["heads"], told["windows"], told["global_blocks"]
+    if declared:
+        name, heads = "of its own size", declared["heads"]
+        windows, global_blocks = declared["windows"], declared["global_blocks"]
     elif (dims[0], blocks) in VARIANTS:
-        name, heads, windows, whole = VARIANTS[dims[0], blocks]
+        name, heads, windows, global_blocks = VARIANTS[dims[0], blocks]
     else:
         raise ValueError(f"a SAM 2 model of no published size (width {dims[0]}, {'+'.join(map(str, blocks))} blocks)")
-    side = int(told.get("image_size", 1024))
+    side = int(declared.get("image_size", 1024))
     neck = [shape(f"vision_encoder.neck.convs.{index}.weight") for index in range(len(dims))]
     hidden, memory = neck[0][0], shape("memory_encoder.projection.weight")[0]
     newer = "occlusion_spatial_embedding_parameter" in tensors
@@ -314,7 +287,7 @@ def _infer(tensors: dict[str, torch.Tensor], told: dict) -> tuple[dict, str]:
             "embed_dim_per_stage": dims,
             "num_attention_heads_per_stage": list(heads),
             "window_size_per_stage": [window, *windows[1:]],
-            "global_attention_blocks": list(whole),
+            "global_attention_blocks": list(global_blocks),
             "mlp_ratio": shape(f"{trunk}blocks.0.mlp.proj_in.weight")[0] / dims[0],
         },
         "backbone_channel_list": [channels for _, channels, *_ in neck],

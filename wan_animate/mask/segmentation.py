@@ -1,16 +1,17 @@
-"""The person's outline through a clip, with SAM 2 video: frames are streamed, and only what the model still looks at
-is kept."""
+"""SAM 2 video over a stream of frames, with bounded memory."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 from ..errors import InputError
 from ..video.frames import FrameSource, read_ahead, read_uint8
@@ -20,40 +21,36 @@ from .track import MaskTrack, pack
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 READ_AT_ONCE = 8
-KEY_FRAMES = 4  # that the model looks at from any frame: the last two and the next two, in a long shot
+KEY_FRAMES = 4  # that a frame attends to: the last two and the next two, in a long shot
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as SAM 2's own preprocessing
-PERSON = 1  # the only object followed
+PERSON = 1  # the only object id
 
 
 class Segmenter:
-    """SAM 2 or 2.1 video through transformers, from one safetensors file.
+    """SAM 2 or 2.1 video through transformers, from one safetensors file (:mod:`.sam2_weights`).
 
     Args:
-        path: in Hugging Face's or Meta's key layout (:mod:`.sam2_weights`).
-        device: where it runs; "auto" takes the CUDA card, or the CPU.
-        precision: of products and convolutions; "auto" is bf16 on cards that compute in it, fp16 on other CUDA cards,
-            fp32 elsewhere. The weights are held in fp32.
-
-    Attributes:
-        name: "SAM 2.1 large" and the like.
+        device: "auto" takes CUDA, or the CPU.
+        precision: of the computation; "auto" is bf16 on CUDA devices that support it, fp16 on others, fp32 elsewhere.
+            Weights stay in fp32.
 
     Raises:
-        InputError: transformers is missing or too old, or the file is none of these or incomplete. Only the file's head
-            has been read by then.
+        InputError: transformers is too old, or the file (its header) is incomplete or another model's.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "auto", precision: str = "auto"):
         if precision not in PRECISIONS:
             raise InputError(f"{WHAT}: precision is {precision!r}, but it must be one of {', '.join(PRECISIONS)}.")
-        self.path, self._model = Path(path), None
+        self.path = Path(path)
+        self._model: torch.nn.Module | None = None
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        self._precision = _choose(precision, self.device)
-        shapes, self._architecture = read_weights(self.path, shapes_only=True)
-        self.name = self._architecture.name
+        self._dtype = _compute_dtype(precision, self.device)
+        shapes, self.architecture = read_weights(self.path, shapes_only=True)
+        self.name = self.architecture.name  # "SAM 2.1 large" and the like
         with torch.device("meta"):
-            self._check(shapes, build_model(self._architecture.config))
+            self._check(shapes, build_model(self.architecture.config))
 
     def _check(self, tensors: dict[str, torch.Tensor], model: torch.nn.Module) -> None:
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -70,17 +67,22 @@ class Segmenter:
                     "downloaded whole."
                 )
 
-    def _load(self) -> torch.nn.Module:
+    @property
+    def loaded(self) -> bool:
+        return self._model is not None
+
+    def load(self) -> torch.nn.Module:
+        """The model with its weights, kept until :meth:`close`."""
         if self._model is None:
             tensors, _ = read_weights(self.path)
-            model = build_model(self._architecture.config)
+            model = build_model(self.architecture.config)
             self._check(tensors, model)  # the file may have been replaced since
             model.load_state_dict(tensors, assign=True)
             self._model = model.to(self.device, torch.float32)
         return self._model
 
     def close(self) -> None:
-        """Free the model's memory; the next clip loads it again."""
+        """Free the model's memory until the next clip."""
         self._model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -93,21 +95,19 @@ class Segmenter:
         cuts: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> MaskTrack:
-        """Follow the person of ``prompts`` through the clip.
+        """Track the person of ``prompts`` through the clip.
 
-        Every shot is followed by itself, from its first prompt backwards and then forwards. In a shot with up to four
-        prompts the result equals transformers' ``propagate_in_video_iterator`` over the whole shot; with more, every
-        frame is found with the four around it. Held at a time: a few frames, and what the model's memory reaches back
-        to (7 frames, 16 object pointers, 4 key frames).
+        Each shot is tracked from its first prompt backwards, then forwards. Up to four prompts a shot equal
+        transformers' ``propagate_in_video_iterator``; with more, each frame attends to the four around it. Held in
+        memory: a few frames, 7 memory frames, 16 object pointers, 4 key frames.
 
         Args:
-            frames: pictures of any size.
-            prompts: at most one a frame, in pixels of the frames. A shot without one has empty masks.
-            cuts: frames at which a new shot begins.
-            progress: called with frames done and their number, after every frame; what it raises ends the work.
+            prompts: at most one a frame, in pixels. A shot without prompts gets empty masks.
+            cuts: first frames of new shots.
+            progress: called with (frames done, frames); an exception in it ends the work.
 
         Raises:
-            InputError: no prompts, or one beyond the clip.
+            InputError: no prompts, or one outside the clip.
         """
         if frames.kind != "image":
             raise InputError("segment character: its input is a clip of masks; connect the video.")
@@ -124,14 +124,14 @@ class Segmenter:
             )
         empty = pack(np.zeros((frames.height, frames.width), np.uint8))
         packed, done = [empty] * len(frames), 0
-        model = self._load()
-        with self._computing():
+        model = self.load()
+        with self.autocast():
             for start, stop in pairwise((0, *cuts, len(frames))):
                 keys = sorted(frame for frame in by_frame if start <= frame < stop)
                 if not keys:
                     done += stop - start
                     continue
-                shot = _Shot(model, self.device, frames, start, stop, [by_frame[key] for key in keys])
+                shot = ShotTracker(model, self.device, frames, start, stop, [by_frame[key] for key in keys])
                 with contextlib.closing(shot.follow()) as followed:
                     for frame, mask in followed:
                         packed[frame] = pack(mask)
@@ -142,29 +142,25 @@ class Segmenter:
             progress(len(frames), len(frames))
         return MaskTrack(tuple(packed), (len(frames), frames.height, frames.width), frames.fps)
 
-    def _computing(self) -> contextlib.AbstractContextManager:
-        if self._precision == torch.float32:
+    def autocast(self) -> contextlib.AbstractContextManager:
+        if self._dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self._precision)
+        return torch.autocast(self.device.type, dtype=self._dtype)
 
 
-def _choose(precision: str, device: torch.device) -> torch.dtype:
+def _compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         if device.type != "cuda":
             return torch.float32
-        # Volta and Turing only imitate bf16, slowly
+        # Volta and Turing emulate bf16, slowly
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
 
 
 def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """uint8 ``[H, W, 3]`` as the network takes it, float32 ``[3, side, side]``.
-
-    As transformers' ``Sam2VideoVideoProcessor``: both sides to ``side``, bilinear with antialiasing, rounded to 8 bits,
-    ImageNet's mean and deviation.
-    """
+    """uint8 ``[H, W, 3]`` -> float32 ``[3, side, side]``, as transformers' ``Sam2VideoVideoProcessor``."""
     device = torch.device(device)
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).movedim(-1, 0)[None]
+    pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "height width rgb -> 1 rgb height width")
     if device.type == "cuda":  # the CPU resizes bytes, CUDA floats; not every other device can do either
         pixels = pixels.to(device).float()
     pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
@@ -174,9 +170,8 @@ def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu")
     return pixels.sub_(mean).div_(std)
 
 
-class _Held(dict):
-    """The frames a session may ask for now, by number in the shot; its length is the whole shot's, as the session's
-    count of frames limits how far back the model looks."""
+class _HeldFrames(dict):
+    """The session's loaded frames; the length, its frame count, is the shot's."""
 
     def __init__(self, length: int):
         super().__init__()
@@ -186,10 +181,18 @@ class _Held(dict):
         return self.length
 
 
-class _Shot:
-    """One shot of a clip, followed by itself."""
+class ShotTracker:
+    """One shot, tracked by itself."""
 
-    def __init__(self, model, device, frames: FrameSource, start: int, stop: int, prompts: list[Prompt]):
+    def __init__(
+        self,
+        model: Any,  # transformers' Sam2VideoModel
+        device: torch.device,
+        frames: FrameSource,
+        start: int,
+        stop: int,
+        prompts: list[Prompt],
+    ):
         from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
         self.model, self.device, self.frames, self.start, self.stop = model, device, frames, start, stop
@@ -204,37 +207,37 @@ class _Shot:
             video_storage_device=device,
             dtype=torch.float32,
         )
-        self.session.processed_frames = self.held = _Held(stop - start)
+        self.session.processed_frames = self.held = _HeldFrames(stop - start)
         self.session.obj_id_to_idx(PERSON)
         self.outputs = self.session.output_dict_per_obj[0]
-        # how far back memories and pointers are looked at
+        # how many frames back memories and object pointers are attended to
         self.memories = model.config.num_maskmem - 1
         self.pointers = model.config.max_object_pointers_in_encoder - 1
 
-    def follow(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Number in the clip and mask (uint8 ``[H, W]`` of 0 and 1) of every frame, the first prompt's not first."""
+    def follow(self) -> Generator[tuple[int, np.ndarray], None, None]:
+        """(Frame in the clip, uint8 mask ``[H, W]`` of 0 and 1), in the order of tracking."""
         first, length = self.keys[0], len(self.held)
-        self._look_from(0)
-        # the backward way first, so that the forward way remembers it
+        self._hold_key_frames(0)
+        # backwards first, so that the forward pass has its memories
         parts = [(max(stop - READ_AT_ONCE, 0), stop) for stop in range(first, 0, -READ_AT_ONCE)]
         for start, stop, pictures in self._read(parts):
             for at in range(stop - 1, start - 1, -1):
                 yield self._step(at, pictures[at - start], reverse=True)
         for number, span in enumerate(pairwise((*self.keys, length))):
-            self._look_from(number)
+            self._hold_key_frames(number)
             for start, stop, pictures in self._read([span]):
                 for at in range(start, stop):
                     yield self._step(at, pictures[at - start], reverse=False)
 
     def _read(self, parts: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Frames of the shot, decoded while the network runs; used up or closed before another frame is read."""
+        """Frames, decoded while the network runs. Close before reading others."""
         ranges = [(self.start + start, self.start + stop) for start, stop in parts]
         with contextlib.closing(read_ahead(self.frames, READ_AT_ONCE, ranges=ranges)) as batches:
             for start, stop, pictures in batches:
                 yield start - self.start, stop - self.start, pictures
 
-    def _look_from(self, number: int) -> None:
-        """Hold the key frames around the span that begins with key frame ``number``, and no others."""
+    def _hold_key_frames(self, number: int) -> None:
+        """Keep only the key frames around span ``number``."""
         first = min(max(number - 1, 0), max(len(self.keys) - KEY_FRAMES, 0))
         wanted = self.keys[first : first + KEY_FRAMES]
         known = self.outputs["cond_frame_outputs"]
@@ -252,8 +255,8 @@ class _Shot:
             points, labels = np.concatenate([corners, points]), np.concatenate([np.array([2, 3]), labels])
         scale = np.array([self.side / self.frames.width, self.side / self.frames.height], np.float32)
         inputs = {
-            "point_coords": torch.from_numpy(points * scale)[None, None],
-            "point_labels": torch.from_numpy(labels).to(torch.int32)[None, None],
+            "point_coords": torch.from_numpy(points * scale)[None, None],  # [1, 1, N, 2]
+            "point_labels": torch.from_numpy(labels).to(torch.int32)[None, None],  # [1, 1, N]
         }
         self.session.add_point_inputs(0, at, inputs)
         self.session.obj_with_new_inputs = [PERSON]
@@ -262,7 +265,7 @@ class _Shot:
         self._run(at, picture, reverse=False)
         self.outputs["cond_frame_outputs"][at].pop("high_res_masks", None)
 
-    def _run(self, at: int, picture: np.ndarray, reverse: bool):
+    def _run(self, at: int, picture: np.ndarray, reverse: bool) -> Any:
         self.held[at] = preprocess(picture, self.side, self.device)
         try:
             return self.model(self.session, frame_idx=at, reverse=reverse)
@@ -277,8 +280,7 @@ class _Shot:
         return self.start + at, mask.to(torch.uint8).cpu().numpy()
 
     def _forget(self, at: int) -> None:
-        """Drop what no later frame looks at: neither near this one, nor near the first prompt, where the forward way
-        begins."""
+        """Drop memories that no later frame attends to."""
         remembered, first = self.outputs["non_cond_frame_outputs"], self.keys[0]
         for index in list(remembered):
             distance = min(abs(index - at), abs(index - first))

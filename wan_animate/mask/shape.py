@@ -1,9 +1,5 @@
-"""Growing and coarsening a mask the way the model was trained to have it.
-
-Source: ``wan/modules/animate/preprocess/utils.py: get_mask_body_img, get_aug_mask`` and their use in
-``process_pipepline.py``. There the shape ends at any pixel, ``wan/animate.py`` scales it to the latent by the upper
-left pixel of each 8x8 cell, and the background is black up to the shape: up to 7 black columns and rows at its left and
-top lie in cells that are called known.
+"""Growing and coarsening masks as in training (``wan/modules/animate/preprocess``: ``get_mask_body_img``,
+``get_aug_mask``).
 """
 
 from __future__ import annotations
@@ -20,20 +16,14 @@ from .track import binary
 
 
 def shape_mask(mask: np.ndarray, iterations: int = 3, k: int = 7, w_len: int = 1, h_len: int = 1) -> np.ndarray:
-    """Grow a mask by a square and fill every block of a grid over its bounding box that it touches.
+    """Grow a mask (uint8 ``[H, W]`` of 0 and 1), then fill every block of a grid over its bounding box that it touches.
 
-    Equal to upstream's, but leaves ``mask`` alone, lets an empty mask stay empty, and makes blocks at least one pixel
-    large (upstream fails on both). As upstream, the bounding box runs up to but not including its last row and column,
-    and ``iterations`` 0 returns the mask as it is, without blocks.
+    As upstream, the bounding box leaves out its last row and column, and 0 iterations make no blocks. Empty masks stay
+    empty and blocks are at least one pixel, where upstream fails.
 
     Args:
-        mask: uint8 ``[H, W]`` of 0 and 1.
-        iterations: how often the mask grows.
-        k: side of the square it grows by, in pixels.
-        w_len, h_len: columns and rows of the grid. 1 and 1 fill the whole bounding box; more follow the outline.
-
-    Returns:
-        uint8 ``[H, W]`` of 0 and 1.
+        iterations, k: number of dilations, and side of their square kernel in pixels.
+        w_len, h_len: columns and rows of the grid.
     """
     if iterations < 1:
         return mask.copy()
@@ -53,17 +43,14 @@ def shape_mask(mask: np.ndarray, iterations: int = 3, k: int = 7, w_len: int = 1
 
 
 class ShapedMaskSource(DerivedSource):
-    """A mask source steadied (:func:`.stabilize.stabilize_masks`), shaped (:func:`shape_mask`) and feathered (uint8
-    0..255).
+    """Masks stabilized, shaped and feathered (uint8, 0 to 255).
 
     Args:
-        source: masks.
         iterations, k, w_len, h_len: see :func:`shape_mask`.
-        steady: frames before and after that each mask is steadied by; 0 = not at all, and the result is upstream's.
-        feather: width of the soft edge in pixels; half of it lies on either side of the outline, so that half and above
-            is the shape without it. 0 = 0 and 255 only.
-        cells: fill every 8x8 latent cell that the shape touches (:func:`.cells.whole_cells`), so that any way of
-            scaling the mask to the latent calls unknown exactly what the background has black. False = upstream's.
+        stabilize: frames on either side for :func:`.stabilize.stabilize_masks`, 0 to 16.
+        feather: width of the soft edge in pixels, 0 to 256.
+        cells: fill whole latent cells (:func:`.cells.whole_cells`). Upstream does not: up to 7 black columns and rows
+            of the background are called known.
 
     Raises:
         InputError: ``source`` gives images, or a number is out of range.
@@ -78,7 +65,7 @@ class ShapedMaskSource(DerivedSource):
         k: int = 7,
         w_len: int = 1,
         h_len: int = 1,
-        steady: int = 0,
+        stabilize: int = 0,
         feather: float = 0,
         cells: bool = False,
     ):
@@ -89,20 +76,20 @@ class ShapedMaskSource(DerivedSource):
                 f"shape mask: iterations ({iterations}) must be 0 or more, and k ({k}), w_len ({w_len}) and "
                 f"h_len ({h_len}) at least 1."
             )
-        if not 0 <= steady <= 16 or not 0 <= feather <= 256:
+        if not 0 <= stabilize <= 16 or not 0 <= feather <= 256:
             raise InputError(
-                f"shape mask: steady ({steady}) must lie between 0 and 16 frames, and feather ({feather}) between 0 "
+                f"shape mask: steady ({stabilize}) must lie between 0 and 16 frames, and feather ({feather}) between 0 "
                 "and 256 pixels."
             )
         super().__init__(source)
         self._shape = {"iterations": iterations, "k": k, "w_len": w_len, "h_len": h_len}
-        self._steady, self._feather, self._cells = int(steady), float(feather), bool(cells)
+        self._stabilize, self._feather, self._cells = int(stabilize), float(feather), bool(cells)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        first, last = max(start - self._steady, 0), min(stop + self._steady, len(self.source))
+        first, last = max(start - self._stabilize, 0), min(stop + self._stabilize, len(self.source))
         masks = binary(self.source.read(first, last))
-        if self._steady:
-            masks = stabilize_masks(masks, start - first, stop - first, self._steady)
+        if self._stabilize:
+            masks = stabilize_masks(masks, start - first, stop - first, self._stabilize)
         for mask in masks:
             mask[:] = shape_mask(mask, **self._shape)
         if self._cells:
@@ -114,26 +101,20 @@ class ShapedMaskSource(DerivedSource):
 
     def is_black(self) -> bool | None:
         black = self.source.is_black()
-        return None if self._steady and not black else black  # what shows for a moment may be taken out
+        return None if self._stabilize and not black else black  # what shows for a moment may be taken out
 
     def fingerprint(self) -> str:
         options = ",".join(f"{key}={value}" for key, value in self._shape.items())
-        if self._steady or self._feather:
-            options += f",steady={self._steady},feather={self._feather}"
+        if self._stabilize or self._feather:
+            options += f",steady={self._stabilize},feather={self._feather}"
         if self._cells:
             options += ",cells"
         return f"shaped:{options}:{self.source.fingerprint()}"
 
 
 def feather_mask(mask: np.ndarray, width: float) -> np.ndarray:
-    """A soft edge: full ``width / 2`` inside the outline, half on it, nothing ``width / 2`` outside.
-
-    Args:
-        mask: uint8 ``[H, W]`` of 0 and 1.
-        width: of the edge in pixels.
-
-    Returns:
-        uint8 ``[H, W]`` 0..255; 128 and above exactly where ``mask`` is 1.
+    """A soft edge of ``width`` pixels, half of it inside the outline: uint8 ``[H, W]`` of 0 and 1 -> 0 to 255, 128 and
+    above exactly where ``mask`` is 1.
     """
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     depth = inside - cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)

@@ -1,4 +1,4 @@
-"""Specks beside a mask, which a segmenter leaves here and there."""
+"""Small stray pieces of a mask, removed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import numpy as np
 
 from .track import MaskTrack, pack
 
-SPECK = 0.01  # of the largest piece: a hand behind a desk's edge is larger
+SPECK = 0.01  # of the largest piece's area; a hand behind a desk's edge is larger
 READ_AT_ONCE = 8
 
 
 def without_specks(masks: MaskTrack) -> MaskTrack:
-    """The masks without pieces smaller than a hundredth of the largest one.
-
-    Shape Mask at its default fills the box around everything, as upstream does: one speck in a corner would give the
-    whole picture away.
-    """
+    """The masks without pieces below a hundredth of the largest: Shape Mask fills the bounding box of all."""
     packed = list(masks.packed)
     for start in range(0, len(packed), READ_AT_ONCE):
         for at, mask in enumerate(masks.read(start, min(start + READ_AT_ONCE, len(packed))), start):

@@ -1,46 +1,38 @@
-"""Taking the flicker out of masks without lag: each is compared with those before and after it."""
+"""Flicker taken out of masks without lag."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-REACH = 0.04  # of the frame's height: how far an outline may move from one frame to the next
-SAME_SHOT = 0.2  # overlap (intersection over union) of neighbours below which they show different things
+REACH = 0.04  # of the frame's height: the most an outline moves from one frame to the next
+SAME_SHOT = 0.2  # lowest intersection over union of neighbours within a shot
 
 
 def stabilize_masks(masks: np.ndarray, start: int, stop: int, window: int) -> np.ndarray:
-    """Masks without what appears or disappears for a moment.
+    """Masks ``start`` to ``stop`` without what appears or disappears for a moment; uint8 ``[N, H, W]`` of 0 and 1.
 
-    A pixel stays only if most of the ``window`` masks before and after have one near it (within 4% of the height for
-    every frame between them, so that quick limbs stay whole); it is filled if most of them have it, some before and
-    some after. Neighbours count up to where two masks in a row hardly overlap: a cut, or a frame without a mask.
-
-    Args:
-        masks: uint8 ``[N, H, W]`` of 0 and 1.
-        start, stop: the masks to steady; the others are there to be compared with.
-        window: how many on either side count.
-
-    Returns:
-        uint8 ``[stop - start, H, W]`` of 0 and 1.
+    A pixel is kept if most of the ``window`` masks on either side have one nearby (4% of the height for each frame
+    between, so that fast limbs stay whole), and filled if most have it, both before and after. Neighbours count up to a
+    cut: two masks in a row that hardly overlap.
     """
-    linked = [_overlap(one, other) >= SAME_SHOT for one, other in zip(masks[:-1], masks[1:], strict=True)]
+    linked = [_overlap(mask, following) >= SAME_SHOT for mask, following in zip(masks[:-1], masks[1:], strict=True)]
     reach = REACH * masks.shape[1]
-    steadied = np.empty((stop - start, *masks.shape[1:]), np.uint8)
+    stabilized = np.empty((stop - start, *masks.shape[1:]), np.uint8)
     for index in range(start, stop):
         before = _reachable(range(index - 1, max(index - window, 0) - 1, -1), linked, 0)
         after = _reachable(range(index + 1, min(index + window, len(masks) - 1) + 1), linked, -1)
-        steadied[index - start] = _steadied(masks, index, before, after, reach)
-    return steadied
+        stabilized[index - start] = _stabilized(masks, index, before, after, reach)
+    return stabilized
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    either = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / either if either else 1.0
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def _reachable(indices: range, linked: list[bool], link: int) -> list[int]:
-    """The first of ``indices`` up to a break; ``linked[i + link]`` joins mask i to the one on the near side."""
+    """``indices`` up to a break; ``linked[i + link]`` joins mask i to its nearer neighbour."""
     found = []
     for index in indices:
         if not linked[index + link]:
@@ -49,7 +41,7 @@ def _reachable(indices: range, linked: list[bool], link: int) -> list[int]:
     return found
 
 
-def _steadied(masks: np.ndarray, index: int, before: list[int], after: list[int], reach: float) -> np.ndarray:
+def _stabilized(masks: np.ndarray, index: int, before: list[int], after: list[int], reach: float) -> np.ndarray:
     mask, others = masks[index], [*before, *after]
     if not others:
         return mask

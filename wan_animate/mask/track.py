@@ -1,4 +1,4 @@
-"""MaskTrack: the character mask of a clip, one bit a pixel and deflated."""
+"""The masks of a clip, one bit a pixel, deflated."""
 
 from __future__ import annotations
 
@@ -19,25 +19,19 @@ from ..video.frames import FrameSource
 
 
 def binary(mask: np.ndarray) -> np.ndarray:
-    """A mask of uint8 0..255 or float 0..1 as uint8 0/1; half and above is 1."""
+    """uint8 0..255 or float 0..1 -> uint8 0/1; half and above is 1."""
     return (mask >= (128 if mask.dtype == np.uint8 else 0.5)).view(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
-    """Binary masks of a clip, kept packed: a silhouette at 1280x720 takes about 2 kB a frame.
+    """Binary masks of a clip: about 2 kB a frame at 1280x720."""
 
-    Attributes:
-        packed: one ``bytes`` a frame: the mask's bits, row by row (``numpy.packbits``), deflated.
-        shape: ``(T, height, width)``.
-        fps: frames a second.
-    """
-
-    packed: tuple[bytes, ...]
-    shape: tuple[int, int, int]
+    packed: tuple[bytes, ...]  # for each frame, the deflated bits of numpy.packbits
+    shape: tuple[int, ...]  # T, height, width
     fps: Fraction = Fraction(30)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "packed", tuple(self.packed))
         object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
         object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(100_000))
@@ -49,11 +43,7 @@ class MaskTrack:
 
     @classmethod
     def from_source(cls, source: FrameSource, progress: Callable[[int, int], None] | None = None) -> MaskTrack:
-        """Read a mask source through, a few frames at a time; half and above counts as character.
-
-        Raises:
-            InputError: ``source`` gives images, not masks.
-        """
+        """Read a mask source. Raises InputError if it gives images."""
         if source.kind != "mask":
             raise InputError(
                 "mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel)."
@@ -66,7 +56,7 @@ class MaskTrack:
         return cls(tuple(packed), (len(packed), source.height, source.width), source.fps)
 
     @classmethod
-    def from_bits(cls, bits: np.ndarray, shape: tuple[int, int, int], fps: Fraction = Fraction(30)) -> MaskTrack:
+    def from_bits(cls, bits: np.ndarray, shape: tuple[int, ...], fps: Fraction = Fraction(30)) -> MaskTrack:
         """From uint8 ``[T, ceil(H*W/8)]``: rows of ``numpy.packbits``."""
         shape = tuple(int(side) for side in shape)
         if bits.dtype != np.uint8 or bits.shape != (shape[0], -(-shape[1] * shape[2] // 8)):
@@ -76,7 +66,7 @@ class MaskTrack:
         return cls(tuple(zlib.compress(row.tobytes(), 1) for row in bits), shape, fps)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """uint8 ``[n, H, W]`` of 0 and 1."""
+        """uint8 ``[stop - start, H, W]`` of 0 and 1."""
         _, height, width = self.shape
         out = np.empty((stop - start, height, width), np.uint8)
         for row, data in zip(out, self.packed[start:stop], strict=True):
@@ -91,9 +81,9 @@ class MaskTrack:
         return f"mask:{self.shape}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz``; the file appears whole or not at all. Raises InputError where it cannot be written."""
+        """Write an ``.npz``. Raises InputError."""
         ends = np.cumsum([len(data) for data in self.packed])
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "deflated": np.frombuffer(b"".join(self.packed), np.uint8),
             "ends": ends.astype(np.int64),
             "shape": np.array(self.shape, np.int64),
@@ -103,11 +93,7 @@ class MaskTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> MaskTrack:
-        """Read what :meth:`save` wrote, or an archive with plain ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``.
-
-        Raises:
-            InputError: missing file, or not such an archive.
-        """
+        """Read what :meth:`save` wrote, or ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises InputError."""
         arrays = load_npz(path, ("shape",), "mask track")
         if "fps_ratio" in arrays:
             fps = Fraction(*map(int, arrays["fps_ratio"]))
@@ -123,12 +109,12 @@ class MaskTrack:
 
 
 def pack(mask: np.ndarray) -> bytes:
-    """One mask, uint8 ``[H, W]`` of 0 and 1, as :class:`MaskTrack` keeps it."""
+    """uint8 ``[H, W]`` of 0 and 1 -> one item of :attr:`MaskTrack.packed`."""
     return zlib.compress(np.packbits(mask).tobytes(), 1)
 
 
 def overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A frame (uint8 ``[H, W, 3]``) with the mask's area tinted and its outline drawn, for people to look at."""
+    """A frame (uint8 ``[H, W, 3]``) with the mask tinted and outlined."""
     inside = binary(mask)
     tinted = np.where(inside[..., None] > 0, frame // 2 + np.array([20, 110, 40], np.uint8), frame)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -136,7 +122,7 @@ def overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 class MaskTrackSource(FrameSource):
-    """A mask track as mask frames (uint8, 0 or 255), resized to ``width`` x ``height`` (nearest) if they are given."""
+    """A mask track as frames (uint8, 0 or 255), resized (nearest) if a size is given."""
 
     kind = "mask"
 
@@ -158,7 +144,7 @@ class MaskTrackSource(FrameSource):
 
     def is_black(self) -> bool:
         empty = pack(np.zeros(self.track.shape[1:], np.uint8))
-        return all(one == empty or not any(zlib.decompress(one)) for one in self.track.packed)
+        return all(bits == empty or not any(zlib.decompress(bits)) for bits in self.track.packed)
 
     def fingerprint(self) -> str:
         return f"masks:{self.width}x{self.height}:{self.fps}:{self.track.fingerprint()}"

@@ -1,1 +1,1 @@
-"""What weight files hold: told from the names, shapes and types in their headers, before any weight is read."""
+"""Contents of weight files, from their headers."""

@@ -1,9 +1,9 @@
-"""What a file that is no Wan 2.2 Animate model is instead, in one sentence, from the names of its tensors."""
+"""Which model a weight file holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,7 @@ from .header import TensorInfo
 LORA_MARKS = (".lora_A", ".lora_B", ".lora_down", ".lora_up", "_lora.up", "_lora.down", ".hada_w1", ".lokr_w1")
 TAKE = "choose wan2.2_animate_14B_bf16.safetensors (or an fp8 form of it)"
 
-# Members of the Wan family that carry a tensor of their own, in the order in which ComfyUI's comfy/model_detection.py
-# looks for them: (tensor, its model_type).
+# (tensor, model_type) of Wan models with a tensor of their own, in the order of ComfyUI's comfy/model_detection.py
 WAN_MARKS = (
     ("vace_patch_embedding.weight", "vace"),
     ("control_adapter.conv.weight", "camera"),
@@ -24,12 +23,12 @@ WAN_MARKS = (
     ("patch_embedding_pose.weight", "scail"),
     ("patch_embedding_global.weight", "wandancer"),
 )
-# What is read of a file's own configuration, which the host takes before what the tensors say.
+# what is read of a file's config.transformer, which ComfyUI prefers to the tensors
 FIELDS = {
     "model_type": str, "causal_ar": bool, "flf_pos_embed_token_number": int, "dim": int, "in_dim": int, "out_dim": int,
     "ffn_dim": int, "num_heads": int, "num_layers": int, "text_dim": int, "freq_dim": int,
 }  # fmt: skip
-# The host's model_type -> the name that people know; t2v and i2v stand for several: _plain_name.
+# ComfyUI's model_type -> published name; t2v and i2v stand for several: _plain_name
 WAN_NAMES = {
     "vace": "Wan VACE",
     "camera": "Wan 2.1 Fun Camera",
@@ -43,7 +42,7 @@ WAN_NAMES = {
     "scail": "SCAIL",
     "wandancer": "WanDancer",
 }
-# What to do with one of them where Wan 2.2 Animate is needed, when it is something else than taking that.
+# model_type -> what to do with it other than TAKE
 WAN_REMEDIES = {
     "animate2": (
         "it takes the driving video itself in place of a drawn pose and face crops, so load it with Load Diffusion "
@@ -51,74 +50,92 @@ WAN_REMEDIES = {
     ),
 }
 
-# (the text somewhere in a name, what it is, what to do); the first that fits
-OTHER_KINDS = (
+
+@dataclass(frozen=True)
+class FileIdentity:
+    what: str  # "a VAE" and the like
+    place: str = ""  # where it goes, a clause
+    part_of_wan: bool = False  # a part or a layout of a Wan transformer
+
+
+SAM2_VIDEO = FileIdentity("a SAM 2 video model", "it goes into Load Segmenter")
+# (texts of which one is in some tensor's name, what the file is); the first that fits
+IDENTITIES: tuple[tuple[tuple[str, ...], FileIdentity], ...] = (
+    (LORA_MARKS, FileIdentity("a LoRA", "it goes into models/loras and Apply LoRA")),
     (
-        "condition_embedder.text_embedder.",
-        "a Wan model in diffusers' layout",
-        f"ComfyUI does not load that layout; {TAKE}",
+        ("detector.", "tracker.", "geometry_encoder."),
+        FileIdentity("a SAM 3 model", "its masks come in through Mask to Frames"),
     ),
-    ("decoder.middle.0.residual.0.gamma", "the Wan VAE, not Wan 2.2 Animate", f"it goes into Load VAE; here {TAKE}"),
-    ("decoder.conv_in.weight", "a VAE, not Wan 2.2 Animate", f"it goes into Load VAE; here {TAKE}"),
+    (("memory_attention.",), SAM2_VIDEO),
     (
-        "vision_model.embeddings.",
-        "a CLIP vision model, not Wan 2.2 Animate",
-        f"it goes into Load CLIP Vision; here {TAKE}",
+        ("image_encoder.trunk.", "vision_encoder.backbone."),
+        FileIdentity("a SAM 2 model for single images, without the memory that follows a person through a video"),
     ),
-    ("visual.transformer.", "a CLIP vision model, not Wan 2.2 Animate", f"it goes into Load CLIP Vision; here {TAKE}"),
     (
-        "encoder.block.0.layer.0.SelfAttention",
-        "a T5 text encoder, not Wan 2.2 Animate",
-        f"it goes into Load CLIP; here {TAKE}",
+        ("image_encoder.blocks.", "vision_encoder.layers.", "image_encoder.neck."),
+        FileIdentity("a SAM model of the first generation"),
     ),
-    ("blocks.0.attn.q.weight", "a umT5 text encoder, not Wan 2.2 Animate", f"it goes into Load CLIP; here {TAKE}"),
-    ("text_model.encoder.layers.", "a CLIP text encoder, not Wan 2.2 Animate", f"it goes into Load CLIP; here {TAKE}"),
-    ("controlnet_patch_embedding.weight", "Uni3C, a ControlNet for Wan", f"it goes into Load Model Patch; here {TAKE}"),
-    ("vace_blocks.0.after_proj.weight", "a VACE module of Wan, not a model by itself", TAKE),
-    ("input_blocks.0.0.weight", "a Stable Diffusion model, not Wan 2.2 Animate", TAKE),
-    ("double_blocks.0.", "a Flux or Hunyuan model, not Wan 2.2 Animate", TAKE),
-    ("joint_blocks.0.", "a Stable Diffusion 3 model, not Wan 2.2 Animate", TAKE),
+    (
+        ("condition_embedder.text_embedder.",),
+        FileIdentity("a Wan model in diffusers' layout", "ComfyUI does not load that layout", True),
+    ),
+    (("decoder.middle.0.residual.0.gamma",), FileIdentity("the Wan VAE", "it goes into Load VAE")),
+    (("decoder.conv_in", "decoder.conv1", "encoder.down_blocks"), FileIdentity("a VAE", "it goes into Load VAE")),
+    (
+        ("vision_model.embeddings.", "visual.transformer."),
+        FileIdentity("a CLIP vision model", "it goes into Load CLIP Vision"),
+    ),
+    (("encoder.block.0.layer.0.SelfAttention",), FileIdentity("a T5 text encoder", "it goes into Load CLIP")),
+    (("blocks.0.attn.q.weight",), FileIdentity("a umT5 text encoder", "it goes into Load CLIP")),
+    (("text_model.encoder.layers.",), FileIdentity("a CLIP text encoder", "it goes into Load CLIP")),
+    (
+        ("controlnet_patch_embedding.weight",),
+        FileIdentity("Uni3C, a ControlNet for Wan", "it goes into Load Model Patch", True),
+    ),
+    (("vace_blocks.0.after_proj.weight",), FileIdentity("a VACE module of Wan, not a model by itself", "", True)),
+    (("input_blocks.0.0.weight",), FileIdentity("a Stable Diffusion model")),
+    (("double_blocks.0.",), FileIdentity("a Flux or Hunyuan model")),
+    (("joint_blocks.0.",), FileIdentity("a Stable Diffusion 3 model")),
+    (
+        ("model.diffusion_model.", "patch_embedding.", "transformer_blocks.", "double_blocks.", "head.modulation"),
+        FileIdentity("a diffusion model"),
+    ),
+    (("cv2.0.0.conv", ".m.0.cv1.", "model.22."), FileIdentity("a YOLO detector")),
+    (("text_model.", "token_embedding", "shared.weight"), FileIdentity("a text encoder", "it goes into Load CLIP")),
 )
 
 
-def is_lora(names) -> bool:
+def file_identity(names: Collection[str]) -> FileIdentity | None:
+    """What a file holds, from its tensors' names; None if unknown."""
+    return next((kind for marks, kind in IDENTITIES if any(mark in name for name in names for mark in marks)), None)
+
+
+def is_lora(names: Iterable[str]) -> bool:
     return any(mark in name for name in names for mark in LORA_MARKS)
 
 
 @dataclass(frozen=True)
 class WanMember:
-    """A member of the Wan family, as the host tells it.
+    """A model of the Wan family."""
 
-    Attributes:
-        kind: the host's ``model_type``.
-        name: as people know it, with its size.
-        remedy: what to do where Wan 2.2 Animate is needed.
-    """
-
-    kind: str
-    name: str
-    remedy: str
+    kind: str  # ComfyUI's model_type
+    name: str  # published, with its size
+    remedy: str  # what to do where Wan 2.2 Animate is needed
 
 
 def wan_member(config: Mapping[str, Any]) -> WanMember:
-    """The member of the family that the host builds from this configuration.
-
-    Args:
-        config: the host's ``unet_config``; read are ``model_type``, ``in_dim``, ``out_dim``, ``dim``, ``causal_ar``
-            and ``flf_pos_embed_token_number``.
-    """
+    """The model that ComfyUI builds from its ``unet_config``."""
     kind = str(config.get("model_type"))
     name = WAN_NAMES.get(kind) or _plain_name(kind, config)
     return WanMember(kind, name, WAN_REMEDIES.get(kind, TAKE))
 
 
 def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What the host's ``unet_config`` says of a Wan file, as far as :func:`wan_member` reads it.
+    """ComfyUI's ``unet_config`` of a Wan file, as far as :func:`wan_member` reads it.
 
     Args:
         own: the file's tensors without a prefix, ``head.modulation`` among them.
-        metadata: the file's; its ``config.transformer`` goes before what the tensors say. Wan Animate 2 has the very
-            tensors of Wan 2.1 I2V and is told by it alone.
+        metadata: ``config.transformer`` overrides the tensors (Wan Animate 2 has those of Wan 2.1 I2V).
     """
 
     def size(name: str, axis: int) -> int:
@@ -139,45 +156,46 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
         config["flf_pos_embed_token_number"] = size("img_emb.emb_pos", 1)
     try:
         given = dict(json.loads(metadata.get("config", "{}")).get("transformer", {}))
-    except (ValueError, TypeError, AttributeError):  # not the host's, who would not load the file either
+    except (ValueError, TypeError, AttributeError):  # ComfyUI would not load the file either
         return config
     return config | {name: value for name, value in given.items() if is_of_its_type(name, value)}
 
 
 def is_of_its_type(name: str, value: Any) -> bool:
-    """Whether a field of the metadata's ``config.transformer`` is of the type that this pack reads there; one that it
-    does not read is."""
+    """Whether a field of ``config.transformer`` has the type read here; others always have."""
     wanted = FIELDS.get(name)
-    if name == "flf_pos_embed_token_number" and value is None:  # the host's own default
+    if name == "flf_pos_embed_token_number" and value is None:  # ComfyUI's default
         return True
     return wanted is None or type(value) is wanted  # True is an int to isinstance
 
 
 def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> str:
-    """One sentence for the file ``name``: what its tensors are, and what to do about it."""
+    """What the file ``name`` is instead of Wan 2.2 Animate, and what to do."""
     if not tensors:
         return f"{name} holds no tensors: {TAKE}."
     if is_lora(tensors):
         return f"{name} is a LoRA, not a model: put it into models/loras and use Apply LoRA; here {TAKE}."
-    wan = next((one for one in tensors if one.endswith("head.modulation")), None)
+    wan = next((key for key in tensors if key.endswith("head.modulation")), None)
     if wan is not None:
         own = {key.removeprefix(wan.removesuffix("head.modulation")): info for key, info in tensors.items()}
         member = wan_member(wan_config(own, metadata or {}))
         return f"{name} is {member.name}, which has no face adapter: {member.remedy}."
-    if any(one.startswith(("face_adapter.", "motion_encoder.", "blocks.0.self_attn.")) for one in tensors):
+    if any(key.startswith(("face_adapter.", "motion_encoder.", "blocks.0.self_attn.")) for key in tensors):
         return (
             f"{name} is a part of a Wan model ({len(tensors)} tensors, without the last layer): put all its files "
             "into one folder under their published names (…-00001-of-00004.safetensors) and choose the first."
         )
-    for part, what, todo in OTHER_KINDS:
-        if any(part in one for one in tensors):
-            return f"{name} is {what}: {todo}."
+    identity = file_identity(tensors)
+    if identity is not None:
+        other = "" if identity.part_of_wan else ", not Wan 2.2 Animate"
+        here = "here " if identity.place.startswith("it goes") else ""
+        return f"{name} is {identity.what}{other}: {identity.place + '; ' if identity.place else ''}{here}{TAKE}."
     some = ", ".join(list(tensors)[:2])
     return f"{name} is not Wan 2.2 Animate (its {len(tensors)} tensors are {some} and so on): {TAKE}."
 
 
 def _plain_name(kind: str, config: Mapping[str, Any]) -> str:
-    channels, width = config.get("in_dim"), config.get("dim")
+    channels, width = config.get("in_dim", 0), config.get("dim", 0)
     size = {1536: " 1.3B", 3072: " 5B", 5120: " 14B"}.get(width, "")
     if width == 3072 or config.get("out_dim") == 48:
         return f"Wan 2.2 {'Fun Control' if channels == 100 else 'TI2V'}{size}"

@@ -1,15 +1,14 @@
-"""Whose LoRA is it, and where does each of its tensors go: over names and shapes, before anything is patched.
+"""Which layers of the model a LoRA's tensors belong to, from names and shapes.
 
-Spellings met in published files, all for the same layers of a Wan transformer:
+Spellings in published files:
 
-- upstream's relighting LoRA: peft's names, ``blocks.0.self_attn.q.lora_A.weight``, some with ``base_model.model.`` in
-  front or ``.default`` inside (``wan/animate.py`` hands its ``state_dict`` to ``set_peft_model_state_dict``); ComfyUI
-  maps none of these, hence its "lora key not loaded";
-- repacks: ``diffusion_model.`` in front, ``lora_A``/``lora_B`` or ``lora_down``/``lora_up`` with ``alpha``; distilled
-  ones add ``diff`` (a whole difference), ``diff_b`` (of a bias) and ``diff_m`` (of a block's modulation);
-- kohya's trainers: ``lora_unet_blocks_0_self_attn_q.lora_down.weight``, Wan Fun's with two underscores;
-- diffusers: ``transformer.blocks.0.attn1.to_q.lora_A.weight`` (names after
-  ``diffusers/loaders/lora_conversion_utils.py``), LyCORIS: the same with underscores.
+- upstream's relighting LoRA, peft: ``blocks.0.self_attn.q.lora_A.weight``, some with ``base_model.model.`` in front or
+  ``.default`` inside; ComfyUI maps none of these ("lora key not loaded");
+- repacks: ``diffusion_model.``, ``lora_A``/``lora_B`` or ``lora_down``/``lora_up`` with ``alpha``; some add ``diff``,
+  ``diff_b`` (bias) and ``diff_m`` (modulation);
+- kohya: ``lora_unet_blocks_0_self_attn_q.lora_down.weight``; Wan Fun: two underscores;
+- diffusers (``loaders/lora_conversion_utils.py``): ``transformer.blocks.0.attn1.to_q.lora_A.weight``; LyCORIS: with
+  underscores.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ ENDINGS = {
     ".lora_B.weight": UP, ".lora_B.default.weight": UP, ".lora_B": UP, ".lora.up.weight": UP,
     ".lora_up": UP, ".lora_linear_layer.up.weight": UP,
 }  # fmt: skip
-# What changes a layer, as comfy/lora.py and comfy/weight_adapter read it, and what only goes with one of these.
+# endings that change a layer in comfy/lora.py and comfy/weight_adapter; COMPANIONS only accompany one of them
 CHANGES = frozenset((
     DOWN, UP, ".diff", ".diff_b", ".set_weight", ".w_norm", ".oft_blocks",
     ".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b",
@@ -41,25 +40,25 @@ CHANGES = frozenset((
     ".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight",
 ))  # fmt: skip
 MIDDLE, SCALE = ".lora_mid.weight", ".dora_scale"
-BESIDES = frozenset((
+COMPANIONS = frozenset((
     ".alpha", SCALE, MIDDLE, ".b_norm", ".reshape_weight", ".rescale", ".hada_t1", ".hada_t2", ".lokr_t2",
 ))  # fmt: skip
-# What the host takes only together: where one is there, so must be the others (it ends with a KeyError of its own).
+# endings that ComfyUI needs together (else a KeyError)
 TOGETHER = (
     (".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b"), (".hada_t1", ".hada_t2"),
     (".lokr_w1_a", ".lokr_w1_b"), (".lokr_w2_a", ".lokr_w2_b"),
     (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight"),
 )  # fmt: skip
-# How the parameters of any adapter begin in peft, LyCORIS and kohya's trainers, whether the host reads them or not.
+# parameters of any adapter of peft, LyCORIS and kohya's trainers, read by ComfyUI or not
 _ADAPTER = re.compile(
     r"[._](?:(?:lora|boft|oft|hada|lokr|glora|ia3|dora|vera|randlora|hra|road|delora|waveft|c3a|shira|bone|miss|diag)"
     r"_\w+|(?:lora|oft|boft|bone|miss|diff|bias_diff)|on_input|scalar)(?:\..*)?$"
 )
-# the longest first, so that what is left in front of one is the layer
-_ALL_ENDINGS = sorted((*ENDINGS, *CHANGES, *BESIDES, ".diff_m"), key=len, reverse=True)
+# longest first, so that the rest is the layer
+_ALL_ENDINGS = sorted((*ENDINGS, *CHANGES, *COMPANIONS, ".diff_m"), key=len, reverse=True)
 # diffusers' first LoRAs: to_q_lora.up.weight
 _OLD_PAIR = re.compile(r"_lora\.(up|down)\.weight$")
-# this pack's (and upstream's) spelling of a layer -> diffusers'; first come, first served
+# upstream's name of a layer -> diffusers'; the first match counts
 TO_DIFFUSERS = (
     ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
     ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
@@ -83,29 +82,15 @@ TO_DIFFUSERS = (
 
 @dataclass
 class LoraFit:
-    """Where the tensors of a LoRA file go.
-
-    Attributes:
-        names: name in the file -> ``<layer><ending>`` as ComfyUI spells it (without ``diffusion_model.``).
-        layers: layers of the model that it changes.
-        layers_in_file: how many layers the file has.
-        unknown: layers of the file that the model does not have.
-        misfits: layers of another shape, each as a sentence's part.
-        unread: tensors of layers that do change, of a kind that ComfyUI has no use for (peft's
-            ``lora_magnitude_vector``, a bias of one half of a pair).
-        rank: of most layers, or None.
-    """
-
-    names: dict[str, str] = field(default_factory=dict)
-    layers: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)  # name in the file -> <layer><ending> in ComfyUI's spelling
+    layers: list[str] = field(default_factory=list)  # layers of the model that it changes
     layers_in_file: int = 0
-    unknown: list[str] = field(default_factory=list)
-    misfits: list[str] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
-    rank: int | None = None
+    unknown: list[str] = field(default_factory=list)  # layers that the model does not have
+    misfits: list[str] = field(default_factory=list)  # layers of another shape, each as a clause
+    unread: list[str] = field(default_factory=list)  # tensors of changed layers that ComfyUI ignores
+    rank: int | None = None  # of most layers
 
     def left_out(self) -> str:
-        """What is not applied, or nothing."""
         parts = [f"{len(self.misfits)} of another shape ({self.misfits[0]})"] if self.misfits else []
         if self.unknown:
             parts.append(f"{len(self.unknown)} that the model does not have (for instance {self.unknown[0]})")
@@ -115,12 +100,7 @@ class LoraFit:
 
 
 def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> LoraFit:
-    """Find the place of every tensor.
-
-    Args:
-        shapes: the LoRA file's tensors.
-        model: the transformer's tensors, without ``diffusion_model.``.
-    """
+    """Map every tensor of a LoRA to a layer of the model (names without ``diffusion_model.``)."""
     aliases = layer_aliases(model)
     fit = LoraFit()
     found: dict[str, dict[str, str]] = {}
@@ -140,7 +120,7 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
             fit.misfits.append(wrong)
             continue
         fit.layers.append(layer)
-        read = {ending: name for ending, name in parts.items() if ending in CHANGES or ending in BESIDES}
+        read = {ending: name for ending, name in parts.items() if ending in CHANGES or ending in COMPANIONS}
         fit.names |= {name: layer + ending for ending, name in read.items()}
         fit.unread += [name for ending, name in parts.items() if ending not in read]
         if DOWN in parts:
@@ -150,15 +130,10 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
 
 
 def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str = "") -> None:
-    """Refuse a LoRA that would do nothing, or not what it is for.
-
-    Args:
-        name: the file's.
-        expected: layers that it must change.
-        what: what a LoRA is that changes them.
+    """Refuse a LoRA that would do nothing, or does not change the ``expected`` layers of ``what``.
 
     Raises:
-        InputError: it fits less than half of its own layers, or not all ``expected`` ones; with the counts.
+        InputError: less than half of its layers fit, or not all ``expected`` do.
     """
     count = len(fit.layers)
     if fit.layers_in_file == 0:
@@ -178,7 +153,7 @@ def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str =
 
 
 def layer_aliases(model: Iterable[str]) -> dict[str, str]:
-    """Every spelling of every layer (and lone tensor) of the model -> its name."""
+    """Spelling -> name, of every layer and lone tensor of the model."""
     aliases: dict[str, str] = {}
     for tensor in model:
         layer = tensor.removesuffix(".weight").removesuffix(".bias")
@@ -195,7 +170,7 @@ def layer_aliases(model: Iterable[str]) -> dict[str, str]:
 
 
 def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
-    """(layer, ending in ComfyUI's spelling) of one tensor; no layer where the model has none."""
+    """(layer or None, ending in ComfyUI's spelling) of a tensor."""
     if name.endswith(".diff_m"):
         name = name.removesuffix(".diff_m") + ".modulation.diff"
     name = _OLD_PAIR.sub(r".lora.\1.weight", name)
@@ -208,7 +183,7 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
 
 
 def _unknown_layer(name: str) -> str:
-    """The layer of a tensor that the model has no place for, the same for all tensors of one layer."""
+    """The layer of a tensor that does not fit the model."""
     name = _OLD_PAIR.sub(r".lora.\1.weight", name)
     for ending in _ALL_ENDINGS:
         if name.endswith(ending):
@@ -229,7 +204,7 @@ def _strip(path: str) -> str:
 
 
 def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> str:
-    """What does not fit, or nothing. Adapters other than low-rank pairs and differences are left to the host."""
+    """What does not fit; may be empty. Other adapters than low-rank pairs are left to ComfyUI."""
     shape = model.get(f"{layer}.weight", model.get(layer))
     up, down = parts.get(UP), parts.get(DOWN)
     if not CHANGES & parts.keys():
@@ -245,10 +220,10 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
         return f"{layer} has one factor of a LoKr"
     if ".oft_blocks" in parts and len(parts[".oft_blocks"]) not in (3, 4):
         return f"{layer}.oft_blocks is {list(parts['.oft_blocks'])}, which ComfyUI reads with 3 or 4 axes"
-    if MIDDLE in parts:  # of 2-D convolutions alone, in the host; elsewhere it leaves the layer as it is
+    if MIDDLE in parts:  # ComfyUI applies it to 2-D convolutions only
         if shape is None or len(shape) != 4 or len(parts[MIDDLE]) != 4:
             return f"{layer} has a middle factor, which ComfyUI applies to 2-D convolutions only"
-    elif up is not None and shape is not None:
+    elif up is not None and down is not None and shape is not None:
         made = (up[0], math.prod(down[1:]))
         if made != (shape[0], math.prod(shape[1:])) or up[1] != down[0]:
             return f"{layer} is {made[0]}x{made[1]}, the model's is {shape[0]}x{math.prod(shape[1:])}"
@@ -260,8 +235,8 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
     if math.prod(parts.get(".alpha", ())) != 1:
         return f"{layer}.alpha is {list(parts['.alpha'])}, not one number"
     scale = parts.get(SCALE)
-    if scale is not None and shape is not None:  # a row or a column of factors; a flat one would spread over both
-        if len(scale) != len(shape) or any(one not in (1, size) for one, size in zip(scale, shape)):
+    if scale is not None and shape is not None:  # a row or a column of factors; a 1-D scale would broadcast over both
+        if len(scale) != len(shape) or any(given not in (1, size) for given, size in zip(scale, shape)):
             return f"{layer}{SCALE} is {list(scale)}, which does not fit the model's {list(shape)}"
     return ""
 
@@ -270,10 +245,10 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
 
 
 def parse_blocks(text: str, count: int) -> set[int] | None:
-    """Block numbers of a text like ``0-19, 25``; None for all (an empty text or ``all``).
+    """Block numbers of a text like ``0-19, 25``; None for all (empty or ``all``).
 
     Raises:
-        InputError: it cannot be read, or names blocks that the model does not have.
+        InputError: unreadable, or not all are blocks of the model.
     """
     text = text.strip().lower()
     if text in ("", "all", "*"):
@@ -291,11 +266,11 @@ def parse_blocks(text: str, count: int) -> set[int] | None:
 
 
 def block_of(layer: str) -> int | None:
-    """The block that a layer is in; the face adapter's i-th part belongs to block 5 i, after which it runs."""
+    """The block of a layer; face adapter i runs after block 5 i and belongs to it."""
     match = re.match(r"(face_adapter\.fuser_)?blocks\.(\d+)\.", layer)
     return None if match is None else int(match[2]) * (5 if match[1] else 1)
 
 
 def in_blocks(layer: str, blocks: set[int] | None) -> bool:
-    """Whether a layer is changed; layers outside the blocks only when all blocks are."""
+    """Whether a layer is in ``blocks``; layers outside all blocks only for None."""
     return blocks is None or block_of(layer) in blocks

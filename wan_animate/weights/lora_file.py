@@ -1,31 +1,31 @@
-"""The tensors of a LoRA file: safetensors, or upstream's pickle, opened so that it can run no code."""
+"""The tensors of a LoRA file: safetensors, or a pickle opened with ``weights_only``."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import zipfile
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import reading
 from .header import read_header
-from .kinds import is_lora
+from .kinds import file_identity, is_lora
 
 if TYPE_CHECKING:
     import torch
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-# where training frameworks put the tensors; upstream's relighting LoRA has "state_dict"
+# keys under which training frameworks nest the tensors; upstream's relighting LoRA has "state_dict"
 CONTAINERS = ("state_dict", "lora_state_dict", "lora", "module", "model")
 
 
 def read_lora(path: str) -> dict[str, torch.Tensor]:
-    """All tensors of a LoRA file by name, on the CPU.
+    """All tensors by name, on the CPU.
 
     Raises:
-        InputError: it is no LoRA (for safetensors: before any tensor is read), cannot be read, or is a pickle that
-            holds more than tensors.
+        InputError: no LoRA (safetensors: before any tensor is read), unreadable, or a pickle of more than tensors.
     """
     import safetensors.torch
 
@@ -39,12 +39,15 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _check(name: str, names) -> None:
-    if not is_lora(names) and not any(one.endswith((".diff", ".diff_b", ".diff_m")) for one in names):
+def _check(name: str, names: Collection[str]) -> None:
+    """Raises InputError unless there is half of a low-rank pair or a difference."""
+    if not is_lora(names) and not any(key.endswith((".diff", ".diff_b", ".diff_m")) for key in names):
+        identity = file_identity(names)
+        other = f" but {identity.what}" if identity is not None else ""
         some = ", ".join(list(names)[:2]) or "none"
         raise InputError(
-            f"{name} is no LoRA: none of its {len(names)} tensors ({some} and so on) is one half of a low-rank pair or "
-            "a difference. Choose a LoRA file."
+            f"{name} is no LoRA{other}: none of its {len(names)} tensors ({some} and so on) is one half of a low-rank "
+            "pair or a difference. Choose a LoRA file."
         )
 
 
@@ -68,4 +71,4 @@ def _read_pickle(path: str, name: str) -> dict[str, torch.Tensor]:
         content = inner
     if not isinstance(content, dict):
         raise InputError(f"{name} holds a {type(content).__name__}, not named tensors: choose a LoRA file.")
-    return {str(key): one for key, one in content.items() if isinstance(one, torch.Tensor)}
+    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}

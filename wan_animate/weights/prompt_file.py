@@ -1,8 +1,5 @@
-"""Encoded prompts on disk, so that a later run needs no text encoder for a sentence that has not changed.
-
-One ``.safetensors`` file holds one prompt: the tensor ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096), any further
-tensors of the host's conditioning (``pooled_output``, ``attention_mask``) under their own names, and in its metadata
-the text and what encoded it.
+"""Encoded prompts on disk: tensor ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096) in a ``.safetensors`` file, with
+the conditioning's further tensors, and prompt and encoder as metadata.
 """
 
 from __future__ import annotations
@@ -22,38 +19,28 @@ from ..errors import InputError
 from ..files import make_folder, reading, replacing
 from ..finite import check_finite
 
-Conditioning = list[tuple[torch.Tensor, dict[str, Any]]]
+Conditioning = list[list[Any]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
 
 FORMAT = "wan_animate_prompt/1"
 
 
 def prompt_file_name(text: str, encoder: str) -> str:
-    """A file name that tells a person which prompt it is and differs for every text and encoder.
-
-    Args:
-        text: the prompt.
-        encoder: a string that stands for the text encoder.
-    """
+    """A readable file name, different for every text and encoder."""
     digest = hashlib.blake2b(f"{FORMAT}\0{encoder}\0{text}".encode(), digest_size=8).hexdigest()
     words = "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:40].strip("-")
     return f"{words or 'prompt'}-{digest}.safetensors"
 
 
 def storable(conditioning: Conditioning) -> bool:
-    """Whether :func:`save_prompt` can hold all of it: one part, whose values are tensors or None."""
+    """Whether it is one part whose values are tensors or None."""
     return len(conditioning) == 1 and all(
         value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values()
     )
 
 
 def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, encoder: str) -> None:
-    """Write one encoded prompt; the file appears whole or not at all.
-
-    Args:
-        path: where to; its folder is made when missing.
-        conditioning: one that is :func:`storable`.
-        text, encoder: kept in the metadata.
+    """Write one :func:`storable` prompt, whole or not at all; the folder is made when missing.
 
     Raises:
         InputError: the folder cannot be written, or the embedding holds NaN.
@@ -71,14 +58,10 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
 
 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
-    """Read one encoded prompt.
-
-    Args:
-        path: a file that :func:`save_prompt` wrote, or any ``.safetensors`` with a ``cond`` tensor.
-        channels: the C that ``cond`` must have; None takes any.
+    """Read one encoded prompt; ``channels`` is the required C of ``cond``, None for any.
 
     Raises:
-        InputError: the file is missing, damaged, or holds no embedding of this shape.
+        InputError: missing, damaged, or no embedding of this shape.
     """
     with reading(path, "the saved prompt", "encode it with Cached Prompt or choose another file") as path:
         with safe_open(path, "pt") as file:

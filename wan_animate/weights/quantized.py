@@ -1,15 +1,12 @@
-"""How the weights of a file are scaled, and the same weights in the one form that ComfyUI 0.33 takes.
+"""Scaled (fp8 and other quantized) weights, converted to the layout that ComfyUI 0.33 loads.
 
-Forms met in published files:
+Layouts in published files:
 
-- ComfyUI's own: a tensor ``<layer>.comfy_quant`` (JSON as bytes) beside each quantized weight, or the same in the
-  file's metadata as ``_quantization_metadata`` (``comfy/utils.py: convert_old_quants``);
-- older ComfyUI and the wrapper's repacks: ``<layer>.scale_weight`` with a marker tensor ``scaled_fp8``, whose type says
-  e4m3 or e5m2 and which has two elements where products are to be made in full precision. The host takes every layer
-  of it for e4m3, which loses weights that are e5m2 (most overflow);
-- scales without any marker (``.scale_weight`` or ``.weight_scale``), which the host leaves out.
-
-:func:`convert_weights` makes the first of all of them, each layer by the type its weight really has.
+- ComfyUI's: a tensor ``<layer>.comfy_quant`` (JSON as bytes) for each quantized weight, or ``_quantization_metadata``
+  in the metadata (``comfy/utils.py: convert_old_quants``);
+- older ComfyUI and the wrapper's: ``<layer>.scale_weight`` and a tensor ``scaled_fp8`` of dtype e4m3 or e5m2, with two
+  elements for full precision matrix multiplications. ComfyUI reads e5m2 as e4m3, which overflows;
+- scales alone (``.scale_weight`` or ``.weight_scale``), which ComfyUI ignores.
 """
 
 from __future__ import annotations
@@ -36,32 +33,22 @@ EXTRAS = (
     ".weight_scale_2", ".pre_quant_scale", ".weight_s_rel", ".weight_s_channel", ".weight_codebook",
 )  # fmt: skip
 FP8 = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
-# formats that keep one stored element for one weight; of the others a stored shape says little
+# formats with one stored element a weight; others pack several
 WHOLE = {"float8_e4m3fn", "float8_e5m2", "mxfp8", "int8_tensorwise"}
 NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 e4m3", "F8_E5M2": "fp8 e5m2"}
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a file's weights are scaled.
-
-    Attributes:
-        form: ``"none"``, ``"marked"`` (``comfy_quant`` tensors), ``"metadata"``, or ``"scales"`` (to be converted).
-        layers: each scaled layer with its configuration as the host writes it (``{"format": ...}``); empty
-            configurations where only the file's tensors hold it (``"marked"``).
-        packed: stored shapes may differ from the weights' own.
-        rows: layers with a scale for each row, where the host has one for a tensor.
-    """
-
-    form: str = "none"
-    layers: dict[str, dict] = field(default_factory=dict)
-    packed: bool = False
-    rows: frozenset[str] = frozenset()
+    form: str = "none"  # or "marked" (comfy_quant tensors), "metadata", "scales" (to be converted)
+    layers: dict[str, dict] = field(default_factory=dict)  # -> ComfyUI's {"format": ...}; empty for "marked"
+    packed: bool = False  # stored shapes may differ from the weights' own
+    rows: frozenset[str] = frozenset()  # layers with a scale for each row; ComfyUI takes only a single scale
 
     @property
     def formats(self) -> dict[str, int]:
-        """Layers per format, the most first."""
-        return dict(Counter(one["format"] for one in self.layers.values() if "format" in one).most_common())
+        """Layers per format, most frequent first."""
+        return dict(Counter(config["format"] for config in self.layers.values() if "format" in config).most_common())
 
     def summary(self, precision: str) -> str:
         name = NAMES.get(precision, precision)
@@ -75,12 +62,10 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
     """How the weights are scaled.
 
     Args:
-        tensors: names without the model's prefix.
-        metadata: the file's.
-        prefix: taken off the layers' names in the metadata.
+        tensors: names without the model's ``prefix`` (which the metadata have).
 
     Raises:
-        InputError: the metadata cannot be read, or a scaled layer is in a type that no form of ours covers.
+        InputError: the metadata cannot be read, or a scaled layer has an unsupported dtype.
     """
     marked = [name.removesuffix(CONFIG) for name in tensors if name.endswith(CONFIG)]
     if marked:
@@ -101,7 +86,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
                     f"the file's quantization metadata gives {layer} the format {json.dumps(config.get('format'))[:60]}"
                     ", which is no name of one: download it again."
                 )
-        return Quantization("metadata", layers, any(one.get("format") not in WHOLE for one in layers.values()))
+        return Quantization("metadata", layers, any(config.get("format") not in WHOLE for config in layers.values()))
     ends = (".scale_weight", ".weight_scale")
     scaled = [name.removesuffix(end) for name in tensors for end in ends if name.endswith(end)]
     if not scaled:
@@ -112,7 +97,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
         weight = tensors.get(f"{layer}.weight")
         scale = tensors.get(f"{layer}.scale_weight") or tensors[f"{layer}.weight_scale"]
         stored = weight.dtype if weight is not None else "nothing"
-        if stored not in FP8:
+        if weight is None or stored not in FP8:
             raise InputError(
                 f"the file scales {layer}, but stores it as {stored} without saying how it is packed: choose an fp8, "
                 "bf16 or GGUF form of the model."
@@ -129,7 +114,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
 
 
 def is_extra(name: str, weights: Collection[str]) -> bool:
-    """Whether a tensor is a scale or a marker that belongs to one of ``weights``."""
+    """Whether a tensor is a scale or marker of ``weights``."""
     layer = next((name.removesuffix(end) for end in EXTRAS if name.endswith(end)), None)
     return name == MARKER or layer is not None and f"{layer}.weight" in weights
 
@@ -140,37 +125,32 @@ def convert_weights(
     linear: Collection[str],
     full_precision: bool | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors with ``comfy_quant`` entries, scales under their new names and no marker.
-
-    Scaled layers that are not ``linear``, and those with a scale for each row, are multiplied out (to bfloat16): the
-    host has one scale for a linear layer. Tensors that need no change are passed on, not copied.
+    """The tensors in ComfyUI's layout; layers that are not ``linear`` or have a scale for each row in bfloat16.
 
     Args:
-        tensors: names without the model's prefix; emptied on the way, so that nothing is held twice.
-        quantization: from :func:`find_quantization`.
-        linear: names of the linear layers' weights.
-        full_precision: whether products are made with weights multiplied out; None leaves it to the file.
+        tensors: names without the model's prefix; emptied on the way, to hold nothing twice.
+        full_precision: dequantize before matrix multiplications; None leaves it to the file.
     """
     import torch
 
     result: dict[str, torch.Tensor] = {}
-    loose = {layer for layer in quantization.layers if f"{layer}.weight" not in linear} | quantization.rows
+    dequantized = {layer for layer in quantization.layers if f"{layer}.weight" not in linear} | quantization.rows
     for name in list(tensors):
         tensor = tensors.pop(name)
         ending = next((end for end in OLD_NAMES if name.endswith(end)), "")
         if name == MARKER or ending == ".scale_input" and bool((tensor == 1).all()):
             continue
         result[name.removesuffix(ending) + OLD_NAMES.get(ending, "")] = tensor
-    for layer in loose:
+    for layer in dequantized:
         if quantization.form == "marked" or f"{layer}.weight_scale" not in result:
-            continue  # a layer that the host has and this pack does not know of
+            continue  # a layer that ComfyUI has and this pack does not know
         scale = result.pop(f"{layer}.weight_scale").float()
         result.pop(f"{layer}.input_scale", None)
         weight = result[f"{layer}.weight"].float()
         scale = scale.reshape(-1, *(1,) * (weight.ndim - 1)) if scale.numel() > 1 else scale.reshape(())
         result[f"{layer}.weight"] = (weight * scale).to(torch.bfloat16)
     for layer, config in quantization.layers.items():
-        if layer in loose and quantization.form != "marked" and f"{layer}.weight_scale" not in result:
+        if layer in dequantized and quantization.form != "marked" and f"{layer}.weight_scale" not in result:
             continue
         key = layer + CONFIG
         config = _marked(key, result[key]) if key in result else dict(config)
@@ -182,16 +162,12 @@ def convert_weights(
 
 
 def stored_formats(tensors: Mapping[str, torch.Tensor]) -> set[str]:
-    """The formats that the ``comfy_quant`` tensors name.
-
-    Raises:
-        InputError: one of them cannot be read.
-    """
-    return {str(_marked(name, one).get("format")) for name, one in tensors.items() if name.endswith(CONFIG)}
+    """The formats that the ``comfy_quant`` tensors name. Raises InputError if unreadable."""
+    return {str(_marked(name, tensor).get("format")) for name, tensor in tensors.items() if name.endswith(CONFIG)}
 
 
 def _marked(name: str, tensor: torch.Tensor) -> dict:
-    """What a ``comfy_quant`` tensor holds: a JSON object as bytes."""
+    """Content of a ``comfy_quant`` tensor: a JSON object as bytes."""
     try:
         return dict(json.loads(bytes(tensor.flatten().tolist())))
     except (ValueError, TypeError) as error:

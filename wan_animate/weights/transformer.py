@@ -1,8 +1,7 @@
-"""The Wan 2.2 Animate transformer in a file: is it one, of what size, is it complete, in which precision.
+"""The Wan 2.2 Animate transformer in a file: size, precision, completeness.
 
-Names and shapes are those of upstream's ``wan/modules/animate/model_animate.py`` (WanAnimateModel, FaceAdapter,
-FaceEncoder, Generator), which Comfy-Org's and the wrapper's repacks and ComfyUI's ``comfy/ldm/wan/model_animate.py``
-keep; repacks differ in a prefix, in the precision, and in how scales are named (:mod:`.quantized`).
+Names and shapes: upstream's ``wan/modules/animate/model_animate.py``, ComfyUI's ``comfy/ldm/wan/model_animate.py``;
+repacks differ in prefix, precision and scales (:mod:`.quantized`).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from .header import Header, TensorInfo
 from .kinds import TAKE, foreign_sentence, is_of_its_type, wan_config, wan_member
 from .quantized import Quantization, find_quantization, is_extra
 
-# In front of every name: none upstream, the second in files saved from ComfyUI, the others in trainers' exports.
+# in front of every name: upstream's, ComfyUI's, trainers' exports
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "transformer.", "module.")
-# What no other model of the family has, whatever its precision.
+# only Animate has it, in every precision
 FACE_KEY = "face_adapter.fuser_blocks.0.k_norm.weight"
 WAN_KEY = "head.modulation"
 TEXT_DIM, IMAGE_DIM, FREQ_DIM = 4096, 1280, 256
@@ -30,25 +29,14 @@ MOTION_NET = "motion_encoder.enc.net_app.convs"
 
 @dataclass(frozen=True)
 class AnimateFile:
-    """What a file of Animate weights holds.
-
-    Attributes:
-        header: the file's.
-        prefix: in front of every name.
-        dim, ffn, blocks: width, feed-forward width and number of blocks; the 14B model has 5120, 13824, 40.
-        precision: the type that most weights are stored in, safetensors' name.
-        quantization: how weights are scaled.
-        blur_kernels: names of the constant blur kernels that the file leaves out (filled in on loading).
-    """
-
     header: Header
-    prefix: str
-    dim: int
-    ffn: int
-    blocks: int
-    precision: str
+    prefix: str  # in front of every name
+    dim: int  # 5120 in 14B
+    ffn: int  # 13824
+    blocks: int  # 40
+    precision: str  # dtype of most weights, safetensors' name
     quantization: Quantization
-    blur_kernels: tuple[str, ...]
+    blur_kernels: tuple[str, ...]  # constant kernels missing in the file, filled in on loading
 
     def summary(self) -> str:
         size = "14B" if (self.dim, self.blocks) == (5120, 40) else f"width {self.dim}, {self.blocks} blocks"
@@ -56,14 +44,13 @@ class AnimateFile:
 
 
 def read_animate(header: Header) -> AnimateFile:
-    """What an Animate file holds, from its header alone.
+    """Read an Animate file from its header.
 
     Raises:
-        InputError: it holds another model (the sentence says which and what to do), or tensors are missing or have
-            the wrong shape.
+        InputError: another model, or tensors are missing or misshapen.
     """
     tensors = header.tensors
-    prefix = next((one for one in PREFIXES if one + WAN_KEY in tensors and one + FACE_KEY in tensors), None)
+    prefix = next((start for start in PREFIXES if start + WAN_KEY in tensors and start + FACE_KEY in tensors), None)
     if prefix is None:
         raise InputError(foreign_sentence(header.name, tensors, header.metadata))
     own = {name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)}
@@ -101,8 +88,7 @@ def read_animate(header: Header) -> AnimateFile:
 
 
 def _check_config(header: Header, dim: int, ffn: int, blocks: int) -> None:
-    """Raises InputError where the file's own configuration is not of the model that its tensors are: the host builds
-    by it, and would end with a sentence about types or sizes."""
+    """Raises InputError where the metadata, by which ComfyUI builds the model, contradict the tensors."""
     text = header.metadata.get("config")
     if text is None:
         return
@@ -125,18 +111,17 @@ def _check_config(header: Header, dim: int, ffn: int, blocks: int) -> None:
             )
 
 
-def strangers(file: AnimateFile) -> list[str]:
-    """Names in the file (without the prefix) that the model has no place for and that are no scales of its weights."""
+def unexpected_keys(file: AnimateFile) -> list[str]:
+    """Names (without the prefix) that are neither the model's nor scales of its weights."""
     expected = transformer_shapes(file.dim, file.ffn, file.blocks)
     own = (name.removeprefix(file.prefix) for name in file.header.tensors if name.startswith(file.prefix))
     return [name for name in own if name not in expected and not is_extra(name, expected)]
 
 
 def relighting_layers(blocks: int) -> list[str]:
-    """The layers that the relighting LoRA changes: every linear of the transformer blocks, 12 a block (480 in 14B).
+    """The layers that the relighting LoRA (rank 128, alpha 128) changes: 12 linear layers a block, 480 in 14B.
 
-    Upstream: ``wan/modules/animate/animate_utils.py: get_loraconfig`` takes the linear layers whose names hold
-    ``blocks`` but neither ``face`` nor ``modulation``; rank 128, alpha 128.
+    Source: ``wan/modules/animate/animate_utils.py: get_loraconfig``.
     """
     names = [f"self_attn.{name}" for name in "qkvo"]
     names += [f"cross_attn.{name}" for name in ("q", "k", "v", "o", "k_img", "v_img")] + ["ffn.0", "ffn.2"]
@@ -144,14 +129,14 @@ def relighting_layers(blocks: int) -> list[str]:
 
 
 def is_linear(name: str) -> bool:
-    """Whether a weight belongs to a linear layer. The motion encoder's matrices are not: it scales them itself."""
+    """Whether a weight is a linear layer's; the motion encoder scales its own."""
     return name.endswith(".weight") and not any(
         part in name for part in ("motion_encoder.", "patch_embedding", ".conv", "norm", "img_emb.proj.0", "proj.4")
     )
 
 
 def transformer_shapes(dim: int, ffn: int, blocks: int) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a Wan 2.2 Animate transformer of this size, name -> shape."""
+    """Name -> shape of every tensor."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, out: int, into: int, bias: bool = True) -> None:
@@ -182,7 +167,7 @@ def transformer_shapes(dim: int, ffn: int, blocks: int) -> dict[str, tuple[int, 
     for block in (f"blocks.{index}" for index in range(blocks)):
         shapes[f"{block}.modulation"] = (1, 6, dim)
         shapes[f"{block}.norm3.weight"] = shapes[f"{block}.norm3.bias"] = (dim,)
-        for norm in ("self_attn.norm_q", "self_attn.norm_k", *(f"cross_attn.norm_{one}" for one in "qk")):
+        for norm in ("self_attn.norm_q", "self_attn.norm_k", "cross_attn.norm_q", "cross_attn.norm_k"):
             shapes[f"{block}.{norm}.weight"] = (dim,)
         shapes[f"{block}.cross_attn.norm_k_img.weight"] = (dim,)
     for fuser in (f"face_adapter.fuser_blocks.{index}" for index in range(blocks // 5)):
@@ -215,7 +200,7 @@ def _motion_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def _fits(name: str, info: TensorInfo, shape: tuple[int, ...], quantization: Quantization) -> bool:
-    """Packed formats hold several values in one stored element, so their shapes are the host's to check."""
+    """Packed formats store several values in an element, so ComfyUI checks them."""
     return info.shape == shape or quantization.packed and name.removesuffix(".weight") in quantization.layers
 
 
