@@ -7,6 +7,7 @@ with a sentence about matrices.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from ...wan_animate.weights.kinds import TAKE, wan_member
 log = logging.getLogger(__name__)
 
 
-def check_model(model) -> None:
+def check_model(model: Any) -> None:
     """Raises InputError unless a MODEL is Wan 2.2 Animate."""
     import comfy.model_base
 
@@ -27,14 +28,14 @@ def check_model(model) -> None:
     config = getattr(getattr(base, "model_config", None), "unet_config", None) or {}
     what, remedy = f"a {type(base).__name__} model", TAKE
     if isinstance(base, comfy.model_base.WAN21):
-        # the host takes this mark off the configuration once it has chosen the class
+        # the host removes this key from the configuration once it has chosen the class
         causal = {"causal_ar": True} if isinstance(base, comfy.model_base.WAN21_CausalAR) else {}
         member = wan_member(config | causal)
         what, remedy = member.name, member.remedy
     raise InputError(f"the model input holds {what}, but this node needs Wan 2.2 Animate: {remedy}.")
 
 
-# A VAE whose latents have the same shape, but not the same meaning: (a part of its class's module, what it is).
+# VAEs whose latents have the same shape, but another meaning: (a part of the class's module name, what it is).
 OTHER_VAES = (
     (".cosmos.", "the Cosmos VAE"),
     (".cogvideo.", "the CogVideoX VAE"),
@@ -42,7 +43,7 @@ OTHER_VAES = (
 )
 
 
-def check_vae(vae) -> None:
+def check_vae(vae: Any) -> None:
     """Raises InputError unless a VAE is the Wan 2.1 one (16 channels, 8x in space, 4x in time)."""
     network = getattr(vae, "first_stage_model", None)
     channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
@@ -61,22 +62,22 @@ def check_vae(vae) -> None:
         )
 
 
-def text_width(model) -> int | None:
+def text_width(model: Any) -> int | None:
     """How wide a prompt the MODEL takes (umT5-XXL: 4096), read off its first layer; None where that cannot be seen."""
     layers = getattr(model.model.diffusion_model, "text_embedding", None)
     return getattr(layers[0], "in_features", None) if isinstance(layers, torch.nn.Sequential) else None
 
 
-def image_width(model) -> int | None:
+def image_width(model: Any) -> int | None:
     """How wide the CLIP vision features are that the MODEL takes (ViT-H: 1280); 0 for one that takes none."""
     embedding = getattr(model.model.diffusion_model, "img_emb", None)
     if embedding is None:
         return 0
-    layers = [one for one in embedding.modules() if hasattr(one, "in_features")]
+    layers = [layer for layer in embedding.modules() if hasattr(layer, "in_features")]
     return layers[0].in_features if layers else None
 
 
-def check_prompt(conditioning, name: str, width: int | None) -> None:
+def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
     """Raises InputError unless a CONDITIONING holds embeddings of the text encoder that the model was made for.
 
     Args:
@@ -97,7 +98,7 @@ def check_prompt(conditioning, name: str, width: int | None) -> None:
                 f"the {name} input holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the prompt "
                 "with the umT5-XXL text encoder (Load CLIP, type wan), another model's does not fit."
             )
-        if shape[0] != 1:  # the host would take the first and drop the rest without a word
+        if shape[0] != 1:  # the host would silently take the first
             raise InputError(
                 f"the {name} input holds {shape[0]} prompts in one (an embedding of shape {shape}), but a clip is made "
                 "from one: connect one prompt, and run once for each."
@@ -107,7 +108,7 @@ def check_prompt(conditioning, name: str, width: int | None) -> None:
         )
 
 
-def check_image_features(output, width: int | None) -> None:
+def check_image_features(output: Any, width: int | None) -> None:
     """Raises InputError unless a CLIP_VISION_OUTPUT is of the image encoder that the model was made for.
 
     Args:
@@ -127,7 +128,7 @@ def check_image_features(output, width: int | None) -> None:
             f"clip_vision_output holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the "
             "reference image with CLIP ViT-H (clip_vision_h.safetensors in Load CLIP Vision)."
         )
-    if shape[0] > 1:  # as the host does it, and as reference_image is read
+    if shape[0] > 1:  # as the host does, and as reference_image is read
         log.info("clip_vision_output holds the features of %d pictures: the first is used.", shape[0])
     check_finite(
         features[:1], "clip_vision_output", "encode the reference image anew, or load CLIP ViT-H in another precision"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import comfy.model_management
+import torch
 
 
-def compute_device():
+def compute_device() -> torch.device:
     """The device that the host runs models on."""
     return comfy.model_management.get_torch_device()
 

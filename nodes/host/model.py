@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from ...wan_animate.errors import InputError
 from ...wan_animate.weights.header import read_model_header
@@ -12,10 +13,10 @@ from .patching import cast_static_clones
 from .vae import prepare_for
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
-PRODUCTS = ("auto", "full precision", "fp8")
+MATMULS = ("auto", "full precision", "fp8")
 
 
-def load_animate(path: str, precision: str = "auto", products: str = "auto"):
+def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tuple[Any, AnimateFile]:
     """A MODEL from a file, or from any shard of a sharded model.
 
     ``auto`` and ``auto`` give what the host's Load Diffusion Model gives for files that it reads rightly, bit for bit.
@@ -24,7 +25,7 @@ def load_animate(path: str, precision: str = "auto", products: str = "auto"):
         path: a safetensors file.
         precision: what weights are kept in; ``auto`` is the host's choice by card and file. A file with scaled weights
             stays as it is, the choice then is for what is not scaled.
-        products: ``fp8`` multiplies in fp8 on cards that can, ``full precision`` never; ``auto`` does as the file says.
+        matmul: ``fp8`` multiplies in fp8 on cards that can, ``full precision`` never; ``auto`` does as the file says.
 
     Returns:
         (the host's ModelPatcher, :class:`AnimateFile`)
@@ -36,13 +37,13 @@ def load_animate(path: str, precision: str = "auto", products: str = "auto"):
     if file.quantization.layers and precision.startswith("fp8"):
         logging.info("Load Animate Model: the file's weights are scaled already; precision %s is left out.", precision)
         precision = "auto"
-    model = _load(path, precision, products)
+    model = _load(path, precision, matmul)
     prepare_for(model)
     logging.info("Load Animate Model: %s: %s; kept in %s", file.header.name, file.summary(), model.model_dtype())
     return model, file
 
 
-def _load(path: str, precision: str, products: str, disable_dynamic: bool = False):
+def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False) -> Any:
     """The MODEL alone: what the host calls again when it needs one of its own (another card, another loading)."""
     import comfy.sd
     import torch
@@ -54,9 +55,9 @@ def _load(path: str, precision: str, products: str, disable_dynamic: bool = Fals
             "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
             "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2,
         }[precision]  # fmt: skip
-    if products == "fp8" and not file.quantization.layers:
+    if matmul == "fp8" and not file.quantization.layers:
         options["fp8_optimizations"] = True
-    weights, metadata = _read_weights(file, {"full precision": True, "fp8": False}.get(products))
+    weights, metadata = _read_weights(file, {"full precision": True, "fp8": False}.get(matmul))
     model = comfy.sd.load_diffusion_model_state_dict(
         weights, model_options=options, metadata=metadata, disable_dynamic=disable_dynamic
     )
@@ -64,12 +65,12 @@ def _load(path: str, precision: str, products: str, disable_dynamic: bool = Fals
         raise InputError(
             f"{file.header.name} is a Wan 2.2 Animate model, but this ComfyUI does not take it: update ComfyUI."
         )
-    model.cached_patcher_init = (_load, (path, precision, products))
+    model.cached_patcher_init = (_load, (path, precision, matmul))
     cast_static_clones(model)
     return model
 
 
-def _read_weights(file: AnimateFile, full_precision: bool | None):
+def _read_weights(file: AnimateFile, full_precision: bool | None) -> tuple[dict, dict]:
     """(state dict as the host takes it, metadata). Tensors stay mapped from disk where the host maps them."""
     import comfy.quant_ops
     import comfy.utils

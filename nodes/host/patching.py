@@ -10,7 +10,9 @@ itself has where dynamic memory is off.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -19,7 +21,7 @@ from ...wan_animate.errors import InputError
 KEY = "wan_animate_kit_types"
 
 
-def static_clone(model, what: str):
+def static_clone(model: Any, what: str) -> Any:
     """A clone of a MODEL that the host loads as a whole. The host keeps the model that it makes for this on the MODEL
     it came from, so that other settings do not read the file again.
 
@@ -51,7 +53,7 @@ def model_type(module: torch.nn.Module, name: str) -> torch.dtype:
     return noted or own.dtype
 
 
-def cast_to_model_types(patcher) -> None:
+def cast_to_model_types(patcher: Any) -> None:
     """Brings the weights of a static MODEL to the types that its model was made with; a dynamic one casts by itself.
 
     A layer whose ``forward`` somebody has replaced knows what its weights are, and stays as it is.
@@ -69,14 +71,14 @@ def cast_to_model_types(patcher) -> None:
             if own.dtype == kind or (
                 getattr(type(module), "comfy_cast_weights", False) and kind.itemsize > own.dtype.itemsize
             ):
-                continue  # cast when it is used: it need not be wider in memory
+                continue  # cast on use: it need not be wider in memory
             module._parameters[name] = torch.nn.Parameter(own.data.to(kind), requires_grad=False)
             changed = True
     if changed:
         patcher.size = 0  # the host counts again
 
 
-def cast_static_clones(patcher) -> None:
+def cast_static_clones(patcher: Any) -> None:
     """The same for every static MODEL that the host makes of this one later (its compile node, its hooks)."""
     import comfy.patcher_extension
 
@@ -86,13 +88,19 @@ def cast_static_clones(patcher) -> None:
     cast_to_model_types(patcher)
 
 
-def _cloned(patcher, clone) -> None:
+def _cloned(patcher: Any, clone: Any) -> None:
     if patcher.is_dynamic():
         cast_to_model_types(clone)
 
 
-@torch.compiler.disable  # the host may compile the whole model: what asks is no part of it
-def is_plain(module) -> bool:
+def weights_stamp(patcher: Any) -> tuple | None:
+    hooks = getattr(patcher, "current_hooks", None)
+    applied = () if hooks is None else tuple((id(hook), float(hook.strength)) for hook in hooks.hooks)
+    return None if patcher is None else (patcher.patches_uuid, applied)
+
+
+@torch.compiler.disable  # the host may compile the whole model
+def is_plain(module: torch.nn.Module) -> bool:
     """Whether a module does what its class says with its own weights: no hook on it, and neither a ``forward`` nor a
     weight put in front of its own (by a LoRA beside the weights, which may come and go between steps)."""
     own = vars(module)
@@ -103,15 +111,15 @@ def is_plain(module) -> bool:
 
 
 @contextmanager
-def swapped(owner, name: str, replacement):
+def swapped(owner: Any, name: str, replacement: Any) -> Iterator[None]:
     """While open, ``owner.name`` is ``replacement``; afterwards whatever stood on the instance, or nothing."""
-    stood = name in vars(owner)
+    had_own = name in vars(owner)
     before = vars(owner).get(name)
     setattr(owner, name, replacement)
     try:
         yield
     finally:
-        if stood:
+        if had_own:
             setattr(owner, name, before)
         else:
             delattr(owner, name)

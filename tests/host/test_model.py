@@ -138,8 +138,8 @@ def test_precision(load, folder, weights, precision, dtype):
 def test_products_in_full_precision(load, folder, weights):
     save_file(scaled_weights(weights, E4M3), folder / "scaled.safetensors")
 
-    def config(products):
-        layer = load.execute("scaled.safetensors", "auto", products).result[0].model.diffusion_model.blocks[0].ffn[0]
+    def config(matmul):
+        layer = load.execute("scaled.safetensors", "auto", matmul).result[0].model.diffusion_model.blocks[0].ffn[0]
         return layer._full_precision_mm_config
 
     assert [config("auto"), config("full precision"), config("fp8")] == [False, True, False]

@@ -10,12 +10,13 @@ come into a MODEL: :mod:`.accelerate`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 
-_WORDS = 1 << 20  # summed at a time: 8 MB, so no large temporary is made
+_WORDS = 1 << 20  # summed at a time (8 MB), to bound the temporaries
 
 
 def content_sums(values: torch.Tensor) -> tuple[int, int]:
@@ -24,7 +25,7 @@ def content_sums(values: torch.Tensor) -> tuple[int, int]:
     raw = values.detach().contiguous().flatten().view(torch.uint8)
     whole = raw.numel() // 8 * 8
     words, rest = raw[:whole].view(torch.int64), raw[whole:].to(torch.int64)
-    # Odd multipliers (splitmix's constant) modulo 2**64: neighbours never share a weight.
+    # Odd multipliers (splitmix64's constant) modulo 2**64: neighbours never share a weight.
     weights = torch.arange(1, min(_WORDS, max(len(words), 8)) + 1, device=values.device) * -7046029254386353131 | 1
     plain, weighted = rest.sum(), (rest * weights[: len(rest)]).sum()
     for index, part in enumerate(words.split(_WORDS)):
@@ -35,7 +36,7 @@ def content_sums(values: torch.Tensor) -> tuple[int, int]:
 
 
 @contextmanager
-def depthwise_blur(encoder):
+def depthwise_blur(encoder: torch.nn.Module) -> Iterator[None]:
     """While open, every ``Blur`` in the motion encoder runs as one depthwise convolution."""
     blurs = [module for module in encoder.modules() if type(module).__name__ == "Blur" and hasattr(module, "kernel")]
     for blur in blurs:
@@ -48,12 +49,12 @@ def depthwise_blur(encoder):
 
 
 class _DepthwiseBlur:
-    def __init__(self, kernel: torch.Tensor, pad: tuple[int, int]):
+    def __init__(self, kernel: torch.Tensor, pad: tuple[int, int]) -> None:
         self.kernel, self.pad = kernel, pad
 
     def __call__(self, maps: torch.Tensor) -> torch.Tensor:
         before, after = self.pad
         channels = maps.shape[1]
         kernel = torch.flip(self.kernel.to(maps), (0, 1))[None, None].expand(channels, 1, -1, -1)
-        # The host's way gives NCHW whatever comes in; the layout decides how the next convolution rounds.
+        # NCHW as the host's blur returns: the memory layout decides how the next convolution rounds.
         return F.conv2d(F.pad(maps, (before, after, before, after)).contiguous(), kernel, groups=channels).contiguous()

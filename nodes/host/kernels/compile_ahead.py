@@ -16,11 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 
-SAID = 1.0  # seconds from which on the log tells
+LOGGED = 1.0  # seconds; faster compilations are not logged
 
 log = logging.getLogger(__name__)
 _lock = threading.Lock()
-_under_way: dict[str, list[Future]] = {}
+_started: dict[str, list[Future]] = {}
 
 
 def start(what: str, device: torch.device, compilations: Iterable[Callable[[], object]]) -> None:
@@ -34,35 +34,35 @@ def start(what: str, device: torch.device, compilations: Iterable[Callable[[], o
     if device.type != "cuda" or torch.version.hip is not None:
         return
     with _lock:
-        if what in _under_way:
+        if what in _started:
             return
-        _under_way[what] = []
-    began, every = time.perf_counter(), list(compilations)
+        _started[what] = []
+    began, calls = time.perf_counter(), list(compilations)
     pool = ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="compile kernels")
 
-    def compile_one(compilation: Callable[[], object]) -> None:
+    def compile_on_device(compilation: Callable[[], object]) -> None:
         with torch.cuda.device(device):
             compilation()
 
-    futures = [pool.submit(compile_one, one) for one in every]
+    futures = [pool.submit(compile_on_device, call) for call in calls]
     pool.shutdown(wait=False)
-    _under_way[what] = futures
+    _started[what] = futures
 
-    def tell() -> None:
+    def report() -> None:
         wait(futures)
         seconds = time.perf_counter() - began
-        failed = [one.exception() for one in futures if one.exception() is not None]
-        if failed:  # the launch will compile it, or say what is wrong
+        failed = [error for error in (future.exception() for future in futures) if error is not None]
+        if failed:  # the launch compiles it, or raises
             log.debug("WanAnimateKit: %d kernels of %s were not compiled ahead: %s", len(failed), what, failed[0])
-        if seconds >= SAID:
+        if seconds >= LOGGED:
             log.info(
                 "WanAnimateKit: %d kernels for %s compiled in %.1f s; they are kept on disk for the next start.",
                 len(futures) - len(failed), what, seconds,
             )  # fmt: skip
 
-    threading.Thread(target=tell, name="compile kernels", daemon=True).start()
+    threading.Thread(target=report, name="compile kernels", daemon=True).start()
 
 
 def finish(what: str) -> None:
     """Wait until what :func:`start` began under this name is done, so that nothing is compiled twice."""
-    wait(_under_way.get(what, ()))
+    wait(_started.get(what, ()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ KERNELS = "the video VAE"
 
 
 @functools.cache
-def _triton():
+def _triton() -> ModuleType | None:
     """The compiled kernels' module, or None where Triton does not work."""
     try:
         from . import triton_vae
@@ -30,22 +31,23 @@ def _triton():
     return triton_vae
 
 
-def fused(x: torch.Tensor):
+def fused(x: torch.Tensor) -> ModuleType | None:
     """The Triton kernels if they can take this tensor, else None."""
     return _ready() if x.is_cuda and not torch.version.hip else None
 
 
 @functools.cache
-def _ready():
+def _ready() -> ModuleType | None:
     compile_ahead.finish(KERNELS)
     return _triton()
 
 
 def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
     """Begin to compile the kernels of a VAE of this width (96: the published one) in the background."""
-    half = dtype in (torch.float16, torch.bfloat16)  # HostVAE takes the joined kernels for these
-    if half and device.type == "cuda" and _triton() is not None:
-        compile_ahead.start(KERNELS, device, _triton().compilations(launches(dim), dtype))
+    half = dtype in (torch.float16, torch.bfloat16)  # the dtypes for which HostVAE takes the fused kernels
+    kernels = _triton() if half and device.type == "cuda" else None
+    if kernels is not None:
+        compile_ahead.start(KERNELS, device, kernels.compilations(launches(dim), dtype))
 
 
 def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
@@ -131,6 +133,8 @@ def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, pair
         x = x + bias
     count, height, width, channels = x.shape
     if pairs:
+        # [n, H, W, 2 * C] -> [2 * n, H, W, C]
         x = x.view(count, height, width, 2, channels // 2).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    # every pixel of [n, H, W, C] into the two rows and two columns of [n, H, 2, W, 2, C]
     out.view(-1, height, 2, width, 2, out.shape[-1]).copy_(x[:, :, None, :, None])
     return out

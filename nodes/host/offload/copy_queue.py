@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from .memory import layout, packed, pieces, register, views, whole
+from .memory import layout, pack, plain_tensors, region_of, register, views
 
 
-class Unit:
+class ModuleTensors:
     """A module that is copied as a whole.
 
     Attributes:
@@ -24,8 +25,10 @@ class Unit:
         keys: the host's names for them, where the host would merge a LoRA into them, else None.
     """
 
-    def __init__(self, index: int, module: torch.nn.Module, prefix: str):
-        self.index, self.places, self.keys = index, [], []
+    def __init__(self, index: int, module: torch.nn.Module, prefix: str) -> None:
+        self.index = index
+        self.places: list[tuple[dict, str]] = []
+        self.keys: list[str | None] = []
         module = getattr(module, "_orig_mod", module)  # of a compiled block
         for path, part in module.named_modules():
             leaf = not list(part.children())
@@ -45,18 +48,18 @@ class Unit:
     def size(self) -> int:
         return layout(self.tensors())[1]
 
-    def lock(self) -> bool:
+    def pin(self) -> bool:
         """Move the tensors into locked host memory, unless they are there. False if there is none to be had."""
-        flat = whole(self.tensors())
+        flat = region_of(self.tensors())
         if flat is None:
             own = self.tensors()
-            # as they were made: moving a quantized one to another device fails on a mixture
+            # all in the mode they were made in: moving a quantized tensor fails on a mixture
             with torch.inference_mode(own[0].is_inference()), torch.no_grad():
                 try:
-                    self.put(packed(own))
+                    self.put(pack(own))
                 except (OSError, MemoryError):
                     return False
-            flat = whole(self.tensors())
+            flat = region_of(self.tensors())
         return register(flat)
 
 
@@ -66,41 +69,41 @@ class Slot:
 
     Attributes:
         flat: its bytes.
-        unit: whose weights are in it, or on their way.
-        tensors: views of ``flat`` as that unit's weights.
-        given: the unit's own tensors that were copied.
+        module: whose weights are in it, or on their way.
+        tensors: views of ``flat`` as that module's weights.
+        source: the module's own tensors that were copied.
         merged: a LoRA's product has been added to them.
         arrived, used: CUDA events: the copy is there; the block that was in it has computed.
     """
 
     flat: torch.Tensor
-    unit: Unit | None = None
+    module: ModuleTensors | None = None
     tensors: list[torch.Tensor] = field(default_factory=list)
-    given: list[torch.Tensor] = field(default_factory=list)
+    source: list[torch.Tensor] = field(default_factory=list)
     merged: bool = False
-    arrived: object = None
-    used: object = None
+    arrived: Any = None
+    used: Any = None
 
 
-class Copies:
-    """Copies from host memory to slots, on a stream of their own where the device has such."""
+class CopyStream:
+    """CopyStream from host memory to slots, on a stream of their own where the device has such."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def new_slot(self, size: int) -> Slot:
         slot = Slot(torch.empty(size, dtype=torch.uint8, device=self.device))
-        if self.stream is not None:  # what used this memory before has to be done with it
+        if self.stream is not None:  # work queued on this memory has to end first
             slot.used = torch.cuda.current_stream(self.device).record_event()
         return slot
 
-    def start(self, unit: Unit, slot: Slot) -> None:
+    def start(self, module: ModuleTensors, slot: Slot) -> None:
         """Begin to copy; returns before it is done where host memory is locked."""
-        tensors = unit.tensors()
-        slot.unit, slot.given, slot.merged = unit, tensors, False
+        tensors = module.tensors()
+        slot.module, slot.source, slot.merged = module, tensors, False
         slot.tensors = views(tensors, slot.flat)
-        flat = whole(tensors)
+        flat = region_of(tensors)
         offsets, size = layout(tensors)
         at = iter(offsets)
         if self.stream is not None:
@@ -109,10 +112,10 @@ class Copies:
             if flat is not None and flat.numel() >= size:
                 slot.flat[:size].copy_(flat[:size], non_blocking=True)
             for tensor, target in zip(tensors, slot.tensors):
-                for piece, to in zip(pieces(tensor), pieces(target)):
+                for plain, to in zip(plain_tensors(tensor), plain_tensors(target)):
                     offset = next(at)
-                    if flat is None or piece.data_ptr() != flat.data_ptr() + offset:  # something in front of its own
-                        to.copy_(piece, non_blocking=True)
+                    if flat is None or plain.data_ptr() != flat.data_ptr() + offset:  # a tensor outside of the region
+                        to.copy_(plain, non_blocking=True)
             if self.stream is not None:
                 slot.arrived = self.stream.record_event()
 
@@ -133,10 +136,10 @@ class Copies:
 
 
 class CopyQueue:
-    """The units of one kind that are copied in every step, and their slots."""
+    """The modules of one kind that are copied in every step, and their slots."""
 
-    def __init__(self, copies: Copies, units: list[Unit], slots: int, lock: bool):
-        self.copies, self.units, self.count, self.lock = copies, units, min(slots, len(units)), lock
+    def __init__(self, copies: CopyStream, modules: list[ModuleTensors], slots: int, pin: bool) -> None:
+        self.copies, self.modules, self.count, self.pin = copies, modules, min(slots, len(modules)), pin
         self.slots: list[Slot] = []
         self.turn = 0
 
@@ -144,32 +147,32 @@ class CopyQueue:
     def begin(self) -> None:
         """At the start of a step. What a slot holds is from an earlier step, and weights may have changed since."""
         for slot in self.slots:
-            slot.unit = None
+            slot.module = None
         self.turn = 0
-        if self.units:
-            self._fetch(self.units[0])
+        if self.modules:
+            self._fetch(self.modules[0])
 
-    def slot_of(self, unit: Unit) -> Slot:
-        """The slot with a unit's weights: on their way since the unit before, or (out of turn) from now on."""
-        slot = next((one for one in self.slots if one.unit is unit), None) or self._fetch(unit)
+    def slot_of(self, module: ModuleTensors) -> Slot:
+        """The slot with a module's weights: on their way since the module before, or (out of turn) from now on."""
+        slot = next((one for one in self.slots if one.module is module), None) or self._fetch(module)
         self.copies.wait(slot)
         return slot
 
-    def after(self, unit: Unit, slot: Slot) -> None:
-        """A unit has computed: the next one may come."""
+    def after(self, module: ModuleTensors, slot: Slot) -> None:
+        """A module has computed: the next one may come."""
         self.copies.done(slot)
-        slot.unit = None
-        following = self.units.index(unit) + 1
-        if following < len(self.units) and not any(one.unit is self.units[following] for one in self.slots):
-            self._fetch(self.units[following])
+        slot.module = None
+        following = self.modules.index(module) + 1
+        if following < len(self.modules) and not any(one.module is self.modules[following] for one in self.slots):
+            self._fetch(self.modules[following])
 
-    def _fetch(self, unit: Unit) -> Slot:
+    def _fetch(self, module: ModuleTensors) -> Slot:
         if len(self.slots) < self.count:
-            size = max(one.size() for one in self.units)
+            size = max(one.size() for one in self.modules)
             self.slots += [self.copies.new_slot(size) for _ in range(self.count - len(self.slots))]
         slot = self.slots[self.turn % self.count]
         self.turn += 1
-        if self.lock:
-            unit.lock()
-        self.copies.start(unit, slot)
+        if self.pin:
+            module.pin()
+        self.copies.start(module, slot)
         return slot

@@ -1,4 +1,4 @@
-"""Weights of one module as one piece of host memory, locked for copying beside computing.
+"""Weights of one module as one plain of host memory, locked for copying beside computing.
 
 A locked ("pinned") page is what a card can read by itself while it computes. Locking is slow, so a block is moved into
 one mapping of its own once, the mapping is registered with CUDA, and the block's tensors are from then on views of it:
@@ -22,7 +22,7 @@ ALIGN = 1024
 log = logging.getLogger(__name__)
 
 
-class Registered:
+class PinnedMemory:
     """What is registered now, and how long moving and registering took over the life of the process."""
 
     size = 0
@@ -39,7 +39,7 @@ class _Region(mmap.mmap):
 _regions: weakref.WeakValueDictionary[int, _Region] = weakref.WeakValueDictionary()
 
 
-def pieces(tensor: torch.Tensor) -> list[torch.Tensor]:
+def plain_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
     """The plain tensors that a (possibly quantized) tensor is made of."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
@@ -47,7 +47,7 @@ def pieces(tensor: torch.Tensor) -> list[torch.Tensor]:
     return [getattr(tensor, name) for name in names]
 
 
-def rebuilt(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
+def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
     """A tensor of the same kind as ``like`` made of other pieces."""
     if not hasattr(like, "__tensor_flatten__"):
         return torch.nn.Parameter(parts[0], requires_grad=False) if isinstance(like, torch.nn.Parameter) else parts[0]
@@ -58,12 +58,12 @@ def rebuilt(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def layout(tensors: list[torch.Tensor]) -> tuple[list[int], int]:
-    """(offset of each piece of each tensor, size of all) in bytes."""
+    """(offset of each plain of each tensor, size of all) in bytes."""
     offsets, size = [], 0
     for tensor in tensors:
-        for piece in pieces(tensor):
+        for plain in plain_tensors(tensor):
             offsets.append(size)
-            size += math.ceil(piece.numel() * piece.element_size() / ALIGN) * ALIGN
+            size += math.ceil(plain.numel() * plain.element_size() / ALIGN) * ALIGN
     return offsets, size
 
 
@@ -73,25 +73,25 @@ def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]
     at, made = iter(offsets), []
     for tensor in tensors:
         parts = []
-        for piece in pieces(tensor):
+        for plain in plain_tensors(tensor):
             start = next(at)
-            part = flat[start : start + piece.numel() * piece.element_size()]
-            parts.append(part.view(piece.dtype).view(piece.shape))
-        made.append(rebuilt(tensor, parts))
+            part = flat[start : start + plain.numel() * plain.element_size()]
+            parts.append(part.view(plain.dtype).view(plain.shape))
+        made.append(rebuild(tensor, parts))
     return made
 
 
-def whole(tensors: list[torch.Tensor]) -> torch.Tensor | None:
+def region_of(tensors: list[torch.Tensor]) -> torch.Tensor | None:
     """The mapping that the largest of ``tensors`` (and so every one that is still as it was packed) lies in, as bytes;
     or None."""
-    largest = max((piece for tensor in tensors for piece in pieces(tensor)), key=lambda one: one.nbytes)
+    largest = max((plain for tensor in tensors for plain in plain_tensors(tensor)), key=lambda one: one.nbytes)
     storage = largest.untyped_storage()
     if storage.device.type != "cpu" or storage.data_ptr() not in _regions:
         return None
     return torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
-def packed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+def pack(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """Copies of ``tensors`` that lie in one mapping, not yet registered.
 
     Raises:
@@ -109,9 +109,9 @@ def packed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     _regions[flat.data_ptr()] = region
     made = views(tensors, flat)
     for new, old in zip(made, tensors):
-        for to, given in zip(pieces(new), pieces(old)):
+        for to, given in zip(plain_tensors(new), plain_tensors(old)):
             to.copy_(given)
-    Registered.moving += time.perf_counter() - start
+    PinnedMemory.moving += time.perf_counter() - start
     return made
 
 
@@ -134,9 +134,9 @@ def register(flat: torch.Tensor) -> bool:
         host.discard_cuda_async_error()
         return False
     host.TOTAL_PINNED_MEMORY += size
-    Registered.size += size
-    Registered.count += 1
-    Registered.seconds += time.perf_counter() - start
+    PinnedMemory.size += size
+    PinnedMemory.count += 1
+    PinnedMemory.seconds += time.perf_counter() - start
     ended = weakref.finalize(region, _unregister, address, size)  # before the memory itself goes
     ended.atexit = False
     return True
@@ -145,8 +145,8 @@ def register(flat: torch.Tensor) -> bool:
 def _unregister(address: int, size: int) -> None:
     import comfy.model_management as host
 
-    Registered.size -= size
-    Registered.count -= 1
+    PinnedMemory.size -= size
+    PinnedMemory.count -= 1
     host.TOTAL_PINNED_MEMORY = max(0, host.TOTAL_PINNED_MEMORY - size)
     if int(torch.cuda.cudart().cudaHostUnregister(address)) != 0:
         host.discard_cuda_async_error()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import functools
+from typing import Any
 
 from ....wan_animate.errors import InputError
 from ..kernels import vae as kernels
 from . import memory
 
 
-def accelerate_vae(vae):
+def accelerate_vae(vae: Any) -> Any:
     """A VAE object with the weights of ``vae`` that encodes and decodes faster.
 
     Raises:
@@ -44,7 +45,7 @@ def accelerate_vae(vae):
     return clone
 
 
-def prepare_for(model) -> None:
+def prepare_for(model: Any) -> None:
     """Begin to compile what the Wan 2.1 VAE needs beside a MODEL of Wan Animate: its width and the type that the host
     will choose for it are known before it is loaded."""
     import comfy.model_management as host
@@ -55,11 +56,11 @@ def prepare_for(model) -> None:
         kernels.prepare(96, host.vae_dtype(host.vae_device(), choices), host.vae_device())
 
 
-def is_accelerated(vae) -> bool:
+def is_accelerated(vae: Any) -> bool:
     return hasattr(vae, "decode_whole")
 
 
-def can_accelerate(vae) -> bool:
+def can_accelerate(vae: Any) -> bool:
     """Whether this is the host's Wan 2.1 VAE as we know it, and nobody's subclass or replacement of it."""
     import comfy.ldm.wan.vae
     import comfy.sd
@@ -68,7 +69,7 @@ def can_accelerate(vae) -> bool:
 
 
 @functools.cache
-def _classes():
+def _classes() -> tuple[type, type]:
     """(network, VAE object): subclasses of the host's, made when the host is there."""
     from .host_object import AcceleratedVAE
     from .wan import FastWanVAE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 
 
 def frames_first(x: torch.Tensor) -> torch.Tensor:
@@ -30,4 +31,4 @@ def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
 
 def fold_weight(weight: torch.Tensor) -> torch.Tensor:
     """``[K, C, 3, h, w]`` -> ``[K, 3C, h, w]``, the oldest frame's channels first."""
-    return weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    return rearrange(weight, "k c t h w -> k (t c) h w").contiguous(memory_format=torch.channels_last)

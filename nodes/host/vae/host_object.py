@@ -4,6 +4,7 @@ while it computes, and what does not fit is tiled before it fails."""
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import comfy.model_management
 import comfy.sd
@@ -41,7 +42,9 @@ class AcceleratedVAE(comfy.sd.VAE):
             made = self.decode_tiled(samples_in, tile_x=tile // 8, tile_y=tile // 8, overlap=tile // 32)
         return made
 
-    def _whole(self, direction: str, height: int, width: int, work):
+    def _whole(
+        self, direction: str, height: int, width: int, work: Callable[[], torch.Tensor]
+    ) -> tuple[torch.Tensor | None, int]:
         """(result, 0), or (None, side of a tile in pixels) where the card has no room for whole frames."""
         size = (direction, height, width, self.first_stage_model.dim, self.vae_dtype.itemsize)
         with self._device():
@@ -55,7 +58,7 @@ class AcceleratedVAE(comfy.sd.VAE):
                     return work(), 0
                 except Exception as error:
                     comfy.model_management.raise_non_oom(error)
-                    free = 0  # less than it seemed: the tensors of the attempt are let go of with the exception
+                    free = 0  # the attempt's tensors are freed with the exception
         if free == 0:
             comfy.model_management.soft_empty_cache()
             free = min(self.patcher.get_free_memory(self.device), memory.needed(*size, 1)) // 2
@@ -66,7 +69,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         )  # fmt: skip
         return None, tile
 
-    def _device(self):
+    def _device(self) -> contextlib.ExitStack:
         """The host's device context, without gradients."""
         stack = contextlib.ExitStack()
         stack.enter_context(torch.no_grad())
@@ -86,7 +89,8 @@ class AcceleratedVAE(comfy.sd.VAE):
         """One clip after the other; finished frames leave the card while it computes the next."""
         dtype, out = self.vae_output_dtype(), None
         for number, latent in enumerate(samples):
-            at, waiting = 0, None
+            at = 0
+            waiting: tuple[torch.Tensor, torch.cuda.Event | None] | None = None
             for part in self.first_stage_model.decode_frames(latent.to(self.device, self.vae_dtype)):
                 part = self.process_output(part.to(dtype, copy=True))
                 if out is None:
@@ -103,7 +107,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return out
 
 
-def fetch(part: torch.Tensor, ready, out: torch.Tensor) -> int:
+def fetch(part: torch.Tensor, ready: torch.cuda.Event | None, out: torch.Tensor) -> int:
     """Copies frames into ``out`` once ``ready``, on a stream of its own; returns how many."""
     if ready is None or out.is_cuda:
         out[: len(part)].copy_(part)

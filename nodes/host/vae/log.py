@@ -5,5 +5,5 @@ from __future__ import annotations
 import logging
 
 
-def say(text: str, *values) -> None:
+def say(text: str, *values: object) -> None:
     logging.info("Wan VAE: " + text, *values)

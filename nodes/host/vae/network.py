@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -28,22 +29,24 @@ class Stage:
     ``width`` is how many numbers the widest layer has for one number-place (pixel) of the frames that come in.
     """
 
-    def __init__(self, layers: list):
+    def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
-        self.width = max(layer.width for layer in layers) * (layers[0].grows if isinstance(layers[0], Up) else 1)
-        self.looks_back = sum(layer.looks_back for layer in layers)
+        self.channels = max(layer.channels for layer in layers) * (
+            layers[0].upscale if isinstance(layers[0], Up) else 1
+        )
+        self.past_frames = sum(layer.past_frames for layer in layers)
         self.halves_time = isinstance(layers[-1], Down) and layers[-1].time is not None
 
     def run(self, stream: Iterable, budget: int, check: Callable[[], None]) -> Iterator:
         """Frames through the layers, about ``budget`` numbers of the widest layer at once."""
         seen, last = 0, None
-        for chunk in chunks(stream, budget, self.width):
+        for chunk in chunks(stream, budget, self.channels):
             if isinstance(chunk, Still):
-                # once every layer has only the repeated frame before it, so has what comes out
-                settle = self.looks_back + (self.looks_back + seen - 1) % 2 * self.halves_time
+                # once every layer has seen nothing but the repeated frame, its output repeats too
+                settle = self.past_frames + (self.past_frames + seen - 1) % 2 * self.halves_time
                 settle = min(settle, chunk.count)
                 again = [last.expand(settle, *last.shape[1:])] if settle else []
-                for part in chunks(again, budget, self.width):
+                for part in chunks(again, budget, self.channels):
                     yield from self._layers([part.contiguous()], check)
                 if chunk.count > settle:
                     yield Still((chunk.count - settle) // (2 if self.halves_time else 1))
@@ -66,17 +69,18 @@ class Stage:
         yield box.pop()
 
 
-def chunks(stream: Iterable, budget: int, width: int) -> Iterator:
+def chunks(stream: Iterable, budget: int, channels: int) -> Iterator:
     """The stream's frames ``[n, H, W, C]`` joined or split, so that ``n * H * W * width`` is at most ``budget`` (one
     frame at least)."""
-    held, count = [], 0
+    held: list[torch.Tensor] = []
+    count = 0
     for part in stream:
         if isinstance(part, Still):
             if held:
                 yield join(held)
             yield part
             return
-        size = frames_in(budget, part.shape[1], part.shape[2], width)
+        size = frames_in(budget, part.shape[1], part.shape[2], channels)
         held.append(part)
         count += len(part)
         del part
@@ -108,7 +112,7 @@ def run(stages: list[Stage], stream: Iterable, budget: int, check: Callable[[], 
     return iter(stream)
 
 
-def layer(weights: Weights, module):
+def layer(weights: Weights, module: Any) -> Any:
     """Our form of one of the host's modules.
 
     Raises:
@@ -127,14 +131,14 @@ def layer(weights: Weights, module):
     raise NotImplementedError(f"{type(module).__name__} in the VAE")
 
 
-def encoder(weights: Weights, vae) -> list[Stage]:
+def encoder(weights: Weights, vae: Any) -> list[Stage]:
     """Pixels ``[n, H, W, 3]`` in -1..1 -> mean and log-variance ``[m, h, w, 2 * 16]``."""
     part = vae.encoder
     layers = [First(weights, part.conv1), *(layer(weights, m) for m in [*part.downsamples, *part.middle])]
     return stages([*layers, Head(weights, part.head), Pointwise(weights, vae.conv1)])
 
 
-def decoder(weights: Weights, vae) -> list[Stage]:
+def decoder(weights: Weights, vae: Any) -> list[Stage]:
     """Latent ``[n, h, w, 16]`` -> pixels ``[m, H, W, 3]`` in -1..1."""
     part = vae.decoder
     layers = [Pointwise(weights, vae.conv2), First(weights, part.conv1)]
@@ -142,11 +146,11 @@ def decoder(weights: Weights, vae) -> list[Stage]:
     return stages([*layers, Head(weights, part.head)])
 
 
-def stages(layers: list) -> list[Stage]:
+def stages(layers: list[Any]) -> list[Stage]:
     """The layers cut where the frames change their size."""
-    cut = [[]]
-    for number, one in enumerate(layers):
-        if isinstance(one, Up) or (number and isinstance(layers[number - 1], Down)):
+    cut: list[list[Any]] = [[]]
+    for number, current in enumerate(layers):
+        if isinstance(current, Up) or (number and isinstance(layers[number - 1], Down)):
             cut.append([])
-        cut[-1].append(one)
+        cut[-1].append(current)
     return [Stage(part) for part in cut]

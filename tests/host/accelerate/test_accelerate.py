@@ -34,7 +34,7 @@ def plain(model, conditioning):
     return sample(model, conditioning)
 
 
-def once_of(kit, clone):
+def cache_of(kit, clone):
     import comfy.patcher_extension
 
     (wrapper,) = clone.get_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, kit.KEY)
@@ -58,14 +58,14 @@ def test_every_switch_and_pairs_of_them(kit, model, conditioning, plain, switche
 def test_what_is_kept_is_computed_once_a_run_and_let_go(kit, model, conditioning):
     """With guidance, so that every step has two prompts and two faces in one batch."""
     clone = kit.accelerate(model, kit.Settings(reuse="all"))
-    once = once_of(kit, clone)
+    cache = cache_of(kit, clone)
     held = []
-    sample(clone, conditioning, cfg=2.0, callback=lambda *_: held.append(once.kept_bytes))
+    sample(clone, conditioning, cfg=2.0, callback=lambda *_: held.append(cache.cached_bytes))
     linears = 5 * 4  # blocks x (k, v, k_img, v_img)
-    assert once.computed == {"face": 1, "rope": 1, "pose": 1, "context": linears}
-    assert held[0] > 0 and held == held[:1] * STEPS and once.kept_bytes == 0
+    assert cache.computed == {"face": 1, "rope": 1, "pose": 1, "context": linears}
+    assert held[0] > 0 and held == held[:1] * STEPS and cache.cached_bytes == 0
     sample(clone, conditioning, steps=1, cfg=2.0)
-    assert once.computed == {"face": 2, "rope": 2, "pose": 2, "context": 2 * linears}
+    assert cache.computed == {"face": 2, "rope": 2, "pose": 2, "context": 2 * linears}
 
 
 def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
@@ -74,7 +74,7 @@ def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
     import comfy.patcher_extension
 
     clone = kit.accelerate(model, kit.Settings(reuse="all"))
-    once = once_of(kit, clone)
+    cache = cache_of(kit, clone)
     comfy.model_management.load_models_gpu([clone])
     module = clone.model.diffusion_model
     generator = torch.Generator().manual_seed(9)
@@ -88,7 +88,7 @@ def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
     wrappers = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
 
     def forward(values, accelerated=True):
-        options = {"wrappers": {wrappers: {kit.KEY: [once.diffusion_model]}}} if accelerated else {}
+        options = {"wrappers": {wrappers: {kit.KEY: [cache.diffusion_model]}}} if accelerated else {}
         values = {**values, "transformer_options": options}
         with torch.inference_mode():
             return module(x.to(dtype), torch.tensor([500.0]), **values)
@@ -98,10 +98,10 @@ def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
         changed = dict(given, **{name: given[name].clone()})
         changed[name].view(-1)[7] += 4
         other = forward(changed)
-        once.clear()
+        cache.clear()
         assert torch.equal(other, forward(changed)), name
         assert name == "face_pixel_values" or not torch.equal(other, first), name
-        once.clear()
+        cache.clear()
         assert torch.equal(forward(given), first)
     # against the host itself: without the face, whose encoder would take most of a minute here
     del given["face_pixel_values"]
@@ -139,23 +139,23 @@ def test_the_node_used_twice_counts_once(kit, pack_nodes, model, conditioning, p
     first = node.execute(model, "sdpa flash", True, "all", False).args[0]
     second = node.execute(first, "host default", True, "small", False).args[0]
     assert torch.equal(sample(second, conditioning), plain)
-    once = once_of(kit, second)
-    assert once.computed == {"face": 1, "rope": 1}
-    assert once_of(kit, first) is not once
+    cache = cache_of(kit, second)
+    assert cache.computed == {"face": 1, "rope": 1}
+    assert cache_of(kit, first) is not cache
 
 
 def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning, plain):
     before = own_attributes(model)
     clone = kit.accelerate(model, kit.Settings(attention="sdpa flash", reuse="all"))
-    once, calls, kept = once_of(kit, clone), itertools.count(), []
-    gone = weakref.ref(once)
+    cache, calls, kept = cache_of(kit, clone), itertools.count(), []
+    gone = weakref.ref(cache)
 
     class Cancelled(BaseException):
         pass
 
     def cancel(args):
         if next(calls) == 5 + 2:  # the third block of the second step
-            kept.extend(weakref.ref(value) for entries in gone()._kept.values() for value in entries.values())
+            kept.extend(weakref.ref(value) for entries in gone()._entries.values() for value in entries.values())
             raise Cancelled
         return args
 
@@ -164,8 +164,8 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning,
         sample(clone, conditioning)
     gc.collect()
     assert len(kept) == 1 + 1 + 1 + 20 and not any(ref() is not None for ref in kept)
-    assert once.kept_bytes == 0 and own_attributes(model) == before
-    del clone, once
+    assert cache.cached_bytes == 0 and own_attributes(model) == before
+    del clone, cache
     gc.collect()
     assert gone() is None
     assert torch.equal(sample(kit.accelerate(model, kit.Settings(reuse="off")), conditioning), plain)
@@ -210,7 +210,7 @@ def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain
     bypassed = comfy.sd.load_bypass_lora_for_models(model, None, lora, 1.0, 0)[0]
     clone = kit.accelerate(bypassed, kit.Settings(reuse="all"))
     ours = sample(clone, conditioning)
-    assert once_of(kit, clone).computed == {"motion": 1, "rope": 1, "pose": 1, "context": 5 * 4 - 1}
+    assert cache_of(kit, clone).computed == {"motion": 1, "rope": 1, "pose": 1, "context": 5 * 4 - 1}
     assert torch.equal(ours, sample(bypassed, conditioning)) and not torch.equal(ours, plain)
 
 
@@ -225,7 +225,7 @@ def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, p
     theirs = sample(kit.accelerate(partly, kit.Settings(reuse="off", face_motion=False)), conditioning)
     clone = kit.accelerate(partly, kit.Settings(reuse="all"))
     assert torch.equal(sample(clone, conditioning), theirs) and not torch.equal(theirs, plain)
-    assert once_of(kit, clone).computed == {"face": 1, "motion": 1, "rope": 1, "pose": 1, "context": 5 * 4}
+    assert cache_of(kit, clone).computed == {"face": 1, "motion": 1, "rope": 1, "pose": 1, "context": 5 * 4}
 
 
 def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, lora):
@@ -242,7 +242,7 @@ def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, l
     theirs = sample(kit.accelerate(delegate, kit.Settings(reuse="off")), hooked)
     clone = kit.accelerate(delegate, kit.Settings(reuse="all"))
     assert torch.equal(sample(clone, hooked), theirs)
-    assert once_of(kit, clone).computed["context"] > 20
+    assert cache_of(kit, clone).computed["context"] > 20
     assert not torch.equal(theirs, sample(kit.accelerate(delegate, kit.Settings()), conditioning))
 
 
@@ -255,9 +255,9 @@ def test_animate_takes_an_accelerated_model_as_it_is(kit, pack, model):
     settings = kit.Settings(attention="sdpa flash", reuse="all")
     accelerated = kit.accelerate(model, settings)
     inside = denoiser(accelerated)
-    assert kit.settings_of(inside) == settings and once_of(kit, inside) is once_of(kit, accelerated)
+    assert kit.settings_of(inside) == settings and cache_of(kit, inside) is cache_of(kit, accelerated)
     alone = denoiser(model)
-    assert kit.settings_of(alone) == kit.Settings() and once_of(kit, alone).face_motion
+    assert kit.settings_of(alone) == kit.Settings() and cache_of(kit, alone).face_motion
     assert not model.wrappers.get("diffusion_model", {}).get(kit.KEY)
 
 

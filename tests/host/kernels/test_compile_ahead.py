@@ -48,7 +48,7 @@ def test_without_a_card_nothing_is_begun(ahead):
     before = threading.active_count()
     ahead.start("nothing", torch.device("cpu"), [lambda: 1 / 0])
     ahead.finish("nothing")
-    assert threading.active_count() == before and "nothing" not in ahead._under_way
+    assert threading.active_count() == before and "nothing" not in ahead._started
 
 
 def test_compilations_run_side_by_side_and_are_waited_for(ahead, monkeypatch):

@@ -145,7 +145,7 @@ def test_a_static_model_has_the_types_that_the_host_has_without_dynamic_vram(loa
         assert {name: one.dtype for name, one in clone.model.named_parameters()} == expected
         assert clone.model_size() > 0 and not clone.is_dynamic()
     assert clones[0].model is clones[1].model
-    assert clones[0].streamed.sizes.total == theirs.model_size() - clones[0].streamed.sizes.rest
+    assert clones[0].offloader.sizes.total == theirs.model_size() - clones[0].offloader.sizes.rest
 
 
 def test_a_layer_that_another_pack_has_replaced_keeps_its_weights(load, part):

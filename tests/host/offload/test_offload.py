@@ -53,8 +53,8 @@ def test_any_number_of_blocks_gives_the_same_bits(kit, model, faceless, plain, c
     clone = kit.offload(model, kit.Settings("blocks", count))
     for _ in range(2):
         assert torch.equal(sample(clone, faceless), plain)
-        assert len(clone.streamed.kept) == BLOCKS - count
-        assert not clone.streamed.slots and clone.streamed.copies is None
+        assert len(clone.offloader.resident) == BLOCKS - count
+        assert not clone.offloader.slots and clone.offloader.copies is None
     assert state(model) == before
     assert all(torch.equal(one, weights[name]) for name, one in weights_of(model).items())
 
@@ -74,7 +74,7 @@ def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, a
     """Every copy begins when the block before the one before has computed, into the slot that is then free."""
     lane = importlib.import_module(f"{kit.__name__}.copy_queue")
     happened, slots = [], []
-    start, done = lane.Copies.start, lane.Copies.done
+    start, done = lane.CopyStream.start, lane.CopyStream.done
 
     def started(copies, unit, slot):
         happened.append(("copy", unit.keys[1].split(".")[1], unit.index))
@@ -85,11 +85,11 @@ def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, a
         happened.append(("done", slot.unit.keys[1].split(".")[1], slot.unit.index))
         done(copies, slot)
 
-    monkeypatch.setattr(lane.Copies, "start", started)
-    monkeypatch.setattr(lane.Copies, "done", finished)
+    monkeypatch.setattr(lane.CopyStream, "start", started)
+    monkeypatch.setattr(lane.CopyStream, "done", finished)
     clone = kit.offload(model, all_of_it)
     seen = []
-    clone.set_model_patch(lambda args: seen.append(len(clone.streamed.slots)) or args, "double_block")
+    clone.set_model_patch(lambda args: seen.append(len(clone.offloader.slots)) or args, "double_block")
     sample(clone, faceless, 1)
     blocks = [(what, index) for what, kind, index in happened if kind == "blocks"]
     expected = [("copy", 0)]
@@ -125,8 +125,8 @@ def test_two_clones_with_different_numbers_take_turns(kit, model, faceless, plai
     for _ in range(2):
         for one in (few, model, many):
             assert torch.equal(sample(one, faceless), plain)
-    assert not few.streamed.kept and not many.streamed.kept, "the one that was loaded last has none"
-    assert torch.equal(sample(few, faceless), plain) and few.streamed.kept
+    assert not few.offloader.resident and not many.offloader.resident, "the one that was loaded last has none"
+    assert torch.equal(sample(few, faceless), plain) and few.offloader.resident
 
 
 def test_patched_unpatched_and_patched_again(kit, model, faceless, plain, all_of_it):
@@ -159,7 +159,7 @@ def test_with_acceleration(kit, fast, model, faceless, plain, accelerated_first,
     clone = kit.offload(clone, some) if accelerated_first else fast.accelerate(clone, settings)
     for _ in range(2):
         assert torch.equal(sample(clone, faceless), theirs)
-    assert clone.streamed.settings == some and fast.settings_of(clone) == settings
+    assert clone.offloader.settings == some and fast.settings_of(clone) == settings
 
 
 def test_with_the_hosts_compile_node(kit, model, faceless, plain):
@@ -302,7 +302,7 @@ def test_with_a_lora_merged_into_scaled_fp8_weights(kit, quantized, faceless):
     theirs = sample(with_lora(quantized, lora), faceless)
     assert not torch.equal(theirs, sample(quantized, faceless))
     clone = kit.offload(with_lora(quantized, lora), kit.Settings("blocks", 3))  # one of the two stays on the card
-    assert clone.streamed.plan & {1, 2} == {2}
+    assert clone.offloader.plan & {1, 2} == {2}
     assert torch.equal(sample(clone, faceless), theirs)
 
 
@@ -319,7 +319,7 @@ def test_animate_takes_an_offloaded_model(pack, kit, model, all_of_it):
     inside = ports.HostDenoiser(
         kit.offload(model, all_of_it), PROMPT, PROMPT, None, 1, 1.0, "euler", "simple", 5.0, 0
     ).model
-    assert inside.streamed.settings == all_of_it and inside.streamed._patcher() is inside
+    assert inside.offloader.settings == all_of_it and inside.offloader._patcher() is inside
 
 
 def test_another_model_is_refused_in_a_sentence(kit, small_models, comfy):

@@ -88,7 +88,7 @@ def test_equal_to_the_host_in_float32(kit, host_vae, frames, height, width):
 @pytest.mark.parametrize("folded", [False, True])
 def test_any_chunk_and_either_form_of_convolution_gives_the_same(kit, choice, host_vae, monkeypatch, at_once, folded):
     fast = kit.accelerate_vae(host_vae)
-    fast.first_stage_model.numbers = at_once
+    fast.first_stage_model.chunk_elements = at_once
     monkeypatch.setattr(choice, "folds", lambda *_: folded)
     with torch.inference_mode():
         same(fast, host_vae, clip(9))
@@ -111,7 +111,7 @@ def test_bfloat16_is_as_near_to_float32_as_the_host(comfy, kit, host_vae):
 def test_frames_that_stay_the_same_are_computed_once(kit, layers, host_vae, monkeypatch, known, at_once):
     """The grey after the known frames: the same latent from a fraction of the frames."""
     fast, frames = kit.accelerate_vae(host_vae), clip(77, 16, 16)
-    fast.first_stage_model.numbers = at_once * 16 * 16 * 8
+    fast.first_stage_model.chunk_elements = at_once * 16 * 16 * 8
     moving, seen = frames.clone(), []
     frames[known:] = 0.5
     first = layers.First.__call__
@@ -212,7 +212,7 @@ def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monke
 
     monkeypatch.setattr(wan, "Weights", Watched)
     frames, calls = clip(9), []
-    fast.first_stage_model.numbers = 2 * FRAME
+    fast.first_stage_model.chunk_elements = 2 * FRAME
     with torch.inference_mode():
         latent = host_vae.encode(frames)
         before = attributes()
