@@ -1,8 +1,4 @@
-"""Whether what comes into a node is of the kinds that belong together: MODEL, VAE, prompt, image features.
-
-Looked at before any work, and read off the loaded MODEL itself, since the sampler would end in the middle of a step
-with a sentence about matrices.
-"""
+"""Checks of MODEL, VAE, prompt and image features before any work."""
 
 from __future__ import annotations
 
@@ -44,7 +40,7 @@ OTHER_VAES = (
 
 
 def check_vae(vae: Any) -> None:
-    """Raises InputError unless a VAE is the Wan 2.1 one (16 channels, 8x in space, 4x in time)."""
+    """Raises InputError unless a VAE is Wan 2.1's (16 channels, 8x in space, 4x in time)."""
     network = getattr(vae, "first_stage_model", None)
     channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
     ratio = vae.spacial_compression_encode() if dims == 3 else None
@@ -63,13 +59,13 @@ def check_vae(vae: Any) -> None:
 
 
 def text_width(model: Any) -> int | None:
-    """How wide a prompt the MODEL takes (umT5-XXL: 4096), read off its first layer; None where that cannot be seen."""
+    """Embedding width of the MODEL's prompt (umT5-XXL: 4096), or None if unknown."""
     layers = getattr(model.model.diffusion_model, "text_embedding", None)
     return getattr(layers[0], "in_features", None) if isinstance(layers, torch.nn.Sequential) else None
 
 
 def image_width(model: Any) -> int | None:
-    """How wide the CLIP vision features are that the MODEL takes (ViT-H: 1280); 0 for one that takes none."""
+    """Width of the MODEL's CLIP vision features (ViT-H: 1280); 0 for none, None if unknown."""
     embedding = getattr(model.model.diffusion_model, "img_emb", None)
     if embedding is None:
         return 0
@@ -78,12 +74,7 @@ def image_width(model: Any) -> int | None:
 
 
 def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
-    """Raises InputError unless a CONDITIONING holds embeddings of the text encoder that the model was made for.
-
-    Args:
-        conditioning: what came into the input ``name``.
-        width: of an embedding; None takes any.
-    """
+    """Raises InputError unless CONDITIONING ``name`` holds one prompt of ``width`` (None: any)."""
     if not conditioning:
         raise InputError(
             f"the {name} input holds no prompt (an empty CONDITIONING): connect Cached Prompt, Load Saved Prompt or "
@@ -109,12 +100,11 @@ def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
 
 
 def check_image_features(output: Any, width: int | None) -> None:
-    """Raises InputError unless a CLIP_VISION_OUTPUT is of the image encoder that the model was made for.
+    """Raises InputError unless a CLIP_VISION_OUTPUT fits the model.
 
     Args:
-        output: the host's; what the model reads of it is ``penultimate_hidden_states``, ``[1, tokens, C]``; of a batch
-            the first, which the log says.
-        width: its C; None takes any, 0 none at all.
+        output: read are its ``penultimate_hidden_states``, [1, tokens, C].
+        width: C; None takes any, 0 none at all.
     """
     if width == 0:
         raise InputError(
@@ -136,8 +126,8 @@ def check_image_features(output: Any, width: int | None) -> None:
 
 
 def check_steps(sampler_name: str, steps: int) -> None:
-    """Raises InputError for a sampler that makes nothing of so few steps: the host's ``uni_pc`` takes the order
-    ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``), which is 0 for one step, and gives back the noise."""
+    """Raises InputError for uni_pc with one step: its order ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``)
+    would be 0."""
     if sampler_name.startswith("uni_pc") and steps < 2:
         raise InputError(
             f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or "

@@ -1,4 +1,4 @@
-"""Animate weights from files into the host's own MODEL, through its own loader."""
+"""Loads Animate weights from files into the host's MODEL, through its own loader."""
 
 from __future__ import annotations
 
@@ -17,21 +17,15 @@ MATMULS = ("auto", "full precision", "fp8")
 
 
 def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tuple[Any, AnimateFile]:
-    """A MODEL from a file, or from any shard of a sharded model.
-
-    ``auto`` and ``auto`` give what the host's Load Diffusion Model gives for files that it reads rightly, bit for bit.
+    """A MODEL from a file or any shard. With ``auto`` twice it equals Load Diffusion Model's, bit for bit.
 
     Args:
         path: a safetensors file.
-        precision: what weights are kept in; ``auto`` is the host's choice by card and file. A file with scaled weights
-            stays as it is, the choice then is for what is not scaled.
-        matmul: ``fp8`` multiplies in fp8 on cards that can, ``full precision`` never; ``auto`` does as the file says.
-
-    Returns:
-        (the host's ModelPatcher, :class:`AnimateFile`)
+        precision: dtype of weights that are not scaled; ``auto`` is the host's choice.
+        matmul: ``fp8`` where the device can, ``full precision`` never, ``auto`` as the file says.
 
     Raises:
-        InputError: before any weight is read, when the file is something else or incomplete.
+        InputError: not an Animate file, or incomplete; before weights are read.
     """
     file = read_animate(read_model_header(path))
     if file.quantization.layers and precision.startswith("fp8"):
@@ -44,7 +38,7 @@ def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tu
 
 
 def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False) -> Any:
-    """The MODEL alone: what the host calls again when it needs one of its own (another card, another loading)."""
+    """Called again by the host for another device or another way of loading."""
     import comfy.sd
     import torch
 
@@ -71,7 +65,7 @@ def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False)
 
 
 def _read_weights(file: AnimateFile, full_precision: bool | None) -> tuple[dict, dict]:
-    """(state dict as the host takes it, metadata). Tensors stay mapped from disk where the host maps them."""
+    """(state dict, metadata). Tensors stay memory-mapped where the host maps them."""
     import comfy.quant_ops
     import comfy.utils
     import torch

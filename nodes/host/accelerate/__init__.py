@@ -1,10 +1,4 @@
-"""A Wan Animate MODEL made faster by patches that come off again: the work behind Accelerate Animate Model.
-
-Everything hangs on a clone of the MODEL through the host's own ModelPatcher: wrappers around a step, the attention
-override in its options, a callback at the end of a run. While one forward runs, a few methods of the shared module
-answer from what the run has already computed; when it returns or raises, they are gone again, and when the sampler is
-done (Cancel included) so is everything kept. Nothing is left for a clone without the node to find.
-"""
+"""Accelerate Animate Model: patches on a clone of the MODEL that are on the shared module only during a forward."""
 
 from __future__ import annotations
 
@@ -36,16 +30,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """What Accelerate Animate Model is asked for.
+    """Inputs of Accelerate Animate Model.
 
     Attributes:
         attention: one of :data:`.attention.CHOICES`.
-        face_motion: encode the face video cache a run, with the encoder's blur as a depthwise convolution.
-        reuse: "off", "small" (rotary tables) or "all" (also text and image keys and values, and the pose embedding).
-        compile_blocks: run every block through ``torch.compile``; left out where products are in fp8.
+        face_motion: encode the face video once a run.
+        reuse: cached between steps: "off", "small" (rotary tables), "all" (also text and image keys and values,
+            pose embedding).
+        compile_blocks: use ``torch.compile``; ignored if ``matmul`` is fp8.
         backend: of ``torch.compile``.
-        products: one of :data:`.fp8_linears.CHOICES`: how the large layers of the blocks are multiplied.
-        fused: join what a block does between its products and its attention into fewer passes over memory.
+        matmul: one of :data:`.fp8_linears.CHOICES`.
+        fused: fuse the blocks' small operations.
     """
 
     attention: str = HOST_DEFAULT
@@ -58,10 +53,10 @@ class Settings:
 
 
 def accelerate(model: Any, settings: Settings) -> Any:
-    """A clone of a Wan Animate MODEL with ``settings``; those of an earlier call are replaced, not added to.
+    """A clone of a Wan Animate MODEL with ``settings``, in place of earlier ones.
 
     Raises:
-        InputError: not a Wan Animate model, or an attention that is not installed here.
+        InputError: another model, an unknown choice, or an attention that is not installed.
     """
     import comfy.patcher_extension
 
@@ -95,7 +90,7 @@ def accelerate(model: Any, settings: Settings) -> Any:
 
 
 class _Step:
-    """Around the model's ``forward``: its layers and blocks ours until it returns or raises."""
+    """Installs fp8 linear layers and fused blocks for one forward."""
 
     def __init__(self, settings: Settings) -> None:
         self.linears = None if settings.matmul == AS_LOADED else Fp8Linears()
@@ -113,7 +108,7 @@ class _Step:
 
 
 def without(clone: Any) -> Any:
-    """Takes an earlier acceleration off a clone, in place; what other packs put there stays."""
+    """Removes our acceleration from a clone, in place."""
     import comfy.patcher_extension
 
     kinds = comfy.patcher_extension.WrappersMP
@@ -132,10 +127,9 @@ def without(clone: Any) -> Any:
 
 
 def settings_of(model: Any) -> Settings | None:
-    """What a MODEL was accelerated with, or None."""
     return model.get_attachment(KEY)
 
 
 def with_face_motion(model: Any) -> Any:
-    """The MODEL itself if it is accelerated already, whatever its settings; else a clone that encodes faces cache."""
+    """The MODEL itself if accelerated, else a clone that encodes the face video once."""
     return model if settings_of(model) is not None else accelerate(model, Settings())

@@ -1,9 +1,6 @@
-"""Which attention is fastest on this card for this shape, found by running them.
+"""Chooses the fastest attention backend for a shape by timing.
 
-An override in the MODEL's ``transformer_options`` (the host's own door for this) is asked at every attention of a
-step. The first time a shape comes by, every backend that is there computes it and is timed; a backend that fails or is
-further off than rounding is out, the fastest is kept for the process, and the log says which and by how much. Backends
-that trade accuracy for speed take part only when asked for.
+At the first call with a shape each installed backend is compared with PyTorch's result and timed.
 """
 
 from __future__ import annotations
@@ -50,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to compute attention: ``run(q, k, v, heads)`` over [batch, tokens, heads * width] tensors."""
+    """An attention function ``run(q, k, v, heads)`` over tensors [batch, tokens, heads * width]."""
 
     name: str
     run: Callable
@@ -58,10 +55,10 @@ class Backend:
 
 
 def available(only: str | None = None) -> dict[str, Backend]:
-    """The backends that can be imported here, by name. Whether one works on a card shows when it is measured.
+    """The backends that can be imported, by name.
 
     Args:
-        only: look for this one alone: importing flash-attn 4 takes ten seconds.
+        only: look for this backend alone: importing flash-attn 4 takes ten seconds.
     """
     found = {}
     for name in (*SDPA, *PACKAGES, *REGISTERED) if only is None else (only,):
@@ -72,7 +69,7 @@ def available(only: str | None = None) -> dict[str, Backend]:
 
 
 def current_choice(choice: str) -> str:
-    """``choice``, or the one that took its place; the log says so."""
+    """Maps a removed choice to its replacement, and logs that."""
     if choice not in REMOVED:
         return choice
     log.warning("WanAnimateKit: attention %s was removed: %s is used.", choice, REMOVED[choice])
@@ -81,8 +78,7 @@ def current_choice(choice: str) -> str:
 
 @cache
 def import_ahead() -> threading.Thread:
-    """Begin to import the attention packages that are installed, while models are loaded: flash-attn 4 takes ten
-    seconds. Who needs one earlier waits for it as for any module that another thread imports."""
+    """Import the attention packages in a thread: flash-attn 4 takes ten seconds."""
 
     def work() -> None:
         for name in PACKAGES:
@@ -94,7 +90,7 @@ def import_ahead() -> threading.Thread:
 
 
 def _find(name: str) -> tuple[Callable | None, bool]:
-    """(a backend's function, or None where it is not installed; whether it is exact)"""
+    """(function, or None if not installed; whether it is exact)"""
     import comfy.ldm.modules.attention as host
 
     if name in SDPA:
@@ -127,11 +123,11 @@ def _split(part: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 class Attention:
-    """The override: called by the host with its own function and that function's arguments.
+    """The override in ``transformer_options``, called with the host's attention function and its arguments.
 
     Args:
         choice: one of :data:`CHOICES`.
-        before: an override that stood there already. It stays in charge, and what it computes attention with is ours.
+        before: another pack's override, which is given our attention.
     """
 
     def __init__(self, choice: str, before: Callable | None = None) -> None:
@@ -152,7 +148,7 @@ class Attention:
 
     @cached_property
     def candidates(self) -> dict[str, Backend]:
-        """What may be chosen, by name; looked for at the first attention, when the packages have been imported."""
+        """The backends to choose from, listed at the first attention, when packages are imported."""
         return {name: backend for name, backend in available().items() if backend.exact or self.choice == APPROXIMATE}
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -182,7 +178,7 @@ class Attention:
     def compute(
         self, host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, precise: bool = False
     ) -> torch.Tensor:
-        """Attention by the chosen backend; by the host's where that fails."""
+        """By the chosen backend, or by the host's if that fails."""
         candidates = [backend for backend in self.candidates.values() if backend.exact or not precise]
         if not candidates:
             return host(q, k, v, heads)
@@ -215,17 +211,15 @@ _lock = threading.RLock()
 
 
 def forget_winners() -> None:
-    """Measure again from here on."""
     _winners.clear()
 
 
 def measure(
     host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, candidates: list[Backend]
 ) -> str:
-    """The fastest backend's name for these tensors; HOST_DEFAULT if none beats the host by more than the noise.
+    """The fastest backend's name, HOST_DEFAULT if none beats the host by MARGIN.
 
-    All are held against PyTorch's attention, the host's own too: it may have been started with an approximate one.
-    Where memory is short it is done with fewer heads, and where that does not help either the host's is taken.
+    If memory is short, fewer heads are measured.
     """
     import comfy.model_management
 
@@ -273,7 +267,7 @@ def _measure(
 
 
 def _relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
-    """Relative L2 difference, a few tokens at a time: a float32 copy of all of them would be a step's peak of memory.
+    """Relative L2 error, in chunks to bound the float32 copies.
 
     Raises:
         ValueError: the shapes differ.
@@ -288,7 +282,6 @@ def _relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def _time(call: Callable, device: torch.device) -> float:
-    """Median seconds of a call."""
     taken = []
     for _ in range(RUNS):
         _synchronize(device)

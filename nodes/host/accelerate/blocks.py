@@ -1,7 +1,6 @@
-"""The host's transformer block with fewer passes over memory: the same operations in the same order, joined.
+"""Fused forward of the host's transformer block: the same operations in fewer passes over memory.
 
-For the length of one forward a block's ``forward`` is ours. What another pack has put in front of a part of a block
-(its attention, its feed-forward) is called as the host calls it, and a block of a kind not known here stays the host's.
+Parts of a block that another pack patched are called as the host calls them.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from .fp8_linears import is_measured, takes_quantized
 
 
 class FusedBlocks:
-    """The joined blocks of one accelerated MODEL."""
-
     def __init__(self) -> None:
         self._blocks: dict[int, FusedBlock] = {}
 
     @contextmanager
     def installed(self, module: torch.nn.Module) -> Iterator[None]:
-        """For one forward, the module's blocks are joined ones."""
+        """Replaces the blocks' ``forward`` for one forward of the model."""
         with ExitStack() as stack:
             for index, block in enumerate(module.blocks):
                 if not is_host_block(block):
@@ -38,7 +35,7 @@ class FusedBlocks:
 
 
 def is_host_block(block: torch.nn.Module) -> bool:
-    """Whether a block is the host's own, with nothing in front of it. A compiled one is joined by the compiler."""
+    """Whether a block is the host's, unpatched and not compiled."""
     import comfy.ldm.wan.model as host
 
     return (
@@ -51,8 +48,6 @@ def is_host_block(block: torch.nn.Module) -> bool:
 
 
 class FusedBlock:
-    """What stands for a block's ``forward``."""
-
     def __init__(self, block: Any) -> None:
         self.block = block
 
@@ -113,7 +108,7 @@ class FusedBlock:
 
 
 def _modulation(block: Any, x: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The six [batch, 1 or frames, dim] that a block's timestep gives; as in the host's block."""
+    """Shift, scale and gate twice: six [batch, 1 or frames, dim], as in the host's block."""
     import comfy.model_management
 
     own = comfy.model_management.cast_to(block.modulation, dtype=x.dtype, device=x.device)
@@ -128,7 +123,7 @@ def _modulated(
     quantized: bool,
     added: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor]:
-    """(the norm of x + added, times 1 + scale, plus shift; x + added)"""
+    """(norm(x + added) * (1 + scale) + shift, x + added)"""
     if is_plain(norm) and norm.weight is None:
         out, summed = norm_modulate_quantize(
             x,
@@ -149,7 +144,7 @@ def _modulated(
 def _normed(
     norm: torch.nn.Module, x: torch.Tensor, added: torch.Tensor, gate: torch.Tensor, quantized: bool
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor]:
-    """(the norm of x + added * gate, x + added * gate)"""
+    """(norm(x + added * gate), x + added * gate)"""
     if not is_plain(norm) or norm.weight is None:
         x = torch.addcmul(x, added, gate)
         out = norm(x)
@@ -190,7 +185,7 @@ def _cross_attention(
     image_tokens: int | None,
     options: dict[str, Any],
 ) -> torch.Tensor:
-    """As the host's: without CLIP tokens (``image_tokens`` None) the text stands on both sides."""
+    """As the host's; without CLIP tokens (``image_tokens`` None) text is attended to twice."""
     import comfy.ldm.wan.model as host
 
     image, text = context[:, :image_tokens], context[:, image_tokens:]
@@ -205,7 +200,6 @@ def _cross_attention(
 
 @contextmanager
 def _cast_norm(layer: torch.nn.Module, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """(weight, bias) of a norm as they are used on x."""
     import comfy.ops
 
     weight, bias, stream = comfy.ops.cast_bias_weight(layer, x, offloadable=True)

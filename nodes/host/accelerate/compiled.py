@@ -1,4 +1,4 @@
-"""Transformer blocks through ``torch.compile``, one by one, with the host's own way of putting them into a run."""
+"""Transformer blocks through ``torch.compile``, installed as the host's compile node does."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def compile_blocks(model: Any, backend: str = "inductor") -> Any:
-    """A clone whose transformer blocks are compiled, each for itself: all of one shape share their code, the rest of
-    the model stays as it is, and a patch around a block still sees it.
-
-    torch keeps what it made on disk, so a restart compiles in seconds. Should it fail on this machine (no Triton, no
-    compiler), the run goes on without.
+    """A clone whose blocks are compiled one by one, sharing code. If that fails, they run uncompiled.
 
     Raises:
-        InputError: the model cannot be taken out of the host's dynamic loading, which compiled blocks cannot use.
+        InputError: the model needs the host's dynamic loading.
     """
     import comfy.patcher_extension
 
@@ -45,7 +41,7 @@ def compile_blocks(model: Any, backend: str = "inductor") -> Any:
 
 
 def without_compiled(clone: Any) -> None:
-    """Takes our compiled blocks off a clone, in place; what the host's compile node put there stays."""
+    """Removes our compiled blocks from a clone, in place."""
     import comfy.patcher_extension
 
     kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
@@ -56,16 +52,16 @@ def without_compiled(clone: Any) -> None:
 
 
 def _without_options(guards: list[Any]) -> list[bool]:
-    """``transformer_options`` holds the step's sigma and the block's number: guarding them would compile every time."""
+    """No guards on ``transformer_options``: sigma and block index would recompile every time."""
     return ["transformer_options" not in guard.name for guard in guards]
 
 
 class CompiledBlocks:
-    """Puts compiled blocks into the model for the time of one step.
+    """Puts compiled blocks into the model for one step.
 
     Attributes:
-        breaks: graph breaks since the start, as torch counts them.
-        failed: why compiling was given up, or None.
+        breaks: graph breaks so far.
+        failed: why compilation was given up, or None.
     """
 
     def __init__(self, blocks: dict[str, torch.nn.Module]) -> None:
@@ -104,7 +100,6 @@ class CompiledBlocks:
                 comfy.utils.set_attr(owner, path, block)
 
     def report(self, *_: Any) -> None:
-        """At the end of a run: how many graphs torch has made of the blocks, and where it had to leave them."""
         if self.failed is None and (self.graphs, self.breaks) != self._reported:
             self._reported = (self.graphs, self.breaks)
             log.info("WanAnimateKit: blocks compiled into %d graphs, %d graph breaks.", self.graphs, self.breaks)

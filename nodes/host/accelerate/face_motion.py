@@ -1,11 +1,7 @@
-"""The two pieces that make face motion cheap: the encoder's blur as a depthwise convolution, and content sums by which
-a face video that was encoded before is known again.
+"""A faster blur for the motion encoder, and content sums for the step cache.
 
-The host's AnimateWanModel runs its motion encoder over every face crop in every sampling step, though the crops never
-change within a segment: 1.3 of 5.2 seconds of a step on an H100, 40 of 41 with a small model on a CPU. The blur in
-that encoder reshapes each map to a one-channel image; as a depthwise convolution it gives the same bits on a CPU, and
-the same within rounding on a card (where the library may sum in another order), 13 times faster on an H100. How both
-come into a MODEL: :mod:`.accelerate`.
+The host's blur is a one-channel convolution over reshaped maps; as a depthwise convolution it is 13 times faster on an
+H100, with the same bits on a CPU and within rounding on a GPU.
 """
 
 from __future__ import annotations
@@ -20,8 +16,7 @@ _WORDS = 1 << 20  # summed at a time (8 MB), to bound the temporaries
 
 
 def content_sums(values: torch.Tensor) -> tuple[int, int]:
-    """Two 64-bit sums over the raw bits of a tensor, one of them weighted by position: equal for equal content, and a
-    changed element changes them. Runs where the tensor is, and waits for it once."""
+    """Two 64-bit sums over a tensor's raw bits, the second weighted by position. Synchronizes once."""
     raw = values.detach().contiguous().flatten().view(torch.uint8)
     whole = raw.numel() // 8 * 8
     words, rest = raw[:whole].view(torch.int64), raw[whole:].to(torch.int64)
@@ -37,7 +32,6 @@ def content_sums(values: torch.Tensor) -> tuple[int, int]:
 
 @contextmanager
 def depthwise_blur(encoder: torch.nn.Module) -> Iterator[None]:
-    """While open, every ``Blur`` in the motion encoder runs as one depthwise convolution."""
     blurs = [module for module in encoder.modules() if type(module).__name__ == "Blur" and hasattr(module, "kernel")]
     for blur in blurs:
         blur.forward = _DepthwiseBlur(blur.kernel, blur.pad)

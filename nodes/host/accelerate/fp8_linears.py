@@ -1,12 +1,7 @@
-"""The large products of the transformer blocks in fp8, with a scale for every token and every row of the weights.
+"""The blocks' large linear layers in fp8, with a scale per token and per weight row.
 
-Nothing is kept: a layer's weights are brought to fp8 when they are used, in one pass over them, which is a hundredth of
-the product's own time and lets go of its memory at once. So a LoRA merged into the weights, one that comes on in the
-middle of a run, and weights that are streamed in from host memory are all taken as they are at that moment. Weights
-that a file has in fp8 already are multiplied as they are, with their own scale.
-
-For the length of one forward a layer's own ``forward`` is ours; a LoRA beside the weights stands in front of it and is
-left there.
+Weights are quantized on use and not cached, so merged, hooked and offloaded weights are current. fp8 weights keep their
+own scale. A layer's own ``forward`` is replaced, not the wrappers around it (unmerged LoRAs).
 """
 
 from __future__ import annotations
@@ -34,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def block_linears(module: Any) -> Iterator[tuple[int, str, Any]]:
-    """(number of the block, name, layer) of the linear layers that every token goes through."""
+    """(block index, name, layer)"""
     for index, block in enumerate(module.blocks):
         if hasattr(block, "_orig_mod"):
             continue  # compiled: another forward would compile every block again
@@ -49,11 +44,11 @@ def block_linears(module: Any) -> Iterator[tuple[int, str, Any]]:
 
 
 class Fp8Linears:
-    """The fp8 products of one accelerated MODEL.
+    """The fp8 linear layers of one MODEL.
 
     Attributes:
-        errors: relative L2 error of a layer's output by name, of the layers measured in the first forward.
-        left: why a layer is multiplied as loaded, by name.
+        errors: relative L2 error of outputs, from the first forward.
+        skipped: why a layer stays as loaded.
     """
 
     def __init__(self) -> None:
@@ -65,7 +60,6 @@ class Fp8Linears:
 
     @contextmanager
     def installed(self, module: torch.nn.Module, device: torch.device) -> Iterator[None]:
-        """For one forward, the layers of the module multiply in fp8."""
         reason = refusal(device)
         if reason is not None:
             self._log(("refused", reason), "linear layers stay as loaded: %s", reason)
@@ -102,7 +96,7 @@ class Fp8Linears:
         if self.errors:
             worst = max(self.errors, key=self.errors.get)
             mean = sum(self.errors.values()) / len(self.errors)
-            self._say(
+            self._log(
                 "measured",
                 "%d linear layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d)",
                 count, 100 * mean, 100 * self.errors[worst], worst, len(self.errors),
@@ -121,7 +115,7 @@ class Fp8Linears:
 
 
 class RowWiseLinear:
-    """What stands for a linear layer's ``forward``: takes rows as they are, or quantized already."""
+    """A linear layer's ``forward`` for plain or quantized input."""
 
     def __init__(self, name: str, layer: Any, skipped: dict[str, str]) -> None:
         self.name, self.layer, self.skipped = name, layer, skipped
@@ -172,7 +166,7 @@ class RowWiseLinear:
 
 
 def takes_quantized(*layers: torch.nn.Module) -> bool:
-    """Whether all layers multiply in fp8 now, with nothing in front that needs their input as it was."""
+    """Whether all layers take quantized input now."""
     return all(
         isinstance(linear := vars(layer).get("forward"), RowWiseLinear)
         and linear.error is None
@@ -183,14 +177,12 @@ def takes_quantized(*layers: torch.nn.Module) -> bool:
 
 
 def is_measured(layer: torch.nn.Module) -> bool:
-    """Whether the error of this layer's product is looked at in this forward."""
     linear = vars(layer).get("forward")
     return isinstance(linear, RowWiseLinear) and linear.error is not None
 
 
 def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
-    """(owner, attribute) where the layer's own ``forward`` is called from: itself, or the last of those in front of it.
-    None if something in front does not show where."""
+    """(owner, attribute) holding the layer's own ``forward`` behind any wrappers; None if hidden."""
     owner: Any = layer
     name: str | None = "forward"
     while True:
@@ -206,7 +198,7 @@ def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
 
 
 def unfit(layer: Any) -> str | None:
-    """Why a layer has no product in fp8, or None."""
+    """Why a layer cannot run in fp8, or None."""
     if type(layer).__module__ != HOST_OPS or not hasattr(layer, "weight_function"):
         return f"a layer of {type(layer).__module__}, which unpacks its weights itself"
     if getattr(layer, "pre_quant_scale", None) is not None:
@@ -239,12 +231,7 @@ def as_rows(weight: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """x @ weight.T + bias, in x's type; accumulated in float32.
-
-    Args:
-        weight, scales: from :func:`as_rows`.
-        bias: [out], in any type.
-    """
+    """x @ weight.T + bias in x's dtype, accumulated in float32; weight and scales from :func:`as_rows`."""
     rows = x.values.reshape(-1, x.values.shape[-1])
     shape = (*x.values.shape[:-1], weight.shape[0])
     if rows.is_cuda:
@@ -262,7 +249,7 @@ def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: tor
 
 @cache
 def refusal(device: torch.device) -> str | None:
-    """Why this device has no such products, or None: a small one is tried."""
+    """Why this device has no fp8 matrix multiplication, or None."""
     if device.type == "cuda" and torch.version.hip is None:
         capability = torch.cuda.get_device_capability(device)
         if capability < (8, 9):
@@ -281,13 +268,12 @@ def refusal(device: torch.device) -> str | None:
 
 
 def is_resident(layer: Any, device: torch.device) -> bool:
-    """Whether a layer's weights are where they are used, as they are used: what compiled code reads directly."""
+    """Whether compiled code can read the layer's weights directly."""
     return not (hasattr(layer, "_v") or layer.weight_function or layer.bias_function) and layer.weight.device == device
 
 
 def _error(x: torch.Tensor | Quantized, weight: Any, bias: torch.Tensor | None, out: torch.Tensor) -> torch.Tensor:
-    """Relative L2 error of a product, in some outputs of some of its tokens; a tensor, so that nothing waits for the
-    card."""
+    """Relative L2 error for some tokens and outputs; a tensor, to avoid a synchronization."""
     theirs = out.reshape(-1, out.shape[-1])  # [tokens, out_features]
     step = max(len(theirs) // SAMPLED, 1)
     if isinstance(x, Quantized):

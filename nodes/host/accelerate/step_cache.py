@@ -1,8 +1,6 @@
-"""What does not change between the steps of a run, computed in its first step and kept until its end.
+"""Results that do not change between the steps of a run.
 
-Every entry is found by what it was computed from: the content of its input (two 64-bit sums over the raw bits), dtype,
-device, and the weights that stood in the model then. So another segment, a blank face in the negative, a context
-window or a LoRA that comes on in the middle of a run is a miss, never a wrong hit.
+Entries are keyed by content sums, shape, dtype, device and the model's patches.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ LARGEST_CONTEXT = 1 << 25  # elements; a text of 512 tokens has 2.6 million
 
 
 class StepCache:
-    """The kept results of one accelerated MODEL and the wrappers that use them.
+    """The cache of one MODEL and the wrappers that use it.
 
     Attributes:
-        computed: how often something had to be computed, by kind; :meth:`clear` leaves it.
+        computed: how many results were computed, by kind.
     """
 
     def __init__(self, face_motion: bool, reuse: str) -> None:
@@ -37,7 +35,7 @@ class StepCache:
         self._entries: dict[object, dict[tuple, torch.Tensor]] = {}
 
     def clear(self, *_: Any) -> None:
-        """Lets go of everything kept. The host calls it at the end of a run, Cancel and errors included."""
+        """Called by the host at the end of a run, Cancel and errors included."""
         self._entries.clear()
 
     @property
@@ -55,7 +53,7 @@ class StepCache:
         options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Around the host's ``apply_model``: tells the forward inside which weights are in the model now."""
+        """Passes the stamp of the current weights to the forward."""
         patcher = executor.class_obj.current_patcher
         options = {**(options or {}), WEIGHTS: weights_stamp(patcher)}
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
@@ -73,14 +71,12 @@ class StepCache:
         options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Around the model's ``forward``."""
         options = {} if options is None else options
         with self._installed(executor.class_obj, options.get(WEIGHTS)):
             return executor(x, timestep, context, clip_fea, concat, options, **kwargs)
 
     @contextmanager
     def _installed(self, module: Any, weights: tuple | None) -> Iterator[None]:
-        """For one forward, the module's methods answer from what is kept."""
         with ExitStack() as stack:
 
             def swap(owner: Any, name: str, replacement: Callable) -> None:
@@ -202,7 +198,7 @@ def all_plain(module: torch.nn.Module) -> bool:
 
 
 def context_linears(module: Any) -> Iterator[tuple[str, Any]]:
-    """(name, layer) of every linear layer that only sees text or the reference's CLIP tokens."""
+    """(name, layer) of the linear layers that see only text or CLIP tokens."""
     for index, block in enumerate(module.blocks):
         # Not in a compiled block: another forward would compile it again in every step.
         attention = None if hasattr(block, "_orig_mod") else getattr(block, "cross_attn", None)

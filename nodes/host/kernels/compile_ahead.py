@@ -1,9 +1,4 @@
-"""Triton kernels compiled before they are wanted, several at once, in the background.
-
-Triton compiles a kernel when it is first launched, one after the other, with the card idle: 14 s for the VAE's. What is
-compiled here is the same as by a launch, and Triton keeps it on disk (``TRITON_CACHE_DIR``, or ``.triton`` in the home
-folder), so that the next server only reads it.
-"""
+"""Compiles Triton kernels in the background before their first launch."""
 
 from __future__ import annotations
 
@@ -24,12 +19,12 @@ _started: dict[str, list[Future]] = {}
 
 
 def start(what: str, device: torch.device, compilations: Iterable[Callable[[], object]]) -> None:
-    """Begin to compile; returns at once. Only the first call with one ``what`` does something.
+    """Start compiling; only the first call per name has an effect.
 
     Args:
-        what: a name for the kernels, as the log tells it.
-        device: the card that they are for.
-        compilations: each compiles one kernel, as ``kernel.warmup(...)`` does.
+        what: name of the kernels.
+        device: a CUDA device, else nothing is done.
+        compilations: each compiles one kernel.
     """
     if device.type != "cuda" or torch.version.hip is not None:
         return
@@ -64,5 +59,5 @@ def start(what: str, device: torch.device, compilations: Iterable[Callable[[], o
 
 
 def finish(what: str) -> None:
-    """Wait until what :func:`start` began under this name is done, so that nothing is compiled twice."""
+    """Wait for :func:`start`, so that no launch compiles the same kernel."""
     wait(_started.get(what, ()))

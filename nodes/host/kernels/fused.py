@@ -1,6 +1,6 @@
-"""What a step does to every token besides products and attention, each in one pass over memory where Triton is.
+"""Fused norm, modulation, residual, GELU, quantization and rotation over tokens.
 
-In PyTorch otherwise (a CPU, a card without Triton): the host's own operations in the host's own order.
+In Triton on CUDA, else by the host's operations in the host's order.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Quantized:
-    """Rows in fp8 with a scale for each.
+    """A tensor in fp8 with a scale per row.
 
     Attributes:
         values: float8_e4m3fn [..., columns].
-        scales: float32 [rows, 1]; values * scales is the tensor.
+        scales: float32 [rows, 1], multiplied with values.
         dtype: of the tensor.
     """
 
@@ -52,7 +52,7 @@ class Quantized:
 
 @cache
 def kernels() -> ModuleType | None:
-    """The Triton kernels, or None where there is no Triton."""
+    """The Triton kernels, or None without Triton."""
     try:
         from . import triton_rows
     except Exception as error:
@@ -68,7 +68,7 @@ def _ready() -> ModuleType | None:
 
 
 def prepare(model: Any) -> None:
-    """Begin to compile in the background what the joined blocks of a MODEL on a card will launch."""
+    """Start compiling the kernels for a MODEL."""
     device, module = model.load_device, model.model.diffusion_model
     dtype = model.model.get_dtype_inference()
     triton = kernels() if device.type == "cuda" else None
@@ -108,20 +108,20 @@ def norm_modulate_quantize(
     quantize: bool = False,
     keep_sum: bool = False,
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor | None]:
-    """In this order: x + added * gate, its LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
+    """In this order: x + added * gate, LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
 
     Args:
-        x: [batch, tokens, columns], or [rows, columns].
+        x: [batch, tokens, columns] or [rows, columns].
         added: like x.
-        gate: [batch or 1, 1, columns]; None adds as it is.
-        eps: of the norm; None leaves the norm out.
-        mul, plus: both or none; [columns], or with ``modulate`` [batch or 1, 1, columns].
-        gelu: its tanh form.
-        quantize: give the result as :class:`Quantized`.
-        keep_sum: give x + added * gate too.
+        gate: [batch or 1, 1, columns].
+        eps: None skips the LayerNorm.
+        mul, plus: [columns], or with ``modulate`` [batch or 1, 1, columns].
+        gelu: tanh form.
+        quantize: return :class:`Quantized`.
+        keep_sum: also return x + added * gate.
 
-    Refreqs:
-        (the result, x + added * gate or None)
+    Returns:
+        (result, sum or None)
     """
     kernel = _kernel("norm_modulate_quantize", x) if x.shape[-1] <= 1 << 15 else None
     if kernel is not None:
@@ -144,7 +144,7 @@ def norm_modulate_quantize(
 
 
 def quantize(x: torch.Tensor) -> Quantized:
-    """Every row in fp8, its largest value the largest that fp8 has."""
+    """Every row in fp8, scaled to fp8's maximum."""
     return norm_modulate_quantize(x, quantize=True)[0]
 
 
@@ -162,14 +162,14 @@ def _quantize(x: torch.Tensor) -> Quantized:
 
 
 def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
-    """RMSNorm over all heads together, then the rotation of each head; x may be overwritten.
+    """RMSNorm over all heads together, then rotary embedding; x may be overwritten.
 
     Args:
         x: [batch, tokens, heads * width].
         weight: [heads * width].
-        freqs: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotations.
+        freqs: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotation matrices.
 
-    Refreqs:
+    Returns:
         [batch, tokens, heads, width]
     """
     import comfy.ldm.flux.math

@@ -1,8 +1,4 @@
-"""Triton kernels that go over the rows (tokens) of a tensor once, where PyTorch would go over them several times.
-
-Imported only where Triton is and the tensors are on a card (:mod:`.fused`, which has the same in PyTorch). Rounding
-falls where the host rounds, so that results differ from its own by the order of a sum at most.
-"""
+"""Triton kernels over rows (tokens) for :mod:`.fused`; they round where the host rounds."""
 
 from __future__ import annotations
 
@@ -18,8 +14,9 @@ KINDS = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: t
 
 @triton.jit(do_not_specialize=["tokens"])
 def _norm_modulate_quantize(
-    x: tl.tensor, added: tl.tensor, gate: tl.tensor, mul: tl.tensor, plus: tl.tensor, out: tl.tensor, summed: tl.tensor, scales: tl.tensor,
-    columns: tl.tensor, tokens: tl.tensor, gate_stride: tl.tensor, mul_stride: tl.tensor, plus_stride: tl.tensor, eps: tl.tensor,
+    x: tl.tensor, added: tl.tensor, gate: tl.tensor, mul: tl.tensor, plus: tl.tensor,
+    out: tl.tensor, summed: tl.tensor, scales: tl.tensor, columns: tl.tensor, tokens: tl.tensor,
+    gate_stride: tl.tensor, mul_stride: tl.tensor, plus_stride: tl.tensor, eps: tl.tensor,
     ADD: tl.constexpr, GATE: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, AFFINE: tl.constexpr,
     MODULATE: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -61,7 +58,8 @@ def _norm_modulate_quantize(
 
 @triton.jit(do_not_specialize=["tokens"])
 def _rms_rope(
-    x: tl.tensor, weight: tl.tensor, freqs: tl.tensor, columns: tl.tensor, tokens: tl.tensor, heads: tl.tensor, eps: tl.tensor,
+    x: tl.tensor, weight: tl.tensor, freqs: tl.tensor,
+    columns: tl.tensor, tokens: tl.tensor, heads: tl.tensor, eps: tl.tensor,
     KIND: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
@@ -82,7 +80,7 @@ def _rms_rope(
 
 
 def device_of(x: torch.Tensor) -> AbstractContextManager:
-    """The card of a tensor as the current one; a CPU's only in Triton's interpreter."""
+    """Makes a CUDA tensor's device current."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
@@ -98,7 +96,7 @@ def norm_modulate_quantize(
     quantize: bool,
     keep_sum: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """(result, scales or None, what was summed or None); see :func:`.fused.norm_modulate_quantize`."""
+    """(result, scales or None, sum or None); see :mod:`.fused`."""
     columns = x.shape[-1]
     x = x.contiguous()
     rows = x.numel() // columns
@@ -124,7 +122,7 @@ def norm_modulate_quantize(
 
 
 def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
-    """In place; see :func:`.fused.rms_rope`."""
+    """In place."""
     columns = x.shape[-1]
     with device_of(x):
         _rms_rope[(x.numel() // columns,)](
@@ -135,7 +133,7 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: 
 
 
 def compilations(dim: int, heads: int, dtype: torch.dtype) -> list[Callable[[], object]]:
-    """The kernels of a joined block whose layers are as loaded, each to be compiled by a call."""
+    """Calls that compile the kernels of a fused block."""
     found, kind, block = [], KINDS[dtype], triton.next_power_of_2(dim)
 
     def norm_kernel(added: bool, gate: bool, keep_sum: bool, norm: bool, affine: bool, modulate: bool) -> None:

@@ -1,4 +1,4 @@
-"""The kernels of :mod:`.vae` in Triton. Importing this raises ImportError where there is no Triton."""
+"""The Triton kernels of :mod:`.vae`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def _norm_silu(
 
 @triton.jit(do_not_specialize=["frames", "pixels"])
 def _norm_silu_folded(
-    x: tl.tensor, gain: tl.tensor, bias: tl.tensor, out: tl.tensor, past: tl.tensor, frames: tl.tensor, pixels: tl.tensor,
+    x: tl.tensor, gain: tl.tensor, bias: tl.tensor, out: tl.tensor, past: tl.tensor,
+    frames: tl.tensor, pixels: tl.tensor,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr,
 ) -> None:  # fmt: skip
     frame = tl.program_id(1).to(tl.int64)
@@ -148,7 +149,6 @@ def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, part
 
 
 def compilations(launches: list[tuple], dtype: torch.dtype) -> list[Callable[[], object]]:
-    """What :func:`.vae.launches` tells of, each to be compiled by a call."""
     found, wide, size = [], torch.float32, 1 << 20
 
     def append(kernel: Any, *args: Any) -> None:

@@ -1,4 +1,4 @@
-"""LoRAs on a MODEL: merged into its weights by the host, or run beside them."""
+"""LoRAs on a MODEL, merged by the host or unmerged."""
 
 from __future__ import annotations
 
@@ -30,26 +30,22 @@ def apply_lora(
     mode: str = "auto",
     relighting: bool = False,
 ) -> tuple[Any, str]:
-    """A clone of an Animate MODEL with a LoRA on it, and what was done in words.
+    """A clone of an Animate MODEL with a LoRA, and a report.
 
-    ``merge`` is the host's own way: it adds the product to each weight, which for quantized weights means rounding
-    them again. ``beside`` leaves the weights alone and adds the LoRA's own products to each layer's output, so it can
-    be on for a part of the sampling. ``auto`` merges where the weights are plain numbers and the LoRA is always on.
+    ``merge`` is the host's way, and rounds quantized weights again. ``beside`` is unmerged: the LoRA's output is added
+    to each layer's, for a range of steps if wanted. ``auto`` merges into plain weights if the range is everything.
 
     Args:
-        model: MODEL from any loader.
+        model: from any loader.
         path: the LoRA's file.
-        strength: 0 returns a clone that differs in nothing.
-        start, end: part of the sampling, 0 to 1, in the host's measure (ControlNet's, hooks').
-        blocks: as :func:`parse_blocks` reads it.
+        strength: 0 changes nothing.
+        start, end: range of the sampling, 0..1.
+        blocks: see :func:`parse_blocks`.
         mode: one of MODES.
-        relighting: refuse a LoRA that does not change every layer that upstream's relighting LoRA does.
-
-    Returns:
-        (MODEL, report)
+        relighting: require all layers of upstream's relighting LoRA.
 
     Raises:
-        InputError: the file is no LoRA, or one for another model (with the counts); blocks or range make no sense.
+        InputError: not a LoRA for this model, or invalid blocks or range.
     """
     check_model(model)
     count = len(model.model.diffusion_model.blocks)
@@ -88,7 +84,7 @@ def apply_lora(
 
 
 def model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """The transformer's tensors by name; of packed weights the shape they stand for."""
+    """Shapes of the transformer's tensors by name, unpacked."""
     module = model.model.diffusion_model
     shapes = {key: tuple(parameter.shape) for key, parameter in module.named_parameters()}
     for key, layer in module.named_modules():
@@ -98,7 +94,6 @@ def model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _patches(model: Any, fit: LoraFit, tensors: dict[str, torch.Tensor], wanted: set[int] | None) -> dict[str, Any]:
-    """The host's patches by weight: adapters and differences of the layers in ``wanted`` blocks."""
     import comfy.lora
 
     own = model.model.state_dict()
@@ -111,8 +106,7 @@ def _patches(model: Any, fit: LoraFit, tensors: dict[str, torch.Tensor], wanted:
 
 
 def _merge(clone: Any, patches: dict[str, Any], strength: float, name: str) -> str:
-    """Hand the patches to the host; what else was done, in words. The host merges weights and biases of layers alone
-    and passes over tensors that lie beside layers (a block's modulation) without a word: those go beside."""
+    """Adds patches; returns a remark. The host ignores tensors that are neither weight nor bias: they stay unmerged."""
     lone = {key: patch for key, patch in patches.items() if not key.endswith((".weight", ".bias"))}
     weights = {key: patch for key, patch in patches.items() if key not in lone}
     taken = clone.add_patches(weights, strength)
@@ -126,7 +120,6 @@ def _merge(clone: Any, patches: dict[str, Any], strength: float, name: str) -> s
 
 
 def _quantized(model: Any, patches: dict[str, Any]) -> bool:
-    """Whether a weight that is to be changed is stored in anything but plain 16 or 32 bit numbers."""
     plain = (torch.float32, torch.float16, torch.bfloat16)
 
     def is_plain(key: str) -> bool:

@@ -1,10 +1,7 @@
-"""A LoRA beside the weights: its products added to each layer's output, for the length of a call of the model.
+"""Unmerged LoRAs: branches added to layers' outputs for one call of the model.
 
-The host has such a form too (comfy/weight_adapter/bypass.py), made for training: it replaces the layers' forward as
-long as the model is loaded, keeps one LoRA at a time, and takes two of them off in the wrong order. Here a wrapper
-around the model's call puts the branches on and takes them off again, last first, so that any number stack, other
-patches compose, and nothing is left on the layers between calls. The LoRA's own weights are a model of the host's
-memory management, loaded and offloaded with the MODEL.
+The host's bypass form (comfy/weight_adapter/bypass.py) stays on while the model is loaded and takes one LoRA at a time.
+These branches stack, and the host's memory management moves their weights.
 """
 
 from __future__ import annotations
@@ -25,19 +22,17 @@ _NONE = object()
 def add_branches(
     clone: Any, patches: dict[str, Any], strength: float, start: float, end: float, name: str
 ) -> list[str]:
-    """Put patches beside the weights of a cloned MODEL.
+    """Adds patches to a cloned MODEL as branches.
 
     Args:
-        clone: the MODEL to change.
-        patches: as ``comfy.lora.load_lora`` gives them.
-        strength, start, end: as in ``apply_lora``.
-        name: of the LoRA, for sentences.
+        patches: from ``comfy.lora.load_lora``.
+        name: of the LoRA, for errors.
 
     Returns:
-        Keys of patches that have no such form (other adapters than low-rank pairs) and are merged instead.
+        Keys of patches that cannot be branches (not low-rank pairs) and are merged.
 
     Raises:
-        InputError: there are such patches, and the LoRA is to be on for a part of the sampling.
+        InputError: such patches with a limited range.
     """
     import comfy.model_management
     import comfy.model_patcher
@@ -72,7 +67,7 @@ def add_branches(
 
 
 class _Switch:
-    """The wrapper: branches on for one call of the model, while the noise level is in range."""
+    """Attaches the branches while the noise level is in range."""
 
     def __init__(self, branches: _Branches, strength: float, start: float, end: float) -> None:
         self.branches, self.strength, self.start, self.end = branches, strength, start, end
@@ -94,7 +89,7 @@ class _Switch:
 
 
 class _Branches(torch.nn.Module):
-    """Branches by the path of the module that they go beside, from the host's BaseModel."""
+    """Branches by module path from the host's BaseModel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +126,7 @@ class _Branches(torch.nn.Module):
                     place[key] = before
 
     def _shifted(self, index: int, parameter: torch.nn.Parameter, part: Any, strength: float) -> torch.nn.Parameter:
-        """A lone parameter with its difference added; the same object as long as the parameter is."""
+        """The same object while the parameter is the same."""
         given = (parameter.data_ptr(), parameter.device, parameter.dtype, strength)
         made = self._shifted_parameters.get(index)
         if made is None or made[0] is not parameter or made[1] != given:
@@ -140,7 +135,7 @@ class _Branches(torch.nn.Module):
         return made[2]
 
     def _forward(self, index: int, module: Any, part: torch.nn.Module, strength: float) -> _UnmergedForward:
-        """The same object as long as nothing changes: compiled code is bound to it."""
+        """The same object while nothing changes: compiled code is bound to it."""
         made, forward = self._forwards.get(index), module.forward
         if made is None or made.module is not module or made.forward != forward or made.strength != strength:
             made = self._forwards[index] = _UnmergedForward(forward, module, part, strength)
@@ -148,8 +143,6 @@ class _Branches(torch.nn.Module):
 
 
 class _UnmergedForward:
-    """A layer's forward with a branch's output added."""
-
     def __init__(self, forward: Callable, module: Any, branch: torch.nn.Module, strength: float) -> None:
         self.forward, self.module, self.branch, self.strength = forward, module, branch, strength
 
@@ -180,7 +173,7 @@ def _linear(kind: type, weight: torch.Tensor, dtype: torch.dtype) -> torch.nn.Mo
 
 
 class _Difference(torch.nn.Module):
-    """What a whole difference of a weight adds: the layer's own operation with the difference for its weight."""
+    """A full-size weight difference, applied by the layer's operation."""
 
     def __init__(self, difference: torch.Tensor, kind: str) -> None:
         super().__init__()
@@ -211,7 +204,7 @@ class _Difference(torch.nn.Module):
 
 
 def _branch(model: torch.nn.Module, key: str, patch: Any, dtype: torch.dtype) -> torch.nn.Module | None:
-    """The branch for one of the host's patches, or None where there is none."""
+    """The branch for a host's patch, or None."""
     path, _, last = key.rpartition(".")
     module = model.get_submodule(path)
     kind = _kind(module, last)

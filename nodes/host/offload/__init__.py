@@ -1,4 +1,4 @@
-"""A Wan Animate MODEL whose transformer blocks live in host memory: the work behind Offload Animate Blocks."""
+"""Offload Animate Blocks: transformer blocks in host memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .plan import HOW, Settings, Sizes
 
 
 def offload(model: Any, settings: Settings) -> Any:
-    """A clone of a Wan Animate MODEL with its blocks offloaded; settings of an earlier call are replaced.
+    """A clone of a Wan Animate MODEL with offloaded blocks.
 
     Raises:
-        InputError: not a Wan Animate model, or one whose weights only its own loader can move.
+        InputError: another model, or weights that only its own loader can move.
     """
     import comfy.patcher_extension
 
@@ -46,7 +46,7 @@ def offload(model: Any, settings: Settings) -> Any:
 
 
 def without(clone: Any) -> Any:
-    """Takes an earlier offload off a clone, in place."""
+    """Removes an earlier offload, in place."""
     import comfy.patcher_extension
 
     if settings_of(clone) is not None:
@@ -59,7 +59,6 @@ def without(clone: Any) -> Any:
 
 
 def settings_of(model: Any) -> Settings | None:
-    """What a MODEL was offloaded with, or None."""
     offloader = model.get_attachment(KEY)
     return None if offloader is None else offloader.settings
 

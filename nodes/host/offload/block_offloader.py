@@ -1,7 +1,6 @@
-"""The blocks of one MODEL that live in host memory, for as long as the MODEL is sampled with.
+"""Copies a MODEL's offloaded blocks to the device during sampling.
 
-Between steps every weight is where the host keeps it. While a block computes, its module holds views of a slot on the
-card (or of a copy that stays there), and its own tensors again afterwards, however the block ended.
+While a block computes, its module holds views of a slot.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def modules_of(module: Any) -> tuple[list[ModuleTensors], list[ModuleTensors]]:
-    """(transformer blocks, the face blocks that follow some of them)"""
+    """(transformer blocks, face blocks)"""
     blocks = [ModuleTensors(index, block, f"{BLOCKS}{index}") for index, block in enumerate(module.blocks)]
     fusers = [
         ModuleTensors(number * FACE_BLOCK_EVERY, fuser, f"{FUSERS}{number}")
@@ -44,12 +43,10 @@ class BlockOffloader:
     """State of one clone's offload.
 
     Attributes:
-        settings: what the node was asked for.
-        sizes: of the model's weights.
         plan: blocks that are copied in every step.
-        kept: blocks on the card between steps, by ("block" or "fuser", index).
-        room: bytes that the host leaves for blocks on the card.
-        activations: what a step takes beside weights, by what it was measured with; shared among clones.
+        resident: blocks kept on the device, by ("block" or "fuser", index).
+        available: bytes that the host leaves for blocks and slots.
+        activations: bytes of a step without weights, by shape and settings; shared among clones.
     """
 
     def __init__(self, settings: Settings, sizes: Sizes, activations: dict[tuple, int] | None = None) -> None:
@@ -77,12 +74,11 @@ class BlockOffloader:
         self._patcher = weakref.ref(patcher)
 
     def owns(self, name: str) -> bool:
-        """Whether the host is to leave a module alone."""
         return name.startswith((BLOCKS, FUSERS))
 
     @property
     def size(self) -> int:
-        """Bytes that the MODEL is to take on the card, other than activations."""
+        """Bytes on the device without activations."""
         plan = self.plan if self.settings.how == "fit" else self._first_plan()
         return self.sizes.rest + card_bytes(self.sizes, plan)
 
@@ -95,7 +91,7 @@ class BlockOffloader:
         return [slot for queue in self.queues.values() for slot in queue.slots]
 
     def drop(self, size: float = float("inf")) -> int:
-        """Take blocks off the card until so many bytes are free; how many that were."""
+        """Drop resident blocks of ``size`` bytes; returns the bytes freed."""
         before = self.resident_size
         if self.resident:
             self.wait()
@@ -110,7 +106,7 @@ class BlockOffloader:
             self.copies.finish()
 
     def end(self) -> None:
-        """The end of a run, however it came about: slots and stream go, blocks that were to stay do."""
+        """End of a run: slots are dropped, resident blocks stay."""
         self._restore()
         self.wait()
         self.queues, self.copies, self._modules, self._others, self._needed = {}, None, {}, None, 0
@@ -123,8 +119,7 @@ class BlockOffloader:
 
     @torch.compiler.disable(recursive=False)
     def diffusion_model(self, executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Around the model's ``forward``: what is put on its blocks goes on inside of every other wrapper, which find
-        the blocks as they are."""
+        """Hooks blocks within ``forward_orig``, inside every other wrapper."""
         patcher, module = self._patcher(), executor.class_obj
         if patcher is None:
             return executor(x, *args, **kwargs)
@@ -208,7 +203,7 @@ class BlockOffloader:
             part.put(tensors)
 
     def _merge(self, patcher: Any, part: ModuleTensors, slot: Slot) -> None:
-        """Add the MODEL's patches to the weights on the card, as the host does when it loads them there."""
+        """Add the MODEL's patches, as the host does at loading."""
         slot.merged = True
         for key, tensor in zip(part.keys, slot.tensors):
             if key in patcher.patches:
@@ -217,7 +212,7 @@ class BlockOffloader:
                     target.copy_(plain)
 
     def _make_resident(self, kind: str, part: ModuleTensors) -> Slot | None:
-        """Copy a block to the card to stay there; None where there is no memory for it."""
+        """None if memory is short."""
         try:
             slot = self.copies.new_slot(part.size())
         except torch.cuda.OutOfMemoryError:
@@ -241,7 +236,7 @@ class BlockOffloader:
 
     @torch.compiler.disable
     def _prepare(self, patcher: Any, module: Any, x: torch.Tensor) -> tuple[int, torch.device] | None:
-        """Decide what is copied; (bytes allocated before the step, device) where this step is to be measured."""
+        """Set the plan; (bytes allocated, device) if this step is measured."""
         device = x.device
         if self.copies is None:
             self.copies = CopyStream(device)

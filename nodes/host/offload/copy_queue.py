@@ -1,8 +1,6 @@
-"""Blocks on their way to the card: the next one is copied while this one computes.
+"""Copies of blocks to the device: the next is copied while the current computes.
 
-A lane is the blocks of one kind in the order in which they run, and the slots on the card that they are copied to. On
-CUDA copies have a stream of their own: a copy waits until the block that used the slot before has computed, a block
-until its copy is there. Elsewhere the same happens in the order of the calls.
+On CUDA a copy waits for the block that used the slot before, a block for its copy.
 """
 
 from __future__ import annotations
@@ -17,12 +15,12 @@ from .memory import layout, pack, plain_tensors, region_of, register, views
 
 
 class ModuleTensors:
-    """A module that is copied as a whole.
+    """The tensors of a module that is copied as a whole.
 
     Attributes:
-        index: of the transformer block that it is, or belongs to.
-        places: (dictionary, name) of every tensor in the module, in the order of its mapping.
-        keys: the host's names for them, where the host would merge a LoRA into them, else None.
+        index: of the transformer block that it is or follows.
+        places: (dictionary, name) of every tensor.
+        keys: the host's patch keys, or None.
     """
 
     def __init__(self, index: int, module: torch.nn.Module, prefix: str) -> None:
@@ -49,7 +47,7 @@ class ModuleTensors:
         return layout(self.tensors())[1]
 
     def pin(self) -> bool:
-        """Move the tensors into locked host memory, unless they are there. False if there is none to be had."""
+        """Move the tensors into pinned host memory; False if there is none."""
         flat = region_of(self.tensors())
         if flat is None:
             own = self.tensors()
@@ -65,15 +63,14 @@ class ModuleTensors:
 
 @dataclass(eq=False)
 class Slot:
-    """A place on the card.
+    """A buffer on the device.
 
     Attributes:
-        flat: its bytes.
-        module: whose weights are in it, or on their way.
-        tensors: views of ``flat`` as that module's weights.
-        source: the module's own tensors that were copied.
-        merged: a LoRA's product has been added to them.
-        arrived, used: CUDA events: the copy is there; the block that was in it has computed.
+        flat: uint8.
+        tensors: views of ``flat`` as the weights of ``module``.
+        source: the module's tensors that were copied.
+        merged: LoRAs have been added.
+        arrived, used: CUDA events.
     """
 
     flat: torch.Tensor
@@ -86,7 +83,7 @@ class Slot:
 
 
 class CopyStream:
-    """CopyStream from host memory to slots, on a stream of their own where the device has such."""
+    """Copies to slots, on their own stream on CUDA."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -99,7 +96,7 @@ class CopyStream:
         return slot
 
     def start(self, module: ModuleTensors, slot: Slot) -> None:
-        """Begin to copy; returns before it is done where host memory is locked."""
+        """Asynchronous from pinned memory."""
         tensors = module.tensors()
         slot.module, slot.source, slot.merged = module, tensors, False
         slot.tensors = views(tensors, slot.flat)
@@ -120,23 +117,21 @@ class CopyStream:
                 slot.arrived = self.stream.record_event()
 
     def wait(self, slot: Slot) -> None:
-        """What is computed from here on finds the copy done."""
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_event(slot.arrived)
 
     def done(self, slot: Slot) -> None:
-        """The slot may be written to when what has been started until here is computed."""
+        """Work queued so far is the last to use the slot."""
         if self.stream is not None:
             slot.used = torch.cuda.current_stream(self.device).record_event()
 
     def finish(self) -> None:
-        """No copy is under way any more: host memory may change, slots may go."""
         if self.stream is not None:
             self.stream.synchronize()
 
 
 class CopyQueue:
-    """The modules of one kind that are copied in every step, and their slots."""
+    """The copied modules of one kind, in order, and their slots."""
 
     def __init__(self, copies: CopyStream, modules: list[ModuleTensors], slots: int, pin: bool) -> None:
         self.copies, self.modules, self.count, self.pin = copies, modules, min(slots, len(modules)), pin
@@ -145,7 +140,7 @@ class CopyQueue:
 
     @torch.compiler.disable
     def begin(self) -> None:
-        """At the start of a step. What a slot holds is from an earlier step, and weights may have changed since."""
+        """Weights may have changed since the last step."""
         for slot in self.slots:
             slot.module = None
         self.turn = 0
@@ -153,13 +148,13 @@ class CopyQueue:
             self._fetch(self.modules[0])
 
     def slot_of(self, module: ModuleTensors) -> Slot:
-        """The slot with a module's weights: on their way since the module before, or (out of turn) from now on."""
+        """The copy starts now if the module comes out of order."""
         slot = next((one for one in self.slots if one.module is module), None) or self._fetch(module)
         self.copies.wait(slot)
         return slot
 
     def after(self, module: ModuleTensors, slot: Slot) -> None:
-        """A module has computed: the next one may come."""
+        """Start copying the next module."""
         self.copies.done(slot)
         slot.module = None
         following = self.modules.index(module) + 1

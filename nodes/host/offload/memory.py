@@ -1,10 +1,6 @@
-"""Weights of one module as one plain of host memory, locked for copying beside computing.
+"""A module's weights in one pinned region of host memory, for asynchronous copies.
 
-A locked ("pinned") page is what a card can read by itself while it computes. Locking is slow, so a block is moved into
-one mapping of its own once, the mapping is registered with CUDA, and the block's tensors are from then on views of it:
-no second copy stays. What is registered is found again from the tensors themselves, so whoever holds the same model
-later finds it locked already; when its last tensor goes (the model is dropped, or another node moves the block to the
-card), the registration goes with it.
+Pinning is slow, so weights are moved into their own mmap region once; the registration ends with the last tensor in it.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class PinnedMemory:
-    """What is registered now, and how long moving and registering took over the life of the process."""
+    """Registered regions, and seconds spent on moving and registering."""
 
     size = 0
     count = 0
@@ -32,7 +28,7 @@ class PinnedMemory:
 
 
 class _Region(mmap.mmap):
-    """Memory whose end can be heard of."""
+    """An mmap that can be weakly referenced."""
 
 
 # by the address of the mapping; an entry goes when the last tensor in it does
@@ -40,7 +36,7 @@ _regions: weakref.WeakValueDictionary[int, _Region] = weakref.WeakValueDictionar
 
 
 def plain_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The plain tensors that a (possibly quantized) tensor is made of."""
+    """The parts of a (possibly quantized) tensor."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
     names, _ = tensor.__tensor_flatten__()
@@ -48,7 +44,7 @@ def plain_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
-    """A tensor of the same kind as ``like`` made of other pieces."""
+    """A tensor like ``like`` from other parts."""
     if not hasattr(like, "__tensor_flatten__"):
         return torch.nn.Parameter(parts[0], requires_grad=False) if isinstance(like, torch.nn.Parameter) else parts[0]
     names, context = like.__tensor_flatten__()
@@ -58,7 +54,7 @@ def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def layout(tensors: list[torch.Tensor]) -> tuple[list[int], int]:
-    """(offset of each plain of each tensor, size of all) in bytes."""
+    """(offset of each part, total size) in bytes."""
     offsets, size = [], 0
     for tensor in tensors:
         for plain in plain_tensors(tensor):
@@ -68,7 +64,7 @@ def layout(tensors: list[torch.Tensor]) -> tuple[list[int], int]:
 
 
 def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]:
-    """Tensors like ``tensors`` in the memory of ``flat`` (uint8), laid out as :func:`layout` says."""
+    """Tensors like ``tensors`` in ``flat`` (uint8)."""
     offsets, _ = layout(tensors)
     at, made = iter(offsets), []
     for tensor in tensors:
@@ -82,8 +78,7 @@ def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]
 
 
 def region_of(tensors: list[torch.Tensor]) -> torch.Tensor | None:
-    """The mapping that the largest of ``tensors`` (and so every one that is still as it was packed) lies in, as bytes;
-    or None."""
+    """The bytes of the region that holds the largest of ``tensors``, or None."""
     largest = max((plain for tensor in tensors for plain in plain_tensors(tensor)), key=lambda one: one.nbytes)
     storage = largest.untyped_storage()
     if storage.device.type != "cpu" or storage.data_ptr() not in _regions:
@@ -92,10 +87,10 @@ def region_of(tensors: list[torch.Tensor]) -> torch.Tensor | None:
 
 
 def pack(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Copies of ``tensors`` that lie in one mapping, not yet registered.
+    """Copies in one new, unregistered region.
 
     Raises:
-        OSError, MemoryError: there is no room for one more block.
+        OSError, MemoryError: no host memory is left.
     """
     start, (_, size) = time.perf_counter(), layout(tensors)
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -116,10 +111,7 @@ def pack(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def register(flat: torch.Tensor) -> bool:
-    """Lock a mapping for the card. False where that is refused: copies from it then wait for their turn.
-
-    The host counts such memory and gives up its own for it where the sum would be too much.
-    """
+    """Pin a region, counted by the host; False if refused: copies are then synchronous."""
     import comfy.model_management as host
 
     if not torch.cuda.is_available():

@@ -1,8 +1,4 @@
-"""The host's ModelPatcher for a MODEL whose blocks are ours to move.
-
-The host loads, counts and frees everything but the blocks as it does for any model. Of the blocks it is told what they
-take on the card; when it wants room they go at once, since their weights never left host memory.
-"""
+"""The host's ModelPatcher for an offloaded MODEL: it loads and counts everything but the blocks."""
 
 from __future__ import annotations
 
@@ -18,16 +14,16 @@ KEY = "wan_animate_kit_offload"
 
 @cache
 def offloaded(kind: type) -> type:
-    """The class of patchers ``kind`` (the host's, or one derived from it) with the blocks left out."""
+    """Subclass of the patcher class ``kind``."""
     return type(f"Offloaded{kind.__name__}", (Offloaded, kind), {"plain_class": kind})
 
 
 class Offloaded:
-    """What is different; in front of the patcher's own class."""
+    """Mixin before the patcher's own class."""
 
     @property
     def offloader(self) -> Any:
-        """:class:`.block_offloader.BlockOffloader`, or None while the patcher is being made or taken apart."""
+        """The :class:`BlockOffloader`, or None while the patcher is being made or taken apart."""
         return getattr(self, "attachments", {}).get(KEY)
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +59,7 @@ class Offloaded:
         self._prepare_layers()
 
     def _move_rest(self, device: torch.device | None) -> None:
-        """What lies beside the layers: the host moves it with the whole model, which here has to stay where it is."""
+        """Parameters outside of layers, which the host moves only with the whole model."""
         for name, module in self.model.named_modules():
             if not self.offloader.owns(f"{name}."):
                 for part in (*module._parameters.values(), *module._buffers.values()):
@@ -71,7 +67,7 @@ class Offloaded:
                         part.data = part.data.to(device)
 
     def _prepare_layers(self) -> None:
-        """What the host does to layers whether it moves them or not."""
+        """What the host sets on layers whether it moves them or not."""
         import comfy.model_patcher
 
         for name, module in self.model.named_modules():
@@ -121,7 +117,7 @@ class Offloaded:
 
 
 def attach(clone: Any, offloader: BlockOffloader, wrapper_kind: str) -> None:
-    """Make ``offloader`` the state of a patcher that has the class already."""
+    """Makes ``offloader`` the state of a patcher."""
     clone.set_attachments(KEY, offloader)
     offloader.belongs_to(clone)
     clone.remove_wrappers_with_key(wrapper_kind, KEY)

@@ -1,4 +1,4 @@
-"""Which blocks stay on the card and which are copied there in every step: arithmetic, no tensors."""
+"""Which blocks stay on the device and which are copied in every step."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ HOW = ("fit", "blocks")
 
 @dataclass(frozen=True)
 class Settings:
-    """What Offload Animate Blocks is asked for.
+    """Inputs of Offload Animate Blocks.
 
     Attributes:
-        how: "blocks": ``blocks`` of them; "fit": as many as it takes to stay within ``gigabytes``.
-        blocks: how many of the transformer's blocks are copied in every step.
-        gigabytes: what torch may have allocated on the card while sampling, in 10**9 bytes.
-        pinned: lock the copied blocks' host memory, so that copies run beside computing.
+        how: copy ``blocks`` of the "blocks", or as few as "fit" in ``gigabytes``.
+        blocks: copied in every step.
+        gigabytes: limit of torch's allocations, in 10**9 bytes.
+        pinned: pin host memory, so that copies are asynchronous.
     """
 
     how: str = "fit"
@@ -32,8 +32,7 @@ class Sizes:
     """Bytes of a model's weights.
 
     Attributes:
-        blocks: of each transformer block.
-        fusers: of the face block that follows it, 0 where there is none.
+        fusers: of the face block after each block, or 0.
         rest: of everything else.
     """
 
@@ -50,14 +49,13 @@ class Sizes:
 
 
 def spread(count: int, total: int) -> frozenset[int]:
-    """``count`` of ``total`` blocks, as far apart as they go: the more lies between two, the more time has a copy."""
+    """``count`` of ``total`` blocks, evenly spaced to leave time between copies."""
     count = max(0, min(count, total))
     return frozenset((k + 1) * total // count - 1 for k in range(count)) if count else frozenset()
 
 
 def slots(copied: frozenset[int]) -> int:
-    """Places on the card that blocks are copied to: two where a block follows another, so that one is filled while
-    the other is in use; one where a block that stays lies between."""
+    """Buffers on the device: two if adjacent blocks are copied, else one."""
     if not copied:
         return 0
     return 2 if any(index + 1 in copied for index in copied) else 1
@@ -71,7 +69,6 @@ def slot_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
 
 
 def resident_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
-    """Of the blocks that stay on the card."""
     return sum(sizes.block(index) for index in range(len(sizes.blocks)) if index not in copied)
 
 
@@ -80,14 +77,7 @@ def card_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
 
 
 def fitting(sizes: Sizes, available: float, least: int = 0) -> frozenset[int] | None:
-    """The fewest blocks to copy in every step so that the others and the slots take at most ``available`` bytes.
-
-    Args:
-        least: copy at least so many.
-
-    Returns:
-        The blocks to copy, or None if not even copying all of them takes so little.
-    """
+    """The fewest blocks (``least`` at least) to copy so that the device needs at most ``available`` bytes, or None."""
     total = len(sizes.blocks)
     for count in range(min(least, total), total + 1):
         copied = spread(count, total)
@@ -101,5 +91,4 @@ def gigabytes(size: float) -> str:
 
 
 def round_up(size: float) -> str:
-    """In gigabytes, never less than it is."""
     return f"{math.ceil(size / GB * 10) / 10:.1f} GB"

@@ -1,9 +1,4 @@
-"""The host's Wan 2.1 VAE made faster: the work behind Accelerate Video VAE.
-
-A copy of the host's VAE object shares its weights, its patcher (so that the host's memory manager knows one model) and
-its settings; only how it encodes and decodes is another. Nothing is put onto the shared modules, so there is nothing to
-take off: what a run needs lives in its own frame and is gone when it returns or raises.
-"""
+"""Accelerate Video VAE: a copy of the host's VAE object that shares its weights."""
 
 from __future__ import annotations
 
@@ -17,7 +12,7 @@ from . import memory
 
 
 def accelerate_vae(vae: Any) -> Any:
-    """A VAE object with the weights of ``vae`` that encodes and decodes faster.
+    """A copy of ``vae`` that encodes and decodes faster.
 
     Raises:
         InputError: not the Wan 2.1 VAE.
@@ -46,8 +41,7 @@ def accelerate_vae(vae: Any) -> Any:
 
 
 def prepare_for(model: Any) -> None:
-    """Begin to compile what the Wan 2.1 VAE needs beside a MODEL of Wan Animate: its width and the type that the host
-    will choose for it are known before it is loaded."""
+    """Start compiling the VAE's kernels before it is loaded."""
     import comfy.model_management as host
     import torch
 
@@ -61,7 +55,7 @@ def is_accelerated(vae: Any) -> bool:
 
 
 def can_accelerate(vae: Any) -> bool:
-    """Whether this is the host's Wan 2.1 VAE as we know it, and nobody's subclass or replacement of it."""
+    """Whether this is the host's own Wan 2.1 VAE."""
     import comfy.ldm.wan.vae
     import comfy.sd
 
@@ -70,7 +64,7 @@ def can_accelerate(vae: Any) -> bool:
 
 @functools.cache
 def _classes() -> tuple[type, type]:
-    """(network, VAE object): subclasses of the host's, made when the host is there."""
+    """Imported late, as they derive from the host's classes."""
     from .host_object import AcceleratedVAE
     from .wan import FastWanVAE
 

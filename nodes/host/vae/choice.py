@@ -1,4 +1,4 @@
-"""Which form a causal convolution takes on this card, by measurement: see :class:`.layers.CausalConv`."""
+"""Chooses the form of a convolution by timing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _found: dict[tuple, bool] = {}
 
 
 def folds(conv: CausalConv, height: int, width: int) -> bool:
-    """Whether folding is the faster for frames of this size; measured once a process for every width and size."""
+    """Whether the folded 2D convolution of :class:`.layers.CausalConv` is faster, measured once per shape."""
     if not conv.weights.cudnn:
         return False
     key = (conv.weights.device, conv.weights.dtype, tuple(conv.weight.shape), conv.padding, height, width)

@@ -1,5 +1,4 @@
-"""The host's VAE object with another way through ``encode`` and ``decode``: frames go to the card and back in chunks
-while it computes, and what does not fit is tiled before it fails."""
+"""The host's VAE object with chunked transfers, and tiling where memory is short."""
 
 from __future__ import annotations
 
@@ -17,11 +16,8 @@ from .log import say
 
 
 class AcceleratedVAE(comfy.sd.VAE):
-    """A copy of the host's VAE object around :class:`.wan.FastWanVAE`; see :func:`.accelerate_vae`."""
-
     def encode(self, pixel_samples: torch.Tensor, still: int = 0) -> torch.Tensor:
-        """``[T, H, W, C]`` or ``[B, T, H, W, C]``, uint8 or in 0..1, the last frame ``still`` times more ->
-        ``[B, 16, t, H/8, W/8]``."""
+        """[T, H, W, C] or [B, T, H, W, C], uint8 or 0..1 -> [B, 16, t, H/8, W/8]; ``still`` repeats the last frame."""
         self.throw_exception_if_invalid()
         pixels = self.vae_encode_crop_pixels(pixel_samples)
         clips = pixels[None] if pixels.ndim == 4 else pixels
@@ -34,7 +30,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return made
 
     def decode(self, samples_in: torch.Tensor, vae_options: dict | None = None) -> torch.Tensor:
-        """``[B, 16, t, h, w]`` -> ``[B, T, 8h, 8w, C]`` in 0..1."""
+        """[B, 16, t, h, w] -> [B, T, 8h, 8w, C] in 0..1."""
         self.throw_exception_if_invalid()
         height, width = 8 * samples_in.shape[-2], 8 * samples_in.shape[-1]
         made, tile = self._whole("decode", height, width, lambda: self.decode_whole(samples_in))
@@ -45,7 +41,7 @@ class AcceleratedVAE(comfy.sd.VAE):
     def _whole(
         self, direction: str, height: int, width: int, work: Callable[[], torch.Tensor]
     ) -> tuple[torch.Tensor | None, int]:
-        """(result, 0), or (None, side of a tile in pixels) where the card has no room for whole frames."""
+        """(result, 0), or (None, tile size) if whole frames do not fit."""
         size = (direction, height, width, self.first_stage_model.dim, self.vae_dtype.itemsize)
         with self._device():
             need = memory.needed(*size)
@@ -70,7 +66,6 @@ class AcceleratedVAE(comfy.sd.VAE):
         return None, tile
 
     def _device(self) -> contextlib.ExitStack:
-        """The host's device context, without gradients."""
         stack = contextlib.ExitStack()
         stack.enter_context(torch.no_grad())
         stack.enter_context(comfy.model_management.cuda_device_context(self.device))
@@ -86,7 +81,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
 
     def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
-        """One clip after the other; finished frames leave the card while it computes the next."""
+        """Finished frames are copied off the device while the next are computed."""
         dtype, out = self.vae_output_dtype(), None
         for number, latent in enumerate(samples):
             at = 0
@@ -108,7 +103,7 @@ class AcceleratedVAE(comfy.sd.VAE):
 
 
 def fetch(part: torch.Tensor, ready: torch.cuda.Event | None, out: torch.Tensor) -> int:
-    """Copies frames into ``out`` once ``ready``, on a stream of its own; returns how many."""
+    """Copies frames to ``out`` after ``ready``; returns how many."""
     if ready is None or out.is_cuda:
         out[: len(part)].copy_(part)
         return len(part)

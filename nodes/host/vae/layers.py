@@ -1,8 +1,7 @@
-"""The layers of the host's Wan 2.1 VAE on frames with channels last, fed a few frames at a time.
+"""The layers of the host's Wan 2.1 VAE (``comfy/ldm/wan/vae.py``) on channels-last frames.
 
-Weights are the host's own modules' (``comfy/ldm/wan/vae.py``), asked for through its own casting, so that weights in
-RAM, LoRAs on them and its memory manager work as ever; a copy in the layout that cuDNN computes in lives as long as the
-run. A layer keeps what the frames to come need of those before: it is causal, so any chunking gives the same result.
+The host casts the weights, so offloading and LoRAs work. Causal layers keep past frames: any chunking gives the same
+result.
 """
 
 from __future__ import annotations
@@ -19,15 +18,13 @@ from .channels import channels_first, fold_weight, frames_first, pad_channels
 
 
 class Weights:
-    """One run's weights: device and type, and the host's modules taken there."""
-
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         cudnn = device.type == "cuda" and torch.version.hip is None and torch.backends.cudnn.enabled
         self.cudnn = cudnn and torch.backends.cudnn.is_available() and dtype in (torch.float16, torch.bfloat16)
 
     def of(self, module: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Copies of a convolution's weight, channels last, and bias."""
+        """A convolution's weight, channels last, and bias."""
         import comfy.ops
 
         with comfy.ops.CastBiasWeightContext(
@@ -38,7 +35,7 @@ class Weights:
             return copy, None if bias is None else bias.to(self.dtype, copy=True)
 
     def gain(self, norm: Any) -> torch.Tensor:
-        """An RMS_norm's gamma times its scale, ``[C]`` float32."""
+        """[C] float32."""
         if norm.bias is not None:
             raise NotImplementedError("a norm with a bias")
         return norm.gamma.to(device=self.device, dtype=torch.float32, copy=True).flatten() * norm.scale
@@ -50,7 +47,7 @@ class Weights:
         stride: int | Sequence[int] = 1,
         padding: int | Sequence[int] = 0,
     ) -> torch.Tensor:
-        """A convolution without bias; x, weight and result ``[n, C, ...]`` with channels last in memory."""
+        """Without bias; all [n, C, ...], channels last."""
         dims = weight.ndim - 2
         stride, padding = ([size] * dims if isinstance(size, int) else list(size) for size in (stride, padding))
         if self.cudnn:
@@ -63,13 +60,13 @@ class Weights:
 
 
 class CausalConv:
-    """CausalConv3d of kernel 3 in time: sees two frames back, or zeros before the first. Leaves ``bias`` to the caller.
+    """CausalConv3d of kernel 3 in time, without its bias.
 
-    Its input is either frames in a row, for a convolution in three dimensions, or *folded*: every frame with the two
-    before it as more channels, for one in two dimensions, which does the same sums. cuDNN has far better kernels for
-    the latter at some widths; :func:`.choice.folds` finds out.
+    The input is a sequence of frames for a 3D convolution, or folded (each frame with the two before it as channels)
+    for a 2D one, which cuDNN computes faster at some widths.
 
-    ``past_frames`` is how many frames before its own one of its results depends on.
+    Attributes:
+        past_frames: how many earlier frames a result depends on.
     """
 
     past_frames = 2
@@ -87,7 +84,6 @@ class CausalConv:
         self.folded_weight: torch.Tensor | None = None
 
     def fold(self, count: int, height: int, width: int) -> bool:
-        """Whether this run's input is folded: settled when the first frames come."""
         if self.folded is None:
             self.folded = choice.folds(self, height, width)
         now = self.folded and (self.past is not None or count > 1)
@@ -99,7 +95,7 @@ class CausalConv:
         return torch.empty(shape, dtype=self.weights.dtype, device=self.weights.device)
 
     def normed(self, x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """The input made of ``silu(norm(x + bias))``."""
+        """The input from ``silu(norm(x + bias))``."""
         count, height, width, channels = x.shape
         if not self.fold(count, height, width):
             frames, new = self._sequence_input(count, height, width)
@@ -110,7 +106,7 @@ class CausalConv:
         return frames
 
     def plain(self, x: torch.Tensor) -> torch.Tensor:
-        """The input made of x ``[n, H, W, C]`` as it is; fewer channels than the weight has are padded."""
+        """The input from x [n, H, W, C], zero-padded to the weight's channels."""
         if x.shape[-1] < self.in_channels:
             x = F.pad(x, (0, self.in_channels - x.shape[-1]))
         if not self.fold(*x.shape[:3]):
@@ -122,7 +118,6 @@ class CausalConv:
         return frames
 
     def _sequence_input(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Room for ``count`` frames after those that are remembered: (all of it, the new part)."""
         before = (
             0 if self.past is None and count == 1 else 2
         )  # a single first frame: run() uses only the weight's last slice in time
@@ -136,7 +131,7 @@ class CausalConv:
         return frames, frames[before:]
 
     def _folded_input(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(folded room for ``count`` frames with what comes from before filled in, room to remember its last two)"""
+        """(folded frames with the past filled in, buffer for the last two)"""
         channels = self.in_channels
         frames, past = self.new(count, height, width, 3 * channels), self.new(height, width, 2 * channels)
         before = self.past if self.past is not None else past.new_zeros(1).expand(past.shape)
@@ -149,7 +144,7 @@ class CausalConv:
         return frames, past
 
     def run(self, frames: torch.Tensor) -> torch.Tensor:
-        """The convolution of a filled input: ``[count, H, W, out_channels]`` without bias."""
+        """Input -> [count, H, W, out_channels]."""
         if frames.shape[-1] == 3 * self.in_channels:
             out = self.weights.convolve(frames.permute(0, 3, 1, 2), self.folded_weight, padding=self.padding)
         elif len(frames) == 1:
@@ -165,7 +160,7 @@ class CausalConv:
 
 
 class Pointwise:
-    """A convolution of kernel 1 as a matrix product, with its bias."""
+    """A convolution of kernel 1."""
 
     past_frames = channels = 0
 
@@ -180,8 +175,6 @@ class Pointwise:
 
 
 class First:
-    """The first convolution, with its bias."""
-
     def __init__(self, weights: Weights, module: Any) -> None:
         self.conv = CausalConv(weights, module)
         self.past_frames, self.channels = self.conv.past_frames, self.conv.out_channels
@@ -191,20 +184,18 @@ class First:
 
 
 class Normed:
-    """RMS_norm, SiLU and the causal convolution behind them; the norm writes into the convolution's own input."""
+    """RMS_norm, SiLU and causal convolution."""
 
     def __init__(self, weights: Weights, norm: Any, conv: Any) -> None:
         self.gain, self.conv = weights.gain(norm), CausalConv(weights, conv)
         self.past_frames, self.bias = self.conv.past_frames, self.conv.bias
 
     def input(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution's filled buffer. ``bias``: of the convolution that made x, not added yet."""
+        """``bias``: not yet added to x."""
         return self.conv.normed(x, self.gain, bias)
 
 
 class Head(Normed):
-    """The last norm and convolution, with its bias."""
-
     def __init__(self, weights: Weights, head: Any) -> None:
         super().__init__(weights, head[0], head[2])
         self.channels = self.conv.in_channels
@@ -236,7 +227,7 @@ class Residual:
 
 
 class Attention:
-    """AttentionBlock: within a frame, by the host's own attention function."""
+    """AttentionBlock, by the host's attention function."""
 
     past_frames = 0
     TOKENS = 1 << 17  # at once
@@ -258,7 +249,7 @@ class Attention:
 
 
 class Down:
-    """Resample downsample2d and 3d. In time, the first frame stays as it is and every two after it become one."""
+    """Resample downsample2d and 3d: in time the first frame stays, each two after it become one."""
 
     def __init__(self, weights: Weights, module: Any) -> None:
         self.weights, conv = weights, module.resample[1]
@@ -291,7 +282,7 @@ class Down:
 
 
 class Up:
-    """Resample upsample2d and 3d. In time, the first frame stays one and each after it becomes two."""
+    """Resample upsample2d and 3d: in time the first frame stays, each after it becomes two."""
 
     past_frames = 0
 

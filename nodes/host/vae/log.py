@@ -1,4 +1,4 @@
-"""What the faster VAE says in the log, with one prefix."""
+"""Log messages of the faster VAE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's WanVAE module with another ``encode`` and ``decode``, on the same weights."""
+"""The host's WanVAE with a faster ``encode`` and ``decode``."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ check = comfy.model_management.throw_exception_if_processing_interrupted
 
 
 class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
-    """A shallow copy of the host's module: its layers are the host's own objects.
+    """Shares the host's layers.
 
     Attributes:
-        patcher: the host's, which knows what is free.
-        chunk_elements: elements of a layer at once, or None to choose by the free memory.
+        patcher: the host's.
+        chunk_elements: elements at once, None to choose by free memory.
     """
 
     chunk_elements: int | None = None
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """``[B, 3, T, H, W]`` in -1..1 -> mean ``[B, 16, t, H/8, W/8]``; frames after the last 4n+1 are left out."""
+        """[B, 3, T, H, W] in -1..1 -> mean [B, 16, t, H/8, W/8] of the first 4n+1 frames."""
         clips = rearrange(x, "b c t h w -> b t h w c")
         return torch.cat([self.encode_frames(clip, lambda part: part, x.device, x.dtype) for clip in clips])
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """``[B, 16, t, h, w]`` -> ``[B, 3, T, 8h, 8w]`` in -1..1."""
+        """[B, 16, t, h, w] -> [B, 3, T, 8h, 8w] in -1..1."""
         clips = []
         for latent in z:
             clip = None
@@ -49,7 +49,6 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         return torch.stack(clips) if len(clips) > 1 else clips[0][None]
 
     def budget(self, direction: str, height: int, width: int, device: torch.device, dtype: torch.dtype) -> int:
-        """Numbers at once for frames of a size in pixels."""
         if self.chunk_elements is not None:
             return self.chunk_elements
         free = self.patcher.get_free_memory(device)
@@ -57,7 +56,7 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         return memory.budget_for(direction, height, width, self.dim, dtype.itemsize, free) or 1
 
     def stages(self, build: Callable, device: torch.device, dtype: torch.dtype) -> Any:
-        """The layers in our form; None where the host's have become others than they were."""
+        """None if the host's VAE is not the known one."""
         try:
             return build(Weights(device, dtype), self)
         except (NotImplementedError, AttributeError) as error:
@@ -68,11 +67,11 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
     def encode_frames(
         self, frames: torch.Tensor, prepare: Callable, device: torch.device, dtype: torch.dtype, still: int = 0
     ) -> torch.Tensor:
-        """``[T, H, W, C]`` on any device -> mean ``[1, 16, t, H/8, W/8]`` on ``device``.
+        """[T, H, W, C] on any device -> mean [1, 16, t, H/8, W/8] on ``device``.
 
         Args:
-            prepare: takes some frames, already on ``device``, to -1..1.
-            still: how many times more the last frame is shown; 0 looks for frames that repeat the one before them.
+            prepare: maps frames to -1..1.
+            still: repeats of the last frame; 0 detects repeats.
         """
         count = 1 + (len(frames) + still - 1) // 4 * 4
         frames, still = frames[:count], min(still, max(0, count - len(frames)))
@@ -89,7 +88,7 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
 
     @torch.no_grad()
     def decode_frames(self, latent: torch.Tensor) -> Iterator[torch.Tensor]:
-        """``[16, t, h, w]`` -> frames in -1..1, ``[n, 8h, 8w, C]`` at a time."""
+        """[16, t, h, w] -> chunks [n, 8h, 8w, C] in -1..1."""
         device, dtype = latent.device, latent.dtype
         stages = self.stages(decoder, device, dtype)
         if stages is None:
@@ -99,7 +98,7 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
 
 
 def still_tail(frames: torch.Tensor) -> int:
-    """How many of the last frames are equal to the one before them."""
+    """How many last frames equal the one before."""
     count = 0
     while count < len(frames) - 1 and torch.equal(frames[-2 - count], frames[-1]):
         count += 1
@@ -107,11 +106,7 @@ def still_tail(frames: torch.Tensor) -> int:
 
 
 def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device, known: int = 0) -> Iterator:
-    """Frames on the device, ``size`` at a time; those that repeat the one before them to the end only counted, with
-    the ``known`` ones that follow.
-
-    Frames in RAM are copied on a stream of their own, while the card still computes on those before.
-    """
+    """Frames on the device, ``size`` at a time, then a :class:`Still` for repeats at the end."""
     still = 0 if known else still_tail(frames)
     moving, still = len(frames) - still, still + known
     side = torch.cuda.Stream(device) if device.type == "cuda" and frames.device.type == "cpu" else None
