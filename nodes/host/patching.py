@@ -1,7 +1,7 @@
 """Clones outside of ComfyUI's dynamic memory, and patches on shared modules.
 
-With dynamic VRAM a model keeps the file's dtype and casts on use. A static clone (``clone(disable_dynamic=True)``)
-keeps that dtype too, but casts nothing: its weights are cast here, once.
+With dynamic VRAM weights keep the file's dtype and are cast on use. A static clone casts nothing: its weights are cast
+here.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ REGISTERED = {
     "comfy-kitchen int8": ("comfy_kitchen_int8", False),
 }
 CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
-REMOVED = {"fp8 (Triton)": APPROXIMATE}  # choices of earlier versions in saved workflows, and what stands for them now
+REMOVED = {"fp8 (Triton)": APPROXIMATE}  # choices in saved workflows, and their replacements
 
 LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
 MARGIN = 0.97  # of the host's time, which a backend must beat, so that noise changes nothing

@@ -57,12 +57,7 @@ def _without_options(guards: list[Any]) -> list[bool]:
 
 
 class CompiledBlocks:
-    """Puts compiled blocks into the model for one step.
-
-    Attributes:
-        breaks: graph breaks so far.
-        failed: why compilation was given up, or None.
-    """
+    """Puts compiled blocks into the model for one step."""
 
     def __init__(self, blocks: dict[str, torch.nn.Module]) -> None:
         self.blocks = blocks

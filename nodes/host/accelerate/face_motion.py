@@ -1,7 +1,7 @@
 """A faster blur for the motion encoder, and content sums for the step cache.
 
-The host's blur is a one-channel convolution over reshaped maps; as a depthwise convolution it is 13 times faster on an
-H100, with the same bits on a CPU and within rounding on a GPU.
+The host's blur reshapes maps to one channel; as a depthwise convolution it is 13 times faster on an H100, the same bits
+on a CPU.
 """
 
 from __future__ import annotations

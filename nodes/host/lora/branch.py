@@ -1,7 +1,6 @@
 """Unmerged LoRAs: branches added to layers' outputs for one call of the model.
 
-The host's bypass form (comfy/weight_adapter/bypass.py) stays on while the model is loaded and takes one LoRA at a time.
-These branches stack, and the host's memory management moves their weights.
+The host's bypass form (comfy/weight_adapter/bypass.py) takes one LoRA at a time; these stack.
 """
 
 from __future__ import annotations

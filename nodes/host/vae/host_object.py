@@ -81,7 +81,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
 
     def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
-        """Finished frames are copied off the device while the next are computed."""
+        """Finished frames are copied off the device during computation."""
         dtype, out = self.vae_output_dtype(), None
         for number, latent in enumerate(samples):
             at = 0

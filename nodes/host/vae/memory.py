@@ -6,7 +6,7 @@ from __future__ import annotations
 REMEMBERED = {"encode": 20, "decode": 33}
 ALIVE = {"encode": 5.2, "decode": 7.2}
 AT_ONCE = 2 * 720 * 1280 * 96
-"""Numbers of a layer worked on at once where memory allows: 2 frames of 1280x720, 4 of 832x480. More is no faster."""
+"""Elements of a layer at once where memory allows: 2 frames of 1280x720, 4 of 832x480. More is no faster."""
 WEIGHTS = 160_000_000  # the run's own copy of one half of the weights, in half precision
 
 

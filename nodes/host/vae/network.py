@@ -1,7 +1,7 @@
 """The Wan 2.1 VAE as stages that take frames in chunks.
 
-The host takes two frames at a time through all layers, too few for the GPU where they are small. A stage (layers of one
-frame size) takes as many as an element budget holds.
+The host takes two frames at a time, too few for the GPU where they are small. A stage (layers of one frame size) takes
+as many as an element budget holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accelerate Animate Model on the host's own sampler: what it computes, how often, and that nothing stays behind."""
+"""Accelerate Animate Model on the host's own sampler."""
 
 import gc
 import importlib
@@ -47,7 +47,7 @@ def own_attributes(model):
 
 @pytest.mark.parametrize("switches", [{}, *ALONE, *PAIRS], ids=lambda one: ", ".join(map(str, one.values())) or "off")
 def test_every_switch_and_pairs_of_them(kit, model, conditioning, plain, switches):
-    """Bit for bit the host's own result; with another exact attention, which sums in another order, within rounding."""
+    """The host's bits; another exact attention sums in another order."""
     ours = sample(kit.accelerate(model, kit.Settings(**OFF | switches)), conditioning)
     if "attention" in switches:
         assert 0 < relative(ours, plain) < 0.02
@@ -56,7 +56,7 @@ def test_every_switch_and_pairs_of_them(kit, model, conditioning, plain, switche
 
 
 def test_what_is_kept_is_computed_once_a_run_and_let_go(kit, model, conditioning):
-    """With guidance, so that every step has two prompts and two faces in one batch."""
+    """With guidance: two prompts and two faces in one batch."""
     clone = kit.accelerate(model, kit.Settings(reuse="all"))
     cache = cache_of(kit, clone)
     held = []
@@ -69,7 +69,6 @@ def test_what_is_kept_is_computed_once_a_run_and_let_go(kit, model, conditioning
 
 
 def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
-    """Within one run of the sampler: what is kept for one prompt, face and pose must not answer for others."""
     import comfy.model_management
     import comfy.patcher_extension
 
@@ -173,7 +172,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning,
 
 @pytest.fixture(scope="module")
 def lora():
-    """On the text's keys, which are kept; the face encoder, whose result is kept; a layer that runs in every step."""
+    """On cached layers (text keys, face encoder) and one that runs in every step."""
     generator, tensors = torch.Generator().manual_seed(4), {}
     for name, out, into in (
         ("blocks.1.cross_attn.k", 256, 256),
@@ -201,7 +200,7 @@ def test_a_lora_gives_the_same_before_and_after_acceleration(kit, model, conditi
 
 
 def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain, lora):
-    """The host's bypass form stands in front of the layers: their results are not kept, those before them are."""
+    """The host's bypass form: outputs of wrapped layers are not cached, those of layers before them are."""
     import comfy.sd
 
     import nodes
@@ -215,7 +214,7 @@ def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain
 
 
 def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, plain, lora):
-    """Ours beside the weights comes and goes with the steps: what was made with it is not used without."""
+    """Unmerged: results computed with the LoRA are not used without it."""
     import comfy.lora
 
     beside = importlib.import_module(f"{pack.__name__}.nodes.host.lora.branch")
@@ -229,7 +228,7 @@ def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, p
 
 
 def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, lora):
-    """A hook LoRA with keyframes changes weights between steps: what was computed with the old ones is not used."""
+    """A hook LoRA with keyframes changes weights between steps."""
     import comfy.hooks
 
     hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)

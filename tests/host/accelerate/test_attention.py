@@ -1,4 +1,4 @@
-"""Attention by measurement: who takes part, who wins, and what becomes of those that fail."""
+"""Choice of attention by measurement."""
 
 import functools
 import importlib
@@ -104,7 +104,7 @@ def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
 
 
 def test_approximate_kernels_only_by_choice(attention, qkv):
-    """With one registered under the name the host gives to sage, which this machine may not have."""
+    """With a function registered in sage's place."""
     import comfy.ldm.modules.attention as host
 
     before = host.REGISTERED_ATTENTION_FUNCTIONS.get("sage")

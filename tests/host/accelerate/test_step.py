@@ -1,4 +1,4 @@
-"""One step with fused blocks and fp8 linear layers: what it computes, with LoRAs, and that nothing stays behind."""
+"""One step with fused blocks and fp8 linear layers."""
 
 import dataclasses
 import gc
@@ -77,7 +77,7 @@ def test_joined_blocks_make_the_same(kit, model, faceless, plain, more):
 
 @pytest.mark.parametrize("clip_vision", [False, True])
 def test_joined_blocks_are_taken_with_and_without_clip_tokens(kit, model, fused_ops, monkeypatch, clip_vision):
-    """A job without CLIP Vision used to get the host's own blocks in silence."""
+    """Without CLIP Vision too."""
     blocks, asked = importlib.import_module(f"{kit.__name__}.blocks"), []
 
     def counted(*args, **kwargs):
@@ -165,7 +165,6 @@ def lora():
 
 @pytest.mark.parametrize("form", ["merged", "the host's bypass", "ours beside"])
 def test_a_lora_counts_in_every_form(kit, pack, comfy, small_models, faceless, lora, form):
-    """Merged, the changed weights are quantized; unmerged, the LoRA's own multiplications stay as they are."""
     import comfy.lora
     import comfy.sd
 
@@ -251,7 +250,7 @@ def test_a_file_with_scaled_weights(kit, pack, fp8, comfy, small_models, faceles
 
 
 def in_fp8() -> set[int]:
-    """Addresses of the tensors in fp8 that are alive (by their type: a proxy of a dead object cannot be asked)."""
+    """Addresses of living fp8 tensors (by type: proxies of dead objects raise)."""
     gc.collect()
     alive = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
     return {id(one) for one in alive if one.dtype == torch.float8_e4m3fn}
@@ -284,7 +283,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, pla
 
 
 def test_what_stands_in_front_of_a_part_is_called(kit, model, faceless, plain):
-    """As other packs do it: a part's forward replaced through the MODEL's own patches."""
+    """A part's forward replaced through the MODEL's patches, as by other packs."""
     seen = []
 
     def wrapped(path):
@@ -360,7 +359,6 @@ def test_a_layer_that_cannot_stays_as_loaded(kit, fp8, model, faceless, plain, c
 
 
 def test_compiled_blocks_or_linear_layers_in_fp8(kit, model, faceless, caplog):
-    """Compiled code is bound to the layers it was made for; with fp8 the joined blocks stand for it."""
     import comfy.patcher_extension
 
     torch._dynamo.reset()

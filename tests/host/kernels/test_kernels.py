@@ -1,4 +1,4 @@
-"""The Triton kernels compute what PyTorch's operations do, seen without a card in Triton's interpreter."""
+"""The Triton kernels against PyTorch, in Triton's interpreter."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Offload Animate Blocks and memory: what the host is told, what is taken once, and that nothing stays behind."""
+"""Memory of Offload Animate Blocks."""
 
 import gc
 import importlib
@@ -168,7 +168,7 @@ def test_a_clone_of_a_clone_has_a_state_of_its_own(kit, model, faceless):
 
 
 def test_blocks_are_moved_into_their_mapping_once(kit, memory, load, faceless):
-    """By the first run of any clone; another clone, an unloading in between and an accelerated one find them there."""
+    """By the first run of any clone."""
     import comfy.model_management as host
 
     gc.collect()
@@ -200,7 +200,7 @@ def test_blocks_are_moved_into_their_mapping_once(kit, memory, load, faceless):
 
 
 def test_what_is_registered_ends_before_the_memory_does(memory):
-    """With a mapping of our own, in the place of the card's driver a note of when it is called."""
+    """With calls to the CUDA driver recorded."""
     tensors = [torch.nn.Parameter(torch.randn(64, 64)), torch.randn(3)]
     made = memory.pack(tensors)
     assert all(torch.equal(one, other) for one, other in zip(made, tensors))
@@ -221,7 +221,7 @@ def test_what_is_registered_ends_before_the_memory_does(memory):
 
 
 def test_a_model_that_is_loaded_whole_takes_its_weights_along(kit, memory, load, faceless):
-    """On a card its tensors move there; here another node replaces them: their mapping goes, and comes anew."""
+    """Another node replaces the tensors: their region is freed, and made anew."""
     gc.collect()
     before, own = len(memory._regions), load()
     clone = kit.offload(own, kit.Settings("blocks", BLOCKS))
@@ -370,7 +370,7 @@ def test_what_does_not_fit_is_said(kit, plan, model, faceless):
 
 
 def test_a_step_that_no_offload_makes_room_for(kit, model, faceless, monkeypatch):
-    """Memory runs out with every block in host memory: what to change, and nothing left behind."""
+    """Memory runs out with every block offloaded."""
     clone = kit.offload(model, kit.Settings("blocks", BLOCKS))
 
     def full(*_, **__):

@@ -1,4 +1,4 @@
-"""Offload Animate Blocks on the host's own sampler: the same bits, whatever it is put together with."""
+"""Offload Animate Blocks on the host's own sampler."""
 
 import importlib
 
@@ -32,7 +32,7 @@ def all_of_it(kit):
 
 
 def state(model):
-    """What stands on a model's modules, but for the host's own notes of what it has loaded."""
+    """Attributes of a model's modules, but for the host's own."""
     return {
         name: (
             {key for key in vars(part) if not key.startswith(("comfy_", "prev_comfy"))},
@@ -71,7 +71,7 @@ def test_with_guidance(kit, model, faceless):
 
 
 def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, all_of_it, monkeypatch):
-    """Every copy begins when the block before the one before has computed, into the slot that is then free."""
+    """The order of copies and computations, and the slots used."""
     lane = importlib.import_module(f"{kit.__name__}.copy_queue")
     happened, slots = [], []
     start, done = lane.CopyStream.start, lane.CopyStream.done
@@ -163,7 +163,7 @@ def test_with_acceleration(kit, fast, model, faceless, plain, accelerated_first,
 
 
 def test_with_the_hosts_compile_node(kit, model, faceless, plain):
-    """Which compiles the whole model: hooks are left out of what is compiled."""
+    """Hooks are not compiled."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     torch._dynamo.reset()
@@ -228,7 +228,7 @@ def test_with_a_lora_in_the_hosts_bypass_form(kit, comfy, small_models, faceless
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_with_a_lora_that_comes_on_by_a_hook(kit, model, faceless, plain, lora, count):
-    """A hook changes the weights themselves in the middle of a run: what is on the card then is of no use."""
+    """A hook changes weights during a run: resident blocks are dropped."""
     import comfy.hooks
 
     hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
@@ -247,7 +247,7 @@ def test_with_a_lora_that_comes_on_by_a_hook(kit, model, faceless, plain, lora, 
 
 @pytest.fixture(scope="module")
 def fp8_file(comfy, small_models):
-    """Writes the small weights, clamped to what fp8 holds, into the host's models folder under a name."""
+    """Saves the small weights, clamped to fp8's range, in the host's models folder."""
     from pathlib import Path
 
     import folder_paths
@@ -281,7 +281,7 @@ def test_with_scaled_fp8_weights(kit, quantized, faceless, count):
 
 
 def test_in_inference_mode_as_a_server_runs_it(pack_nodes, kit, fp8_file, faceless):
-    """Tensors made in that mode and others do not mix: moving a quantized one of both kinds fails in the host."""
+    """Moving a quantized tensor of inference and normal tensors fails in the host."""
     import comfy.model_management
 
     name = fp8_file("offload_served.safetensors", lambda one: scaled_weights(one, torch.float8_e4m3fn, in_blocks))
