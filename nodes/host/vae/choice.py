@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
@@ -12,14 +12,11 @@ from ..kernels import vae
 from . import memory
 from .channels import channels_first, fold_weight
 
-if TYPE_CHECKING:
-    from .layers import CausalConv
-
 MARGIN = 0.9  # near ties keep the host's 3D convolution, so that two runs of ComfyUI round alike
 _found: dict[tuple, bool] = {}
 
 
-def folds(conv: CausalConv, height: int, width: int) -> bool:
+def folds(conv: Any, height: int, width: int) -> bool:
     """Whether the folded 2D convolution of :class:`.layers.CausalConv` is faster, measured once per shape."""
     if not conv.weights.cudnn:
         return False
@@ -29,7 +26,7 @@ def folds(conv: CausalConv, height: int, width: int) -> bool:
     return _found[key]
 
 
-def _measure(conv: CausalConv, height: int, width: int) -> bool:
+def _measure(conv: Any, height: int, width: int) -> bool:
     weights, channels = conv.weights, conv.in_channels
     # as many frames as a chunk has, in half of the memory: small frames fill the card only by their number
     frames = max(2, min(16, memory.AT_ONCE // 2 // (height * width * channels)))
