@@ -108,7 +108,7 @@ def test_with_less_room_than_the_blocks_need_more_are_copied(kit, model, faceles
     host.unload_all_models()
     clone = kit.offload(model, kit.Settings("blocks", 0))
     sizes = clone.offloader.sizes
-    clone.partially_load(clone.load_device, sizes.rest + 3 * sizes.unit(1) + sizes.block(0))
+    clone.partially_load(clone.load_device, sizes.rest + 3 * sizes.block(1) + sizes.block(0))
     out = sample(clone, faceless)  # whose own loading finds more
     assert torch.equal(out, plain) and not clone.offloader.plan
     clone.offloader.drop()
@@ -123,8 +123,8 @@ def test_with_less_room_than_the_blocks_need_more_are_copied(kit, model, faceles
 
 
 def test_a_card_that_is_full_before_all_are_on_it(kit, model, faceless, plain, monkeypatch):
-    lane = importlib.import_module(f"{kit.__name__}.copy_queue")
-    clone, new_slot, asked = kit.offload(model, kit.Settings("blocks", 1)), lane.CopyStream.new_slot, []
+    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
+    clone, new_slot, asked = kit.offload(model, kit.Settings("blocks", 1)), copy_queue.CopyStream.new_slot, []
 
     def full(copies, size):
         asked.append(size)
@@ -132,7 +132,7 @@ def test_a_card_that_is_full_before_all_are_on_it(kit, model, faceless, plain, m
             raise torch.cuda.OutOfMemoryError("full")
         return new_slot(copies, size)
 
-    monkeypatch.setattr(lane.CopyStream, "new_slot", full)
+    monkeypatch.setattr(copy_queue.CopyStream, "new_slot", full)
     assert torch.equal(sample(clone, faceless), plain)
     assert len(asked) > 4 and len(clone.offloader.plan) > 1 and len(clone.offloader.resident) < 4
     assert torch.equal(sample(clone, faceless), plain) and len(clone.offloader.plan) == 1, "there is room again"
@@ -175,14 +175,14 @@ def test_blocks_are_moved_into_their_mapping_once(kit, memory, load, faceless):
     before, own = len(memory._regions), load()
     first = kit.offload(own, kit.Settings("blocks", 3))
     sample(first, faceless)
-    offloader = sorted(first.offloader.plan)
-    assert len(memory._regions) - before == len(offloader) + 1, "the blocks that are copied, and the face block"
-    places = [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in offloader]
+    copied = sorted(first.offloader.plan)
+    assert len(memory._regions) - before == len(copied) + 1, "the blocks that are copied, and the face block"
+    places = [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in copied]
     sample(first, faceless)
     host.unload_all_models()
     second = kit.offload(own, kit.Settings("blocks", BLOCKS))
     sample(second, faceless)
-    assert [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in offloader] == places
+    assert [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in copied] == places
     assert len(memory._regions) - before == BLOCKS + 1
     one = blocks_of(own)[0]
     assert len({tensor.untyped_storage().data_ptr() for tensor in one.parameters()}) == 1, "no tensor left elsewhere"
@@ -238,17 +238,17 @@ def test_a_model_that_is_loaded_whole_takes_its_weights_along(kit, memory, load,
 
 
 def test_memory_that_cannot_be_had_is_done_without(kit, memory, load, faceless, plain, monkeypatch):
-    lane = importlib.import_module(f"{kit.__name__}.copy_queue")
+    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
 
     def refused(tensors):
         raise OSError("no memory")
 
-    monkeypatch.setattr(lane, "packed", refused)
+    monkeypatch.setattr(copy_queue, "pack", refused)
     own = load()
     assert torch.equal(sample(kit.offload(own, kit.Settings("blocks", BLOCKS)), faceless), plain)
-    unlocked = kit.offload(own, kit.Settings("blocks", BLOCKS, locked=False))
+    unpinned = kit.offload(own, kit.Settings("blocks", BLOCKS, pinned=False))
     monkeypatch.undo()
-    assert torch.equal(sample(unlocked, faceless), plain)
+    assert torch.equal(sample(unpinned, faceless), plain)
     assert blocks_of(own)[0].ffn[0].weight.untyped_storage().data_ptr() not in memory._regions
 
 

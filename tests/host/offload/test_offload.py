@@ -72,21 +72,21 @@ def test_with_guidance(kit, model, faceless):
 
 def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, all_of_it, monkeypatch):
     """The order of copies and computations, and the slots used."""
-    lane = importlib.import_module(f"{kit.__name__}.copy_queue")
+    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
     happened, slots = [], []
-    start, done = lane.CopyStream.start, lane.CopyStream.done
+    start, done = copy_queue.CopyStream.start, copy_queue.CopyStream.done
 
-    def started(copies, unit, slot):
-        happened.append(("copy", unit.keys[1].split(".")[1], unit.index))
+    def started(copies, module, slot):
+        happened.append(("copy", module.keys[1].split(".")[1], module.index))
         slots.append(slot)
-        start(copies, unit, slot)
+        start(copies, module, slot)
 
     def finished(copies, slot):
-        happened.append(("done", slot.unit.keys[1].split(".")[1], slot.unit.index))
+        happened.append(("done", slot.module.keys[1].split(".")[1], slot.module.index))
         done(copies, slot)
 
-    monkeypatch.setattr(lane.CopyStream, "start", started)
-    monkeypatch.setattr(lane.CopyStream, "done", finished)
+    monkeypatch.setattr(copy_queue.CopyStream, "start", started)
+    monkeypatch.setattr(copy_queue.CopyStream, "done", finished)
     clone = kit.offload(model, all_of_it)
     seen = []
     clone.set_model_patch(lambda args: seen.append(len(clone.offloader.slots)) or args, "double_block")
