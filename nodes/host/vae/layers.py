@@ -118,9 +118,8 @@ class CausalConv:
         return frames
 
     def _sequence_input(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        before = (
-            0 if self.past is None and count == 1 else 2
-        )  # a single first frame: run() uses only the weight's last slice in time
+        # For a single first frame, run() uses only the weight's last slice in time.
+        before = 0 if self.past is None and count == 1 else 2
         frames = self.new(before + count, height, width, self.in_channels)
         if before and self.past is None:
             frames[:2].zero_()
@@ -263,8 +262,8 @@ class Down:
             self.past_frames = 2
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1))  # [n, H, W, C] -> [n, C, H + 1, W + 1]
-        y = self.weights.convolve(x, self.weight, stride=2)
+        # the padded x [n, C, H + 1, W + 1] is not held by a name, so that it is freed at once
+        y = self.weights.convolve(F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), self.weight, stride=2)
         y = vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)  # [n, H / 2, W / 2, C]
         return y if self.time is None else self._downsample_time(y)
 

@@ -31,9 +31,8 @@ class Stage:
 
     def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
-        self.channels = max(layer.channels for layer in layers) * (
-            layers[0].upscale if isinstance(layers[0], Up) else 1
-        )
+        upscale = layers[0].upscale if isinstance(layers[0], Up) else 1
+        self.channels = max(layer.channels for layer in layers) * upscale
         self.past_frames = sum(layer.past_frames for layer in layers)
         self.halves_time = isinstance(layers[-1], Down) and layers[-1].time is not None
 
