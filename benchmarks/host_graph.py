@@ -130,7 +130,7 @@ class Graph:
         if node.startswith("accelerate"):
             kit = self.part("nodes.host.accelerate")
             more = {
-                "accelerate": {}, "accelerate all": {"reuse": "all"}, "accelerate fp8": {"products": "fp8 (row-wise)"},
+                "accelerate": {}, "accelerate all": {"reuse": "all"}, "accelerate fp8": {"matmul": "fp8 (row-wise)"},
                 "accelerate compile": {"compile_blocks": True, "backend": "eager" if self.small else "inductor"},
             }[node]  # fmt: skip
             return kit.accelerate(model, kit.Settings(**ACCELERATE | more))
@@ -141,7 +141,7 @@ class Graph:
             kit = self.part("nodes.host.offload")
             if node == "offload blocks":
                 return kit.offload(model, kit.Settings("blocks", self.blocks - 1))
-            sizes = kit.offload(model, kit.Settings("blocks", self.blocks)).streamed.sizes
+            sizes = kit.offload(model, kit.Settings("blocks", self.blocks)).offloader.sizes
             plan = self.part("nodes.host.offload.plan")
             some = plan.card_bytes(sizes, plan.spread(self.blocks - 2, self.blocks))
             return kit.offload(model, kit.Settings("fit", gigabytes=self.gigabytes(sizes.rest + some)))

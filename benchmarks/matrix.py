@@ -200,7 +200,7 @@ def run_cell(graph: Graph, model, chain: str, limit: float, references: dict) ->
         "host_seconds": round(references[theirs][1][1], 3), "host_step_seconds": round(references[theirs][1][2], 4),
         "torch_gb": round(peak.torch_gb, 2), "card_gb": round(max(one[3] for one in runs), 2),
     }  # fmt: skip
-    asked = getattr(getattr(made, "streamed", None), "settings", None)
+    asked = getattr(getattr(made, "offloader", None), "settings", None)
     if asked is not None and asked.how == "fit":
         row["asked_gb"] = asked.gigabytes
         if peak.torch_gb > asked.gigabytes * 1.03:

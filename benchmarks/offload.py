@@ -155,7 +155,7 @@ class Runs:
                 row |= {
                     "first_step_gb": round(first[2], 2), "peak_gb": round(max(one[2] for one in later), 2),
                     "reserved_gb": round(max(one[3] for one in (first, *later)), 2),
-                    "blocks_offloaded": len(clone.streamed.plan), "first_step_seconds": round(first[1], 3),
+                    "blocks_offloaded": len(clone.offloader.plan), "first_step_seconds": round(first[1], 3),
                     "step_seconds": round(later[-1][1], 3), "holds": True,
                 }  # fmt: skip
             except Exception as error:
@@ -203,16 +203,16 @@ def compare(
             found["by_size"][size] = {"ours": runs.measure(clone, size, "offloaded")}
         if size == sizes[0]:
             found["locked"] = {
-                "gb": round(memory.Registered.size / 1e9, 1), "pieces": memory.Registered.count,
-                "moving_seconds": round(memory.Registered.moving, 1),
-                "locking_seconds": round(memory.Registered.seconds, 1),
+                "gb": round(memory.PinnedMemory.size / 1e9, 1), "pieces": memory.PinnedMemory.count,
+                "moving_seconds": round(memory.PinnedMemory.moving, 1),
+                "locking_seconds": round(memory.PinnedMemory.seconds, 1),
                 "first_step": round(found["by_size"][size]["ours"]["first"], 1),
             }  # fmt: skip
-            moved = memory.Registered.moving + memory.Registered.seconds
+            moved = memory.PinnedMemory.moving + memory.PinnedMemory.seconds
             runs.begin(clone, size)
             again = runs.step(clone, size, 0)[1]
             clone.cleanup()
-            moved = memory.Registered.moving + memory.Registered.seconds - moved
+            moved = memory.PinnedMemory.moving + memory.PinnedMemory.seconds - moved
             found["locked"] |= {"second_run_first_step": round(again, 2), "second_run_locking_seconds": round(moved, 1)}
             log("locked", found["locked"])
         if fits:
@@ -226,7 +226,7 @@ def compare(
         if host:
             little = with_little_room(fast)
             found["by_size"][size]["host"] = runs.measure(little, size, "offloaded by ComfyUI", loaded=True)
-    log(f"locked memory left with all blocks on the card: {memory.Registered.count} pieces")
+    log(f"locked memory left with all blocks on the card: {memory.PinnedMemory.count} pieces")
     return found
 
 
@@ -300,7 +300,7 @@ def main(arguments) -> None:
                 log(f"no time left for {kind}")
                 continue
             settings = accelerate.Settings(
-                arguments.attention, fused=True, products="fp8 (row-wise)" if fp8 else "as loaded"
+                arguments.attention, fused=True, matmul="fp8 (row-wise)" if fp8 else "as loaded"
             )
             model = load(blocks, shape, fp8)
             some = sizes[:1] if fp8 else sizes

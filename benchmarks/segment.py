@@ -228,7 +228,7 @@ def main(arguments) -> None:
 def run(model, vae, sizes, frames, arguments, version: str, real: bool) -> None:
     accelerate = one_step.load_pack_part("nodes.host.accelerate")
     settings = accelerate.Settings(
-        arguments.attention, compile_blocks=arguments.compile, products=arguments.products, fused=True
+        arguments.attention, compile_blocks=arguments.compile, matmul=arguments.products, fused=True
     )
     fast_model = accelerate.accelerate(model, settings)
     fast_vae = one_step.load_pack_part("nodes.host.vae").accelerate_vae(vae)

@@ -50,10 +50,10 @@ FULL = {"dim": 5120, "ffn": 13824}
 # by name: what the claim is called, and what is asked of Accelerate Animate Model
 VARIANTS = {
     "bf16": ("bf16", {"fused": True}),
-    "fp8": ("fp8", {"fused": True, "products": "fp8 (row-wise)"}),
+    "fp8": ("fp8", {"fused": True, "matmul": "fp8 (row-wise)"}),
     "fp8_attention": (
         "fp8_attention",
-        {"fused": True, "products": "fp8 (row-wise)", "attention": "auto (approximate too)"},
+        {"fused": True, "matmul": "fp8 (row-wise)", "attention": "auto (approximate too)"},
     ),
     "compiled": ("bf16_compiled", {"compile_blocks": True}),
     "eager": ("bf16_eager", {}),

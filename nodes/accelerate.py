@@ -46,7 +46,7 @@ class Accelerate(io.ComfyNode):
                     tooltip=(
                         "auto (exact): in the first step, time the exact kernels that are installed (cuDNN, flash, "
                         "flash-attn 2 to 4, xformers) on this card and size and keep the fastest; the log says which. "
-                        "auto (approximate too): sage, int8 and this pack's fp8 kernels as well, 1 to 4% off. host "
+                        "auto (approximate too): sage and int8 kernels as well, 1 to 4% off. host "
                         "default: leave it to ComfyUI. Or one kernel by name."
                     ),
                 ),
@@ -105,6 +105,14 @@ class Accelerate(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, attention: str) -> bool | str:
+        from .host.accelerate.attention import CHOICES, REMOVED
+
+        if attention in CHOICES or attention in REMOVED:
+            return True
+        return f"attention is {attention!r}, but it must be one of: {', '.join(CHOICES)}."
+
+    @classmethod
     def execute(
         cls,
         model: Any,
@@ -117,5 +125,5 @@ class Accelerate(io.ComfyNode):
     ) -> io.NodeOutput:
         from .host.accelerate import Settings, accelerate
 
-        settings = Settings(attention, face_motion, reuse, compile_blocks, products=products, fused=fused)
+        settings = Settings(attention, face_motion, reuse, compile_blocks, matmul=products, fused=fused)
         return io.NodeOutput(accelerate(model, settings))

@@ -1,1 +1,1 @@
-"""The only code of the pack that reaches into ComfyUI: sampling, offload, progress, folders, the prompt's graph."""
+"""The only code of the pack that imports ComfyUI."""

@@ -1,10 +1,8 @@
-"""Whether what comes into a node is of the kinds that belong together: MODEL, VAE, prompt, image features.
-
-Looked at before any work, and read off the loaded MODEL itself, since the sampler would end in the middle of a step
-with a sentence about matrices.
-"""
+"""Checks of MODEL, VAE, prompt and image features before any work."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -16,7 +14,7 @@ from ...wan_animate.weights.kinds import TAKE, wan_member
 log = get_logger(__name__)
 
 
-def check_model(model) -> None:
+def check_model(model: Any) -> None:
     """Raises InputError unless a MODEL is Wan 2.2 Animate."""
     import comfy.model_base
 
@@ -26,14 +24,14 @@ def check_model(model) -> None:
     config = getattr(getattr(base, "model_config", None), "unet_config", None) or {}
     what, remedy = f"a {type(base).__name__} model", TAKE
     if isinstance(base, comfy.model_base.WAN21):
-        # the host takes this mark off the configuration once it has chosen the class
+        # the host removes this key from the configuration once it has chosen the class
         causal = {"causal_ar": True} if isinstance(base, comfy.model_base.WAN21_CausalAR) else {}
         member = wan_member(config | causal)
         what, remedy = member.name, member.remedy
     raise InputError(f"the model input holds {what}, but this node needs Wan 2.2 Animate: {remedy}.")
 
 
-# A VAE whose latents have the same shape, but not the same meaning: (a part of its class's module, what it is).
+# VAEs whose latents have the same shape, but another meaning: (a part of the class's module name, what it is).
 OTHER_VAES = (
     (".cosmos.", "the Cosmos VAE"),
     (".cogvideo.", "the CogVideoX VAE"),
@@ -41,8 +39,8 @@ OTHER_VAES = (
 )
 
 
-def check_vae(vae) -> None:
-    """Raises InputError unless a VAE is the Wan 2.1 one (16 channels, 8x in space, 4x in time)."""
+def check_vae(vae: Any) -> None:
+    """Raises InputError unless a VAE is Wan 2.1's (16 channels, 8x in space, 4x in time)."""
     network = getattr(vae, "first_stage_model", None)
     channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
     ratio = vae.spacial_compression_encode() if dims == 3 else None
@@ -60,28 +58,23 @@ def check_vae(vae) -> None:
         )
 
 
-def text_width(model) -> int | None:
-    """How wide a prompt the MODEL takes (umT5-XXL: 4096), read off its first layer; None where that cannot be seen."""
+def text_width(model: Any) -> int | None:
+    """Embedding width of the MODEL's prompt (umT5-XXL: 4096), or None if unknown."""
     layers = getattr(model.model.diffusion_model, "text_embedding", None)
     return getattr(layers[0], "in_features", None) if isinstance(layers, torch.nn.Sequential) else None
 
 
-def image_width(model) -> int | None:
-    """How wide the CLIP vision features are that the MODEL takes (ViT-H: 1280); 0 for one that takes none."""
+def image_width(model: Any) -> int | None:
+    """Width of the MODEL's CLIP vision features (ViT-H: 1280); 0 for none, None if unknown."""
     embedding = getattr(model.model.diffusion_model, "img_emb", None)
     if embedding is None:
         return 0
-    layers = [one for one in embedding.modules() if hasattr(one, "in_features")]
+    layers = [layer for layer in embedding.modules() if hasattr(layer, "in_features")]
     return layers[0].in_features if layers else None
 
 
-def check_prompt(conditioning, name: str, width: int | None) -> None:
-    """Raises InputError unless a CONDITIONING holds embeddings of the text encoder that the model was made for.
-
-    Args:
-        conditioning: what came into the input ``name``.
-        width: of an embedding; None takes any.
-    """
+def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
+    """Raises InputError unless CONDITIONING ``name`` holds one prompt of ``width`` (None: any)."""
     if not conditioning:
         raise InputError(
             f"the {name} input holds no prompt (an empty CONDITIONING): connect Cached Prompt, Load Saved Prompt or "
@@ -96,7 +89,7 @@ def check_prompt(conditioning, name: str, width: int | None) -> None:
                 f"the {name} input holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the prompt "
                 "with the umT5-XXL text encoder (Load CLIP, type wan), another model's does not fit."
             )
-        if shape[0] != 1:  # the host would take the first and drop the rest without a word
+        if shape[0] != 1:  # the host would silently take the first
             raise InputError(
                 f"the {name} input holds {shape[0]} prompts in one (an embedding of shape {shape}), but a clip is made "
                 "from one: connect one prompt, and run once for each."
@@ -106,13 +99,12 @@ def check_prompt(conditioning, name: str, width: int | None) -> None:
         )
 
 
-def check_image_features(output, width: int | None) -> None:
-    """Raises InputError unless a CLIP_VISION_OUTPUT is of the image encoder that the model was made for.
+def check_image_features(output: Any, width: int | None) -> None:
+    """Raises InputError unless a CLIP_VISION_OUTPUT fits the model.
 
     Args:
-        output: the host's; what the model reads of it is ``penultimate_hidden_states``, ``[1, tokens, C]``; of a batch
-            the first, which the log says.
-        width: its C; None takes any, 0 none at all.
+        output: read are its ``penultimate_hidden_states``, [1, tokens, C].
+        width: C; None takes any, 0 none at all.
     """
     if width == 0:
         raise InputError(
@@ -126,7 +118,7 @@ def check_image_features(output, width: int | None) -> None:
             f"clip_vision_output holds {found} where [1, tokens, {width or 'channels'}] is needed: encode the "
             "reference image with CLIP ViT-H (clip_vision_h.safetensors in Load CLIP Vision)."
         )
-    if shape[0] > 1:  # as the host does it, and as reference_image is read
+    if shape[0] > 1:  # as the host does, and as reference_image is read
         log.info("clip_vision_output holds the features of %d pictures: the first is used.", shape[0])
     check_finite(
         features[:1], "clip_vision_output", "encode the reference image anew, or load CLIP ViT-H in another precision"
@@ -134,8 +126,8 @@ def check_image_features(output, width: int | None) -> None:
 
 
 def check_steps(sampler_name: str, steps: int) -> None:
-    """Raises InputError for a sampler that makes nothing of so few steps: the host's ``uni_pc`` takes the order
-    ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``), which is 0 for one step, and gives back the noise."""
+    """Raises InputError for uni_pc with one step: its order ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``)
+    would be 0."""
     if sampler_name.startswith("uni_pc") and steps < 2:
         raise InputError(
             f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or "

@@ -1,20 +1,19 @@
-"""The card the host computes on, lent to a model of ours that the host's memory management does not know."""
+"""The host's compute device."""
 
 from __future__ import annotations
 
 import comfy.model_management
+import torch
 
 
-def compute_device():
-    """The device that the host runs models on."""
+def compute_device() -> torch.device:
     return comfy.model_management.get_torch_device()
 
 
 def make_room(bytes_needed: int) -> None:
-    """Have the host move models of its own off the card until so much is free."""
+    """Have the host unload models until so much memory is free."""
     comfy.model_management.free_memory(bytes_needed, compute_device())
 
 
 def release() -> None:
-    """Give freed memory back to the card."""
     comfy.model_management.soft_empty_cache()

@@ -1,4 +1,4 @@
-"""Model folders that the pack uses, and file names that must not leave the folder they are meant for."""
+"""The pack's model folders, and file names that must not leave their folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ NAME_BYTES = 255  # of most file systems
 
 
 def register_folders() -> None:
-    """Make ``models/detection`` list ONNX files, ``models/sam2`` safetensors, and add ``models/wan_animate_prompts``.
+    """Add ``models/detection``, ``models/sam2`` and ``models/wan_animate_prompts``.
 
-    Other packs share the ``detection`` and ``sam2`` keys, and the host gives one set of extensions to many folders:
-    paths are only added, and the extensions are replaced by a larger set, never changed in place.
+    Other packs share keys and the host shares sets of extensions: paths are added, sets replaced.
     """
     _add_folder(DETECTION, {".onnx"})
     _add_folder(PROMPTS, {".safetensors"})
@@ -34,12 +33,11 @@ def _add_folder(key: str, extensions: set[str]) -> None:
 
 
 def list_models(key: str, extension: str) -> list[str]:
-    """Names below the folders of ``key`` that end in ``extension``."""
     return [name for name in folder_paths.get_filename_list(key) if name.lower().endswith(extension)]
 
 
 def list_input(extension: str | None = None, content: str | None = None) -> list[str]:
-    """Files at the top of the input folder, by extension (``".npz"``) or by content type (``"video"``)."""
+    """Files at the top of the input folder, by extension (``".npz"``) or content type (``"video"``)."""
     folder = folder_paths.get_input_directory()
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file()) if os.path.isdir(folder) else []
     if content is not None:
@@ -48,7 +46,7 @@ def list_input(extension: str | None = None, content: str | None = None) -> list
 
 
 def annotated_path(name: str) -> str | None:
-    """The file that ``name`` or ``"name [output]"`` stands for, or None where there is none inside that folder."""
+    """The file of ``name`` or ``"name [output]"``, or None if not inside that folder."""
     try:
         path = folder_paths.get_annotated_filepath(name)
     except ValueError:  # the name leads out of its folder
@@ -57,11 +55,11 @@ def annotated_path(name: str) -> str | None:
 
 
 def check_prefix(prefix: str, numbered: str) -> None:
-    """Raises InputError unless the host can make files named ``prefix`` and a number below its output folder.
+    """Raises InputError unless files of this prefix can be written below the output folder.
 
     Args:
-        prefix: as its ``filename_prefix`` inputs take it: folders and a name, with ``%...%`` for dates and sizes.
-        numbered: what comes behind it, with the number's place in braces.
+        prefix: a ``filename_prefix``, with ``%...%`` for dates and sizes.
+        numbered: what follows, with braces for the number.
     """
     from ...wan_animate.errors import InputError
 
@@ -87,7 +85,7 @@ def check_prefix(prefix: str, numbered: str) -> None:
 
 
 def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[str, str]:
-    """(a new path below the output folder, the same as seen from there): ``prefix`` with the next number behind it.
+    """(path, path below the output folder): ``prefix`` with the next number.
 
     Raises:
         InputError: as :func:`check_prefix`, or the folder cannot be made or listed.
@@ -109,7 +107,7 @@ def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[
 
 
 def file_stamp(path: str | None) -> tuple[float, int] | None:
-    """Modification time and size: cheap to read, and different when the file has been replaced."""
+    """(modification time, size)"""
     if path is None:
         return None
     stat = os.stat(path)

@@ -1,4 +1,4 @@
-"""What feeds a node's input, as a short string that is the same in the next run and after a restart."""
+"""A digest of the graph that feeds a node's input, the same after a restart."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ _BLOCKS = 64
 
 
 def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) -> str:
-    """A digest of the graph above a node: every class and every value, and the files that the values name.
-
-    Node ids, titles and the order of inputs make no difference; nothing is evaluated.
+    """A digest of classes and values above a node, and the files they name; ids, titles and order do not matter.
 
     Args:
-        prompt: the prompt in API format, or the host's ``DynamicPrompt`` (hidden input ``dynprompt``).
+        prompt: in API format, or the host's ``DynamicPrompt``.
         node_id: the node.
-        input_name: only what is linked to this input; None takes the node itself and everything above it.
+        input_name: only what is linked to this input.
 
     Returns:
         32 hex digits.
@@ -52,12 +50,7 @@ def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) ->
 
 
 def file_identity(path: str) -> str:
-    """A digest of a file's size and of 64 blocks spread over it.
-
-    Reads 256 KiB of any file, so it is cheap for a text encoder of 11 GB; and unlike a modification time it is the
-    same after the file has been downloaded again or copied to another disk. One that cannot be read is known by its
-    path alone: who needs it says so.
-    """
+    """A digest of size and 64 blocks (256 KiB), the same for a copy; the path if unreadable."""
     try:
         stat = os.stat(path)
         return _file_identity(path, stat.st_size, stat.st_mtime_ns)
@@ -79,7 +72,6 @@ def _file_identity(path: str, size: int, _mtime: int) -> str:
 
 
 def _files_named(value: str) -> list[str]:
-    """Files in the host's model folders and its input folder that go by this name."""
     if not value or len(value) > 255 or "\n" in value or "." not in value:
         return []
     paths = {folder_paths.get_full_path(key, value) for key in sorted(folder_paths.folder_names_and_paths)}

@@ -1,6 +1,8 @@
-"""Animate weights from files into the host's own MODEL, through its own loader."""
+"""Loads Animate weights from files into the host's MODEL, through its own loader."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ...wan_animate.errors import InputError
 from ...wan_animate.log import get_logger
@@ -13,38 +15,32 @@ from .vae import prepare_for
 log = get_logger(__name__)
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
-PRODUCTS = ("auto", "full precision", "fp8")
+MATMULS = ("auto", "full precision", "fp8")
 
 
-def load_animate(path: str, precision: str = "auto", products: str = "auto"):
-    """A MODEL from a file, or from any shard of a sharded model.
-
-    ``auto`` and ``auto`` give what the host's Load Diffusion Model gives for files that it reads rightly, bit for bit.
+def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tuple[Any, AnimateFile]:
+    """A MODEL from a file or any shard. With ``auto`` twice it equals Load Diffusion Model's, bit for bit.
 
     Args:
         path: a safetensors file.
-        precision: what weights are kept in; ``auto`` is the host's choice by card and file. A file with scaled weights
-            stays as it is, the choice then is for what is not scaled.
-        products: ``fp8`` multiplies in fp8 on cards that can, ``full precision`` never; ``auto`` does as the file says.
-
-    Returns:
-        (the host's ModelPatcher, :class:`AnimateFile`)
+        precision: dtype of weights that are not scaled; ``auto`` is the host's choice.
+        matmul: ``fp8`` where the device can, ``full precision`` never, ``auto`` as the file says.
 
     Raises:
-        InputError: before any weight is read, when the file is something else or incomplete.
+        InputError: not an Animate file, or incomplete; before weights are read.
     """
     file = read_animate(read_model_header(path))
     if file.quantization.layers and precision.startswith("fp8"):
         log.info("Load Animate Model: the file's weights are scaled already; precision %s is left out.", precision)
         precision = "auto"
-    model = _load(path, precision, products)
+    model = _load(path, precision, matmul)
     prepare_for(model)
     log.info("Load Animate Model: %s: %s; kept in %s", file.header.name, file.summary(), model.model_dtype())
     return model, file
 
 
-def _load(path: str, precision: str, products: str, disable_dynamic: bool = False):
-    """The MODEL alone: what the host calls again when it needs one of its own (another card, another loading)."""
+def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False) -> Any:
+    """Called again by the host for another device or another way of loading."""
     import comfy.sd
     import torch
 
@@ -55,9 +51,9 @@ def _load(path: str, precision: str, products: str, disable_dynamic: bool = Fals
             "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
             "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2,
         }[precision]  # fmt: skip
-    if products == "fp8" and not file.quantization.layers:
+    if matmul == "fp8" and not file.quantization.layers:
         options["fp8_optimizations"] = True
-    weights, metadata = _read_weights(file, {"full precision": True, "fp8": False}.get(products))
+    weights, metadata = _read_weights(file, {"full precision": True, "fp8": False}.get(matmul))
     model = comfy.sd.load_diffusion_model_state_dict(
         weights, model_options=options, metadata=metadata, disable_dynamic=disable_dynamic
     )
@@ -65,13 +61,13 @@ def _load(path: str, precision: str, products: str, disable_dynamic: bool = Fals
         raise InputError(
             f"{file.header.name} is a Wan 2.2 Animate model, but this ComfyUI does not take it: update ComfyUI."
         )
-    model.cached_patcher_init = (_load, (path, precision, products))
+    model.cached_patcher_init = (_load, (path, precision, matmul))
     cast_static_clones(model)
     return model
 
 
-def _read_weights(file: AnimateFile, full_precision: bool | None):
-    """(state dict as the host takes it, metadata). Tensors stay mapped from disk where the host maps them."""
+def _read_weights(file: AnimateFile, full_precision: bool | None) -> tuple[dict, dict]:
+    """(state dict, metadata). Tensors stay memory-mapped where the host maps them."""
     import comfy.quant_ops
     import comfy.utils
     import torch

@@ -1,4 +1,4 @@
-"""What the tests of patches on the small MODEL share: the MODEL, its conditions, the host's own result."""
+"""Shared by tests on the small MODEL."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def model(comfy, small_models):
 
 @pytest.fixture(scope="module")
 def faceless():
-    """Conditions without a face, whose encoder takes seconds a picture on a CPU."""
+    """Without a face, whose encoder takes seconds per frame on a CPU."""
     return steps.conditioning(face=False)
 
 

@@ -1,4 +1,4 @@
-"""What does not belong together is refused in one sentence before any work, and what does is taken."""
+"""Inputs that do not belong together are refused before any work."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_image_features_and_a_model_that_takes_none(denoiser, checks, model):
 
 
 def test_the_host_ends_in_the_middle_of_a_step_where_ours_says_it_first(model):
-    """Why the check is there: the sampler's own words for the same."""
+    """Why the check is there."""
     from ..support import steps
 
     positive, negative = steps.conditioning(face=False)
@@ -129,7 +129,7 @@ def test_the_host_ends_in_the_middle_of_a_step_where_ours_says_it_first(model):
 
 
 def test_models_are_called_by_their_names(comfy, checks):
-    """Every class of the family that the host can build, by its own detection's configuration."""
+    """Every class of the family, by the host's own detection."""
     import comfy.model_base as base
 
     def said(kind: str, **config) -> str:
@@ -165,7 +165,7 @@ def test_models_are_called_by_their_names(comfy, checks):
     ("comfy.ldm.models.autoencoder", "AutoencoderKL", 4, 2, 8, "holds AutoencoderKL with 4 latent channels (image)"),
 ])  # fmt: skip
 def test_vaes_whose_latents_mean_something_else(comfy, checks, module, kind, channels, dims, ratio, says):
-    """By the host's own classes; three of them have latents of the very shape of Wan 2.1's."""
+    """Three of them have latents of Wan 2.1's shape."""
     import importlib
 
     network = object.__new__(getattr(importlib.import_module(module), kind))
@@ -230,7 +230,7 @@ def test_the_node_says_it_before_any_work(animate, monkeypatch, changes, says):
 
 
 def test_a_full_disk_while_a_segment_is_saved_keeps_the_finished_ones(animate, monkeypatch):
-    """Two segments; the second does not fit. The same graph goes on from the first, and its clip is whole."""
+    """The second segment does not fit; the same graph goes on from the first."""
     from pathlib import Path
 
     import folder_paths

@@ -1,4 +1,4 @@
-"""Batches of prompts and features, and numbers that are none: said before any work, and nothing is left of the job."""
+"""Batches of prompts and features, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def test_two_prompts_in_one(denoiser):  # noqa: F811
 
 
 def test_the_host_takes_the_first_of_a_batch(comfy):
-    """What the features' first is taken by, and what a second prompt would be lost in."""
     import comfy.conds
 
     two = torch.arange(16.0).view(2, 2, 4)

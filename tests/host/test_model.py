@@ -1,4 +1,4 @@
-"""Load Animate Model: every layout against the host's own loader, and the sentences for everything else."""
+"""Load Animate Model against the host's own loader."""
 
 import json
 
@@ -17,7 +17,7 @@ E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
 @pytest.fixture(scope="module")
 def weights(small_models):
-    """The small transformer, with no value outside what fp8 e4m3 holds."""
+    """The small transformer, clamped to fp8 e4m3's range."""
     return {name: one.clamp(-400, 400) for name, one in load_file(small_models.transformer).items()}
 
 
@@ -42,7 +42,7 @@ def theirs(name: str, weight_dtype: str = "default"):
 
 
 def values(model) -> dict[str, torch.Tensor]:
-    """Every weight as the layers use it, scaled ones multiplied out."""
+    """Every weight as layers use it, dequantized."""
     from comfy.quant_ops import QuantizedTensor
 
     found = model.model.diffusion_model.named_parameters()
@@ -64,7 +64,7 @@ PLAIN = {"fp16": torch.float16, "e4m3": E4M3, "e5m2": E5M2, "fp32": torch.float3
 
 @pytest.mark.parametrize("kind", ["bf16", *PLAIN, "prefixed", "shards", "scaled e4m3", "scaled v2", "metadata"])
 def test_the_same_bits_as_the_hosts_loader(load, folder, weights, kind):
-    """Every layout that the host reads rightly: the same tensors, and the same latent after a step."""
+    """Every layout that the host reads rightly."""
     name, host_name = f"{kind}.safetensors", f"{kind}.safetensors"
     metadata = None
     if kind in PLAIN:
@@ -97,8 +97,7 @@ def test_the_same_bits_as_the_hosts_loader(load, folder, weights, kind):
 
 @pytest.mark.parametrize("kind", ["scaled e5m2", "no marker", "marker of a later host", "rows", "motion encoder"])
 def test_what_the_host_misreads_is_read_rightly(load, folder, weights, kind):
-    """Scaled e5m2 (the host takes it for e4m3), scales without marks (the host leaves them out), scales of rows and of
-    the motion encoder (the host has no place for them): every weight is near the bf16 file's."""
+    """Scaled e5m2, scales without metadata, scales of rows and of the motion encoder: weights near the bf16 file's."""
     dtype = E5M2 if kind == "scaled e5m2" else E4M3
     names = {"no marker": (".scale_weight", ""), "marker of a later host": (".weight_scale", "")}
     which = in_blocks if kind != "motion encoder" else lambda key: key.endswith("weight") and weights[key].ndim > 1
@@ -114,7 +113,7 @@ def test_what_the_host_misreads_is_read_rightly(load, folder, weights, kind):
 
 
 def test_scaled_e5m2_is_still_misread_by_the_host(folder, weights):
-    """Why the layout is converted. When this fails, the host has learnt it and the conversion agrees with it."""
+    """When this fails, the conversion is no longer needed."""
     save_file(scaled_weights(weights, E5M2), folder / "e5m2.safetensors")
     assert not values(theirs("e5m2.safetensors"))["blocks.1.self_attn.q.weight"].isfinite().all()
 
@@ -138,15 +137,15 @@ def test_precision(load, folder, weights, precision, dtype):
 def test_products_in_full_precision(load, folder, weights):
     save_file(scaled_weights(weights, E4M3), folder / "scaled.safetensors")
 
-    def config(products):
-        layer = load.execute("scaled.safetensors", "auto", products).result[0].model.diffusion_model.blocks[0].ffn[0]
+    def config(matmul):
+        layer = load.execute("scaled.safetensors", "auto", matmul).result[0].model.diffusion_model.blocks[0].ffn[0]
         return layer._full_precision_mm_config
 
     assert [config("auto"), config("full precision"), config("fp8")] == [False, True, False]
 
 
 def test_the_host_can_load_it_again(load, folder, weights):
-    """What the host does for another card, or without its dynamic memory: the same model, a second time."""
+    """For another device, or without dynamic memory."""
     save_file(scaled_weights(weights, E4M3), folder / "scaled.safetensors")
     model = load.execute("scaled.safetensors").result[0]
     make, args = model.cached_patcher_init

@@ -1,4 +1,4 @@
-"""Ours against the host's own nodes, on the host's own loaders: same inputs, same bits."""
+"""Ours against the host's own nodes: same inputs, same bits."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ LENGTH, WIDTH, HEIGHT, FRAMES = 17, 96, 64, 40
 
 @pytest.fixture(scope="module")
 def clips():
-    """Random pictures in blocks of 16 pixels, which the small VAE keeps; the pose mostly black, as skeletons are."""
+    """Random frames in blocks of 16 pixels, which the small VAE keeps."""
     generator = torch.Generator().manual_seed(1)
 
     def blocks(frames, *channels):
@@ -55,11 +55,8 @@ def engine(pack, module: str):
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 @pytest.mark.parametrize("previous_frames", [1, 5])
 def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previous_frames):
-    """Every value that WanAnimateToVideo sets, its trims and its offsets, on first and following segments.
-
-    Where the installed host lays the character mask onto other frames than upstream and we (see
-    ``support/mask_rows.py``), ours is laid out so before the bits are compared.
-    """
+    """Every value that WanAnimateToVideo sets, on first and following segments. If the installed host places the
+    character mask on other frames than upstream (see ``support/mask_rows.py``), ours is moved first."""
     from comfy_extras.nodes_wan import WanAnimateToVideo
 
     frames, segments = engine(pack, "wan_animate.video.frames"), engine(pack, "wan_animate.chain.segments")
@@ -118,12 +115,8 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previo
 
 
 def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, clips):
-    """Two chained segments through our node, and through WanAnimateToVideo -> KSampler -> TrimVideoLatent -> VAE Decode
-    twice, wired by hand, with guidance (cfg 2): the same frames, bit for bit.
-
-    The host's side samples with the face-motion patch too (its exactness has a test of its own below): without it this
-    test alone would take minutes on a CPU.
-    """
+    """Two segments with cfg 2 against WanAnimateToVideo -> KSampler -> TrimVideoLatent -> VAE Decode, bit for bit. The
+    host's side has the face-motion patch too, or it would take minutes on a CPU."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
     from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
 
@@ -181,8 +174,7 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
 
 
 def test_sound_that_no_clip_can_have_is_refused_before_anything_is_made(pack_nodes, model, vae, prompt, clips):
-    """The clip is written as its segments come, so bad sound is known at once. (A clip that fails later keeps the
-    finished segments: test_background.py.)"""
+    """The clip is written segment by segment."""
     from pathlib import Path
 
     import folder_paths
@@ -280,7 +272,7 @@ def test_the_node_waits_for_another_process_and_finds_its_clip(two_processes, mo
 
 
 def test_another_models_file_is_refused(pack, small_models, comfy):
-    """The same file without its face parts is Wan image-to-video to the host, and not ours to sample."""
+    """Without its face parts the file is Wan image-to-video."""
     import comfy.sd
     import comfy.utils
 

@@ -1,4 +1,4 @@
-"""A sampler that makes nothing of one step: what the host gives, and what is said in place of it."""
+"""uni_pc with one step is refused."""
 
 import importlib
 

@@ -1,25 +1,21 @@
-"""A Wan Animate MODEL made faster by patches that come off again: the work behind Accelerate Animate Model.
-
-Everything hangs on a clone of the MODEL through the host's own ModelPatcher: wrappers around a step, the attention
-override in its options, a callback at the end of a run. While one forward runs, a few methods of the shared module
-answer from what the run has already computed; when it returns or raises, they are gone again, and when the sampler is
-done (Cancel included) so is everything kept. Nothing is left for a clone without the node to find.
-"""
+"""Accelerate Animate Model: patches on a clone of the MODEL that are on the shared module only during a forward."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from ....wan_animate.errors import InputError
 from ....wan_animate.log import get_logger
+from ..checks import check_model
 from ..kernels import fused
 from ..patching import cast_static_clones, static_clone
 from . import fp8_linears as fp8
-from .attention import HOST_DEFAULT, Attention
-from .blocks import Blocks
+from .attention import HOST_DEFAULT, Attention, current_choice
+from .blocks import FusedBlocks
 from .compiled import compile_blocks, without_compiled
 from .fp8_linears import AS_LOADED, Fp8Linears
 from .step_cache import StepCache
@@ -34,16 +30,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """What Accelerate Animate Model is asked for.
+    """Inputs of Accelerate Animate Model.
 
     Attributes:
         attention: one of :data:`.attention.CHOICES`.
-        face_motion: encode the face video once a run, with the encoder's blur as a depthwise convolution.
-        reuse: "off", "small" (rotary tables) or "all" (also text and image keys and values, and the pose embedding).
-        compile_blocks: run every block through ``torch.compile``; left out where products are in fp8.
+        face_motion: encode the face video once a run.
+        reuse: cached between steps: "off", "small" (rotary tables), "all" (also text and image keys and values,
+            pose embedding).
+        compile_blocks: use ``torch.compile``; ignored if ``matmul`` is fp8.
         backend: of ``torch.compile``.
-        products: one of :data:`.fp8_linears.CHOICES`: how the large layers of the blocks are multiplied.
-        fused: join what a block does between its products and its attention into fewer passes over memory.
+        matmul: one of :data:`.fp8_linears.CHOICES`.
+        fused: fuse the blocks' small operations.
     """
 
     attention: str = HOST_DEFAULT
@@ -51,27 +48,26 @@ class Settings:
     reuse: str = "small"
     compile_blocks: bool = False
     backend: str = "inductor"
-    products: str = AS_LOADED
+    matmul: str = AS_LOADED
     fused: bool = False
 
 
-def accelerate(model, settings: Settings):
-    """A clone of a Wan Animate MODEL with ``settings``; those of an earlier call are replaced, not added to.
+def accelerate(model: Any, settings: Settings) -> Any:
+    """A clone of a Wan Animate MODEL with ``settings``, in place of earlier ones.
 
     Raises:
-        InputError: not a Wan Animate model, or an attention that is not installed here.
+        InputError: another model, an unknown choice, or an attention that is not installed.
     """
     import comfy.patcher_extension
 
-    from ..checks import check_model
-
     check_model(model)
-    if settings.products not in fp8.CHOICES:
-        raise InputError(f"products is {settings.products!r}, but it must be one of: {', '.join(fp8.CHOICES)}.")
+    settings = replace(settings, attention=current_choice(settings.attention))
+    if settings.matmul not in fp8.CHOICES:
+        raise InputError(f"products is {settings.matmul!r}, but it must be one of: {', '.join(fp8.CHOICES)}.")
     kinds = comfy.patcher_extension.WrappersMP
     compiled = settings.compile_blocks
-    if compiled and settings.products != AS_LOADED and fp8.refusal(model.load_device) is None:
-        log.info("with products in fp8 blocks are not compiled; fused does the same for them.")
+    if compiled and settings.matmul != AS_LOADED and fp8.refusal(model.load_device) is None:
+        log.info("with matrix multiplications in fp8, blocks are not compiled; use fused instead.")
         compiled = False
     clone = without(static_clone(model, "compile_blocks") if compiled else model.clone())
     cast_static_clones(clone)
@@ -81,38 +77,38 @@ def accelerate(model, settings: Settings):
     if settings.attention != HOST_DEFAULT:
         options[OVERRIDE] = Attention(settings.attention, options.get(OVERRIDE))
     if settings.face_motion or settings.reuse != "off":
-        once = StepCache(settings.face_motion, settings.reuse)
-        clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, once.apply_model)
-        clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, once.diffusion_model)
-        clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, once.clear)
+        cache = StepCache(settings.face_motion, settings.reuse)
+        clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, cache.apply_model)
+        clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, cache.diffusion_model)
+        clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, cache.clear)
     if settings.fused:
         fused.prepare(clone)
-    if settings.fused or settings.products != AS_LOADED:
+    if settings.fused or settings.matmul != AS_LOADED:
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, STEP, _Step(settings).diffusion_model)
     clone.set_attachments(KEY, settings)
     return clone
 
 
 class _Step:
-    """Around the model's ``forward``: its layers and blocks ours until it returns or raises."""
+    """Installs fp8 linear layers and fused blocks for one forward."""
 
-    def __init__(self, settings: Settings):
-        self.products = None if settings.products == AS_LOADED else Fp8Linears()
-        self.blocks = Blocks() if settings.fused else None
+    def __init__(self, settings: Settings) -> None:
+        self.linears = None if settings.matmul == AS_LOADED else Fp8Linears()
+        self.fused_blocks = FusedBlocks() if settings.fused else None
 
-    # Not to be traced when the host compiles the whole model: what runs inside still is.
+    # If the host compiles the whole model, this is not traced, but what it calls is.
     @torch.compiler.disable(recursive=False)
-    def diffusion_model(self, executor, x, *args, **kwargs):
+    def diffusion_model(self, executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         with ExitStack() as stack:
-            if self.products is not None:
-                stack.enter_context(self.products.installed(executor.class_obj, x.device))
-            if self.blocks is not None:
-                stack.enter_context(self.blocks.installed(executor.class_obj))
+            if self.linears is not None:
+                stack.enter_context(self.linears.installed(executor.class_obj, x.device))
+            if self.fused_blocks is not None:
+                stack.enter_context(self.fused_blocks.installed(executor.class_obj))
             return executor(x, *args, **kwargs)
 
 
-def without(clone):
-    """Takes an earlier acceleration off a clone, in place; what other packs put there stays."""
+def without(clone: Any) -> Any:
+    """Removes our acceleration from a clone, in place."""
     import comfy.patcher_extension
 
     kinds = comfy.patcher_extension.WrappersMP
@@ -130,11 +126,10 @@ def without(clone):
     return clone
 
 
-def settings_of(model) -> Settings | None:
-    """What a MODEL was accelerated with, or None."""
+def settings_of(model: Any) -> Settings | None:
     return model.get_attachment(KEY)
 
 
-def with_face_motion(model):
-    """The MODEL itself if it is accelerated already, whatever its settings; else a clone that encodes faces once."""
+def with_face_motion(model: Any) -> Any:
+    """The MODEL itself if accelerated, else a clone that encodes the face video once."""
     return model if settings_of(model) is not None else accelerate(model, Settings())

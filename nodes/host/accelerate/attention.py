@@ -1,9 +1,6 @@
-"""Which attention is fastest on this card for this shape, found by running them.
+"""Chooses the fastest attention backend for a shape by timing.
 
-An override in the MODEL's ``transformer_options`` (the host's own door for this) is asked at every attention of a
-step. The first time a shape comes by, every backend that is there computes it and is timed; a backend that fails or is
-further off than rounding is out, the fastest is kept for the process, and the log says which and by how much. Backends
-that trade accuracy for speed take part only when asked for.
+At the first call with a shape each installed backend is compared with PyTorch's result and timed.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,14 +32,14 @@ REGISTERED = {
     "sage 3": ("sage3", False),
     "comfy-kitchen int8": ("comfy_kitchen_int8", False),
 }
-EIGHT_BITS = "fp8 (Triton)"  # ours, of .attention8
-CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, EIGHT_BITS, APPROXIMATE]
+CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
+REMOVED = {"fp8 (Triton)": APPROXIMATE}  # choices in saved workflows, and their replacements
 
 LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
-MARGIN = 0.97  # of the host's time: what a winner must beat, so that noise changes nothing
+MARGIN = 0.97  # of the host's time, which a backend must beat, so that noise changes nothing
 RUNS = 3
-# The heads are alike, and a fifth of them is measured in a fifth of the time; of a small one, that would time the call.
-MEASURED_HEADS, SMALL = 8, 1 << 26  # SMALL: queries times keys
+# Large shapes are timed with 8 heads only; for small ones, all heads are needed to see more than the launch overhead.
+MEASURED_HEADS, SMALL = 8, 1 << 26  # SMALL: queries * keys
 COMPARED_TOKENS = 4096
 
 log = get_logger(__name__)
@@ -49,7 +47,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to compute attention: ``run(q, k, v, heads)`` over [batch, tokens, heads * width] tensors."""
+    """An attention function ``run(q, k, v, heads)`` over tensors [batch, tokens, heads * width]."""
 
     name: str
     run: Callable
@@ -57,23 +55,30 @@ class Backend:
 
 
 def available(only: str | None = None) -> dict[str, Backend]:
-    """The backends that can be imported here, by name. Whether one works on a card shows when it is measured.
+    """The backends that can be imported, by name.
 
     Args:
-        only: look for this one alone: importing flash-attn 4 takes ten seconds.
+        only: look for this backend alone: importing flash-attn 4 takes ten seconds.
     """
     found = {}
-    for name in (*SDPA, *PACKAGES, *REGISTERED, EIGHT_BITS) if only is None else (only,):
+    for name in (*SDPA, *PACKAGES, *REGISTERED) if only is None else (only,):
         function, exact = _find(name)
         if function is not None:
             found[name] = Backend(name, function, exact)
     return found
 
 
+def current_choice(choice: str) -> str:
+    """Maps a removed choice to its replacement, and logs that."""
+    if choice not in REMOVED:
+        return choice
+    log.warning("attention %s was removed: %s is used.", choice, REMOVED[choice])
+    return REMOVED[choice]
+
+
 @cache
 def import_ahead() -> threading.Thread:
-    """Begin to import the attention packages that are installed, while models are loaded: flash-attn 4 takes ten
-    seconds. Who needs one earlier waits for it as for any module that another thread imports."""
+    """Import the attention packages in a thread: flash-attn 4 takes ten seconds."""
 
     def work() -> None:
         for name in PACKAGES:
@@ -85,7 +90,7 @@ def import_ahead() -> threading.Thread:
 
 
 def _find(name: str) -> tuple[Callable | None, bool]:
-    """(a backend's function, or None where it is not installed; whether it is exact)"""
+    """(function, or None if not installed; whether it is exact)"""
     import comfy.ldm.modules.attention as host
 
     if name in SDPA:
@@ -94,48 +99,38 @@ def _find(name: str) -> tuple[Callable | None, bool]:
         registered, exact = REGISTERED[name]
         return host.get_attention_function(registered, None), exact
     try:
-        if name in PACKAGES:
-            return partial(_packaged, importlib.import_module(PACKAGES[name]).flash_attn_func), True
-        if name == EIGHT_BITS and has_fp8():
-            from ..kernels.triton_attention import attend
-
-            return attend, False
+        return partial(_packaged, importlib.import_module(PACKAGES[name]).flash_attn_func), True
     except Exception as error:  # absent, or built for another card or torch
         log.debug("%s cannot be imported: %s", name, error)
     return None, True
 
 
-def has_fp8() -> bool:
-    """Whether there is a card whose matrix units take fp8."""
-    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 9)
-
-
-def _sdpa(kernel: str, q, k, v, heads: int):
+def _sdpa(kernel: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    q, k, v = (_split(part, heads).transpose(1, 2) for part in (q, k, v))
+    q, k, v = (_split(part, heads).transpose(1, 2) for part in (q, k, v))  # [batch, heads, tokens, width]
     with sdpa_kernel([getattr(SDPBackend, kernel)]):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def _packaged(function, q, k, v, heads: int):
+def _packaged(function: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
     out = function(*(_split(part, heads) for part in (q, k, v)))
     return (out[0] if isinstance(out, tuple) else out).flatten(2)
 
 
 def _split(part: torch.Tensor, heads: int) -> torch.Tensor:
-    return part.reshape(part.shape[0], part.shape[1], heads, -1)
+    return part.reshape(part.shape[0], part.shape[1], heads, -1)  # [batch, tokens, heads * width] split
 
 
 class Attention:
-    """The override: called by the host with its own function and that function's arguments.
+    """The override in ``transformer_options``, called with the host's attention function and its arguments.
 
     Args:
         choice: one of :data:`CHOICES`.
-        before: an override that stood there already. It stays in charge, and what it computes attention with is ours.
+        before: another pack's override, which is given our attention.
     """
 
-    def __init__(self, choice: str, before: Callable | None = None):
+    def __init__(self, choice: str, before: Callable | None = None) -> None:
         if choice not in CHOICES:
             raise InputError(f"attention is {choice!r}, but it must be one of: {', '.join(CHOICES)}.")
         self.choice, self.before = choice, before
@@ -153,15 +148,25 @@ class Attention:
 
     @cached_property
     def candidates(self) -> dict[str, Backend]:
-        """What may be chosen, by name; looked for at the first attention, when the packages have been imported."""
-        return {name: one for name, one in available().items() if one.exact or self.choice == APPROXIMATE}
+        """The backends to choose from, listed at the first attention, when packages are imported."""
+        return {name: backend for name, backend in available().items() if backend.exact or self.choice == APPROXIMATE}
 
-    def __call__(self, func, *args, **kwargs):
+    def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.before is not None:
             return self.before(partial(self.attend, func), *args, **kwargs)
         return self.attend(func, *args, **kwargs)
 
-    def attend(self, func, q, k, v, heads, mask=None, attn_precision=None, **kwargs):
+    def attend(
+        self,
+        func: Callable,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        heads: int,
+        mask: torch.Tensor | None = None,
+        attn_precision: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
         unusual = ("skip_reshape", "skip_output_reshape", "enable_gqa", "scale")
         if mask is not None or attn_precision is not None or q.ndim != 3 or any(kwargs.get(name) for name in unusual):
             return func(q, k, v, heads, mask=mask, attn_precision=attn_precision, **kwargs)
@@ -170,13 +175,15 @@ class Attention:
             return torch.ops.wan_animate_kit.attention(q, k, v, heads, self.choice, precise)
         return self.compute(partial(func, **kwargs), q, k, v, heads, precise)
 
-    def compute(self, host: Callable, q, k, v, heads: int, precise: bool = False):
-        """Attention by the chosen backend; by the host's where that fails."""
-        candidates = [one for one in self.candidates.values() if one.exact or not precise]
+    def compute(
+        self, host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, precise: bool = False
+    ) -> torch.Tensor:
+        """By the chosen backend, or by the host's if that fails."""
+        candidates = [backend for backend in self.candidates.values() if backend.exact or not precise]
         if not candidates:
             return host(q, k, v, heads)
         shape = (str(q.device), q.dtype, tuple(q.shape), tuple(k.shape), heads)
-        key = (*shape, *(one.name for one in candidates))
+        key = (*shape, *(backend.name for backend in candidates))
         with _lock:
             if key not in _winners:
                 if self.measured:
@@ -198,21 +205,21 @@ class Attention:
             return host(q, k, v, heads)
 
 
-# What was found is kept for the process: names, no tensors.
+# Fastest backend by shape, for the life of the process.
 _winners: dict[tuple, str] = {}
 _lock = threading.RLock()
 
 
 def forget_winners() -> None:
-    """Measure again from here on."""
     _winners.clear()
 
 
-def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> str:
-    """The fastest backend's name for these tensors; HOST_DEFAULT if none beats the host by more than the noise.
+def measure(
+    host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, candidates: list[Backend]
+) -> str:
+    """The fastest backend's name, HOST_DEFAULT if none beats the host by MARGIN.
 
-    All are held against PyTorch's attention, the host's own too: it may have been started with an approximate one.
-    Where memory is short it is done with fewer heads, and where that does not help either the host's is taken.
+    If memory is short, fewer heads are measured.
     """
     import comfy.model_management
 
@@ -229,20 +236,22 @@ def measure(host: Callable, q, k, v, heads: int, candidates: list[Backend]) -> s
     return HOST_DEFAULT
 
 
-def _measure(host: Callable, q, k, v, heads: int, few: int, candidates: list[Backend]) -> str:
+def _measure(
+    host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, few: int, candidates: list[Backend]
+) -> str:
     import comfy.ldm.modules.attention
 
     reference = comfy.ldm.modules.attention.attention_pytorch(q, k, v, few)
-    exactly = all(one.exact for one in candidates)
+    all_exact = all(backend.exact for backend in candidates)
     seconds, said = {}, []
-    for backend in (Backend(HOST_DEFAULT, host, exactly), *candidates):
+    for backend in (Backend(HOST_DEFAULT, host, all_exact), *candidates):
         try:
-            error = _apart(backend.run(q, k, v, few), reference)  # the first call may compile
+            error = _relative_error(backend.run(q, k, v, few), reference)  # the first call may compile
             if not error <= LARGEST_ERROR[backend.exact]:
                 said.append(f"{backend.name} out ({error:.1%} off)")
                 continue
             seconds[backend.name] = _time(partial(backend.run, q, k, v, few), q.device)
-        except Exception as error:  # not for this card, this shape, or not enough memory: the run goes on without it
+        except Exception as error:  # not supported on this card or for this shape, or not enough memory
             log.debug("%s out: %s", backend.name, error)
             continue
         said.append(f"{backend.name} {seconds[backend.name] * 1e3:.2f}{'' if error < 0.005 else f' ({error:.1%} off)'}")
@@ -257,8 +266,8 @@ def _measure(host: Callable, q, k, v, heads: int, few: int, candidates: list[Bac
     return best
 
 
-def _apart(out: torch.Tensor, reference: torch.Tensor) -> float:
-    """Relative L2 difference, a few tokens at a time: a float32 copy of all of them would be a step's peak of memory.
+def _relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
+    """Relative L2 error, in chunks to bound the float32 copies.
 
     Raises:
         ValueError: the shapes differ.
@@ -273,18 +282,17 @@ def _apart(out: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def _time(call: Callable, device: torch.device) -> float:
-    """Median seconds of a call."""
     taken = []
     for _ in range(RUNS):
-        _wait(device)
+        _synchronize(device)
         start = time.perf_counter()
         call()
-        _wait(device)
+        _synchronize(device)
         taken.append(time.perf_counter() - start)
     return sorted(taken)[RUNS // 2]
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type != "cpu":
@@ -295,11 +303,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-_of = cache(Attention)  # by choice
+_override_of = cache(Attention)  # by choice
 
 
-# In a compiled block attention is one opaque operation, so that choosing needs no break in the graph; by the choice's
-# name, so that what torch keeps on disk is found again after a restart.
+# In a compiled block attention is one custom operation, so that choosing a backend does not break the graph. It takes
+# the choice's name, so that torch's compile cache on disk is found again after a restart.
 @torch.library.custom_op("wan_animate_kit::attention", mutates_args=())
 def _attention_op(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, choice: str, precise: bool
@@ -307,9 +315,9 @@ def _attention_op(
     import comfy.ldm.modules.attention as host
 
     plain = partial(host.optimized_attention, low_precision_attention=not precise)
-    return _of(choice).compute(plain, q, k, v, heads, precise).contiguous()
+    return _override_of(choice).compute(plain, q, k, v, heads, precise).contiguous()
 
 
 @_attention_op.register_fake
-def _(q, k, v, heads, choice, precise):
+def _(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, choice: str, precise: bool) -> torch.Tensor:
     return q.new_empty(q.shape)

@@ -1,34 +1,32 @@
-"""Transformer blocks through ``torch.compile``, one by one, with the host's own way of putting them into a run."""
+"""Transformer blocks through ``torch.compile``, installed as the host's compile node does."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
 from ....wan_animate.log import get_logger
 from ..patching import static_clone
 
-# The host's compile node uses the same keys, so that the later of the two replaces the other instead of compiling
-# what is compiled already (comfy_api/torch_helpers/torch_compile.py).
+# The keys of the host's compile node (comfy_api/torch_helpers/torch_compile.py), so that the later of the two replaces
+# the other.
 KEY = "torch.compile"
 OPTIONS = "torch_compile_kwargs"
 
 log = get_logger(__name__)
 
 
-def compile_blocks(model, backend: str = "inductor"):
-    """A clone whose transformer blocks are compiled, each for itself: all of one shape share their code, the rest of
-    the model stays as it is, and a patch around a block still sees it.
-
-    torch keeps what it made on disk, so a restart compiles in seconds. Should it fail on this machine (no Triton, no
-    compiler), the run goes on without.
+def compile_blocks(model: Any, backend: str = "inductor") -> Any:
+    """A clone whose blocks are compiled one by one, sharing code. If that fails, they run uncompiled.
 
     Raises:
-        InputError: the model cannot be taken out of the host's dynamic loading, which compiled blocks cannot use.
+        InputError: the model needs the host's dynamic loading.
     """
     import comfy.patcher_extension
 
     clone = static_clone(model, "compile_blocks")
-    settings = {"backend": backend, "dynamic": False}
+    settings: dict[str, Any] = {"backend": backend, "dynamic": False}
     if backend == "inductor":
         settings["options"] = {"guard_filter_fn": _without_options}
     paths = [f"diffusion_model.blocks.{index}" for index in range(len(clone.model.diffusion_model.blocks))]
@@ -42,8 +40,8 @@ def compile_blocks(model, backend: str = "inductor"):
     return clone
 
 
-def without_compiled(clone) -> None:
-    """Takes our compiled blocks off a clone, in place; what the host's compile node put there stays."""
+def without_compiled(clone: Any) -> None:
+    """Removes our compiled blocks from a clone, in place."""
     import comfy.patcher_extension
 
     kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
@@ -53,33 +51,28 @@ def without_compiled(clone) -> None:
         clone.model_options.pop(OPTIONS, None)
 
 
-def _without_options(guards):
-    """``transformer_options`` holds the step's sigma and the block's number: guarding them would compile every time."""
+def _without_options(guards: list[Any]) -> list[bool]:
+    """No guards on ``transformer_options``: sigma and block index would recompile every time."""
     return ["transformer_options" not in guard.name for guard in guards]
 
 
 class CompiledBlocks:
-    """Puts compiled blocks into the model for the time of one step.
+    """Puts compiled blocks into the model for one step."""
 
-    Attributes:
-        breaks: graph breaks since the start, as torch counts them.
-        failed: why compiling was given up, or None.
-    """
-
-    def __init__(self, blocks: dict[str, torch.nn.Module]):
+    def __init__(self, blocks: dict[str, torch.nn.Module]) -> None:
         self.blocks = blocks
         self.failed: str | None = None
         self.breaks = self.graphs = 0
-        self._said: tuple | None = None
+        self._reported: tuple | None = None
 
-    def apply_model(self, executor, *args, **kwargs):
+    def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.failed is not None:
             return executor(*args, **kwargs)
         before = _counts()
         try:
             return self._run(executor, *args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
-            # A step changes nothing but its result, so it can be run again.
+            # A step has no side effects, so it can be run again.
             self.failed = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
             log.warning("blocks cannot be compiled here, running them as they are: %s", self.failed)
         finally:
@@ -88,23 +81,22 @@ class CompiledBlocks:
             )
         return executor(*args, **kwargs)
 
-    def _run(self, executor, *args, **kwargs):
+    def _run(self, executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         import comfy.utils
 
-        owner, stood = executor.class_obj, {}
+        owner, originals = executor.class_obj, {}
         try:
             for path, block in self.blocks.items():
-                stood[path] = comfy.utils.get_attr(owner, path)
+                originals[path] = comfy.utils.get_attr(owner, path)
                 comfy.utils.set_attr(owner, path, block)
             return executor(*args, **kwargs)
         finally:
-            for path, block in stood.items():
+            for path, block in originals.items():
                 comfy.utils.set_attr(owner, path, block)
 
-    def report(self, *_) -> None:
-        """At the end of a run: how many graphs torch has made of the blocks, and where it had to leave them."""
-        if self.failed is None and (self.graphs, self.breaks) != self._said:
-            self._said = (self.graphs, self.breaks)
+    def report(self, *_: Any) -> None:
+        if self.failed is None and (self.graphs, self.breaks) != self._reported:
+            self._reported = (self.graphs, self.breaks)
             log.info("blocks compiled into %d graphs, %d graph breaks.", self.graphs, self.breaks)
 
 

@@ -1,30 +1,26 @@
-"""The two pieces that make face motion cheap: the encoder's blur as a depthwise convolution, and content sums by which
-a face video that was encoded before is known again.
+"""A faster blur for the motion encoder, and content sums for the step cache.
 
-The host's AnimateWanModel runs its motion encoder over every face crop in every sampling step, though the crops never
-change within a segment: 1.3 of 5.2 seconds of a step on an H100, 40 of 41 with a small model on a CPU. The blur in
-that encoder reshapes each map to a one-channel image; as a depthwise convolution it gives the same bits on a CPU, and
-the same within rounding on a card (where the library may sum in another order), 13 times faster on an H100. How both
-come into a MODEL: :mod:`.accelerate`.
+The host's blur reshapes maps to one channel; as a depthwise convolution it is 13 times faster on an H100, the same bits
+on a CPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 
-_WORDS = 1 << 20  # summed at a time: 8 MB, so no large temporary is made
+_WORDS = 1 << 20  # summed at a time (8 MB), to bound the temporaries
 
 
 def content_sums(values: torch.Tensor) -> tuple[int, int]:
-    """Two 64-bit sums over the raw bits of a tensor, one of them weighted by position: equal for equal content, and a
-    changed element changes them. Runs where the tensor is, and waits for it once."""
+    """Two 64-bit sums over a tensor's raw bits, the second weighted by position. Synchronizes once."""
     raw = values.detach().contiguous().flatten().view(torch.uint8)
     whole = raw.numel() // 8 * 8
     words, rest = raw[:whole].view(torch.int64), raw[whole:].to(torch.int64)
-    # Odd multipliers (splitmix's constant) modulo 2**64: neighbours never share a weight.
+    # Odd multipliers (splitmix64's constant) modulo 2**64: neighbours never share a weight.
     weights = torch.arange(1, min(_WORDS, max(len(words), 8)) + 1, device=values.device) * -7046029254386353131 | 1
     plain, weighted = rest.sum(), (rest * weights[: len(rest)]).sum()
     for index, part in enumerate(words.split(_WORDS)):
@@ -35,8 +31,7 @@ def content_sums(values: torch.Tensor) -> tuple[int, int]:
 
 
 @contextmanager
-def depthwise_blur(encoder):
-    """While open, every ``Blur`` in the motion encoder runs as one depthwise convolution."""
+def depthwise_blur(encoder: torch.nn.Module) -> Iterator[None]:
     blurs = [module for module in encoder.modules() if type(module).__name__ == "Blur" and hasattr(module, "kernel")]
     for blur in blurs:
         blur.forward = _DepthwiseBlur(blur.kernel, blur.pad)
@@ -48,12 +43,12 @@ def depthwise_blur(encoder):
 
 
 class _DepthwiseBlur:
-    def __init__(self, kernel: torch.Tensor, pad: tuple[int, int]):
+    def __init__(self, kernel: torch.Tensor, pad: tuple[int, int]) -> None:
         self.kernel, self.pad = kernel, pad
 
     def __call__(self, maps: torch.Tensor) -> torch.Tensor:
         before, after = self.pad
         channels = maps.shape[1]
         kernel = torch.flip(self.kernel.to(maps), (0, 1))[None, None].expand(channels, 1, -1, -1)
-        # The host's way gives NCHW whatever comes in; the layout decides how the next convolution rounds.
+        # NCHW as the host's blur returns: the memory layout decides how the next convolution rounds.
         return F.conv2d(F.pad(maps, (before, after, before, after)).contiguous(), kernel, groups=channels).contiguous()

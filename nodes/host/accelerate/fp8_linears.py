@@ -1,18 +1,15 @@
-"""The large products of the transformer blocks in fp8, with a scale for every token and every row of the weights.
+"""The blocks' large linear layers in fp8, with a scale per token and per weight row.
 
-Nothing is kept: a layer's weights are brought to fp8 when they are used, in one pass over them, which is a hundredth of
-the product's own time and lets go of its memory at once. So a LoRA merged into the weights, one that comes on in the
-middle of a run, and weights that are streamed in from host memory are all taken as they are at that moment. Weights
-that a file has in fp8 already are multiplied as they are, with their own scale.
-
-For the length of one forward a layer's own ``forward`` is ours; a LoRA beside the weights stands in front of it and is
-left there.
+Weights are quantized on use and not cached, so merged, hooked and offloaded weights are current. fp8 weights keep their
+own scale. A layer's own ``forward`` is replaced, not the wrappers around it (unmerged LoRAs).
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -22,19 +19,20 @@ from ..patching import model_type, swapped
 
 AS_LOADED, ROW_WISE = "as loaded", "fp8 (row-wise)"
 CHOICES = (AS_LOADED, ROW_WISE)
-# In the first forward some tokens of the layers in every fifth block are multiplied unquantized too, by some of the
-# weights' rows.
+# The error is measured in the first forward: of the layers in every fifth block, in some tokens and output channels.
 MEASURED, SAMPLED, OUTPUTS = 5, 64, 512
-OWN = "comfy.ops"  # a layer of another origin (GGUF, ...) unpacks its weights in its own way
+FP8_LAYOUTS = ("TensorCoreFP8Layout", "TensorCoreFP8E4M3Layout", "TensorCoreFP8E5M2Layout")
+FAST_ACCUMULATION = True
+HOST_OPS = "comfy.ops"  # layers of other packs (GGUF, ...) unpack their weights themselves
 
 log = get_logger(__name__)
 
 
-def block_linears(module):
-    """(number of the block, name, layer) of the linear layers that every token goes through."""
+def block_linears(module: Any) -> Iterator[tuple[int, str, Any]]:
+    """(block index, name, layer)"""
     for index, block in enumerate(module.blocks):
         if hasattr(block, "_orig_mod"):
-            continue  # compiled: the code is bound to what stood there, and would be made again for every block
+            continue  # compiled: another forward would compile every block again
         for part, names in (("self_attn", "qkvo"), ("cross_attn", "qo"), ("ffn", "02")):
             for name in names:
                 layer = getattr(getattr(block, part, None), name, None)
@@ -46,52 +44,51 @@ def block_linears(module):
 
 
 class Fp8Linears:
-    """The fp8 products of one accelerated MODEL.
+    """The fp8 linear layers of one MODEL.
 
     Attributes:
-        errors: relative L2 error of a layer's output by name, of the layers measured in the first forward.
-        left: why a layer is multiplied as loaded, by name.
+        errors: relative L2 error of outputs, from the first forward.
+        skipped: why a layer stays as loaded.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.errors: dict[str, float] = {}
-        self.left: dict[str, str] = {}
-        self._layers: dict[str, RowWise] = {}
+        self.skipped: dict[str, str] = {}
+        self._layers: dict[str, RowWiseLinear] = {}
         self._reported = False
-        self._said: object = None
+        self._logged: object = None
 
     @contextmanager
-    def installed(self, module, device: torch.device):
-        """For one forward, the layers of the module multiply in fp8."""
+    def installed(self, module: torch.nn.Module, device: torch.device) -> Iterator[None]:
         reason = refusal(device)
         if reason is not None:
-            self._say(("refused", reason), "products stay as loaded: %s", reason)
+            self._log(("refused", reason), "linear layers stay as loaded: %s", reason)
             yield
             return
-        undo, hidden, measured = [], [], {}
+        replaced, hidden = 0, []
+        measured: dict[str, list] = {}
         try:
-            for index, name, layer in block_linears(module):
-                ours = self._layers.get(name)
-                if ours is None or ours.layer is not layer:
-                    ours = self._layers[name] = RowWise(name, layer, self.left)
-                if not self._reported and index % MEASURED == MEASURED // 2:
-                    ours.error = measured[name] = []
-                if not ours.possible():
-                    continue
-                place = innermost(layer)
-                if place is None:
-                    hidden.append(name)
-                else:
-                    undo.append(swapped(*place, ours))
-                    undo[-1].__enter__()
-            yield
+            with ExitStack() as stack:
+                for index, name, layer in block_linears(module):
+                    linear = self._layers.get(name)
+                    if linear is None or linear.layer is not layer:
+                        linear = self._layers[name] = RowWiseLinear(name, layer, self.skipped)
+                    if not self._reported and index % MEASURED == MEASURED // 2:
+                        linear.error = measured[name] = []
+                    if not linear.supported():
+                        continue
+                    place = innermost(layer)
+                    if place is None:
+                        hidden.append(name)
+                    else:
+                        stack.enter_context(swapped(*place, linear))
+                        replaced += 1
+                yield
         finally:
-            for one in reversed(undo):
-                one.__exit__(None, None, None)
             for name in measured:
                 self._layers[name].error = None
         if not self._reported:
-            self._report(len(undo), measured, hidden)
+            self._report(replaced, measured, hidden)
 
     def _report(self, count: int, measured: dict[str, list], hidden: list[str]) -> None:
         self._reported = True
@@ -99,58 +96,58 @@ class Fp8Linears:
         if self.errors:
             worst = max(self.errors, key=self.errors.get)
             mean = sum(self.errors.values()) / len(self.errors)
-            self._say(
+            self._log(
                 "measured",
-                "products of %d layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d)",
+                "%d linear layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d)",
                 count, 100 * mean, 100 * self.errors[worst], worst, len(self.errors),
             )  # fmt: skip
-        left = self.left | dict.fromkeys(hidden, "what another pack has put in front of it does not show where it ends")
-        if left:
-            name, reason = next(iter(left.items()))
-            log.info("%d layers are multiplied as loaded, for instance %s: %s", len(left), name, reason)
+        skipped = self.skipped | dict.fromkeys(hidden, "another pack replaced its forward and hides the layer's own")
+        if skipped:
+            name, reason = next(iter(skipped.items()))
+            log.info("%d layers are multiplied as loaded, for instance %s: %s", len(skipped), name, reason)
 
-    def _say(self, what, sentence: str, *values) -> None:
-        if self._said != what:
-            self._said = what
+    def _log(self, what: object, sentence: str, *values: object) -> None:
+        if self._logged != what:
+            self._logged = what
             log.info(f"{sentence}.", *values)
 
 
-class RowWise:
-    """What stands for a linear layer's ``forward``: takes rows as they are, or quantized already."""
+class RowWiseLinear:
+    """A linear layer's ``forward`` for plain or quantized input."""
 
-    def __init__(self, name: str, layer, left: dict[str, str]):
-        self.name, self.layer, self.left = name, layer, left
+    def __init__(self, name: str, layer: Any, skipped: dict[str, str]) -> None:
+        self.name, self.layer, self.skipped = name, layer, skipped
         self.error: list | None = None
 
-    def possible(self) -> bool:
-        if self.name not in self.left:
+    def supported(self) -> bool:
+        if self.name not in self.skipped:
             reason = unfit(self.layer)
             if reason is None:
                 return True
-            self.left[self.name] = reason
+            self.skipped[self.name] = reason
         return False
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: torch.Tensor | Quantized, *args: Any, **kwargs: Any) -> torch.Tensor:
         import comfy.ops
 
         comfy.ops.run_every_op()
         compiling = torch.compiler.is_compiling()
-        given = x if isinstance(x, Quantized) else quantize(x)
-        if compiling and is_resident(self.layer, given.values.device):
-            return multiply(given, *as_rows(self.layer.weight), self.layer.bias)
+        quantized = x if isinstance(x, Quantized) else quantize(x)
+        if compiling and is_resident(self.layer, quantized.values.device):
+            return multiply(quantized, *as_rows(self.layer.weight), self.layer.bias)
         patched = (
             len(self.layer.weight_function) > 0 or getattr(self.layer, "weight_lowvram_function", None) is not None
         )
         weight, bias, stream = comfy.ops.cast_bias_weight(
             self.layer,
-            dtype=given.dtype if patched else model_type(self.layer, "weight"),
-            device=given.values.device,
-            bias_dtype=given.dtype,
+            dtype=quantized.dtype if patched else model_type(self.layer, "weight"),
+            device=quantized.values.device,
+            bias_dtype=quantized.dtype,
             offloadable=True,
-            compute_dtype=given.dtype,
+            compute_dtype=quantized.dtype,
         )
         try:
-            out = multiply(given, *as_rows(weight), bias)
+            out = multiply(quantized, *as_rows(weight), bias)
             if not compiling and self.error is not None:
                 self.error.append(_error(x, weight, bias, out))
             return out
@@ -159,34 +156,33 @@ class RowWise:
 
             if compiling or isinstance(error, comfy.model_management.OOM_EXCEPTION):
                 raise
-            self.left[self.name] = " ".join(str(error).split())
+            self.skipped[self.name] = " ".join(str(error).split())
             log.warning("%s cannot be multiplied in fp8, it is as loaded: %s", self.name, error)
         finally:
             comfy.ops.uncast_bias_weight(self.layer, weight, bias, stream)
-        return type(self.layer).forward(self.layer, given.full() if isinstance(x, Quantized) else x)
+        return type(self.layer).forward(self.layer, quantized.dequantize() if isinstance(x, Quantized) else x)
 
 
-def takes_quantized(*layers) -> bool:
-    """Whether all layers multiply in fp8 now, with nothing in front that needs their input as it was."""
+def takes_quantized(*layers: torch.nn.Module) -> bool:
+    """Whether all layers take quantized input now."""
     return all(
-        isinstance(one := vars(layer).get("forward"), RowWise)
-        and one.error is None
-        and one.name not in one.left
+        isinstance(linear := vars(layer).get("forward"), RowWiseLinear)
+        and linear.error is None
+        and linear.name not in linear.skipped
         and not (layer._forward_hooks or layer._forward_pre_hooks)
         for layer in layers
     )
 
 
-def is_measured(layer) -> bool:
-    """Whether the error of this layer's product is looked at in this forward."""
-    one = vars(layer).get("forward")
-    return isinstance(one, RowWise) and one.error is not None
+def is_measured(layer: torch.nn.Module) -> bool:
+    linear = vars(layer).get("forward")
+    return isinstance(linear, RowWiseLinear) and linear.error is not None
 
 
-def innermost(layer):
-    """(owner, attribute) where the layer's own ``forward`` is called from: itself, or the last of those in front of it.
-    None if something in front does not show where."""
-    owner, name = layer, "forward"
+def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
+    """(owner, attribute) holding the layer's own ``forward`` behind any wrappers; None if hidden."""
+    owner: Any = layer
+    name: str | None = "forward"
     while True:
         found = vars(owner).get(name)
         if found is None or found == type(layer).forward.__get__(layer):
@@ -199,9 +195,9 @@ def innermost(layer):
             return None
 
 
-def unfit(layer) -> str | None:
-    """Why a layer has no product in fp8, or None."""
-    if type(layer).__module__ != OWN or not hasattr(layer, "weight_function"):
+def unfit(layer: Any) -> str | None:
+    """Why a layer cannot run in fp8, or None."""
+    if type(layer).__module__ != HOST_OPS or not hasattr(layer, "weight_function"):
         return f"a layer of {type(layer).__module__}, which unpacks its weights itself"
     if getattr(layer, "pre_quant_scale", None) is not None:
         return "its input is scaled by channel"
@@ -210,14 +206,11 @@ def unfit(layer) -> str | None:
     weight = layer.weight
     layout = getattr(weight, "_layout_cls", None)
     if layout is not None:
-        return None if layout in FP8_LAYOUTS else f"quantized as {layout}, which has products of its own"
+        return None if layout in FP8_LAYOUTS else f"quantized as {layout}, which multiplies in its own way"
     return None if weight.is_floating_point() else f"stored as {weight.dtype}"
 
 
-FP8_LAYOUTS = ("TensorCoreFP8Layout", "TensorCoreFP8E4M3Layout", "TensorCoreFP8E5M2Layout")
-
-
-def as_rows(weight) -> tuple[torch.Tensor, torch.Tensor]:
+def as_rows(weight: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """(e4m3 [out, in], float32 scales [out, 1]) of a layer's weights."""
     values, scale = weight, None
     if hasattr(weight, "_layout_cls"):
@@ -229,19 +222,14 @@ def as_rows(weight) -> tuple[torch.Tensor, torch.Tensor]:
         return values, scale.reshape(-1, 1).expand(rows).contiguous()
     if hasattr(weight, "_layout_cls"):
         values = weight.dequantize()
-    elif values.dtype.itemsize == 1:  # e5m2 as it is: e4m3 holds it exactly, but for the range
+    elif values.dtype.itemsize == 1:  # e5m2: e4m3 holds its mantissa, not its range
         values = values.to(torch.bfloat16)
     found = quantize(values)
     return found.values, found.scales
 
 
 def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """x @ weight.T + bias, in x's type; accumulated in float32.
-
-    Args:
-        weight, scales: from :func:`as_rows`.
-        bias: [out], in any type.
-    """
+    """x @ weight.T + bias in x's dtype, accumulated in float32; weight and scales from :func:`as_rows`."""
     rows = x.values.reshape(-1, x.values.shape[-1])
     shape = (*x.values.shape[:-1], weight.shape[0])
     if rows.is_cuda:
@@ -250,52 +238,48 @@ def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: tor
             bias=None if bias is None else bias.to(torch.bfloat16), use_fast_accum=FAST_ACCUMULATION,
         )  # fmt: skip
         return out.to(x.dtype).view(shape)
-    # A CPU has this product with one scale for the whole tensor: those of the rows come after.
+    # On a CPU torch._scaled_mm takes one scale for the whole tensor: those of the rows are applied after it.
     one = torch.ones((), device=rows.device)
     out = torch._scaled_mm(rows, weight.t(), scale_a=one, scale_b=one, out_dtype=torch.float32)
     out = out * x.scales * scales.t()
     return (out if bias is None else out + bias.float()).to(x.dtype).view(shape)
 
 
-FAST_ACCUMULATION = True
-
-
 @cache
 def refusal(device: torch.device) -> str | None:
-    """Why this device has no such products, or None: a small one is tried."""
+    """Why this device has no fp8 matrix multiplication, or None."""
     if device.type == "cuda" and torch.version.hip is None:
         capability = torch.cuda.get_device_capability(device)
         if capability < (8, 9):
             name, number = torch.cuda.get_device_name(device), ".".join(map(str, capability))
             return f"{name} has no fp8 (compute capability {number}, 8.9 needed)"
     elif device.type not in ("cuda", "cpu"):
-        return f"there is no fp8 product on {device.type}"
+        return f"there is no fp8 matrix multiplication on {device.type}"
     try:
         sample = torch.eye(32, device=device, dtype=torch.bfloat16)
         out = multiply(quantize(sample), *as_rows(sample), sample[0])
         if not torch.isfinite(out).all():
-            return "a small product gave no numbers"
+            return "a small multiplication gave no finite numbers"
     except Exception as error:
         return f"torch {torch.__version__} refuses them here ({' '.join(str(error).split())})"
     return None
 
 
-def is_resident(layer, device: torch.device) -> bool:
-    """Whether a layer's weights are where they are used, as they are used: what compiled code reads directly."""
+def is_resident(layer: Any, device: torch.device) -> bool:
+    """Whether compiled code can read the layer's weights directly."""
     return not (hasattr(layer, "_v") or layer.weight_function or layer.bias_function) and layer.weight.device == device
 
 
-def _error(x, weight, bias, out) -> torch.Tensor:
-    """Relative L2 error of a product, in some outputs of some of its tokens; a tensor, so that nothing waits for the
-    card."""
-    theirs = out.reshape(-1, out.shape[-1])
+def _error(x: torch.Tensor | Quantized, weight: Any, bias: torch.Tensor | None, out: torch.Tensor) -> torch.Tensor:
+    """Relative L2 error for some tokens and outputs; a tensor, to avoid a synchronization."""
+    theirs = out.reshape(-1, out.shape[-1])  # [tokens, out_features]
     step = max(len(theirs) // SAMPLED, 1)
     if isinstance(x, Quantized):
-        x = Quantized(x.values.reshape(len(theirs), -1)[::step], x.scales[::step], x.dtype).full()
+        x = Quantized(x.values.reshape(len(theirs), -1)[::step], x.scales[::step], x.dtype).dequantize()
     else:
         x = x.reshape(len(theirs), -1)[::step]
-    every = max(theirs.shape[-1] // OUTPUTS, 1)  # all of a wide layer's weights in float32 would be a peak of memory
-    if hasattr(weight, "_layout_cls"):  # with one scale, or one a row
+    every = max(theirs.shape[-1] // OUTPUTS, 1)  # all weights in float32 would raise the peak
+    if hasattr(weight, "_layout_cls"):  # one scale, or one per row
         rows = weight._qdata[::every].float() * weight._params.scale.float().reshape(-1, 1)[::every]
     else:
         rows = weight[::every].float()

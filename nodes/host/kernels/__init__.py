@@ -1,1 +1,1 @@
-"""Fused operations in Triton, with PyTorch's own where there is no Triton."""
+"""Fused operations in Triton, with PyTorch fallbacks."""

@@ -1,9 +1,4 @@
-"""Triton kernels compiled before they are wanted, several at once, in the background.
-
-Triton compiles a kernel when it is first launched, one after the other, with the card idle: 14 s for the VAE's. What is
-compiled here is the same as by a launch, and Triton keeps it on disk (``TRITON_CACHE_DIR``, or ``.triton`` in the home
-folder), so that the next server only reads it.
-"""
+"""Compiles Triton kernels in the background before their first launch."""
 
 from __future__ import annotations
 
@@ -17,53 +12,53 @@ import torch
 
 from ....wan_animate.log import get_logger
 
-SAID = 1.0  # seconds from which on the log tells
+LOGGED = 1.0  # seconds; faster compilations are not logged
 
 log = get_logger(__name__)
 _lock = threading.Lock()
-_under_way: dict[str, list[Future]] = {}
+_started: dict[str, list[Future]] = {}
 
 
 def start(what: str, device: torch.device, compilations: Iterable[Callable[[], object]]) -> None:
-    """Begin to compile; returns at once. Only the first call with one ``what`` does something.
+    """Start compiling; only the first call per name has an effect.
 
     Args:
-        what: a name for the kernels, as the log tells it.
-        device: the card that they are for.
-        compilations: each compiles one kernel, as ``kernel.warmup(...)`` does.
+        what: name of the kernels.
+        device: a CUDA device, else nothing is done.
+        compilations: each compiles one kernel.
     """
     if device.type != "cuda" or torch.version.hip is not None:
         return
     with _lock:
-        if what in _under_way:
+        if what in _started:
             return
-        _under_way[what] = []
-    began, every = time.perf_counter(), list(compilations)
+        _started[what] = []
+    began, calls = time.perf_counter(), list(compilations)
     pool = ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="compile kernels")
 
-    def compile_one(compilation: Callable[[], object]) -> None:
+    def compile_on_device(compilation: Callable[[], object]) -> None:
         with torch.cuda.device(device):
             compilation()
 
-    futures = [pool.submit(compile_one, one) for one in every]
+    futures = [pool.submit(compile_on_device, call) for call in calls]
     pool.shutdown(wait=False)
-    _under_way[what] = futures
+    _started[what] = futures
 
-    def tell() -> None:
+    def report() -> None:
         wait(futures)
         seconds = time.perf_counter() - began
-        failed = [one.exception() for one in futures if one.exception() is not None]
-        if failed:  # the launch will compile it, or say what is wrong
+        failed = [error for error in (future.exception() for future in futures) if error is not None]
+        if failed:  # the launch compiles it, or raises
             log.debug("%d kernels of %s were not compiled ahead: %s", len(failed), what, failed[0])
-        if seconds >= SAID:
+        if seconds >= LOGGED:
             log.info(
                 "%d kernels for %s compiled in %.1f s; they are kept on disk for the next start.",
                 len(futures) - len(failed), what, seconds,
             )  # fmt: skip
 
-    threading.Thread(target=tell, name="compile kernels", daemon=True).start()
+    threading.Thread(target=report, name="compile kernels", daemon=True).start()
 
 
 def finish(what: str) -> None:
-    """Wait until what :func:`start` began under this name is done, so that nothing is compiled twice."""
-    wait(_under_way.get(what, ()))
+    """Wait for :func:`start`, so that no launch compiles the same kernel."""
+    wait(_started.get(what, ()))

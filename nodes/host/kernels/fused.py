@@ -1,12 +1,15 @@
-"""What a step does to every token besides products and attention, each in one pass over memory where Triton is.
+"""Fused norm, modulation, residual, GELU, quantization and rotation over tokens.
 
-In PyTorch otherwise (a CPU, a card without Triton): the host's own operations in the host's own order.
+In Triton on CUDA, else by the host's operations in the host's order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +17,21 @@ import torch.nn.functional as F
 from ....wan_animate.log import get_logger
 from . import compile_ahead
 
-KERNELS = "joined blocks"
+KERNELS = "fused blocks"
 E4M3 = torch.float8_e4m3fn
-LARGEST = 448.0  # of e4m3
-_CHUNK = 1 << 24  # elements quantized at a time without Triton, so that no large temporary is made
+E4M3_MAX = 448.0
+_CHUNK = 1 << 24  # elements quantized at a time without Triton, to bound the temporaries
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """Rows in fp8 with a scale for each.
+    """A tensor in fp8 with a scale per row.
 
     Attributes:
         values: float8_e4m3fn [..., columns].
-        scales: float32 [rows, 1]; values * scales is the tensor.
+        scales: float32 [rows, 1], multiplied with values.
         dtype: of the tensor.
     """
 
@@ -40,16 +43,16 @@ class Quantized:
     def shape(self) -> torch.Size:
         return self.values.shape
 
-    def full(self) -> torch.Tensor:
+    def dequantize(self) -> torch.Tensor:
         columns = self.values.shape[-1]
-        # in float32: as float16 numbers, the scales of small rows would be rounded, to zero even
-        rows = self.values.reshape(-1, columns).float() * self.scales
+        # In float32: in float16 the scales of small rows would round to zero.
+        rows = self.values.reshape(-1, columns).float() * self.scales  # [rows, columns] * [rows, 1]
         return rows.to(self.dtype).reshape(self.values.shape)
 
 
 @cache
-def kernels():
-    """The Triton kernels, or None where there is no Triton."""
+def kernels() -> ModuleType | None:
+    """The Triton kernels, or None without Triton."""
     try:
         from . import triton_rows
     except Exception as error:
@@ -59,27 +62,28 @@ def kernels():
 
 
 @cache
-def _ready():
+def _ready() -> ModuleType | None:
     compile_ahead.finish(KERNELS)
     return kernels()
 
 
-def prepare(model) -> None:
-    """Begin to compile in the background what the joined blocks of a MODEL on a card will launch."""
+def prepare(model: Any) -> None:
+    """Start compiling the kernels for a MODEL."""
     device, module = model.load_device, model.model.diffusion_model
     dtype = model.model.get_dtype_inference()
-    if device.type != "cuda" or kernels() is None or dtype not in kernels().KINDS:
-        return
-    compile_ahead.start(KERNELS, device, kernels().compilations(module.dim, module.num_heads, dtype))
+    triton = kernels() if device.type == "cuda" else None
+    if triton is not None and dtype in triton.KINDS:
+        compile_ahead.start(KERNELS, device, triton.compilations(module.dim, module.num_heads, dtype))
 
 
 _failed: set[str] = set()  # kernels that could not be built or run here
 
 
-def _kernel(name: str, x: torch.Tensor):
-    if not x.is_cuda or name in _failed or torch.compiler.is_compiling() or _ready() is None:
+def _kernel(name: str, x: torch.Tensor) -> Callable | None:
+    if not x.is_cuda or name in _failed or torch.compiler.is_compiling():
         return None
-    return getattr(kernels(), name) if x.dtype in kernels().KINDS else None
+    triton = _ready()
+    return getattr(triton, name) if triton is not None and x.dtype in triton.KINDS else None
 
 
 def _give_up(name: str, error: Exception) -> None:
@@ -102,33 +106,33 @@ def norm_modulate_quantize(
     modulate: bool = False,
     gelu: bool = False,
     quantize: bool = False,
-    keep: bool = False,
+    keep_sum: bool = False,
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor | None]:
-    """In this order: x + added * gate, its LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
+    """In this order: x + added * gate, LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
 
     Args:
-        x: [batch, tokens, columns], or [rows, columns].
+        x: [batch, tokens, columns] or [rows, columns].
         added: like x.
-        gate: [batch or 1, 1, columns]; None adds as it is.
-        eps: of the norm; None leaves the norm out.
-        mul, plus: both or none; [columns], or with ``modulate`` [batch or 1, 1, columns].
-        gelu: its tanh form.
-        quantize: give the result as :class:`Quantized`.
-        keep: give x + added * gate too.
+        gate: [batch or 1, 1, columns].
+        eps: None skips the LayerNorm.
+        mul, plus: [columns], or with ``modulate`` [batch or 1, 1, columns].
+        gelu: tanh form.
+        quantize: return :class:`Quantized`.
+        keep_sum: also return x + added * gate.
 
     Returns:
-        (the result, x + added * gate or None)
+        (result, sum or None)
     """
-    kernel = _kernel("row", x) if x.shape[-1] <= 1 << 15 else None
+    kernel = _kernel("norm_modulate_quantize", x) if x.shape[-1] <= 1 << 15 else None
     if kernel is not None:
         try:
-            out, scales, kept = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep)
-            return (Quantized(out, scales, x.dtype) if quantize else out), kept
+            out, scales, summed = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep_sum)
+            return (Quantized(out, scales, x.dtype) if quantize else out), summed
         except Exception as error:
-            _give_up("row", error)
+            _give_up("norm_modulate_quantize", error)
     if added is not None:
         x = x + added if gate is None else torch.addcmul(x, added, gate)
-    kept = x if keep else None
+    summed = x if keep_sum else None
     columns = x.shape[-1:]
     if modulate:
         x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
@@ -136,34 +140,34 @@ def norm_modulate_quantize(
         x = F.layer_norm(x, columns, mul, plus, eps)
     if gelu:
         x = F.gelu(x, approximate="tanh")
-    return (_quantize(x) if quantize else x), kept
+    return (_quantize(x) if quantize else x), summed
 
 
 def quantize(x: torch.Tensor) -> Quantized:
-    """Every row in fp8, its largest value the largest that fp8 has."""
+    """Every row in fp8, scaled to fp8's maximum."""
     return norm_modulate_quantize(x, quantize=True)[0]
 
 
 def _quantize(x: torch.Tensor) -> Quantized:
-    rows = x.reshape(-1, x.shape[-1])
-    scales = rows.abs().amax(1, keepdim=True).float().clamp(min=1e-12) / LARGEST
+    rows = x.reshape(-1, x.shape[-1])  # [tokens of all batches, columns]
+    scales = rows.abs().amax(1, keepdim=True).float().clamp(min=1e-12) / E4M3_MAX
     if torch.compiler.is_compiling() or rows.numel() <= _CHUNK:
         values = (rows.float() / scales).to(E4M3)
     else:
         values = torch.empty(rows.shape, dtype=E4M3, device=x.device)
         count = max(_CHUNK // rows.shape[1], 1)
-        for part, given, scale in zip(values.split(count), rows.split(count), scales.split(count)):
-            part.copy_(given.float() / scale)
+        for out, part, scale in zip(values.split(count), rows.split(count), scales.split(count)):
+            out.copy_(part.float() / scale)
     return Quantized(values.reshape(x.shape), scales, x.dtype)
 
 
-def rms_rope(x: torch.Tensor, weight: torch.Tensor, turns: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
-    """RMSNorm over all heads together, then the rotation of each head; x may be overwritten.
+def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
+    """RMSNorm over all heads together, then rotary embedding; x may be overwritten.
 
     Args:
         x: [batch, tokens, heads * width].
         weight: [heads * width].
-        turns: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotations.
+        freqs: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotation matrices.
 
     Returns:
         [batch, tokens, heads, width]
@@ -172,11 +176,11 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, turns: torch.Tensor, heads: 
 
     width = x.shape[-1] // heads
     kernel = _kernel("rms_rope", x)
-    fits = x.is_contiguous() and turns.is_contiguous() and turns.dtype == torch.float32
-    if kernel is not None and fits and width & (width - 1) == 0 and turns.shape[:2] == (1, x.shape[1]):
+    fits = x.is_contiguous() and freqs.is_contiguous() and freqs.dtype == torch.float32
+    if kernel is not None and fits and width & (width - 1) == 0 and freqs.shape[:2] == (1, x.shape[1]):
         try:
-            return kernel(x, weight, turns, heads, eps).unflatten(-1, (heads, width))
+            return kernel(x, weight, freqs, heads, eps).unflatten(-1, (heads, width))
         except Exception as error:
             _give_up("rms_rope", error)
     x = F.rms_norm(x, x.shape[-1:], weight, eps).unflatten(-1, (heads, width))
-    return comfy.ldm.flux.math.apply_rope1(x, turns)
+    return comfy.ldm.flux.math.apply_rope1(x, freqs)

@@ -1,13 +1,9 @@
-"""Triton kernels that go over the rows (tokens) of a tensor once, where PyTorch would go over them several times.
-
-Imported only where Triton is and the tensors are on a card (:mod:`.fused`, which has the same in PyTorch). Rounding
-falls where the host rounds, so that results differ from its own by the order of a sum at most.
-"""
+"""Triton kernels over rows (tokens) for :mod:`.fused`; they round where the host rounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import triton
@@ -17,12 +13,13 @@ KINDS = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: t
 
 
 @triton.jit(do_not_specialize=["tokens"])
-def _row(
-    x, added, gate, mul, plus, out, kept, scales,
-    columns, tokens, gate_stride, mul_stride, plus_stride, eps,
+def _norm_modulate_quantize(
+    x: tl.tensor, added: tl.tensor, gate: tl.tensor, mul: tl.tensor, plus: tl.tensor,
+    out: tl.tensor, summed: tl.tensor, scales: tl.tensor, columns: tl.tensor, tokens: tl.tensor,
+    gate_stride: tl.tensor, mul_stride: tl.tensor, plus_stride: tl.tensor, eps: tl.tensor,
     ADD: tl.constexpr, GATE: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, AFFINE: tl.constexpr,
     MODULATE: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     inside = at < columns
@@ -35,7 +32,7 @@ def _row(
             more *= tl.load(gate + batch * gate_stride + at, mask=inside, other=0.0).to(tl.float32)
         value = (value + more).to(KIND).to(tl.float32)
     if KEEP:
-        tl.store(kept + start + at, value.to(KIND), mask=inside)
+        tl.store(summed + start + at, value.to(KIND), mask=inside)
     if NORM:
         mean = tl.sum(value, axis=0) / columns
         value = tl.where(inside, value - mean, 0.0)
@@ -61,9 +58,10 @@ def _row(
 
 @triton.jit(do_not_specialize=["tokens"])
 def _rms_rope(
-    x, weight, turns, columns, tokens, heads, eps,
+    x: tl.tensor, weight: tl.tensor, freqs: tl.tensor,
+    columns: tl.tensor, tokens: tl.tensor, heads: tl.tensor, eps: tl.tensor,
     KIND: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS)[:, None]
     at = head * WIDTH + tl.arange(0, WIDTH)[None, :]
@@ -73,73 +71,84 @@ def _rms_rope(
     value *= tl.rsqrt(tl.sum(value * value) / columns + eps)
     value = (value * by).to(KIND).to(tl.float32)
     first, second = tl.split(tl.reshape(value, (HEADS, WIDTH // 2, 2)))
-    place = turns + (row % tokens) * (WIDTH * 2) + tl.arange(0, WIDTH // 2) * 4
-    turned = tl.join(
+    place = freqs + (row % tokens) * (WIDTH * 2) + tl.arange(0, WIDTH // 2) * 4
+    rotated = tl.join(
         tl.load(place)[None, :] * first + tl.load(place + 1)[None, :] * second,
         tl.load(place + 2)[None, :] * first + tl.load(place + 3)[None, :] * second,
     )
-    tl.store(x + row * columns + at, tl.reshape(turned, (HEADS, WIDTH)).to(KIND), mask=inside)
+    tl.store(x + row * columns + at, tl.reshape(rotated, (HEADS, WIDTH)).to(KIND), mask=inside)
 
 
-def on(x):
-    """The card of a tensor as the current one; a CPU's only in Triton's interpreter."""
+def device_of(x: torch.Tensor) -> AbstractContextManager:
+    """Makes a CUDA tensor's device current."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
-def row(x, added, gate, eps, mul, plus, modulate: bool, gelu: bool, quantize: bool, keep: bool):
-    """(result, scales or None, what was kept or None); see :func:`.fused.norm_modulate_quantize`."""
+def norm_modulate_quantize(
+    x: torch.Tensor,
+    added: torch.Tensor | None,
+    gate: torch.Tensor | None,
+    eps: float | None,
+    mul: torch.Tensor | None,
+    plus: torch.Tensor | None,
+    modulate: bool,
+    gelu: bool,
+    quantize: bool,
+    keep_sum: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """(result, scales or None, sum or None); see :mod:`.fused`."""
     columns = x.shape[-1]
     x = x.contiguous()
     rows = x.numel() // columns
     out = torch.empty(x.shape, dtype=torch.float8_e4m3fn if quantize else x.dtype, device=x.device)
     scales = torch.empty(rows, 1, dtype=torch.float32, device=x.device) if quantize else None
-    kept = torch.empty_like(x) if keep else None
+    summed = torch.empty_like(x) if keep_sum else None
     tokens = x.shape[-2] if x.ndim > 2 else rows
     added = None if added is None else added.contiguous()
 
-    def stride(part):
+    def stride(part: torch.Tensor | None) -> int:
         return 0 if part is None or part.ndim < 3 or part.shape[0] == 1 else part.stride(0)
 
     block = triton.next_power_of_2(columns)
-    with on(x):
-        _row[(rows,)](
-            x, added, gate, mul, plus, out, kept, scales,
+    with device_of(x):
+        _norm_modulate_quantize[(rows,)](
+            x, added, gate, mul, plus, out, summed, scales,
             columns, tokens, stride(gate), stride(mul), stride(plus), eps or 0.0,
-            ADD=added is not None, GATE=gate is not None, KEEP=keep, NORM=eps is not None,
+            ADD=added is not None, GATE=gate is not None, KEEP=keep_sum, NORM=eps is not None,
             AFFINE=mul is not None and not modulate, MODULATE=modulate, GELU=gelu, QUANTIZE=quantize,
             KIND=KINDS[x.dtype], BLOCK=block, num_warps=8 if block <= 8192 else 16,
         )  # fmt: skip
-    return out, scales, kept
+    return out, scales, summed
 
 
-def rms_rope(x, weight, turns, heads: int, eps: float):
-    """In place; see :func:`.fused.rms_rope`."""
+def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
+    """In place."""
     columns = x.shape[-1]
-    with on(x):
+    with device_of(x):
         _rms_rope[(x.numel() // columns,)](
-            x, weight, turns, columns, x.shape[1], heads, eps,
+            x, weight, freqs, columns, x.shape[1], heads, eps,
             KIND=KINDS[x.dtype], HEADS=triton.next_power_of_2(heads), WIDTH=columns // heads, num_warps=8,
         )  # fmt: skip
     return x
 
 
 def compilations(dim: int, heads: int, dtype: torch.dtype) -> list[Callable[[], object]]:
-    """The kernels of a joined block whose layers are as loaded, each to be compiled by a call."""
+    """Calls that compile the kernels of a fused block."""
     found, kind, block = [], KINDS[dtype], triton.next_power_of_2(dim)
 
-    def row_of(added: bool, gate: bool, keep: bool, norm: bool, affine: bool, modulate: bool) -> None:
+    def norm_kernel(added: bool, gate: bool, keep_sum: bool, norm: bool, affine: bool, modulate: bool) -> None:
         given = [dtype if one else None for one in (added, gate, norm, norm)]
-        arguments = (dtype, *given, dtype, dtype if keep else None, None, dim, 1, 0, 0, 0, 1e-6)
+        arguments = (dtype, *given, dtype, dtype if keep_sum else None, None, dim, 1, 0, 0, 0, 1e-6)
         flags = dict(
-            ADD=added, GATE=gate, KEEP=keep, NORM=norm, AFFINE=affine, MODULATE=modulate, GELU=False, QUANTIZE=False
+            ADD=added, GATE=gate, KEEP=keep_sum, NORM=norm, AFFINE=affine, MODULATE=modulate, GELU=False, QUANTIZE=False
         )
         more = dict(KIND=kind, BLOCK=block, num_warps=8 if block <= 8192 else 16)
-        found.append(lambda: _row.warmup(*arguments, **flags, **more, grid=(1,)))
+        found.append(lambda: _norm_modulate_quantize.warmup(*arguments, **flags, **more, grid=(1,)))
 
-    row_of(False, False, False, True, False, True)
-    row_of(True, True, True, True, True, False)
-    row_of(True, False, True, True, False, True)
-    row_of(True, True, False, False, False, False)
-    turn = dict(KIND=kind, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=8)
-    found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, dim, 1, heads, 1e-6, **turn, grid=(1,)))
+    norm_kernel(False, False, False, True, False, True)
+    norm_kernel(True, True, True, True, True, False)
+    norm_kernel(True, False, True, True, False, True)
+    norm_kernel(True, True, False, False, False, False)
+    rope = dict(KIND=kind, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=8)
+    found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, dim, 1, heads, 1e-6, **rope, grid=(1,)))
     return found

@@ -1,22 +1,23 @@
-"""The kernels of :mod:`.vae` in Triton. Importing this raises ImportError where there is no Triton."""
+"""The Triton kernels of :mod:`.vae`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-NUMBERS = 4096  # that one program handles
-# do_not_specialize: sizes of a clip, not of the network; a kernel for each kind of them would be compiled for nothing.
+ELEMENTS = 4096  # per program
+# do_not_specialize: sizes of the clip; specializing on them would compile more kernels for nothing.
 
 
 @triton.jit(do_not_specialize=["rows"])
 def _norm_silu(
-    x, gain, bias, out, rows,
+    x: tl.tensor, gain: tl.tensor, bias: tl.tensor, out: tl.tensor, rows: tl.tensor,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr, SILU: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     channel = tl.arange(0, BC)
     inside = (row < rows)[:, None] & (channel < C)[None, :]
@@ -34,9 +35,10 @@ def _norm_silu(
 
 @triton.jit(do_not_specialize=["frames", "pixels"])
 def _norm_silu_folded(
-    x, gain, bias, out, past, frames, pixels,
+    x: tl.tensor, gain: tl.tensor, bias: tl.tensor, out: tl.tensor, past: tl.tensor,
+    frames: tl.tensor, pixels: tl.tensor,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     frame = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     channel = tl.arange(0, BC)
@@ -60,9 +62,9 @@ def _norm_silu_folded(
 
 @triton.jit(do_not_specialize=["rows"])
 def _add(
-    x, bias, residual, rows,
+    x: tl.tensor, bias: tl.tensor, residual: tl.tensor, rows: tl.tensor,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     channel = tl.arange(0, BC)
     inside = (row < rows)[:, None] & (channel < C)[None, :]
@@ -77,9 +79,9 @@ def _add(
 
 @triton.jit(do_not_specialize=["rows", "height", "width"])
 def _upsample(
-    x, bias, out, rows, height, width,
+    x: tl.tensor, bias: tl.tensor, out: tl.tensor, rows: tl.tensor, height: tl.tensor, width: tl.tensor,
     C: tl.constexpr, BC: tl.constexpr, R: tl.constexpr, PARTS: tl.constexpr, HAS_BIAS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     part = tl.program_id(1)
     channel = tl.arange(0, BC)
@@ -100,10 +102,12 @@ def _upsample(
 
 def _shape(channels: int) -> tuple[int, int]:
     block = triton.next_power_of_2(channels)
-    return block, max(1, NUMBERS // block)
+    return block, max(1, ELEMENTS // block)
 
 
-def norm_silu(x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, silu: bool):
+def norm_silu(
+    x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, silu: bool
+) -> torch.Tensor:
     channels = x.shape[-1]
     rows, (block, take) = x.numel() // channels, _shape(channels)
     grid = (triton.cdiv(rows, take),)
@@ -123,7 +127,7 @@ def norm_silu_folded(
     )  # fmt: skip
 
 
-def add(x: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | None):
+def add(x: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | None) -> torch.Tensor:
     channels = x.shape[-1]
     rows, (block, take) = x.numel() // channels, _shape(channels)
     bias_there, residual_there = bias is not None, residual is not None
@@ -134,7 +138,7 @@ def add(x: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | Non
     return x
 
 
-def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, parts: int):
+def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, parts: int) -> torch.Tensor:
     channels = x.shape[-1] // parts
     rows, (block, take) = x.numel() // x.shape[-1], _shape(channels)
     _upsample[(triton.cdiv(rows, take), parts)](
@@ -145,20 +149,19 @@ def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, part
 
 
 def compilations(launches: list[tuple], dtype: torch.dtype) -> list[Callable[[], object]]:
-    """What :func:`.vae.launches` tells of, each to be compiled by a call."""
     found, wide, size = [], torch.float32, 1 << 20
 
-    def add_one(kernel, *args):
+    def append(kernel: Any, *args: Any) -> None:
         found.append(lambda: kernel.warmup(*args, grid=(1,), num_warps=8))
 
     for name, channels, has_bias, more in launches:
         shape, bias = (channels, *_shape(channels)), dtype if has_bias else wide
         if name == "norm_silu":
-            add_one(_norm_silu, dtype, wide, bias, dtype, size, *shape, has_bias, more)
+            append(_norm_silu, dtype, wide, bias, dtype, size, *shape, has_bias, more)
         elif name == "norm_silu_folded":
-            add_one(_norm_silu_folded, dtype, wide, bias, dtype, dtype, size, size, *shape, has_bias)
+            append(_norm_silu_folded, dtype, wide, bias, dtype, dtype, size, size, *shape, has_bias)
         elif name == "add":
-            add_one(_add, dtype, dtype, dtype, size, *shape, has_bias, more)
+            append(_add, dtype, dtype, dtype, size, *shape, has_bias, more)
         else:
-            add_one(_upsample, dtype, dtype, dtype, size, size, size, *shape, 2 if more else 1, has_bias)
+            append(_upsample, dtype, dtype, dtype, size, size, size, *shape, 2 if more else 1, has_bias)
     return found

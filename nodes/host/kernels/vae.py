@@ -1,13 +1,12 @@
-"""What lies between the convolutions of the Wan VAE, one pass over memory each: norms, sums, upsampling.
+"""Norms, sums and upsampling of the Wan VAE, each in one pass over memory.
 
-Activations are frames with channels last, ``[n, H, W, C]``, contiguous: a norm is then a sum along one row, and the
-kernels read and write every number once. They are Triton kernels where Triton is there and the frames are on a CUDA
-card, else the same maths in torch. Sums and roots are in float32 either way.
+On contiguous channels-last frames [n, H, W, C]; in Triton on CUDA, else in PyTorch; sums and roots in float32.
 """
 
 from __future__ import annotations
 
 import functools
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +21,7 @@ KERNELS = "the video VAE"
 
 
 @functools.cache
-def _triton():
-    """The compiled kernels' module, or None where Triton does not work."""
+def _triton() -> ModuleType | None:
     try:
         from . import triton_vae
     except ImportError as error:
@@ -32,26 +30,27 @@ def _triton():
     return triton_vae
 
 
-def fused(x: torch.Tensor):
+def fused(x: torch.Tensor) -> ModuleType | None:
     """The Triton kernels if they can take this tensor, else None."""
     return _ready() if x.is_cuda and not torch.version.hip else None
 
 
 @functools.cache
-def _ready():
+def _ready() -> ModuleType | None:
     compile_ahead.finish(KERNELS)
     return _triton()
 
 
 def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Begin to compile the kernels of a VAE of this width (96: the published one) in the background."""
-    half = dtype in (torch.float16, torch.bfloat16)  # HostVAE takes the joined kernels for these
-    if half and device.type == "cuda" and _triton() is not None:
-        compile_ahead.start(KERNELS, device, _triton().compilations(launches(dim), dtype))
+    """Start compiling the kernels of a VAE of this width (published: 96)."""
+    half = dtype in (torch.float16, torch.bfloat16)  # the dtypes for which HostVAE takes the fused kernels
+    kernels = _triton() if half and device.type == "cuda" else None
+    if kernels is not None:
+        compile_ahead.start(KERNELS, device, kernels.compilations(launches(dim), dtype))
 
 
 def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
-    """(kernel, channels, with a bias, with SiLU or a residual or in pairs) of all that a VAE of this width launches."""
+    """(kernel, channels, has bias, variant) of all launches of a VAE of this width."""
     found = [("norm_silu", 4 * dim, False, False), ("add", 4 * dim, False, True), ("upsample", 4 * dim, True, True)]
     for channels in (dim, 2 * dim, 4 * dim):
         found += [("norm_silu", channels, bias, True) for bias in (False, True)]
@@ -65,13 +64,12 @@ def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
 def norm_silu(
     x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, silu: bool = True
 ) -> torch.Tensor:
-    """``out = silu((x + bias) / |x + bias| * gain)``, the length taken over the channels.
+    """``out = silu((x + bias) / |x + bias| * gain)``, the L2 norm over channels.
 
     Args:
-        x, out: ``[..., C]``, contiguous.
-        gain: ``[C]`` float32, the norm's gamma times the root of C.
-        bias: ``[C]``, of the convolution that made x, or None.
-        silu: False leaves out the SiLU.
+        x, out: [..., C], contiguous.
+        gain: [C] float32, gamma * sqrt(C).
+        bias: [C] or None.
     """
     kernels = fused(x)
     if kernels is not None:
@@ -87,9 +85,12 @@ def norm_silu(
 def norm_silu_folded(
     x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, past: torch.Tensor
 ) -> None:
-    """As :func:`norm_silu`, written three times over: each frame of ``out`` ``[n, H, W, 3C]`` has the two frames before
-    it and its own. What of it comes from before x is there already. ``past`` ``[H, W, 2C]`` gets the last two frames
-    (the last one where x has one)."""
+    """:func:`norm_silu` into folded frames [n, H, W, 3 * C]: the two frames before and itself.
+
+    Args:
+        out: already holds what precedes x.
+        past: [H, W, 2 * C], receives the last two frames.
+    """
     kernels = fused(x)
     if kernels is not None:
         kernels.norm_silu_folded(x, gain, bias, out, past)
@@ -98,7 +99,7 @@ def norm_silu_folded(
 
 
 def fold(x: torch.Tensor, out: torch.Tensor, past: torch.Tensor) -> None:
-    """x ``[n, H, W, C]`` as it is in the place of :func:`norm_silu_folded`'s norm."""
+    """:func:`norm_silu_folded` without norm and SiLU."""
     channels = x.shape[-1]
     for back in range(min(3, len(x))):
         out[back:, ..., (2 - back) * channels : (3 - back) * channels].copy_(x[: len(x) - back])
@@ -107,7 +108,7 @@ def fold(x: torch.Tensor, out: torch.Tensor, past: torch.Tensor) -> None:
 
 
 def add(x: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | None) -> torch.Tensor:
-    """``x + bias + residual`` in place of x (``[..., C]`` contiguous; bias ``[C]``)."""
+    """``x + bias + residual`` in place; bias [C]."""
     if bias is None and residual is None:
         return x
     kernels = fused(x)
@@ -121,10 +122,9 @@ def add(x: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor | Non
 
 
 def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, pairs: bool = False) -> torch.Tensor:
-    """Every pixel four times: ``[n, H, W, C]`` -> out ``[n, 2H, 2W, C]``.
+    """Nearest-neighbour: [n, H, W, C] plus bias -> out [n, 2 * H, 2 * W, C].
 
-    With ``pairs``, x is ``[n, H, W, 2C]`` and each of its frames is two, the first C channels the earlier one: out is
-    ``[2n, 2H, 2W, C]``. ``bias`` (as many as x has channels) is added on the way.
+    With ``pairs``, x is two frames [n, H, W, 2 * C] -> [2 * n, 2 * H, 2 * W, C].
     """
     kernels = fused(x)
     if kernels is not None:
@@ -133,6 +133,8 @@ def upsample(x: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor, pair
         x = x + bias
     count, height, width, channels = x.shape
     if pairs:
+        # [n, H, W, 2 * C] -> [2 * n, H, W, C]
         x = x.view(count, height, width, 2, channels // 2).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    # every pixel of [n, H, W, C] into the two rows and two columns of [n, H, 2, W, 2, C]
     out.view(-1, height, 2, width, 2, out.shape[-1]).copy_(x[:, :, None, :, None])
     return out

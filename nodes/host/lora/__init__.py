@@ -1,1 +1,1 @@
-"""LoRA files on the host's MODEL: merged into the weights, or beside them."""
+"""LoRA files on the host's MODEL, merged or unmerged."""

@@ -1,8 +1,11 @@
-"""LoRAs on a MODEL: merged into its weights by the host, or run beside them."""
+"""LoRAs on a MODEL, merged by the host or unmerged."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import torch
 
 from ....wan_animate.errors import InputError
 from ....wan_animate.log import get_logger
@@ -20,7 +23,7 @@ MODES = ("auto", "merge", "beside")
 
 
 def apply_lora(
-    model,
+    model: Any,
     path: str,
     strength: float = 1.0,
     start: float = 0.0,
@@ -28,27 +31,23 @@ def apply_lora(
     blocks: str = "",
     mode: str = "auto",
     relighting: bool = False,
-):
-    """A clone of an Animate MODEL with a LoRA on it, and what was done in words.
+) -> tuple[Any, str]:
+    """A clone of an Animate MODEL with a LoRA, and a report.
 
-    ``merge`` is the host's own way: it adds the product to each weight, which for quantized weights means rounding
-    them again. ``beside`` leaves the weights alone and adds the LoRA's own products to each layer's output, so it can
-    be on for a part of the sampling. ``auto`` merges where the weights are plain numbers and the LoRA is always on.
+    ``merge`` is the host's way, and rounds quantized weights again. ``beside`` is unmerged: the LoRA's output is added
+    to each layer's, for a range of steps if wanted. ``auto`` merges into plain weights if the range is everything.
 
     Args:
-        model: MODEL from any loader.
+        model: from any loader.
         path: the LoRA's file.
-        strength: 0 returns a clone that differs in nothing.
-        start, end: part of the sampling, 0 to 1, in the host's measure (ControlNet's, hooks').
-        blocks: as :func:`parse_blocks` reads it.
+        strength: 0 changes nothing.
+        start, end: range of the sampling, 0..1.
+        blocks: see :func:`parse_blocks`.
         mode: one of MODES.
-        relighting: refuse a LoRA that does not change every layer that upstream's relighting LoRA does.
-
-    Returns:
-        (MODEL, report)
+        relighting: require all layers of upstream's relighting LoRA.
 
     Raises:
-        InputError: the file is no LoRA, or one for another model (with the counts); blocks or range make no sense.
+        InputError: not a LoRA for this model, or invalid blocks or range.
     """
     check_model(model)
     count = len(model.model.diffusion_model.blocks)
@@ -60,7 +59,7 @@ def apply_lora(
         )
     name = os.path.basename(path)
     tensors = read_lora(path)
-    fit = fit_lora({key: tuple(one.shape) for key, one in tensors.items()}, model_shapes(model))
+    fit = fit_lora({key: tuple(tensor.shape) for key, tensor in tensors.items()}, model_shapes(model))
     if relighting:
         check_fit(fit, name, relighting_layers(count), "the relighting LoRA")
     else:
@@ -71,12 +70,12 @@ def apply_lora(
     layers = {_layer(key) for key in patches}
     clone = model.clone()
     partly = start > 0 or end < 1
-    beside = mode == "beside" or mode == "auto" and (partly or _quantized(model, patches))
-    if partly and not beside:
+    unmerged = mode == "beside" or mode == "auto" and (partly or _quantized(model, patches))
+    if partly and not unmerged:
         raise InputError("a merged LoRA is always on: choose auto or beside for a part of the sampling.")
     if strength == 0:
         how = "not applied, as the strength is 0"
-    elif beside:
+    elif unmerged:
         merged = add_branches(clone, patches, strength, start, end, name)
         how = "beside the weights" + (f" ({len(merged)} tensors merged)" if merged else "")
     else:
@@ -86,18 +85,17 @@ def apply_lora(
     return clone, report
 
 
-def model_shapes(model) -> dict[str, tuple[int, ...]]:
-    """The transformer's tensors by name; of packed weights the shape they stand for."""
+def model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the transformer's tensors by name, unpacked."""
     module = model.model.diffusion_model
-    shapes = {key: tuple(one.shape) for key, one in module.named_parameters()}
-    for key, one in module.named_modules():
-        if hasattr(one, "in_features") and hasattr(one, "out_features"):
-            shapes[f"{key}.weight"] = (one.out_features, one.in_features)
+    shapes = {key: tuple(parameter.shape) for key, parameter in module.named_parameters()}
+    for key, layer in module.named_modules():
+        if hasattr(layer, "in_features") and hasattr(layer, "out_features"):
+            shapes[f"{key}.weight"] = (layer.out_features, layer.in_features)
     return shapes
 
 
-def _patches(model, fit: LoraFit, tensors: dict, wanted: set[int] | None) -> dict:
-    """The host's patches by weight: adapters and differences of the layers in ``wanted`` blocks."""
+def _patches(model: Any, fit: LoraFit, tensors: dict[str, torch.Tensor], wanted: set[int] | None) -> dict[str, Any]:
     import comfy.lora
 
     own = model.model.state_dict()
@@ -109,11 +107,10 @@ def _patches(model, fit: LoraFit, tensors: dict, wanted: set[int] | None) -> dic
     return comfy.lora.load_lora(renamed, keys, log_missing=False)
 
 
-def _merge(clone, patches: dict, strength: float, name: str) -> str:
-    """Hand the patches to the host; what else was done, in words. The host merges weights and biases of layers alone
-    and passes over tensors that lie beside layers (a block's modulation) without a word: those go beside."""
-    lone = {key: one for key, one in patches.items() if not key.endswith((".weight", ".bias"))}
-    weights = {key: one for key, one in patches.items() if key not in lone}
+def _merge(clone: Any, patches: dict[str, Any], strength: float, name: str) -> str:
+    """Adds patches; returns a remark. The host ignores tensors that are neither weight nor bias: they stay unmerged."""
+    lone = {key: patch for key, patch in patches.items() if not key.endswith((".weight", ".bias"))}
+    weights = {key: patch for key, patch in patches.items() if key not in lone}
     taken = clone.add_patches(weights, strength)
     if len(taken) != len(weights):
         raise InputError(
@@ -124,10 +121,7 @@ def _merge(clone, patches: dict, strength: float, name: str) -> str:
     return f" ({len(lone)} tensors beside them)" if lone else ""
 
 
-def _quantized(model, patches: dict) -> bool:
-    """Whether a weight that is to be changed is stored in anything but plain 16 or 32 bit numbers."""
-    import torch
-
+def _quantized(model: Any, patches: dict[str, Any]) -> bool:
     plain = (torch.float32, torch.float16, torch.bfloat16)
 
     def is_plain(key: str) -> bool:
@@ -142,7 +136,9 @@ def _layer(key: str) -> str:
     return key.removeprefix(PREFIX).removesuffix(".weight").removesuffix(".bias")
 
 
-def _report(name: str, fit: LoraFit, layers: set[str], strength: float, how: str, part, blocks: str) -> str:
+def _report(
+    name: str, fit: LoraFit, layers: set[str], strength: float, how: str, part: tuple[float, float], blocks: str
+) -> str:
     rank = f", rank {fit.rank}" if fit.rank else ""
     text = f"{name}: {len(layers)} of {fit.layers_in_file} layers{rank}, strength {strength:g}, {how}"
     if part != (0, 1):

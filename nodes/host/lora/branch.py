@@ -1,15 +1,13 @@
-"""A LoRA beside the weights: its products added to each layer's output, for the length of a call of the model.
+"""Unmerged LoRAs: branches added to layers' outputs for one call of the model.
 
-The host has such a form too (comfy/weight_adapter/bypass.py), made for training: it replaces the layers' forward as
-long as the model is loaded, keeps one LoRA at a time, and takes two of them off in the wrong order. Here a wrapper
-around the model's call puts the branches on and takes them off again, last first, so that any number stack, other
-patches compose, and nothing is left on the layers between calls. The LoRA's own weights are a model of the host's
-memory management, loaded and offloaded with the MODEL.
+The host's bypass form (comfy/weight_adapter/bypass.py) takes one LoRA at a time; these stack.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,20 +18,20 @@ KEY = "wan_animate_kit_lora"
 _NONE = object()
 
 
-def add_branches(clone, patches: dict, strength: float, start: float, end: float, name: str) -> list[str]:
-    """Put patches beside the weights of a cloned MODEL.
+def add_branches(
+    clone: Any, patches: dict[str, Any], strength: float, start: float, end: float, name: str
+) -> list[str]:
+    """Adds patches to a cloned MODEL as branches.
 
     Args:
-        clone: the MODEL to change.
-        patches: as ``comfy.lora.load_lora`` gives them.
-        strength, start, end: as in ``apply_lora``.
-        name: of the LoRA, for sentences.
+        patches: from ``comfy.lora.load_lora``.
+        name: of the LoRA, for errors.
 
     Returns:
-        Keys of patches that have no such form (other adapters than low-rank pairs) and are merged instead.
+        Keys of patches that cannot be branches (not low-rank pairs) and are merged.
 
     Raises:
-        InputError: there are such patches, and the LoRA is to be on for a part of the sampling.
+        InputError: such patches with a limited range.
     """
     import comfy.model_management
     import comfy.model_patcher
@@ -68,36 +66,36 @@ def add_branches(clone, patches: dict, strength: float, start: float, end: float
 
 
 class _Switch:
-    """The wrapper: branches on for one call of the model, while the noise level is in range."""
+    """Attaches the branches while the noise level is in range."""
 
-    def __init__(self, branches: _Branches, strength: float, start: float, end: float):
+    def __init__(self, branches: _Branches, strength: float, start: float, end: float) -> None:
         self.branches, self.strength, self.start, self.end = branches, strength, start, end
 
-    def __call__(self, executor, x, t, *args, **kwargs):
+    def __call__(self, executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         base = executor.class_obj
         if not self._on(base.model_sampling, t):
             return executor(x, t, *args, **kwargs)
         with self.branches.attached(base, self.strength):
             return executor(x, t, *args, **kwargs)
 
-    def _on(self, sampling, t) -> bool:
+    def _on(self, sampling: Any, t: torch.Tensor) -> bool:
         if self.start <= 0 and self.end >= 1:
             return True
         sigma = float(t.max())
-        # a schedule's own steps fall on these borders but for rounding
+        # the steps of a schedule fall on these limits, but for rounding
         first = self.start <= 0 or sigma <= float(sampling.percent_to_sigma(self.start)) * (1 + 1e-4)
         return first and (self.end >= 1 or sigma > float(sampling.percent_to_sigma(self.end)) * (1 + 1e-4))
 
 
 class _Branches(torch.nn.Module):
-    """Branches by the path of the module that they go beside, from the host's BaseModel."""
+    """Branches by module path from the host's BaseModel."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.paths: list[tuple[str, str]] = []  # (module, "" or the name of a lone tensor)
         self.parts = torch.nn.ModuleList()
-        self._beside: dict[int, _Beside] = {}
-        self._shifted_ones: dict[int, tuple] = {}
+        self._forwards: dict[int, _UnmergedForward] = {}
+        self._shifted_parameters: dict[int, tuple] = {}
 
     def put(self, key: str, branch: torch.nn.Module) -> None:
         path, _, last = key.rpartition(".")
@@ -105,13 +103,13 @@ class _Branches(torch.nn.Module):
         self.parts.append(branch)
 
     @contextmanager
-    def attached(self, base, strength: float):
-        undo = []
+    def attached(self, base: torch.nn.Module, strength: float) -> Iterator[None]:
+        undo: list[tuple[dict, str, Any]] = []
         try:
             for index, ((path, name), part) in enumerate(zip(self.paths, self.parts)):
                 module = base.get_submodule(path)
                 module = getattr(module, "_orig_mod", module)  # of a compiled block
-                # Compiled code looks a parameter up here, and would not see an attribute put in front of it.
+                # Compiled code looks parameters up in _parameters, so that is where the replacement goes.
                 place, key = (module._parameters, name) if name else (module.__dict__, "forward")
                 undo.append((place, key, place.get(key, _NONE)))
                 if name:
@@ -126,30 +124,28 @@ class _Branches(torch.nn.Module):
                 else:
                     place[key] = before
 
-    def _shifted(self, index: int, parameter, part, strength: float) -> torch.nn.Parameter:
-        """A lone parameter with its difference added; the same object as long as the parameter is."""
+    def _shifted(self, index: int, parameter: torch.nn.Parameter, part: Any, strength: float) -> torch.nn.Parameter:
+        """The same object while the parameter is the same."""
         given = (parameter.data_ptr(), parameter.device, parameter.dtype, strength)
-        made = self._shifted_ones.get(index)
+        made = self._shifted_parameters.get(index)
         if made is None or made[0] is not parameter or made[1] != given:
             value = torch.nn.Parameter(part.shifted(parameter.data, strength), requires_grad=False)
-            made = self._shifted_ones[index] = parameter, given, value
+            made = self._shifted_parameters[index] = parameter, given, value
         return made[2]
 
-    def _forward(self, index: int, module, part, strength: float) -> _Beside:
-        """The same object as long as nothing changes: compiled code is bound to it."""
-        made, forward = self._beside.get(index), module.forward
+    def _forward(self, index: int, module: Any, part: torch.nn.Module, strength: float) -> _UnmergedForward:
+        """The same object while nothing changes: compiled code is bound to it."""
+        made, forward = self._forwards.get(index), module.forward
         if made is None or made.module is not module or made.forward != forward or made.strength != strength:
-            made = self._beside[index] = _Beside(forward, module, part, strength)
+            made = self._forwards[index] = _UnmergedForward(forward, module, part, strength)
         return made
 
 
-class _Beside:
-    """A layer's forward with a branch's output added."""
-
-    def __init__(self, forward, module, branch, strength: float):
+class _UnmergedForward:
+    def __init__(self, forward: Callable, module: Any, branch: torch.nn.Module, strength: float) -> None:
         self.forward, self.module, self.branch, self.strength = forward, module, branch, strength
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         out = self.forward(x, *args, **kwargs)
         return out + self.branch(x, self.module, self.strength).to(out.dtype)
 
@@ -157,7 +153,7 @@ class _Beside:
 class _LowRank(torch.nn.Module):
     """up(down(x)) * alpha / rank."""
 
-    def __init__(self, up: torch.Tensor, down: torch.Tensor, alpha: float | None, dtype: torch.dtype):
+    def __init__(self, up: torch.Tensor, down: torch.Tensor, alpha: float | None, dtype: torch.dtype) -> None:
         import comfy.ops
 
         super().__init__()
@@ -165,27 +161,28 @@ class _LowRank(torch.nn.Module):
         self.down = _linear(comfy.ops.manual_cast.Linear, down.flatten(1), dtype)
         self.up = _linear(comfy.ops.manual_cast.Linear, up.flatten(1), dtype)
 
-    def forward(self, x, module, strength: float):
+    def forward(self, x: torch.Tensor, module: Any, strength: float) -> torch.Tensor:
         return self.up(self.down(x) * (self.scale * strength))
 
 
-def _linear(kind, weight: torch.Tensor, dtype: torch.dtype):
+def _linear(kind: type, weight: torch.Tensor, dtype: torch.dtype) -> torch.nn.Module:
     layer = kind(weight.shape[1], weight.shape[0], bias=False, device="meta", dtype=dtype)
     layer.weight = torch.nn.Parameter(weight.to(dtype).contiguous(), requires_grad=False)
     return layer
 
 
 class _Difference(torch.nn.Module):
-    """What a whole difference of a weight adds: the layer's own operation with the difference for its weight."""
+    """A full-size weight difference, applied by the layer's operation."""
 
-    def __init__(self, difference: torch.Tensor, kind: str):
+    def __init__(self, difference: torch.Tensor, kind: str) -> None:
         super().__init__()
         self.kind = kind
         self.difference = torch.nn.Parameter(difference, requires_grad=False)
 
-    def forward(self, x, module, strength: float):
+    def forward(self, x: torch.Tensor, module: Any, strength: float) -> torch.Tensor:
         change = self._cast(x) * strength
         if self.kind == "bias":
+            # [C] -> [C, 1, ...] where the output is [B, C, ...]
             return change.reshape(-1, *(1,) * (x.ndim - 2)) if hasattr(module, "kernel_size") else change
         if self.kind == "linear":
             return F.linear(x, change)
@@ -205,8 +202,8 @@ class _Difference(torch.nn.Module):
         return comfy.model_management.cast_to_device(self.difference, like.device, like.dtype)
 
 
-def _branch(model, key: str, patch, dtype: torch.dtype) -> torch.nn.Module | None:
-    """The branch for one of the host's patches, or None where there is none."""
+def _branch(model: torch.nn.Module, key: str, patch: Any, dtype: torch.dtype) -> torch.nn.Module | None:
+    """The branch for a host's patch, or None."""
     path, _, last = key.rpartition(".")
     module = model.get_submodule(path)
     kind = _kind(module, last)
@@ -220,13 +217,13 @@ def _branch(model, key: str, patch, dtype: torch.dtype) -> torch.nn.Module | Non
         return None
     if kind == "linear":
         return _LowRank(up, down, alpha, dtype)
-    if kind == "conv":  # small here (the patch embedding), and so is the product
-        product = (up.flatten(1).float() @ down.flatten(1).float()).reshape(module.weight.shape)
-        return _Difference(product * (1.0 if alpha is None else alpha / down.shape[0]), kind)
+    if kind == "conv":  # only the patch embedding, which is small
+        difference = (up.flatten(1).float() @ down.flatten(1).float()).reshape(module.weight.shape)
+        return _Difference(difference * (1.0 if alpha is None else alpha / down.shape[0]), kind)
     return None
 
 
-def _kind(module, last: str) -> str | None:
+def _kind(module: torch.nn.Module, last: str) -> str | None:
     if last == "bias":
         return "bias"
     if last != "weight":

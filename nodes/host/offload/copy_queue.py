@@ -1,31 +1,32 @@
-"""Blocks on their way to the card: the next one is copied while this one computes.
+"""Copies of blocks to the device: the next is copied while the current computes.
 
-A lane is the blocks of one kind in the order in which they run, and the slots on the card that they are copied to. On
-CUDA copies have a stream of their own: a copy waits until the block that used the slot before has computed, a block
-until its copy is there. Elsewhere the same happens in the order of the calls.
+On CUDA a copy waits for the block that used the slot before, a block for its copy.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from .memory import layout, packed, pieces, register, views, whole
+from .memory import layout, pack, plain_tensors, region_of, register, views
 
 
-class Unit:
-    """A module that is copied as a whole.
+class ModuleTensors:
+    """The tensors of a module that is copied as a whole.
 
     Attributes:
-        index: of the transformer block that it is, or belongs to.
-        places: (dictionary, name) of every tensor in the module, in the order of its mapping.
-        keys: the host's names for them, where the host would merge a LoRA into them, else None.
+        index: of the transformer block that it is or follows.
+        places: (dictionary, name) of every tensor.
+        keys: the host's patch keys, or None.
     """
 
-    def __init__(self, index: int, module: torch.nn.Module, prefix: str):
-        self.index, self.places, self.keys = index, [], []
+    def __init__(self, index: int, module: torch.nn.Module, prefix: str) -> None:
+        self.index = index
+        self.places: list[tuple[dict, str]] = []
+        self.keys: list[str | None] = []
         module = getattr(module, "_orig_mod", module)  # of a compiled block
         for path, part in module.named_modules():
             leaf = not list(part.children())
@@ -45,62 +46,61 @@ class Unit:
     def size(self) -> int:
         return layout(self.tensors())[1]
 
-    def lock(self) -> bool:
-        """Move the tensors into locked host memory, unless they are there. False if there is none to be had."""
-        flat = whole(self.tensors())
+    def pin(self) -> bool:
+        """Move the tensors into pinned host memory; False if there is none."""
+        flat = region_of(self.tensors())
         if flat is None:
             own = self.tensors()
-            # as they were made: moving a quantized one to another device fails on a mixture
+            # all in the mode they were made in: moving a quantized tensor fails on a mixture
             with torch.inference_mode(own[0].is_inference()), torch.no_grad():
                 try:
-                    self.put(packed(own))
+                    self.put(pack(own))
                 except (OSError, MemoryError):
                     return False
-            flat = whole(self.tensors())
+            flat = region_of(self.tensors())
         return register(flat)
 
 
 @dataclass(eq=False)
 class Slot:
-    """A place on the card.
+    """A buffer on the device.
 
     Attributes:
-        flat: its bytes.
-        unit: whose weights are in it, or on their way.
-        tensors: views of ``flat`` as that unit's weights.
-        given: the unit's own tensors that were copied.
-        merged: a LoRA's product has been added to them.
-        arrived, used: CUDA events: the copy is there; the block that was in it has computed.
+        flat: uint8.
+        tensors: views of ``flat`` as the weights of ``module``.
+        source: the module's tensors that were copied.
+        merged: LoRAs have been added.
+        arrived, used: CUDA events.
     """
 
     flat: torch.Tensor
-    unit: Unit | None = None
+    module: ModuleTensors | None = None
     tensors: list[torch.Tensor] = field(default_factory=list)
-    given: list[torch.Tensor] = field(default_factory=list)
+    source: list[torch.Tensor] = field(default_factory=list)
     merged: bool = False
-    arrived: object = None
-    used: object = None
+    arrived: Any = None
+    used: Any = None
 
 
-class Copies:
-    """Copies from host memory to slots, on a stream of their own where the device has such."""
+class CopyStream:
+    """Copies to slots, on their own stream on CUDA."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def new_slot(self, size: int) -> Slot:
         slot = Slot(torch.empty(size, dtype=torch.uint8, device=self.device))
-        if self.stream is not None:  # what used this memory before has to be done with it
+        if self.stream is not None:  # work queued on this memory has to end first
             slot.used = torch.cuda.current_stream(self.device).record_event()
         return slot
 
-    def start(self, unit: Unit, slot: Slot) -> None:
-        """Begin to copy; returns before it is done where host memory is locked."""
-        tensors = unit.tensors()
-        slot.unit, slot.given, slot.merged = unit, tensors, False
+    def start(self, module: ModuleTensors, slot: Slot) -> None:
+        """Asynchronous from pinned memory."""
+        tensors = module.tensors()
+        slot.module, slot.source, slot.merged = module, tensors, False
         slot.tensors = views(tensors, slot.flat)
-        flat = whole(tensors)
+        flat = region_of(tensors)
         offsets, size = layout(tensors)
         at = iter(offsets)
         if self.stream is not None:
@@ -109,67 +109,65 @@ class Copies:
             if flat is not None and flat.numel() >= size:
                 slot.flat[:size].copy_(flat[:size], non_blocking=True)
             for tensor, target in zip(tensors, slot.tensors):
-                for piece, to in zip(pieces(tensor), pieces(target)):
+                for plain, to in zip(plain_tensors(tensor), plain_tensors(target)):
                     offset = next(at)
-                    if flat is None or piece.data_ptr() != flat.data_ptr() + offset:  # something in front of its own
-                        to.copy_(piece, non_blocking=True)
+                    if flat is None or plain.data_ptr() != flat.data_ptr() + offset:  # a tensor outside of the region
+                        to.copy_(plain, non_blocking=True)
             if self.stream is not None:
                 slot.arrived = self.stream.record_event()
 
     def wait(self, slot: Slot) -> None:
-        """What is computed from here on finds the copy done."""
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_event(slot.arrived)
 
     def done(self, slot: Slot) -> None:
-        """The slot may be written to when what has been started until here is computed."""
+        """Work queued so far is the last to use the slot."""
         if self.stream is not None:
             slot.used = torch.cuda.current_stream(self.device).record_event()
 
     def finish(self) -> None:
-        """No copy is under way any more: host memory may change, slots may go."""
         if self.stream is not None:
             self.stream.synchronize()
 
 
 class CopyQueue:
-    """The units of one kind that are copied in every step, and their slots."""
+    """The copied modules of one kind, in order, and their slots."""
 
-    def __init__(self, copies: Copies, units: list[Unit], slots: int, lock: bool):
-        self.copies, self.units, self.count, self.lock = copies, units, min(slots, len(units)), lock
+    def __init__(self, copies: CopyStream, modules: list[ModuleTensors], slots: int, pin: bool) -> None:
+        self.copies, self.modules, self.count, self.pin = copies, modules, min(slots, len(modules)), pin
         self.slots: list[Slot] = []
         self.turn = 0
 
     @torch.compiler.disable
     def begin(self) -> None:
-        """At the start of a step. What a slot holds is from an earlier step, and weights may have changed since."""
+        """Weights may have changed since the last step."""
         for slot in self.slots:
-            slot.unit = None
+            slot.module = None
         self.turn = 0
-        if self.units:
-            self._fetch(self.units[0])
+        if self.modules:
+            self._fetch(self.modules[0])
 
-    def slot_of(self, unit: Unit) -> Slot:
-        """The slot with a unit's weights: on their way since the unit before, or (out of turn) from now on."""
-        slot = next((one for one in self.slots if one.unit is unit), None) or self._fetch(unit)
+    def slot_of(self, module: ModuleTensors) -> Slot:
+        """The copy starts now if the module comes out of order."""
+        slot = next((one for one in self.slots if one.module is module), None) or self._fetch(module)
         self.copies.wait(slot)
         return slot
 
-    def after(self, unit: Unit, slot: Slot) -> None:
-        """A unit has computed: the next one may come."""
+    def after(self, module: ModuleTensors, slot: Slot) -> None:
+        """Start copying the next module."""
         self.copies.done(slot)
-        slot.unit = None
-        following = self.units.index(unit) + 1
-        if following < len(self.units) and not any(one.unit is self.units[following] for one in self.slots):
-            self._fetch(self.units[following])
+        slot.module = None
+        following = self.modules.index(module) + 1
+        if following < len(self.modules) and not any(one.module is self.modules[following] for one in self.slots):
+            self._fetch(self.modules[following])
 
-    def _fetch(self, unit: Unit) -> Slot:
+    def _fetch(self, module: ModuleTensors) -> Slot:
         if len(self.slots) < self.count:
-            size = max(one.size() for one in self.units)
+            size = max(one.size() for one in self.modules)
             self.slots += [self.copies.new_slot(size) for _ in range(self.count - len(self.slots))]
         slot = self.slots[self.turn % self.count]
         self.turn += 1
-        if self.lock:
-            unit.lock()
-        self.copies.start(unit, slot)
+        if self.pin:
+            module.pin()
+        self.copies.start(module, slot)
         return slot

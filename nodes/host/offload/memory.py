@@ -1,10 +1,6 @@
-"""Weights of one module as one piece of host memory, locked for copying beside computing.
+"""A module's weights in one pinned region of host memory, for asynchronous copies.
 
-A locked ("pinned") page is what a card can read by itself while it computes. Locking is slow, so a block is moved into
-one mapping of its own once, the mapping is registered with CUDA, and the block's tensors are from then on views of it:
-no second copy stays. What is registered is found again from the tensors themselves, so whoever holds the same model
-later finds it locked already; when its last tensor goes (the model is dropped, or another node moves the block to the
-card), the registration goes with it.
+Pinning is slow, so weights are moved into their own mmap region once; the registration ends with the last tensor in it.
 """
 
 from __future__ import annotations
@@ -23,8 +19,8 @@ ALIGN = 1024
 log = get_logger(__name__)
 
 
-class Registered:
-    """What is registered now, and how long moving and registering took over the life of the process."""
+class PinnedMemory:
+    """Registered regions, and seconds spent on moving and registering."""
 
     size = 0
     count = 0
@@ -33,23 +29,23 @@ class Registered:
 
 
 class _Region(mmap.mmap):
-    """Memory whose end can be heard of."""
+    """An mmap that can be weakly referenced."""
 
 
 # by the address of the mapping; an entry goes when the last tensor in it does
 _regions: weakref.WeakValueDictionary[int, _Region] = weakref.WeakValueDictionary()
 
 
-def pieces(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The plain tensors that a (possibly quantized) tensor is made of."""
+def plain_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The parts of a (possibly quantized) tensor."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
     names, _ = tensor.__tensor_flatten__()
     return [getattr(tensor, name) for name in names]
 
 
-def rebuilt(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
-    """A tensor of the same kind as ``like`` made of other pieces."""
+def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
+    """A tensor like ``like`` from other parts."""
     if not hasattr(like, "__tensor_flatten__"):
         return torch.nn.Parameter(parts[0], requires_grad=False) if isinstance(like, torch.nn.Parameter) else parts[0]
     names, context = like.__tensor_flatten__()
@@ -59,44 +55,43 @@ def rebuilt(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def layout(tensors: list[torch.Tensor]) -> tuple[list[int], int]:
-    """(offset of each piece of each tensor, size of all) in bytes."""
+    """(offset of each part, total size) in bytes."""
     offsets, size = [], 0
     for tensor in tensors:
-        for piece in pieces(tensor):
+        for plain in plain_tensors(tensor):
             offsets.append(size)
-            size += math.ceil(piece.numel() * piece.element_size() / ALIGN) * ALIGN
+            size += math.ceil(plain.numel() * plain.element_size() / ALIGN) * ALIGN
     return offsets, size
 
 
 def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]:
-    """Tensors like ``tensors`` in the memory of ``flat`` (uint8), laid out as :func:`layout` says."""
+    """Tensors like ``tensors`` in ``flat`` (uint8)."""
     offsets, _ = layout(tensors)
     at, made = iter(offsets), []
     for tensor in tensors:
         parts = []
-        for piece in pieces(tensor):
+        for plain in plain_tensors(tensor):
             start = next(at)
-            part = flat[start : start + piece.numel() * piece.element_size()]
-            parts.append(part.view(piece.dtype).view(piece.shape))
-        made.append(rebuilt(tensor, parts))
+            part = flat[start : start + plain.numel() * plain.element_size()]
+            parts.append(part.view(plain.dtype).view(plain.shape))
+        made.append(rebuild(tensor, parts))
     return made
 
 
-def whole(tensors: list[torch.Tensor]) -> torch.Tensor | None:
-    """The mapping that the largest of ``tensors`` (and so every one that is still as it was packed) lies in, as bytes;
-    or None."""
-    largest = max((piece for tensor in tensors for piece in pieces(tensor)), key=lambda one: one.nbytes)
+def region_of(tensors: list[torch.Tensor]) -> torch.Tensor | None:
+    """The bytes of the region that holds the largest of ``tensors``, or None."""
+    largest = max((plain for tensor in tensors for plain in plain_tensors(tensor)), key=lambda one: one.nbytes)
     storage = largest.untyped_storage()
     if storage.device.type != "cpu" or storage.data_ptr() not in _regions:
         return None
     return torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
-def packed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Copies of ``tensors`` that lie in one mapping, not yet registered.
+def pack(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Copies in one new, unregistered region.
 
     Raises:
-        OSError, MemoryError: there is no room for one more block.
+        OSError, MemoryError: no host memory is left.
     """
     start, (_, size) = time.perf_counter(), layout(tensors)
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -110,17 +105,14 @@ def packed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     _regions[flat.data_ptr()] = region
     made = views(tensors, flat)
     for new, old in zip(made, tensors):
-        for to, given in zip(pieces(new), pieces(old)):
+        for to, given in zip(plain_tensors(new), plain_tensors(old)):
             to.copy_(given)
-    Registered.moving += time.perf_counter() - start
+    PinnedMemory.moving += time.perf_counter() - start
     return made
 
 
 def register(flat: torch.Tensor) -> bool:
-    """Lock a mapping for the card. False where that is refused: copies from it then wait for their turn.
-
-    The host counts such memory and gives up its own for it where the sum would be too much.
-    """
+    """Pin a region, counted by the host; False if refused: copies are then synchronous."""
     import comfy.model_management as host
 
     if not torch.cuda.is_available():
@@ -135,9 +127,9 @@ def register(flat: torch.Tensor) -> bool:
         host.discard_cuda_async_error()
         return False
     host.TOTAL_PINNED_MEMORY += size
-    Registered.size += size
-    Registered.count += 1
-    Registered.seconds += time.perf_counter() - start
+    PinnedMemory.size += size
+    PinnedMemory.count += 1
+    PinnedMemory.seconds += time.perf_counter() - start
     ended = weakref.finalize(region, _unregister, address, size)  # before the memory itself goes
     ended.atexit = False
     return True
@@ -146,8 +138,8 @@ def register(flat: torch.Tensor) -> bool:
 def _unregister(address: int, size: int) -> None:
     import comfy.model_management as host
 
-    Registered.size -= size
-    Registered.count -= 1
+    PinnedMemory.size -= size
+    PinnedMemory.count -= 1
     host.TOTAL_PINNED_MEMORY = max(0, host.TOTAL_PINNED_MEMORY - size)
     if int(torch.cuda.cudart().cudaHostUnregister(address)) != 0:
         host.discard_cuda_async_error()

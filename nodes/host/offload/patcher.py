@@ -1,31 +1,32 @@
-"""The host's ModelPatcher for a MODEL whose blocks are ours to move.
-
-The host loads, counts and frees everything but the blocks as it does for any model. Of the blocks it is told what they
-take on the card; when it wants room they go at once, since their weights never left host memory.
-"""
+"""The host's ModelPatcher for an offloaded MODEL: it loads and counts everything but the blocks."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
+
+import torch
+
+from .block_offloader import BlockOffloader
 
 KEY = "wan_animate_kit_offload"
 
 
 @cache
 def offloaded(kind: type) -> type:
-    """The class of patchers ``kind`` (the host's, or one derived from it) with the blocks left out."""
+    """Subclass of the patcher class ``kind``."""
     return type(f"Offloaded{kind.__name__}", (Offloaded, kind), {"plain_class": kind})
 
 
 class Offloaded:
-    """What is different; in front of the patcher's own class."""
+    """Mixin before the patcher's own class."""
 
     @property
-    def streamed(self):
-        """:class:`.block_offloader.BlockOffloader`, or None while the patcher is being made or taken apart."""
+    def offloader(self) -> Any:
+        """The :class:`BlockOffloader`, or None while the patcher is being made or taken apart."""
         return getattr(self, "attachments", {}).get(KEY)
 
-    def clone(self, *args, **kwargs):
+    def clone(self, *args: Any, **kwargs: Any) -> Any:
         import comfy.patcher_extension
 
         clone = super().clone(*args, **kwargs)
@@ -33,38 +34,44 @@ class Offloaded:
         attach(clone, clone.attachments[KEY], comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)
         return clone
 
-    def model_size(self):
-        return super().model_size() if self.streamed is None else self.streamed.size
+    def model_size(self) -> int:
+        return super().model_size() if self.offloader is None else self.offloader.size
 
-    def loaded_size(self):
-        return super().loaded_size() + (0 if self.streamed is None else self.streamed.kept_size)
+    def loaded_size(self) -> int:
+        return super().loaded_size() + (0 if self.offloader is None else self.offloader.resident_size)
 
-    def _load_list(self, *args, **kwargs):
-        return [entry for entry in super()._load_list(*args, **kwargs) if not self.streamed.owns(entry[-3])]
+    def _load_list(self, *args: Any, **kwargs: Any) -> list[tuple]:
+        return [entry for entry in super()._load_list(*args, **kwargs) if not self.offloader.owns(entry[-3])]
 
-    def load(self, device_to=None, lowvram_model_memory=0, force_patch_weights=False, full_load=False):
+    def load(
+        self,
+        device_to: torch.device | None = None,
+        lowvram_model_memory: float = 0,
+        force_patch_weights: bool = False,
+        full_load: bool = False,
+    ) -> None:
         for block in (*self.model.diffusion_model.blocks, *self.model.diffusion_model.face_adapter.fuser_blocks):
-            if any(one.device.type != "cpu" for one in block.parameters()):
-                block.to("cpu")  # from a loader that puts models on the card at once
+            if any(parameter.device.type != "cpu" for parameter in block.parameters()):
+                block.to("cpu")  # some loaders put models on the card at once
         super().load(device_to, 1e32 if full_load else lowvram_model_memory, force_patch_weights, False)
         if full_load:
             self._move_rest(device_to)
         self._prepare_layers()
 
-    def _move_rest(self, device) -> None:
-        """What lies beside the layers: the host moves it with the whole model, which here has to stay where it is."""
+    def _move_rest(self, device: torch.device | None) -> None:
+        """Parameters outside of layers, which the host moves only with the whole model."""
         for name, module in self.model.named_modules():
-            if not self.streamed.owns(f"{name}."):
+            if not self.offloader.owns(f"{name}."):
                 for part in (*module._parameters.values(), *module._buffers.values()):
                     if part is not None and part.device != device:
                         part.data = part.data.to(device)
 
     def _prepare_layers(self) -> None:
-        """What the host does to layers whether it moves them or not."""
+        """What the host sets on layers whether it moves them or not."""
         import comfy.model_patcher
 
         for name, module in self.model.named_modules():
-            if not (self.streamed.owns(name) and hasattr(module, "comfy_cast_weights")):
+            if not (self.offloader.owns(name) and hasattr(module, "comfy_cast_weights")):
                 continue
             comfy.model_patcher.wipe_lowvram_weight(module)
             module.comfy_force_cast_weights = self.force_cast_weights
@@ -74,40 +81,44 @@ class Offloaded:
             if any(wrapped):
                 module.weight_function, module.bias_function = map(list, wrapped)
             if self.force_cast_weights or any(wrapped):
-                self.model.model_lowvram = True  # so that the host undoes it
+                self.model.model_lowvram = True  # makes the host undo it
 
-    def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
-        self.streamed.room = self.loaded_size() + extra_memory - self.streamed.sizes.rest
+    def partially_load(
+        self, device_to: torch.device, extra_memory: float = 0, force_patch_weights: bool = False
+    ) -> float:
+        self.offloader.available = self.loaded_size() + extra_memory - self.offloader.sizes.rest
         return super().partially_load(device_to, extra_memory, force_patch_weights)
 
-    def partially_unload(self, device_to, memory_to_free=0, force_patch_weights=False):
-        freed = self.streamed.drop(memory_to_free)
+    def partially_unload(
+        self, device_to: torch.device, memory_to_free: float = 0, force_patch_weights: bool = False
+    ) -> float:
+        freed = self.offloader.drop(memory_to_free)
         if freed < memory_to_free:
             freed += super().partially_unload(device_to, memory_to_free - freed, force_patch_weights)
         return freed
 
-    def patch_hooks(self, hooks):
-        self.streamed.wait()  # hooks change weights where they lie
+    def patch_hooks(self, hooks: Any) -> Any:
+        self.offloader.wait()  # hooks change weights in place
         return super().patch_hooks(hooks)
 
-    def unpatch_model(self, device_to=None, unpatch_weights=True):
+    def unpatch_model(self, device_to: torch.device | None = None, unpatch_weights: bool = True) -> Any:
         if unpatch_weights:
-            self.streamed.release()
+            self.offloader.release()
         return super().unpatch_model(device_to, unpatch_weights)
 
-    def detach(self, unpatch_all=True):
-        if self.streamed is not None:
-            self.streamed.release()
+    def detach(self, unpatch_all: bool = True) -> Any:
+        if self.offloader is not None:
+            self.offloader.release()
         return super().detach(unpatch_all)
 
-    def cleanup(self):
-        self.streamed.end()
+    def cleanup(self) -> Any:
+        self.offloader.end()
         return super().cleanup()
 
 
-def attach(clone, streamed, wrapper_kind) -> None:
-    """Make ``streamed`` the state of a patcher that has the class already."""
-    clone.set_attachments(KEY, streamed)
-    streamed.belongs_to(clone)
+def attach(clone: Any, offloader: BlockOffloader, wrapper_kind: str) -> None:
+    """Makes ``offloader`` the state of a patcher."""
+    clone.set_attachments(KEY, offloader)
+    offloader.belongs_to(clone)
     clone.remove_wrappers_with_key(wrapper_kind, KEY)
-    clone.add_wrapper_with_key(wrapper_kind, KEY, streamed.diffusion_model)
+    clone.add_wrapper_with_key(wrapper_kind, KEY, offloader.diffusion_model)

@@ -1,4 +1,4 @@
-"""Which blocks stay on the card and which are copied there in every step: arithmetic, no tensors."""
+"""Which blocks stay on the device and which are copied in every step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ from dataclasses import dataclass
 
 GB = 10**9
 TOLERANCE = 1.03
+HOW = ("fit", "blocks")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Inputs of Offload Animate Blocks.
+
+    Attributes:
+        how: copy ``blocks`` of the "blocks", or as few as "fit" in ``gigabytes``.
+        blocks: copied in every step.
+        gigabytes: limit of torch's allocations, in 10**9 bytes.
+        pinned: pin host memory, so that copies are asynchronous.
+    """
+
+    how: str = "fit"
+    blocks: int = 40
+    gigabytes: float = 12.0
+    pinned: bool = True
 
 
 @dataclass(frozen=True)
@@ -14,8 +32,7 @@ class Sizes:
     """Bytes of a model's weights.
 
     Attributes:
-        blocks: of each transformer block.
-        fusers: of the face block that follows it, 0 where there is none.
+        fusers: of the face block after each block, or 0.
         rest: of everything else.
     """
 
@@ -23,7 +40,7 @@ class Sizes:
     fusers: tuple[int, ...]
     rest: int
 
-    def unit(self, index: int) -> int:
+    def block(self, index: int) -> int:
         return self.blocks[index] + self.fusers[index]
 
     @property
@@ -32,49 +49,40 @@ class Sizes:
 
 
 def spread(count: int, total: int) -> frozenset[int]:
-    """``count`` of ``total`` blocks, as far apart as they go: the more lies between two, the more time has a copy."""
+    """``count`` of ``total`` blocks, evenly spaced to leave time between copies."""
     count = max(0, min(count, total))
     return frozenset((k + 1) * total // count - 1 for k in range(count)) if count else frozenset()
 
 
-def slots(streamed: frozenset[int]) -> int:
-    """Places on the card that blocks are copied to: two where a block follows another, so that one is filled while
-    the other is in use; one where a block that stays lies between."""
-    if not streamed:
+def slots(copied: frozenset[int]) -> int:
+    """Buffers on the device: two if adjacent blocks are copied, else one."""
+    if not copied:
         return 0
-    return 2 if any(index + 1 in streamed for index in streamed) else 1
+    return 2 if any(index + 1 in copied for index in copied) else 1
 
 
-def slot_bytes(sizes: Sizes, streamed: frozenset[int]) -> int:
-    if not streamed:
+def slot_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
+    if not copied:
         return 0
-    block = max(sizes.blocks[index] for index in streamed)
-    return slots(streamed) * block + max(sizes.fusers[index] for index in streamed)
+    block = max(sizes.blocks[index] for index in copied)
+    return slots(copied) * block + max(sizes.fusers[index] for index in copied)
 
 
-def kept_bytes(sizes: Sizes, streamed: frozenset[int]) -> int:
-    """Of the blocks that stay on the card."""
-    return sum(sizes.unit(index) for index in range(len(sizes.blocks)) if index not in streamed)
+def resident_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
+    return sum(sizes.block(index) for index in range(len(sizes.blocks)) if index not in copied)
 
 
-def card_bytes(sizes: Sizes, streamed: frozenset[int]) -> int:
-    return kept_bytes(sizes, streamed) + slot_bytes(sizes, streamed)
+def card_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
+    return resident_bytes(sizes, copied) + slot_bytes(sizes, copied)
 
 
-def fitting(sizes: Sizes, room: float, least: int = 0) -> frozenset[int] | None:
-    """The fewest blocks to copy in every step so that the others and the slots take at most ``room`` bytes.
-
-    Args:
-        least: copy at least so many.
-
-    Returns:
-        The blocks to copy, or None if not even copying all of them takes so little.
-    """
+def fitting(sizes: Sizes, available: float, least: int = 0) -> frozenset[int] | None:
+    """The fewest blocks (``least`` at least) to copy so that the device needs at most ``available`` bytes, or None."""
     total = len(sizes.blocks)
     for count in range(min(least, total), total + 1):
-        streamed = spread(count, total)
-        if card_bytes(sizes, streamed) <= room:
-            return streamed
+        copied = spread(count, total)
+        if card_bytes(sizes, copied) <= available:
+            return copied
     return None
 
 
@@ -82,6 +90,5 @@ def gigabytes(size: float) -> str:
     return f"{size / GB:.1f} GB"
 
 
-def up(size: float) -> str:
-    """In gigabytes, never less than it is."""
+def round_up(size: float) -> str:
     return f"{math.ceil(size / GB * 10) / 10:.1f} GB"

@@ -1,22 +1,18 @@
-"""The host's Wan 2.1 VAE made faster: the work behind Accelerate Video VAE.
-
-A copy of the host's VAE object shares its weights, its patcher (so that the host's memory manager knows one model) and
-its settings; only how it encodes and decodes is another. Nothing is put onto the shared modules, so there is nothing to
-take off: what a run needs lives in its own frame and is gone when it returns or raises.
-"""
+"""Accelerate Video VAE: a copy of the host's VAE object that shares its weights."""
 
 from __future__ import annotations
 
 import copy
 import functools
+from typing import Any
 
 from ....wan_animate.errors import InputError
 from ..kernels import vae as kernels
 from . import memory
 
 
-def accelerate_vae(vae):
-    """A VAE object with the weights of ``vae`` that encodes and decodes faster.
+def accelerate_vae(vae: Any) -> Any:
+    """A copy of ``vae`` that encodes and decodes faster.
 
     Raises:
         InputError: not the Wan 2.1 VAE.
@@ -44,9 +40,8 @@ def accelerate_vae(vae):
     return clone
 
 
-def prepare_for(model) -> None:
-    """Begin to compile what the Wan 2.1 VAE needs beside a MODEL of Wan Animate: its width and the type that the host
-    will choose for it are known before it is loaded."""
+def prepare_for(model: Any) -> None:
+    """Start compiling the VAE's kernels before it is loaded."""
     import comfy.model_management as host
     import torch
 
@@ -55,12 +50,12 @@ def prepare_for(model) -> None:
         kernels.prepare(96, host.vae_dtype(host.vae_device(), choices), host.vae_device())
 
 
-def is_accelerated(vae) -> bool:
+def is_accelerated(vae: Any) -> bool:
     return hasattr(vae, "decode_whole")
 
 
-def can_accelerate(vae) -> bool:
-    """Whether this is the host's Wan 2.1 VAE as we know it, and nobody's subclass or replacement of it."""
+def can_accelerate(vae: Any) -> bool:
+    """Whether this is the host's own Wan 2.1 VAE."""
     import comfy.ldm.wan.vae
     import comfy.sd
 
@@ -68,8 +63,8 @@ def can_accelerate(vae) -> bool:
 
 
 @functools.cache
-def _classes():
-    """(network, VAE object): subclasses of the host's, made when the host is there."""
+def _classes() -> tuple[type, type]:
+    """Imported late, as they derive from the host's classes."""
     from .host_object import AcceleratedVAE
     from .wan import FastWanVAE
 

@@ -1,22 +1,23 @@
-"""Tensors of frames with channels last, and weights for them."""
+"""Channels-last layouts of frames and weights."""
 
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 
 
 def frames_first(x: torch.Tensor) -> torch.Tensor:
-    """``[1, C, n, H, W]`` -> ``[n, H, W, C]``, contiguous (a view where channels are last in memory)."""
+    """[1, C, n, H, W] -> [n, H, W, C], contiguous."""
     return x.permute(0, 2, 3, 4, 1)[0].contiguous()
 
 
 def channels_first(x: torch.Tensor) -> torch.Tensor:
-    """``[n, H, W, C]`` -> ``[1, C, n, H, W]``, a view with channels last in memory."""
+    """[n, H, W, C] -> [1, C, n, H, W], a channels-last view."""
     return x[None].permute(0, 4, 1, 2, 3)
 
 
 def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
-    """Zeros up to 8 channels along ``dim``: the tensor cores take them in eights."""
+    """Zero-pads ``dim`` to a multiple of 8 channels, as tensor cores need."""
     missing = -weight.shape[dim] % 8
     if not missing:
         return weight
@@ -29,5 +30,5 @@ def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def fold_weight(weight: torch.Tensor) -> torch.Tensor:
-    """``[K, C, 3, h, w]`` -> ``[K, 3C, h, w]``, the oldest frame's channels first."""
-    return weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    """[K, C, 3, h, w] -> [K, 3 * C, h, w], the oldest frame's channels first."""
+    return rearrange(weight, "k c t h w -> k (t c) h w").contiguous(memory_format=torch.channels_last)

@@ -1,21 +1,24 @@
-"""Which form a causal convolution takes on this card, by measurement: see :class:`.layers.CausalConv`."""
+"""Chooses the form of a convolution by timing."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from ....wan_animate.log import get_logger
 from ..kernels import vae
 from . import memory
+from .channels import channels_first, fold_weight
 
 log = get_logger(__name__)
-
-CLEARLY = 0.9  # near ties keep the form that the host has, so that two runs of ComfyUI round alike
+MARGIN = 0.9  # near ties keep the host's 3D convolution, so that two runs of ComfyUI round alike
 _found: dict[tuple, bool] = {}
 
 
-def folds(conv, height: int, width: int) -> bool:
-    """Whether folding is the faster for frames of this size; measured once a process for every width and size."""
+def folds(conv: Any, height: int, width: int) -> bool:
+    """Whether the folded 2D convolution of :class:`.layers.CausalConv` is faster, measured once per shape."""
     if not conv.weights.cudnn:
         return False
     key = (conv.weights.device, conv.weights.dtype, tuple(conv.weight.shape), conv.padding, height, width)
@@ -24,40 +27,38 @@ def folds(conv, height: int, width: int) -> bool:
     return _found[key]
 
 
-def _measure(conv, height: int, width: int) -> bool:
-    from .channels import channels_first, fold_weight
-
+def _measure(conv: Any, height: int, width: int) -> bool:
     weights, channels = conv.weights, conv.in_channels
-    # as many as are worked on at once, in half of the memory: small pictures fill the card by their number
+    # as many frames as a chunk has, in half of the memory: small frames fill the card only by their number
     frames = max(2, min(16, memory.AT_ONCE // 2 // (height * width * channels)))
     try:
-        row = torch.randn(frames + 2, height, width, channels, dtype=weights.dtype, device=weights.device)
-        folded, weight = row.new_empty(frames, height, width, 3 * channels), fold_weight(conv.weight)
-        past, gain = row.new_empty(height, width, 2 * channels), torch.ones(channels, device=weights.device)
-        new, out = row[2:].clone(), row[2:]
+        frames_3d = torch.randn(frames + 2, height, width, channels, dtype=weights.dtype, device=weights.device)
+        folded, weight = frames_3d.new_empty(frames, height, width, 3 * channels), fold_weight(conv.weight)
+        past, gain = frames_3d.new_empty(height, width, 2 * channels), torch.ones(channels, device=weights.device)
+        new, out = frames_3d[2:].clone(), frames_3d[2:]
 
-        def in_a_row():
+        def in_3d() -> None:
             vae.norm_silu(new, gain, None, out)
-            weights.convolve(channels_first(row), conv.weight, padding=(0, *conv.padding))
+            weights.convolve(channels_first(frames_3d), conv.weight, padding=(0, *conv.padding))
 
-        def in_a_fold():
+        def in_2d() -> None:
             vae.norm_silu_folded(new, gain, None, folded, past)
             weights.convolve(folded.permute(0, 3, 1, 2), weight, padding=conv.padding)
 
-        in_a_fold()
+        in_2d()
         folded[0, ..., : 2 * channels].zero_()
         folded[1, ..., :channels].zero_()
-        taken = [_milliseconds(work) for work in (in_a_row, in_a_fold)]
+        taken = [_milliseconds(work) for work in (in_3d, in_2d)]
     except torch.cuda.OutOfMemoryError:
         return False
     log.info(
         "Wan VAE convolution %d to %d at %dx%d: %.2f ms a frame, folded %.2f ms",
         channels, conv.out_channels, width, height, *(one / frames for one in taken),
     )  # fmt: skip
-    return taken[1] < CLEARLY * taken[0]
+    return taken[1] < MARGIN * taken[0]
 
 
-def _milliseconds(work, times: int = 3) -> float:
+def _milliseconds(work: Callable[[], None], times: int = 3) -> float:
     work()
     start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()

@@ -1,9 +1,9 @@
-"""The host's VAE object with another way through ``encode`` and ``decode``: frames go to the card and back in chunks
-while it computes, and what does not fit is tiled before it fails."""
+"""The host's VAE object with chunked transfers, and tiling where memory is short."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import comfy.model_management
 import comfy.sd
@@ -18,11 +18,8 @@ log = get_logger(__name__)
 
 
 class AcceleratedVAE(comfy.sd.VAE):
-    """A copy of the host's VAE object around :class:`.wan.FastWanVAE`; see :func:`.accelerate_vae`."""
-
     def encode(self, pixel_samples: torch.Tensor, still: int = 0) -> torch.Tensor:
-        """``[T, H, W, C]`` or ``[B, T, H, W, C]``, uint8 or in 0..1, the last frame ``still`` times more ->
-        ``[B, 16, t, H/8, W/8]``."""
+        """[T, H, W, C] or [B, T, H, W, C], uint8 or 0..1 -> [B, 16, t, H/8, W/8]; ``still`` repeats the last frame."""
         self.throw_exception_if_invalid()
         pixels = self.vae_encode_crop_pixels(pixel_samples)
         clips = pixels[None] if pixels.ndim == 4 else pixels
@@ -35,7 +32,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return made
 
     def decode(self, samples_in: torch.Tensor, vae_options: dict | None = None) -> torch.Tensor:
-        """``[B, 16, t, h, w]`` -> ``[B, T, 8h, 8w, C]`` in 0..1."""
+        """[B, 16, t, h, w] -> [B, T, 8h, 8w, C] in 0..1."""
         self.throw_exception_if_invalid()
         height, width = 8 * samples_in.shape[-2], 8 * samples_in.shape[-1]
         made, tile = self._whole("decode", height, width, lambda: self.decode_whole(samples_in))
@@ -43,8 +40,10 @@ class AcceleratedVAE(comfy.sd.VAE):
             made = self.decode_tiled(samples_in, tile_x=tile // 8, tile_y=tile // 8, overlap=tile // 32)
         return made
 
-    def _whole(self, direction: str, height: int, width: int, work):
-        """(result, 0), or (None, side of a tile in pixels) where the card has no room for whole frames."""
+    def _whole(
+        self, direction: str, height: int, width: int, work: Callable[[], torch.Tensor]
+    ) -> tuple[torch.Tensor | None, int]:
+        """(result, 0), or (None, tile size) if whole frames do not fit."""
         size = (direction, height, width, self.first_stage_model.dim, self.vae_dtype.itemsize)
         with self._device():
             need = memory.needed(*size)
@@ -57,7 +56,7 @@ class AcceleratedVAE(comfy.sd.VAE):
                     return work(), 0
                 except Exception as error:
                     comfy.model_management.raise_non_oom(error)
-                    free = 0  # less than it seemed: the tensors of the attempt are let go of with the exception
+                    free = 0  # the attempt's tensors are freed with the exception
         if free == 0:
             comfy.model_management.soft_empty_cache()
             free = min(self.patcher.get_free_memory(self.device), memory.needed(*size, 1)) // 2
@@ -68,8 +67,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         )  # fmt: skip
         return None, tile
 
-    def _device(self):
-        """The host's device context, without gradients."""
+    def _device(self) -> contextlib.ExitStack:
         stack = contextlib.ExitStack()
         stack.enter_context(torch.no_grad())
         stack.enter_context(comfy.model_management.cuda_device_context(self.device))
@@ -85,10 +83,11 @@ class AcceleratedVAE(comfy.sd.VAE):
         return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
 
     def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
-        """One clip after the other; finished frames leave the card while it computes the next."""
+        """Finished frames are copied off the device during computation."""
         dtype, out = self.vae_output_dtype(), None
         for number, latent in enumerate(samples):
-            at, waiting = 0, None
+            at = 0
+            waiting: tuple[torch.Tensor, torch.cuda.Event | None] | None = None
             for part in self.first_stage_model.decode_frames(latent.to(self.device, self.vae_dtype)):
                 part = self.process_output(part.to(dtype, copy=True))
                 if out is None:
@@ -105,8 +104,8 @@ class AcceleratedVAE(comfy.sd.VAE):
         return out
 
 
-def fetch(part: torch.Tensor, ready, out: torch.Tensor) -> int:
-    """Copies frames into ``out`` once ``ready``, on a stream of its own; returns how many."""
+def fetch(part: torch.Tensor, ready: torch.cuda.Event | None, out: torch.Tensor) -> int:
+    """Copies frames to ``out`` after ``ready``; returns how many."""
     if ready is None or out.is_cuda:
         out[: len(part)].copy_(part)
         return len(part)

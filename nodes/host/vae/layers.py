@@ -1,11 +1,13 @@
-"""The layers of the host's Wan 2.1 VAE on frames with channels last, fed a few frames at a time.
+"""The layers of the host's Wan 2.1 VAE (``comfy/ldm/wan/vae.py``) on channels-last frames.
 
-Weights are the host's own modules' (``comfy/ldm/wan/vae.py``), asked for through its own casting, so that weights in
-RAM, LoRAs on them and its memory manager work as ever; a copy in the layout that cuDNN computes in lives as long as the
-run. A layer keeps what the frames to come need of those before: it is causal, so any chunking gives the same result.
+The host casts the weights, so offloading and LoRAs work. Causal layers keep past frames: any chunking gives the same
+result.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +18,13 @@ from .channels import channels_first, fold_weight, frames_first, pad_channels
 
 
 class Weights:
-    """One run's weights: device and type, and the host's modules taken there."""
-
-    def __init__(self, device: torch.device, dtype: torch.dtype):
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         cudnn = device.type == "cuda" and torch.version.hip is None and torch.backends.cudnn.enabled
         self.cudnn = cudnn and torch.backends.cudnn.is_available() and dtype in (torch.float16, torch.bfloat16)
 
-    def of(self, module) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Copies of a convolution's weight, channels last, and bias."""
+    def of(self, module: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """A convolution's weight, channels last, and bias."""
         import comfy.ops
 
         with comfy.ops.CastBiasWeightContext(
@@ -34,19 +34,24 @@ class Weights:
             copy = torch.empty(weight.shape, dtype=self.dtype, device=self.device, memory_format=layout).copy_(weight)
             return copy, None if bias is None else bias.to(self.dtype, copy=True)
 
-    def gain(self, norm) -> torch.Tensor:
-        """An RMS_norm's gamma times its scale, ``[C]`` float32."""
+    def gain(self, norm: Any) -> torch.Tensor:
+        """[C] float32."""
         if norm.bias is not None:
             raise NotImplementedError("a norm with a bias")
         return norm.gamma.to(device=self.device, dtype=torch.float32, copy=True).flatten() * norm.scale
 
-    def convolve(self, x: torch.Tensor, weight: torch.Tensor, stride=1, padding=0) -> torch.Tensor:
-        """A convolution without bias; x, weight and result ``[n, C, ...]`` with channels last in memory."""
+    def convolve(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+    ) -> torch.Tensor:
+        """Without bias; all [n, C, ...], channels last."""
         dims = weight.ndim - 2
-        stride, padding = ([one] * dims if isinstance(one, int) else list(one) for one in (stride, padding))
-        if (
-            self.cudnn
-        ):  # past the host's and torch's choice of engine: some versions avoid cuDNN for 3D in half precision
+        stride, padding = ([size] * dims if isinstance(size, int) else list(size) for size in (stride, padding))
+        if self.cudnn:
+            # Called directly: some versions of the host and torch avoid cuDNN for 3D in half precision.
             cudnn = torch.backends.cudnn
             return torch.cudnn_convolution(
                 x, weight, padding, stride, [1] * dims, 1, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
@@ -55,18 +60,18 @@ class Weights:
 
 
 class CausalConv:
-    """CausalConv3d of kernel 3 in time: sees two frames back, or zeros before the first. Leaves ``bias`` to the caller.
+    """CausalConv3d of kernel 3 in time, without its bias.
 
-    Its input is either frames in a row, for a convolution in three dimensions, or *folded*: every frame with the two
-    before it as more channels, for one in two dimensions, which does the same sums. cuDNN has far better kernels for
-    the latter at some widths; :func:`.choice.folds` finds out.
+    The input is a sequence of frames for a 3D convolution, or folded (each frame with the two before it as channels)
+    for a 2D one, which cuDNN computes faster at some widths.
 
-    ``looks_back`` is how many frames before its own one of its results depends on.
+    Attributes:
+        past_frames: how many earlier frames a result depends on.
     """
 
-    looks_back = 2
+    past_frames = 2
 
-    def __init__(self, weights: Weights, module):
+    def __init__(self, weights: Weights, module: Any) -> None:
         if module.kernel_size[0] != 3 or tuple(module.stride) != (1, 1, 1):
             raise NotImplementedError(f"a causal convolution of kernel {module.kernel_size}, stride {module.stride}")
         self.weights, (weight, self.bias) = weights, weights.of(module)
@@ -74,10 +79,11 @@ class CausalConv:
         self.weight = pad_channels(pad_channels(weight, 0), 1)
         self.in_channels = self.weight.shape[1]
         self.padding = module.padding[1:]
-        self.past = self.folded = self.folded_weight = None
+        self.past: torch.Tensor | None = None
+        self.folded: bool | None = None
+        self.folded_weight: torch.Tensor | None = None
 
     def fold(self, count: int, height: int, width: int) -> bool:
-        """Whether this run's input is folded: settled when the first frames come."""
         if self.folded is None:
             self.folded = choice.folds(self, height, width)
         now = self.folded and (self.past is not None or count > 1)
@@ -89,42 +95,42 @@ class CausalConv:
         return torch.empty(shape, dtype=self.weights.dtype, device=self.weights.device)
 
     def normed(self, x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """The input made of ``silu(norm(x + bias))``."""
+        """The input from ``silu(norm(x + bias))``."""
         count, height, width, channels = x.shape
         if not self.fold(count, height, width):
-            frames, new = self._row(count, height, width)
+            frames, new = self._sequence_input(count, height, width)
             vae.norm_silu(x, gain, bias, new)
             return frames
-        frames, past = self._folded(count, height, width)
+        frames, past = self._folded_input(count, height, width)
         vae.norm_silu_folded(x, gain, bias, frames, past)
         return frames
 
     def plain(self, x: torch.Tensor) -> torch.Tensor:
-        """The input made of x ``[n, H, W, C]`` as it is; fewer channels than the weight has are padded."""
+        """The input from x [n, H, W, C], zero-padded to the weight's channels."""
         if x.shape[-1] < self.in_channels:
             x = F.pad(x, (0, self.in_channels - x.shape[-1]))
         if not self.fold(*x.shape[:3]):
-            frames, new = self._row(*x.shape[:3])
+            frames, new = self._sequence_input(*x.shape[:3])
             new.copy_(x)
             return frames
-        frames, past = self._folded(*x.shape[:3])
+        frames, past = self._folded_input(*x.shape[:3])
         vae.fold(x, frames, past)
         return frames
 
-    def _row(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Room for ``count`` frames after those that are remembered: (all of it, the new part)."""
-        before = 0 if self.past is None and count == 1 else 2  # alone: the weight's part for zeros is left out
+    def _sequence_input(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        # For a single first frame, run() uses only the weight's last slice in time.
+        before = 0 if self.past is None and count == 1 else 2
         frames = self.new(before + count, height, width, self.in_channels)
         if before and self.past is None:
             frames[:2].zero_()
-        elif before and self.past.ndim == 3:  # a first frame alone was remembered folded
+        elif before and self.past.ndim == 3:  # a single first frame leaves it folded: [H, W, 2 * C] -> [2, H, W, C]
             frames[:2].copy_(self.past.unflatten(-1, (2, -1)).movedim(2, 0))
         elif before:
             frames[:2].copy_(self.past)
         return frames, frames[before:]
 
-    def _folded(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(folded room for ``count`` frames with what comes from before filled in, room to remember its last two)"""
+    def _folded_input(self, count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(folded frames with the past filled in, buffer for the last two)"""
         channels = self.in_channels
         frames, past = self.new(count, height, width, 3 * channels), self.new(height, width, 2 * channels)
         before = self.past if self.past is not None else past.new_zeros(1).expand(past.shape)
@@ -137,7 +143,7 @@ class CausalConv:
         return frames, past
 
     def run(self, frames: torch.Tensor) -> torch.Tensor:
-        """The convolution of a filled input: ``[count, H, W, out_channels]`` without bias."""
+        """Input -> [count, H, W, out_channels]."""
         if frames.shape[-1] == 3 * self.in_channels:
             out = self.weights.convolve(frames.permute(0, 3, 1, 2), self.folded_weight, padding=self.padding)
         elif len(frames) == 1:
@@ -147,17 +153,17 @@ class CausalConv:
         else:
             self.past = frames[-2:].clone()
             out = self.weights.convolve(channels_first(frames), self.weight, padding=(0, *self.padding))
-            out = out[0].transpose(0, 1)
-        out = out.permute(0, 2, 3, 1).contiguous()
+            out = out[0].transpose(0, 1)  # [1, C, n, H, W] -> [n, C, H, W]
+        out = out.permute(0, 2, 3, 1).contiguous()  # [n, C, H, W] -> [n, H, W, C]
         return out if out.shape[-1] == self.out_channels else out[..., : self.out_channels].contiguous()
 
 
 class Pointwise:
-    """A convolution of kernel 1 as a matrix product, with its bias."""
+    """A convolution of kernel 1."""
 
-    looks_back = width = 0
+    past_frames = channels = 0
 
-    def __init__(self, weights: Weights, module):
+    def __init__(self, weights: Weights, module: Any) -> None:
         if any(size != 1 for size in (*module.kernel_size, *module.stride)):
             raise NotImplementedError(f"a pointwise convolution of kernel {module.kernel_size}")
         weight, self.bias = weights.of(module)
@@ -168,34 +174,30 @@ class Pointwise:
 
 
 class First:
-    """The first convolution, with its bias."""
-
-    def __init__(self, weights: Weights, module):
+    def __init__(self, weights: Weights, module: Any) -> None:
         self.conv = CausalConv(weights, module)
-        self.looks_back, self.width = self.conv.looks_back, self.conv.out_channels
+        self.past_frames, self.channels = self.conv.past_frames, self.conv.out_channels
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return vae.add(self.conv.run(self.conv.plain(x)), self.conv.bias, None)
 
 
 class Normed:
-    """RMS_norm, SiLU and the causal convolution behind them; the norm writes into the convolution's own input."""
+    """RMS_norm, SiLU and causal convolution."""
 
-    def __init__(self, weights: Weights, norm, conv):
+    def __init__(self, weights: Weights, norm: Any, conv: Any) -> None:
         self.gain, self.conv = weights.gain(norm), CausalConv(weights, conv)
-        self.looks_back, self.bias = self.conv.looks_back, self.conv.bias
+        self.past_frames, self.bias = self.conv.past_frames, self.conv.bias
 
     def input(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution's filled buffer. ``bias``: of the convolution that made x, not added yet."""
+        """``bias``: not yet added to x."""
         return self.conv.normed(x, self.gain, bias)
 
 
 class Head(Normed):
-    """The last norm and convolution, with its bias."""
-
-    def __init__(self, weights: Weights, head):
+    def __init__(self, weights: Weights, head: Any) -> None:
         super().__init__(weights, head[0], head[2])
-        self.width = self.conv.in_channels
+        self.channels = self.conv.in_channels
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv.run(self.input(x)).add_(self.bias)
@@ -204,13 +206,13 @@ class Head(Normed):
 class Residual:
     """ResidualBlock."""
 
-    def __init__(self, weights: Weights, block):
+    def __init__(self, weights: Weights, block: Any) -> None:
         layers = block.residual
         self.first = Normed(weights, layers[0], layers[2])
         self.second = Normed(weights, layers[3], layers[6])
         self.shortcut = None if isinstance(block.shortcut, torch.nn.Identity) else Pointwise(weights, block.shortcut)
-        self.looks_back = self.first.looks_back + self.second.looks_back
-        self.width = max(block.in_dim, block.out_dim)
+        self.past_frames = self.first.past_frames + self.second.past_frames
+        self.channels = max(block.in_dim, block.out_dim)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         frames = self.first.input(x)
@@ -224,13 +226,13 @@ class Residual:
 
 
 class Attention:
-    """AttentionBlock: within a frame, by the host's own attention function."""
+    """AttentionBlock, by the host's attention function."""
 
-    looks_back = 0
-    TOKENS = 1 << 17  # of frames that go through it at once
+    past_frames = 0
+    TOKENS = 1 << 17  # at once
 
-    def __init__(self, weights: Weights, block):
-        self.gain, self.width = weights.gain(block.norm), block.dim
+    def __init__(self, weights: Weights, block: Any) -> None:
+        self.gain, self.channels = weights.gain(block.norm), block.dim
         self.qkv, self.proj = Pointwise(weights, block.to_qkv), Pointwise(weights, block.proj)
         self.attention = block.optimized_attention
 
@@ -240,29 +242,32 @@ class Attention:
 
     def _some(self, x: torch.Tensor) -> torch.Tensor:
         y = vae.norm_silu(x, self.gain, None, torch.empty_like(x), silu=False)
-        q, k, v = self.qkv(y).permute(0, 3, 1, 2).chunk(3, dim=1)
-        y = self.attention(q, k, v).permute(0, 2, 3, 1)
+        q, k, v = self.qkv(y).permute(0, 3, 1, 2).chunk(3, dim=1)  # [n, H, W, 3 * C] -> 3 of [n, C, H, W]
+        y = self.attention(q, k, v).permute(0, 2, 3, 1)  # [n, C, H, W] -> [n, H, W, C]
         return vae.add(self.proj(y.contiguous()), None, x)
 
 
 class Down:
-    """Resample downsample2d and 3d. In time, the first frame stays as it is and every two after it become one."""
+    """Resample downsample2d and 3d: in time the first frame stays, each two after it become one."""
 
-    def __init__(self, weights: Weights, module):
+    def __init__(self, weights: Weights, module: Any) -> None:
         self.weights, conv = weights, module.resample[1]
         self.weight, self.bias = weights.of(conv)
-        self.width, self.time, self.waiting = module.dim, None, None  # the width is that of what comes in
-        self.looks_back = 0
+        self.channels = module.dim
+        self.time: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self.waiting: torch.Tensor | None = None
+        self.past_frames = 0
         if module.mode == "downsample3d":
             self.time = weights.of(module.time_conv)
-            self.looks_back = 2
+            self.past_frames = 2
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        # the padded x [n, C, H + 1, W + 1] is not held by a name, so that it is freed at once
         y = self.weights.convolve(F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), self.weight, stride=2)
-        y = vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)
-        return y if self.time is None else self._in_time(y)
+        y = vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)  # [n, H / 2, W / 2, C]
+        return y if self.time is None else self._downsample_time(y)
 
-    def _in_time(self, x: torch.Tensor) -> torch.Tensor:
+    def _downsample_time(self, x: torch.Tensor) -> torch.Tensor:
         first = x[:1] if self.waiting is None else x[:0]
         x = x if self.waiting is None else torch.cat((self.waiting, x))
         made = (len(x) - 1) // 2
@@ -276,16 +281,16 @@ class Down:
 
 
 class Up:
-    """Resample upsample2d and 3d. In time, the first frame stays one and each after it becomes two."""
+    """Resample upsample2d and 3d: in time the first frame stays, each after it becomes two."""
 
-    looks_back = 0
+    past_frames = 0
 
-    def __init__(self, weights: Weights, module):
+    def __init__(self, weights: Weights, module: Any) -> None:
         self.weights, conv = weights, module.resample[1]
         self.weight, self.bias = weights.of(conv)
         self.time = CausalConv(weights, module.time_conv) if module.mode == "upsample3d" else None
-        self.width, self.started = 0, False
-        self.grows = 4 if self.time is None else 8
+        self.channels, self.started = 0, False
+        self.upscale = 4 if self.time is None else 8
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         count, height, width, channels = x.shape
@@ -298,5 +303,5 @@ class Up:
         if frames > whole:
             doubled = self.time.run(self.time.plain(x[whole:]))
             vae.upsample(doubled, self.time.bias, big[whole:], pairs=True)
-        y = self.weights.convolve(big.permute(0, 3, 1, 2), self.weight, padding=1)
+        y = self.weights.convolve(big.permute(0, 3, 1, 2), self.weight, padding=1)  # [n, C, 2 * H, 2 * W]
         return vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)

@@ -1,14 +1,14 @@
-"""The Wan 2.1 VAE's encoder and decoder as a chain of stages, each taking frames in chunks as large as its size allows.
+"""The Wan 2.1 VAE as stages that take frames in chunks.
 
-The host takes two frames at a time through all layers; deep layers, whose frames are small, then leave most of the
-card idle. Here every stage (the layers between two changes of size) takes as many frames as a budget of numbers holds:
-a few at full size, all of them at an eighth. Memory is bounded by the budget, whatever the length.
+The host takes two frames at a time, too few for the GPU where they are small. A stage (layers of one frame size) takes
+as many as an element budget holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,33 +17,34 @@ from .layers import Attention, Down, First, Head, Pointwise, Residual, Up, Weigh
 
 @dataclass(frozen=True)
 class Still:
-    """At the end of a stream of frames: the last one comes ``count`` more times."""
+    """The last frame repeats ``count`` more times."""
 
     count: int
 
 
 class Stage:
-    """Layers at one frame size; an :class:`Up` comes first in them, a :class:`Down` last.
+    """Layers at one frame size: an :class:`Up` only first, a :class:`Down` only last.
 
-    ``width`` is how many numbers the widest layer has for one number-place (pixel) of the frames that come in.
+    Attributes:
+        channels: most of any layer, per input pixel.
     """
 
-    def __init__(self, layers: list):
+    def __init__(self, layers: list[Any]) -> None:
         self.layers = layers
-        self.width = max(layer.width for layer in layers) * (layers[0].grows if isinstance(layers[0], Up) else 1)
-        self.looks_back = sum(layer.looks_back for layer in layers)
+        upscale = layers[0].upscale if isinstance(layers[0], Up) else 1
+        self.channels = max(layer.channels for layer in layers) * upscale
+        self.past_frames = sum(layer.past_frames for layer in layers)
         self.halves_time = isinstance(layers[-1], Down) and layers[-1].time is not None
 
     def run(self, stream: Iterable, budget: int, check: Callable[[], None]) -> Iterator:
-        """Frames through the layers, about ``budget`` numbers of the widest layer at once."""
         seen, last = 0, None
-        for chunk in chunks(stream, budget, self.width):
+        for chunk in chunks(stream, budget, self.channels):
             if isinstance(chunk, Still):
-                # once every layer has only the repeated frame before it, so has what comes out
-                settle = self.looks_back + (self.looks_back + seen - 1) % 2 * self.halves_time
+                # once every layer has seen nothing but the repeated frame, its output repeats too
+                settle = self.past_frames + (self.past_frames + seen - 1) % 2 * self.halves_time
                 settle = min(settle, chunk.count)
                 again = [last.expand(settle, *last.shape[1:])] if settle else []
-                for part in chunks(again, budget, self.width):
+                for part in chunks(again, budget, self.channels):
                     yield from self._layers([part.contiguous()], check)
                 if chunk.count > settle:
                     yield Still((chunk.count - settle) // (2 if self.halves_time else 1))
@@ -54,7 +55,7 @@ class Stage:
             yield from self._layers(box, check)
 
     def _layers(self, box: list[torch.Tensor], check: Callable[[], None]) -> Iterator[torch.Tensor]:
-        """The box is emptied: nothing but the layer that works on frames holds them."""
+        """Empties ``box``, so that frames are freed when consumed."""
         x = box.pop()
         for layer in self.layers:
             check()
@@ -66,17 +67,17 @@ class Stage:
         yield box.pop()
 
 
-def chunks(stream: Iterable, budget: int, width: int) -> Iterator:
-    """The stream's frames ``[n, H, W, C]`` joined or split, so that ``n * H * W * width`` is at most ``budget`` (one
-    frame at least)."""
-    held, count = [], 0
+def chunks(stream: Iterable, budget: int, channels: int) -> Iterator:
+    """Frames [n, H, W, C] joined or split to ``n * H * W * channels <= budget``, at least one."""
+    held: list[torch.Tensor] = []
+    count = 0
     for part in stream:
         if isinstance(part, Still):
             if held:
                 yield join(held)
             yield part
             return
-        size = frames_in(budget, part.shape[1], part.shape[2], width)
+        size = frames_in(budget, part.shape[1], part.shape[2], channels)
         held.append(part)
         count += len(part)
         del part
@@ -96,7 +97,7 @@ def frames_in(budget: int, height: int, width: int, channels: int) -> int:
 
 
 def join(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Frames of all parts; empties the list, so that nobody holds them twice."""
+    """Concatenates and empties the list."""
     whole = parts[0] if len(parts) == 1 else torch.cat(parts)
     parts.clear()
     return whole
@@ -108,12 +109,8 @@ def run(stages: list[Stage], stream: Iterable, budget: int, check: Callable[[], 
     return iter(stream)
 
 
-def layer(weights: Weights, module):
-    """Our form of one of the host's modules.
-
-    Raises:
-        NotImplementedError: a module that this does not know.
-    """
+def layer(weights: Weights, module: Any) -> Any:
+    """Raises NotImplementedError for a module that is not known."""
     import comfy.ldm.wan.vae as host
 
     if isinstance(module, host.ResidualBlock):
@@ -127,26 +124,25 @@ def layer(weights: Weights, module):
     raise NotImplementedError(f"{type(module).__name__} in the VAE")
 
 
-def encoder(weights: Weights, vae) -> list[Stage]:
-    """Pixels ``[n, H, W, 3]`` in -1..1 -> mean and log-variance ``[m, h, w, 2 * 16]``."""
+def encoder(weights: Weights, vae: Any) -> list[Stage]:
+    """Pixels [n, H, W, 3] in -1..1 -> mean and log-variance [m, h, w, 2 * 16]."""
     part = vae.encoder
     layers = [First(weights, part.conv1), *(layer(weights, m) for m in [*part.downsamples, *part.middle])]
     return stages([*layers, Head(weights, part.head), Pointwise(weights, vae.conv1)])
 
 
-def decoder(weights: Weights, vae) -> list[Stage]:
-    """Latent ``[n, h, w, 16]`` -> pixels ``[m, H, W, 3]`` in -1..1."""
+def decoder(weights: Weights, vae: Any) -> list[Stage]:
+    """Latent [n, h, w, 16] -> pixels [m, H, W, 3] in -1..1."""
     part = vae.decoder
     layers = [Pointwise(weights, vae.conv2), First(weights, part.conv1)]
     layers += [layer(weights, m) for m in [*part.middle, *part.upsamples]]
     return stages([*layers, Head(weights, part.head)])
 
 
-def stages(layers: list) -> list[Stage]:
-    """The layers cut where the frames change their size."""
-    cut = [[]]
-    for number, one in enumerate(layers):
-        if isinstance(one, Up) or (number and isinstance(layers[number - 1], Down)):
+def stages(layers: list[Any]) -> list[Stage]:
+    cut: list[list[Any]] = [[]]
+    for number, current in enumerate(layers):
+        if isinstance(current, Up) or (number and isinstance(layers[number - 1], Down)):
             cut.append([])
-        cut[-1].append(one)
+        cut[-1].append(current)
     return [Stage(part) for part in cut]

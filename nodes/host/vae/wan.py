@@ -1,12 +1,14 @@
-"""The host's WanVAE module with another ``encode`` and ``decode``, on the same weights."""
+"""The host's WanVAE with a faster ``encode`` and ``decode``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import comfy.ldm.wan.vae
 import comfy.model_management
 import torch
+from einops import rearrange
 
 from ....wan_animate.chain.latents import with_still
 from ....wan_animate.log import get_logger
@@ -19,21 +21,22 @@ check = comfy.model_management.throw_exception_if_processing_interrupted
 
 
 class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
-    """A shallow copy of the host's module: its layers are the host's own objects.
+    """Shares the host's layers.
 
     Attributes:
-        patcher: the host's, which knows what is free.
-        numbers: how many numbers of a layer at once, or None to choose by what is free.
+        patcher: the host's.
+        chunk_elements: elements at once, None to choose by free memory.
     """
 
-    numbers = None
+    chunk_elements: int | None = None
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """``[B, 3, T, H, W]`` in -1..1 -> mean ``[B, 16, t, H/8, W/8]``; frames after the last 4n+1 are left out."""
-        return torch.cat([self.encode_frames(clip.movedim(0, -1), lambda part: part, x.device, x.dtype) for clip in x])
+        """[B, 3, T, H, W] in -1..1 -> mean [B, 16, t, H/8, W/8] of the first 4n+1 frames."""
+        clips = rearrange(x, "b c t h w -> b t h w c")
+        return torch.cat([self.encode_frames(clip, lambda part: part, x.device, x.dtype) for clip in clips])
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """``[B, 16, t, h, w]`` -> ``[B, 3, T, 8h, 8w]`` in -1..1."""
+        """[B, 16, t, h, w] -> [B, 3, T, 8h, 8w] in -1..1."""
         clips = []
         for latent in z:
             clip = None
@@ -43,19 +46,18 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
                     clip = torch.empty((count, *part.shape[1:]), dtype=part.dtype, device=part.device)
                 clip[at : at + len(part)].copy_(part)
                 at += len(part)
-            clips.append(clip.movedim(-1, 0))
+            clips.append(rearrange(clip, "t h w c -> c t h w"))
         return torch.stack(clips) if len(clips) > 1 else clips[0][None]
 
     def budget(self, direction: str, height: int, width: int, device: torch.device, dtype: torch.dtype) -> int:
-        """Numbers at once for frames of a size in pixels."""
-        if self.numbers is not None:
-            return self.numbers
+        if self.chunk_elements is not None:
+            return self.chunk_elements
         free = self.patcher.get_free_memory(device)
-        # the least there is where even that does not seem to fit: the caller has tiles to fall back on
+        # one frame at a time where not even that fits: the caller falls back on tiles
         return memory.budget_for(direction, height, width, self.dim, dtype.itemsize, free) or 1
 
-    def stages(self, build: Callable, device: torch.device, dtype: torch.dtype):
-        """The layers in our form; None where the host's have become others than they were."""
+    def stages(self, build: Callable, device: torch.device, dtype: torch.dtype) -> Any:
+        """None if the host's VAE is not the known one."""
         try:
             return build(Weights(device, dtype), self)
         except (NotImplementedError, AttributeError) as error:
@@ -66,36 +68,38 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
     def encode_frames(
         self, frames: torch.Tensor, prepare: Callable, device: torch.device, dtype: torch.dtype, still: int = 0
     ) -> torch.Tensor:
-        """``[T, H, W, C]`` on any device -> mean ``[1, 16, t, H/8, W/8]`` on ``device``.
+        """[T, H, W, C] on any device -> mean [1, 16, t, H/8, W/8] on ``device``.
 
         Args:
-            prepare: takes some frames, already on ``device``, to -1..1.
-            still: how many times more the last frame is shown; 0 looks for frames that repeat the one before them.
+            prepare: maps frames to -1..1.
+            still: repeats of the last frame; 0 detects repeats.
         """
         count = 1 + (len(frames) + still - 1) // 4 * 4
         frames, still = frames[:count], min(still, max(0, count - len(frames)))
         stages = self.stages(encoder, device, dtype)
         if stages is None:
-            return super().encode(prepare(with_still(frames, still).to(device)).to(dtype).movedim(-1, 0)[None])
+            clip = prepare(with_still(frames, still).to(device)).to(dtype)
+            return super().encode(rearrange(clip, "t h w c -> 1 c t h w"))
         budget = self.budget("encode", *frames.shape[1:3], device, dtype)
         size = frames_in(budget, *frames.shape[1:3], self.dim)
         source = pixels(frames, size, lambda part: prepare(part).to(dtype), device, still)
         made = list(run(stages, source, budget, check))
-        return torch.cat(made).chunk(2, dim=-1)[0].permute(3, 0, 1, 2)[None].contiguous()
+        mean = torch.cat(made).chunk(2, dim=-1)[0]
+        return rearrange(mean, "t h w c -> 1 c t h w").contiguous()
 
     @torch.no_grad()
     def decode_frames(self, latent: torch.Tensor) -> Iterator[torch.Tensor]:
-        """``[16, t, h, w]`` -> frames in -1..1, ``[n, 8h, 8w, C]`` at a time."""
+        """[16, t, h, w] -> chunks [n, 8h, 8w, C] in -1..1."""
         device, dtype = latent.device, latent.dtype
         stages = self.stages(decoder, device, dtype)
         if stages is None:
-            return iter([super().decode(latent[None])[0].movedim(0, -1)])
+            return iter([rearrange(super().decode(latent[None]), "1 c t h w -> t h w c")])
         budget = self.budget("decode", 8 * latent.shape[2], 8 * latent.shape[3], device, dtype)
-        return run(stages, [latent.movedim(0, -1).contiguous()], budget, check)
+        return run(stages, [rearrange(latent, "c t h w -> t h w c").contiguous()], budget, check)
 
 
 def still_tail(frames: torch.Tensor) -> int:
-    """How many of the last frames are equal to the one before them."""
+    """How many last frames equal the one before."""
     count = 0
     while count < len(frames) - 1 and torch.equal(frames[-2 - count], frames[-1]):
         count += 1
@@ -103,11 +107,7 @@ def still_tail(frames: torch.Tensor) -> int:
 
 
 def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device, known: int = 0) -> Iterator:
-    """Frames on the device, ``size`` at a time; those that repeat the one before them to the end only counted, with
-    the ``known`` ones that follow.
-
-    Frames in RAM are copied on a stream of their own, while the card still computes on those before.
-    """
+    """Frames on the device, ``size`` at a time, then a :class:`Still` for repeats at the end."""
     still = 0 if known else still_tail(frames)
     moving, still = len(frames) - still, still + known
     side = torch.cuda.Stream(device) if device.type == "cuda" and frames.device.type == "cpu" else None

@@ -1,4 +1,4 @@
-"""Accelerate Animate Model on the host's own sampler: what it computes, how often, and that nothing stays behind."""
+"""Accelerate Animate Model on the host's own sampler."""
 
 import gc
 import importlib
@@ -34,7 +34,7 @@ def plain(model, conditioning):
     return sample(model, conditioning)
 
 
-def once_of(kit, clone):
+def cache_of(kit, clone):
     import comfy.patcher_extension
 
     (wrapper,) = clone.get_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, kit.KEY)
@@ -47,7 +47,7 @@ def own_attributes(model):
 
 @pytest.mark.parametrize("switches", [{}, *ALONE, *PAIRS], ids=lambda one: ", ".join(map(str, one.values())) or "off")
 def test_every_switch_and_pairs_of_them(kit, model, conditioning, plain, switches):
-    """Bit for bit the host's own result; with another exact attention, which sums in another order, within rounding."""
+    """The host's bits; another exact attention sums in another order."""
     ours = sample(kit.accelerate(model, kit.Settings(**OFF | switches)), conditioning)
     if "attention" in switches:
         assert 0 < relative(ours, plain) < 0.02
@@ -56,25 +56,24 @@ def test_every_switch_and_pairs_of_them(kit, model, conditioning, plain, switche
 
 
 def test_what_is_kept_is_computed_once_a_run_and_let_go(kit, model, conditioning):
-    """With guidance, so that every step has two prompts and two faces in one batch."""
+    """With guidance: two prompts and two faces in one batch."""
     clone = kit.accelerate(model, kit.Settings(reuse="all"))
-    once = once_of(kit, clone)
+    cache = cache_of(kit, clone)
     held = []
-    sample(clone, conditioning, cfg=2.0, callback=lambda *_: held.append(once.kept_bytes))
+    sample(clone, conditioning, cfg=2.0, callback=lambda *_: held.append(cache.cached_bytes))
     linears = 5 * 4  # blocks x (k, v, k_img, v_img)
-    assert once.computed == {"face": 1, "rope": 1, "pose": 1, "context": linears}
-    assert held[0] > 0 and held == held[:1] * STEPS and once.kept_bytes == 0
+    assert cache.computed == {"face": 1, "rope": 1, "pose": 1, "context": linears}
+    assert held[0] > 0 and held == held[:1] * STEPS and cache.cached_bytes == 0
     sample(clone, conditioning, steps=1, cfg=2.0)
-    assert once.computed == {"face": 2, "rope": 2, "pose": 2, "context": 2 * linears}
+    assert cache.computed == {"face": 2, "rope": 2, "pose": 2, "context": 2 * linears}
 
 
 def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
-    """Within one run of the sampler: what is kept for one prompt, face and pose must not answer for others."""
     import comfy.model_management
     import comfy.patcher_extension
 
     clone = kit.accelerate(model, kit.Settings(reuse="all"))
-    once = once_of(kit, clone)
+    cache = cache_of(kit, clone)
     comfy.model_management.load_models_gpu([clone])
     module = clone.model.diffusion_model
     generator = torch.Generator().manual_seed(9)
@@ -88,7 +87,7 @@ def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
     wrappers = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
 
     def forward(values, accelerated=True):
-        options = {"wrappers": {wrappers: {kit.KEY: [once.diffusion_model]}}} if accelerated else {}
+        options = {"wrappers": {wrappers: {kit.KEY: [cache.diffusion_model]}}} if accelerated else {}
         values = {**values, "transformer_options": options}
         with torch.inference_mode():
             return module(x.to(dtype), torch.tensor([500.0]), **values)
@@ -98,10 +97,10 @@ def test_other_content_is_not_taken_for_the_kept(kit, model, conditioning):
         changed = dict(given, **{name: given[name].clone()})
         changed[name].view(-1)[7] += 4
         other = forward(changed)
-        once.clear()
+        cache.clear()
         assert torch.equal(other, forward(changed)), name
         assert name == "face_pixel_values" or not torch.equal(other, first), name
-        once.clear()
+        cache.clear()
         assert torch.equal(forward(given), first)
     # against the host itself: without the face, whose encoder would take most of a minute here
     del given["face_pixel_values"]
@@ -139,23 +138,23 @@ def test_the_node_used_twice_counts_once(kit, pack_nodes, model, conditioning, p
     first = node.execute(model, "sdpa flash", True, "all", False).args[0]
     second = node.execute(first, "host default", True, "small", False).args[0]
     assert torch.equal(sample(second, conditioning), plain)
-    once = once_of(kit, second)
-    assert once.computed == {"face": 1, "rope": 1}
-    assert once_of(kit, first) is not once
+    cache = cache_of(kit, second)
+    assert cache.computed == {"face": 1, "rope": 1}
+    assert cache_of(kit, first) is not cache
 
 
 def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning, plain):
     before = own_attributes(model)
     clone = kit.accelerate(model, kit.Settings(attention="sdpa flash", reuse="all"))
-    once, calls, kept = once_of(kit, clone), itertools.count(), []
-    gone = weakref.ref(once)
+    cache, calls, kept = cache_of(kit, clone), itertools.count(), []
+    gone = weakref.ref(cache)
 
     class Cancelled(BaseException):
         pass
 
     def cancel(args):
         if next(calls) == 5 + 2:  # the third block of the second step
-            kept.extend(weakref.ref(value) for entries in gone()._kept.values() for value in entries.values())
+            kept.extend(weakref.ref(value) for entries in gone()._entries.values() for value in entries.values())
             raise Cancelled
         return args
 
@@ -164,8 +163,8 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning,
         sample(clone, conditioning)
     gc.collect()
     assert len(kept) == 1 + 1 + 1 + 20 and not any(ref() is not None for ref in kept)
-    assert once.kept_bytes == 0 and own_attributes(model) == before
-    del clone, once
+    assert cache.cached_bytes == 0 and own_attributes(model) == before
+    del clone, cache
     gc.collect()
     assert gone() is None
     assert torch.equal(sample(kit.accelerate(model, kit.Settings(reuse="off")), conditioning), plain)
@@ -173,7 +172,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, conditioning,
 
 @pytest.fixture(scope="module")
 def lora():
-    """On the text's keys, which are kept; the face encoder, whose result is kept; a layer that runs in every step."""
+    """On cached layers (text keys, face encoder) and one that runs in every step."""
     generator, tensors = torch.Generator().manual_seed(4), {}
     for name, out, into in (
         ("blocks.1.cross_attn.k", 256, 256),
@@ -201,7 +200,7 @@ def test_a_lora_gives_the_same_before_and_after_acceleration(kit, model, conditi
 
 
 def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain, lora):
-    """The host's bypass form stands in front of the layers: their results are not kept, those before them are."""
+    """The host's bypass form: outputs of wrapped layers are not cached, those of layers before them are."""
     import comfy.sd
 
     import nodes
@@ -210,12 +209,12 @@ def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain
     bypassed = comfy.sd.load_bypass_lora_for_models(model, None, lora, 1.0, 0)[0]
     clone = kit.accelerate(bypassed, kit.Settings(reuse="all"))
     ours = sample(clone, conditioning)
-    assert once_of(kit, clone).computed == {"motion": 1, "rope": 1, "pose": 1, "context": 5 * 4 - 1}
+    assert cache_of(kit, clone).computed == {"motion": 1, "rope": 1, "pose": 1, "context": 5 * 4 - 1}
     assert torch.equal(ours, sample(bypassed, conditioning)) and not torch.equal(ours, plain)
 
 
 def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, plain, lora):
-    """Ours beside the weights comes and goes with the steps: what was made with it is not used without."""
+    """Unmerged: results computed with the LoRA are not used without it."""
     import comfy.lora
 
     beside = importlib.import_module(f"{pack.__name__}.nodes.host.lora.branch")
@@ -225,11 +224,11 @@ def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, p
     theirs = sample(kit.accelerate(partly, kit.Settings(reuse="off", face_motion=False)), conditioning)
     clone = kit.accelerate(partly, kit.Settings(reuse="all"))
     assert torch.equal(sample(clone, conditioning), theirs) and not torch.equal(theirs, plain)
-    assert once_of(kit, clone).computed == {"face": 1, "motion": 1, "rope": 1, "pose": 1, "context": 5 * 4}
+    assert cache_of(kit, clone).computed == {"face": 1, "motion": 1, "rope": 1, "pose": 1, "context": 5 * 4}
 
 
 def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, lora):
-    """A hook LoRA with keyframes changes weights between steps: what was computed with the old ones is not used."""
+    """A hook LoRA with keyframes changes weights between steps."""
     import comfy.hooks
 
     hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
@@ -242,7 +241,7 @@ def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, l
     theirs = sample(kit.accelerate(delegate, kit.Settings(reuse="off")), hooked)
     clone = kit.accelerate(delegate, kit.Settings(reuse="all"))
     assert torch.equal(sample(clone, hooked), theirs)
-    assert once_of(kit, clone).computed["context"] > 20
+    assert cache_of(kit, clone).computed["context"] > 20
     assert not torch.equal(theirs, sample(kit.accelerate(delegate, kit.Settings()), conditioning))
 
 
@@ -255,9 +254,9 @@ def test_animate_takes_an_accelerated_model_as_it_is(kit, pack, model):
     settings = kit.Settings(attention="sdpa flash", reuse="all")
     accelerated = kit.accelerate(model, settings)
     inside = denoiser(accelerated)
-    assert kit.settings_of(inside) == settings and once_of(kit, inside) is once_of(kit, accelerated)
+    assert kit.settings_of(inside) == settings and cache_of(kit, inside) is cache_of(kit, accelerated)
     alone = denoiser(model)
-    assert kit.settings_of(alone) == kit.Settings() and once_of(kit, alone).face_motion
+    assert kit.settings_of(alone) == kit.Settings() and cache_of(kit, alone).face_motion
     assert not model.wrappers.get("diffusion_model", {}).get(kit.KEY)
 
 

@@ -1,4 +1,4 @@
-"""Attention by measurement: who takes part, who wins, and what becomes of those that fail."""
+"""Choice of attention by measurement."""
 
 import functools
 import importlib
@@ -76,9 +76,9 @@ def test_where_memory_is_short_fewer_heads_are_measured(attention, monkeypatch, 
 def test_the_difference_is_that_of_all_tokens(attention, monkeypatch):
     monkeypatch.setattr(attention, "COMPARED_TOKENS", 7)
     one, other = torch.randn(2, 1, 40, 64, generator=torch.Generator().manual_seed(1)).unbind()
-    assert attention._apart(one, other) == pytest.approx(float((one - other).norm() / other.norm()), rel=1e-6)
+    assert attention._relative_error(one, other) == pytest.approx(float((one - other).norm() / other.norm()), rel=1e-6)
     with pytest.raises(ValueError, match=r"gave \[1, 39, 64\]"):
-        attention._apart(one[:, 1:], other)
+        attention._relative_error(one[:, 1:], other)
 
 
 def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
@@ -104,7 +104,7 @@ def test_the_fastest_that_is_right_is_taken(attention, qkv, caplog):
 
 
 def test_approximate_kernels_only_by_choice(attention, qkv):
-    """With one registered under the name the host gives to sage, which this machine may not have."""
+    """With a function registered in sage's place."""
     import comfy.ldm.modules.attention as host
 
     before = host.REGISTERED_ATTENTION_FUNCTIONS.get("sage")
@@ -154,6 +154,15 @@ def test_what_is_not_installed_is_said(kit, attention, model):
         kit.accelerate(model, kit.Settings(attention=missing[0]))
     with pytest.raises(Exception, match="must be one of"):
         kit.accelerate(model, kit.Settings(attention="fastest"))
+
+
+def test_a_removed_choice_of_a_saved_workflow_still_runs(kit, attention, model, pack_nodes, caplog):
+    node = pack_nodes["WanAnimateKitAccelerate"]
+    assert node.validate_inputs("fp8 (Triton)") is True and node.validate_inputs(attention.AUTO) is True
+    assert "must be one of" in node.validate_inputs("fastest")
+    clone = kit.accelerate(model, kit.Settings(attention="fp8 (Triton)"))
+    assert kit.settings_of(clone).attention == attention.APPROXIMATE
+    assert "fp8 (Triton) was removed: auto (approximate too) is used" in caplog.text
 
 
 def test_a_run_measures_every_shape_once_and_says_what_it_took(kit, attention, model, faceless, caplog):

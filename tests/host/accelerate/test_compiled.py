@@ -1,4 +1,4 @@
-"""Compiled blocks: the same result, no break in a graph, off again after a step, and a machine that cannot."""
+"""Compiled blocks."""
 
 import importlib
 import logging
@@ -23,7 +23,7 @@ def blocks_of(clone):
 
 @pytest.mark.parametrize("attention, reuse", [("host default", "off"), ("sdpa flash", "all")])
 def test_compiled_blocks_make_the_same(kit, model, faceless, plain, caplog, attention, reuse):
-    """With a backend that compiles nothing, so that only the way there is tested: the same kernels, the same bits."""
+    """With a backend that compiles nothing: the same bits."""
     torch._dynamo.reset()
     uncompiled = kit.accelerate(model, kit.Settings(attention=attention, reuse=reuse))
     theirs = plain if attention == "host default" else sample(uncompiled, faceless)
@@ -79,7 +79,7 @@ def test_an_error_of_the_run_itself_is_not_taken_for_that(kit, model, faceless, 
 
 @pytest.mark.parametrize("theirs_first", [True, False])
 def test_with_the_hosts_compile_node(kit, model, faceless, plain, theirs_first):
-    """The whole model compiled by the host, ours around it; and of two compilers only the later one."""
+    """The host compiles the whole model; of two compile nodes the later one counts."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""One step with joined blocks and fp8 products: what it computes, beside LoRAs, and that nothing stays behind."""
+"""One step with fused blocks and fp8 linear layers."""
 
 import dataclasses
 import gc
@@ -25,12 +25,12 @@ def kit(pack):
 
 
 @pytest.fixture(scope="module")
-def rows(kit):
+def fused_ops(kit):
     return importlib.import_module(f"{kit.__name__.rpartition('.')[0]}.kernels.fused")
 
 
 @pytest.fixture(scope="module")
-def products(kit):
+def fp8(kit):
     return importlib.import_module(f"{kit.__name__}.fp8_linears")
 
 
@@ -72,17 +72,17 @@ def test_joined_blocks_make_the_same(kit, model, faceless, plain, more):
     clone = kit.accelerate(model, settings(kit, fused=True, **more))
     for _ in range(2):
         assert torch.equal(sample(clone, faceless), theirs)
-    assert len(step_of(kit, clone).blocks._blocks) == 5 and own_attributes(model) == before
+    assert len(step_of(kit, clone).fused_blocks._blocks) == 5 and own_attributes(model) == before
 
 
 @pytest.mark.parametrize("clip_vision", [False, True])
-def test_joined_blocks_are_taken_with_and_without_clip_tokens(kit, model, rows, monkeypatch, clip_vision):
-    """A job without CLIP Vision used to get the host's own blocks in silence."""
+def test_joined_blocks_are_taken_with_and_without_clip_tokens(kit, model, fused_ops, monkeypatch, clip_vision):
+    """Without CLIP Vision too."""
     blocks, asked = importlib.import_module(f"{kit.__name__}.blocks"), []
 
     def counted(*args, **kwargs):
         asked.append(args[0].shape)
-        return rows.norm_modulate_quantize(*args, **kwargs)
+        return fused_ops.norm_modulate_quantize(*args, **kwargs)
 
     monkeypatch.setattr(blocks, "norm_modulate_quantize", counted)
     given = conditioning(face=False, clip_vision=clip_vision)
@@ -99,57 +99,57 @@ def test_joined_blocks_in_bf16_and_with_the_face(kit, comfy, small_models):
 
 
 @pytest.mark.parametrize("more", [{}, {"fused": True}, {"reuse": "all"}, {"attention": "sdpa flash"}], ids=str)
-def test_products_in_fp8(kit, model, faceless, plain, caplog, more):
+def test_linear_layers_in_fp8(kit, model, faceless, plain, caplog, more):
     before = own_attributes(model)
-    clone = kit.accelerate(model, settings(kit, products=FP8, **more))
+    clone = kit.accelerate(model, settings(kit, matmul=FP8, **more))
     with caplog.at_level(logging.INFO):
         ours = sample(clone, faceless)
         assert torch.equal(sample(clone, faceless), ours)
     assert 0.001 < relative(ours, plain) < OFF
-    found = step_of(kit, clone).products
-    assert len(found.errors) == 8 and not found.left  # those of the block in the middle
+    found = step_of(kit, clone).linears
+    assert len(found.errors) == 8 and not found.skipped  # those of the block in the middle
     assert all(0.01 < error < OFF for error in found.errors.values())
-    assert caplog.text.count(f"products of {LAYERS} layers in fp8; output of a layer 3.") == 1
+    assert caplog.text.count(f"{LAYERS} linear layers in fp8; output of a layer 3.") == 1
     assert own_attributes(model) == before
     assert torch.equal(sample(kit.accelerate(model, settings(kit)), faceless), plain)
 
 
 def test_joined_blocks_quantize_once_and_change_nothing(kit, model, faceless):
-    alone = sample(kit.accelerate(model, settings(kit, products=FP8)), faceless)
-    joined = sample(kit.accelerate(model, settings(kit, products=FP8, fused=True)), faceless)
+    alone = sample(kit.accelerate(model, settings(kit, matmul=FP8)), faceless)
+    joined = sample(kit.accelerate(model, settings(kit, matmul=FP8, fused=True)), faceless)
     assert relative(joined, alone) < 0.002
 
 
 def test_two_clones_take_turns(kit, model, faceless, plain):
     fused = kit.accelerate(model, settings(kit, fused=True))
-    both = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+    both = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
     first = sample(both, faceless)
     for _ in range(2):
         assert torch.equal(sample(fused, faceless), plain)
         assert torch.equal(sample(both, faceless), first)
     off = kit.without(both.clone())
     assert not any(off.wrappers[kind] for kind in off.wrappers) and torch.equal(sample(off, faceless), plain)
-    assert torch.equal(sample(kit.accelerate(off, settings(kit, products=FP8, fused=True)), faceless), first)
+    assert torch.equal(sample(kit.accelerate(off, settings(kit, matmul=FP8, fused=True)), faceless), first)
 
 
-def test_a_product_is_that_of_the_rounded_numbers(rows, products, comfy):
+def test_a_product_is_that_of_the_rounded_numbers(fused_ops, fp8, comfy):
     generator = torch.Generator().manual_seed(1)
     x, weight = torch.randn(3, 50, 64, generator=generator), torch.randn(48, 64, generator=generator)
     x[0, 7], weight[5], bias = 0, weight[5] * 1000, torch.randn(48, generator=generator)
-    given, (values, scales) = rows.quantize(x), products.as_rows(weight)
+    given, (values, scales) = fused_ops.quantize(x), fp8.as_rows(weight)
     assert given.values.dtype == values.dtype == torch.float8_e4m3fn
     assert given.scales.shape == (150, 1) and scales.shape == (48, 1)
-    assert relative(given.full(), x) < 0.03 and relative(values.float() * scales, weight) < 0.03
-    out = products.multiply(given, values, scales, bias)
+    assert relative(given.dequantize(), x) < 0.03 and relative(values.float() * scales, weight) < 0.03
+    out = fp8.multiply(given, values, scales, bias)
     assert out.shape == (3, 50, 48)
-    assert relative(out, F.linear(given.full(), values.float() * scales, bias)) < 1e-5
+    assert relative(out, F.linear(given.dequantize(), values.float() * scales, bias)) < 1e-5
 
 
-def test_rows_in_pieces_are_the_same(rows, monkeypatch, comfy):
+def test_rows_in_pieces_are_the_same(fused_ops, monkeypatch, comfy):
     x = torch.randn(70, 33, generator=torch.Generator().manual_seed(2))
-    whole = rows.quantize(x)
-    monkeypatch.setattr(rows, "_CHUNK", 33 * 9)
-    pieces = rows.quantize(x)
+    whole = fused_ops.quantize(x)
+    monkeypatch.setattr(fused_ops, "_CHUNK", 33 * 9)
+    pieces = fused_ops.quantize(x)
     assert torch.equal(whole.values.view(torch.uint8), pieces.values.view(torch.uint8))
     assert torch.equal(whole.scales, pieces.scales)
 
@@ -165,7 +165,6 @@ def lora():
 
 @pytest.mark.parametrize("form", ["merged", "the host's bypass", "ours beside"])
 def test_a_lora_counts_in_every_form(kit, pack, comfy, small_models, faceless, lora, form):
-    """Merged, the changed weights are brought to fp8; beside them, its products stay as they are."""
     import comfy.lora
     import comfy.sd
 
@@ -184,45 +183,45 @@ def test_a_lora_counts_in_every_form(kit, pack, comfy, small_models, faceless, l
     theirs = sample(changed, faceless)
     assert relative(theirs, without) > 10 * OFF
     for fused in (False, True):
-        clone = kit.accelerate(changed, settings(kit, products=FP8, fused=fused))
+        clone = kit.accelerate(changed, settings(kit, matmul=FP8, fused=fused))
         ours = sample(clone, faceless)
         assert relative(ours, theirs) < 2 * OFF
-        found = step_of(kit, clone).products
+        found = step_of(kit, clone).linears
         assert len(found.errors) == 8 and max(found.errors.values()) < OFF
         assert torch.equal(sample(clone, faceless), ours)
     joined = sample(kit.accelerate(changed, settings(kit, fused=True)), faceless)
     assert torch.equal(joined, theirs)
-    bare = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+    bare = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
     assert relative(sample(bare, faceless), without) < OFF, "and without it again"
     if form == "ours beside":
         assert own_attributes(model) == before
 
 
-def test_weights_in_fp8_are_multiplied_as_they_are(kit, products, comfy, small_models, faceless):
+def test_weights_in_fp8_are_multiplied_as_they_are(kit, fp8, comfy, small_models, faceless):
     import comfy.ops
     import comfy.quant_ops
 
     model = load(small_models, dtype=torch.float8_e4m3fn)
     layer = model.model.diffusion_model.blocks[0].self_attn.q
     assert layer.weight.dtype == torch.float8_e4m3fn
-    values, scales = products.as_rows(layer.weight)
+    values, scales = fp8.as_rows(layer.weight)
     assert values.data_ptr() == layer.weight.data_ptr() and bool((scales == 1).all())
     theirs = sample(model, faceless)
-    clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+    clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
     assert 0 < relative(sample(clone, faceless), theirs) < OFF
-    assert not step_of(kit, clone).products.left
+    assert not step_of(kit, clone).linears.skipped
 
     weight = torch.randn(32, 64, generator=torch.Generator().manual_seed(3))
     scaled = comfy.quant_ops.QuantizedTensor.from_float(weight, "TensorCoreFP8E4M3Layout", scale="recalculate")
-    values, scales = products.as_rows(scaled)
+    values, scales = fp8.as_rows(scaled)
     assert values.data_ptr() == scaled._qdata.data_ptr() and scales.shape == (32, 1)
     assert torch.allclose(values.float() * scales, scaled.dequantize(), rtol=1e-6)
     wide = weight.to(torch.float8_e5m2)
-    assert relative(torch.mul(*(part.float() for part in products.as_rows(wide))), wide.float()) < 0.03
+    assert relative(torch.mul(*(part.float() for part in fp8.as_rows(wide))), wide.float()) < 0.03
 
 
 @pytest.mark.parametrize("form", ["e4m3", "e5m2", "e4m3 with a LoRA"])
-def test_a_file_with_scaled_weights(kit, pack, products, comfy, small_models, faceless, lora, tmp_path, form):
+def test_a_file_with_scaled_weights(kit, pack, fp8, comfy, small_models, faceless, lora, tmp_path, form):
     import comfy.sd
     import comfy.utils
     from safetensors.torch import save_file
@@ -235,23 +234,23 @@ def test_a_file_with_scaled_weights(kit, pack, products, comfy, small_models, fa
     dtype = torch.float8_e5m2 if "e5m2" in form else torch.float8_e4m3fn
     save_file(scaled_weights(weights, dtype), tmp_path / "scaled.safetensors")
     loading = importlib.import_module(f"{pack.__name__}.nodes.host.model")
-    model = loading.load_animate(str(tmp_path / "scaled.safetensors"), products="full precision")[0]
+    model = loading.load_animate(str(tmp_path / "scaled.safetensors"), matmul="full precision")[0]
     weight = model.model.diffusion_model.blocks[2].ffn[0].weight
-    values, scales = products.as_rows(weight.data)
+    values, scales = fp8.as_rows(weight.data)
     assert (values.data_ptr() == weight.data._qdata.data_ptr()) == (dtype == torch.float8_e4m3fn)
     assert relative(values.float() * scales, weight.data.dequantize().float()) < 0.03
     if "LoRA" in form:
         model = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)[0]
     theirs = sample(model, faceless)
     for fused in (False, True):
-        clone = kit.accelerate(model, settings(kit, products=FP8, fused=fused))
+        clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=fused))
         assert 0 < relative(sample(clone, faceless), theirs) < 2 * OFF
-        assert not step_of(kit, clone).products.left
-        assert max(step_of(kit, clone).products.errors.values()) < OFF
+        assert not step_of(kit, clone).linears.skipped
+        assert max(step_of(kit, clone).linears.errors.values()) < OFF
 
 
 def in_fp8() -> set[int]:
-    """Addresses of the tensors in fp8 that are alive (by their type: a proxy of a dead object cannot be asked)."""
+    """Addresses of living fp8 tensors (by type: proxies of dead objects raise)."""
     gc.collect()
     alive = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
     return {id(one) for one in alive if one.dtype == torch.float8_e4m3fn}
@@ -260,7 +259,7 @@ def in_fp8() -> set[int]:
 @pytest.mark.parametrize("at", [4, 5 + 2], ids=["the first step", "the second step"])
 def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, plain, at):
     before, held = own_attributes(model), in_fp8()
-    clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+    clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
     step, calls = weakref.ref(step_of(kit, clone)), itertools.count()
 
     class Cancelled(BaseException):
@@ -276,7 +275,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, pla
         sample(clone, faceless)
     assert own_attributes(model) == before
     assert in_fp8() <= held, "no weights in fp8 are kept"
-    assert not any(one.error for one in step().products._layers.values())
+    assert not any(one.error for one in step().linears._layers.values())
     del clone
     gc.collect()
     assert step() is None
@@ -284,7 +283,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, model, faceless, pla
 
 
 def test_what_stands_in_front_of_a_part_is_called(kit, model, faceless, plain):
-    """As other packs do it: a part's forward replaced through the MODEL's own patches."""
+    """A part's forward replaced through the MODEL's patches, as by other packs."""
     seen = []
 
     def wrapped(path):
@@ -303,7 +302,7 @@ def test_what_stands_in_front_of_a_part_is_called(kit, model, faceless, plain):
         patched.add_object_patch(f"{path}.forward", wrapped(path))
     assert torch.equal(sample(kit.accelerate(patched, settings(kit, fused=True)), faceless), plain)
     assert seen == 2 * paths
-    ours = sample(kit.accelerate(patched, settings(kit, fused=True, products=FP8)), faceless)
+    ours = sample(kit.accelerate(patched, settings(kit, fused=True, matmul=FP8)), faceless)
     assert relative(ours, plain) < OFF and seen == 4 * paths
 
 
@@ -320,11 +319,11 @@ def test_patches_inside_a_block_are_called(kit, model, faceless):
     patched.set_model_attn2_patch(text)
     theirs = sample(patched, faceless)
     assert torch.equal(sample(kit.accelerate(patched, settings(kit, fused=True)), faceless), theirs)
-    both = kit.accelerate(patched, settings(kit, fused=True, products=FP8))
+    both = kit.accelerate(patched, settings(kit, fused=True, matmul=FP8))
     assert relative(sample(both, faceless), theirs) < OFF
 
 
-def test_a_layer_that_cannot_stays_as_loaded(kit, products, model, faceless, plain, caplog, monkeypatch):
+def test_a_layer_that_cannot_stays_as_loaded(kit, fp8, model, faceless, plain, caplog, monkeypatch):
     class Foreign(type(model.model.diffusion_model.blocks[0].self_attn.q)):
         pass
 
@@ -334,12 +333,12 @@ def test_a_layer_that_cannot_stays_as_loaded(kit, products, model, faceless, pla
     try:
         layer.__class__ = Foreign
         with caplog.at_level(logging.INFO):
-            clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+            clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
             ours = sample(clone, faceless)
     finally:
         layer.__class__ = kind
     assert relative(ours, plain) < OFF
-    assert list(step_of(kit, clone).products.left) == ["blocks.3.ffn.0"]
+    assert list(step_of(kit, clone).linears.skipped) == ["blocks.3.ffn.0"]
     assert "1 layers are multiplied as loaded, for instance blocks.3.ffn.0: a layer of another_pack.ops" in caplog.text
 
     def refused(*args, **kwargs):
@@ -347,27 +346,26 @@ def test_a_layer_that_cannot_stays_as_loaded(kit, products, model, faceless, pla
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "_scaled_mm", refused)
-        clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+        clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
         assert relative(sample(clone, faceless), plain) < OFF
-        assert len(step_of(kit, clone).products.left) == LAYERS - 2, "without a face its block is not run"
-        products.refusal.cache_clear()
+        assert len(step_of(kit, clone).linears.skipped) == LAYERS - 2, "without a face its block is not run"
+        fp8.refusal.cache_clear()
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            clone = kit.accelerate(model, settings(kit, products=FP8, fused=True))
+            clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=True))
             assert torch.equal(sample(clone, faceless), plain)
-        assert caplog.text.count("products stay as loaded: torch") == 1
-    products.refusal.cache_clear()
+        assert caplog.text.count("linear layers stay as loaded: torch") == 1
+    fp8.refusal.cache_clear()
 
 
-def test_compiled_blocks_or_products_in_fp8(kit, model, faceless, caplog):
-    """Compiled code is bound to the layers it was made for; with fp8 the joined blocks stand for it."""
+def test_compiled_blocks_or_linear_layers_in_fp8(kit, model, faceless, caplog):
     import comfy.patcher_extension
 
     torch._dynamo.reset()
-    alone = sample(kit.accelerate(model, settings(kit, products=FP8, fused=True)), faceless)
+    alone = sample(kit.accelerate(model, settings(kit, matmul=FP8, fused=True)), faceless)
     with caplog.at_level(logging.INFO):
-        clone = kit.accelerate(model, settings(kit, products=FP8, fused=True, compile_blocks=True, backend="eager"))
-    assert "with products in fp8 blocks are not compiled" in caplog.text
+        clone = kit.accelerate(model, settings(kit, matmul=FP8, fused=True, compile_blocks=True, backend="eager"))
+    assert "with matrix multiplications in fp8, blocks are not compiled" in caplog.text
     assert not clone.get_wrappers(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "torch.compile")
     assert torch.equal(sample(clone, faceless), alone)
     joined = settings(kit, attention="sdpa flash", fused=True)
@@ -380,4 +378,4 @@ def test_compiled_blocks_or_products_in_fp8(kit, model, faceless, caplog):
 
 def test_another_choice_is_refused(kit, model):
     with pytest.raises(Exception, match="products is 'int2', but it must be one of: as loaded, fp8"):
-        kit.accelerate(model, settings(kit, products="int2"))
+        kit.accelerate(model, settings(kit, matmul="int2"))

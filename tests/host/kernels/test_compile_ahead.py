@@ -1,4 +1,4 @@
-"""Kernels that are compiled in the background before they are wanted: all that will be, and no thread left behind."""
+"""Kernels compiled in the background."""
 
 import importlib
 import threading
@@ -48,11 +48,11 @@ def test_without_a_card_nothing_is_begun(ahead):
     before = threading.active_count()
     ahead.start("nothing", torch.device("cpu"), [lambda: 1 / 0])
     ahead.finish("nothing")
-    assert threading.active_count() == before and "nothing" not in ahead._under_way
+    assert threading.active_count() == before and "nothing" not in ahead._started
 
 
 def test_compilations_run_side_by_side_and_are_waited_for(ahead, monkeypatch):
-    """On a device that torch takes for a card's: what fails is left to the launch, the rest is done when waited for."""
+    """On a pretended CUDA device; failed compilations are left to the launch."""
     done, gate = [], threading.Barrier(2)
     monkeypatch.setattr(torch.cuda, "device", lambda device: _Nothing())
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 4)

@@ -1,4 +1,4 @@
-"""The Triton kernels compute what PyTorch's operations do, seen without a card in Triton's interpreter."""
+"""The Triton kernels against PyTorch, in Triton's interpreter."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-LARGEST = {"fp8": 0.07, "attention": 0.04, "half": 1e-3}  # by what a name ends or begins with
+LARGEST = {"fp8": 0.07, "half": 1e-3}  # by what a name ends or begins with
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -24,7 +24,7 @@ def test_kernels_compute_what_pytorch_does():
     )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
-    assert len(found) == 22
+    assert len(found) == 20
     for name, error in found.items():
         first, last = name.split()[0], name.split()[-1]
         assert error < LARGEST.get(last, LARGEST.get(first, 1e-6)), name

@@ -1,4 +1,4 @@
-"""LoRAs on the host: the same as merging by hand, on where they should be and nowhere else, and off again."""
+"""LoRAs on the host against merging by hand."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ LAYERS = [*relighting_layers(BLOCKS), "text_embedding.0", "head.head"]
 
 @pytest.fixture(scope="module")
 def weights(small_models):
-    """The small transformer, with no value outside what fp8 e4m3 holds."""
+    """The small transformer, clamped to fp8 e4m3's range."""
     return {name: one.clamp(-400, 400) for name, one in load_file(small_models.transformer).items()}
 
 
@@ -126,7 +126,7 @@ def test_blocks(load, apply, model, weights, plain, mode):
 
 @pytest.mark.parametrize("shift", [None, 5.0])
 def test_a_part_of_the_sampling(apply, pack, model, shift):
-    """On in the second and third of four steps: bit for bit the latents of a run whose steps are sampled one by one."""
+    """On in the second and third of four steps: the bits of steps sampled one by one."""
     import importlib
 
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
@@ -166,7 +166,7 @@ def test_loras_stack(load, apply, model, weights, plain):
 
 
 def test_quantized_weights_are_not_rounded_again(load, apply, weights):
-    """fp8 weights keep their bits, and the output is nearer to the LoRA on the same fp8 values than merging gives."""
+    """Nearer to the LoRA on the same fp8 values than merging gives."""
     stored = scaled_weights(weights, torch.float8_e4m3fn)
     fp8, layers = load(stored, "fp8.safetensors"), pairs()
     spread = dict(weights)
@@ -189,7 +189,7 @@ def test_quantized_weights_are_not_rounded_again(load, apply, weights):
 
 
 def test_differences_of_distilled_loras(load, apply, model, weights, plain):
-    """Whole differences of norms, biases and the modulation, and a pair on the patch embedding: beside as merged."""
+    """Differences of norms, biases and modulation, and a low-rank pair on the patch embedding."""
     generator = torch.Generator().manual_seed(5)
 
     def random(*shape, size=0.2):
@@ -270,7 +270,7 @@ def test_its_weights_belong_to_the_hosts_memory_management(apply, model):
 
 
 def test_the_forwards_are_the_same_objects_in_every_step(apply, model):
-    """What compiled code is bound to: a new one each step would compile each step."""
+    """Compiled code is bound to them."""
     import comfy.patcher_extension
 
     ours, _ = apply(model, spelled(pairs(), "peft"), apply="beside")
@@ -286,8 +286,7 @@ def test_the_forwards_are_the_same_objects_in_every_step(apply, model):
 
 
 def test_compiled_blocks_with_a_lora_that_comes_and_goes(apply, model):
-    """Same bits as without compiling, and compiled once with it and once without, not in every step. The compile node
-    comes first: then the LoRA finds a compiled block in the block's place."""
+    """The same bits, compiled once with the LoRA and once without. The LoRA finds blocks that are compiled already."""
     import torch._dynamo
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
@@ -308,7 +307,7 @@ def test_compiled_blocks_with_a_lora_that_comes_and_goes(apply, model):
 
 @pytest.mark.parametrize("mode", ["merge", "beside"])
 def test_with_acceleration(apply, pack_nodes, model, mode):
-    """Before or after Accelerate Animate Model, on in the middle of the run or always: the same bits."""
+    """Before or after Accelerate Animate Model: the same bits."""
     accelerate = pack_nodes["WanAnimateKitAccelerate"]
     inputs = {"apply": mode} if mode == "merge" else {"start": 0.3, "end": 0.7}
 
@@ -322,7 +321,7 @@ def test_with_acceleration(apply, pack_nodes, model, mode):
 
 
 def test_weights_of_another_packs_loader(apply, weights, plain):
-    """A loader with linear layers of its own, whose weights are packed, as GGUF loaders have: the LoRA goes beside."""
+    """Packed weights, as GGUF loaders have: unmerged."""
     import comfy.ops
     import comfy.sd
 

@@ -8,7 +8,7 @@ from ...support.lora_files import pairs, spelled
 
 
 def test_on_a_server(host_server, small_models):
-    """Load Animate Model -> Apply Relighting LoRA -> Apply LoRA, by file names as they lie below models/loras."""
+    """Load Animate Model -> Apply Relighting LoRA -> Apply LoRA, by file names."""
     import json
 
     from demo.server import PromptFailed, PromptRejected

@@ -1,7 +1,6 @@
-"""The mode that users have: with dynamic VRAM a file's weights stay in its own type and are cast when they are used.
+"""Dynamic VRAM, the server's default: weights keep the file's dtype and are cast on use.
 
-Whatever reads a weight as it lies ends with "mat1 and mat2 must have the same dtype" there, or computes in another type
-than the host. So every way to put the MODEL together is held against the host's own result for the same file.
+Every way to put the MODEL together is held against the host's own result for the same file.
 """
 
 import importlib
@@ -36,7 +35,7 @@ COMPILED = [("compile",), ("host compile", "accelerate")]
 
 @pytest.fixture(scope="module")
 def folder(comfy, small_models):
-    """The small transformer as bf16, fp16 and scaled fp8 files where the host looks for models, and a LoRA for it."""
+    """The small transformer as bf16, fp16 and scaled fp8 files, and a LoRA."""
     from pathlib import Path
 
     import folder_paths
@@ -111,7 +110,7 @@ def put(part):
 
 @pytest.fixture(scope="module", params=SOURCES, ids=lambda one: " ".join(map(str, filter(None, one))))
 def source(request, load, faceless):
-    """(a MODEL, what the host samples with it by itself)"""
+    """(MODEL, the host's result)"""
     model = load(*request.param)
     theirs = sample(model, faceless, 1)
     yield model, theirs
@@ -127,7 +126,7 @@ def test_every_way_gives_the_hosts_own_result(source, put, faceless, chain):
 
 
 def test_a_static_model_has_the_types_that_the_host_has_without_dynamic_vram(load, put, folder):
-    """As the host loads the file where dynamic VRAM is off; and the file is read once for all settings."""
+    """The file is read once for all settings."""
     import comfy.memory_management
     import comfy.sd
 
@@ -145,7 +144,7 @@ def test_a_static_model_has_the_types_that_the_host_has_without_dynamic_vram(loa
         assert {name: one.dtype for name, one in clone.model.named_parameters()} == expected
         assert clone.model_size() > 0 and not clone.is_dynamic()
     assert clones[0].model is clones[1].model
-    assert clones[0].streamed.sizes.total == theirs.model_size() - clones[0].streamed.sizes.rest
+    assert clones[0].offloader.sizes.total == theirs.model_size() - clones[0].offloader.sizes.rest
 
 
 def test_a_layer_that_another_pack_has_replaced_keeps_its_weights(load, part):
@@ -158,14 +157,14 @@ def test_a_layer_that_another_pack_has_replaced_keeps_its_weights(load, part):
 
 @pytest.mark.parametrize("chain", COMPILED, ids=" + ".join)
 def test_compiled_blocks_and_the_hosts_compile_node(load, put, faceless, chain):
-    """A compiled model is a static one: the host's own compile node alone ends in an error with such a file."""
+    """The host's compile node alone fails with such a file."""
     torch._dynamo.reset()
     model = load("unet", "bf16")
     assert relative(sample(put(model, *chain), faceless, 1), sample(model, faceless, 1)) < 1e-4
 
 
 def test_a_lora_merged_into_offloaded_weights(load, put, part, folder, faceless):
-    """The same bits as by the host without dynamic VRAM: there is one way to merge into a static MODEL."""
+    """The host's bits without dynamic VRAM."""
     import comfy.memory_management
 
     path = str(folder / "dynamic_lora.safetensors")
@@ -191,14 +190,14 @@ def test_a_lora_beside_weights_that_are_cast_on_use(load, put, part, folder, fac
 
 
 def test_weights_that_dynamic_vram_keeps_in_fp8_get_a_lora_beside_them(part, folder):
-    """They still lie as bf16 when the LoRA comes: what counts is what they are kept in, as without dynamic VRAM."""
+    """What counts is the dtype that the host will keep them in."""
     model = part("model").load_animate(str(folder / "dynamic_bf16.safetensors"), "fp8_e4m3fn")[0]
     report = part("lora.apply").apply_lora(model, str(folder / "dynamic_lora.safetensors"))[1]
     assert "beside the weights" in report
 
 
 def test_a_lora_that_comes_on_by_a_hook(load, put, folder, faceless):
-    """For which the host makes a static MODEL by itself, in the middle of sampling."""
+    """The host makes a static MODEL for it during sampling."""
     import comfy.hooks
 
     lora = load_file(folder / "dynamic_lora.safetensors")
@@ -238,7 +237,7 @@ def test_the_vae(comfy, part):
 
 
 def test_every_segment_is_sampled_with_the_shift_that_was_asked_for(load, part):
-    """The host puts the noise levels of a schedule that was loaded before into the present one, after the first run."""
+    """The host restores the schedule of the first run."""
     generator = torch.Generator().manual_seed(1)
 
     def random(*shape):

@@ -1,4 +1,4 @@
-"""Offload Animate Blocks and memory: what the host is told, what is taken once, and that nothing stays behind."""
+"""Memory of Offload Animate Blocks."""
 
 import gc
 import importlib
@@ -51,7 +51,7 @@ def test_the_host_counts_what_is_on_the_card_and_no_more(kit, model, faceless):
 
     whole = model.model_size()
     clone = kit.offload(model, kit.Settings("blocks", 3))
-    sizes, block = clone.streamed.sizes, clone.streamed.sizes.blocks[0]
+    sizes, block = clone.offloader.sizes, clone.offloader.sizes.blocks[0]
     assert sizes.rest + sizes.total == pytest.approx(whole, rel=0.001) and len(sizes.blocks) == BLOCKS
     assert clone.model_size() == sizes.rest + 2 * block + block + sizes.fusers[0], "two stay, a slot, a face block's"
     comfy.model_management.load_models_gpu([clone])
@@ -67,15 +67,15 @@ def test_the_host_counts_what_is_on_the_card_and_no_more(kit, model, faceless):
 def test_the_host_takes_blocks_off_when_it_wants_room(kit, model, faceless, plain):
     clone = kit.offload(model, kit.Settings("blocks", 2))
     sample(clone, faceless)
-    block = clone.streamed.sizes.blocks[0]
-    assert len(clone.streamed.kept) == 3
+    block = clone.offloader.sizes.blocks[0]
+    assert len(clone.offloader.resident) == 3
     before = clone.loaded_size()
     assert clone.partially_unload(torch.device("cpu"), block + 1) == 2 * block
-    assert len(clone.streamed.kept) == 1 and clone.loaded_size() == before - 2 * block
-    assert torch.equal(sample(clone, faceless), plain) and len(clone.streamed.kept) == 3
+    assert len(clone.offloader.resident) == 1 and clone.loaded_size() == before - 2 * block
+    assert torch.equal(sample(clone, faceless), plain) and len(clone.offloader.resident) == 3
     # more than the blocks: the rest of the model goes as the host lets any model go
     assert clone.partially_unload(torch.device("cpu"), 3 * block + 1000) > 3 * block
-    assert not clone.streamed.kept
+    assert not clone.offloader.resident
     assert torch.equal(sample(clone, faceless), plain)
 
 
@@ -87,7 +87,7 @@ def test_unloading_all_models_and_sampling_again(kit, model, faceless, plain):
     assert any(one.model is clone for one in host.current_loaded_models)
     host.unload_all_models()
     assert not any(one.model is clone for one in host.current_loaded_models)
-    assert not clone.streamed.kept and clone.loaded_size() == 0
+    assert not clone.offloader.resident and clone.loaded_size() == 0
     assert torch.equal(sample(clone, faceless), plain)
 
 
@@ -98,7 +98,7 @@ def test_another_model_drives_it_out(kit, load, model, faceless, plain):
     sample(clone, faceless)
     host.free_memory(1e30, torch.device("cpu"))  # what loading a model that needs everything does first
     host.load_models_gpu([other])
-    assert not clone.streamed.kept and clone.loaded_size() == 0
+    assert not clone.offloader.resident and clone.loaded_size() == 0
     assert torch.equal(sample(clone, faceless), plain)
 
 
@@ -107,35 +107,35 @@ def test_with_less_room_than_the_blocks_need_more_are_copied(kit, model, faceles
 
     host.unload_all_models()
     clone = kit.offload(model, kit.Settings("blocks", 0))
-    sizes = clone.streamed.sizes
-    clone.partially_load(clone.load_device, sizes.rest + 3 * sizes.unit(1) + sizes.unit(0))
+    sizes = clone.offloader.sizes
+    clone.partially_load(clone.load_device, sizes.rest + 3 * sizes.block(1) + sizes.block(0))
     out = sample(clone, faceless)  # whose own loading finds more
-    assert torch.equal(out, plain) and not clone.streamed.plan
-    clone.streamed.drop()
-    clone.streamed.room = 3 * sizes.unit(0)
+    assert torch.equal(out, plain) and not clone.offloader.plan
+    clone.offloader.drop()
+    clone.offloader.available = 3 * sizes.block(0)
     module = clone.model.diffusion_model
-    clone.streamed._prepare(clone, module, torch.zeros(1, 36, 3, 6, 8))
-    assert 0 < len(clone.streamed.plan) < BLOCKS and clone.streamed.kept_size <= clone.streamed.room
-    clone.streamed.room = 0
-    clone.streamed._prepare(clone, module, torch.zeros(1, 36, 3, 6, 8))
-    assert len(clone.streamed.plan) == BLOCKS
-    clone.streamed.end()
+    clone.offloader._prepare(clone, module, torch.zeros(1, 36, 3, 6, 8))
+    assert 0 < len(clone.offloader.plan) < BLOCKS and clone.offloader.resident_size <= clone.offloader.available
+    clone.offloader.available = 0
+    clone.offloader._prepare(clone, module, torch.zeros(1, 36, 3, 6, 8))
+    assert len(clone.offloader.plan) == BLOCKS
+    clone.offloader.end()
 
 
 def test_a_card_that_is_full_before_all_are_on_it(kit, model, faceless, plain, monkeypatch):
-    lane = importlib.import_module(f"{kit.__name__}.copy_queue")
-    clone, new_slot, asked = kit.offload(model, kit.Settings("blocks", 1)), lane.Copies.new_slot, []
+    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
+    clone, new_slot, asked = kit.offload(model, kit.Settings("blocks", 1)), copy_queue.CopyStream.new_slot, []
 
     def full(copies, size):
         asked.append(size)
-        if len(clone.streamed.kept) == 2 and len(asked) == 4:  # after two blocks and the slot
+        if len(clone.offloader.resident) == 2 and len(asked) == 4:  # after two blocks and the slot
             raise torch.cuda.OutOfMemoryError("full")
         return new_slot(copies, size)
 
-    monkeypatch.setattr(lane.Copies, "new_slot", full)
+    monkeypatch.setattr(copy_queue.CopyStream, "new_slot", full)
     assert torch.equal(sample(clone, faceless), plain)
-    assert len(asked) > 4 and len(clone.streamed.plan) > 1 and len(clone.streamed.kept) < 4
-    assert torch.equal(sample(clone, faceless), plain) and len(clone.streamed.plan) == 1, "there is room again"
+    assert len(asked) > 4 and len(clone.offloader.plan) > 1 and len(clone.offloader.resident) < 4
+    assert torch.equal(sample(clone, faceless), plain) and len(clone.offloader.plan) == 1, "there is room again"
 
 
 def test_blocks_that_a_loader_has_put_elsewhere_come_to_host_memory(kit, load):
@@ -152,13 +152,13 @@ def test_a_clone_of_a_clone_has_a_state_of_its_own(kit, model, faceless):
     first = kit.offload(model, kit.Settings("blocks", 3))
     second = first.clone()
     assert type(second) is type(first) and isinstance(second, type(model))
-    assert second.streamed is not first.streamed and second.streamed._patcher() is second
+    assert second.offloader is not first.offloader and second.offloader._patcher() is second
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     (wrapper,) = second.get_wrappers(kind, kit.KEY)
-    assert wrapper.__self__ is second.streamed
+    assert wrapper.__self__ is second.offloader
     sample(second, faceless)
-    assert second.streamed.kept and not first.streamed.kept
-    state = weakref.ref(second.streamed)
+    assert second.offloader.resident and not first.offloader.resident
+    state = weakref.ref(second.offloader)
     del second, wrapper
     gc.collect()
     assert state() is None, "what was on the card is gone with the clone"
@@ -168,29 +168,29 @@ def test_a_clone_of_a_clone_has_a_state_of_its_own(kit, model, faceless):
 
 
 def test_blocks_are_moved_into_their_mapping_once(kit, memory, load, faceless):
-    """By the first run of any clone; another clone, an unloading in between and an accelerated one find them there."""
+    """By the first run of any clone."""
     import comfy.model_management as host
 
     gc.collect()
     before, own = len(memory._regions), load()
     first = kit.offload(own, kit.Settings("blocks", 3))
     sample(first, faceless)
-    streamed = sorted(first.streamed.plan)
-    assert len(memory._regions) - before == len(streamed) + 1, "the blocks that are copied, and the face block"
-    places = [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in streamed]
+    copied = sorted(first.offloader.plan)
+    assert len(memory._regions) - before == len(copied) + 1, "the blocks that are copied, and the face block"
+    places = [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in copied]
     sample(first, faceless)
     host.unload_all_models()
     second = kit.offload(own, kit.Settings("blocks", BLOCKS))
     sample(second, faceless)
-    assert [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in streamed] == places
+    assert [blocks_of(own)[index].ffn[0].weight.data_ptr() for index in copied] == places
     assert len(memory._regions) - before == BLOCKS + 1
     one = blocks_of(own)[0]
     assert len({tensor.untyped_storage().data_ptr() for tensor in one.parameters()}) == 1, "no tensor left elsewhere"
-    tensors = kit.units_of(own.model.diffusion_model)[0][0].tensors()
-    assert memory.whole(tensors).numel() == memory.layout(tensors)[1]
-    assert not memory.whole(tensors).is_pinned() and not memory.register(memory.whole(tensors)), "no card here"
+    tensors = kit.modules_of(own.model.diffusion_model)[0][0].tensors()
+    assert memory.region_of(tensors).numel() == memory.layout(tensors)[1]
+    assert not memory.region_of(tensors).is_pinned() and not memory.register(memory.region_of(tensors)), "no card here"
     # without a card to lock memory for nothing is counted
-    assert (memory.Registered.count, memory.Registered.size) == (0, 0)
+    assert (memory.PinnedMemory.count, memory.PinnedMemory.size) == (0, 0)
     del first, second, one, tensors
     gc.collect()
     assert len(memory._regions) - before == BLOCKS + 1, "the model is still there"
@@ -200,13 +200,13 @@ def test_blocks_are_moved_into_their_mapping_once(kit, memory, load, faceless):
 
 
 def test_what_is_registered_ends_before_the_memory_does(memory):
-    """With a mapping of our own, in the place of the card's driver a note of when it is called."""
+    """With calls to the CUDA driver recorded."""
     tensors = [torch.nn.Parameter(torch.randn(64, 64)), torch.randn(3)]
-    made = memory.packed(tensors)
+    made = memory.pack(tensors)
     assert all(torch.equal(one, other) for one, other in zip(made, tensors))
     assert [type(one) for one in made] == [torch.nn.Parameter, torch.Tensor]
-    flat = memory.whole(made)
-    assert flat.numel() == memory.layout(tensors)[1] and memory.whole(tensors) is None
+    flat = memory.region_of(made)
+    assert flat.numel() == memory.layout(tensors)[1] and memory.region_of(tensors) is None
     region, seen = memory._regions[flat.data_ptr()], []
     weakref.finalize(region, lambda: seen.append(True))
     del region, flat
@@ -221,7 +221,7 @@ def test_what_is_registered_ends_before_the_memory_does(memory):
 
 
 def test_a_model_that_is_loaded_whole_takes_its_weights_along(kit, memory, load, faceless):
-    """On a card its tensors move there; here another node replaces them: their mapping goes, and comes anew."""
+    """Another node replaces the tensors: their region is freed, and made anew."""
     gc.collect()
     before, own = len(memory._regions), load()
     clone = kit.offload(own, kit.Settings("blocks", BLOCKS))
@@ -238,17 +238,17 @@ def test_a_model_that_is_loaded_whole_takes_its_weights_along(kit, memory, load,
 
 
 def test_memory_that_cannot_be_had_is_done_without(kit, memory, load, faceless, plain, monkeypatch):
-    lane = importlib.import_module(f"{kit.__name__}.copy_queue")
+    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
 
     def refused(tensors):
         raise OSError("no memory")
 
-    monkeypatch.setattr(lane, "packed", refused)
+    monkeypatch.setattr(copy_queue, "pack", refused)
     own = load()
     assert torch.equal(sample(kit.offload(own, kit.Settings("blocks", BLOCKS)), faceless), plain)
-    unlocked = kit.offload(own, kit.Settings("blocks", BLOCKS, locked=False))
+    unpinned = kit.offload(own, kit.Settings("blocks", BLOCKS, pinned=False))
     monkeypatch.undo()
-    assert torch.equal(sample(unlocked, faceless), plain)
+    assert torch.equal(sample(unpinned, faceless), plain)
     assert blocks_of(own)[0].ffn[0].weight.untyped_storage().data_ptr() not in memory._regions
 
 
@@ -270,7 +270,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, load, faceless, plai
 
     def cancel(*args):
         if next(calls) == BLOCKS + 2:  # the third block of the second step
-            seen.extend(weakref.ref(slot) for slot in (*clone.streamed.slots, *clone.streamed.kept.values()))
+            seen.extend(weakref.ref(slot) for slot in (*clone.offloader.slots, *clone.offloader.resident.values()))
             raise Cancelled
         return args[0] if where == "between" else None
 
@@ -285,7 +285,7 @@ def test_cancel_in_the_middle_of_a_step_leaves_nothing(kit, load, faceless, plai
         handle.remove()
     gc.collect()
     assert len(seen) >= BLOCKS - count + 2 and not any(ref() is not None for ref in seen)
-    assert not clone.streamed.slots and not clone.streamed.kept and clone.streamed.copies is None
+    assert not clone.offloader.slots and not clone.offloader.resident and clone.offloader.copies is None
     assert {name: id(tensor) for name, tensor in own.model.named_parameters()} == before, "its own weights are back"
     hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in own.model.modules()]
     assert not any(map(any, hooks)) and "forward_orig" not in vars(own.model.diffusion_model)
@@ -326,36 +326,36 @@ def test_as_few_blocks_as_it_takes(plan, block, fuser, rest):
 @pytest.mark.parametrize("left", [0, 2, 5])
 def test_fitting_into_gigabytes(kit, plan, model, faceless, plain, left):
     clone = kit.offload(model, kit.Settings("fit"))
-    sizes = clone.streamed.sizes
+    sizes = clone.offloader.sizes
     assert clone.model_size() == sizes.rest + plan.slot_bytes(sizes, frozenset(range(BLOCKS))), "until it is known"
     activations = model.model.memory_required((1, 36, 3, 6, 8))
     stay = frozenset(range(BLOCKS)) - plan.spread(BLOCKS - left, BLOCKS)
     wanted = sizes.rest + activations + plan.card_bytes(sizes, frozenset(range(BLOCKS)) - stay)
     clone = kit.offload(model, kit.Settings("fit", gigabytes=(wanted + 1000) / plan.GB))
     assert torch.equal(sample(clone, faceless), plain)
-    assert len(clone.streamed.plan) == BLOCKS - left and {index for _, index in clone.streamed.kept} == stay
-    assert clone.model_size() == sizes.rest + plan.card_bytes(sizes, clone.streamed.plan)
+    assert len(clone.offloader.plan) == BLOCKS - left and {index for _, index in clone.offloader.resident} == stay
+    assert clone.model_size() == sizes.rest + plan.card_bytes(sizes, clone.offloader.plan)
 
 
 def test_steps_of_several_sizes_in_a_run_share_what_stays(kit, plan, model):
     """Blocks are not to come and go between them."""
     small, large = torch.zeros(1, 36, 3, 6, 8), torch.zeros(1, 36, 5, 10, 12)
     clone = kit.offload(model, kit.Settings("fit"))
-    sizes, needed = clone.streamed.sizes, model.model.memory_required(small.shape)
+    sizes, needed = clone.offloader.sizes, model.model.memory_required(small.shape)
     assert model.model.memory_required(large.shape) > needed
     room = (sizes.rest + needed + sizes.total + 1000) / plan.GB
-    streamed = kit.offload(model, kit.Settings("fit", gigabytes=room)).streamed
-    clone.attachments[kit.KEY] = streamed
-    streamed.belongs_to(clone)
+    offloader = kit.offload(model, kit.Settings("fit", gigabytes=room)).offloader
+    clone.attachments[kit.KEY] = offloader
+    offloader.belongs_to(clone)
     counts = []
     for x in (small, large, small):
-        streamed._prepare(clone, clone.model.diffusion_model, x)
-        counts.append(len(streamed.plan))
+        offloader._prepare(clone, clone.model.diffusion_model, x)
+        counts.append(len(offloader.plan))
     assert counts[0] == 0 and counts[1] > 0 and counts[2] == counts[1]
-    streamed.end()
-    streamed._prepare(clone, clone.model.diffusion_model, small)
-    assert not streamed.plan, "the next run begins anew"
-    streamed.end()
+    offloader.end()
+    offloader._prepare(clone, clone.model.diffusion_model, small)
+    assert not offloader.plan, "the next run begins anew"
+    offloader.end()
 
 
 def test_what_does_not_fit_is_said(kit, plan, model, faceless):
@@ -363,12 +363,14 @@ def test_what_does_not_fit_is_said(kit, plan, model, faceless):
     with pytest.raises(Exception, match=r"takes 0\.2 GB with every block offloaded .* more than the 0\.05 GB asked"):
         sample(clone, faceless)
     assert (
-        not clone.streamed.slots and not clone.streamed.kept and "forward_orig" not in vars(model.model.diffusion_model)
+        not clone.offloader.slots
+        and not clone.offloader.resident
+        and "forward_orig" not in vars(model.model.diffusion_model)
     )
 
 
 def test_a_step_that_no_offload_makes_room_for(kit, model, faceless, monkeypatch):
-    """Memory runs out with every block in host memory: what to change, and nothing left behind."""
+    """Memory runs out with every block offloaded."""
     clone = kit.offload(model, kit.Settings("blocks", BLOCKS))
 
     def full(*_, **__):
@@ -377,7 +379,7 @@ def test_a_step_that_no_offload_makes_room_for(kit, model, faceless, monkeypatch
     monkeypatch.setattr(model.model.diffusion_model.blocks[2], "forward", full)
     with pytest.raises(torch.cuda.OutOfMemoryError, match="every block offloaded: make the video smaller"):
         sample(clone, faceless)
-    assert not clone.streamed.kept and not clone.streamed.lanes
+    assert not clone.offloader.resident and not clone.offloader.queues
     few = kit.offload(model, kit.Settings("blocks", 2))
     with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory"):  # more blocks can still go
         sample(few, faceless)
@@ -390,6 +392,6 @@ def test_the_node(pack_nodes, kit, model, faceless, plain):
     assert torch.equal(sample(clone, faceless), plain)
     clone = node.execute(clone, "fit", 24.0, 40, False).args[0]
     assert kit.settings_of(clone) == kit.Settings("fit", 40, 24.0, False)
-    assert torch.equal(sample(clone, faceless), plain) and not clone.streamed.plan
+    assert torch.equal(sample(clone, faceless), plain) and not clone.offloader.plan
     with pytest.raises(Exception, match="how is 'often', but it must be one of: fit, blocks"):
         node.execute(model, "often", 12.0, 2, True)

@@ -1,4 +1,4 @@
-"""Offload Animate Blocks on the host's own sampler: the same bits, whatever it is put together with."""
+"""Offload Animate Blocks on the host's own sampler."""
 
 import importlib
 
@@ -32,7 +32,7 @@ def all_of_it(kit):
 
 
 def state(model):
-    """What stands on a model's modules, but for the host's own notes of what it has loaded."""
+    """Attributes of a model's modules, but for the host's own."""
     return {
         name: (
             {key for key in vars(part) if not key.startswith(("comfy_", "prev_comfy"))},
@@ -53,8 +53,8 @@ def test_any_number_of_blocks_gives_the_same_bits(kit, model, faceless, plain, c
     clone = kit.offload(model, kit.Settings("blocks", count))
     for _ in range(2):
         assert torch.equal(sample(clone, faceless), plain)
-        assert len(clone.streamed.kept) == BLOCKS - count
-        assert not clone.streamed.slots and clone.streamed.copies is None
+        assert len(clone.offloader.resident) == BLOCKS - count
+        assert not clone.offloader.slots and clone.offloader.copies is None
     assert state(model) == before
     assert all(torch.equal(one, weights[name]) for name, one in weights_of(model).items())
 
@@ -71,25 +71,25 @@ def test_with_guidance(kit, model, faceless):
 
 
 def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, all_of_it, monkeypatch):
-    """Every copy begins when the block before the one before has computed, into the slot that is then free."""
-    lane = importlib.import_module(f"{kit.__name__}.copy_queue")
+    """The order of copies and computations, and the slots used."""
+    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
     happened, slots = [], []
-    start, done = lane.Copies.start, lane.Copies.done
+    start, done = copy_queue.CopyStream.start, copy_queue.CopyStream.done
 
-    def started(copies, unit, slot):
-        happened.append(("copy", unit.keys[1].split(".")[1], unit.index))
+    def started(copies, module, slot):
+        happened.append(("copy", module.keys[1].split(".")[1], module.index))
         slots.append(slot)
-        start(copies, unit, slot)
+        start(copies, module, slot)
 
     def finished(copies, slot):
-        happened.append(("done", slot.unit.keys[1].split(".")[1], slot.unit.index))
+        happened.append(("done", slot.module.keys[1].split(".")[1], slot.module.index))
         done(copies, slot)
 
-    monkeypatch.setattr(lane.Copies, "start", started)
-    monkeypatch.setattr(lane.Copies, "done", finished)
+    monkeypatch.setattr(copy_queue.CopyStream, "start", started)
+    monkeypatch.setattr(copy_queue.CopyStream, "done", finished)
     clone = kit.offload(model, all_of_it)
     seen = []
-    clone.set_model_patch(lambda args: seen.append(len(clone.streamed.slots)) or args, "double_block")
+    clone.set_model_patch(lambda args: seen.append(len(clone.offloader.slots)) or args, "double_block")
     sample(clone, faceless, 1)
     blocks = [(what, index) for what, kind, index in happened if kind == "blocks"]
     expected = [("copy", 0)]
@@ -125,8 +125,8 @@ def test_two_clones_with_different_numbers_take_turns(kit, model, faceless, plai
     for _ in range(2):
         for one in (few, model, many):
             assert torch.equal(sample(one, faceless), plain)
-    assert not few.streamed.kept and not many.streamed.kept, "the one that was loaded last has none"
-    assert torch.equal(sample(few, faceless), plain) and few.streamed.kept
+    assert not few.offloader.resident and not many.offloader.resident, "the one that was loaded last has none"
+    assert torch.equal(sample(few, faceless), plain) and few.offloader.resident
 
 
 def test_patched_unpatched_and_patched_again(kit, model, faceless, plain, all_of_it):
@@ -159,11 +159,11 @@ def test_with_acceleration(kit, fast, model, faceless, plain, accelerated_first,
     clone = kit.offload(clone, some) if accelerated_first else fast.accelerate(clone, settings)
     for _ in range(2):
         assert torch.equal(sample(clone, faceless), theirs)
-    assert clone.streamed.settings == some and fast.settings_of(clone) == settings
+    assert clone.offloader.settings == some and fast.settings_of(clone) == settings
 
 
 def test_with_the_hosts_compile_node(kit, model, faceless, plain):
-    """Which compiles the whole model: hooks are left out of what is compiled."""
+    """Hooks are not compiled."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     torch._dynamo.reset()
@@ -228,7 +228,7 @@ def test_with_a_lora_in_the_hosts_bypass_form(kit, comfy, small_models, faceless
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_with_a_lora_that_comes_on_by_a_hook(kit, model, faceless, plain, lora, count):
-    """A hook changes the weights themselves in the middle of a run: what is on the card then is of no use."""
+    """A hook changes weights during a run: resident blocks are dropped."""
     import comfy.hooks
 
     hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
@@ -247,7 +247,7 @@ def test_with_a_lora_that_comes_on_by_a_hook(kit, model, faceless, plain, lora, 
 
 @pytest.fixture(scope="module")
 def fp8_file(comfy, small_models):
-    """Writes the small weights, clamped to what fp8 holds, into the host's models folder under a name."""
+    """Saves the small weights, clamped to fp8's range, in the host's models folder."""
     from pathlib import Path
 
     import folder_paths
@@ -281,7 +281,7 @@ def test_with_scaled_fp8_weights(kit, quantized, faceless, count):
 
 
 def test_in_inference_mode_as_a_server_runs_it(pack_nodes, kit, fp8_file, faceless):
-    """Tensors made in that mode and others do not mix: moving a quantized one of both kinds fails in the host."""
+    """Moving a quantized tensor of inference and normal tensors fails in the host."""
     import comfy.model_management
 
     name = fp8_file("offload_served.safetensors", lambda one: scaled_weights(one, torch.float8_e4m3fn, in_blocks))
@@ -302,7 +302,7 @@ def test_with_a_lora_merged_into_scaled_fp8_weights(kit, quantized, faceless):
     theirs = sample(with_lora(quantized, lora), faceless)
     assert not torch.equal(theirs, sample(quantized, faceless))
     clone = kit.offload(with_lora(quantized, lora), kit.Settings("blocks", 3))  # one of the two stays on the card
-    assert clone.streamed.plan & {1, 2} == {2}
+    assert clone.offloader.plan & {1, 2} == {2}
     assert torch.equal(sample(clone, faceless), theirs)
 
 
@@ -319,7 +319,7 @@ def test_animate_takes_an_offloaded_model(pack, kit, model, all_of_it):
     inside = ports.HostDenoiser(
         kit.offload(model, all_of_it), PROMPT, PROMPT, None, 1, 1.0, "euler", "simple", 5.0, 0
     ).model
-    assert inside.streamed.settings == all_of_it and inside.streamed._patcher() is inside
+    assert inside.offloader.settings == all_of_it and inside.offloader._patcher() is inside
 
 
 def test_another_model_is_refused_in_a_sentence(kit, small_models, comfy):

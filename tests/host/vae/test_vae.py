@@ -1,4 +1,4 @@
-"""Accelerate Video VAE around the host's own VAE object: what it computes, in which chunks, and that nothing stays."""
+"""Accelerate Video VAE against the host's VAE object."""
 
 import copy
 import gc
@@ -35,7 +35,7 @@ def choice(kit):
 
 
 def random_vae(dtype=torch.float32, scale=1.0):
-    """The host's object around random weights, which unlike the small VAE's hand-set ones hide no mistake."""
+    """Random weights: the small VAE's hand-set ones would hide mistakes."""
     import math
 
     import comfy.sd
@@ -64,7 +64,7 @@ def relative(ours, theirs):
 
 
 def same(fast, host, frames, tolerance=1e-5):
-    """Encodes and decodes by both, and holds ours against the host's."""
+    """Compares encode and decode with the host's."""
     theirs = host.encode(frames)
     ours = fast.encode(frames)
     assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
@@ -79,7 +79,7 @@ def same(fast, host, frames, tolerance=1e-5):
     "frames, height, width", [(1, 64, 96), (5, 32, 48), (6, 34, 45), (17, 24, 16), (77, 16, 16)], ids=str
 )
 def test_equal_to_the_host_in_float32(kit, host_vae, frames, height, width):
-    """One frame, whole segments, counts that are not 4n+1 and sizes that are not a multiple of 8."""
+    """Counts that are not 4n+1 and sizes that are no multiple of 8 too."""
     with torch.inference_mode():
         same(kit.accelerate_vae(host_vae), host_vae, clip(frames, height, width))
 
@@ -88,7 +88,7 @@ def test_equal_to_the_host_in_float32(kit, host_vae, frames, height, width):
 @pytest.mark.parametrize("folded", [False, True])
 def test_any_chunk_and_either_form_of_convolution_gives_the_same(kit, choice, host_vae, monkeypatch, at_once, folded):
     fast = kit.accelerate_vae(host_vae)
-    fast.first_stage_model.numbers = at_once
+    fast.first_stage_model.chunk_elements = at_once
     monkeypatch.setattr(choice, "folds", lambda *_: folded)
     with torch.inference_mode():
         same(fast, host_vae, clip(9))
@@ -109,9 +109,9 @@ def test_bfloat16_is_as_near_to_float32_as_the_host(comfy, kit, host_vae):
 
 @pytest.mark.parametrize("known, at_once", [(0, 4), (1, 4), (5, 1), (20, 4)])
 def test_frames_that_stay_the_same_are_computed_once(kit, layers, host_vae, monkeypatch, known, at_once):
-    """The grey after the known frames: the same latent from a fraction of the frames."""
+    """The same latent from a fraction of the frames."""
     fast, frames = kit.accelerate_vae(host_vae), clip(77, 16, 16)
-    fast.first_stage_model.numbers = at_once * 16 * 16 * 8
+    fast.first_stage_model.chunk_elements = at_once * 16 * 16 * 8
     moving, seen = frames.clone(), []
     frames[known:] = 0.5
     first = layers.First.__call__
@@ -143,7 +143,7 @@ def test_the_hosts_tiled_nodes_take_it(kit, host_vae):
 
 
 def test_tiles_where_memory_is_short(kit, host_vae, monkeypatch, caplog):
-    """With room for 128x128 and not for the whole: what the host's own tiling gives with tiles of that size."""
+    """The host's own tiling, with tiles of 128x128."""
     memory = importlib.import_module(f"{kit.__name__}.memory")
     fast, frames = kit.accelerate_vae(host_vae), clip(1, 192, 256)
     monkeypatch.setattr(memory, "WEIGHTS", 0)
@@ -176,7 +176,7 @@ def test_fewer_frames_at_once_before_tiles(kit):
 
 
 def test_out_of_memory_in_the_middle_is_tiled(kit, layers, host_vae, monkeypatch, caplog):
-    """The card may have less than it said: the attempt's failure is not the job's."""
+    """The device may have less memory than it reports."""
     fast, frames, full = kit.accelerate_vae(host_vae), clip(1, 192, 256), []
     first = layers.First.__call__
 
@@ -195,7 +195,7 @@ def test_out_of_memory_in_the_middle_is_tiled(kit, layers, host_vae, monkeypatch
 @pytest.mark.parametrize("error", [InterruptedError, RuntimeError])
 @pytest.mark.parametrize("direction", ["encode", "decode"])
 def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monkeypatch, direction, error):
-    """Cancel and errors: no copy of a weight lives on, the shared modules are as they were, the next run is right."""
+    """After Cancel and errors too."""
 
     def attributes():
         parts = host_vae.first_stage_model.named_modules()
@@ -212,7 +212,7 @@ def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monke
 
     monkeypatch.setattr(wan, "Weights", Watched)
     frames, calls = clip(9), []
-    fast.first_stage_model.numbers = 2 * FRAME
+    fast.first_stage_model.chunk_elements = 2 * FRAME
     with torch.inference_mode():
         latent = host_vae.encode(frames)
         before = attributes()
@@ -240,7 +240,7 @@ def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monke
 
 @pytest.mark.parametrize("shown, still", [(17, 0), (14, 3), (1, 16), (6, 27), (5, 2)])
 def test_levels_and_a_count_of_still_frames_encode_to_the_same_bits(kit, host_vae, shown, still):
-    """What the engine gives (uint8, and how often the last frame is shown again) against all frames as floats."""
+    """uint8 and a repeat count against all frames as floats."""
     fast, levels = kit.accelerate_vae(host_vae), (clip(shown) * 255).to(torch.uint8)
     pixels = levels.float() / 255
     every = torch.cat((pixels, pixels[-1:].expand(still, -1, -1, -1)))
@@ -262,7 +262,7 @@ def test_the_hosts_cancel_is_seen(kit, host_vae):
 
 
 def test_one_model_for_the_hosts_memory_manager(kit, pack_nodes, host_vae):
-    """The same weights and the same patcher; the object that came in is the host's own still."""
+    """The same weights and the same patcher."""
     import comfy.ldm.wan.vae
     import comfy.sd
 
@@ -276,7 +276,7 @@ def test_one_model_for_the_hosts_memory_manager(kit, pack_nodes, host_vae):
 
 
 def test_patched_weights_count(kit, comfy):
-    """A patch on the weights, as the host applies one when the model loads, is in what ours computes."""
+    """A patch that the host applies when the model loads."""
     import comfy.model_management
 
     vae = random_vae()
@@ -319,7 +319,7 @@ def test_animate_leaves_the_hosts_way_on_a_cpu(pack, host_vae):
 
 
 def test_latents_are_kept_with_the_weights_that_made_them(pack):
-    """A later job has a port of its own around the same VAE; another VAE, or a patch on this one, makes its own."""
+    """Another VAE, or a patch on this one, encodes anew."""
     ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
     read, frames = [], clip(1)
 
@@ -379,7 +379,7 @@ for channels in (8, 24, 96):
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_triton_kernels_do_what_torch_does():
-    """In Triton's interpreter, without a card; in float32, since the interpreter cuts bfloat16 off."""
+    """In Triton's interpreter, in float32: it truncates bfloat16."""
     run = subprocess.run(
         [sys.executable, "-c", KERNELS, str(ROOT)],
         env=os.environ | {"TRITON_INTERPRET": "1"},
