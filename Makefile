@@ -21,6 +21,8 @@ bench: setup
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 clean:
 	rm -rf .cache demo/out build dist *.egg-info .pytest_cache .ruff_cache
