@@ -17,7 +17,7 @@ setup:
 	@$(PYTHON) -m demo.environment --venv $(VENV)
 
 bench: setup
-	@for script in benchmarks/*.py; do [ ! -f "$$script" ] || $(RUN) "$$script" || exit 1; done
+	@for script in $$(grep -l __main__ benchmarks/*.py); do $(RUN) "$$script" || exit 1; done
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -11,8 +11,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from demo import importing
 from demo.importing import ROOT
@@ -52,7 +55,7 @@ def is_host(path: Path) -> bool:
     return (path / "main.py").is_file() and (path / "comfyui_version.py").is_file()
 
 
-def find_host(environ: dict[str, str] | None = None) -> Host | None:
+def find_host(environ: Mapping[str, str] | None = None) -> Host | None:
     """The ComfyUI to use: ``COMFYUI_PATH``, the one in whose ``custom_nodes`` this lies, ``~/comfy/ComfyUI``.
 
     ``COMFYUI_PATH=none`` looks for none at all (the embedded backend then does the work).
@@ -68,7 +71,7 @@ def find_host(environ: dict[str, str] | None = None) -> Host | None:
         path = Path(named).expanduser().absolute()
         if not is_host(path):
             raise HostError(
-                f"COMFYUI_PATH is {named}, but there is no main.py with comfyui_version.py beside it: "
+                f"COMFYUI_PATH is {named}, but there is no main.py with comfyui_version.py next to it: "
                 "point it at the folder that holds ComfyUI's main.py."
             )
         return _describe(path, environ)
@@ -80,13 +83,25 @@ def find_host(environ: dict[str, str] | None = None) -> Host | None:
     return _describe(home, environ) if is_host(home) else None
 
 
-def _describe(path: Path, environ) -> Host:
+def require_host(path: Path | None = None) -> Host:
+    """The ComfyUI in a folder, or the one that :func:`find_host` finds.
+
+    Raises:
+        HostError: there is none.
+    """
+    found = find_host({**os.environ, **({"COMFYUI_PATH": str(path)} if path else {})})
+    if found is None:
+        raise HostError(NOT_FOUND)
+    return found
+
+
+def _describe(path: Path, environ: Mapping[str, str]) -> Host:
     text = (path / "comfyui_version.py").read_text(encoding="utf-8")
     version = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
     return Host(path, _find_python(path, environ), version.group(1) if version else "unknown")
 
 
-def _find_python(path: Path, environ) -> Path:
+def _find_python(path: Path, environ: Mapping[str, str]) -> Path:
     named = environ.get("COMFYUI_PYTHON", "").strip()
     if named:
         python = Path(named).expanduser()
@@ -160,14 +175,15 @@ def load_in_process(host: Host, base_dir: Path | str | None = None) -> None:
         raise HostError(f"`import nodes` found {nodes.__file__}, not the host's: keep other `nodes` off sys.path.")
 
 
-def load_pack(name: str = PACK_MODULE):
-    """This repository as ComfyUI loads a custom node: its root ``__init__.py`` as a package under a name of its own.
+def load_pack(name: str = PACK_MODULE) -> ModuleType:
+    """This repository as ComfyUI loads a custom node: its root ``__init__.py`` as a package called ``name``.
 
     The engine inside is ``<name>.wan_animate``, another module object than the top-level ``wan_animate``.
     """
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -178,11 +194,11 @@ def load_pack(name: str = PACK_MODULE):
     return module
 
 
-def pack_nodes(pack) -> dict[str, type]:
+def pack_nodes(pack: ModuleType) -> dict[str, type[Any]]:
     """The pack's node classes by node id, as its ``comfy_entrypoint`` gives them to the host."""
     import asyncio
 
-    async def collect():
+    async def collect() -> list[type[Any]]:
         extension = await pack.comfy_entrypoint()
         await extension.on_load()
         return await extension.get_node_list()
