@@ -1,6 +1,6 @@
-"""Find a ComfyUI on this machine and load it into this process. Starting one as a server: :mod:`demo.server`.
+"""Find a ComfyUI on this machine and load it into this process (as a server: :mod:`demo.server`).
 
-Standard library only, so that the set-up can use it before anything is installed.
+Standard library only: the set-up uses it before anything is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PACK_MODULE = "wan_animate_kit_pack"
 
 
 class HostError(RuntimeError):
-    """The host cannot be found, started or talked to. The message says which, with the end of its log."""
+    """The host cannot be found, started or reached; the message has the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def is_host(path: Path) -> bool:
 
 
 def find_host(environ: Mapping[str, str] | None = None) -> Host | None:
-    """The ComfyUI to use: ``COMFYUI_PATH``, the one in whose ``custom_nodes`` this lies, ``~/comfy/ComfyUI``.
+    """The ComfyUI of ``COMFYUI_PATH``, else the one whose ``custom_nodes`` holds this, else ``~/comfy/ComfyUI``.
 
-    ``COMFYUI_PATH=none`` looks for none at all (the embedded backend then does the work).
+    ``COMFYUI_PATH=none`` means none: the embedded backend.
 
     Raises:
         HostError: ``COMFYUI_PATH`` is set but holds no ComfyUI.
@@ -115,25 +115,25 @@ def _find_python(path: Path, environ: Mapping[str, str]) -> Path:
     embedded = path.parent / "python_embeded" / "python.exe"
     if embedded.exists():
         return embedded
-    # an activated virtual or conda environment, or the system's: whatever runs us is the best guess
+    # an activated virtual or conda environment, or the system's Python
     return Path(sys.executable)
 
 
 def can_run_host(python: Path | str) -> bool:
-    """Whether an interpreter has the two packages without which no ComfyUI starts."""
+    """Whether an interpreter has torch and aiohttp, without which no ComfyUI starts."""
     code = "import importlib.util as u, sys; sys.exit(not all(u.find_spec(n) for n in ('torch', 'aiohttp')))"
     return subprocess.run([str(python), "-c", code], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
 def server_python(host: Host) -> Path:
-    """The interpreter to start the host with: the running one where it sees the host's packages (our set-up makes it
-    so, and it has this pack's requirements too, without touching the user's installation), else the host's own."""
+    """The interpreter to start the host with: the running one if it sees the host's packages (as our set-up makes it,
+    which has this pack's requirements too), else the host's."""
     running = all(importlib.util.find_spec(name) for name in ("torch", "aiohttp", "comfy_aimdo"))
     return Path(sys.executable) if running else host.python
 
 
 def has_accelerator(python: Path | str) -> bool:
-    """Whether the torch that ``python`` sees has a GPU the host could use; without one it must be started on CPU."""
+    """Whether ``python``'s torch has a GPU; without one the host must be started with --cpu."""
     if sys.platform == "darwin":
         return True
     if sys.platform == "linux" and not any(Path("/dev").glob("nvidia[0-9]*")):
@@ -147,10 +147,10 @@ def has_accelerator(python: Path | str) -> bool:
 
 
 def load_in_process(host: Host, base_dir: Path | str | None = None) -> None:
-    """Make the host's modules (``comfy``, ``nodes``, ``folder_paths``, ...) importable here, on CPU.
+    """Make the host's modules (``comfy``, ``nodes``, ``folder_paths``, ...) importable here, on the CPU.
 
-    Its models, input, output and user folders are those of ``base_dir`` (a fresh temporary folder by default), so that
-    nothing in the user's own installation is read or written. One host per process; later calls do nothing.
+    Its models, input, output and user folders are in ``base_dir`` (default: a new temporary folder), so nothing of the
+    user's installation is read or written. One host per process; later calls do nothing.
     """
     if "comfy.cli_args" in sys.modules:
         return
@@ -195,7 +195,7 @@ def load_pack(name: str = PACK_MODULE) -> ModuleType:
 
 
 def pack_nodes(pack: ModuleType) -> dict[str, type[Any]]:
-    """The pack's node classes by node id, as its ``comfy_entrypoint`` gives them to the host."""
+    """The pack's node classes by node id, from its ``comfy_entrypoint``."""
     import asyncio
 
     async def collect() -> list[type[Any]]:

@@ -1,4 +1,4 @@
-"""A robot with known joints: the character that the demo puts in the place of :mod:`demo.figure`'s dancer."""
+"""A robot with known joints: the demo's character."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demo.figure import capsule, ellipse, fill
 
 
 def character_keypoints(width: int, height: int) -> np.ndarray:
-    """Where the joints of :func:`draw_character`'s robot are: float32 ``[133, 3]``; it has no landmarks of a face."""
+    """The joints of :func:`draw_character`'s robot, float32 ``[133, 3]``; it has no face landmarks."""
     s = 0.86 * min(height, 0.95 * width)
     points = np.zeros((133, 3), np.float32)
 
@@ -40,8 +40,8 @@ def character_keypoints(width: int, height: int) -> np.ndarray:
 
 
 def draw_character(width: int, height: int) -> np.ndarray:
-    """A friendly robot, arms out, on a plain ground of a colour that the dancer's room has nowhere: the reference
-    picture. uint8 ``[height, width, 3]`` RGB."""
+    """The reference picture, uint8 ``[height, width, 3]`` RGB: a robot, arms out, on a colour that is nowhere in the
+    dancer's room."""
     image = np.empty((height, width, 3), np.uint8)
     glow = np.hypot((np.arange(width) - width / 2) / width, (np.arange(height)[:, None] - height / 2) / height)[
         ..., None
