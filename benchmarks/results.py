@@ -75,8 +75,13 @@ def record_on_host(claim: str, ours: float, peer: float, comfyui: str | None, **
 def command(arguments: list[str] | None = None) -> str:
     """The command that this process was started with; of a path that only this machine has, the last part alone."""
     script, *given = sys.argv if arguments is None else arguments
-    shown = [f"path/to/{Path(text).name}" if Path(text).is_absolute() else text for text in given]
-    return shlex.join(["python", f"benchmarks/{Path(script).name}", *shown])
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *map(_without_folder, given)])
+
+
+def _without_folder(argument: str) -> str:
+    """``/somewhere/Wan2.2`` and ``--peer=/somewhere/Wan2.2`` with ``path/to/Wan2.2``."""
+    option, equals, value = argument.rpartition("=")
+    return f"{option}{equals}path/to/{Path(value).name}" if Path(value).is_absolute() else argument
 
 
 def today() -> str:
