@@ -139,11 +139,11 @@ def main(path: Path) -> None:
         print(f"face box of a still head, errors {size:g}: {ours:.3f} pixels a frame, unsteadied {peer:.3f}")
         if size == FACE_ERROR:
             found = ours, peer
-    size = f"{whole.width}x{whole.height}"
     results.record(
         "face_steady",
         *found,
-        peer_name=f"upstream's box of the same still face; errors {FACE_ERROR:g} pixels, on {source} at {size}",
+        peer_name=f"upstream's box of the same still face; errors {FACE_ERROR:g} pixels, on {source} at "
+        f"{whole.width}x{whole.height}",
         unit="pixels a frame, motion of the box's middle",
         versions=versions,
         digits=3,

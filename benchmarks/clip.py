@@ -106,10 +106,10 @@ def write_weights(folder: Path) -> None:
     save_file(vae, folder / "vae" / VAE)
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    shape: dict[str, Any] = dict(
+    sizes: dict[str, Any] = dict(
         hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14
     )
-    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, projection_dim=1024, hidden_act="gelu"))
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes, projection_dim=1024, hidden_act="gelu"))
     numbers = {name: one.half().contiguous() for name, one in clip.state_dict().items() if "position_ids" not in name}
     save_file(numbers, folder / "clip_vision" / CLIP_VISION)
 

@@ -40,7 +40,7 @@ def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None
     from wan_animate.video.source import VideoSource
     from wan_animate.video.write import write_video
 
-    source = VideoSource(folder / "video.mp4", fps=0)
+    source: FrameSource = VideoSource(folder / "video.mp4", fps=0)
     track = PoseTrack.load(folder / "video_pose.npz")
     order = [reflected_index(at, min(len(source), len(track))) for at in range(frames)]
     if size is not None:

@@ -205,7 +205,7 @@ def host_steps(
     for size in sizes:
         steps = one_step.Steps(model, *one_step.SIZES[size], frames)
         noise = steps.random(*steps.noise_shape)
-        taken = {name: [] for name in sides}
+        taken: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(ROUNDS + 1):
             for name, clone in sides.items():
                 taken[name].append(steps.step(clone, noise, 0.9 - 0.1 * number)[1])
@@ -237,7 +237,7 @@ def main(arguments: argparse.Namespace) -> int:
         }
         return wrapper_steps(arguments.wrapper, blocks, shape, sizes, frames), more
 
-    theirs = {}
+    theirs: dict[str, tuple[dict[str, float], dict[str, Any]]] = {}
     with torch.inference_mode():
         for name, peer in {"diffusers": diffusers, "wrapper": wrapper}.items():
             if name not in arguments.peers:
@@ -251,9 +251,9 @@ def main(arguments: argparse.Namespace) -> int:
         hosts = host_steps(blocks, shape, sizes, frames, settings)
     for size in sizes:
         host, ours = hosts[size]
-        for peer, (seconds, more) in theirs.items():
+        for name, (seconds, more) in theirs.items():
             results.record_on_host(
-                f"step_{size}_{peer}",
+                f"step_{size}_{name}",
                 ours,
                 seconds[size],
                 version,

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 CORES = 2
 if hasattr(os, "sched_setaffinity"):  # before anything counts them
@@ -89,7 +89,7 @@ def measure(path: Path, track: PoseTrack) -> dict[str, float]:
 
     frames = VideoSource(path, max_area=AREA, limit=FRAMES)
     made = controls(frames, track.slice(0, len(frames)), "replace")
-    sources = {
+    sources: dict[str, Any] = {
         "pose": made.pose, "face": made.face, "background": made.background, "character mask": made.character_mask,
     }  # fmt: skip
     first, second = plan_segments(len(frames), LENGTH).segments

@@ -98,14 +98,14 @@ def prepare(clip: Path, graphs: Path, as_tensors: bool) -> dict:
     from wan_animate.mask.shape import ShapedMaskSource
     from wan_animate.mask.track import MaskTrack, MaskTrackSource
     from wan_animate.pose.draw import DrawnPoseSource
-    from wan_animate.video.frames import TensorSource, read_float
+    from wan_animate.video.frames import FrameSource, TensorSource, read_float
     from wan_animate.video.source import VideoSource
 
     detector = PoseDetector(graphs / "detector.onnx", graphs / "pose.onnx", provider="cpu")
     detector.find_keypoints(np.zeros((8, HEIGHT, WIDTH, 3), np.uint8), np.tile(np.float32([0, 0, 640, 720, 1]), (8, 1)))
     started = time.perf_counter()
     with Growth() as growth:
-        frames = VideoSource(clip, fps=0, max_area=WIDTH * HEIGHT)
+        frames: FrameSource = VideoSource(clip, fps=0, max_area=WIDTH * HEIGHT)
         if as_tensors:
             frames = TensorSource(read_float(frames, 0, len(frames)))
         track = detector.detect(frames, batch=8)
@@ -181,6 +181,7 @@ if __name__ == "__main__":
     parser.add_argument("--tensors", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(prepare(*map(Path, arguments.child), arguments.tensors)))
+        clip, graphs = arguments.child
+        print(json.dumps(prepare(Path(clip), Path(graphs), arguments.tensors)))
     else:
         main()

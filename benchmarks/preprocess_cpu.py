@@ -89,6 +89,7 @@ def load_peer(checkout: Path) -> tuple[ModuleType, ModuleType]:
     spec = importlib.util.spec_from_file_location(
         "preprocess_peer", checkout / "__init__.py", submodule_search_locations=[str(checkout)]
     )
+    assert spec is not None and spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules["preprocess_peer"] = package
     spec.loader.exec_module(package)
@@ -120,7 +121,7 @@ def main() -> None:
             "yolo": networks.Yolo(str(folder / "d.onnx"), cpu),
             "vitpose": networks.ViTPose(str(folder / "p.onnx"), cpu),
         }
-        times = {"ours": [], "peer": []}
+        times: dict[str, list[float]] = {"ours": [], "peer": []}
         for _ in range(ROUNDS):
             seconds, mine = our_turn(folder / "clip.mp4", detector)
             times["ours"].append(seconds)

@@ -175,7 +175,7 @@ class Stages:
     """How long every stage of detect() works on a frame, without waiting for the stage before it. Patched around the
     threads of the stages; the last stage, reading the heatmaps, is the caller's own thread."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.made: dict[str, float] = {}  # seconds the thread of this name spent, waiting included
         self.waited: dict[str, float] = {}  # ... and its consumer on it
 
@@ -252,7 +252,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for start in range(0, len(source), 8):
         source.read(start, min(start + 8, len(source)))
     print(f"decoding alone: {len(source) / (time.perf_counter() - started):.1f} frames a second")
-    batch, threads = max(rates, key=rates.get)
+    batch, threads = max(rates, key=lambda pair: rates[pair])
     return {
         "ours": rates[batch, threads],
         "peer": best,

@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,6 +60,7 @@ def load_upstream(checkout: Path) -> tuple[ModuleType, ...]:
 
     def load(file: str, name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, folder / file)
+        assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
@@ -125,10 +127,10 @@ def our_turn(state: Any, images: np.ndarray, outputs: np.ndarray, heatmaps: np.n
     clock.lap("pose input")
     keypoints = found_keypoints(heatmaps, regions)
     clock.lap("heatmaps")
-    track = PoseTrack(keypoints, WIDTH, HEIGHT, 30, boxes)
+    track = PoseTrack(keypoints, WIDTH, HEIGHT, Fraction(30), boxes)
     state.tracks.append(keypoints)
     if len(state.tracks) * BATCH == FRAMES:  # the face's box comes from the whole track
-        face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, 30))
+        face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, Fraction(30)))
         faces = FaceCropSource(TensorSource(state.images), face, found=known)
         for start in range(0, FRAMES, BATCH):
             faces.read(start, start + BATCH)

@@ -77,7 +77,7 @@ class Inputs:
 class Clock:
     """When each step ended, as the sampler's callback."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.at: list[float] = []
 
     def __call__(self, *_: Any) -> None:

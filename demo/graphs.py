@@ -43,11 +43,12 @@ def add(graph: Graph, class_type: str, title: str = "", **inputs: Any) -> str:
 
 def drop_unused(graph: Graph, class_types: tuple[str, ...]) -> None:
     """Remove nodes of these classes whose outputs are unused."""
-    found = True
-    while found:
+    while True:
         used = {value[0] for what in graph.values() for value in what["inputs"].values() if isinstance(value, list)}
-        found = [node for kind in class_types for node in nodes_of(graph, kind) if node not in used]
-        for node in found:
+        unused = [node for kind in class_types for node in nodes_of(graph, kind) if node not in used]
+        if not unused:
+            return
+        for node in unused:
             del graph[node]
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from demo.server import HostServer
     from demo.small_models import SmallModels
     from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.frames import FrameSource
 
 # three segments that two CPU cores finish in a few minutes
 SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
@@ -295,7 +296,9 @@ def write_sheet(job: argparse.Namespace, graph: graphs.Graph, paths: dict[str, P
     driver = VideoSource(
         job.video, fps=load["fps"], max_area=load["width"] * load["height"], start=load["start"], limit=load["limit"]
     )
-    shown = {label: VideoSource(paths[label], fps=0) for label in ("pose", "face", "mask", "result") if label in paths}
+    shown: dict[str, FrameSource] = {
+        label: VideoSource(paths[label], fps=0) for label in ("pose", "face", "mask", "result") if label in paths
+    }
     if "mask" in shown:
         shown["result"] = MaskShown(shown["result"], shown["mask"], outline=True)
         shown["mask"] = MaskShown(driver, shown["mask"])

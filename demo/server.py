@@ -128,24 +128,20 @@ class HostServer:
     def _launch(self, command: list[str]) -> None:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environ["PYTHONUNBUFFERED"] = "1"
-        windows = os.name == "nt"
-        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if windows else {"start_new_session": True}
+        group: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            group = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         with open(self.log_path, "wb") as log:
             self._process = subprocess.Popen(
-                command,
-                cwd=self.base_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environ,
+                command, cwd=self.base_dir, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environ,
                 **group,
-            )
+            )  # fmt: skip
 
     def _wait_until_up(self, port: int) -> None:
         end = time.monotonic() + self._startup_timeout
         while time.monotonic() < end:
-            if self._process.poll() is not None:
-                raise HostError(f"ComfyUI ended while starting (exit {self._process.returncode}):\n{self.log_tail()}")
+            if (code := self._running.poll()) is not None:
+                raise HostError(f"ComfyUI ended while starting (exit {code}):\n{self.log_tail()}")
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/system_stats", timeout=5):
                     return
@@ -202,8 +198,12 @@ class HostServer:
     @property
     def pid(self) -> int:
         """Process id of the running server."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the server is not running"
-        return self._process.pid
+        return self._process
 
     def request(
         self, path: str, data: bytes | None = None, headers: dict[str, Any] | None = None, timeout: float = 120
@@ -300,7 +300,7 @@ class HostServer:
             try:
                 message = socket_.recv()
             except websocket.WebSocketTimeoutException:
-                if self._process.poll() is not None:
+                if self._running.poll() is not None:
                     raise HostError(f"ComfyUI ended during the run:\n{self.log_tail()}") from None
                 continue
             except (websocket.WebSocketException, OSError) as error:
