@@ -17,10 +17,12 @@ setup:
 	@$(PYTHON) -m demo.environment --venv $(VENV)
 
 bench: setup
-	@for script in benchmarks/*.py; do [ ! -f "$$script" ] || $(RUN) "$$script" || exit 1; done
+	@for script in $$(grep -l __main__ benchmarks/*.py); do $(RUN) "$$script" || exit 1; done
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 clean:
 	rm -rf .cache demo/out build dist *.egg-info .pytest_cache .ruff_cache

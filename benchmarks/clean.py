@@ -1,28 +1,22 @@
-"""How much of a detector's jitter is left after cleaning, and how still the face box of a still head is.
+"""How much of a detector's jitter cleaning leaves, and how far the face box of a still head moves.
 
-To a track are added Gaussian errors of known size; what cleaning leaves of them is measured against the track itself:
-mean error of the points it shows, lag (least squares on the track's own velocity), and what cleaning changes on the
-track without errors. At 480p; errors of 4 pixels, where the example's own hands already shake by three. The sizes
-beside it, errors that last over frames (each half like the one before), generated motion, and what no smoother of
-single joints could better are printed.
+Gaussian errors of known size are added to a track. What :func:`clean_track` leaves of them is measured against the
+track itself: mean error of the shown points, lag (least squares on the track's own velocity), and what cleaning
+changes on a track without errors. The claim: errors of 4 pixels at 480p. Printed too: other sizes, errors that are
+correlated in time, generated motion, and the best that choosing a smoother for each joint could do.
 
-The face box: the middle frame's face held still for four seconds, with errors of 3 pixels of a 1920x1080 frame; mean
-way of the box's middle from frame to frame, ours and without steadying (which is upstream's box).
+The face box: the middle frame's face held still, errors of 3 pixels; mean motion of the box's centre a frame, ours and
+without steadying (upstream's box).
 
-Takes the example's real track (``--track``, else from ``WAN_ANIMATE_EXAMPLES`` or ``shared/examples`` beside the
-project); generated motion without it.
-Writes ``results/clean_noise.json`` and ``results/face_steady.json``.
+Takes the example's real track (``--track``, else from ``WAN_ANIMATE_EXAMPLES`` or ``shared/examples`` next to the
+project), or generated motion. Writes ``results/clean_noise.json`` and ``results/face_steady.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,9 +25,9 @@ from demo import importing  # noqa: E402
 
 importing.install()
 
-import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks import results  # noqa: E402
 from demo.example import examples_folder  # noqa: E402
 from demo.figure import figure_keypoints  # noqa: E402
 from wan_animate.face.boxes import face_boxes  # noqa: E402
@@ -41,7 +35,6 @@ from wan_animate.pose.clean import clean_track  # noqa: E402
 from wan_animate.pose.track import PoseTrack  # noqa: E402
 from wan_animate.time_series import HINT, fill_in, whittaker_smoothers  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
 WIDTH, HEIGHT = 854, 480
 ERROR, FACE_ERROR = 4.0, 3.0
 PARTS = {"all": slice(0, 133), "body": slice(0, 17), "hands": slice(91, 133), "face": slice(23, 91)}
@@ -52,6 +45,7 @@ def generated() -> PoseTrack:
 
 
 def with_errors(track: PoseTrack, size: float, alike: float = 0.0) -> PoseTrack:
+    """The track with Gaussian errors of ``size`` pixels, correlated by ``alike`` from frame to frame."""
     errors = np.random.default_rng(0).normal(size=(*track.keypoints.shape[:2], 2)) * size
     for frame in range(1, len(errors)):
         errors[frame] = alike * errors[frame - 1] + np.sqrt(1 - alike**2) * errors[frame]
@@ -92,8 +86,8 @@ def measure(name: str, truth: PoseTrack, size: float, alike: float = 0.0) -> tup
 
 
 def best_smoother(truth: PoseTrack, size: float) -> float:
-    """Mean error, over the errors' own, that is left when the truth itself chooses for every joint which of our
-    smoothers it goes through: what smoothing joint by joint can come to."""
+    """Share of the errors that is left when the truth chooses for every joint which of our smoothers it gets: the
+    limit of smoothing joint by joint."""
     rough, shown = with_errors(truth, size), truth.keypoints[..., 2] >= 0.5
     known = np.tile(shown, 2)
     signals = np.concatenate([rough.keypoints[..., 0], rough.keypoints[..., 1]], axis=1).astype(float)
@@ -112,25 +106,6 @@ def box_motion(boxes: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(middle, axis=0), axis=1).mean())
 
 
-def write_result(name: str, ours: float, peer: float, peer_name: str, unit: str) -> None:
-    values = {
-        "claim": name,
-        "ours": round(ours, 3),
-        "peer": round(peer, 3),
-        "peer_name": peer_name,
-        "ratio": round(ours / peer, 3),
-        "unit": unit,
-        "better": "lower",
-        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/clean.py",
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{name}: {values['ours']} against {values['peer']}, ratio {values['ratio']}")
-
-
 def main(path: Path) -> None:
     dancer = generated()
     real = PoseTrack.load(path) if path.is_file() else None
@@ -146,12 +121,15 @@ def main(path: Path) -> None:
     best = ", ".join(f"{size} pixels {best_smoother(truth, size):.2f}" for size in sizes)
     print(f"the best smoother for every joint, chosen by the truth, leaves of errors of {best}")
     after, before = measure("claim", truth, ERROR)
-    write_result(
+    versions = results.versions("numpy", "cv2")
+    results.record(
         "clean_noise",
         after,
         before,
-        f"the same track with its errors: Gaussian, {ERROR:g} pixels, on {source} at {WIDTH}x{HEIGHT}",
-        "pixels, mean error of the shown points",
+        peer_name=f"the same track with its errors: Gaussian, {ERROR:g} pixels, on {source} at {WIDTH}x{HEIGHT}",
+        unit="pixels, mean error of the shown points",
+        versions=versions,
+        digits=3,
     )
     middle = len(whole) // 2
     still = whole.replaced(np.repeat(whole.keypoints[middle : middle + 1], len(whole), axis=0))
@@ -161,12 +139,14 @@ def main(path: Path) -> None:
         print(f"face box of a still head, errors {size:g}: {ours:.3f} pixels a frame, unsteadied {peer:.3f}")
         if size == FACE_ERROR:
             found = ours, peer
-    write_result(
+    results.record(
         "face_steady",
         *found,
-        f"upstream's box of the same still face; errors {FACE_ERROR:g} pixels, on {source} at "
+        peer_name=f"upstream's box of the same still face; errors {FACE_ERROR:g} pixels, on {source} at "
         f"{whole.width}x{whole.height}",
-        "pixels a frame, motion of the box's middle",
+        unit="pixels a frame, motion of the box's middle",
+        versions=versions,
+        digits=3,
     )
 
 

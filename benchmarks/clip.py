@@ -1,15 +1,15 @@
-"""The whole job on a real ComfyUI server over HTTP: our workflow against the host's own nodes, chained by hand.
+"""The whole job on a ComfyUI server over HTTP: our workflow against the host's own nodes, chained by hand.
 
-A server is started as users start it, without flags. Transformer, VAE and CLIP ViT-H have the real size and random
-weights (they time like the real ones), read from files by the loaders of the shipped workflow; prompt and pose are
-saved ones. So what is timed is: reading the video, drawing the pose, cropping the faces, encoding, sampling, decoding,
-writing the mp4. Both sides get the same clip, pose, faces, picture, seed, steps and sampler. The host's side is what
-its own template does, once a segment: WanAnimateToVideo, KSampler, Trim Video Latent, VAE Decode, then Create Video and
-Save Video; its pose and faces come from our nodes as images.
+The server is started without flags. Transformer, VAE and CLIP ViT-H have the real size and random weights (which time
+like the real ones), read from files by the shipped workflow's loaders; prompt and pose are saved ones. Timed is:
+reading the video, drawing the pose, cropping the faces, encoding, sampling, decoding, writing the mp4. Both sides get
+the same clip, pose, faces, picture, seed, steps and sampler. The host's side is its own template, once a segment:
+WanAnimateToVideo, KSampler, Trim Video Latent, VAE Decode, then Create Video and Save Video; its pose and faces come
+from our nodes as images.
 
-*Cold* is the first job of a server, with an empty kernel cache and with one that an earlier server filled; *warm* a
-later job of the same server with another seed. A job behind one of the other side has its model to load again and is
-counted as neither.
+*Cold* is a server's first job, with an empty kernel cache and with one that an earlier server filled; *warm* a later
+job of the same server with another seed. A job after one of the other side has to load its model again and counts as
+neither.
 
     python benchmarks/clip.py                             # 832x480, two segments, 4 steps; needs a card with 70 GB
     python benchmarks/clip.py --sizes 480p,720p --segments 2,5
@@ -34,8 +34,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -43,9 +45,9 @@ from demo import importing  # noqa: E402
 
 importing.install()
 
+from benchmarks import results  # noqa: E402
 from benchmarks.clip_graphs import CLIP_VISION, Inputs, host_graph, long_clip, our_graph  # noqa: E402
 from benchmarks.meters import Meters, Usage  # noqa: E402
-from benchmarks.step import version_of, write  # noqa: E402
 from demo import graphs, host, small_models  # noqa: E402
 from demo.server import HostServer  # noqa: E402
 
@@ -58,10 +60,10 @@ NAMES = {2: "", 5: "_five"}
 
 @dataclass
 class Job:
-    """One finished job: who made it, what it took, and when its first step was done."""
+    """A finished job: whose, what it took, and when its first step was done."""
 
     side: str
-    state: str  # "cold", "warm", or "switched" behind a job of the other side
+    state: str  # "cold", "warm", or "switched" after a job of the other side
     usage: Usage
     first_step: float
     nodes: list[tuple[str, float]] = field(default_factory=list)
@@ -79,7 +81,7 @@ class Job:
 
 
 def make_weights(folder: Path) -> None:
-    """A transformer and a VAE of the real size as files, by a process of its own, which gives its memory back."""
+    """Write a transformer, a VAE and a CLIP of the real size, in a process of its own, which frees its memory."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
         "from benchmarks import clip; clip.write_weights(Path(sys.argv[2]))"
@@ -96,28 +98,33 @@ def write_weights(folder: Path) -> None:
 
     weights = {name: tensor.cpu().contiguous() for name, tensor in random_weights(40, **FULL).items()}
     save_file(weights, folder / "diffusion_models" / MODEL)
-    generator, vae = torch.Generator().manual_seed(0), {}
+    generator = torch.Generator().manual_seed(0)
+    vae: dict[str, torch.Tensor] = {}
     for name, shape in vae_shapes(96).items():
         spread = 0.1 if name.endswith(("gamma", "bias")) else 1 / math.sqrt(math.prod(shape[1:]))
         vae[name] = torch.randn(shape, generator=generator) * spread + name.endswith("gamma")
     save_file(vae, folder / "vae" / VAE)
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    shape = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14)
-    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**shape, projection_dim=1024, hidden_act="gelu"))
+    sizes: dict[str, Any] = dict(
+        hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14
+    )
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes, projection_dim=1024, hidden_act="gelu"))
     numbers = {name: one.half().contiguous() for name, one in clip.state_dict().items() if "position_ids" not in name}
     save_file(numbers, folder / "clip_vision" / CLIP_VISION)
 
 
 class Follower:
-    """Which node ran for how long, and when the sampler's first step was done."""
+    """A job's messages: how long each node ran, and when the sampler's first step was done."""
 
-    def __init__(self, graph: dict):
+    def __init__(self, graph: dict[str, Any]) -> None:
         self.graph, self.began, self.at = graph, time.time(), time.time()
-        self.node, self.nodes, self.first_step = None, [], math.nan
+        self.node: str | None = None
+        self.nodes: list[tuple[str, float]] = []
+        self.first_step = math.nan
         self.samplers = {*graphs.nodes_of(graph, f"{KIT}Animate"), *graphs.nodes_of(graph, "KSampler")}
 
-    def __call__(self, kind: str, data) -> None:
+    def __call__(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "executing" and data.get("node"):
             self.next(data["node"])
         if kind == "progress_state" and math.isnan(self.first_step):
@@ -143,14 +150,17 @@ def run_job(server: HostServer, meters: Meters, side: str, inputs: Inputs, seed:
 
 
 class Session:
-    """The server that is running, and the kernel cache that it has."""
+    """The running server and its kernel cache."""
 
-    def __init__(self, found, base: Path, arguments):
-        self.found, self.base, self.arguments = found, base, arguments
-        self.server, self.meters, self.caches, self.last, self.seed = None, None, [], None, 1
+    def __init__(self, found: host.Host, base: Path, arguments: argparse.Namespace) -> None:
+        self.found, self.base, self.arguments, self.seed = found, base, arguments, 1
+        self.server: HostServer | None = None
+        self.meters: Meters | None = None
+        self.last: str | None = None  # the side of the job before
+        self.caches: list[str] = []
 
     def start(self, empty: bool = False) -> None:
-        """Start a server in place of the one that runs; with ``empty``, or as the first, without any kernel kept."""
+        """Start another server; with ``empty``, or as the first, with an empty kernel cache."""
         self.stop()
         if empty or not self.caches:
             self.caches.append(tempfile.mkdtemp(prefix="kernels-"))
@@ -162,8 +172,9 @@ class Session:
         self.server.start()
         self.meters = Meters(self.server.pid).__enter__()
 
-    def inputs(self, **given) -> Inputs:
-        """Files put where the server reads them, each once: what it has read and kept stays good for the next job."""
+    def inputs(self, **given: Any) -> Inputs:
+        """Copy the files to the server's input folder, each once, so that what it has cached of them stays valid."""
+        assert self.server is not None
         for name in ("image", "video", "track", "character"):
             path = given[name]
             if path not in self._placed:
@@ -175,7 +186,8 @@ class Session:
     def stop(self) -> None:
         self._placed: set[Path] = set()
         if self.server is not None:
-            self.meters.__exit__()
+            if self.meters is not None:
+                self.meters.__exit__()
             if self.arguments.log:
                 print(self.server.log()[-self.arguments.log :], flush=True)
             self.server.stop()
@@ -184,14 +196,14 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         self.stop()
         for cache in self.caches:
             shutil.rmtree(cache, ignore_errors=True)
 
 
-def main(arguments) -> int:
-    found = host.find_host({**os.environ, **({"COMFYUI_PATH": str(arguments.comfy)} if arguments.comfy else {})})
+def main(arguments: argparse.Namespace) -> int:
+    found = host.require_host(arguments.comfy)
     base = arguments.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
     models = base / "models"
     for folder in ("diffusion_models", "vae", "clip_vision", "frontend"):
@@ -210,12 +222,12 @@ def main(arguments) -> int:
     return 0
 
 
-def run_jobs(session: Session, size: str, count: int, order: list[str], arguments):
+def run_jobs(session: Session, size: str, count: int, order: list[str], arguments: argparse.Namespace) -> Iterator[Job]:
     """The jobs of ``order`` for one size and number of segments."""
     from wan_animate.video.resample import fill_size
 
     example, length = arguments.example, 5 if arguments.small else LENGTH
-    # the example has a segment and a third; more are made of it by playing it back and forth
+    # the example has a segment and a third: longer clips play it back and forth
     frames = 106 if count == 2 and not arguments.small else length + (count - 1) * (length - 1)
     video, track = long_clip(example, frames, session.base, (320, 192) if arguments.small else None)
     area = AREAS[size]
@@ -226,6 +238,7 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
             session.start(side == "empty")
         if side in ("new", "empty"):
             continue
+        assert session.server is not None and session.meters is not None
         inputs = session.inputs(
             image=example / "image.jpeg", video=video, track=track, character=example / "image_pose.npz", frames=frames,
             area=area, size=fitted, model=names[0], vae=names[1], steps=arguments.steps, length=length,
@@ -237,24 +250,24 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
         yield job
 
 
-def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> None:
-    package = "_fa4" if version_of("flash-attn-4") else ""
+def report(jobs: list[Job], size: str, count: int, version: str, arguments: argparse.Namespace) -> None:
+    package = "_fa4" if results.version_of("flash-attn-4") else ""
     base = f"clip_{size}_{arguments.steps}{NAMES.get(count, f'_{count}')}{package}"
     warm, cold = (
         {side: [job for job in jobs if (job.side, job.state) == (side, state)] for side in ("ours", "peer")}
         for state in ("warm", "cold")
     )
 
-    def median(found: list[Job], value) -> float:
+    def median(found: list[Job], value: Callable[[Job], float]) -> float:
         return statistics.median(value(job) for job in found)
 
-    def claim(name: str, ours: list[Job], peer: list[Job], **more) -> None:
+    def claim(name: str, ours: list[Job], peer: list[Job], **more: Any) -> None:
         if not ours or not peer:
             return
         sides = {"ours": ours, "peer": peer}
-        write(
+        results.record_on_host(
             name, median(ours, lambda job: job.usage.seconds), median(peer, lambda job: job.usage.seconds), version,
-            not arguments.small,
+            write=not arguments.small,
             peer_name=f"ComfyUI {version}, its own nodes chained, same server settings and machine",
             seconds={side: [round(job.usage.seconds, 1) for job in found] for side, found in sides.items()},
             first_step_after={side: round(median(one, lambda job: job.first_step), 1) for side, one in sides.items()},
@@ -267,9 +280,6 @@ def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> N
             },
             segments=count,
             settings="the workflow's defaults, 4 steps of euler, no flags" + arguments.server_args,
-            command=(
-                f"python benchmarks/clip.py --sizes {size} --segments {arguments.segments} --jobs '{arguments.jobs}'"
-            ),
             **more,
         )  # fmt: skip
 
@@ -279,8 +289,8 @@ def report(jobs: list[Job], size: str, count: int, version: str, arguments) -> N
 
 
 def shares(found: list[Job], start: float | None) -> float | None:
-    values = [job.usage.busy_share(job.first_step if start is None else start) for job in found]
-    values = [value for value in values if value is not None]
+    seen = [job.usage.busy_share(job.first_step if start is None else start) for job in found]
+    values = [value for value in seen if value is not None]
     return round(statistics.median(values), 3) if values else None
 
 

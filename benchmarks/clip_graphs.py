@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from demo import graphs, small_models
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KIT = graphs.KIT
 CLIP_VISION = "random_clip_vision_h.safetensors"
@@ -13,7 +17,7 @@ CLIP_VISION = "random_clip_vision_h.safetensors"
 
 @dataclass
 class Inputs:
-    """The files that a job is made from, as the server names them, and the size it comes out at."""
+    """The files of a job, as the server names them, and the size of its result."""
 
     image: str
     video: str
@@ -36,7 +40,7 @@ def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None
     from wan_animate.video.source import VideoSource
     from wan_animate.video.write import write_video
 
-    source = VideoSource(folder / "video.mp4", fps=0)
+    source: FrameSource = VideoSource(folder / "video.mp4", fps=0)
     track = PoseTrack.load(folder / "video_pose.npz")
     order = [reflected_index(at, min(len(source), len(track))) for at in range(frames)]
     if size is not None:
@@ -48,7 +52,7 @@ def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None
         def __len__(self) -> int:
             return frames
 
-        def _read(self, start, stop):
+        def _read(self, start: int, stop: int) -> np.ndarray:
             import numpy as np
 
             return np.concatenate([source.read(at, at + 1) for at in order[start:stop]])
@@ -63,7 +67,7 @@ def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None
     return video, pose
 
 
-def our_graph(inputs: Inputs, seed: int) -> dict:
+def our_graph(inputs: Inputs, seed: int) -> dict[str, Any]:
     """The shipped animate workflow with saved prompt and pose."""
     graph = graphs.load_graph("animate")
     graphs.set_inputs(graph, f"{KIT}LoadModel", model=inputs.model)
@@ -83,7 +87,7 @@ def our_graph(inputs: Inputs, seed: int) -> dict:
     return graph
 
 
-def host_graph(inputs: Inputs, seed: int) -> dict:
+def host_graph(inputs: Inputs, seed: int) -> dict[str, Any]:
     """The same clip by the host's own nodes, wired once a segment."""
     graph = our_graph(inputs, seed)
     animate = graphs.node_of(graph, f"{KIT}Animate")

@@ -1,28 +1,35 @@
 """ComfyUI in this process as its server sets itself up, and what a graph does to a MODEL, node by node.
 
-For :mod:`benchmarks.matrix`, which runs every combination; by itself this does nothing.
+For :mod:`benchmarks.matrix`, which runs every combination; as a script it does nothing.
 """
 
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 SEED, STEPS = 1, {False: 4, True: 2}  # by whether it is small
 # (dim, ffn, frames, width, height)
 SIZES = {False: (5120, 13824, 17, 480, 272), True: (256, 512, 5, 64, 48)}
-ACCELERATE = {"attention": "auto (exact)", "fused": True}
+ACCELERATE: dict[str, Any] = {"attention": "auto (exact)", "fused": True}
 CASTS = {"bf16": "bfloat16", "fp16": "float16"}
 KEPT = {"bf16 kept": "bf16", "fp8 kept": "fp8_e4m3fn"}
 
 
-def start_host(path: Path, dynamic: bool, small: bool) -> str:
-    """As main.py does, before torch is imported; returns the host's version."""
-    sys.path.insert(0, str(path))
+def start_host(path: Path | None, dynamic: bool, small: bool) -> str:
+    """Set up a ComfyUI (else the one found) as its main.py does, before torch is imported; returns its version."""
+    from demo.host import require_host
+
+    host = require_host(path)
+    sys.path.insert(0, str(host.path))
     import comfy.options
 
     comfy.options.enable_args_parsing(False)
@@ -56,12 +63,11 @@ def start_host(path: Path, dynamic: bool, small: bool) -> str:
             raise SystemExit("comfy-aimdo does not take this card, and so no dynamic VRAM")
         comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
         comfy.memory_management.aimdo_enabled = True
-    text = (path / "comfyui_version.py").read_text(encoding="utf-8")
-    return re.search(r"__version__\s*=\s*[\"']([^\"']+)", text).group(1)
+    return host.version
 
 
 def end_of_node() -> None:
-    """What the server does after each node, and what goes with a MODEL that nobody holds any more."""
+    """What the server does after each node, and when a MODEL is freed."""
     import gc
 
     import comfy.memory_management
@@ -79,9 +85,14 @@ def end_of_node() -> None:
 
 
 class Graph:
-    """What nodes do, without the server."""
+    """What nodes do, without the server.
 
-    def __init__(self, folder: Path, small: bool, blocks: int):
+    Attributes:
+        dynamic: whether dynamic VRAM is on.
+        noise: ``[1, 16, T, H/8, W/8]``.
+    """
+
+    def __init__(self, folder: Path, small: bool, blocks: int) -> None:
         import comfy.memory_management
         import torch
 
@@ -93,7 +104,7 @@ class Graph:
         latents = (frames + 3) // 4 + 1
         generator = torch.Generator().manual_seed(SEED)
 
-        def random(*shape):
+        def random(*shape: int) -> torch.Tensor:
             return torch.randn(*shape, generator=generator)
 
         shape = (1, 16, latents, height // 8, width // 8)
@@ -103,12 +114,15 @@ class Graph:
             "pose_video_latent": random(1, 16, latents - 1, *shape[3:]),
         }  # fmt: skip
         crops = random(1, 3, 1 if small else frames, 512, 512).clamp_(-1, 1)
-        faces = {"face_video_pixels": crops}, {"face_video_pixels": torch.full_like(crops, -1.0)}
+        faces: tuple[dict[str, Any], dict[str, Any]] = (
+            {"face_video_pixels": crops},
+            {"face_video_pixels": torch.full_like(crops, -1.0)},
+        )
         if small:  # a crop takes a CPU seconds
             faces = {}, {}
         self.conditioning = [[[random(1, 512, 4096) * 0.1, values | one]] for one in faces]
 
-    def load(self, loader: str, file: str, compute: str):
+    def load(self, loader: str, file: str, compute: str) -> Any:
         import comfy.sd
 
         path = str(self.folder / f"{file}.safetensors")
@@ -125,15 +139,15 @@ class Graph:
             model.set_model_compute_dtype(getattr(torch, CASTS[compute]))
         return model
 
-    def put(self, model, node: str):
-        """A MODEL after a node, which here is a host's node's name or this pack's in short."""
+    def put(self, model: Any, node: str) -> Any:
+        """A MODEL after a node: a name of :data:`HOST_NODES`, or of this pack's in short."""
         if node.startswith("accelerate"):
             kit = self.part("nodes.host.accelerate")
-            more = {
+            known: dict[str, dict[str, Any]] = {
                 "accelerate": {}, "accelerate all": {"reuse": "all"}, "accelerate fp8": {"matmul": "fp8 (row-wise)"},
                 "accelerate compile": {"compile_blocks": True, "backend": "eager" if self.small else "inductor"},
-            }[node]  # fmt: skip
-            return kit.accelerate(model, kit.Settings(**ACCELERATE | more))
+            }  # fmt: skip
+            return kit.accelerate(model, kit.Settings(**ACCELERATE | known[node]))
         if node == "faces":  # what the sampler's node does to any MODEL
             ports = self.part("nodes.host.ports")
             return ports.with_face_motion(ports.with_shift(model, 0))
@@ -152,23 +166,22 @@ class Graph:
         return HOST_NODES[node](self, model)
 
     def gigabytes(self, weights: int) -> float:
-        """Room for some of the weights, for a step of this size (the face's encoder takes most of it), and for what the
-        host still holds of graphs before."""
+        """GB for ``weights`` bytes, a step of this size (mostly the face encoder), and what the host still holds."""
         return round(weights / 1e9 + (0.1 if self.small else 2.8), 2)
 
-    def sample(self, model):
+    def sample(self, model: Any) -> tuple[torch.Tensor, float, float, float]:
         """(latent on the CPU, seconds in all, seconds of the last step, GB in use on the card after a step)"""
         import comfy.model_management
         import comfy.sample
         import torch
 
-        self.part("nodes.host.ports").restore_schedule(model)  # or the host's second run has another's: see there
+        self.part("nodes.host.ports").restore_schedule(model)  # else the host's second run has another schedule
         at, used = [time.perf_counter()], [0]
 
-        def stepped(*_):
+        def stepped(*_: Any) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-                free, total = torch.cuda.mem_get_info()  # what comfy-aimdo has mapped is in it, torch knows it not
+                free, total = torch.cuda.mem_get_info()  # counts what comfy-aimdo has mapped, too
                 used.append(total - free)
             at.append(time.perf_counter())
 
@@ -179,8 +192,8 @@ class Graph:
         return out.float().cpu(), at[-1] - at[0], at[-1] - at[-2], max(used) / 1e9
 
 
-def _node(module: str, name: str, *values):
-    def put(graph: Graph, model):
+def _node(module: str, name: str, *values: Any) -> Callable[[Graph, Any], Any]:
+    def put(graph: Graph, model: Any) -> Any:
         kind = getattr(importlib.import_module(f"comfy_extras.{module}"), name)
         if hasattr(kind, "patch"):
             return kind().patch(model, *values)[0]
@@ -189,7 +202,7 @@ def _node(module: str, name: str, *values):
     return put
 
 
-def _host_lora(graph: Graph, model):
+def _host_lora(graph: Graph, model: Any) -> Any:
     import comfy.sd
     import comfy.utils
 
@@ -197,7 +210,7 @@ def _host_lora(graph: Graph, model):
     return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)[0]
 
 
-def _host_compile(graph: Graph, model):
+def _host_compile(graph: Graph, model: Any) -> Any:
     if not graph.small:
         return _node("nodes_torch_compile", "TorchCompileModel", "inductor")(graph, model)
     from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -207,7 +220,7 @@ def _host_compile(graph: Graph, model):
     return model
 
 
-HOST_NODES = {
+HOST_NODES: dict[str, Callable[[Graph, Any], Any]] = {
     "host lora": _host_lora,
     "EasyCache": _node("nodes_easycache", "EasyCacheNode", 3.0, 0.0, 0.95, False),
     "LazyCache": _node("nodes_easycache", "LazyCacheNode", 3.0, 0.0, 0.95, False),

@@ -1,18 +1,17 @@
-"""Every way that a graph can put a Wan Animate MODEL together, in the modes that users have: does it run, and does it
-give the host's own result?
+"""Every way that a graph can build a Wan Animate MODEL, in the modes that users have: does it run, and like the host?
 
-A process set up as ComfyUI's server is with no flags (dynamic VRAM on an NVIDIA card, comfy-aimdo started before
-anything else), then one with ``--disable-dynamic-vram``. In each: bf16, fp16 and scaled fp8 files of random weights at
-the 14B model's width with few blocks, read by Load Diffusion Model's and Load Animate Model's own code, computed in
-the type that the host chooses and in bfloat16, with and without Accelerate, Offload, the relighting LoRA and the
-host's own patches. A cell is a few sampling steps; what it is held against are the same steps with the host's nodes
-alone, in the same process. Nothing but placement changed: the same bits are expected and told; else within rounding.
+One process is set up as ComfyUI's server without flags (dynamic VRAM on an NVIDIA card, comfy-aimdo started before
+anything else), one as with ``--disable-dynamic-vram``. In each: bf16, fp16 and scaled fp8 files of random weights at
+the 14B model's width with few blocks, read by Load Diffusion Model's and Load Animate Model's code, computed in the
+dtype that the host chooses and in bfloat16, with and without Accelerate, Offload, the relighting LoRA and the host's
+own patches. A cell is a few sampling steps, compared with the same steps by the host's nodes alone in the same
+process: the same bits where only placement changes, else within rounding.
 
     python benchmarks/matrix.py                     # a card with 24 GB; about a quarter of an hour
     python benchmarks/matrix.py --only dynamic,bf16 # cells whose name has all of these
     python benchmarks/matrix.py --small             # on a CPU, small weights; writes nothing
 
-Prints a table, writes ``results/matrix.json``; a cell that fails prints its exception's last line, the rest goes on,
+Prints a table and writes ``results/matrix.json``. A cell that fails prints its exception's last line, the rest goes on,
 and the exit status is 1.
 """
 
@@ -29,21 +28,24 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from demo import importing  # noqa: E402
 
 importing.install()
+from benchmarks import results  # noqa: E402
 from benchmarks.host_graph import SIZES, Graph, end_of_node, start_host  # noqa: E402  no torch before the host
+from demo.host import require_host  # noqa: E402
 
 MODES = ("dynamic", "static")
 PATIENCE = 120  # seconds for a cell, its model's loading and the host's own result included
-# nothing but placement; another order of sums; LoRA's product elsewhere; products in fp8, of a step after a step
+# only placement differs; another order of sums; an unmerged LoRA; fp8 matrix multiplications, over several steps
 SAME, ROUNDING, BESIDE, FP8 = "same", "rounding", "beside", "fp8"
 LIMITS = {SAME: 1e-3, ROUNDING: 0.02, BESIDE: 0.05, FP8: 0.2}
 
-# By name: what a graph has between loader and sampler, in order; what of it is the host's own; how near they come.
+# By name: the nodes between loader and sampler, in order; which of them the host's side has; how close they come.
 CHAINS = {
     "host": ((), (), SAME),
     "faces": (("faces",), (), ROUNDING),
@@ -82,8 +84,9 @@ FEW = [
     "host", "accelerate", "accelerate fp8", "offload fit", "offload blocks + accelerate fp8",
     "offload fit + accelerate", "lora", "lora beside + accelerate", "lora + offload fit + accelerate",
 ]  # fmt: skip
+Source = tuple[str, str, str]
 # (loader, file, compute type) -> chains. "animate" is Load Animate Model, "unet" Load Diffusion Model
-SOURCES = {
+SOURCES: dict[Source, list[str]] = {
     ("animate", "bf16", "default"): [*MAIN, *SLOW],
     ("unet", "bf16", "default"): [*MAIN, *SLOW],
     ("unet", "bf16", "bf16"): FEW,
@@ -98,7 +101,7 @@ SOURCES = {
 SLOW_OF = {("unet", "bf16", "default"): ["host compile + faces"]}  # compiling takes tens of seconds each
 
 
-def cells(mode: str, only: list[str], small: bool) -> list[tuple]:
+def cells(mode: str, only: list[str], small: bool) -> list[tuple[str, Source, str]]:
     """(name, source, chain) of what is to run, by source."""
     found = []
     for source, chains in SOURCES.items():
@@ -147,9 +150,9 @@ def write_files(folder: Path, small: bool, blocks: int) -> None:
 
 
 class Peak:
-    """The most that torch had allocated on the card while this is open, in GB."""
+    """Peak of what torch has allocated on the GPU in the ``with``, in GB."""
 
-    def __enter__(self):
+    def __enter__(self) -> Peak:
         import torch
 
         self.torch_gb, self.cuda = 0.0, torch.cuda if torch.cuda.is_available() else None
@@ -157,20 +160,22 @@ class Peak:
             self.cuda.reset_peak_memory_stats()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         if self.cuda:
             self.torch_gb = self.cuda.max_memory_allocated() / 1e9
 
 
-def limit_of(mode: str, source: tuple, chain: str) -> float:
+def limit_of(mode: str, source: Source, chain: str) -> float:
     ours, _, kind = CHAINS[chain]
     if mode == "dynamic" and source[2] == "fp8 kept" and any("offload" in node for node in ours):
-        kind = FP8  # as without dynamic VRAM, where the host brings small layers (norms) to fp8 too
+        kind = FP8  # as without dynamic VRAM, where the host casts small layers (norms) to fp8 too
     return LIMITS[kind]
 
 
-def run_cell(graph: Graph, model, chain: str, limit: float, references: dict) -> dict:
-    """What became of one cell."""
+def run_cell(
+    graph: Graph, model: Any, chain: str, limit: float, references: dict[tuple[str, ...], list[Any]]
+) -> dict[str, Any]:
+    """A cell's row: whether it ran, how far it is from the host's, what it took."""
     ours, theirs, _ = CHAINS[chain]
     if theirs not in references:
         made = model
@@ -183,14 +188,14 @@ def run_cell(graph: Graph, model, chain: str, limit: float, references: dict) ->
     made = model
     for node in ours:
         made = graph.put(made, node)
-    row = {"put_together_seconds": round(time.perf_counter() - start, 2)}
+    row: dict[str, Any] = {"put_together_seconds": round(time.perf_counter() - start, 2)}
     with Peak() as peak:
         runs = [graph.sample(made) for _ in range(2)]
-    # the second time, weights may lie elsewhere: both are held against the host's second
+    # in the second run weights may lie elsewhere: both are compared with the host's second
     reference = references[theirs][1][0]
     errors = [float((one[0] - reference).norm() / reference.norm()) for one in runs]
     error = max(errors) if all(map(math.isfinite, errors)) else math.inf
-    # what the host's own two runs differ by (with LoRA, by where it merges it) is no fault of ours
+    # the host's two runs may differ too (with a LoRA, by where it merges it)
     host_error = float((references[theirs][0][0] - reference).norm() / reference.norm())
     limit = max(limit, 2 * host_error)
     row |= {
@@ -211,14 +216,14 @@ def run_cell(graph: Graph, model, chain: str, limit: float, references: dict) ->
 
 
 def last_line(error: BaseException) -> str:
-    """An exception in one line, with the deepest place in this pack that it came through."""
+    """An exception in one line, with its deepest line in this pack."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if str(ROOT) in one.filename]
     place = f" ({Path(frames[-1].filename).relative_to(ROOT)}:{frames[-1].lineno})" if frames else ""
     text = traceback.format_exception_only(error)[-1].strip().splitlines()
     return (text[0] if text else repr(error)) + place
 
 
-def work(mode: str, options) -> None:
+def work(mode: str, options: argparse.Namespace) -> None:
     """All cells of one mode, in this process."""
     import logging
 
@@ -227,9 +232,12 @@ def work(mode: str, options) -> None:
 
     logging.basicConfig(level=logging.INFO if options.verbose else logging.ERROR, format="%(message)s")
     graph = Graph(options.files, options.small, options.blocks)
-    rows, loaded, model, references = [], None, None, {}
+    rows: list[dict[str, Any]] = []
+    references: dict[tuple[str, ...], list[Any]] = {}
+    loaded: Source | None = None
+    model: Any = None
     for name, source, chain in cells(mode, options.only, options.small):
-        row = {"cell": name, "ran": False, "right": False}
+        row: dict[str, Any] = {"cell": name, "ran": False, "right": False}
         faulthandler.dump_traceback_later(PATIENCE, exit=True)  # a cell that hangs says where, and fails
         with torch.inference_mode():  # as the server's nodes run
             try:
@@ -248,7 +256,7 @@ def work(mode: str, options) -> None:
         options.rows.write_text(json.dumps({"version": version, "rows": rows}))
 
 
-def line(row: dict) -> str:
+def line(row: dict[str, Any]) -> str:
     state = "ok  " if row["right"] else "FAIL"
     if not row["ran"]:
         return f"{state} {row['cell']:<62} {row['why']}"
@@ -263,17 +271,15 @@ def line(row: dict) -> str:
 # -- both
 
 
-def main(options) -> int:
-    if options.comfy is None:
-        from demo.host import find_host
-
-        options.comfy = find_host().path
+def main(options: argparse.Namespace) -> int:
+    options.comfy = require_host(options.comfy).path
     if options.worker:
         work(options.worker, options)
         return 0
-    start, rows, version = time.perf_counter(), [], None
-    with tempfile.TemporaryDirectory(prefix="wan-animate-matrix-") as folder:
-        folder = Path(folder)
+    start, version = time.perf_counter(), None
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="wan-animate-matrix-") as temporary:
+        folder = Path(temporary)
         write_files(folder, options.small, options.blocks)
         print(f"files written in {time.perf_counter() - start:.0f} s", flush=True)
         for mode in options.modes.split(","):
@@ -301,16 +307,12 @@ def main(options) -> int:
     return int(counts[True] < len(rows) or not rows)
 
 
-def report(rows: list[dict], right: int, version: str | None, options) -> None:
-    from benchmarks.step import write
-
-    rest = {"--only": ",".join(options.only), "--modes": options.modes if options.modes != ",".join(MODES) else ""}
-    command = " ".join(["python benchmarks/matrix.py", *(f"{name} {one}" for name, one in rest.items() if one)])
+def report(rows: list[dict[str, Any]], right: int, version: str | None, options: argparse.Namespace) -> None:
     claim = "matrix" if options.modes == ",".join(MODES) else f"matrix_{options.modes.replace(',', '_')}"
-    write(
-        claim, right, max(len(rows), 1), version, not options.small and not options.only and bool(rows),
-        peer_name="all cells; each is held against ComfyUI's own result for the same file and types",
-        unit="cells", better="higher", command=command,
+    results.record_on_host(
+        claim, right, max(len(rows), 1), version, write=not options.small and not options.only and bool(rows),
+        peer_name="all cells; each is compared with ComfyUI's own result for the same file and types",
+        unit="cells", better="higher",
         same_bits=sum(bool(row.get("same_bits")) for row in rows), blocks=options.blocks, rows=rows,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a server takes while it works: its memory, the card's, and the share of time in which the card is busy."""
+"""What a server takes while it works: its RAM, the GPU's memory, and the share of time in which the GPU is busy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 GB = 1e9
 _QUERY = "--query-gpu=utilization.gpu,memory.used"
@@ -13,14 +14,14 @@ _QUERY = "--query-gpu=utilization.gpu,memory.used"
 
 @dataclass
 class Usage:
-    """What was seen between :meth:`Meters.begin` and :meth:`Meters.end`.
+    """What was measured between :meth:`Meters.begin` and :meth:`Meters.end`.
 
     Attributes:
-        seconds: of the whole.
-        ram_gb: peak of its resident memory (RSS, what is mapped of weight files included).
-        ram_anonymous_gb: peak of what is not backed by a file, so without mapped weight files.
-        vram_gb: peak of the card's memory in use; None without a card.
-        busy: (seconds since the start, share 0..1 of the sample in which a kernel ran) as the driver counts it.
+        seconds: duration.
+        ram_gb: peak of resident memory (RSS, with mapped weight files).
+        ram_anonymous_gb: peak of resident memory that no file backs.
+        vram_gb: peak of the GPU's memory in use; None without a GPU.
+        busy: (seconds since the start, share 0..1 of the sample in which a kernel ran), by the driver's count.
     """
 
     seconds: float = 0.0
@@ -30,21 +31,21 @@ class Usage:
     busy: list[tuple[float, float]] = field(default_factory=list)
 
     def busy_share(self, start: float = 0.0, stop: float | None = None) -> float | None:
-        """Share of the time from ``start`` to ``stop`` (seconds since the beginning) in which the card computed."""
+        """Share of the time from ``start`` to ``stop`` (seconds) in which the GPU computed."""
         stop = self.seconds if stop is None else stop
         inside = [share for at, share in self.busy if start <= at <= stop]
         return sum(inside) / len(inside) if inside else None
 
 
 class Meters:
-    """Watches a process (with its children) and the first card, in two threads, from ``with`` to its end.
+    """Samples a process (with its children) and the first GPU, in two threads, inside ``with``.
 
     Args:
         pid: of the server.
-        every: seconds between two looks at the memory.
+        every: seconds between two samples of the memory.
     """
 
-    def __init__(self, pid: int, every: float = 0.2):
+    def __init__(self, pid: int, every: float = 0.2) -> None:
         self.pid, self.every = pid, every
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._usage, self._began = Usage(), time.time()
@@ -67,7 +68,7 @@ class Meters:
             thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._stop.set()
         if self._smi is not None:
             self._smi.terminate()
@@ -100,6 +101,7 @@ class Meters:
                 self._usage.ram_anonymous_gb = max(self._usage.ram_anonymous_gb, anonymous)
 
     def _watch_card(self) -> None:
+        assert self._smi is not None and self._smi.stdout is not None
         for line in self._smi.stdout:
             try:
                 share, used = (float(part) for part in line.split(","))
@@ -111,7 +113,7 @@ class Meters:
 
 
 def _anonymous(pid: int) -> int:
-    """Bytes of a process that no file stands behind; 0 where the system does not tell (it is no Linux)."""
+    """Resident bytes of a process that no file backs; 0 where the system does not say (not Linux)."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             lines = dict(line.split(":", 1) for line in file if ":" in line)

@@ -1,10 +1,10 @@
-"""All transformer blocks of the 14B Wan Animate in host memory against all of them on the card, from one run.
+"""All transformer blocks of the 14B Wan Animate in host memory against all of them on the card, in one run.
 
-Weights are random, of the real file's size and loaded through the host's own loader; both sides run Accelerate Animate
-Model's fused steps on the same module (bf16: products as loaded; fp8: scaled fp8 weights multiplied in fp8). Reported
-are the medians of steps other than the first of a segment, and the peak of memory that torch has allocated. Then "fit":
-for every number of gigabytes three steps in a process that is given no more than that, or what the node says if none
-fit. How long locking host memory took, in the first run and in a second one, is beside the claims.
+Weights are random, of the real file's size, loaded by the host's loader; both sides run Accelerate Animate Model's
+fused steps on the same module (bf16: weights as loaded; fp8: scaled fp8 weights multiplied in fp8). Reported are the
+medians of steps other than a segment's first, and the peak of memory that torch has allocated. Then "fit": for every
+number of gigabytes three steps in a process limited to that much, or the node's refusal. The time of pinning host
+memory, in the first run and in a second, is reported too.
 
     python benchmarks/offload.py                     # needs a card with 45 GB and 100 GB of host memory
     python benchmarks/offload.py --blocks 5          # an eighth of the blocks; writes nothing
@@ -21,24 +21,29 @@ import gc
 import json
 import os
 import statistics
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 # The allocator that ComfyUI starts torch with on NVIDIA cards; torch's own leaves gigabytes of gaps.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "backend:cudaMallocAsync")
 
-import step as one_step
-import torch
-from step import SIZES, Steps, load_pack_part, random_weights
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+import torch  # noqa: E402
 
-LOADING = 26  # seconds to load the whole model on the card and make its steps
+from benchmarks import results  # noqa: E402
+from benchmarks.step import FULL, SIZES, Steps, load_host, load_pack_part, random_weights  # noqa: E402
+
+LOADING = 26  # seconds: the whole model to the card, and its first steps
 WARM = {"480p": 2, "720p": 1, "small": 1}  # kernels are built in the first two of a process
 TIMED = {"480p": 3, "720p": 2, "small": 2}
 
 
-def log(*what) -> None:
+def log(*what: Any) -> None:
     print(f"[{time.perf_counter() - STARTED:6.1f} s]", *what, flush=True)
 
 
@@ -46,7 +51,7 @@ STARTED = time.perf_counter()
 
 
 class Budget:
-    """Parts are left out where they would not end in time."""
+    """The seconds that this run may take: parts that would not end in time are left out."""
 
     end = float("inf")
 
@@ -56,7 +61,7 @@ class Budget:
 
 
 def scaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The blocks' linear layers in fp8 with a scale each, as the host's scaled files have them."""
+    """The blocks' linear layers in fp8 with a scale each, as in the host's scaled files."""
     config = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
     made = {}
     for name in list(weights):
@@ -71,7 +76,7 @@ def scaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return made
 
 
-def load(blocks: int, shape: dict, fp8: bool):
+def load(blocks: int, shape: dict[str, int], fp8: bool) -> Any:
     """A MODEL in host memory."""
     import comfy.sd
 
@@ -90,10 +95,11 @@ def load(blocks: int, shape: dict, fp8: bool):
 class Runs:
     """Steps of clones of one MODEL, each loaded by the host before it runs."""
 
-    def __init__(self, model, frames: int):
-        self.model, self.frames, self.steps, self.typical = model, frames, {}, 0.0
+    def __init__(self, model: Any, frames: int) -> None:
+        self.model, self.frames, self.typical = model, frames, 0.0
+        self.steps: dict[str, Steps] = {}
 
-    def begin(self, clone, size: str, whole: bool = False) -> Steps:
+    def begin(self, clone: Any, size: str, whole: bool = False) -> Steps:
         import comfy.model_management
 
         if size not in self.steps:
@@ -101,8 +107,8 @@ class Runs:
         comfy.model_management.load_models_gpu([clone], force_full_load=whole)
         return self.steps[size]
 
-    def step(self, clone, size: str, number: int):
-        """(what the model says, seconds, peak in GB, reserved in GB)"""
+    def step(self, clone: Any, size: str, number: int) -> tuple[torch.Tensor, float, float, float]:
+        """(the model's output, seconds, peak in GB, reserved in GB)"""
         steps = self.steps[size]
         generator = torch.Generator().manual_seed(number)
         noise = torch.randn(steps.noise_shape, generator=generator).to(steps.device)
@@ -110,12 +116,12 @@ class Runs:
         reserved = torch.cuda.max_memory_reserved() / 1e9 if steps.device.type == "cuda" else 0.0
         return out - noise, seconds, peak, reserved
 
-    def measure(self, clone, size: str, name: str, whole: bool = False, loaded: bool = False) -> dict:
+    def measure(self, clone: Any, size: str, name: str, whole: bool = False, loaded: bool = False) -> dict[str, Any]:
         """{"first": s, "seconds": [...], "peak": GB, "out": of the last step}"""
         if not loaded:
             self.begin(clone, size, whole)
         first = self.step(clone, size, 0)
-        found = {"first": first[1], "seconds": [], "peak": 0.0, "reserved": 0.0}
+        found: dict[str, Any] = {"first": first[1], "seconds": [], "peak": 0.0, "reserved": 0.0}
         for number in range(1, WARM[size]):
             self.step(clone, size, number)
         for number in range(WARM[size], WARM[size] + TIMED[size]):
@@ -132,9 +138,9 @@ class Runs:
         clone.cleanup()
         return found
 
-    def fit(self, kit, base, size: str, fits: list[float]) -> list[dict]:
-        """A row for every number of gigabytes, held to what was asked for in the first step, in which kernels are
-        chosen anew, as in the others. What a step takes is known from the second row of a size on."""
+    def fit(self, kit: Any, base: Any, size: str, fits: list[float]) -> list[dict[str, Any]]:
+        """A row for every number of gigabytes: the limit holds in the first step, in which kernels are chosen anew, and
+        in the later ones. What a step takes is known from the second row of a size on."""
         attention = load_pack_part("nodes.host.accelerate.attention")
         rows, clone = [], base
         cost = self.typical * (4.2 if size == "720p" and len(self.steps) == 1 and "480p" in self.steps else 1) + 1
@@ -143,7 +149,7 @@ class Runs:
                 log(f"no time left to fit {size} into {gigabytes:g} GB")
                 break
             clone = kit.offload(clone, kit.Settings("fit", gigabytes=gigabytes))
-            row = {"size": size, "gigabytes": gigabytes, "date": datetime.now(timezone.utc).date().isoformat()}
+            row: dict[str, Any] = {"size": size, "gigabytes": gigabytes, "date": results.today()}
             if torch.cuda.is_available():
                 row |= {"allocator": torch.cuda.get_allocator_backend(), "hardware": torch.cuda.get_device_name()}
             try:
@@ -159,7 +165,7 @@ class Runs:
                     "step_seconds": round(later[-1][1], 3), "holds": True,
                 }  # fmt: skip
             except Exception as error:
-                # with every block offloaded, memory that runs out is said in the node's own words
+                # with every block offloaded, the node words the error itself
                 said = type(error).__name__ == "InputError" or "offloaded: make" in str(error)
                 if not said and not isinstance(error, torch.cuda.OutOfMemoryError):
                     raise
@@ -171,9 +177,9 @@ class Runs:
 
 
 @contextmanager
-def card_of(gigabytes: float):
-    """Torch gets so much of the card and 3 % more; anything more is out of memory. Its own allocator counts what it
-    holds unused too, cudaMallocAsync what it has given out."""
+def card_of(gigabytes: float) -> Iterator[None]:
+    """Limit torch to so much of the card and 3% more. Its own allocator counts reserved memory, cudaMallocAsync
+    allocated memory."""
     if not torch.cuda.is_available():
         yield
         return
@@ -188,11 +194,20 @@ def card_of(gigabytes: float):
 
 
 def compare(
-    kit, accelerate, model, settings, sizes, frames: int, fits: list[float], host: bool, fits_only: bool
-) -> dict:
-    """What was measured, by size: {"ours": ..., "peer": ..., "again": s, "error": relative L2}, and "fit", "locked"."""
+    kit: Any,
+    accelerate: Any,
+    model: Any,
+    settings: Any,
+    sizes: Sequence[str],
+    frames: int,
+    fits: list[float],
+    host: bool,
+    fits_only: bool,
+) -> dict[str, Any]:
+    """By size {"ours": ..., "peer": ..., "difference": relative L2}, and "fit", "locked"."""
     memory = load_pack_part("nodes.host.offload.memory")
-    runs, found = Runs(model, frames), {"fit": [], "by_size": {}}
+    runs = Runs(model, frames)
+    found: dict[str, Any] = {"fit": [], "by_size": {}}
     fast = accelerate.accelerate(model, settings)
     clone = kit.offload(fast, kit.Settings("blocks", len(model.model.diffusion_model.blocks)))
     for size in sizes:
@@ -230,7 +245,7 @@ def compare(
     return found
 
 
-def with_little_room(model):
+def with_little_room(model: Any) -> Any:
     """A clone that the host has loaded with room for a tenth of the weights."""
     clone = model.clone()
     clone.detach()
@@ -238,18 +253,17 @@ def with_little_room(model):
     return clone
 
 
-def report(kind: str, settings, found: dict, version: str, real: bool, blocks: int, command: str) -> None:
+def report(kind: str, settings: Any, found: dict[str, Any], version: str, real: bool, blocks: int) -> None:
     for size, measured in found["by_size"].items():
         ours, peer = measured["ours"], measured["peer"]
         spread = [round(max(one["seconds"]) / min(one["seconds"]) - 1, 3) for one in (ours, peer)]
-        one_step.write(
+        results.record_on_host(
             f"offload_{size}_{kind}",
             statistics.median(ours["seconds"]),
             statistics.median(peer["seconds"]),
             version,
-            real,
+            write=real,
             peer_name="the same model with every block on the card, accelerated alike, same run and module",
-            command=command,
             blocks_offloaded=f"all {blocks}" + ("" if blocks == 40 else ", a model of fewer blocks than 40"),
             peak_gb={name: round(one["peak"], 2) for name, one in (("ours", ours), ("peer", peer))},
             reserved_gb={name: round(one["reserved"], 2) for name, one in (("ours", ours), ("peer", peer))},
@@ -261,35 +275,29 @@ def report(kind: str, settings, found: dict, version: str, real: bool, blocks: i
         )
         if "host" in measured:
             theirs = measured["host"]
-            one_step.write(
+            results.record_on_host(
                 f"offload_{size}_{kind}_host",
                 statistics.median(ours["seconds"]),
                 statistics.median(theirs["seconds"]),
                 version,
-                real,
+                write=real,
                 peer_name=f"ComfyUI {version}, its own offload with room for a tenth of the weights",
-                command=command,
                 peak_gb={name: round(one["peak"], 2) for name, one in (("ours", ours), ("peer", theirs))},
                 first_step={name: round(one["first"], 1) for name, one in (("ours", ours), ("peer", theirs))},
                 settings=repr(settings),
             )
 
 
-def main(arguments) -> None:
+def main(arguments: argparse.Namespace) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments.comfy is None:
-        from demo.host import find_host
-
-        arguments.comfy = find_host().path
-    version = one_step.load_host(arguments.comfy, cpu=arguments.small)
+    version = load_host(arguments.comfy, cpu=arguments.small)
     sizes, frames = arguments.sizes.split(","), 77
-    blocks, shape = arguments.blocks or 40, one_step.FULL
+    blocks, shape = arguments.blocks or 40, FULL
     if arguments.small:
         sizes, frames, blocks, shape = ["small"], 5, 5, {"dim": 256, "ffn": 512}
     Budget.end = arguments.seconds or float("inf")
-    command = " ".join(["python benchmarks/offload.py", *options(arguments)])
     with torch.inference_mode():
         kit, accelerate = load_pack_part("nodes.host.offload"), load_pack_part("nodes.host.accelerate")
         for kind in arguments.kinds.split(","):
@@ -306,27 +314,18 @@ def main(arguments) -> None:
             some = sizes[:1] if fp8 else sizes
             fits = [] if fp8 else [float(one) for one in arguments.fits.split(",") if one]
             found = compare(kit, accelerate, model, settings, some, frames, fits, arguments.host, arguments.fits_only)
-            report(kind, settings, found, version, real, blocks, command)
+            report(kind, settings, found, version, real, blocks)
             if real and found["fit"]:
-                write_fits(found["fit"], version, command)
+                write_fits(found["fit"], version)
             del model, found
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
 
-def options(arguments) -> list[str]:
-    """What this was called with, where a machine's own folder is of no use to others."""
-    given = {name: value for name, value in vars(arguments).items() if name != "comfy"}
-    asked = {name: value for name, value in given.items() if value != PARSER.get_default(name)}
-    asked = {name.replace("_", "-"): value for name, value in asked.items()}
-    return [f"--{name}" if value is True else f"--{name} {value or repr(value)}" for name, value in asked.items()]
-
-
-def write_fits(rows: list[dict], version: str, command: str) -> None:
-    """The table as one claim, with the rows of other sizes that are there: how near the worst row comes to what was
-    asked for."""
-    path = one_step.RESULTS / "offload_fit.json"
+def write_fits(rows: list[dict[str, Any]], version: str) -> None:
+    """The table as one claim (the row that comes closest to its limit), with the rows of other sizes in the file."""
+    path = results.FOLDER / "offload_fit.json"
     if path.exists():
         sizes = {row["size"] for row in rows}
         rows = [row for row in json.loads(path.read_text())["rows"] if row["size"] not in sizes] + rows
@@ -337,10 +336,10 @@ def write_fits(rows: list[dict], version: str, command: str) -> None:
         log("no size fits into any of these: nothing to write")
         return
     worst = max(held, key=lambda row: row["peak_gb"] / row["gigabytes"])
-    one_step.write(
-        "offload_fit", worst["peak_gb"], worst["gigabytes"], version, True,
+    results.record_on_host(
+        "offload_fit", worst["peak_gb"], worst["gigabytes"], version,
         peer_name="the gigabytes asked for, in the row that is closest to them or over", unit="GB",
-        command=command, rows_that_ran_out_of_memory=len(failed), rows=rows,
+        rows_that_ran_out_of_memory=len(failed), rows=rows,
     )  # fmt: skip
 
 

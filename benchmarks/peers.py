@@ -1,10 +1,10 @@
-"""One sampling step of the 14B model: this pack in ComfyUI against other programs' own model, on one card in one run.
+"""One sampling step of the 14B model: this pack in ComfyUI against other programs' models, on one card in one run.
 
-Each side is built with random weights of the real widths, timed, and taken down again before the next comes: diffusers'
-WanAnimateTransformer3DModel as it comes (its default attention), the WanModel of kijai's ComfyUI-WanVideoWrapper as its
-loader node gives it with the whole model on the card, the host's model as it comes, and the host's model accelerated.
-Steps are later ones of a segment of 77 frames; inputs differ between the sides, so outputs are not compared
-(``benchmarks/step.py`` does that against the host).
+Each side is built with random weights of the real widths, timed, and freed before the next: diffusers'
+WanAnimateTransformer3DModel with its defaults, the WanModel of kijai's ComfyUI-WanVideoWrapper as its loader node gives
+it with the whole model on the card, the host's model with its defaults, and the host's model accelerated. Steps are
+later ones of a segment of 77 frames; inputs differ between the sides, so outputs are not compared
+(``benchmarks/step.py`` compares with the host).
 
     python benchmarks/peers.py                      # 832x480 and 1280x720, 40 blocks, against diffusers
     python benchmarks/peers.py --wrapper CHECKOUT   # and against the wrapper in that folder; needs gguf and ftfy
@@ -29,12 +29,14 @@ import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
+from benchmarks import results  # noqa: E402
 from benchmarks import step as one_step  # noqa: E402
 
 ROUNDS = 3
@@ -55,14 +57,13 @@ def wait(device: torch.device) -> None:
 
 
 def free_memory() -> None:
-    """One side's model is gone: its memory is the next one's."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def median_time(step: Callable[[int], None], device: torch.device) -> float:
-    """Median seconds of ``ROUNDS`` steps, after one that is not counted."""
+    """Median seconds of ``ROUNDS`` steps, after a warm-up step."""
     taken = []
     for number in range(ROUNDS + 1):
         wait(device)
@@ -93,7 +94,7 @@ def diffusers_steps(blocks: int, sizes: list[str], frames: int, small: bool) -> 
         width, height = one_step.SIZES[size]
         latents, rows, columns = (frames + 3) // 4 + 1, height // 8, width // 8
 
-        def random(*shape):
+        def random(*shape: int) -> torch.Tensor:
             return torch.randn(*shape, device=device, dtype=dtype)
 
         given = {
@@ -104,7 +105,7 @@ def diffusers_steps(blocks: int, sizes: list[str], frames: int, small: bool) -> 
             "face_pixel_values": random(1, 3, frames, 512, 512).clamp_(-1, 1),
         }
 
-        def step(number, given=given):
+        def step(number: int, given: dict[str, torch.Tensor] = given) -> None:
             model(timestep=torch.tensor([900 - 100 * number], device=device), return_dict=False, **given)
 
         found[size] = median_time(step, device)
@@ -112,22 +113,22 @@ def diffusers_steps(blocks: int, sizes: list[str], frames: int, small: bool) -> 
     return found
 
 
-def wrapper_loading(checkout: Path):
-    """The wrapper's module with its loader, without its ``__init__``, which registers nodes and needs more packages."""
+def wrapper_loading(checkout: Path) -> types.ModuleType:
+    """The wrapper's loader module, without its ``__init__``, which registers nodes and needs more packages."""
     if WRAPPER not in sys.modules:
         sys.modules[WRAPPER] = types.ModuleType(WRAPPER)
         sys.modules[WRAPPER].__path__ = [str(checkout.resolve())]
-    sys.modules["server"] = None  # it would like the host's server, which is much to import, and does without
+    sys.modules["server"] = None  # type: ignore[assignment]  # it tries the host's server, and does without
     try:
         return importlib.import_module(f"{WRAPPER}.nodes_model_loading")
     finally:
         del sys.modules["server"]
 
 
-def wrapper_model(checkout: Path, blocks: int, dim: int, ffn: int):
-    """The wrapper's model as its loader node gives it and its sampler fills it, with random weights for the file's.
+def wrapper_model(checkout: Path, blocks: int, dim: int, ffn: int) -> Any:
+    """The wrapper's model as its loader node and its sampler make it, with random weights in place of the file's.
 
-    So what stays in float32, and what goes to the offload device between steps, is the wrapper's own choice.
+    What stays in float32, and what moves to the offload device between steps, is the wrapper's choice.
     """
     loading = wrapper_loading(checkout)
     weights, real = one_step.random_weights(blocks, dim, ffn), loading.WanModel
@@ -146,11 +147,13 @@ def wrapper_model(checkout: Path, blocks: int, dim: int, ffn: int):
     return model
 
 
-def wrapper_steps(checkout: Path, blocks: int, shape: dict, sizes: list[str], frames: int) -> dict[str, float]:
+def wrapper_steps(
+    checkout: Path, blocks: int, shape: dict[str, int], sizes: list[str], frames: int
+) -> dict[str, float]:
     """size -> median seconds of a step of the wrapper's model, one pass.
 
-    As in its sampler, latents and face pixels come in float32, the rest in its precision, and the face is encoded in
-    every step, by encoders that are fetched from the offload device for it.
+    As in its sampler, latents and face pixels are float32, the rest its precision, and the face is encoded in every
+    step, by encoders moved from the offload device for it.
     """
     model = wrapper_model(checkout, blocks, **shape)
     device, found = model.main_device, {}
@@ -158,7 +161,7 @@ def wrapper_steps(checkout: Path, blocks: int, shape: dict, sizes: list[str], fr
         width, height = one_step.SIZES[size]
         latents, rows, columns = (frames + 3) // 4 + 1, height // 8, width // 8
 
-        def random(*shape, dtype=torch.float32):
+        def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
             return torch.randn(*shape, device=device, dtype=dtype)
 
         given = {
@@ -172,9 +175,9 @@ def wrapper_steps(checkout: Path, blocks: int, shape: dict, sizes: list[str], fr
             "device": device,
             "total_steps": 10,
         }
-        outputs = []
+        outputs: list[torch.Tensor] = []
 
-        def step(number, given=given, outputs=outputs):
+        def step(number: int, given: dict[str, Any] = given, outputs: list[torch.Tensor] = outputs) -> None:
             at = {"t": torch.tensor(900 - 100 * number, device=device), "current_step": number + 1}
             outputs[:] = model(**at, current_step_percentage=(number + 1) / 10, **given)[0]
 
@@ -187,11 +190,14 @@ def wrapper_steps(checkout: Path, blocks: int, shape: dict, sizes: list[str], fr
 
 def wrapper_version(checkout: Path) -> str:
     text = (checkout / "pyproject.toml").read_text(encoding="utf-8")
-    return re.search(r"^version\s*=\s*\"([^\"]+)", text, re.MULTILINE).group(1)
+    found = re.search(r"^version\s*=\s*\"([^\"]+)", text, re.MULTILINE)
+    return found.group(1) if found else "of an unknown version"
 
 
-def host_steps(blocks: int, shape: dict, sizes: list[str], frames: int, settings) -> dict[str, tuple[float, float]]:
-    """size -> median seconds of a step of (the host's model as it comes, accelerated)."""
+def host_steps(
+    blocks: int, shape: dict[str, int], sizes: list[str], frames: int, settings: dict[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """size -> median seconds of a step of (the host's model with its defaults, accelerated)."""
     accelerate = one_step.load_pack_part("nodes.host.accelerate")
     model = one_step.random_model(blocks, **shape)
     sides = {"host": model, "ours": accelerate.accelerate(model, accelerate.Settings(**settings))}
@@ -199,7 +205,7 @@ def host_steps(blocks: int, shape: dict, sizes: list[str], frames: int, settings
     for size in sizes:
         steps = one_step.Steps(model, *one_step.SIZES[size], frames)
         noise = steps.random(*steps.noise_shape)
-        taken = {name: [] for name in sides}
+        taken: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(ROUNDS + 1):
             for name, clone in sides.items():
                 taken[name].append(steps.step(clone, noise, 0.9 - 0.1 * number)[1])
@@ -210,54 +216,48 @@ def host_steps(blocks: int, shape: dict, sizes: list[str], frames: int, settings
     return found
 
 
-def main(arguments) -> int:
+def main(arguments: argparse.Namespace) -> int:
     """0, or 1 where a peer that was asked for did not run."""
-    if arguments.comfy is None:
-        from demo.host import find_host
-
-        arguments.comfy = find_host().path
     version = one_step.load_host(arguments.comfy, cpu=arguments.small)
     sizes, frames, blocks, shape = arguments.sizes.split(","), 77, arguments.blocks, one_step.FULL
     if arguments.small:
         sizes, frames, blocks, shape = ["small"], 5, 5, {"dim": 256, "ffn": 512}
 
-    def diffusers():
+    def diffusers() -> tuple[dict[str, float], dict[str, Any]]:
         import diffusers
 
         name = f"diffusers {diffusers.__version__}, WanAnimateTransformer3DModel as it comes"
-        more = {"peer_name": name, "command": "python benchmarks/peers.py"}
-        return diffusers_steps(blocks, sizes, frames, arguments.small), more
+        return diffusers_steps(blocks, sizes, frames, arguments.small), {"peer_name": name}
 
-    def wrapper():
+    def wrapper() -> tuple[dict[str, float], dict[str, Any]]:
         name = f"ComfyUI-WanVideoWrapper {wrapper_version(arguments.wrapper)}, WanModel as it comes, sdpa"
         more = {
             "peer_name": f"{name}; the face encoded in every step",
             "peer_settings": LOADER,
-            "command": "python benchmarks/peers.py --wrapper CHECKOUT",
         }
         return wrapper_steps(arguments.wrapper, blocks, shape, sizes, frames), more
 
-    theirs = {}
+    theirs: dict[str, tuple[dict[str, float], dict[str, Any]]] = {}
     with torch.inference_mode():
         for name, peer in {"diffusers": diffusers, "wrapper": wrapper}.items():
             if name not in arguments.peers:
                 continue
             try:
                 theirs[name] = peer()
-            except Exception:  # one that does not run here leaves the other's row
+            except Exception:  # a peer that does not run here leaves the other's row
                 traceback.print_exc()
             free_memory()
-        settings = {"attention": "auto (exact)", "fused": True}
+        settings: dict[str, Any] = {"attention": "auto (exact)", "fused": True}
         hosts = host_steps(blocks, shape, sizes, frames, settings)
     for size in sizes:
         host, ours = hosts[size]
-        for peer, (seconds, more) in theirs.items():
-            one_step.write(
-                f"step_{size}_{peer}",
+        for name, (seconds, more) in theirs.items():
+            results.record_on_host(
+                f"step_{size}_{name}",
                 ours,
                 seconds[size],
                 version,
-                not arguments.small and blocks == 40,
+                write=not arguments.small and blocks == 40,
                 host_default=round(host, 4),
                 settings=settings,
                 **more,

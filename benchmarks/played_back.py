@@ -1,10 +1,9 @@
-"""What preparing a segment costs: one that plays its end back and forth, against one that only plays forward.
+"""Time to read the controls of a segment that plays its end back and forth, against a segment read forward.
 
 All four controls of replace mode (pose, face, background, mask), read as the chain reads them, on two cores. The clip
-is one and a quarter segments and some frames long, so that its second segment of 77 frames is played back for the
-most part; it is taken from a 1920x1080 H.264 file with its only keyframe at the start (upstream's example clip, or one
-of our own made so), and brought to about 832x480. Measured after the first segment, as in a job, and with every decoder
-closed, as in a job that is resumed there. The peer is the first segment of the same clip, read forward.
+is 106 frames, so most of its second segment of 77 is played back; it comes from a 1920x1080 H.264 file with one
+keyframe (upstream's example clip, or our own coded alike), resized to about 832x480. Measured after the first segment,
+as in a job, and with every decoder closed, as when a job is resumed there. The peer is the clip's first segment.
 
 Writes ``results/played_back.json``.
 """
@@ -12,14 +11,12 @@ Writes ``results/played_back.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 CORES = 2
 if hasattr(os, "sched_setaffinity"):  # before anything counts them
@@ -32,22 +29,28 @@ from demo import importing  # noqa: E402
 importing.install()
 
 import av  # noqa: E402
-import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+
+from benchmarks import results  # noqa: E402
+
+if TYPE_CHECKING:
+    from wan_animate.chain.segments import Segment
+    from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.frames import FrameSource
 
 FRAMES, LENGTH, ROUNDS, AREA = 106, 77, 3, 832 * 480
 EXAMPLE = Path(os.environ.get("WAN_ANIMATE_EXAMPLES") or ROOT.parent / "shared" / "examples") / "animate"
 
 
-def example_clip():
+def example_clip() -> tuple[str, Path, PoseTrack]:
     """(name, path, pose track at the clip's size)."""
     from wan_animate.pose.track import PoseTrack
 
     return "upstream's example clip", EXAMPLE / "video.mp4", PoseTrack.load(EXAMPLE / "video_pose.npz")
 
 
-def own_clip(folder: Path):
-    """The same of our own dancer, coded as the example is: one keyframe, B-frames."""
+def own_clip(folder: Path) -> tuple[str, Path, PoseTrack]:
+    """The same of the drawn dancer, coded like the example: one keyframe, B-frames."""
     from demo.example import Dancer
     from wan_animate.pose.track import PoseTrack
 
@@ -65,8 +68,8 @@ def own_clip(folder: Path):
     return "our own dancer", folder / "dancer.mp4", PoseTrack(keypoints, 1920, 1080)
 
 
-def prepared(sources, segments) -> list[float]:
-    """Seconds until all controls of each segment are there, one right after the other."""
+def prepared(sources: dict[str, FrameSource], segments: list[Segment]) -> list[float]:
+    """Seconds until all controls of each segment are read, segment after segment."""
     from wan_animate.chain.control_reader import ControlReader
 
     times = [time.perf_counter()]
@@ -79,7 +82,7 @@ def prepared(sources, segments) -> list[float]:
     return np.diff(times).tolist()
 
 
-def measure(path: Path, track) -> dict[str, float]:
+def measure(path: Path, track: PoseTrack) -> dict[str, float]:
     from wan_animate.chain.controls import controls
     from wan_animate.chain.segments import plan_segments
     from wan_animate.video.source import VideoSource
@@ -100,30 +103,25 @@ def measure(path: Path, track) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--own", action="store_true", help="our own clip, also where the example is at hand")
     own = parser.parse_args().own or not (EXAMPLE / "video.mp4").exists()
     with tempfile.TemporaryDirectory() as folder:
         name, path, track = own_clip(Path(folder)) if own else example_clip()
         found = measure(path, track)
-    values = {
-        "claim": "played_back",
-        "ours": round(found["played back"], 2),
-        "peer": round(found["forward"], 2),
-        "peer_name": "the clip's first segment, read forward",
-        "ratio": round(found["played back"] / found["forward"], 3),
-        "unit": f"s a segment of {LENGTH} frames at about 832x480 from 1920x1080: pose, face, background and mask",
-        "better": "lower",
-        "resumed": round(found["played back, resumed"], 2),
-        "resumed_ratio": round(found["played back, resumed"] / found["forward"], 3),
-        "clip": name,
-        "hardware": f"CPU, {CORES} of {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {"python": platform.python_version(), "av": av.__version__, "opencv": cv2.__version__},
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/played_back.py" + (" --own" if own else ""),
-    }
-    (Path(__file__).parent / "results" / "played_back.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(json.dumps(values, indent=2))
+    results.record(
+        "played_back",
+        found["played back"],
+        found["forward"],
+        peer_name="the clip's first segment, read forward",
+        unit=f"s a segment of {LENGTH} frames at about 832x480 from 1920x1080: pose, face, background and mask",
+        versions=results.versions("av", "cv2"),
+        hardware=results.cpu(CORES),
+        digits=2,
+        resumed=round(found["played back, resumed"], 2),
+        resumed_ratio=round(found["played back, resumed"] / found["forward"], 3),
+        clip=name,
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How much memory preparing a long clip takes: read, detect, draw, crop, mask, segment by segment.
+"""Peak memory of preparing a long clip (read, detect, draw, crop, mask), segment by segment.
 
-Prepares generated 1280x720 clips of 600 and 1,200 frames, each in a process of its own, and samples what the process
-grows by from just before the clip is opened. A segment's pose, face, mask and background are all held at once, as the
-segment needs them. The networks are small graphs of the real ones' shapes, so that what grows is the pipeline and not
-the weights. A third and fourth process compare 96 frames prepared so with the same steps over IMAGE tensors (every
-frame of every control as float32 in memory, what the usual node graphs do).
+Prepares generated 1280x720 clips of 600 and 1,200 frames, each in its own process, and samples the growth of its
+resident memory from just before the clip is opened. A segment's pose, face, mask and background are held at once, as a
+segment needs them. The networks are small graphs of the real shapes, so that the pipeline grows and not the weights.
+Two more processes compare 96 frames prepared so with the same steps over IMAGE tensors (every frame of every control
+as float32, as the usual node graphs hold them).
 
 Writes ``results/prepare_memory.json`` (1,200 frames against 600) and ``results/prepare_memory_tensors.json``.
 """
@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,7 +29,11 @@ from demo import importing  # noqa: E402
 
 importing.install()
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import results  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
+
 WIDTH, HEIGHT = 1280, 720
 SEGMENT, OVERLAP = 77, 1
 SHORT = 96  # frames of the comparison with tensors
@@ -40,7 +43,7 @@ MIB = 1 << 20
 class Growth:
     """Peak resident memory over the start, sampled every 2 ms, in MiB."""
 
-    def __enter__(self):
+    def __enter__(self) -> Growth:
         import psutil
 
         self._process, self._running = psutil.Process(), True
@@ -49,12 +52,12 @@ class Growth:
         self._thread.start()
         return self
 
-    def _watch(self):
+    def _watch(self) -> None:
         while self._running:
             self._peak = max(self._peak, self._process.memory_info().rss)
             time.sleep(0.002)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._running = False
         self._thread.join()
         self.mib = (self._peak - self._start) / MIB
@@ -72,13 +75,13 @@ def make_clip(path: Path, frames: int) -> None:
         width, height, fps = WIDTH, HEIGHT, Fraction(30)
         drawn = [draw_figure(figure_keypoints(at / 30, WIDTH, HEIGHT), WIDTH, HEIGHT) for at in range(60)]
 
-        def __len__(self):
+        def __len__(self) -> int:
             return frames
 
-        def _read(self, start, stop):
+        def _read(self, start: int, stop: int) -> np.ndarray:
             return np.stack([self.drawn[index % 60] for index in range(start, stop)])
 
-        def fingerprint(self):
+        def fingerprint(self) -> str:
             return "loop"
 
     write_video(path, Loop(), crf=23)
@@ -95,14 +98,14 @@ def prepare(clip: Path, graphs: Path, as_tensors: bool) -> dict:
     from wan_animate.mask.shape import ShapedMaskSource
     from wan_animate.mask.track import MaskTrack, MaskTrackSource
     from wan_animate.pose.draw import DrawnPoseSource
-    from wan_animate.video.frames import TensorSource, read_float
+    from wan_animate.video.frames import FrameSource, TensorSource, read_float
     from wan_animate.video.source import VideoSource
 
     detector = PoseDetector(graphs / "detector.onnx", graphs / "pose.onnx", provider="cpu")
     detector.find_keypoints(np.zeros((8, HEIGHT, WIDTH, 3), np.uint8), np.tile(np.float32([0, 0, 640, 720, 1]), (8, 1)))
     started = time.perf_counter()
     with Growth() as growth:
-        frames = VideoSource(clip, fps=0, max_area=WIDTH * HEIGHT)
+        frames: FrameSource = VideoSource(clip, fps=0, max_area=WIDTH * HEIGHT)
         if as_tensors:
             frames = TensorSource(read_float(frames, 0, len(frames)))
         track = detector.detect(frames, batch=8).track
@@ -135,39 +138,11 @@ def in_own_process(clip: Path, graphs: Path, as_tensors: bool = False) -> dict:
     return measured
 
 
-def write_result(name: str, **values) -> None:
-    import cv2
-    import numpy
-    import onnxruntime
-    import torch
-
-    values = {
-        "claim": name,
-        **values,
-        "ratio": round(values["ours"] / values["peer"], 3),
-        "unit": "MiB of peak resident memory over the start",
-        "better": "lower",
-        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": numpy.__version__,
-            "opencv": cv2.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "torch": torch.__version__,
-        },
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/prepare_memory.py",
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{name}: {values['ours']} against {values['peer']}, ratio {values['ratio']}")
-
-
 def main() -> None:
     from demo.small_onnx import save_detector, save_pose
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         save_detector(folder / "detector.onnx", template=True)
         save_pose(folder / "pose.onnx", template=True)
         clips = {frames: folder / f"{frames}.mp4" for frames in (SHORT, 600, 1200)}
@@ -175,18 +150,29 @@ def main() -> None:
             make_clip(path, frames)
         half, whole = in_own_process(clips[600], folder), in_own_process(clips[1200], folder)
         short, tensors = in_own_process(clips[SHORT], folder), in_own_process(clips[SHORT], folder, as_tensors=True)
-    write_result(
-        "prepare_memory",
-        ours=round(whole["mib"], 1),
-        peer=round(half["mib"], 1),
-        peer_name="the same preparation of 600 frames (ours: 1,200), 1280x720, segments of 77",
-    )
-    write_result(
-        "prepare_memory_tensors",
-        ours=round(short["mib"], 1),
-        peer=round(tensors["mib"], 1),
-        peer_name=f"the same steps with frames and controls as float32 IMAGE tensors, {SHORT} frames of 1280x720",
-    )
+    for claim, ours, peer, peer_name in (
+        (
+            "prepare_memory",
+            whole,
+            half,
+            "the same preparation of 600 frames (ours: 1,200), 1280x720, segments of 77",
+        ),
+        (
+            "prepare_memory_tensors",
+            short,
+            tensors,
+            f"the same steps with frames and controls as float32 IMAGE tensors, {SHORT} frames of 1280x720",
+        ),
+    ):
+        results.record(
+            claim,
+            ours["mib"],
+            peer["mib"],
+            peer_name=peer_name,
+            unit="MiB of peak resident memory over the start",
+            versions=results.versions("numpy", "cv2", "onnxruntime", "torch"),
+            digits=1,
+        )
 
 
 if __name__ == "__main__":
@@ -195,6 +181,7 @@ if __name__ == "__main__":
     parser.add_argument("--tensors", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(prepare(*map(Path, arguments.child), arguments.tensors)))
+        clip, graphs = arguments.child
+        print(json.dumps(prepare(Path(clip), Path(graphs), arguments.tensors)))
     else:
         main()

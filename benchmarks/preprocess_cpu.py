@@ -1,30 +1,28 @@
 """Frames a second from a clip to pose, face crops and drawn skeleton: ours against ComfyUI-WanAnimatePreprocess.
 
-The same 1280x720 clip of the drawn dancer, the same two ONNX graphs, the same CPU. The graphs are the known-answer ones
-at a coarse step: they find the dancer from the pixels, and take as little time as can be, so that what is measured is
-what surrounds the networks (with the real ones on a CPU, both would mostly wait for them). The peer's turn is its
-nodes as a graph calls them: the clip as an IMAGE tensor through the host's own video loading, Pose and Face Detection,
-Draw ViT Pose. Ours: the clip opened, detected, then faces and skeletons read ahead, segment by segment. The two take
-turns, the medians count, and their keypoints are compared.
+The same 1280x720 clip of the drawn dancer, the same two ONNX graphs, the same CPU. The graphs find the dancer from the
+pixels at a coarse step and take almost no time, so that the code around the networks is measured. The peer runs its
+nodes as a graph calls them: the clip as an IMAGE tensor through the host's video loading, Pose and Face Detection, Draw
+ViT Pose. Ours: the clip opened, detected, then faces and skeletons read ahead by segment. The two take turns, medians
+count, and their keypoints are compared.
 
 ``python benchmarks/preprocess_cpu.py --peer CHECKOUT`` with a clone of kijai/ComfyUI-WanAnimatePreprocess (or the
-environment variable PREPROCESS_PEER), a ComfyUI on this machine, and matplotlib.
-Writes ``results/preprocess_cpu.json``.
+environment variable PREPROCESS_PEER), a ComfyUI on this machine, and matplotlib. Writes
+``results/preprocess_cpu.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,6 +31,11 @@ from demo import importing  # noqa: E402
 importing.install()
 
 import numpy as np  # noqa: E402
+
+from benchmarks import results  # noqa: E402
+
+if TYPE_CHECKING:
+    from wan_animate.detect.detector import PoseDetector
 
 WIDTH, HEIGHT, FRAMES, SEGMENT, ROUNDS = 1280, 720, 120, 40, 5
 
@@ -49,7 +52,7 @@ def make_clip(path: Path) -> np.ndarray:
     return truth
 
 
-def our_turn(clip: Path, detector) -> tuple[float, np.ndarray]:
+def our_turn(clip: Path, detector: PoseDetector) -> tuple[float, np.ndarray]:
     from wan_animate.face.boxes import face_boxes
     from wan_animate.face.crop import FaceCropSource
     from wan_animate.pose.draw import DrawnPoseSource
@@ -66,7 +69,7 @@ def our_turn(clip: Path, detector) -> tuple[float, np.ndarray]:
     return time.perf_counter() - started, track.keypoints
 
 
-def peers_turn(clip: Path, peer, model: dict) -> tuple[float, np.ndarray]:
+def peers_turn(clip: Path, peer: ModuleType, model: dict[str, Any]) -> tuple[float, np.ndarray]:
     from comfy_api.latest import InputImpl
 
     started = time.perf_counter()
@@ -81,11 +84,12 @@ def peers_turn(clip: Path, peer, model: dict) -> tuple[float, np.ndarray]:
     return seconds, keypoints
 
 
-def load_peer(checkout: Path):
-    """Its ``nodes.py``, as the host would load it."""
+def load_peer(checkout: Path) -> tuple[ModuleType, ModuleType]:
+    """Its ``nodes.py`` and ``models/onnx_models.py``, as the host would load them."""
     spec = importlib.util.spec_from_file_location(
         "preprocess_peer", checkout / "__init__.py", submodule_search_locations=[str(checkout)]
     )
+    assert spec is not None and spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules["preprocess_peer"] = package
     spec.loader.exec_module(package)
@@ -102,11 +106,9 @@ def main() -> None:
     from demo.small_onnx import save_detector, save_pose
     from wan_animate.detect.detector import PoseDetector
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        host = host_module.find_host()
-        if host is None:
-            raise SystemExit(host_module.NOT_FOUND)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        host = host_module.require_host()
         (folder / "base" / "models").mkdir(parents=True)
         host_module.load_in_process(host, folder / "base")
         peer, networks = load_peer(Path(checkout).absolute())
@@ -119,7 +121,7 @@ def main() -> None:
             "yolo": networks.Yolo(str(folder / "d.onnx"), cpu),
             "vitpose": networks.ViTPose(str(folder / "p.onnx"), cpu),
         }
-        times = {"ours": [], "peer": []}
+        times: dict[str, list[float]] = {"ours": [], "peer": []}
         for _ in range(ROUNDS):
             seconds, mine = our_turn(folder / "clip.mp4", detector)
             times["ours"].append(seconds)
@@ -136,35 +138,23 @@ def main() -> None:
     write_result(times, apart, errors)
 
 
-def write_result(times: dict, apart: np.ndarray, errors: list[float]) -> None:
-    import cv2
-    import onnxruntime
-
+def write_result(times: dict[str, list[float]], apart: np.ndarray, errors: list[float]) -> None:
     ours, peer = (FRAMES / float(np.median(times[name])) for name in ("ours", "peer"))
-    spread = {"median": round(float(np.median(apart)), 3), "p99": round(float(np.percentile(apart, 99)), 3)}
-    values = {
-        "claim": "preprocess_cpu",
-        "ours": round(ours, 1),
-        "peer": round(peer, 1),
-        "peer_name": "kijai/ComfyUI-WanAnimatePreprocess, its nodes on the same clip and ONNX graphs",
-        "ratio": round(ours / peer, 2),
-        "unit": "frames a second, 1280x720 clip to pose, face crops and skeleton, small known-answer graphs",
-        "better": "higher",
-        "keypoints_apart_px": spread,
-        "mean_error_px": {"ours": round(errors[0], 3), "peer": round(errors[1], 3)},
-        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "onnxruntime": onnxruntime.__version__,
+    results.record(
+        "preprocess_cpu",
+        ours,
+        peer,
+        peer_name="kijai/ComfyUI-WanAnimatePreprocess, its nodes on the same clip and ONNX graphs",
+        unit="frames a second, 1280x720 clip to pose, face crops and skeleton, small known-answer graphs",
+        better="higher",
+        versions=results.versions("numpy", "cv2", "onnxruntime"),
+        digits=1,
+        keypoints_apart_px={
+            "median": round(float(np.median(apart)), 3),
+            "p99": round(float(np.percentile(apart, 99)), 3),
         },
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/preprocess_cpu.py --peer path/to/ComfyUI-WanAnimatePreprocess",
-    }
-    path = Path(__file__).parent / "results" / "preprocess_cpu.json"
-    path.write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{values['ours']} against {values['peer']} frames a second, ratio {values['ratio']}")
+        mean_error_px={"ours": round(errors[0], 3), "peer": round(errors[1], 3)},
+    )
 
 
 if __name__ == "__main__":

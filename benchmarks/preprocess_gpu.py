@@ -1,10 +1,10 @@
-"""How much of what the two networks alone can do is left when a clip goes through the whole of detection.
+"""Frames a second of the whole of detection, against the two networks alone.
 
 Builds graphs of YOLOv10m's and ViTPose's shapes and arithmetic (59 GFLOP an image of 640x640; ViT-L or ViT-H on
-256x192) with random weights: the boxes and joints are known, the time is right. Measures the networks
-alone, fed from memory at several batch sizes, one after the other and both at once, and takes the best; the same fed
-from the card's own memory, where nothing is copied; then detect() on a 1280x720 clip, decoding and all.
-onnxruntime-gpu for a real answer; ``--small`` runs the same on a CPU in little time.
+256x192) with random weights: the boxes and joints are known, the time is that of the real networks. Measures the
+networks alone, fed from memory at several batch sizes, in turn and both at once, and takes the best; the same fed from
+GPU memory; then detect() on a 1280x720 clip, with decoding. Needs onnxruntime-gpu; ``--small`` runs the same on a CPU
+in little time.
 
 Writes ``results/detect_gpu.json`` (not with ``--small``).
 """
@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import platform
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,6 +33,11 @@ importing.install()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks import results  # noqa: E402
+
+if TYPE_CHECKING:
+    from wan_animate.detect.onnx_model import OnnxModel
+
 SHAPES = (3, 640, 640), (3, 256, 192)
 VITS = {"l": (1024, 24, 16), "h": (1280, 32, 16), "small": (64, 2, 2)}  # width, depth, heads
 # channels, size halved, convolutions of 3x3: 29.9 GMAC in all
@@ -41,7 +46,7 @@ SMALL_STAGES = ((8, True, 1), (8, True, 1), (8, True, 1))
 
 
 class Net:
-    """A graph of float32 weights, written as ONNX with the weights beside it."""
+    """An ONNX graph of float32 weights, saved as external data."""
 
     def __init__(self, seed: int):
         from demo.small_onnx import Builder
@@ -66,7 +71,7 @@ class Net:
         return self.op("LayerNormalization", x, np.ones(width), np.zeros(width), axis=-1)
 
 
-def save_yolo(path: Path, stages) -> None:
+def save_yolo(path: Path, stages: Sequence[tuple[int, bool, int]]) -> None:
     net = Net(1)
     x, channels = "input", 3
     for outputs, halved, count in stages:
@@ -105,7 +110,7 @@ def save_vit(path: Path, width: int, depth: int, heads: int) -> None:
         kernel = net.weights(inputs, middle, 4, 4, fan_in=4 * inputs)
         x = op("Relu", op("ConvTranspose", x, kernel, strides=[2, 2], pads=[1, 1, 1, 1]))
     noise = op("Mul", op("Conv", x, net.weights(133, middle, 1, 1, fan_in=middle)), 1e-4)
-    # Peaks like a trained network's: decoding noise has a slow path of its own, which no real clip takes.
+    # peaks like a trained network's: noise is decoded on a slow path that no real clip takes
     rows, columns = np.mgrid[:64, :48]
     at = np.random.default_rng(3).uniform((8, 8), (56, 40), (133, 2))[:, :, None, None]
     peaks = 0.9 * np.exp(-((rows - at[:, 0]) ** 2 + (columns - at[:, 1]) ** 2) / 8)
@@ -113,12 +118,12 @@ def save_vit(path: Path, width: int, depth: int, heads: int) -> None:
     net.graph.save(path, maps, ["batch", 3, 256, 192], ["batch", 133, 64, 48], external=True)
 
 
-def pictures(graph, shape: tuple[int, ...], batch: int, on_card: bool):
+def pictures(graph: OnnxModel, shape: tuple[int, ...], batch: int, on_card: bool) -> np.ndarray | torch.Tensor:
     images = np.random.default_rng(0).random((batch, *shape), np.float32)
     return torch.from_numpy(images).to(graph.device) if on_card else images
 
 
-def rate_alone(graph, images, seconds: float) -> float:
+def rate_alone(graph: OnnxModel, images: np.ndarray | torch.Tensor, seconds: float) -> float:
     """Images a second of one network, fed from memory or on the card."""
     for _ in range(2):
         graph.run(images)
@@ -129,11 +134,11 @@ def rate_alone(graph, images, seconds: float) -> float:
     return runs * len(images) / (time.perf_counter() - started)
 
 
-def rate_together(graphs, inputs, frames: int) -> float:
+def rate_together(graphs: Sequence[OnnxModel], inputs: Sequence[np.ndarray | torch.Tensor], frames: int) -> float:
     """Frames a second when both networks run at once, each in a thread, on as many frames."""
     batch = len(inputs[0])
 
-    def work(graph, images):
+    def work(graph: OnnxModel, images: np.ndarray | torch.Tensor) -> None:
         for _ in range(max(frames // batch, 1)):
             graph.run(images)
 
@@ -146,7 +151,7 @@ def rate_together(graphs, inputs, frames: int) -> float:
     return max(frames // batch, 1) * batch / (time.perf_counter() - started)
 
 
-def networks(graphs, options, on_card: bool) -> tuple[float, int]:
+def networks(graphs: Sequence[OnnxModel], options: argparse.Namespace, on_card: bool) -> tuple[float, int]:
     """The best rate of both networks for a frame, and its batch."""
     best, best_batch = 0.0, 0
     for batch in options.batches:
@@ -167,14 +172,14 @@ def networks(graphs, options, on_card: bool) -> tuple[float, int]:
 
 
 class Stages:
-    """How long every stage of detect() works on a frame, without what it waits for the stage before: patched around the
-    threads the stages run in. The last is the caller's own, which reads the heatmaps."""
+    """How long every stage of detect() works on a frame, without waiting for the stage before it. Patched around the
+    threads of the stages; the last stage, reading the heatmaps, is the caller's own thread."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.made: dict[str, float] = {}  # seconds the thread of this name spent, waiting included
         self.waited: dict[str, float] = {}  # ... and its consumer on it
 
-    def _timed(self, items, spent: dict[str, float], name: str):
+    def _timed(self, items: Any, spent: dict[str, float], name: str) -> Iterator[Any]:
         try:
             while True:
                 started = time.perf_counter()
@@ -189,13 +194,13 @@ class Stages:
             items.close()
 
     @contextmanager
-    def watching(self):
+    def watching(self) -> Iterator[None]:
         from wan_animate.detect import detector
         from wan_animate.video import frames as prefetch
 
         real = prefetch.ahead
 
-        def ahead(source, depth=1, name="ahead"):
+        def ahead(source: Any, depth: int = 1, name: str = "ahead") -> Iterator[Any]:
             self.made[name] = self.waited[name] = 0.0
             return self._timed(real(self._timed(source, self.made, name), depth, name), self.waited, name)
 
@@ -212,7 +217,7 @@ class Stages:
         print("  ms a frame: " + ", ".join(f"{name} {spent * 1e3 / frames:.2f}" for name, spent in busy.items()))
 
 
-def measure(folder: Path, options) -> dict:
+def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.prepare_memory import make_clip
     from wan_animate import workers
     from wan_animate.detect.detector import PoseDetector
@@ -247,10 +252,10 @@ def measure(folder: Path, options) -> dict:
     for _ in source.batches(8):
         pass
     print(f"decoding alone: {len(source) / (time.perf_counter() - started):.1f} frames a second")
-    batch, threads = max(rates, key=rates.get)
+    batch, threads = max(rates, key=lambda pair: rates[pair])
     return {
-        "ours": round(rates[batch, threads], 1),
-        "peer": round(best, 1),
+        "ours": rates[batch, threads],
+        "peer": best,
         "batch": {"ours": batch, "peer": best_batch},
         "by_batch": {str(size): round(rate, 1) for (size, used), rate in rates.items() if used == threads},
         "threads": threads,
@@ -260,25 +265,18 @@ def measure(folder: Path, options) -> dict:
     }
 
 
-def write_result(values: dict, small: bool) -> None:
-    import onnxruntime
-
-    card = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    values = {
-        "claim": "detect_gpu",
+def write_result(values: dict[str, Any], small: bool) -> None:
+    results.record(
+        "detect_gpu",
         **values,
-        "peer_name": "the two networks alone, fed from memory, at their best batch size",
-        "ratio": round(values["ours"] / values["peer"], 3),
-        "unit": "frames a second, 1280x720 clip to keypoints",
-        "better": "higher",
-        "hardware": f"{card}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__},
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": " ".join(["python benchmarks/preprocess_gpu.py", *sys.argv[1:]]),
-    }
-    print(json.dumps(values, indent=2))
-    if not small:
-        (Path(__file__).parent / "results" / "detect_gpu.json").write_text(json.dumps(values, indent=2) + "\n")
+        peer_name="the two networks alone, fed from memory, at their best batch size",
+        unit="frames a second, 1280x720 clip to keypoints",
+        better="higher",
+        versions=results.versions("onnxruntime"),
+        hardware=f"{results.gpu() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        digits=1,
+        write=not small,
+    )
 
 
 if __name__ == "__main__":

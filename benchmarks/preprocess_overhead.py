@@ -1,10 +1,9 @@
-"""What preparing a driving video costs on the CPU beside the two networks: ours against upstream's own functions.
+"""CPU time of preparing a driving video without the two networks: ours against upstream's own functions.
 
-Both get the same 1280x720 frames, the same detector output and the same heatmaps (of the known-answer graphs, run once
-beforehand), and do everything else to them: the detector's input, its boxes, the crop, the pose network's input, the
-keypoints, the face box and crop (512x512), the drawn skeleton. Ours includes what upstream has not: looking for cuts
-and telling people apart. Frames take turns between the two. Counted is processor time of the whole process, with
-OpenCV on one thread, so that other programs do not count.
+Both get the same 1280x720 frames, detector output and heatmaps (of the known-answer graphs, run once beforehand), and
+do the rest: the detector's input, its boxes, the crop, the pose network's input, the keypoints, the face box and crop
+(512x512), the drawn skeleton. Ours includes finding cuts and telling people apart, which upstream does not do. Frames
+take turns between the two. Counted is the process's CPU time, OpenCV on one thread.
 
 ``python benchmarks/preprocess_overhead.py --upstream CHECKOUT`` with a clone of Wan-Video/Wan2.2 (or the environment
 variable WAN_UPSTREAM) and matplotlib. Writes ``results/preprocess_overhead_cpu.json``.
@@ -14,14 +13,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -32,32 +31,36 @@ importing.install()
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks import results  # noqa: E402
+
 WIDTH, HEIGHT, FRAMES, BATCH, ROUNDS = 1280, 720, 48, 8, 6
 STAGES = ("detector input", "boxes", "cuts and people", "pose input", "heatmaps", "face", "drawing")
 
 
 class Clock:
-    """Processor milliseconds by stage."""
+    """CPU milliseconds by stage."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.spent = dict.fromkeys(STAGES, 0.0)
         self._since = 0.0
 
-    def start(self):
+    def start(self) -> None:
         self._since = time.process_time()
 
-    def lap(self, stage: str):
+    def lap(self, stage: str) -> None:
         now = time.process_time()
         self.spent[stage] += (now - self._since) * 1e3
         self._since = time.process_time()
 
 
-def load_upstream(checkout: Path):
+def load_upstream(checkout: Path) -> tuple[ModuleType, ...]:
+    """Upstream's modules: pose2d_utils, human_visualization, utils, pose2d."""
     folder = checkout / "wan" / "modules" / "animate" / "preprocess"
     sys.path.insert(0, str(folder))
 
-    def load(file: str, name: str):
+    def load(file: str, name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, folder / file)
+        assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
@@ -67,8 +70,15 @@ def load_upstream(checkout: Path):
     return pose_utils, load("human_visualization.py", "hv"), load("utils.py", "up_utils"), load("pose2d.py", "pose2d")
 
 
-def upstreams_turn(modules, yolo, frame, outputs, heatmaps, clock: Clock):
-    """One frame as ``Pose2d.__call__`` and ``process_pipepline.py`` go about it; returns keypoints."""
+def upstreams_turn(
+    modules: tuple[ModuleType, ...],
+    yolo: Any,
+    frame: np.ndarray,
+    outputs: np.ndarray,
+    heatmaps: np.ndarray,
+    clock: Clock,
+) -> np.ndarray:
+    """One frame as ``Pose2d.__call__`` and ``process_pipepline.py`` treat it; returns keypoints ``[133, 3]``."""
     pose_utils, drawing, utils, pose2d = modules
     clock.start()
     _, shape = yolo.preprocess(frame)
@@ -93,8 +103,8 @@ def upstreams_turn(modules, yolo, frame, outputs, heatmaps, clock: Clock):
     return keypoints[0]
 
 
-def our_turn(state, images, outputs, heatmaps, clock: Clock):
-    """A batch; returns keypoints."""
+def our_turn(state: Any, images: np.ndarray, outputs: np.ndarray, heatmaps: np.ndarray, clock: Clock) -> np.ndarray:
+    """A batch; returns keypoints ``[N, 133, 3]``."""
     from wan_animate.detect.heatmaps import keypoints_from_heatmaps
     from wan_animate.detect.inputs import crop_people, crop_regions, resize_frames
     from wan_animate.face.boxes import face_boxes
@@ -117,10 +127,10 @@ def our_turn(state, images, outputs, heatmaps, clock: Clock):
     clock.lap("pose input")
     keypoints = keypoints_from_heatmaps(heatmaps, regions)
     clock.lap("heatmaps")
-    track = PoseTrack(keypoints, WIDTH, HEIGHT, 30, boxes)
+    track = PoseTrack(keypoints, WIDTH, HEIGHT, Fraction(30), boxes)
     state.tracks.append(keypoints)
     if len(state.tracks) * BATCH == FRAMES:  # the face's box comes from the whole track
-        face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, 30))
+        face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, Fraction(30)))
         faces = FaceCropSource(TensorSource(state.images), face, found=known)
         for _ in faces.batches(BATCH):
             pass
@@ -196,24 +206,15 @@ def main() -> None:
 
 
 def write_result(ours: float, peer: float, worst: float) -> None:
-    values = {
-        "claim": "preprocess_overhead_cpu",
-        "ours": round(ours, 2),
-        "peer": round(peer, 2),
-        "peer_name": "upstream's own functions on the same frames, detections and heatmaps (Wan-Video/Wan2.2)",
-        "ratio": round(ours / peer, 3),
-        "unit": "processor ms a frame beside the networks, 1280x720",
-        "better": "lower",
-        "largest_difference_px": round(worst, 4),
-        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__},
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/preprocess_overhead.py --upstream path/to/Wan2.2",
-    }
-    path = Path(__file__).parent / "results" / "preprocess_overhead_cpu.json"
-    path.write_text(json.dumps(values, indent=2) + "\n")
-    print(
-        f"{values['ours']} against {values['peer']} ms, ratio {values['ratio']}; keypoints at most {worst:.4f} px apart"
+    results.record(
+        "preprocess_overhead_cpu",
+        ours,
+        peer,
+        peer_name="upstream's own functions on the same frames, detections and heatmaps (Wan-Video/Wan2.2)",
+        unit="processor ms a frame beside the networks, 1280x720",
+        versions=results.versions("numpy", "cv2"),
+        digits=2,
+        largest_difference_px=round(worst, 4),
     )
 
 

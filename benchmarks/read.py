@@ -1,24 +1,22 @@
-"""What reading a clip costs on the CPU: ours against PyAV's own conversion, and how far the colours of both are off.
+"""CPU time of reading a clip: VideoSource against PyAV's own conversion, and the error of both in colour.
 
-All decode the same 1280x720 H.264 clip from its start; ours through VideoSource, eight frames a time, PyAV with
-``frame.to_ndarray(format="rgb24")``, as it comes and told to be exact. They take turns. Counted is processor time of
-the whole process, all threads, so that other programs do not count. The error is the distance, in levels of 255, from
-the formula of the clip's matrix and range, with chroma interpolated bilinearly from where H.264 has it and nothing
-rounded.
+Both decode the same 1280x720 H.264 clip from its start: VideoSource eight frames at a time; PyAV with
+``frame.to_ndarray(format="rgb24")``, with its defaults and set to exact interpolation. They take turns. Counted is the
+process's CPU time, all threads. The error is the distance in pixel values (0 to 255) from the formula of the clip's
+matrix and range in float, chroma interpolated bilinearly from H.264's sample positions.
 
 Writes ``results/read_cpu.json``.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
+import argparse
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,10 +28,13 @@ import av  # noqa: E402
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks import results  # noqa: E402
+
 FRAMES, ROUNDS, BATCH = 240, 6, 8
+Reader = Callable[[Path], Iterator[np.ndarray]]  # a clip to its frames, [H, W, 3]
 
 
-def ours(path: Path):
+def ours(path: Path) -> Iterator[np.ndarray]:
     from wan_animate.video.source import VideoSource
 
     source = VideoSource(path, fps=0)
@@ -41,20 +42,20 @@ def ours(path: Path):
         yield from frames
 
 
-def pyav(path: Path, **options):
+def pyav(path: Path, **options: Any) -> Iterator[np.ndarray]:
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24", **options)
 
 
-def pyav_exact(path: Path):
+def pyav_exact(path: Path) -> Iterator[np.ndarray]:
     from wan_animate.video.decode import EXACT
 
     yield from pyav(path, interpolation=EXACT, src_colorspace="itu709")
 
 
-def formula(path: Path):
+def formula(path: Path) -> Iterator[np.ndarray]:
     """float32 RGB in 0..255 of every frame: BT.709, limited range, as the clip is."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
@@ -62,29 +63,30 @@ def formula(path: Path):
                 np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width].astype(np.float32)
                 for plane in frame.planes
             )
-            u, v = (_everywhere((part - 128) / 224) for part in (u, v))
+            u, v = (_upsampled((part - 128) / 224) for part in (u, v))
             y = (luma - 16) / 219
             red, blue = y + 1.5748 * v, y + 1.8556 * u
             green = (y - 0.2126 * red - 0.0722 * blue) / 0.7152
             yield np.clip(np.stack([red, green, blue], -1), 0, 1) * 255
 
 
-def _everywhere(chroma: np.ndarray) -> np.ndarray:
-    """Twice as wide and high; between two rows, but on every other column."""
+def _upsampled(chroma: np.ndarray) -> np.ndarray:
+    """``[h, w]`` to ``[2h, 2w]``: chroma lies between two rows of luma, and on every other column."""
     tall = cv2.resize(chroma, (chroma.shape[1], 2 * chroma.shape[0]), interpolation=cv2.INTER_LINEAR)
     after = np.concatenate([tall[:, 1:], tall[:, -1:]], axis=1)
     return np.stack([tall, (tall + after) / 2], axis=2).reshape(len(tall), -1)
 
 
-def spent(read, path: Path) -> float:
-    """Processor milliseconds a frame."""
+def spent(read: Reader, path: Path) -> float:
+    """CPU milliseconds a frame."""
     started, count = time.process_time(), 0
     for _ in read(path):
         count += 1
     return (time.process_time() - started) * 1e3 / count
 
 
-def errors(read, path: Path) -> dict[str, float]:
+def errors(read: Reader, path: Path) -> dict[str, float]:
+    """In pixel values, of every tenth frame: the largest, the mean, and the mean with its sign."""
     largest, total, drift, count = 0.0, 0.0, 0.0, 0
     for number, (got, exact) in enumerate(zip(read(path), formula(path))):
         if number % 10:
@@ -98,6 +100,7 @@ def errors(read, path: Path) -> dict[str, float]:
 def main() -> None:
     from benchmarks.prepare_memory import make_clip
 
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         make_clip(path, FRAMES)
@@ -110,23 +113,18 @@ def main() -> None:
                     times[name].append(took)
         off = {name: errors(read, path) for name, read in ways.items()}
     mine, theirs, exact = (float(np.median(taken)) for taken in times.values())
-    values = {
-        "claim": "read_cpu",
-        "ours": round(mine, 2),
-        "peer": round(theirs, 2),
-        "peer_name": 'PyAV, frame.to_ndarray(format="rgb24")',
-        "ratio": round(mine / theirs, 3),
-        "unit": "processor ms a frame, 1280x720 H.264 to RGB",
-        "better": "lower",
-        "peer_told_to_be_exact": round(exact, 2),
-        "error_levels": off,
-        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {"python": platform.python_version(), "av": av.__version__, "opencv": cv2.__version__},
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/read.py",
-    }
-    (Path(__file__).parent / "results" / "read_cpu.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(json.dumps(values, indent=2))
+    print(f"errors in pixel values: {off}")
+    results.record(
+        "read_cpu",
+        mine,
+        theirs,
+        peer_name='PyAV, frame.to_ndarray(format="rgb24")',
+        unit="processor ms a frame, 1280x720 H.264 to RGB",
+        versions=results.versions("av", "cv2"),
+        digits=2,
+        peer_told_to_be_exact=round(exact, 2),
+        error_levels=off,
+    )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,23 @@
-"""Retargeting beside upstream's own, on the same tracks: how far standing feet slide, how far limbs miss their length.
+"""Retargeting against upstream's on the same tracks: how far standing feet slide, how far limbs miss their length.
 
-Upstream's ``wan/modules/animate/preprocess/retarget_pose.py`` is run from a checkout of Wan-Video/Wan2.2 (Apache-2.0):
+Upstream's ``wan/modules/animate/preprocess/retarget_pose.py`` runs from a checkout of Wan-Video/Wan2.2 (Apache-2.0):
 
     python benchmarks/retarget.py --upstream path/to/Wan2.2
 
-The driver is a generated dance (``tests/support/motion.py``) on four whole bodies; the references stand frontally.
-Writes ``results/retarget_foot_slide.json``: mean over the standing stretches of the farthest an ankle gets from its
-mean place, the clip beginning with the plain frontal stance that upstream asks for; and
-``results/retarget_limb_error.json``: mean over limbs of how far the longest a limb gets differs from the reference's,
-the clip beginning in mid-dance, arms half towards the camera. It prints both figures for both beginnings.
+The driver is a generated dance (``tests/support/motion.py``) on four bodies; the references stand frontally. Writes
+``results/retarget_foot_slide.json`` (mean over the standing stretches of an ankle's largest distance from its mean
+place; the clip begins with the frontal stance that upstream asks for) and ``results/retarget_limb_error.json`` (mean
+over limbs of how far the longest length differs from the reference's; the clip begins in mid-dance, arms half towards
+the camera). Both figures are printed for both beginnings.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
-import platform
 import sys
-from datetime import datetime, timezone
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,20 +29,21 @@ sys.path.insert(0, str(ROOT))  # for tests.support; install() takes it off
 
 import numpy as np  # noqa: E402
 
+from benchmarks import results  # noqa: E402
 from tests.support import motion  # noqa: E402
 from tests.support import retarget_measures as measures  # noqa: E402
 from wan_animate.pose.track import PoseTrack  # noqa: E402
 from wan_animate.pose.wholebody import DRAWN_FIRST, DRAWN_SECOND  # noqa: E402
 from wan_animate.retarget.retarget import retarget  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
+Retarget = Callable[[PoseTrack, PoseTrack], PoseTrack]  # driver and reference to the result
 BODIES = ("child", "giant", "long legs", "short arms")
 # Limbs that upstream's skeleton has too; its hips hang off the neck each on its own.
 LIMBS = tuple(limb for limb in measures.LIMBS if limb not in ("trunk", "hips", "shoulders"))
 
 
-def upstream_retarget(checkout: Path):
-    """Upstream's retargeting as a function of two tracks that gives a track (body and feet)."""
+def upstream_retarget(checkout: Path) -> Retarget:
+    """Upstream's retargeting of body and feet."""
     sys.path.insert(0, str(checkout / "wan" / "modules" / "animate" / "preprocess"))
     import pose2d_utils
     import retarget_pose
@@ -67,7 +66,7 @@ def upstream_retarget(checkout: Path):
     return run
 
 
-def measured(run, plain_start: bool) -> dict[str, float]:
+def measured(run: Retarget, plain_start: bool) -> dict[str, float]:
     poses = motion.dance()
     if plain_start:
         poses[0] = motion.stance(motion.ADULT, wide=1.3)
@@ -93,25 +92,6 @@ def measured(run, plain_start: bool) -> dict[str, float]:
     }
 
 
-def write_result(name: str, ours: float, peer: float, unit: str) -> None:
-    values = {
-        "claim": name,
-        "ours": round(ours, 3),
-        "peer": round(peer, 3),
-        "peer_name": "upstream's get_retarget_pose on the same tracks (Wan-Video/Wan2.2)",
-        "ratio": round(ours / peer, 3),
-        "unit": unit,
-        "better": "lower",
-        "hardware": f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/retarget.py --upstream path/to/Wan2.2",
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{name}: {values['ours']} against {values['peer']}, ratio {values['ratio']}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--upstream", type=Path, default=os.environ.get("WAN_UPSTREAM"), help="a checkout of Wan2.2")
@@ -129,8 +109,18 @@ def main() -> None:
         [100 * found[who, start][key] for who in ("ours", "upstream")]
         for key, start in (("slide", True), ("limb", False))
     )
-    write_result("retarget_foot_slide", *slides, "percent of a leg, standing feet")
-    write_result("retarget_limb_error", *limbs, "percent of the reference's limb")
+    for claim, pair, unit in (
+        ("retarget_foot_slide", slides, "percent of a leg, standing feet"),
+        ("retarget_limb_error", limbs, "percent of the reference's limb"),
+    ):
+        results.record(
+            claim,
+            *pair,
+            peer_name="upstream's get_retarget_pose on the same tracks (Wan-Video/Wan2.2)",
+            unit=unit,
+            versions=results.versions("numpy"),
+            digits=3,
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A whole segment of Wan Animate, pictures in to pictures out: ComfyUI's own nodes against this pack, 14B size.
+"""A whole segment of Wan Animate, pictures in to pictures out: ComfyUI's nodes against this pack, 14B size.
 
 Their side is the graph that ships with the host: WanAnimateToVideo, a sampler, Trim Video Latent, VAE Decode. Ours is
 what Animate Character runs: the engine's chain on the accelerated MODEL and VAE, without writing files. Both get the
 same pictures, prompt, noise, sampler (euler, simple) and random weights, which both keep on the card; both make the
-first segment of an *animate* job, 77 frames, once to warm up (one step) and then timed. All VAE work is in it: the
+first segment of an *animate* job, 77 frames, once to warm up (one step), then timed. All VAE work is included: the
 reference, the conditioning, the pose, the result.
 
     python benchmarks/segment.py                        # 832x480 and 1280x720, 4 steps; needs a card with 70 GB
@@ -11,7 +11,7 @@ reference, the conditioning, the pose, the result.
     python benchmarks/segment.py --steps 4 --reckon 20  # 20 reckoned from the steps of the run with 4
     python benchmarks/segment.py --small                # on a CPU, small weights; writes nothing
 
-Writes ``results/segment_480p_4.json`` and so on. A reckoned one says so in ``how``.
+Writes ``results/segment_480p_4.json`` and so on; ``how`` says which are reckoned.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
+from benchmarks import results  # noqa: E402
 from benchmarks import step as one_step  # noqa: E402
 from benchmarks.vae import random_vae  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SEED = 7
 
 
 class Memory:
-    """Where the chain puts finished segments; here nothing goes to the disk, as nothing does on the host's side."""
+    """Keeps finished segments in memory: nothing goes to disk, as on the host's side."""
 
     def locked(self):
         return nullcontext()
@@ -44,10 +50,10 @@ class Memory:
     def finished(self, segments: int) -> int:
         return 0
 
-    def save(self, index: int, frames, tail, fps) -> None:
+    def save(self, index: int, frames: np.ndarray, tail: Any, fps: Fraction) -> None:
         self.frames = frames
 
-    def clip(self, plan, fps):
+    def clip(self, plan: Any, fps: Fraction) -> np.ndarray:
         return self.frames
 
 
@@ -73,12 +79,12 @@ class Inputs:
 
 
 class Clock:
-    """Seconds of every step, read by the sampler's callback."""
+    """When each step ended, as the sampler's callback."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.at: list[float] = []
 
-    def __call__(self, *_) -> None:
+    def __call__(self, *_: Any) -> None:
         wait()
         self.at.append(time.perf_counter())
 
@@ -91,7 +97,7 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def theirs(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
+def theirs(model: Any, vae: Any, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
     """``[frames, H, W, 3]`` by the host's own nodes."""
     import comfy.sample
     from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
@@ -121,7 +127,7 @@ def theirs(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor
     return nodes.VAEDecode().decode(vae, trimmed)[0]
 
 
-def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
+def ours(model: Any, vae: Any, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
     """``[frames, H, W, 3]`` uint8 by the chain behind Animate Character."""
     part = one_step.load_pack_part
     generate, sources, frames, ports = (
@@ -141,7 +147,7 @@ def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
         model, inputs.prompt, inputs.prompt, inputs.clip_vision, steps, 1.0, "euler", "simple", 0.0, SEED
     )
 
-    def report(progress):
+    def report(progress: Any) -> None:
         if progress.stage == "denoise":
             clock()
 
@@ -149,7 +155,7 @@ def ours(model, vae, inputs: Inputs, steps: int, clock: Clock) -> torch.Tensor:
     return torch.from_numpy(generate.generate(job, denoiser, port, Memory(), report))
 
 
-def timed(run, *args) -> tuple[torch.Tensor, float, list[float], float]:
+def timed(run: Callable[..., torch.Tensor], *args: Any) -> tuple[torch.Tensor, float, list[float], float]:
     """(frames, seconds, seconds of the steps after the first, peak GB)"""
     clock = Clock()
     wait()
@@ -164,14 +170,19 @@ def timed(run, *args) -> tuple[torch.Tensor, float, list[float], float]:
 
 
 def measure(
-    model, vae, fast_model, fast_vae, size: str, frames: int, arguments, version: str, real: bool, warm_up=True
-):
+    sides: dict[str, tuple[Any, ...]],
+    size: str,
+    frames: int,
+    arguments: argparse.Namespace,
+    version: str,
+    real: bool,
+) -> None:
+    """Time both sides, {"host" or "ours": (function, MODEL, VAE)}, and write a claim for every number of steps."""
     inputs = Inputs(*one_step.SIZES[size], frames)
-    sides = {"host": (theirs, model, vae), "ours": (ours, fast_model, fast_vae)}
-    for name, side in sides.items() if warm_up else ():
+    for name, side in sides.items():
         print(f"{size} {name}: warm-up {timed(*side, inputs, 1)[1]:.1f} s", flush=True)
     for steps in [int(one) for one in arguments.steps.split(",")]:
-        found = {name: [] for name in sides}
+        found: dict[str, list[Any]] = {name: [] for name in sides}
         for _ in range(arguments.rounds):
             pictures = {}
             for name, side in sides.items():
@@ -193,7 +204,6 @@ def measure(
                 "compile_blocks": arguments.compile,
                 "fused": True,
             },
-            "command": "python benchmarks/segment.py",
         }
         counts = {steps: f"run with {steps} steps"}
         for count in [int(one) for one in arguments.reckon.split(",") if one]:
@@ -203,17 +213,22 @@ def measure(
                 name: whole[name] + (count - steps) * step[name] if count != steps else whole[name] for name in whole
             }
             claim = f"segment_{size}_{count}" + ("_fp8" if arguments.products != "as loaded" else "")
-            one_step.write(claim, seconds["ours"], seconds["host"], version, real, how=how, **more)
+            results.record_on_host(
+                claim,
+                seconds["ours"],
+                seconds["host"],
+                version,
+                peer_name=f"ComfyUI {version}, its defaults, same run and module",
+                write=real,
+                how=how,
+                **more,
+            )
 
 
-def main(arguments) -> None:
+def main(arguments: argparse.Namespace) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments.comfy is None:
-        from demo.host import find_host
-
-        arguments.comfy = find_host().path
     version = one_step.load_host(arguments.comfy, cpu=arguments.small)
     sizes, frames, blocks, shape = arguments.sizes.split(","), 77, arguments.blocks or 40, one_step.FULL
     if arguments.small:
@@ -222,18 +237,15 @@ def main(arguments) -> None:
         start = time.perf_counter()
         model, vae = one_step.random_model(blocks, **shape), random_vae(16 if arguments.small else 96)
         print(f"{blocks} blocks and the VAE loaded in {time.perf_counter() - start:.0f} s", flush=True)
-        run(model, vae, sizes, frames, arguments, version, not arguments.small and blocks == 40)
-
-
-def run(model, vae, sizes, frames, arguments, version: str, real: bool) -> None:
-    accelerate = one_step.load_pack_part("nodes.host.accelerate")
-    settings = accelerate.Settings(
-        arguments.attention, compile_blocks=arguments.compile, matmul=arguments.products, fused=True
-    )
-    fast_model = accelerate.accelerate(model, settings)
-    fast_vae = one_step.load_pack_part("nodes.host.vae").accelerate_vae(vae)
-    for size in sizes:
-        measure(model, vae, fast_model, fast_vae, size, frames, arguments, version, real)
+        accelerate = one_step.load_pack_part("nodes.host.accelerate")
+        settings = accelerate.Settings(
+            arguments.attention, compile_blocks=arguments.compile, matmul=arguments.products, fused=True
+        )
+        fast_model = accelerate.accelerate(model, settings)
+        fast_vae = one_step.load_pack_part("nodes.host.vae").accelerate_vae(vae)
+        sides = {"host": (theirs, model, vae), "ours": (ours, fast_model, fast_vae)}
+        for size in sizes:
+            measure(sides, size, frames, arguments, version, not arguments.small and blocks == 40)
 
 
 def options() -> argparse.ArgumentParser:

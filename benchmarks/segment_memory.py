@@ -1,13 +1,13 @@
-"""How much memory Segment Character takes on a long clip, and how fast it is.
+"""Memory and speed of Segment Character on a long clip.
 
-Follows the drawn dancer through clips of 400 and 1,600 frames (100 and 400 with ``--large``), each in a process of its
-own, and samples what the process grows by from just before the clip is opened, with the model loaded and one frame
-done; on a card, the most that torch held there. Another process does 400 frames with transformers' own session over the
-whole clip, as its documentation shows. With ``--large`` the model has the size of SAM 2.1 large (made-up weights: they
-change neither memory nor speed), else it is the small one of the demo.
+Follows the drawn dancer through clips of 400 and 1,600 frames (100 and 400 with ``--large``), each in its own process,
+and samples the growth of memory from just before the clip is opened, with the model loaded and one frame done; on a
+GPU, the peak of what torch has allocated. Another process does 400 frames with transformers' own session over the
+whole clip, as its documentation shows. ``--large`` takes a model of SAM 2.1 large's size (random weights), else the
+demo's small one is taken.
 
 Writes ``results/segment_memory.json`` (the longer clip against the shorter) and
-``results/segment_memory_session.json``, and with ``--large`` the same and the speed with ``_large`` to their names.
+``results/segment_memory_session.json``; with ``--large`` both, and the speed, as ``..._large.json``.
 
     python benchmarks/segment_memory.py
     python benchmarks/segment_memory.py --large --device cuda
@@ -17,15 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,9 +31,14 @@ from demo import importing  # noqa: E402
 
 importing.install()
 
+from benchmarks import results  # noqa: E402
 from benchmarks.prepare_memory import Growth  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
+if TYPE_CHECKING:
+    import numpy as np
+
+    from wan_animate.video.frames import TensorSource
+
 WIDTH, HEIGHT = 832, 480
 MIB = 1 << 20
 
@@ -63,7 +66,8 @@ def large_weights(path: Path) -> None:
     save_file(build_model({"vision_config": vision}).state_dict(), path)
 
 
-def follow(weights: Path, count: int, device: str, session: bool) -> dict:
+def follow(weights: Path, count: int, device: str, session: bool) -> dict[str, Any]:
+    """What segmenting ``count`` frames took: MiB in RAM and on the GPU, seconds."""
     import numpy as np
     import torch
 
@@ -79,13 +83,13 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict:
     class Loop(FrameSource):
         width, height, fps = WIDTH, HEIGHT, Fraction(30)
 
-        def __len__(self):
+        def __len__(self) -> int:
             return count
 
-        def _read(self, start, stop):
+        def _read(self, start: int, stop: int) -> np.ndarray:
             return np.stack([drawn[index % 50] for index in range(start, stop)])
 
-        def fingerprint(self):
+        def fingerprint(self) -> str:
             return "loop"
 
     frames = Loop()
@@ -137,13 +141,13 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict:
     }  # fmt: skip
 
 
-def one_frame(frame):
+def one_frame(frame: np.ndarray) -> TensorSource:
     from wan_animate.video.frames import TensorSource
 
     return TensorSource(frame[None])
 
 
-def in_own_process(weights: Path, count: int, device: str, session: bool = False) -> dict:
+def in_own_process(weights: Path, count: int, device: str, session: bool = False) -> dict[str, Any]:
     command = [sys.executable, __file__, "--device", device, "--child", str(weights), str(count)]
     done = subprocess.run(command + ["--session"] * session, check=True, capture_output=True, text=True)
     measured = json.loads(done.stdout.splitlines()[-1])
@@ -152,32 +156,6 @@ def in_own_process(weights: Path, count: int, device: str, session: bool = False
     rate = count / measured["seconds"]
     print(f"{count:4d} frames {way}: +{measured['mib']:.0f} MiB{card}, {rate:.1f} frames a second", flush=True)
     return measured
-
-
-def write_result(name: str, ours: float, peer: float, **values) -> None:
-    import numpy
-    import torch
-    import transformers
-
-    card = values.pop("card")
-    values = {
-        "claim": name,
-        "ours": round(ours, 1),
-        "peer": round(peer, 1),
-        **values,
-        "ratio": round(ours / peer, 3),
-        "hardware": card or f"CPU, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": numpy.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python " + " ".join(["benchmarks/segment_memory.py", *sys.argv[1:]]),
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
-    print(f"{name}: {values['ours']} against {values['peer']}, ratio {values['ratio']}")
 
 
 def main(large: bool, device: str) -> None:
@@ -196,19 +174,20 @@ def main(large: bool, device: str) -> None:
     unit = (
         "MiB held on the card beside the weights" if device == "cuda" else "MiB of peak resident memory over the start"
     )
-    common = {"unit": unit, "better": "lower", "card": long["name"]}
+    versions, hardware = results.versions("numpy", "torch", "transformers"), long["name"] or results.cpu()
+    common = {"unit": unit, "better": "lower", "versions": versions, "hardware": hardware, "digits": 1}
     clip = f"{WIDTH}x{HEIGHT}"
-    write_result(
+    results.record(
         f"segment_memory{suffix}", long[key], short[key],
         peer_name=f"the same with {lengths[0]} frames (ours: {lengths[1]}), {clip}", **common,
     )  # fmt: skip
-    write_result(
+    results.record(
         f"segment_memory_session{suffix}", same[key], whole[key],
         peer_name=f"transformers' session over the whole clip, 400 frames, {clip}", **common,
     )  # fmt: skip
     if large:
         common |= {"unit": "frames a second", "better": "higher"}
-        write_result(
+        results.record(
             f"segment_speed{suffix}", 400 / same["seconds"], 400 / whole["seconds"],
             peer_name=f"transformers' session over the whole clip, 400 frames, {clip}", **common,
         )  # fmt: skip

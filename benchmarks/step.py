@@ -1,18 +1,17 @@
-"""One sampling step of the 14B Wan Animate transformer: ComfyUI's own defaults against Accelerate Animate Model.
+"""One sampling step of the 14B Wan Animate transformer: ComfyUI's defaults against Accelerate Animate Model.
 
-Weights are random, in the real file's layout and of its size, loaded through the host's own loader; a step is the
-host's ``apply_model`` on one segment of 77 frames with text, CLIP tokens, pose and face. Host and ours take turns on
-the same module and the same noise; reported are the medians, how far ours is from the host's output, and the peak of
-memory that torch has allocated. A step is any but the first of a segment; the first one, in which the face is encoded,
-is given beside it.
+Weights are random, of the real file's layout and size, loaded by the host's loader; a step is the host's
+``apply_model`` on a segment of 77 frames with text, CLIP tokens, pose and face. Host and ours take turns on the same
+module and noise; reported are the medians, the difference from the host's output, and the peak of memory that torch
+has allocated. A step is any but a segment's first, in which the face is encoded and which is reported separately.
 
     python benchmarks/step.py                       # 832x480 and 1280x720, needs a card with 60 GB
     python benchmarks/step.py --blocks 10           # a quarter of the blocks
     python benchmarks/step.py --small               # seconds on a CPU, small weights; writes nothing
     python benchmarks/step.py --comfy PATH          # a ComfyUI whose packages this Python has
 
-Writes ``results/step_480p_bf16.json`` and ``step_720p_bf16.json`` (joined blocks), ``step_480p_fp8.json`` and
-``step_720p_fp8.json`` (and products in fp8), ``_fp8_attention`` (and attention in eight bits, where that is faster) and
+Writes ``results/step_480p_bf16.json`` and ``step_720p_bf16.json`` (fused kernels), ``step_480p_fp8.json`` and
+``step_720p_fp8.json`` (fp8 matrix multiplications too), ``_fp8_attention`` (8-bit attention too, where faster) and
 ``_bf16_compiled`` where asked for, and ``face_motion_77.json``.
 """
 
@@ -20,19 +19,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import math
-import os
-import platform
-import re
 import statistics
 import sys
 import tempfile
 import time
 import types
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -42,13 +36,13 @@ importing.install()
 
 import torch  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import results  # noqa: E402
+
 SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
 ROUNDS = {"480p": 5, "720p": 3, "small": 2}
-PACKAGES = ("triton", "comfy-kitchen", "flash-attn-4")  # whose versions matter, where they are installed
 FULL = {"dim": 5120, "ffn": 13824}
-# by name: what the claim is called, and what is asked of Accelerate Animate Model
-VARIANTS = {
+# by name: the claim's name, and the settings of Accelerate Animate Model
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bf16": ("bf16", {"fused": True}),
     "fp8": ("fp8", {"fused": True, "matmul": "fp8 (row-wise)"}),
     "fp8_attention": (
@@ -60,9 +54,12 @@ VARIANTS = {
 }
 
 
-def load_host(path: Path, cpu: bool) -> str:
-    """Makes ``comfy`` importable from a ComfyUI folder, without its server; returns its version."""
-    sys.path.insert(0, str(path))
+def load_host(path: Path | None, cpu: bool) -> str:
+    """Make ``comfy`` importable from a ComfyUI (default: the one found), without its server; returns its version."""
+    from demo.host import require_host
+
+    host = require_host(path)
+    sys.path.insert(0, str(host.path))
     import comfy.options
 
     comfy.options.enable_args_parsing(False)
@@ -70,12 +67,11 @@ def load_host(path: Path, cpu: bool) -> str:
 
     args.cpu = cpu
     args.base_directory = tempfile.mkdtemp(prefix="wan-animate-step-")
-    text = (path / "comfyui_version.py").read_text(encoding="utf-8")
-    return re.search(r"__version__\s*=\s*[\"']([^\"']+)", text).group(1)
+    return host.version
 
 
-def load_pack_part(name: str):
-    """A module of this pack without the pack's own ``__init__``, which registers nodes and needs the whole host."""
+def load_pack_part(name: str) -> Any:
+    """A module of this pack without the pack's ``__init__``, which registers nodes and needs the whole host."""
     for package, folder in (("wan_animate_kit_pack", ROOT), ("wan_animate_kit_pack.nodes", ROOT / "nodes")):
         if package not in sys.modules:
             sys.modules[package] = types.ModuleType(package)
@@ -84,7 +80,7 @@ def load_pack_part(name: str):
 
 
 def random_weights(blocks: int, dim: int, ffn: int) -> dict[str, torch.Tensor]:
-    """Random weights by the file's names, in bf16; made on the card where there is one, which is quicker."""
+    """Random weights by the file's names, in bf16, made on the GPU if there is one."""
     from demo.small_transformer import transformer_shapes
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -100,7 +96,7 @@ def random_weights(blocks: int, dim: int, ffn: int) -> dict[str, torch.Tensor]:
         elif name.endswith("bias"):
             tensor = torch.zeros(shape, dtype=torch.bfloat16, device=device)
         else:
-            # numbers of one large draw, each tensor from another place of it
+            # from one large draw, each tensor at another offset
             at = (at + 7919) % (len(noise) // 2)
             rows = -(-size // (len(noise) // 2))
             tensor = noise[at : at + len(noise) // 2].repeat(rows)[:size].view(shape)
@@ -113,13 +109,13 @@ def random_weights(blocks: int, dim: int, ffn: int) -> dict[str, torch.Tensor]:
     return weights
 
 
-def random_model(blocks: int, dim: int, ffn: int):
-    """A MODEL from random weights, on the card."""
+def random_model(blocks: int, dim: int, ffn: int) -> Any:
+    """A MODEL from random weights, on the GPU."""
     import comfy.model_management
     import comfy.sd
 
     weights = random_weights(blocks, dim, ffn)
-    # as a whole, as compiled blocks need it: both sides run the same way
+    # without dynamic VRAM, as compiled blocks need it: both sides run the same way
     model = comfy.sd.load_diffusion_model_state_dict(weights, {"dtype": torch.bfloat16}, disable_dynamic=True)
     del weights
     comfy.model_management.load_models_gpu([model], force_full_load=True)
@@ -129,11 +125,11 @@ def random_model(blocks: int, dim: int, ffn: int):
 class Steps:
     """One segment's inputs, and steps on them by any clone of the model."""
 
-    def __init__(self, model, width: int, height: int, frames: int):
+    def __init__(self, model: Any, width: int, height: int, frames: int) -> None:
         self.device, latents = model.load_device, (frames + 3) // 4 + 1
         generator = torch.Generator().manual_seed(1)
 
-        def random(*shape):
+        def random(*shape: int) -> torch.Tensor:
             return torch.randn(*shape, generator=generator).to(self.device)
 
         self.noise_shape = (1, 16, latents, height // 8, width // 8)
@@ -145,7 +141,7 @@ class Steps:
             "face_pixel_values": random(1, 3, frames, 512, 512).clamp_(-1, 1),
         }  # fmt: skip
 
-    def options(self, clone) -> dict:
+    def options(self, clone: Any) -> dict[str, Any]:
         """The clone's options and wrappers, merged as the host does when sampling starts."""
         import comfy.model_patcher
         import comfy.patcher_extension
@@ -155,7 +151,7 @@ class Steps:
         merge(options.setdefault("wrappers", {}), clone.wrappers, copy_dict1=False)
         return options
 
-    def step(self, clone, noise, sigma: float):
+    def step(self, clone: Any, noise: torch.Tensor, sigma: float) -> tuple[torch.Tensor, float, float]:
         """(output, seconds, peak GB)"""
         clone.pre_run()
         options = self.options(clone)
@@ -176,11 +172,11 @@ class Steps:
             torch.cuda.synchronize()
 
 
-def compare(model, accelerate, size: str, frames: int, variants: dict) -> dict:
+def compare(model: Any, accelerate: Any, size: str, frames: int, variants: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """name -> {"seconds": [...], "peak": GB, "error": relative L2, "first": s, "segment": s} for the host and ours."""
     steps = Steps(model, *SIZES[size], frames)
     clones = {"host": model} | {name: accelerate.accelerate(model, settings) for name, settings in variants.items()}
-    found = {name: {"seconds": [], "peak": 0.0, "error": 0.0} for name in clones}
+    found: dict[str, dict[str, Any]] = {name: {"seconds": [], "peak": 0.0, "error": 0.0} for name in clones}
     noise = steps.random(*steps.noise_shape)
     for name, clone in clones.items():
         found[name]["first"] = found[name]["segment"] = steps.step(clone, noise, 0.9)[1]
@@ -197,7 +193,7 @@ def compare(model, accelerate, size: str, frames: int, variants: dict) -> dict:
             found[name]["seconds"].append(seconds)
             found[name]["peak"] = max(found[name]["peak"], peak)
             if theirs is None:
-                theirs = (out - noise).double()  # what the model says: the noise itself would hide its error
+                theirs = (out - noise).double()  # the model's output alone: the noise would hide its error
             error = float(((out - noise).double() - theirs).norm() / theirs.norm())
             found[name]["error"] = max(found[name]["error"], error)
             print(f"{size} {name}: {seconds:.3f} s, {peak:.1f} GB, {error:.2%} off", flush=True)
@@ -206,7 +202,7 @@ def compare(model, accelerate, size: str, frames: int, variants: dict) -> dict:
     return found
 
 
-def face_motion(model, frames: int) -> tuple[float, float, float]:
+def face_motion(model: Any, frames: int) -> tuple[float, float, float]:
     """(ours, the host's) seconds for the face video of a segment, and their relative difference."""
     depthwise_blur = load_pack_part("nodes.host.accelerate.face_motion").depthwise_blur
     module, device = model.model.diffusion_model, model.load_device
@@ -214,8 +210,8 @@ def face_motion(model, frames: int) -> tuple[float, float, float]:
     faces = faces.to(device, model.model.get_dtype_inference())
     tokens = torch.zeros(1, 1, frames // 4 + 2, 1, 1, device=device)
 
-    def encode(ours: bool):
-        def run():
+    def encode(ours: bool) -> torch.Tensor:
+        def run() -> torch.Tensor:
             return module.after_patch_embedding(tokens, None, faces)[1]
 
         if ours:
@@ -223,7 +219,8 @@ def face_motion(model, frames: int) -> tuple[float, float, float]:
                 return run()
         return run()
 
-    taken, out = {True: [], False: []}, {}
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    out: dict[bool, torch.Tensor] = {}
     for _ in range(4):
         for ours in (False, True):
             if device.type == "cuda":
@@ -237,57 +234,17 @@ def face_motion(model, frames: int) -> tuple[float, float, float]:
     return statistics.median(taken[True][1:]), statistics.median(taken[False][1:]), error
 
 
-def version_of(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def write(claim: str, ours: float, peer: float, host_version: str, write_files: bool, **more) -> None:
-    cuda = torch.cuda.is_available()
-    values = {
-        "claim": claim,
-        "ours": round(ours, 4),
-        "peer": round(peer, 4),
-        "peer_name": f"ComfyUI {host_version}, its defaults, same run and module",
-        "ratio": round(ours / peer, 3),
-        "unit": "seconds",
-        "better": "lower",
-        "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-            "comfyui": host_version,
-            **{name: version_of(name) for name in PACKAGES if version_of(name)},
-        },
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": "python benchmarks/step.py",
-        **more,
-    }
-    if write_files:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{claim}.json").write_text(json.dumps(values, indent=2) + "\n")
-    unit = {"seconds": "s"}.get(values["unit"], values["unit"])
-    print(f"{claim}: {ours:.3f} {unit} against {peer:.3f} {unit}, ratio {values['ratio']}", flush=True)
-
-
-def main(arguments) -> None:
+def main(arguments: argparse.Namespace) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments.comfy is None:
-        from demo.host import find_host
-
-        arguments.comfy = find_host().path
     version = load_host(arguments.comfy, cpu=arguments.small)
     sizes, frames = arguments.sizes.split(","), 77
     blocks, shape = arguments.blocks or 40, FULL
     if arguments.small:
         sizes, frames, blocks, shape = ["small"], 5, arguments.blocks or 5, {"dim": 256, "ffn": 512}
     real = not arguments.small and blocks == 40
+    claim = {"peer_name": f"ComfyUI {version}, its defaults, same run and module", "write": real}
     with torch.inference_mode():
         start = time.perf_counter()
         model = random_model(blocks, **shape)
@@ -298,19 +255,18 @@ def main(arguments) -> None:
             asked = {"attention": arguments.attention, "reuse": arguments.reuse, **VARIANTS[name][1]}
             variants[name] = accelerate.Settings(backend="eager" if arguments.small else "inductor", **asked)
         ours, theirs, error = face_motion(model, frames)
-        write("face_motion_77" if real else f"face_motion_{frames}", ours, theirs, version, real, difference=error)
+        results.record_on_host(f"face_motion_{frames}", ours, theirs, version, difference=error, **claim)
         for size in sizes:
             found = compare(model, accelerate, size, frames, variants)
             host = found.pop("host")
             for name, measured in found.items():
-                claim = f"step_{size}_{VARIANTS[name][0]}"
                 spread = [round(max(one["seconds"]) / min(one["seconds"]) - 1, 3) for one in (measured, host)]
-                write(
-                    claim,
+                results.record_on_host(
+                    f"step_{size}_{VARIANTS[name][0]}",
                     statistics.median(measured["seconds"]),
                     statistics.median(host["seconds"]),
                     version,
-                    real,
+                    **claim,
                     output_error=round(measured["error"], 5),
                     first_step_of_a_segment=round(measured["segment"], 3),
                     first_step_at_all=round(measured["first"], 1),
@@ -323,8 +279,8 @@ def main(arguments) -> None:
                 profile(model, accelerate, size, frames, variants[name])
 
 
-def profile(model, accelerate, size: str, frames: int, settings) -> None:
-    """Prints where the time of an accelerated step goes."""
+def profile(model: Any, accelerate: Any, size: str, frames: int, settings: Any) -> None:
+    """Print where the time of an accelerated step goes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 

@@ -1,8 +1,8 @@
-"""One sampling step as a server started without flags computes it: the file's bf16 weights in float16, by dynamic VRAM.
+"""One sampling step on a server started without flags: a bf16 file's weights in float16, with dynamic VRAM.
 
-Like :mod:`benchmarks.step`, but in the mode that users have: a bf16 file of the real size (random weights) is read by
-Load Diffusion Model's own code in a process set up as the server sets itself up, and both sides sample through the
-host's sampler. Host and ours take turns; a step is any but the first of a run, read off the sampler's callback.
+Like :mod:`benchmarks.step`, in the mode that users have: a bf16 file of the real size (random weights) is read by Load
+Diffusion Model's code in a process set up as the server sets itself up, and both sides sample through the host's
+sampler. Host and ours take turns; a step is any but a run's first, timed by the sampler's callback.
 
     python benchmarks/step_default.py                 # 832x480 and 1280x720, needs a card with 60 GB
     python benchmarks/step_default.py --sizes 480p --rounds 3 --profile
@@ -20,30 +20,39 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from demo import importing  # noqa: E402
 
 importing.install()
+from benchmarks import results  # noqa: E402
 from benchmarks.host_graph import start_host  # noqa: E402  no torch before the host
+
+if TYPE_CHECKING:
+    import torch
+
+Condition = list[list[Any]]  # CONDITIONING: pairs of a tensor and a dict
 
 SEED = 1
 
 
-def conditioning(size: tuple[int, int], frames: int, clip_vision: bool = True):
+def conditioning(
+    size: tuple[int, int], frames: int, clip_vision: bool = True
+) -> tuple[torch.Tensor, Condition, Condition]:
     """(noise, positive, negative) of one segment with text, CLIP tokens, pose and face."""
     import comfy.clip_vision
     import torch
 
     generator = torch.Generator().manual_seed(SEED)
 
-    def random(*shape):
+    def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
     latents = (frames + 3) // 4 + 1
     shape = (1, 16, latents, size[1] // 8, size[0] // 8)
-    values = {
+    values: dict[str, Any] = {
         "concat_latent_image": random(*shape),
         "concat_mask": torch.ones(1, 4, *shape[2:]),
         "pose_video_latent": random(1, 16, latents - 1, *shape[3:]),
@@ -56,7 +65,9 @@ def conditioning(size: tuple[int, int], frames: int, clip_vision: bool = True):
     return random(*shape), positive, positive
 
 
-def sample(model, given, steps: int):
+def sample(
+    model: Any, given: tuple[torch.Tensor, Condition, Condition], steps: int
+) -> tuple[torch.Tensor, list[float], float]:
     """(latent, seconds of every step but the first, seconds of the first)"""
     import comfy.sample
     import torch
@@ -64,7 +75,7 @@ def sample(model, given, steps: int):
     noise, positive, negative = given
     at = [time.perf_counter()]
 
-    def stepped(*_):
+    def stepped(*_: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         at.append(time.perf_counter())
@@ -77,7 +88,8 @@ def sample(model, given, steps: int):
     return out.float().cpu(), taken[1:], taken[0]
 
 
-def profile(model, given) -> None:
+def profile(model: Any, given: tuple[torch.Tensor, Condition, Condition]) -> None:
+    """Print where the time of two steps goes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 
@@ -87,19 +99,15 @@ def profile(model, given) -> None:
     print("\n".join(f"{line[:80]} {line[-75:]}" for line in table.splitlines()), flush=True)
 
 
-def main(options) -> None:
+def main(options: argparse.Namespace) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if options.comfy is None:
-        from demo.host import find_host
-
-        options.comfy = find_host().path
     version = start_host(options.comfy, dynamic=True, small=options.small)
     import torch
 
     from benchmarks import clip
-    from benchmarks.step import SIZES, load_pack_part, version_of, write
+    from benchmarks.step import SIZES, load_pack_part
 
     if options.small:
         from demo import small_models
@@ -120,7 +128,9 @@ def main(options) -> None:
         ours = kit.accelerate(host, kit.Settings("auto (exact)", fused=True))
         for size in sizes:
             given = conditioning(SIZES[size], frames)
-            found, first, outs = {"ours": [], "peer": []}, {"ours": [], "peer": []}, {}
+            found: dict[str, list[float]] = {"ours": [], "peer": []}
+            first: dict[str, list[float]] = {"ours": [], "peer": []}
+            outs: dict[str, torch.Tensor] = {}
             for _ in range(options.rounds):
                 for side, model in (("peer", host), ("ours", ours)):
                     outs[side], steps, start = sample(model, given, options.steps)
@@ -128,15 +138,14 @@ def main(options) -> None:
                     first[side].append(round(start, 2))
                     print(f"{size} {side}: first {start:.2f} s, then {[round(one, 3) for one in steps]}", flush=True)
             apart = float((outs["ours"] - outs["peer"]).norm() / outs["peer"].norm())
-            package = "_fa4" if version_of("flash-attn-4") else ""
-            write(
+            package = "_fa4" if results.version_of("flash-attn-4") else ""
+            results.record_on_host(
                 f"step_{size}_default{package}", statistics.median(found["ours"]), statistics.median(found["peer"]),
-                version, not options.small,
+                version, write=not options.small,
                 peer_name=f"ComfyUI {version}, its defaults, same process and weights",
                 noise={side: round(max(one) / min(one) - 1, 3) for side, one in found.items()},
                 first_steps=first, apart_after=f"{options.steps} steps: {apart:.4f}",
                 compute=str(host.model.get_dtype_inference()), dynamic_vram=host.is_dynamic(),
-                command=f"python benchmarks/step_default.py --sizes {size} --rounds {options.rounds}",
             )  # fmt: skip
             if options.profile:
                 for model in (host, ours):

@@ -1,9 +1,9 @@
-"""Encoding and decoding with the Wan 2.1 VAE: ComfyUI's own VAE object against Accelerate Video VAE around it.
+"""Encoding and decoding with the Wan 2.1 VAE: ComfyUI's VAE object against Accelerate Video VAE around it.
 
 Weights are random, of the real file's layout and width, loaded by the host; a clip of 77 frames goes from pixels in RAM
-to the latent and back as a VAE Encode and VAE Decode node have it done. Host and ours take turns; reported are the
-medians, the peak of memory that torch has allocated beside the weights, and how far ours is from the host's: relative
-L2, beside how far each of them is, on 9 frames, from the same network in float32.
+to the latent and back as VAE Encode and VAE Decode do it. Host and ours take turns; reported are the medians, the peak
+of memory that torch has allocated above the weights, and the relative L2 distance of ours from the host's and, on 9
+frames, of both from the same network in float32.
 
     python benchmarks/vae.py                       # 832x480 and 1280x720, needs a card with 16 GB
     python benchmarks/vae.py --sizes 480p
@@ -11,7 +11,7 @@ L2, beside how far each of them is, on 9 frames, from the same network in float3
     python benchmarks/vae.py --comfy PATH          # a ComfyUI whose packages this Python has
 
 Writes ``results/vae_encode_480p.json``, ``vae_decode_480p.json``, the same for 720p, and ``vae_encode_grey_480p.json``:
-a clip whose first frame alone is known, as the second and later segments of animate mode are.
+a clip whose first frame alone is known, as in the second and later segments of animate mode.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
-from benchmarks.step import load_host, load_pack_part, write  # noqa: E402
+from benchmarks import results  # noqa: E402
+from benchmarks.step import load_host, load_pack_part  # noqa: E402
 
 SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
 ROUNDS = {"480p": 3, "720p": 2, "small": 2}
 
 
-def random_vae(dim: int):
+def random_vae(dim: int) -> Any:
     """The host's VAE object around random weights."""
     import comfy.sd
 
@@ -64,8 +67,8 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def timed(device: torch.device, work) -> tuple[torch.Tensor, float, float]:
-    """(result, seconds, peak GB beside what was there before)"""
+def timed(device: torch.device, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float, float]:
+    """(result, seconds, peak GB above what was allocated before)"""
     cuda, before = device.type == "cuda", 0
     wait(device)
     if cuda:
@@ -83,9 +86,9 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).norm() / (theirs - theirs.mean()).norm())
 
 
-def compare(sides: dict, call: str, given: torch.Tensor, label: str) -> dict:
+def compare(sides: dict[str, Any], call: str, given: torch.Tensor, label: str) -> dict[str, dict[str, Any]]:
     """name -> {"seconds": [...], "peak": GB, "error": against the first side} of ``vae.encode`` or ``vae.decode``."""
-    found = {name: {"seconds": [], "peak": 0.0} for name in sides}
+    found: dict[str, dict[str, Any]] = {name: {"seconds": [], "peak": 0.0} for name in sides}
     for number in range(ROUNDS[label.split()[0]] + 1):
         theirs = None
         for name, vae in sides.items():
@@ -107,7 +110,7 @@ def compare(sides: dict, call: str, given: torch.Tensor, label: str) -> dict:
     return found
 
 
-def against_float32(sides: dict, call: str, given: torch.Tensor) -> dict:
+def against_float32(sides: dict[str, Any], call: str, given: torch.Tensor) -> dict[str, float]:
     """How far each side is from the host's network in float32."""
     host = next(iter(sides.values()))
     wanted = {name: getattr(vae, call)(given) for name, vae in sides.items()}
@@ -122,14 +125,14 @@ def against_float32(sides: dict, call: str, given: torch.Tensor) -> dict:
     return {name: relative(out, exact) for name, out in wanted.items()}
 
 
-def record(claim: str, found: dict, host_version: str, write_files: bool, **more) -> None:
+def record(claim: str, found: dict[str, dict[str, Any]], host_version: str, write: bool, **more: Any) -> None:
     ours, host = found["ours"], found["host"]
-    write(
+    results.record_on_host(
         claim,
         ours["median"],
         host["median"],
         host_version,
-        write_files,
+        write=write,
         peer_name=f"ComfyUI {host_version}, its own VAE object, same run and weights",
         difference=round(ours["error"], 5),
         peak_gb={"ours": round(ours["peak"], 2), "peer": round(host["peak"], 2)},
@@ -137,17 +140,12 @@ def record(claim: str, found: dict, host_version: str, write_files: bool, **more
             name: round(max(one["seconds"]) / min(one["seconds"]) - 1, 3)
             for name, one in (("ours", ours), ("peer", host))
         },
-        command="python benchmarks/vae.py",
         **more,
     )
 
 
-def main(arguments) -> None:
+def main(arguments: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments.comfy is None:
-        from demo.host import find_host
-
-        arguments.comfy = find_host().path
     version = load_host(arguments.comfy, cpu=arguments.small)
     sizes, frames, dim = arguments.sizes.split(","), 77, 96
     if arguments.small:
@@ -177,8 +175,8 @@ def main(arguments) -> None:
                     profile(sides["ours"], call, given)
 
 
-def profile(vae, call: str, given: torch.Tensor) -> None:
-    """Prints where the time goes."""
+def profile(vae: Any, call: str, given: torch.Tensor) -> None:
+    """Print where the time goes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 

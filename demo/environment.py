@@ -1,8 +1,8 @@
-"""Set up the virtual environment that `make demo` and `make test` run in.
+"""Set up the virtual environment of the Makefile's targets.
 
-With a ComfyUI on the machine it is made from the Python that runs it and sees its packages, so torch and the rest are
-the host's own; what is missing is installed here, and nothing in the user's installation changes. Without one, torch
-and the embedded backend's packages are installed. Standard library only.
+With a ComfyUI on the machine it is made from the Python that runs it and sees its packages, torch included; what is
+missing is installed here, never into the user's installation. Without one, torch is installed too. Standard library
+only.
 
     python3 -m demo.environment [--venv .venv]
 """
@@ -22,12 +22,12 @@ from pathlib import Path
 from demo.host import Host, HostError, can_run_host, find_host
 from demo.importing import ROOT
 
-TORCH = "torch==2.13.0"  # the one the embedded backend was tested with
+TORCH = "torch==2.13.0"  # that the embedded backend was tested with
 STAMP = "wan-animate-kit.json"
 
 
-def wanted_state(host: Host | None) -> dict:
-    """What the environment depends on: when any of it changes, it is set up again."""
+def wanted_state(host: Host | None) -> dict[str, object]:
+    """What the environment depends on; when it changes, the environment is set up again."""
     files = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.txt"))
     return {
         "files": hashlib.sha256(files + Path(__file__).read_bytes()).hexdigest(),
@@ -42,8 +42,8 @@ def requirements() -> list[str]:
     """requirements.txt and every extra of pyproject.toml. (Read by pattern: Python 3.10 has no TOML reader.)"""
     names = [line.strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extras = re.search(r"^\[project\.optional-dependencies\]$(.*?)^\[", text, re.S | re.M).group(1)
-    for group in re.findall(r"^\w+ = \[(.*?)\]", extras, re.S | re.M):
+    extras = re.search(r"^\[project\.optional-dependencies\]$(.*?)^\[", text, re.S | re.M)
+    for group in re.findall(r"^\w+ = \[(.*?)\]", extras.group(1) if extras else "", re.S | re.M):
         names += re.findall(r'"([^"]+)"', group)
     return [name for name in names if name and not name.startswith("#")]
 
@@ -76,7 +76,7 @@ def set_up(venv: Path) -> None:
 
 
 def _fits(venv: Path, host: Host | None) -> bool:
-    """Whether an environment that is there already is made for this host (or for none), so that it can be completed."""
+    """Whether an existing environment was made for this host (or for none), and can be completed."""
     if not venv_python(venv).exists():
         return False
     where = "import importlib.util as u; s = u.find_spec('torch'); print(s.origin if s else '')"
@@ -97,7 +97,7 @@ def _create(venv: Path, host: Host | None) -> None:
         return
     _call(command)
     if host:
-        # after our own packages on the path, so that a newer version needed here wins for us alone
+        # after our own packages on the path: a newer version that only we need comes first
         site = "import sysconfig as s; print(*sorted({s.get_path('purelib'), s.get_path('platlib')}), sep=chr(10))"
         theirs = _ask(python, site)
         ours = _ask(venv_python(venv), site).splitlines()[0]
@@ -110,12 +110,12 @@ def _install(venv: Path, host: Host | None) -> None:
         wanted.insert(0, TORCH)
     pip = [str(venv_python(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if host:
-        # pip sees the host's packages as installed; hold torch at the host's, whatever a requirement would like
+        # pip sees the host's packages as installed: keep the host's torch whatever a requirement says
         version = _ask(venv_python(venv), "import importlib.metadata as m; print(m.version('torch'))")
         held = venv / "host-constraints.txt"
         held.write_text(f"torch=={version}\n", encoding="utf-8")
         pip += ["--constraint", str(held)]
-    # MediaPipe asks for NumPy 1, and works with the host's 2; it is an extra, and not to be had for every Python
+    # MediaPipe asks for NumPy 1 but works with 2; it is an extra, and not built for every Python
     alone = [name for name in wanted if name.startswith("mediapipe==")]
     _call([*pip, *(name for name in wanted if name not in alone)])
     for name in alone:
@@ -137,7 +137,7 @@ def _call(command: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m demo.environment", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m demo.environment", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     try:
         set_up(parser.parse_args(argv).venv.absolute())

@@ -1,5 +1,4 @@
-"""A driving clip and a character of our own for where no example clip is at hand: the dancer of :mod:`demo.figure`, the
-robot of :mod:`demo.robot`."""
+"""A driving clip and a character where there is no example clip: the dancer and the robot, drawn."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ SIZE, FPS, SECONDS, RATE = (640, 360), 30, 2.1, 44100
 
 
 class Dancer(FrameSource):
-    """The dancer of :mod:`demo.figure`, drawn when asked for."""
+    """The dancer of :mod:`demo.figure`, drawn on reading."""
 
     def __init__(self, seconds: float = SECONDS, size: tuple[int, int] = SIZE, fps: int = FPS):
         self.width, self.height = size
@@ -31,7 +31,7 @@ class Dancer(FrameSource):
         return self._length
 
     def keypoints(self, frame: int) -> np.ndarray:
-        """Where the joints are in a frame: float32 ``[133, 3]``, pixels and confidence."""
+        """The joints of a frame: float32 ``[133, 3]``, x and y in pixels, confidence."""
         return figure_keypoints(float(frame / self.fps), self.width, self.height)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -42,7 +42,7 @@ class Dancer(FrameSource):
         return f"dancer:{self._length}:{self.width}x{self.height}:{self.fps}"
 
 
-def tone(seconds: float) -> dict:
+def tone(seconds: float) -> dict[str, Any]:
     """A melody of three notes as ComfyUI's AUDIO: stereo float32 ``[1, 2, N]`` at 44.1 kHz."""
     import torch
 
@@ -56,7 +56,7 @@ def write_example(folder: Path | str) -> tuple[Path, Path]:
     """Write ``dancer.mp4``, ``robot.png`` and the robot's pose into a folder unless they are there.
 
     Returns:
-        The paths of video and image; the pose lies beside the image as ``robot_pose.npz``.
+        The paths of video and image; the pose is ``robot_pose.npz`` in the same folder.
     """
     from PIL import Image
 
@@ -79,8 +79,8 @@ def write_example(folder: Path | str) -> tuple[Path, Path]:
 
 
 def examples_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a real example clip is looked for, as ``animate/video.mp4`` with ``image.jpeg`` beside it:
-    ``WAN_ANIMATE_EXAMPLES``, else ``shared/examples`` beside this repository. ``none`` looks nowhere."""
+    """The folder of a real example clip (``animate/video.mp4``, ``animate/image.jpeg``): ``WAN_ANIMATE_EXAMPLES``, else
+    ``shared/examples`` next to this repository. ``none`` means no clip."""
     named = environ.get("WAN_ANIMATE_EXAMPLES", "").strip()
     if named.lower() == "none":
         return ROOT / ".no-examples"
@@ -88,14 +88,13 @@ def examples_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def clip_at_hand(own: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> tuple[Path, Path, str]:
-    """The driving video and the picture of the character: the example clip, else our own.
+    """The driving video and the picture of the character: the example clip, else the drawn one.
 
     Args:
-        own: the folder that our own is kept in (default: one in ``.cache/example``, anew when its drawing changes).
+        own: the folder of the drawn clip (default: one in ``.cache/example``, named by the code that draws it).
 
     Returns:
-        Their paths, and which small detectors find the person of the video: a key of
-        :data:`demo.small_models.DETECTION`.
+        Their paths, and the small detectors for the video: a key of :data:`demo.small_models.DETECTION`.
     """
     video, image = (examples_folder(environ) / "animate" / name for name in ("video.mp4", "image.jpeg"))
     if video.is_file() and image.is_file():
@@ -104,7 +103,7 @@ def clip_at_hand(own: Path | str | None = None, environ: Mapping[str, str] = os.
 
 
 def _fingerprint() -> str:
-    """Changes when the code that draws clip and character does."""
+    """A hash of the code that draws clip and character."""
     digest = hashlib.sha256()
     for name in ("example.py", "figure.py", "robot.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
@@ -112,6 +111,6 @@ def _fingerprint() -> str:
 
 
 def track_beside(path: Path) -> Path | None:
-    """``NAME_pose.npz`` beside ``NAME.mp4`` or ``NAME.png``."""
+    """``NAME_pose.npz`` next to ``NAME.mp4`` or ``NAME.png``."""
     beside = path.with_name(f"{path.stem}_pose.npz")
     return beside if beside.is_file() else None

@@ -1,9 +1,8 @@
-"""A cartoon dancer with known joints, and its room: a driving clip that needs no camera.
+"""A cartoon dancer with known joints, and its room: a driving clip without a camera.
 
-The dancer wears shaded balls of 24 hues at its joints, the way people wear them in a motion-capture studio. A graph
-that looks for these hues (:mod:`demo.small_onnx`) finds the joints from the pixels alone. All 133 COCO-WholeBody
-keypoints follow from the 24: face, hands and feet move rigidly with the balls on them, jaw and lips with a ball on the
-lower lip.
+The dancer wears shaded balls of 24 hues at its joints, like motion-capture markers; :mod:`demo.small_onnx` finds the
+joints by these hues. All 133 COCO-WholeBody keypoints follow from the 24: face, hands and feet move rigidly with their
+balls, jaw and lips with a ball on the lower lip.
 """
 
 from __future__ import annotations
@@ -128,7 +127,7 @@ def _elbow(a: complex, b: complex, first: float, second: float, side: float) -> 
 def figure_keypoints(
     t: float, width: int, height: int, center: tuple[float, float] = (0.5, 0.5), size: float = 0.84
 ) -> np.ndarray:
-    """Where the dancer's joints are.
+    """The dancer's joints at a time.
 
     Args:
         t: time in seconds.
@@ -198,19 +197,19 @@ def _fixed(points: np.ndarray) -> np.ndarray:
     return np.int32(np.rint(np.asarray(points, np.float64) * (1 << SHIFT)))
 
 
-def fill(image: np.ndarray, points: np.ndarray, color: tuple) -> None:
+def fill(image: np.ndarray, points: np.ndarray, color: tuple[int, ...]) -> None:
     """A polygon (float pixels) with soft edges."""
     cv2.fillPoly(image, [_fixed(points)], color, cv2.LINE_AA, SHIFT)
 
 
-def capsule(image: np.ndarray, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color: tuple) -> None:
+def capsule(image: np.ndarray, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color: tuple[int, ...]) -> None:
     """A limb from ``a`` (radius ``ra``) to ``b`` (radius ``rb``)."""
     ring = np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 33)), np.sin(angle)], axis=1)
     points = np.concatenate([np.asarray(a) + ra * ring, np.asarray(b) + rb * ring]).astype(np.float32)
     fill(image, cv2.convexHull(points).reshape(-1, 2), color)
 
 
-def ellipse(image: np.ndarray, at: np.ndarray, rx: float, ry: float, angle: float, color: tuple) -> None:
+def ellipse(image: np.ndarray, at: np.ndarray, rx: float, ry: float, angle: float, color: tuple[int, ...]) -> None:
     """A filled ellipse; ``angle`` in radians."""
     turn = np.linspace(0, 2 * np.pi, 65)
     x, y = rx * np.cos(turn), ry * np.sin(turn)

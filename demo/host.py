@@ -1,6 +1,6 @@
-"""Find a ComfyUI on this machine and load it into this process. Starting one as a server: :mod:`demo.server`.
+"""Find a ComfyUI on this machine and load it into this process (as a server: :mod:`demo.server`).
 
-Standard library only, so that the set-up can use it before anything is installed.
+Standard library only: the set-up uses it before anything is installed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from demo import importing
 from demo.importing import ROOT
@@ -26,7 +29,7 @@ PACK_MODULE = "wan_animate_kit_pack"
 
 
 class HostError(RuntimeError):
-    """The host cannot be found, started or talked to. The message says which, with the end of its log."""
+    """The host cannot be found, started or reached; the message has the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ def is_host(path: Path) -> bool:
     return (path / "main.py").is_file() and (path / "comfyui_version.py").is_file()
 
 
-def find_host(environ: dict[str, str] | None = None) -> Host | None:
-    """The ComfyUI to use: ``COMFYUI_PATH``, the one in whose ``custom_nodes`` this lies, ``~/comfy/ComfyUI``.
+def find_host(environ: Mapping[str, str] | None = None) -> Host | None:
+    """The ComfyUI of ``COMFYUI_PATH``, else the one whose ``custom_nodes`` holds this, else ``~/comfy/ComfyUI``.
 
-    ``COMFYUI_PATH=none`` looks for none at all (the embedded backend then does the work).
+    ``COMFYUI_PATH=none`` means none: the embedded backend.
 
     Raises:
         HostError: ``COMFYUI_PATH`` is set but holds no ComfyUI.
@@ -68,7 +71,7 @@ def find_host(environ: dict[str, str] | None = None) -> Host | None:
         path = Path(named).expanduser().absolute()
         if not is_host(path):
             raise HostError(
-                f"COMFYUI_PATH is {named}, but there is no main.py with comfyui_version.py beside it: "
+                f"COMFYUI_PATH is {named}, but there is no main.py with comfyui_version.py next to it: "
                 "point it at the folder that holds ComfyUI's main.py."
             )
         return _describe(path, environ)
@@ -80,13 +83,25 @@ def find_host(environ: dict[str, str] | None = None) -> Host | None:
     return _describe(home, environ) if is_host(home) else None
 
 
-def _describe(path: Path, environ) -> Host:
+def require_host(path: Path | None = None) -> Host:
+    """The ComfyUI in a folder, or the one that :func:`find_host` finds.
+
+    Raises:
+        HostError: there is none.
+    """
+    found = find_host({**os.environ, **({"COMFYUI_PATH": str(path)} if path else {})})
+    if found is None:
+        raise HostError(NOT_FOUND)
+    return found
+
+
+def _describe(path: Path, environ: Mapping[str, str]) -> Host:
     text = (path / "comfyui_version.py").read_text(encoding="utf-8")
     version = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
     return Host(path, _find_python(path, environ), version.group(1) if version else "unknown")
 
 
-def _find_python(path: Path, environ) -> Path:
+def _find_python(path: Path, environ: Mapping[str, str]) -> Path:
     named = environ.get("COMFYUI_PYTHON", "").strip()
     if named:
         python = Path(named).expanduser()
@@ -100,25 +115,25 @@ def _find_python(path: Path, environ) -> Path:
     embedded = path.parent / "python_embeded" / "python.exe"
     if embedded.exists():
         return embedded
-    # an activated virtual or conda environment, or the system's: whatever runs us is the best guess
+    # an activated virtual or conda environment, or the system's Python
     return Path(sys.executable)
 
 
 def can_run_host(python: Path | str) -> bool:
-    """Whether an interpreter has the two packages without which no ComfyUI starts."""
+    """Whether an interpreter has torch and aiohttp, without which no ComfyUI starts."""
     code = "import importlib.util as u, sys; sys.exit(not all(u.find_spec(n) for n in ('torch', 'aiohttp')))"
     return subprocess.run([str(python), "-c", code], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
 def server_python(host: Host) -> Path:
-    """The interpreter to start the host with: the running one where it sees the host's packages (our set-up makes it
-    so, and it has this pack's requirements too, without touching the user's installation), else the host's own."""
+    """The interpreter to start the host with: the running one if it sees the host's packages (as our set-up makes it,
+    which has this pack's requirements too), else the host's."""
     running = all(importlib.util.find_spec(name) for name in ("torch", "aiohttp", "comfy_aimdo"))
     return Path(sys.executable) if running else host.python
 
 
 def has_accelerator(python: Path | str) -> bool:
-    """Whether the torch that ``python`` sees has a GPU the host could use; without one it must be started on CPU."""
+    """Whether ``python``'s torch has a GPU; without one the host must be started with --cpu."""
     if sys.platform == "darwin":
         return True
     if sys.platform == "linux" and not any(Path("/dev").glob("nvidia[0-9]*")):
@@ -132,10 +147,10 @@ def has_accelerator(python: Path | str) -> bool:
 
 
 def load_in_process(host: Host, base_dir: Path | str | None = None) -> None:
-    """Make the host's modules (``comfy``, ``nodes``, ``folder_paths``, ...) importable here, on CPU.
+    """Make the host's modules (``comfy``, ``nodes``, ``folder_paths``, ...) importable here, on the CPU.
 
-    Its models, input, output and user folders are those of ``base_dir`` (a fresh temporary folder by default), so that
-    nothing in the user's own installation is read or written. One host per process; later calls do nothing.
+    Its models, input, output and user folders are in ``base_dir`` (default: a new temporary folder), so nothing of the
+    user's installation is read or written. One host per process; later calls do nothing.
     """
     if "comfy.cli_args" in sys.modules:
         return
@@ -160,14 +175,15 @@ def load_in_process(host: Host, base_dir: Path | str | None = None) -> None:
         raise HostError(f"`import nodes` found {nodes.__file__}, not the host's: keep other `nodes` off sys.path.")
 
 
-def load_pack(name: str = PACK_MODULE):
-    """This repository as ComfyUI loads a custom node: its root ``__init__.py`` as a package under a name of its own.
+def load_pack(name: str = PACK_MODULE) -> ModuleType:
+    """This repository as ComfyUI loads a custom node: its root ``__init__.py`` as a package called ``name``.
 
     The engine inside is ``<name>.wan_animate``, another module object than the top-level ``wan_animate``.
     """
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -178,11 +194,11 @@ def load_pack(name: str = PACK_MODULE):
     return module
 
 
-def pack_nodes(pack) -> dict[str, type]:
-    """The pack's node classes by node id, as its ``comfy_entrypoint`` gives them to the host."""
+def pack_nodes(pack: ModuleType) -> dict[str, type[Any]]:
+    """The pack's node classes by node id, from its ``comfy_entrypoint``."""
     import asyncio
 
-    async def collect():
+    async def collect() -> list[type[Any]]:
         extension = await pack.comfy_entrypoint()
         await extension.on_load()
         return await extension.get_node_list()

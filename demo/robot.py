@@ -1,4 +1,4 @@
-"""A robot with known joints: the character that the demo puts in the place of :mod:`demo.figure`'s dancer."""
+"""A robot with known joints: the demo's character."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demo.figure import capsule, ellipse, fill
 
 
 def character_keypoints(width: int, height: int) -> np.ndarray:
-    """Where the joints of :func:`draw_character`'s robot are: float32 ``[133, 3]``; it has no landmarks of a face."""
+    """The joints of :func:`draw_character`'s robot, float32 ``[133, 3]``; it has no face landmarks."""
     s = 0.86 * min(height, 0.95 * width)
     points = np.zeros((133, 3), np.float32)
 
@@ -40,8 +40,8 @@ def character_keypoints(width: int, height: int) -> np.ndarray:
 
 
 def draw_character(width: int, height: int) -> np.ndarray:
-    """A friendly robot, arms out, on a plain ground of a colour that the dancer's room has nowhere: the reference
-    picture. uint8 ``[height, width, 3]`` RGB."""
+    """The reference picture, uint8 ``[height, width, 3]`` RGB: a robot, arms out, on a colour that is nowhere in the
+    dancer's room."""
     image = np.empty((height, width, 3), np.uint8)
     glow = np.hypot((np.arange(width) - width / 2) / width, (np.arange(height)[:, None] - height / 2) / height)[
         ..., None
@@ -67,7 +67,11 @@ def draw_character(width: int, height: int) -> np.ndarray:
             capsule(image, at(side * 0.43, 0.33), tip, 0.02 * s, 0.011 * s, trim)
         capsule(image, at(side * 0.15, 0.34), at(side * 0.15, 0.341), 0.05 * s, 0.05 * s, trim)
     capsule(image, at(0, 0.22), at(0, 0.3), 0.03 * s, 0.03 * s, dark)
-    fill(image, cv2.convexHull(np.float32([at(-0.14, 0.3), at(0.14, 0.3), at(0.1, 0.6), at(-0.1, 0.6)]))[:, 0], steel)
+    fill(
+        image,
+        cv2.convexHull(np.array([at(-0.14, 0.3), at(0.14, 0.3), at(0.1, 0.6), at(-0.1, 0.6)], np.float32))[:, 0],
+        steel,
+    )
     for a, b in (((-0.13, 0.32), (0.13, 0.32)), ((-0.09, 0.58), (0.09, 0.58))):
         capsule(image, at(*a), at(*b), 0.045 * s, 0.045 * s, steel)
     capsule(image, at(-0.06, 0.4), at(0.06, 0.4), 0.04 * s, 0.04 * s, light)
@@ -83,6 +87,6 @@ def draw_character(width: int, height: int) -> np.ndarray:
         ellipse(image, at(side * 0.045, 0.1), 0.024 * s, 0.024 * s, 0, dark)
         ellipse(image, at(side * 0.045 + 0.007, 0.093), 0.008 * s, 0.008 * s, 0, light)
     smile = [at(0.05 * math.cos(a), 0.13 + 0.025 * math.sin(a)) for a in np.linspace(0.15, math.pi - 0.15, 12)]
-    for a, b in pairwise(smile):
-        capsule(image, a, b, 0.006 * s, 0.006 * s, dark)
+    for left, right in pairwise(smile):
+        capsule(image, left, right, 0.006 * s, 0.006 * s, dark)
     return image

@@ -1,8 +1,8 @@
 """`make demo`: one picture and one driving video in, a finished clip out.
 
-On a ComfyUI, headless, through its HTTP API; without one, on the embedded diffusers backend. With small made-up
-weights unless real ones (and a GPU) are found: then what comes out is no picture of a trained model, but every frame
-shows the reference, the pose and, when replacing, the scene where they belong.
+On a headless ComfyUI through its HTTP API, else on the embedded diffusers backend. Without real weights and a GPU it
+uses small weights that were never trained: every frame then shows the reference, the pose and, when replacing, the
+scene in their places.
 
 Options are read from the environment, so that `make demo IMAGE=me.png VIDEO=dance.mp4 MODE=replace` works:
   IMAGE, VIDEO     the character and the driving video (default: the example clip, else our own)
@@ -24,7 +24,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from demo.importing import ROOT, install
 
@@ -37,6 +39,12 @@ from wan_animate.chain.segments import check_segment_settings  # noqa: E402
 from wan_animate.errors import InputError  # noqa: E402
 from wan_animate.files import make_folder, replacing  # noqa: E402
 
+if TYPE_CHECKING:
+    from demo.server import HostServer
+    from demo.small_models import SmallModels
+    from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.frames import FrameSource
+
 # three segments that two CPU cores finish in a few minutes
 SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
 # what the nodes take
@@ -45,8 +53,12 @@ RANGES = {"STEPS": (1, 1000), "WIDTH": (16, 8192), "HEIGHT": (16, 8192), "SEGMEN
 KIT = graphs.KIT
 
 
-def options(environ) -> argparse.Namespace:
-    """The options, checked; numbers that were not given are None."""
+def options(environ: Mapping[str, str]) -> argparse.Namespace:
+    """The options, checked; a number that is not given is None.
+
+    Raises:
+        InputError: an option has no such value, or names no file.
+    """
     found = argparse.Namespace(mode=environ.get("MODE") or "animate", weights=environ.get("WEIGHTS") or "auto")
     for name, allowed in (("mode", ("animate", "replace")), ("weights", ("auto", "small", "real"))):
         if getattr(found, name) not in allowed:
@@ -60,7 +72,7 @@ def options(environ) -> argparse.Namespace:
         value = getattr(found, name.lower())
         if value is not None and not low <= value <= high:
             raise InputError(f"{name} is {value}: give a number from {low} to {high}.")
-    # one of them alone is held against what any default of the other allows
+    # one of them alone is checked against the widest range of the other
     check_segment_settings(found.segment or RANGES["SEGMENT"][1], found.guidance or 1)
     found.out = Path(environ.get("OUT") or ROOT / "demo" / "out").absolute()
     given = {name: Path(environ[name]).expanduser().absolute() for name in ("IMAGE", "VIDEO") if environ.get(name)}
@@ -94,7 +106,7 @@ def main() -> int:
     return 0
 
 
-def small_models():
+def small_models() -> SmallModels:
     from demo.small_models import make
 
     print("making the small weights ...", end="", flush=True)
@@ -103,7 +115,7 @@ def small_models():
     return files
 
 
-def small_settings(job) -> None:
+def small_settings(job: argparse.Namespace) -> None:
     for name, value in SMALL.items():
         if getattr(job, name.lower()) is None:
             setattr(job, name.lower(), value)
@@ -112,7 +124,7 @@ def small_settings(job) -> None:
 # -- on a ComfyUI
 
 
-def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
+def run_on_host(found: host.Host, job: argparse.Namespace) -> tuple[Path, Path]:
     from demo.server import HostServer, output_items
 
     files = small_models()
@@ -134,8 +146,8 @@ def run_on_host(found: host.Host, job) -> tuple[Path, Path]:
     return paths["result"], write_sheet(job, graph, paths)
 
 
-def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
-    """Say which files the workflow reads and how much it does; the clip's frames a second."""
+def name_inputs(server: HostServer, graph: graphs.Graph, job: argparse.Namespace, accelerated: bool) -> float:
+    """Set the workflow's files and numbers; returns the clip's frame rate."""
     listed = {
         folder: server.get(f"/models/{folder}")
         for folder in ("diffusion_models", "loras", "vae", "text_encoders", "clip_vision", "detection", "sam2")
@@ -171,7 +183,7 @@ def name_inputs(server, graph: dict, job, accelerated: bool) -> float:
     return name_pose(server, graph, job, real)
 
 
-def name_lora(graph: dict, real: dict) -> None:
+def name_lora(graph: graphs.Graph, real: dict[str, str]) -> None:
     if "relight_lora" in real:
         graphs.set_inputs(graph, f"{KIT}RelightLora", lora=real["relight_lora"])
     elif graphs.nodes_of(graph, f"{KIT}RelightLora"):
@@ -179,8 +191,8 @@ def name_lora(graph: dict, real: dict) -> None:
         graphs.leave_out_lora(graph)
 
 
-def name_pose(server, graph: dict, job, real: dict) -> float:
-    """Real detectors when they are there, else tracks beside video and picture, else the small graphs."""
+def name_pose(server: HostServer, graph: graphs.Graph, job: argparse.Namespace, real: dict[str, str]) -> float:
+    """Set the detectors: the real ones, else tracks next to video and picture, else the small graphs."""
     name_segmenter(graph, job, real)
     name_character(server, graph, job, real)
     load = graph[graphs.node_of(graph, f"{KIT}LoadVideo")]["inputs"]
@@ -201,8 +213,8 @@ def name_pose(server, graph: dict, job, real: dict) -> float:
     return float(load["fps"])
 
 
-def name_character(server, graph: dict, job, real: dict) -> None:
-    """The pose of the character's picture, which the retargeting needs."""
+def name_character(server: HostServer, graph: graphs.Graph, job: argparse.Namespace, real: dict[str, str]) -> None:
+    """Set the pose of the character's picture, for retargeting."""
     if job.mode == "replace" or {"person_detector", "pose_detector"} <= real.keys():
         return
     if job.character is None:
@@ -212,19 +224,19 @@ def name_character(server, graph: dict, job, real: dict) -> None:
     graphs.use_known_character(graph, job.character and server.upload(job.character))
 
 
-def name_segmenter(graph: dict, job, real: dict) -> None:
+def name_segmenter(graph: graphs.Graph, job: argparse.Namespace, real: dict[str, str]) -> None:
     if job.mode == "replace":
         graphs.set_inputs(graph, f"{KIT}LoadSegmenter", model=real.get("segmenter", SEGMENTER_NAME))
 
 
-def small_detectors(job) -> str:
+def small_detectors(job: argparse.Namespace) -> str:
     if not job.own:
         print("pose     no detector files and no track beside the video: the same standing pose in every frame")
     return "dancer" if job.own else "template"
 
 
-def cut_track(path: Path, video: Path, limit: int, area: int):
-    """A saved track cut to the frames that will be read, its rate, and the size of those frames."""
+def cut_track(path: Path, video: Path, limit: int, area: int) -> tuple[PoseTrack, float, tuple[int, int]]:
+    """A saved track cut to the frames that will be read, its frame rate, and the frames' size."""
     from wan_animate.pose.track import PoseTrack
     from wan_animate.video.source import VideoSource
 
@@ -241,7 +253,7 @@ def cut_track(path: Path, video: Path, limit: int, area: int):
 
 
 def real_files(listed: dict[str, list[str]]) -> dict[str, str]:
-    """role -> the first file of models_manifest.json for it that the host lists, in whatever subfolder."""
+    """role -> the first of its files in models_manifest.json that the host lists, in any subfolder."""
     found: dict[str, str] = {}
     for model in json.loads((ROOT / "models_manifest.json").read_text(encoding="utf-8"))["models"]:
         for name in listed.get(model["folder"], []):
@@ -251,13 +263,13 @@ def real_files(listed: dict[str, list[str]]) -> dict[str, str]:
 
 
 class Progress:
-    """One line a node, and one every few seconds while a node counts."""
+    """Prints a line a node, and one every few seconds while a node counts."""
 
-    def __init__(self, graph: dict):
+    def __init__(self, graph: graphs.Graph) -> None:
         self._titles = {node: what["_meta"]["title"] for node, what in graph.items()}
         self._last = 0.0
 
-    def __call__(self, kind: str, data) -> None:
+    def __call__(self, kind: str, data: Any) -> None:
         now = time.monotonic()
         if kind == "executing" and data.get("node"):
             print(f"  {self._titles.get(data['node'], data['node'])}", flush=True)
@@ -276,7 +288,7 @@ def write_whole(path: Path, data: bytes) -> Path:
     return path
 
 
-def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
+def write_sheet(job: argparse.Namespace, graph: graphs.Graph, paths: dict[str, Path]) -> Path:
     from wan_animate.preview.sheet import MaskShown, contact_sheet
     from wan_animate.video.source import VideoSource
 
@@ -284,7 +296,9 @@ def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
     driver = VideoSource(
         job.video, fps=load["fps"], max_area=load["width"] * load["height"], start=load["start"], limit=load["limit"]
     )
-    shown = {label: VideoSource(paths[label], fps=0) for label in ("pose", "face", "mask", "result") if label in paths}
+    shown: dict[str, FrameSource] = {
+        label: VideoSource(paths[label], fps=0) for label in ("pose", "face", "mask", "result") if label in paths
+    }
     if "mask" in shown:
         shown["result"] = MaskShown(shown["result"], shown["mask"], outline=True)
         shown["mask"] = MaskShown(driver, shown["mask"])
@@ -297,7 +311,7 @@ def write_sheet(job, graph: dict, paths: dict[str, Path]) -> Path:
 # -- without one
 
 
-def run_embedded(job) -> tuple[Path, Path]:
+def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
     from wan_animate import cli
 
     print("no ComfyUI found: the embedded diffusers backend does the work")
@@ -306,7 +320,7 @@ def run_embedded(job) -> tuple[Path, Path]:
         raise InputError("the embedded backend needs diffusers: run make setup.")
     small_settings(job)
     video, sheet = job.out / f"{job.mode}.mp4", job.out / f"{job.mode}.png"
-    given = {"image": job.image, "video": job.video, "mode": job.mode, "out": video, "sheet": sheet}
+    given: dict[str, Any] = {"image": job.image, "video": job.video, "mode": job.mode, "out": video, "sheet": sheet}
     given |= {"models": files.diffusers, "prompt-file": files.prompt, "area": job.width * job.height}
     given |= {"limit": job.frames, "segment": job.segment, "guidance": job.guidance, "steps": job.steps}
     given |= {"seed": job.seed or 0}

@@ -1,4 +1,4 @@
-"""A headless ComfyUI of our own: its own base folder, this repository among its custom nodes, nothing of the user's."""
+"""A headless ComfyUI server with its own base folder and this repository as a custom node."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from demo.host import PACK_NAME, Host, HostError, has_accelerator, server_python
 from demo.importing import ROOT
@@ -25,9 +27,9 @@ FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 
 
 class PromptFailed(HostError):
-    """A queued graph ended with an error. ``node`` and ``node_type`` say where, ``text`` is the exception's message."""
+    """A queued graph ended with an error: at ``node`` (``node_type``), with the message ``text``."""
 
-    def __init__(self, data: dict):
+    def __init__(self, data: dict[str, Any]):
         self.node, self.node_type = data.get("node_id"), data.get("node_type")
         self.text = str(data.get("exception_message", "")).strip()
         self.exception_type = data.get("exception_type", "")
@@ -36,9 +38,9 @@ class PromptFailed(HostError):
 
 
 class PromptRejected(HostError):
-    """The host refused a graph before running it. ``node_errors`` is its answer, by node id."""
+    """The host refused a graph before running it; ``node_errors`` is its answer by node id."""
 
-    def __init__(self, body: dict):
+    def __init__(self, body: dict[str, Any]):
         error = body.get("error")
         error = error.get("message", "") + " " + error.get("details", "") if isinstance(error, dict) else str(error)
         self.node_errors = body.get("node_errors") or {}
@@ -55,11 +57,11 @@ class PromptInterrupted(HostError):
 
 
 class HostServer:
-    """A ComfyUI server for the time of a ``with`` block.
+    """A ComfyUI server that runs inside ``with``.
 
     Args:
         host: which ComfyUI (:func:`demo.host.find_host`).
-        base_dir: holds its models, input, output, temp and user folders; made and removed when left out.
+        base_dir: for its models, input, output, temp and user folders (default: a temporary one).
         port: 0 picks a free one.
         extra_args: appended to the command line.
         extra_models: model folders (laid out as ComfyUI's ``models/``) to search besides ``base_dir/models``.
@@ -82,7 +84,7 @@ class HostServer:
         self.log_path = self.base_dir / "server.log"
         self._extra_args, self._extra_models = tuple(extra_args), tuple(extra_models)
         self._startup_timeout = startup_timeout
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> HostServer:
         try:
@@ -92,7 +94,7 @@ class HostServer:
             raise
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.stop()
 
     # -- its life
@@ -126,24 +128,20 @@ class HostServer:
     def _launch(self, command: list[str]) -> None:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environ["PYTHONUNBUFFERED"] = "1"
-        windows = os.name == "nt"
-        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if windows else {"start_new_session": True}
+        group: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            group = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         with open(self.log_path, "wb") as log:
             self._process = subprocess.Popen(
-                command,
-                cwd=self.base_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environ,
+                command, cwd=self.base_dir, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environ,
                 **group,
-            )
+            )  # fmt: skip
 
     def _wait_until_up(self, port: int) -> None:
         end = time.monotonic() + self._startup_timeout
         while time.monotonic() < end:
-            if self._process.poll() is not None:
-                raise HostError(f"ComfyUI ended while starting (exit {self._process.returncode}):\n{self.log_tail()}")
+            if (code := self._running.poll()) is not None:
+                raise HostError(f"ComfyUI ended while starting (exit {code}):\n{self.log_tail()}")
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/system_stats", timeout=5):
                     return
@@ -152,7 +150,7 @@ class HostServer:
         raise HostError(f"ComfyUI did not answer within {self._startup_timeout:.0f} s:\n{self.log_tail()}")
 
     def stop(self) -> None:
-        """End the server: ask first, then kill its process group; remove the base folder if it was made here."""
+        """End the server (SIGTERM, then SIGKILL to its process group); remove a temporary base folder."""
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             _signal(process, signal.SIGTERM)
@@ -168,16 +166,9 @@ class HostServer:
     def _write_extra_models(self) -> Path:
         path = self.base_dir / "extra_models.yaml"
         names = (
-            "diffusion_models",
-            "unet",
-            "vae",
-            "text_encoders",
-            "clip",
-            "clip_vision",
-            "loras",
-            "detection",
+            "diffusion_models", "unet", "vae", "text_encoders", "clip", "clip_vision", "loras", "detection",
             "wan_animate_prompts",
-        )
+        )  # fmt: skip
         blocks = []
         for number, folder in enumerate(self._extra_models):
             lines = [f"extra_{number}:", f"  base_path: {json.dumps(str(folder))}"]
@@ -206,10 +197,17 @@ class HostServer:
 
     @property
     def pid(self) -> int:
-        """Process id of the running server (for memory measurements)."""
-        return self._process.pid
+        """Process id of the running server."""
+        return self._running.pid
 
-    def request(self, path: str, data: bytes | None = None, headers: dict | None = None, timeout: float = 120) -> bytes:
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the server is not running"
+        return self._process
+
+    def request(
+        self, path: str, data: bytes | None = None, headers: dict[str, Any] | None = None, timeout: float = 120
+    ) -> bytes:
         """The body of a GET, or of a POST when ``data`` is given.
 
         Raises:
@@ -225,17 +223,17 @@ class HostServer:
         except OSError as error:
             raise HostError(f"ComfyUI does not answer on {self.url}{path} ({error}):\n{self.log_tail()}") from error
 
-    def get(self, path: str):
+    def get(self, path: str) -> Any:
         """A GET's answer, decoded from JSON."""
         return json.loads(self.request(path))
 
-    def post(self, path: str, body) -> dict:
+    def post(self, path: str, body: Any) -> dict[str, Any]:
         """A POST of JSON; the answer decoded from JSON (``{}`` when empty)."""
         answer = self.request(path, json.dumps(body).encode(), {"Content-Type": "application/json"})
         return json.loads(answer) if answer.strip() else {}
 
     def upload(self, path: Path | str, name: str | None = None) -> str:
-        """Put a file into the input folder, replacing one of that name; the name to use in a graph."""
+        """Put a file into the input folder, replacing any of that name; returns its name in a graph."""
         path = Path(path)
         boundary = uuid.uuid4().hex
         parts = b""
@@ -251,8 +249,8 @@ class HostServer:
         )
         return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
 
-    def post_prompt(self, graph: dict, client_id: str | None = None) -> str:
-        """Queue a graph in API format; its prompt id.
+    def post_prompt(self, graph: dict[str, Any], client_id: str | None = None) -> str:
+        """Queue a graph in API format; returns its prompt id.
 
         Raises:
             PromptRejected: the host finds the graph invalid.
@@ -264,12 +262,12 @@ class HostServer:
             raise PromptRejected(json.loads(error.read())) from error
 
     def run(
-        self, graph: dict, on_message: Callable[[str, dict | bytes], None] | None = None, timeout: float = 1800
-    ) -> dict:
-        """Queue a graph, follow it on the websocket, and give its history entry when it is done.
+        self, graph: dict[str, Any], on_message: Callable[[str, Any], None] | None = None, timeout: float = 1800
+    ) -> dict[str, Any]:
+        """Queue a graph, follow it on the websocket, and return its history entry.
 
-        ``on_message(type, data)`` sees every message of this prompt (``progress_state``, ``executing``, ...) and the
-        binary ones as ``("preview", bytes)``. It may raise; the prompt is then interrupted.
+        ``on_message(type, data)`` gets every message of this prompt (``progress_state``, ``executing``, ...), a binary
+        one as ``("preview", bytes)``. If it raises, the prompt is interrupted.
 
         Raises:
             PromptRejected, PromptFailed, PromptInterrupted: as their names say.
@@ -293,7 +291,7 @@ class HostServer:
             socket_.close()
         return self._history(prompt)
 
-    def _follow(self, socket_, prompt: str, on_message, end: float) -> None:
+    def _follow(self, socket_: Any, prompt: str, on_message: Callable[[str, Any], None] | None, end: float) -> None:
         import websocket
 
         while True:
@@ -302,7 +300,7 @@ class HostServer:
             try:
                 message = socket_.recv()
             except websocket.WebSocketTimeoutException:
-                if self._process.poll() is not None:
+                if self._running.poll() is not None:
                     raise HostError(f"ComfyUI ended during the run:\n{self.log_tail()}") from None
                 continue
             except (websocket.WebSocketException, OSError) as error:
@@ -324,7 +322,7 @@ class HostServer:
             if kind == "execution_success":
                 return
 
-    def _history(self, prompt: str) -> dict:
+    def _history(self, prompt: str) -> dict[str, Any]:
         for _ in range(100):  # the entry is written a moment after the last message
             entry = self.get(f"/history/{prompt}").get(prompt)
             if entry:
@@ -340,13 +338,13 @@ class HostServer:
         queue = self.get("/queue")
         return not queue["queue_running"] and not queue["queue_pending"]
 
-    def fetch(self, item: dict) -> bytes:
+    def fetch(self, item: dict[str, Any]) -> bytes:
         """The bytes of one output item (``{"filename", "subfolder", "type"}``)."""
         query = {key: item.get(key, "") for key in ("filename", "subfolder", "type")}
         return self.request("/view?" + urllib.parse.urlencode(query))
 
 
-def output_items(entry: dict) -> list[dict]:
+def output_items(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """Every file that a history entry names, in the order of the nodes."""
     return [
         item
@@ -364,7 +362,7 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     try:
         if os.name == "nt":
             process.terminate()

@@ -1,10 +1,9 @@
-"""Small made-up weights in the real files' layout, so that the real loading code can be run anywhere.
+"""Small weights in the real files' layout, for the real loading code on any machine.
 
-Nothing here is trained, but what the models make can be looked at: see :mod:`demo.small_transformer` and
-:mod:`demo.small_vae`. The transformer is Wan 2.2 Animate's with width 256 and 5 blocks (the motion encoder has one
-size, and is most of the file), the VAE Wan 2.1's with width 8. Names and shapes are those that ComfyUI's own loaders
-take (``comfy/ldm/wan/model_animate.py``, ``comfy/ldm/wan/vae.py``); diffusers' counterparts are written by its own
-``save_pretrained``. The same seed gives the same numbers on every machine.
+They are not trained but set so that results can be looked at (:mod:`demo.small_transformer`, :mod:`demo.small_vae`).
+The transformer is Wan 2.2 Animate's with width 256 and 5 blocks (most of it the motion encoder, which has one size),
+the VAE Wan 2.1's with width 8. Names and shapes are those of ComfyUI's loaders (``comfy/ldm/wan/model_animate.py``,
+``comfy/ldm/wan/vae.py``); diffusers' files are written by its ``save_pretrained``. The same on every machine.
 
     python -m demo.small_models --out DIR
 """
@@ -19,8 +18,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from demo.importing import ROOT
+
+if TYPE_CHECKING:
+    import torch
 
 TRANSFORMER_NAME = "Wan2_2-Animate-small.safetensors"
 VAE_NAME = "wan_2.1_vae-small.safetensors"
@@ -40,10 +43,10 @@ TEXT_DIM, TEXT_LEN = 4096, 512
 
 @dataclass(frozen=True)
 class SmallModels:
-    """Where the files lie.
+    """The files' paths.
 
     Attributes:
-        root: the folder of all of it.
+        root: the folder of all.
         models: laid out as ComfyUI's ``models/`` folder.
         diffusers: ``transformer/`` and ``vae/`` as ``from_pretrained`` takes them, or None without diffusers.
     """
@@ -84,7 +87,7 @@ class SmallModels:
         return folder if folder.is_dir() else None
 
     def copy_to(self, models: Path | str) -> None:
-        """Put every file under ``models`` (a ComfyUI's models folder), by hard link where the disk allows."""
+        """Put every file into a ComfyUI's models folder, as a hard link if possible."""
         for source in self.models.rglob("*"):
             if source.is_file():
                 target = Path(models) / source.relative_to(self.models)
@@ -124,7 +127,7 @@ def make(out: Path | str | None = None) -> SmallModels:
 
 
 def _fingerprint() -> str:
-    """Changes when the code that makes the files does."""
+    """A hash of the code that makes the files."""
     digest = hashlib.sha256()
     for name in (
         "figure.py",
@@ -148,8 +151,8 @@ def _has(module: str) -> bool:
 # -- the prompt
 
 
-def prompt_embedding(seed: int = 0):
-    """Hidden states of the size umT5-XXL gives for a sentence, ``[1, 512, 4096]`` float32: a few words, then zeros."""
+def prompt_embedding(seed: int = 0) -> torch.Tensor:
+    """Hidden states as umT5-XXL's, ``[1, 512, 4096]`` float32: random for a few tokens, then zeros."""
     import torch
 
     embedding = torch.zeros(1, TEXT_LEN, TEXT_DIM)
@@ -160,9 +163,9 @@ def prompt_embedding(seed: int = 0):
 # -- the relighting LoRA
 
 
-def lora_weights(rank: int = 2, seed: int = 5) -> dict:
-    """A relighting LoRA for the small transformer, in upstream's names: every layer that the real one changes, each by
-    so little that the picture stays."""
+def lora_weights(rank: int = 2, seed: int = 5) -> dict[str, torch.Tensor]:
+    """A relighting LoRA for the small transformer, in upstream's names: every layer of the real LoRA, changed so little
+    that the picture stays."""
     import torch
 
     from demo.small_transformer import BLOCKS, WHISPER, transformer_shapes
@@ -208,8 +211,8 @@ def _write_all(files: SmallModels) -> None:
 
 
 def _write_diffusers(folder: Path) -> None:
-    """The same weights for diffusers' two classes. Its motion encoder takes any size: 16 pixels in place of 512 make a
-    forward a matter of milliseconds, so the parts that read the face are diffusers' own random ones."""
+    """The same weights for diffusers' two classes, except the face's: random, with a motion encoder for 16 pixels in
+    place of 512, whose forward takes milliseconds."""
     import torch
     from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
@@ -244,7 +247,7 @@ def _write_diffusers(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m demo.small_models", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m demo.small_models", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=default_folder(), help="where to put them (default: %(default)s)")
     files = make(parser.parse_args(argv).out)
     for path in sorted(files.root.rglob("*")):

@@ -1,17 +1,17 @@
-"""Small ONNX graphs in the place of YOLOv10 and ViTPose whose answer is known, built from operators alone.
+"""Small ONNX graphs with YOLOv10's and ViTPose's inputs and outputs, whose answer is known.
 
-* :func:`save_detector` and :func:`save_pose` find the dancer of :mod:`demo.figure` by the hues of its balls, from the
-  pixels, through the same resizes, crops and heatmaps as the real networks.
-* With ``template=True`` they answer one person in the middle of the frame, in one standing pose, whatever the picture
-  shows: for running the pipeline on any clip when the real weights are not there.
+* :func:`save_detector` and :func:`save_pose` find :mod:`demo.figure`'s dancer by the hues of its balls.
+* With ``template=True`` they find one standing person in the middle of any frame: to run the pipeline on any clip.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -27,17 +27,18 @@ ENOUGH = 1.5  # crop pixels of full brightness that make a sure ball
 
 
 class Builder:
-    """Nodes and constants of one graph; every method returns the name of what it adds."""
+    """Nodes and constants of a graph; every method returns the name of what it adds."""
 
-    def __init__(self):
-        self.nodes, self.constants = [], []
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
 
-    def constant(self, value, dtype=np.float32) -> str:
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
         name = f"c{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def op(self, kind: str, *inputs, **attributes) -> str:
+    def op(self, kind: str, *inputs: str | npt.ArrayLike, **attributes: Any) -> str:
         name = f"{kind.lower()}{len(self.nodes)}"
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
         self.nodes.append(helper.make_node(kind, names, [name], **attributes))
@@ -49,10 +50,17 @@ class Builder:
     def reshape(self, value: str, *shape: int) -> str:
         return self.op("Reshape", value, self.constant(shape, np.int64))
 
-    def slice(self, value: str, starts, stops, axes, steps) -> str:
+    def slice(self, value: str, starts: list[int], stops: list[int], axes: list[int], steps: list[int]) -> str:
         return self.op("Slice", value, *(self.constant(part, np.int64) for part in (starts, stops, axes, steps)))
 
-    def save(self, path, result: str, input_shape, output_shape, external: bool) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        result: str,
+        input_shape: list[int | str],
+        output_shape: list[int | str],
+        external: bool,
+    ) -> None:
         self.nodes.append(helper.make_node("Identity", [result], ["output"]))
         graph = helper.make_graph(
             self.nodes,
@@ -65,12 +73,12 @@ class Builder:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".part")
-        weights = {}
+        weights: dict[str, Any] = {}
         if external:
             (path.parent / (path.name + ".data")).unlink(missing_ok=True)
             weights = {"save_as_external_data": True, "location": path.name + ".data", "size_threshold": 256}
         onnx.save(model, str(temporary), **weights)
-        onnx.checker.check_model(str(temporary))  # by its path: it may be larger than a message can be
+        onnx.checker.check_model(str(temporary))  # by path: it may be larger than a protobuf message
         os.replace(temporary, path)
 
 
@@ -100,22 +108,22 @@ def _heatmaps(graph: Builder, x: str, y: str, confidence: str) -> str:
 
 
 def save_pose(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     template: bool = False,
     batch: int | None = None,
     external: bool = False,
     joints: int = 133,
     step: int = 1,
 ) -> None:
-    """Write a graph of ViTPose wholebody's shape, ``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``.
+    """Write a graph with ViTPose wholebody's shapes, ``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``.
 
     Args:
         path: the .onnx file.
         template: always the same standing pose.
-        batch: the one batch size it takes; None = any.
+        batch: the only batch size it takes; None = any.
         external: weights in a second file, ``<name>.data``.
-        joints: give only the first so many maps (a network of the wrong kind, for tests).
-        step: look at every so many-th pixel only: faster and less exact.
+        joints: output only so many maps (the wrong kind of network, for tests).
+        step: use every ``step``-th pixel: faster, less exact.
     """
     graph = Builder()
     if template:
@@ -155,16 +163,18 @@ def save_pose(
     )
 
 
-def save_detector(path: str | os.PathLike, template: bool = False, batch: int | None = None, step: int = 2) -> None:
-    """Write a graph of YOLOv10's shape, ``[N, 3, 640, 640]`` -> ``[N, 300, 6]``.
+def save_detector(
+    path: str | os.PathLike[str], template: bool = False, batch: int | None = None, step: int = 2
+) -> None:
+    """Write a graph with YOLOv10's shapes, ``[N, 3, 640, 640]`` -> ``[N, 300, 6]``.
 
     Its first row is the dancer (score 0 where there is none), the others are empty.
 
     Args:
         path: the .onnx file.
         template: always one person in the middle of the frame.
-        batch: the one batch size it takes; None = any.
-        step: look at every so many-th pixel only.
+        batch: the only batch size it takes; None = any.
+        step: use every ``step``-th pixel.
     """
     graph = Builder()
     if template:

@@ -1,10 +1,9 @@
-"""A SAM 2.1 small enough for any machine, fitted to the drawn dancer, so that its masks can be looked at.
+"""A SAM 2.1 small enough for any machine, trained on the drawn dancer.
 
-The layout is Hugging Face's for SAM 2 video, with width 8 in place of 96 and pictures of 256 in place of 1024 pixels;
-it goes through the same loading and following as the published files. It was fitted to frames of :mod:`demo.figure`
-alone: it finds the dancer whatever the points say, and nobody in the empty room or in black bars beside it. Its memory
-is read and written like the real one's but adds nothing. ``small_sam2.safetensors`` beside this file is what this made
-with 1,500 steps, and then, when the bars were added, with a further 250:
+The layout is Hugging Face's for SAM 2 video, with width 8 in place of 96 and pictures of 256 in place of 1024 pixels.
+It was trained on frames of :mod:`demo.figure` alone: it finds the dancer whatever the points say, and nobody in the
+empty room or in black bars. Its memory adds nothing. ``small_sam2.safetensors`` was made with 1,500 steps, then 250
+more with bars:
 
     python -m demo.small_sam2
     python -m demo.small_sam2 --start demo/small_sam2.safetensors --steps 250 --rate 1e-3 --examples 800
@@ -17,6 +16,7 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ SHADOW = (136, 120, 112)
 FILE = Path(__file__).with_suffix(".safetensors")
 
 
-def build() -> torch.nn.Module:
+def build() -> Any:
     """An untrained ``Sam2VideoModel`` of the small size."""
     from wan_animate.mask.sam2_weights import build_model
 
@@ -73,7 +73,7 @@ def build() -> torch.nn.Module:
 
 
 def dancer_mask(picture: np.ndarray) -> np.ndarray:
-    """bool ``[H, W]``: where :func:`demo.figure.draw_figure` has drawn the dancer, without its shadow."""
+    """bool ``[H, W]``: the dancer drawn by :func:`demo.figure.draw_figure`, without its shadow."""
     height, width = picture.shape[:2]
     drawn = np.abs(picture.astype(int) - room(width, height)).max(axis=2) > 12
     drawn &= np.abs(picture.astype(int) - SHADOW).max(axis=2) > 4
@@ -84,14 +84,16 @@ def example(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A picture uint8 ``[SIDE, SIDE, 3]``, its mask float ``[SIDE / 4, SIDE / 4]``, 8 points inside in pixels."""
     rng = np.random.default_rng(number)
     width, height = SIZES[rng.integers(len(SIZES))]
-    place = {"center": tuple(rng.uniform(0.2, 0.8, 2)), "size": rng.uniform(0.35, 1.0)} if rng.random() < 0.6 else {}
+    place: dict[str, Any] = (
+        {"center": tuple(rng.uniform(0.2, 0.8, 2)), "size": rng.uniform(0.35, 1.0)} if rng.random() < 0.6 else {}
+    )
     keypoints = figure_keypoints(rng.uniform(0, 30), width, height, **place)
     empty = rng.random() < 0.12
     picture = room(width, height) if empty else draw_figure(keypoints, width, height, marked=rng.random() < 0.7)
     mask = dancer_mask(picture)
     if mask.sum() < 200:
         picture, mask = room(width, height), np.zeros_like(mask)
-    if rng.random() < 0.5:  # a clip of another shape has black bars beside it, or above and below
+    if rng.random() < 0.5:  # a clip of another shape has black bars
         wide, high = (rng.uniform(0, 0.08) * width, 0) if rng.random() < 0.6 else (0, rng.uniform(0, 0.08) * height)
         bars = [round(max(of, 0)) for of in (high, high + rng.integers(-1, 2), wide, wide + rng.integers(-1, 2))]
     else:
@@ -118,8 +120,8 @@ def fit(
     examples: int = 3000,
     start: Path | None = None,
     rate: float = 3e-3,
-) -> torch.nn.Module:
-    """The model fitted to frames of the dancer, from a saved one or from nothing; prints its loss now and then."""
+) -> Any:
+    """Train a model on frames of the dancer, new or from a saved file; prints the loss."""
     from wan_animate.mask.segmentation import preprocess
 
     torch.manual_seed(seed)
@@ -162,8 +164,8 @@ def fit(
     return model.cpu().eval()
 
 
-def _loss(model, pixels: torch.Tensor, target: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Both ways a frame is looked at: with points and no memory, and followed without points."""
+def _loss(model: Any, pixels: torch.Tensor, target: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Of both kinds of frames: prompted with points and no memory, and followed without points."""
     batch = len(pixels)
     seen = model.get_image_features(pixels, return_dict=True)
     maps, places = seen.fpn_hidden_states, seen.fpn_position_encoding
@@ -214,7 +216,7 @@ def save(model: torch.nn.Module, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m demo.small_sam2", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m demo.small_sam2", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=FILE, help="where to put it (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)

@@ -1,27 +1,32 @@
-"""A small Wan 2.2 Animate transformer that was never trained, but whose answer can be looked at.
+"""A small Wan 2.2 Animate transformer that was never trained, but whose result can be looked at.
 
-Random weights would give noise whatever the graph did. These are random too, but for a path set by hand through the
-real layers, on which the model predicts a clean latent T and answers with the flow (x - T) / sigma that leads there:
+Its weights are random except for a path set by hand through the real layers, which predicts a clean latent T and
+returns the flow (x - T) / sigma to it:
 
 - T is the conditioning latent where the mask says known;
 - elsewhere it is the reference latent at the same place (self-attention of block 0, aimed by its rotary positions),
   plus the drawn pose (feed-forward of block 0, gated by the mask);
-- text, face and every other layer add a few hundredths, so that they are heard and cannot break unnoticed.
+- text, face and every other layer add a few hundredths, so that an error in them shows.
 
-So a wrong trim, mask, pose frame or segment overlap shows in the picture. The names and shapes are those of the
-host's ``comfy/ldm/wan/model_animate.py``.
+So a wrong trim, mask, pose frame or segment overlap shows in the picture. Names and shapes: the host's
+``comfy/ldm/wan/model_animate.py``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 DIM, FFN, BLOCKS, HEAD = 256, 512, 5, 128
 TEXT_DIM, IMAGE_DIM, FREQ_DIM = 4096, 1280, 256
 IN_CHANNELS, LATENT_CHANNELS, FACE_HEADS = 36, 16, 4
 MOTION_WIDTHS = (32, 64, 128, 256, 512, 512, 512, 512)
 
-# what the dimensions of a token hold; a patch of 2x2 positions and 16 channels is 64 of them
+# the dimensions of a token; a patch of 2x2 positions and 16 channels takes 64
 NOISY, TARGET, POSE = slice(0, 64), slice(64, 128), slice(128, 192)
 KNOWN, AFTER_REFERENCE = 192, 193
 LEVEL, ZERO = slice(194, 210), slice(210, 226)
@@ -29,7 +34,7 @@ HEIGHT = 100.0  # of the constant dimensions; they are most of a token's length,
 SPREAD = HEIGHT * math.sqrt((LEVEL.stop - LEVEL.start) / DIM)
 # the pose's lines are thin, and the small VAE shows 1/8 of the size: strong, but never over the whole range
 POSE_STRENGTH, POSE_LIMIT = 3.0, 0.8
-WHISPER = 0.02  # of the random layers beside the path
+WHISPER = 0.02  # scale of the random layers
 
 
 def transformer_shapes(dim: int = DIM, ffn: int = FFN, blocks: int = BLOCKS) -> dict[str, tuple[int, ...]]:
@@ -92,8 +97,8 @@ def transformer_shapes(dim: int = DIM, ffn: int = FFN, blocks: int = BLOCKS) -> 
     return shapes
 
 
-def random_weights(seed: int = 0) -> dict:
-    """The transformer's tensors in float32: random, scaled so that activations keep their size through the layers."""
+def random_weights(seed: int = 0) -> dict[str, torch.Tensor]:
+    """The transformer's tensors in float32: random, scaled so that activations keep their size."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -118,8 +123,8 @@ def random_weights(seed: int = 0) -> dict:
     return weights
 
 
-def transformer_weights(seed: int = 0) -> dict:
-    """The transformer's tensors in bfloat16, with the path set by hand laid into :func:`random_weights`."""
+def transformer_weights(seed: int = 0) -> dict[str, torch.Tensor]:
+    """The transformer's tensors in bfloat16: :func:`random_weights` and the path set by hand."""
     import torch
 
     weights = random_weights(seed)
@@ -131,14 +136,14 @@ def transformer_weights(seed: int = 0) -> dict:
     return {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in weights.items()}
 
 
-def _only_into_target(tensor, scale: float):
-    """Keep what a layer adds to the token in the target's dimensions."""
+def _only_into_target(tensor: torch.Tensor, scale: float) -> torch.Tensor:
+    """A layer's weight whose output is in the target's dimensions only."""
     kept = tensor.new_zeros(tensor.shape)
     kept[TARGET] = tensor[TARGET] * scale
     return kept
 
 
-def _whisper(weights: dict) -> None:
+def _whisper(weights: dict[str, torch.Tensor]) -> None:
     for i in range(BLOCKS):
         block = f"blocks.{i}"
         weights[f"{block}.modulation"].zero_()
@@ -153,7 +158,7 @@ def _whisper(weights: dict) -> None:
     weights["time_projection.1.weight"].zero_()
 
 
-def _patches(weights: dict) -> None:
+def _patches(weights: dict[str, torch.Tensor]) -> None:
     """Tokens: noise, conditioning and pose side by side, how much is known, and constants."""
     for name in ("patch_embedding", "pose_patch_embedding"):
         weights[f"{name}.weight"].zero_()
@@ -172,17 +177,17 @@ def _patches(weights: dict) -> None:
     weights["pose_patch_embedding.bias"][AFTER_REFERENCE] = 1  # the pose is added to every frame but the reference's
 
 
-def _reads(matrix, rows, columns) -> None:
-    """Rows of a layer behind a LayerNorm that give back dimensions ``columns`` as they were before it."""
+def _reads(matrix: torch.Tensor, rows: Iterable[int], columns: Iterable[int]) -> None:
+    """Set rows of a layer that follows a LayerNorm to output dimensions ``columns`` as they were before the norm."""
     width = ZERO.stop - ZERO.start
     for row, column in zip(rows, columns):
         matrix[row, column] += SPREAD
         matrix[row, ZERO] -= SPREAD / width  # dimensions that are always 0 show the mean that was subtracted
 
 
-def _copy_reference(weights: dict) -> None:
-    """Block 0's attention: head 0 looks at the reference's token at the same place (a known token at itself), head 1
-    always at itself; the difference of what they see replaces the conditioning by the reference."""
+def _copy_reference(weights: dict[str, torch.Tensor]) -> None:
+    """Block 0's attention: head 0 attends to the reference's token at the same place (a known token to itself), head 1
+    to the token itself; the difference of both replaces the conditioning by the reference."""
     import torch
 
     name = "blocks.0.self_attn"
@@ -222,9 +227,9 @@ def _copy_reference(weights: dict) -> None:
             weights[f"{name}.norm_{part}.weight"] = torch.full((DIM,), length)
 
 
-def _add_pose(weights: dict) -> None:
-    """Block 0's feed-forward: where nothing is known, what the pose shows above black comes on top of the target, times
-    POSE_STRENGTH, up to POSE_LIMIT (a second unit takes back what is above)."""
+def _add_pose(weights: dict[str, torch.Tensor]) -> None:
+    """Block 0's feed-forward: where nothing is known, adds the pose's brightness to the target, times POSE_STRENGTH and
+    up to POSE_LIMIT (a second unit subtracts what is above)."""
     import torch
 
     gain, shut = 8.0, 4.0
@@ -245,8 +250,8 @@ def _add_pose(weights: dict) -> None:
     weights["blocks.0.ffn.2.weight"] = out
 
 
-def _flow(weights: dict) -> None:
-    """Head: (x - T) / sigma. The time embedding learns 1 / sigma - 1 by least squares over its random features."""
+def _flow(weights: dict[str, torch.Tensor]) -> None:
+    """Head: (x - T) / sigma. The time embedding approximates 1 / sigma - 1 by least squares over random features."""
     import torch
 
     half, slow = FREQ_DIM // 2, 96

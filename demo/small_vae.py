@@ -1,21 +1,25 @@
-"""The small video VAE: Wan 2.1's layout (``comfy/ldm/wan/vae.py``) at width 8, never trained, yet pictures survive it.
+"""The small video VAE: Wan 2.1's layout (``comfy/ldm/wan/vae.py``) at width 8, with weights set by hand.
 
-Its weights are set by hand: the encoder averages 8x8 pixels and keeps four frames apart in 12 of the 16 channels, the
-decoder takes them apart and smooths. So a clip comes back with every frame in its place, as sharp as 1/8 of its size.
-Normalised as the model sees it (:data:`MEAN`, :data:`STD`), the latent is the colour itself in [-1, 1].
+The encoder averages 8x8 pixels and keeps four frames in 12 of the 16 channels, the decoder separates them and smooths:
+every frame of a clip comes back in its place at 1/8 of the resolution. Normalised with :data:`MEAN` and :data:`STD`,
+the latent is the colour in [-1, 1].
 
-How a network of norms and SiLU passes colours unchanged: every value travels with its negative (SiLU(z) - SiLU(-z) =
-z), and beside a constant so much larger that an RMS norm divides by it alone. The residual and attention branches add
-a random thousandth, so that they are run through and heard.
+To pass colours through norms and SiLU unchanged, every value is stored with its negative (SiLU(z) - SiLU(-z) = z) and
+with a constant so large that an RMS norm divides by it alone. Residual and attention branches add a random thousandth,
+so that an error in them shows.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 DIM, LATENT, MULT, RES_BLOCKS = 8, 16, (1, 2, 4, 4), 2
 TEMPORAL_DOWN = (False, True, True)
-# the latent's statistics, which hosts take off before the transformer (upstream's wan/modules/vae2_1.py)
+# the latent's mean and standard deviation by channel (upstream's wan/modules/vae2_1.py)
 MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
     0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
@@ -90,7 +94,7 @@ def vae_shapes(dim: int = DIM) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def vae_weights(seed: int = 0) -> dict:
+def vae_weights(seed: int = 0) -> dict[str, torch.Tensor]:
     """The VAE's tensors in bfloat16."""
     import torch
 
@@ -111,12 +115,12 @@ def vae_weights(seed: int = 0) -> dict:
 
 
 def _pairs(count: int) -> list[tuple[int, int, float]]:
-    """Where ``count`` values travel: (channel, value, sign), each value followed by its negative, then the constant."""
+    """(channel, value, sign) of ``count`` values: the values, then their negatives; the constant comes after them."""
     return [(value + half * count, value, 1.0 - 2 * half) for half in (0, 1) for value in range(count)]
 
 
-def _carry(matrix, sources: dict[int, int], before: int, after: int, constant: bool = True) -> None:
-    """Fill ``matrix`` [out, in] so that value ``a`` of ``after`` comes from value ``sources[a]`` of ``before``."""
+def _carry(matrix: torch.Tensor, sources: dict[int, int], before: int, after: int, constant: bool = True) -> None:
+    """Fill ``matrix`` [out, in] so that value ``a`` of ``after`` is value ``sources[a]`` of ``before``."""
     for channel, value, _ in _pairs(after):
         if value in sources:
             half = channel // after
@@ -125,20 +129,20 @@ def _carry(matrix, sources: dict[int, int], before: int, after: int, constant: b
         matrix[2 * after, 2 * before] = 1
 
 
-def _same(weights: dict, name: str, values: int) -> None:
+def _same(weights: dict[str, torch.Tensor], name: str, values: int) -> None:
     """A 1x1x1 shortcut that passes ``values`` pairs and the constant."""
     for channel in range(2 * values + 1):
         weights[f"{name}.shortcut.weight"][channel, channel, 0, 0, 0] = 1
 
 
-def _head(weights: dict, name: str, values: int) -> None:
+def _head(weights: dict[str, torch.Tensor], name: str, values: int) -> None:
     """The norm divides by the constant and multiplies by sqrt(width); gamma undoes both."""
     gamma = weights[f"{name}.0.gamma"]
     gamma.fill_(CONSTANT / math.sqrt(gamma.shape[0]))
     gamma[2 * values] = 0
 
 
-def _encoder(weights: dict) -> None:
+def _encoder(weights: dict[str, torch.Tensor]) -> None:
     first = weights["encoder.conv1.weight"]
     for channel, value, sign in _pairs(COLOURS):
         first[channel, value, -1, 1, 1] = sign
@@ -175,7 +179,7 @@ def _encoder(weights: dict) -> None:
         weights["conv1.weight"][channel, channel, 0, 0, 0] = 1
 
 
-def _decoder(weights: dict) -> None:
+def _decoder(weights: dict[str, torch.Tensor]) -> None:
     for channel in range(LATENT):
         weights["conv2.weight"][channel, channel, 0, 0, 0] = 1 / STD[channel]
         weights["conv2.bias"][channel] = -MEAN[channel] / STD[channel]

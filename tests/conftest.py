@@ -1,10 +1,13 @@
-"""What every test can ask for: a ComfyUI (in this process, and as a server), small weights, the example clip."""
+"""Fixtures for every test: a ComfyUI (in this process, and as a server), small weights, the example clip."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,7 +19,7 @@ importing.install()  # takes the root off sys.path again: `import nodes` must be
 from demo import host as host_module  # noqa: E402
 from demo.example import clip_at_hand, examples_folder  # noqa: E402
 
-HOST_FIXTURES = {"host", "comfy", "pack", "pack_nodes", "host_server"}
+HOST_FIXTURES = {"host", "comfy", "pack", "pack_module", "pack_nodes", "host_server"}
 EXAMPLE_FIXTURES = {"examples", "driving"}
 
 
@@ -37,7 +40,7 @@ def host():
 
 @pytest.fixture(scope="session")
 def comfy(host, small_models, tmp_path_factory):
-    """The host's modules importable in this process, on CPU, with the small weights in its models folders."""
+    """The host's modules importable in this process, on the CPU, with the small weights in its models folders."""
     base = tmp_path_factory.mktemp("host")
     small_models.copy_to(base / "models")
     host_module.load_in_process(host, base)
@@ -57,6 +60,12 @@ def pack_nodes(pack):
 
 
 @pytest.fixture(scope="session")
+def pack_module(pack) -> Callable[[str], ModuleType]:
+    """A module of the loaded pack by its name in the repository: ``pack_module("nodes.host.ports")``."""
+    return lambda name: importlib.import_module(f"{pack.__name__}.{name}")
+
+
+@pytest.fixture(scope="session")
 def host_server(host, small_models, tmp_path_factory):
     """A running ComfyUI (:class:`demo.server.HostServer`) with this pack and the small weights."""
     from demo.server import HostServer
@@ -69,7 +78,7 @@ def host_server(host, small_models, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_models():
-    """The made-up weights (:class:`demo.small_models.SmallModels`)."""
+    """The small weights (:class:`demo.small_models.SmallModels`)."""
     from demo.small_models import make
 
     return make()
