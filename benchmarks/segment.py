@@ -44,7 +44,7 @@ SEED = 7
 class Memory:
     """Keeps finished segments in memory: nothing goes to disk, as on the host's side."""
 
-    def locked(self):
+    def locked(self) -> nullcontext:
         return nullcontext()
 
     def finished(self, segments: int) -> int:

@@ -20,17 +20,15 @@ def features(width: int = 1280, tokens: int = 257):
 
 
 @pytest.fixture(scope="module")
-def ports(pack):
-    import importlib
+def ports(pack_module):
 
-    return importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+    return pack_module("nodes.host.ports")
 
 
 @pytest.fixture(scope="module")
-def checks(pack):
-    import importlib
+def checks(pack_module):
 
-    return importlib.import_module(f"{pack.__name__}.nodes.host.checks")
+    return pack_module("nodes.host.checks")
 
 
 @pytest.fixture(scope="module")

@@ -46,28 +46,22 @@ def prompt():
     return torch.randn(1, 512, 4096, generator=torch.Generator().manual_seed(2)) * 0.1
 
 
-def engine(pack, module: str):
-    import importlib
-
-    return importlib.import_module(f"{pack.__name__}.{module}")
-
-
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 @pytest.mark.parametrize("previous_frames", [1, 5])
-def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previous_frames):
+def test_conditioning_equals_wan_animate_to_video(pack_module, vae, clips, mode, previous_frames):
     """Every value that WanAnimateToVideo sets, on first and following segments. If the installed host places the
     character mask on other frames than upstream (see ``support/mask_rows.py``), ours is moved first."""
     from comfy_extras.nodes_wan import WanAnimateToVideo
 
-    frames, segments = engine(pack, "wan_animate.video.frames"), engine(pack, "wan_animate.chain.segments")
-    build = engine(pack, "wan_animate.chain.conditioning").build_conditioning
-    vae_port = engine(pack, "nodes.host.ports").cached_vae(vae)
+    frames, segments = pack_module("wan_animate.video.frames"), pack_module("wan_animate.chain.segments")
+    build = pack_module("wan_animate.chain.conditioning").build_conditioning
+    vae_port = pack_module("nodes.host.ports").cached_vae(vae)
     plan = segments.plan_segments(FRAMES, LENGTH, previous_frames)
     padded = [frames.reflected_index(i, FRAMES) for i in range(plan.segments[-1].stop)]
     replace = mode == "replace"
     layout = host_layout(vae) if replace else "causal"  # without a mask the two are equal
     names = ("pose", "face", "background", "mask") if replace else ("pose", "face")
-    controls = engine(pack, "wan_animate.chain.control_sources").Controls(
+    controls = pack_module("wan_animate.chain.control_sources").Controls(
         *(frames.TensorSource(clips[name]) for name in names)
     )
     offset, before = 0, None
@@ -114,7 +108,7 @@ def test_conditioning_equals_wan_animate_to_video(pack, vae, clips, mode, previo
         before = clips["before"]
 
 
-def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, clips):
+def test_chain_equals_the_hosts_own_graph(pack_module, pack_nodes, model, vae, prompt, clips):
     """Two segments with cfg 2 against WanAnimateToVideo -> KSampler -> TrimVideoLatent -> VAE Decode, bit for bit. The
     host's side has the face-motion patch too, or it would take minutes on a CPU."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
@@ -141,7 +135,7 @@ def test_chain_equals_the_hosts_own_graph(pack, pack_nodes, model, vae, prompt, 
     )
     ours = ours.args[1].read(0, count)
 
-    shifted = ModelSamplingSD3().patch(engine(pack, "nodes.host.accelerate").with_face_motion(model), 5.0)[0]
+    shifted = ModelSamplingSD3().patch(pack_module("nodes.host.accelerate").with_face_motion(model), 5.0)[0]
 
     def segment(index, before, offset):
         """(new frames, offset of the next) as the host's nodes make them."""
@@ -218,9 +212,9 @@ with SegmentStore(sys.argv[2]):
 
 
 @pytest.fixture
-def two_processes(pack, pack_nodes, model, vae, prompt, clips, monkeypatch):
+def two_processes(pack_module, pack_nodes, model, vae, prompt, clips, monkeypatch):
     """(the node's run of one job, start another process that works on that job)"""
-    jobs, keys, running = engine(pack, "nodes.host.jobs"), [], []
+    jobs, keys, running = pack_module("nodes.host.jobs"), [], []
     monkeypatch.setattr(jobs, "model_signature", lambda *_: "one job")
     unfinished = jobs.unfinished_folder
     monkeypatch.setattr(jobs, "unfinished_folder", lambda key: keys.append(key) or unfinished(key))
@@ -271,7 +265,7 @@ def test_the_node_waits_for_another_process_and_finds_its_clip(two_processes, mo
     timer.join()
 
 
-def test_another_models_file_is_refused(pack, small_models, comfy):
+def test_another_models_file_is_refused(pack_module, small_models, comfy):
     """Without its face parts the file is Wan image-to-video."""
     import comfy.sd
     import comfy.utils
@@ -282,4 +276,4 @@ def test_another_models_file_is_refused(pack, small_models, comfy):
     parts = ("face_", "motion_encoder.", "pose_patch_embedding.")
     other = comfy.sd.load_diffusion_model_state_dict({k: v for k, v in weights.items() if not k.startswith(parts)})
     with pytest.raises(Exception, match="model input holds Wan 2.1 I2V, but this node needs Wan 2.2 Animate"):
-        engine(pack, "nodes.host.ports").check_model(other)
+        pack_module("nodes.host.ports").check_model(other)

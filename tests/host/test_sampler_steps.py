@@ -1,7 +1,5 @@
 """uni_pc with one step is refused."""
 
-import importlib
-
 import pytest
 import torch
 
@@ -28,8 +26,8 @@ def test_the_hosts_uni_pc_gives_noise_for_one_step(model):
 
 
 @pytest.mark.parametrize("name", ["uni_pc", "uni_pc_bh2"])
-def test_one_step_of_uni_pc_is_refused_in_a_sentence(pack, model, name):
-    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+def test_one_step_of_uni_pc_is_refused_in_a_sentence(pack_module, model, name):
+    ports = pack_module("nodes.host.ports")
     prompt = [[torch.zeros(1, 512, 4096), {}]]
     with pytest.raises(ValueError, match="steps is 1, but uni_pc.* set steps to 2 or more"):
         ports.HostDenoiser(model, prompt, prompt, None, 1, 1.0, name, "simple", 5.0, 0)

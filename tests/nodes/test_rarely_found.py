@@ -1,6 +1,5 @@
 """A person found in 1 or 2 of 18 frames is said by every node that makes or takes a pose, without Clean Pose too."""
 
-import importlib
 import logging
 import os
 
@@ -16,11 +15,11 @@ LOST = (220, 70, 70)
 
 
 @pytest.fixture(params=[1, 2, COUNT // 2])
-def found(request, pack):
+def found(request, pack_module):
     """The track, and in how many of its frames there is somebody; half of them is somebody who leaves."""
     keypoints = dancer_keypoints(np.arange(COUNT) / 30, WIDTH, HEIGHT)
     keypoints[np.setdiff1d(np.arange(COUNT), np.arange(10 - request.param, 10))] = 0
-    kind = importlib.import_module(f"{pack.__name__}.wan_animate.pose.track").PoseTrack
+    kind = pack_module("wan_animate.pose.track").PoseTrack
     return kind(keypoints, WIDTH, HEIGHT), request.param
 
 

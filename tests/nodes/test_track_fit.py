@@ -13,14 +13,12 @@ WIDTH, HEIGHT, COUNT = 160, 96, 40
 
 
 @pytest.fixture(scope="module")
-def given(pack, pack_nodes, tmp_path_factory):
+def given(pack_module, pack_nodes, tmp_path_factory):
     """The saved track's name in the input folder, the track, and frames 12 to 19 of its video."""
-    import importlib
-
     import folder_paths
 
-    track_type = importlib.import_module(f"{pack.__name__}.wan_animate.pose.track").PoseTrack
-    source = importlib.import_module(f"{pack.__name__}.wan_animate.video.source").VideoSource
+    track_type = pack_module("wan_animate.pose.track").PoseTrack
+    source = pack_module("wan_animate.video.source").VideoSource
     folder = tmp_path_factory.mktemp("fit")
     track = track_type(dancer_track(COUNT, WIDTH, HEIGHT).keypoints, WIDTH, HEIGHT)
     track.save(folder / "whole_track.npz")
@@ -88,12 +86,10 @@ def test_rare_sightings_show_in_the_previews(pack_nodes, given):
         pack_nodes["WanAnimateKitCleanPose"].execute(given[0].replaced(keypoints), 0.5)
 
 
-def test_a_pose_is_drawn_at_the_size_of_the_frames_that_it_is_given(pack, pack_nodes, given):
+def test_a_pose_is_drawn_at_the_size_of_the_frames_that_it_is_given(pack_module, pack_nodes, given):
     """A saved pose at the video's own size, with smaller frames: drawn at its own, it would fit no background."""
-    import importlib
-
     track, frames = given
-    smaller = importlib.import_module(f"{pack.__name__}.wan_animate.video.derived").ResizedSource(frames, 80, 48)
+    smaller = pack_module("wan_animate.video.derived").ResizedSource(frames, 80, 48)
     drawn = pack_nodes["WanAnimateKitDrawPose"].execute(track, True, True, 0.5, 0, 0, frames=smaller).result[0]
     mask = pack_nodes["WanAnimateKitMaskFromPose"].execute(track, 1.0, 0, 0, frames=smaller).result[0]
     assert {(one.width, one.height, len(one)) for one in (drawn, mask)} == {(80, 48, 8)}

@@ -1,7 +1,6 @@
 """Accelerate Animate Model on the host's own sampler."""
 
 import gc
-import importlib
 import itertools
 import weakref
 
@@ -19,8 +18,8 @@ OFF = {"attention": "host default", "face_motion": False, "reuse": "off"}
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.accelerate")
+def kit(pack_module):
+    return pack_module("nodes.host.accelerate")
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +212,11 @@ def test_a_lora_beside_the_weights(kit, comfy, small_models, conditioning, plain
     assert torch.equal(ours, sample(bypassed, conditioning)) and not torch.equal(ours, plain)
 
 
-def test_a_lora_that_is_on_for_the_second_half(kit, pack, model, conditioning, plain, lora):
+def test_a_lora_that_is_on_for_the_second_half(kit, pack_module, model, conditioning, plain, lora):
     """Unmerged: results computed with the LoRA are not used without it."""
     import comfy.lora
 
-    beside = importlib.import_module(f"{pack.__name__}.nodes.host.lora.branch")
+    beside = pack_module("nodes.host.lora.branch")
     patches = comfy.lora.load_lora(lora, comfy.lora.model_lora_keys_unet(model.model, {}))
     partly = model.clone()
     assert len(patches) == 3 and not beside.add_branches(partly, patches, 1.0, 0.5, 1.0, "a LoRA")
@@ -245,8 +244,8 @@ def test_a_lora_that_comes_on_in_the_middle_of_a_run(kit, model, conditioning, l
     assert not torch.equal(theirs, sample(kit.accelerate(delegate, kit.Settings()), conditioning))
 
 
-def test_animate_takes_an_accelerated_model_as_it_is(kit, pack, model):
-    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+def test_animate_takes_an_accelerated_model_as_it_is(kit, pack_module, model):
+    ports = pack_module("nodes.host.ports")
 
     def denoiser(one):
         return ports.HostDenoiser(one, PROMPT, PROMPT, None, 1, 1.0, "euler", "simple", 5.0, 0).model

@@ -1,7 +1,6 @@
 """Choice of attention by measurement."""
 
 import functools
-import importlib
 import logging
 import time
 
@@ -13,13 +12,13 @@ from ...support.steps import relative, sample
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.accelerate")
+def kit(pack_module):
+    return pack_module("nodes.host.accelerate")
 
 
 @pytest.fixture
-def attention(kit):
-    module = importlib.import_module(f"{kit.__name__}.attention")
+def attention(pack_module):
+    module = pack_module("nodes.host.accelerate.attention")
     module.forget_winners()
     yield module
     module.forget_winners()

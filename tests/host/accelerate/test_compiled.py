@@ -1,6 +1,5 @@
 """Compiled blocks."""
 
-import importlib
 import logging
 
 import pytest
@@ -10,8 +9,8 @@ from ...support.steps import relative, sample
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.accelerate")
+def kit(pack_module):
+    return pack_module("nodes.host.accelerate")
 
 
 def blocks_of(clone):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import importlib
 import itertools
 import logging
 import weakref
@@ -20,18 +19,18 @@ OFF = 0.05
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.accelerate")
+def kit(pack_module):
+    return pack_module("nodes.host.accelerate")
 
 
 @pytest.fixture(scope="module")
-def fused_ops(kit):
-    return importlib.import_module(f"{kit.__name__.rpartition('.')[0]}.kernels.fused")
+def fused_ops(pack_module):
+    return pack_module("nodes.host.kernels.fused")
 
 
 @pytest.fixture(scope="module")
-def fp8(kit):
-    return importlib.import_module(f"{kit.__name__}.fp8_linears")
+def fp8(pack_module):
+    return pack_module("nodes.host.accelerate.fp8_linears")
 
 
 def load(small_models, **options):
@@ -76,9 +75,11 @@ def test_joined_blocks_make_the_same(kit, model, faceless, plain, more):
 
 
 @pytest.mark.parametrize("clip_vision", [False, True])
-def test_joined_blocks_are_taken_with_and_without_clip_tokens(kit, model, fused_ops, monkeypatch, clip_vision):
+def test_joined_blocks_are_taken_with_and_without_clip_tokens(
+    kit, model, fused_ops, monkeypatch, clip_vision, pack_module
+):
     """Without CLIP Vision too."""
-    blocks, asked = importlib.import_module(f"{kit.__name__}.blocks"), []
+    blocks, asked = pack_module("nodes.host.accelerate.blocks"), []
 
     def counted(*args, **kwargs):
         asked.append(args[0].shape)
@@ -164,7 +165,7 @@ def lora():
 
 
 @pytest.mark.parametrize("form", ["merged", "the host's bypass", "ours beside"])
-def test_a_lora_counts_in_every_form(kit, pack, comfy, small_models, faceless, lora, form):
+def test_a_lora_counts_in_every_form(kit, pack_module, comfy, small_models, faceless, lora, form):
     import comfy.lora
     import comfy.sd
 
@@ -176,7 +177,7 @@ def test_a_lora_counts_in_every_form(kit, pack, comfy, small_models, faceless, l
     elif form == "ours beside":
         changed = model.clone()
         patches = comfy.lora.load_lora(lora, comfy.lora.model_lora_keys_unet(model.model, {}))
-        beside = importlib.import_module(f"{pack.__name__}.nodes.host.lora.branch")
+        beside = pack_module("nodes.host.lora.branch")
         assert not beside.add_branches(changed, patches, 1.0, 0.0, 1.0, "a LoRA")
     else:
         changed = comfy.sd.load_bypass_lora_for_models(model, None, lora, 1.0, 0)[0]
@@ -221,7 +222,7 @@ def test_weights_in_fp8_are_multiplied_as_they_are(kit, fp8, comfy, small_models
 
 
 @pytest.mark.parametrize("form", ["e4m3", "e5m2", "e4m3 with a LoRA"])
-def test_a_file_with_scaled_weights(kit, pack, fp8, comfy, small_models, faceless, lora, tmp_path, form):
+def test_a_file_with_scaled_weights(kit, pack_module, fp8, comfy, small_models, faceless, lora, tmp_path, form):
     import comfy.sd
     import comfy.utils
     from safetensors.torch import save_file
@@ -233,7 +234,7 @@ def test_a_file_with_scaled_weights(kit, pack, fp8, comfy, small_models, faceles
         weights[name] = weights[name.replace("blocks.0.", "blocks.1.")].clone()
     dtype = torch.float8_e5m2 if "e5m2" in form else torch.float8_e4m3fn
     save_file(scaled_weights(weights, dtype), tmp_path / "scaled.safetensors")
-    loading = importlib.import_module(f"{pack.__name__}.nodes.host.model")
+    loading = pack_module("nodes.host.model")
     model = loading.load_animate(str(tmp_path / "scaled.safetensors"), matmul="full precision")[0]
     weight = model.model.diffusion_model.blocks[2].ffn[0].weight
     values, scales = fp8.as_rows(weight.data)

@@ -1,6 +1,5 @@
 """Kernels compiled in the background."""
 
-import importlib
 import threading
 
 import pytest
@@ -8,14 +7,14 @@ import torch
 
 
 @pytest.fixture(scope="module")
-def ahead(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.kernels.compile_ahead")
+def ahead(pack_module):
+    return pack_module("nodes.host.kernels.compile_ahead")
 
 
-def test_every_kernel_that_the_vae_launches_is_known_before(pack, small_models, comfy, monkeypatch):
+def test_every_kernel_that_the_vae_launches_is_known_before(pack_module, small_models, comfy, monkeypatch):
     import nodes
 
-    kit = importlib.import_module(f"{pack.__name__}.nodes.host.vae")
+    kit = pack_module("nodes.host.vae")
     kernels, seen = kit.kernels, set()
 
     def noted(name, of):

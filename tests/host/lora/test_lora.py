@@ -125,11 +125,9 @@ def test_blocks(load, apply, model, weights, plain, mode):
 
 
 @pytest.mark.parametrize("shift", [None, 5.0])
-def test_a_part_of_the_sampling(apply, pack, model, shift):
+def test_a_part_of_the_sampling(apply, pack_module, model, shift):
     """On in the second and third of four steps: the bits of steps sampled one by one."""
-    import importlib
-
-    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+    ports = pack_module("nodes.host.ports")
     tensors = spelled(pairs(), "peft")
     part, report = apply(model, tensors, start=0.25, end=0.75)
     always, _ = apply(model, tensors, apply="beside")

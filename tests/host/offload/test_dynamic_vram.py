@@ -3,8 +3,6 @@
 Every way to put the MODEL together is held against the host's own result for the same file.
 """
 
-import importlib
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -61,8 +59,8 @@ def dynamic(folder):
 
 
 @pytest.fixture(scope="module")
-def part(pack):
-    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.host.{name}")
+def part(pack_module):
+    return lambda name: pack_module(f"nodes.host.{name}")
 
 
 @pytest.fixture(scope="module")

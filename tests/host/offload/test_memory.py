@@ -1,7 +1,6 @@
 """Memory of Offload Animate Blocks."""
 
 import gc
-import importlib
 import itertools
 import weakref
 
@@ -13,18 +12,18 @@ from ...support.steps import sample
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.offload")
+def kit(pack_module):
+    return pack_module("nodes.host.offload")
 
 
 @pytest.fixture(scope="module")
-def memory(kit):
-    return importlib.import_module(f"{kit.__name__}.memory")
+def memory(pack_module):
+    return pack_module("nodes.host.offload.memory")
 
 
 @pytest.fixture(scope="module")
-def plan(kit):
-    return importlib.import_module(f"{kit.__name__}.plan")
+def plan(pack_module):
+    return pack_module("nodes.host.offload.plan")
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +121,8 @@ def test_with_less_room_than_the_blocks_need_more_are_copied(kit, model, faceles
     clone.offloader.end()
 
 
-def test_a_card_that_is_full_before_all_are_on_it(kit, model, faceless, plain, monkeypatch):
-    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
+def test_a_card_that_is_full_before_all_are_on_it(kit, model, faceless, plain, monkeypatch, pack_module):
+    copy_queue = pack_module("nodes.host.offload.copy_queue")
     clone, new_slot, asked = kit.offload(model, kit.Settings("blocks", 1)), copy_queue.CopyStream.new_slot, []
 
     def full(copies, size):
@@ -237,8 +236,8 @@ def test_a_model_that_is_loaded_whole_takes_its_weights_along(kit, memory, load,
     assert len(memory._regions) - before == BLOCKS + 1
 
 
-def test_memory_that_cannot_be_had_is_done_without(kit, memory, load, faceless, plain, monkeypatch):
-    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
+def test_memory_that_cannot_be_had_is_done_without(kit, memory, load, faceless, plain, monkeypatch, pack_module):
+    copy_queue = pack_module("nodes.host.offload.copy_queue")
 
     def refused(tensors):
         raise OSError("no memory")

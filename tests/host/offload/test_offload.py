@@ -1,7 +1,5 @@
 """Offload Animate Blocks on the host's own sampler."""
 
-import importlib
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,13 +15,13 @@ PROMPT = [[torch.zeros(1, 512, 4096), {}]]
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.offload")
+def kit(pack_module):
+    return pack_module("nodes.host.offload")
 
 
 @pytest.fixture(scope="module")
-def fast(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.accelerate")
+def fast(pack_module):
+    return pack_module("nodes.host.accelerate")
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +68,9 @@ def test_with_guidance(kit, model, faceless):
     assert torch.equal(sample(clone, faceless, cfg=2.0), sample(model, faceless, cfg=2.0))
 
 
-def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, all_of_it, monkeypatch):
+def test_the_next_block_is_on_its_way_while_one_computes(kit, model, faceless, all_of_it, monkeypatch, pack_module):
     """The order of copies and computations, and the slots used."""
-    copy_queue = importlib.import_module(f"{kit.__name__}.copy_queue")
+    copy_queue = pack_module("nodes.host.offload.copy_queue")
     happened, slots = [], []
     start, done = copy_queue.CopyStream.start, copy_queue.CopyStream.done
 
@@ -196,10 +194,10 @@ def test_with_a_merged_lora(kit, model, faceless, plain, lora, offloaded_first):
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_with_a_lora_beside_the_weights_for_a_part_of_the_run(pack, kit, model, faceless, plain, lora, count):
+def test_with_a_lora_beside_the_weights_for_a_part_of_the_run(pack_module, kit, model, faceless, plain, lora, count):
     import comfy.lora
 
-    branch = importlib.import_module(f"{pack.__name__}.nodes.host.lora.branch")
+    branch = pack_module("nodes.host.lora.branch")
     lora = lora | {"diffusion_model.blocks.1.modulation.diff": torch.full((1, 6, 256), 0.1)}
     keys = comfy.lora.model_lora_keys_unet(model.model, {})
     keys["diffusion_model.blocks.1.modulation"] = "diffusion_model.blocks.1.modulation"
@@ -314,8 +312,8 @@ def test_with_plain_fp8_weights(kit, fp8_file, faceless):
     assert torch.equal(sample(kit.offload(small, kit.Settings("blocks", 4)), faceless, 1), theirs)
 
 
-def test_animate_takes_an_offloaded_model(pack, kit, model, all_of_it):
-    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+def test_animate_takes_an_offloaded_model(pack_module, kit, model, all_of_it):
+    ports = pack_module("nodes.host.ports")
     inside = ports.HostDenoiser(
         kit.offload(model, all_of_it), PROMPT, PROMPT, None, 1, 1.0, "euler", "simple", 5.0, 0
     ).model

@@ -20,18 +20,18 @@ FRAME = 48 * 32 * 8  # numbers of one frame at full size in the small network
 
 
 @pytest.fixture(scope="module")
-def kit(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.vae")
+def kit(pack_module):
+    return pack_module("nodes.host.vae")
 
 
 @pytest.fixture(scope="module")
-def layers(kit):
-    return importlib.import_module(f"{kit.__name__}.layers")
+def layers(pack_module):
+    return pack_module("nodes.host.vae.layers")
 
 
 @pytest.fixture(scope="module")
-def choice(kit):
-    return importlib.import_module(f"{kit.__name__}.choice")
+def choice(pack_module):
+    return pack_module("nodes.host.vae.choice")
 
 
 def random_vae(dtype=torch.float32, scale=1.0):
@@ -142,9 +142,9 @@ def test_the_hosts_tiled_nodes_take_it(kit, host_vae):
         assert float((ours - wanted).abs().max()) < 1e-4
 
 
-def test_tiles_where_memory_is_short(kit, host_vae, monkeypatch, caplog):
+def test_tiles_where_memory_is_short(kit, host_vae, monkeypatch, caplog, pack_module):
     """The host's own tiling, with tiles of 128x128."""
-    memory = importlib.import_module(f"{kit.__name__}.memory")
+    memory = pack_module("nodes.host.vae.memory")
     fast, frames = kit.accelerate_vae(host_vae), clip(1, 192, 256)
     monkeypatch.setattr(memory, "WEIGHTS", 0)
     with torch.inference_mode():
@@ -164,8 +164,8 @@ def test_tiles_where_memory_is_short(kit, host_vae, monkeypatch, caplog):
                 assert float((tiled - wanted).abs().max()) < 1e-4 and not torch.equal(tiled, whole)
 
 
-def test_fewer_frames_at_once_before_tiles(kit):
-    memory = importlib.import_module(f"{kit.__name__}.memory")
+def test_fewer_frames_at_once_before_tiles(pack_module):
+    memory = pack_module("nodes.host.vae.memory")
     for direction in ("encode", "decode"):
         size = (direction, 480, 832, 96, 2)
         least = memory.needed(*size, 1)
@@ -194,7 +194,7 @@ def test_out_of_memory_in_the_middle_is_tiled(kit, layers, host_vae, monkeypatch
 
 @pytest.mark.parametrize("error", [InterruptedError, RuntimeError])
 @pytest.mark.parametrize("direction", ["encode", "decode"])
-def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monkeypatch, direction, error):
+def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monkeypatch, direction, error, pack_module):
     """After Cancel and errors too."""
 
     def attributes():
@@ -202,7 +202,7 @@ def test_nothing_stays_after_a_run_or_in_its_middle(kit, layers, host_vae, monke
         return {name: (type(part), set(vars(part)), len(part._forward_pre_hooks)) for name, part in parts}
 
     fast, made = kit.accelerate_vae(host_vae), []
-    wan = importlib.import_module(f"{kit.__name__}.wan")
+    wan = pack_module("nodes.host.vae.wan")
 
     class Watched(layers.Weights):
         def of(self, module):
@@ -313,14 +313,14 @@ def test_a_host_with_other_layers_goes_its_own_way(kit, host_vae, monkeypatch, c
     assert "not the one known here" in caplog.text
 
 
-def test_animate_leaves_the_hosts_way_on_a_cpu(pack, host_vae):
-    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+def test_animate_leaves_the_hosts_way_on_a_cpu(pack_module, host_vae):
+    ports = pack_module("nodes.host.ports")
     assert ports.HostVAE(host_vae).vae is host_vae
 
 
-def test_latents_are_kept_with_the_weights_that_made_them(pack):
+def test_latents_are_kept_with_the_weights_that_made_them(pack_module):
     """Another VAE, or a patch on this one, encodes anew."""
-    ports = importlib.import_module(f"{pack.__name__}.nodes.host.ports")
+    ports = pack_module("nodes.host.ports")
     read, frames = [], clip(1)
 
     def encoded(vae):
