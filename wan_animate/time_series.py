@@ -24,9 +24,9 @@ TEMPERATURE = 5.0
 HINT = 0.02
 
 
-def _difference_gain(order: int, correlation: float | np.ndarray) -> np.ndarray:
+def _difference_gain(order: int, correlation: float | np.ndarray) -> float | np.ndarray:
     """Variance of differences of noise correlated as ``correlation ** lag``, 1 for white noise."""
-    gain = 1.0
+    gain: float | np.ndarray = 1.0
     for lag in range(1, order + 1):
         gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
     return gain

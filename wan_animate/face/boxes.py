@@ -110,7 +110,7 @@ def nearest(found: np.ndarray) -> np.ndarray:
 def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
     """The head's path; gaps follow the shoulders where those were seen throughout."""
     shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
-    seen = (shoulders[..., 2] >= 0.3).all(axis=1)
+    seen = np.all(shoulders[..., 2] >= 0.3, axis=1)
     middle = shoulders[..., :2].mean(axis=1)
     if not blend or not (seen & found).any():
         return _bridge(centre, found, blend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -60,7 +60,7 @@ class FaceCropSource(DerivedSource):
                 "use boxes made from a pose track of the same clip."
             )
         boxes = boxes.astype(np.float64)
-        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        visible = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         in_frame = ((middle >= 0) & (middle <= (frames.width, frames.height))).all(axis=1)
         if visible.any() and not in_frame[visible].any():
@@ -84,11 +84,11 @@ class FaceCropSource(DerivedSource):
         kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
         runs = list(_runs([index for index in range(start, stop) if index not in kept]))
 
-        def chunks() -> Iterator[tuple[int, np.ndarray]]:
+        def chunks() -> Generator[tuple[int, np.ndarray], None, None]:
             for first, last in runs:
                 yield first, self.source.read(first, last)
 
-        out = None
+        out: np.ndarray | None = None
         if kept:
             pixels = next(iter(kept.values()))
             out = np.zeros((stop - start, *pixels.shape), pixels.dtype)
@@ -102,6 +102,7 @@ class FaceCropSource(DerivedSource):
                     if self._visible[index]:
                         crop(frame, self.boxes[index], self.size, out[index - start])
                     self._keep(index, out[index - start])
+        assert out is not None  # the range is not empty
         return out
 
     def _keep(self, index: int, pixels: np.ndarray) -> None:

@@ -104,7 +104,11 @@ class _Batch:
     """Signals of all parts, smoothed together."""
 
     def __init__(self) -> None:
-        self._signals, self._weights, self._noise, self._groups, self._count, self._number = [], [], [], [], 0, 0
+        self._signals: list[np.ndarray] = []
+        self._weights: list[np.ndarray] = []
+        self._noise: list[np.ndarray] = []
+        self._groups: list[np.ndarray] = []
+        self._count = self._number = 0
 
     def add(self, signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray) -> slice:
         """Returns the columns in :meth:`smoothed`; ``groups`` count from 0 in every call."""
@@ -117,8 +121,10 @@ class _Batch:
         return slice(self._count - signals.shape[1], self._count)
 
     def smoothed(self, correlation: float) -> np.ndarray:
-        joined = (np.concatenate(part, axis=-1) for part in (self._signals, self._weights, self._noise, self._groups))
-        return smooth(*joined, correlation=correlation)
+        signals, weights, noise, groups = (
+            np.concatenate(part, axis=-1) for part in (self._signals, self._weights, self._noise, self._groups)
+        )
+        return smooth(signals, weights, noise, groups, correlation)
 
 
 class _Part:
@@ -157,20 +163,20 @@ class _Part:
         paths, weights = [self.centre], [self.centre_weights]
         if self.turns:
             paths, weights = [*paths, self.fit.turn * self.fit.size], [*weights, self.fit.weights]
-        paths, weights = np.stack(paths, axis=1), np.stack(weights, axis=1)
-        self._paths = _add_paths(batch, paths, weights, gain, floor / 2, correlation)
+        self._paths = _add_paths(
+            batch, np.stack(paths, axis=1), np.stack(weights, axis=1), gain, floor / 2, correlation
+        )
         if self.hanging:
             self._hung = _add_paths(batch, self.hung, self.hung_weights, gain, floor, correlation)
-        level = noise_level(self.local, self.local_weights, correlation)
-        level = float(np.median(level[level > 0])) if (level > 0).any() else 0.0
+        levels = noise_level(self.local, self.local_weights, correlation)
+        level = float(np.median(levels[levels > 0])) if (levels > 0).any() else 0.0
         noise = max(level * gain, floor)
         self.modes = modes = rigid_fit.modes(self.local, self.local_weights, noise)
         by_frame, many = self.weights.mean(axis=1, keepdims=True), len(modes.modes)
-        self._scores = None
+        self._scores: slice | None = None
         if many:
-            weights = np.repeat(by_frame, many, axis=1)
             scores, own = modes.scores * modes.shrink, noise * np.maximum(modes.shrink, 1e-3)
-            self._scores = batch.add(scores, weights, own, np.arange(many))
+            self._scores = batch.add(scores, np.repeat(by_frame, many, axis=1), own, np.arange(many))
         count = modes.rest.shape[1]
         groups = np.zeros(count, int)
         self._rest = batch.add(modes.rest, np.repeat(by_frame, count, axis=1), np.full(count, noise), groups)
@@ -207,7 +213,7 @@ def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int)
         return out
     known = weights > 0
     views = (np.lib.stride_tricks.sliding_window_view(part, 2 * reach + 1, axis=0) for part in (paths, known))
-    means, whole = next(views).mean(axis=2), next(views).all(axis=2)
+    means, whole = next(views).mean(axis=2), np.all(next(views), axis=2)
     bend = np.abs(means[2 * step :] - 2 * means[step:-step] + means[: -2 * step])
     whole = whole[2 * step :] & whole[step:-step] & whole[: -2 * step]
     some = whole.any(axis=0)

@@ -79,7 +79,7 @@ def draw_pose(
         angle = math.degrees(math.atan2(ay - by, ax - bx))
         centre = (int((ax + bx) / 2), int((ay + by) / 2))
         ellipse = cv2.ellipse2Poly(centre, (int(length / 2), stick), int(angle), 0, 360, 1)
-        cv2.fillConvexPoly(canvas, ellipse, color)
+        cv2.fillConvexPoly(canvas, ellipse, color)  # type: ignore[call-overload]  # an array; the stub says Sequence
     for (x, y), visible, color in zip(points, shown, JOINT_COLORS, strict=True):
         if visible:
             cv2.circle(canvas, (int(x), int(y)), stick, color, thickness=-1)
@@ -90,10 +90,10 @@ def draw_pose(
 
 
 def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: int) -> None:
-    at = hand[:, :2].astype(np.int64)
+    pixels = hand[:, :2].astype(np.int64)
     # A hand point on the frame's first row or column, or beyond, counts as missing upstream.
-    shown = (hand[:, 2] >= threshold) & (at > 0).all(axis=1)
-    at, shown = [tuple(point) for point in at.tolist()], shown.tolist()
+    shown = ((hand[:, 2] >= threshold) & (pixels > 0).all(axis=1)).tolist()
+    at = [tuple(point) for point in pixels.tolist()]
     for (a, b), color in zip(HAND_BONES, HAND_COLORS, strict=True):
         if shown[a] and shown[b]:
             cv2.line(canvas, at[a], at[b], color, thickness=stick)
@@ -111,7 +111,7 @@ class DrawnPoseSource(FrameSource):
         self.track = track
         self.width, self.height, self.fps = track.width, track.height, Fraction(track.fps)
         self._where = (0, 0, track.width, track.height)  # left, top, width, height of the drawing in the frame
-        self._options = {"threshold": threshold, "hands": hands, "head": head}
+        self._threshold, self._hands, self._head = threshold, hands, head
 
     @classmethod
     def at_size(
@@ -152,21 +152,22 @@ class DrawnPoseSource(FrameSource):
     def _read(self, start: int, stop: int) -> np.ndarray:
         # np.zeros does not touch memory that stays black.
         out = np.zeros((stop - start, self.height, self.width, 3), np.uint8)
-        own_size = (self.width, self.height) == (self.track.width, self.track.height)
-        canvas = None if own_size else np.empty((self.track.height, self.track.width, 3), np.uint8)
-        for row, keypoints in zip(out, self.track.keypoints[start:stop], strict=True):
-            if own_size:
-                draw_pose(row, keypoints, **self._options)
-                continue
+        frames = zip(out, self.track.keypoints[start:stop], strict=True)
+        if (self.width, self.height) == (self.track.width, self.track.height):
+            for row, keypoints in frames:
+                draw_pose(row, keypoints, self._threshold, self._hands, self._head)
+            return out
+        canvas = np.empty((self.track.height, self.track.width, 3), np.uint8)
+        for row, keypoints in frames:
             canvas.fill(0)
-            draw_pose(canvas, keypoints, **self._options)
+            draw_pose(canvas, keypoints, self._threshold, self._hands, self._head)
             place(canvas, self._where, self.width, self.height, cv2.INTER_LINEAR, row)
         return out
 
     def is_black(self) -> bool | None:
         """True where no frame has a point that is drawn."""
-        return not (self.track.keypoints[..., 2] >= self._options["threshold"]).any() or None
+        return not (self.track.keypoints[..., 2] >= self._threshold).any() or None
 
     def fingerprint(self) -> str:
-        options = ",".join(f"{key}={value}" for key, value in self._options.items())
+        options = f"threshold={self._threshold},hands={self._hands},head={self._head}"
         return f"drawn:{self.width}x{self.height}:{self._where}:{options}:{self.track.fingerprint()}"

@@ -125,7 +125,7 @@ def _parse(frames: Any) -> list[dict]:
 
 
 def _canvas(frames: list[dict]) -> tuple[int, int]:
-    sizes = {(frame.get("canvas_width"), frame.get("canvas_height")) for frame in frames}
+    sizes: set[tuple[Any, Any]] = {(frame.get("canvas_width"), frame.get("canvas_height")) for frame in frames}
     if len(sizes) != 1:
         raise InputError(
             f"pose keypoints: the frames have canvases of {len(sizes)} sizes, but those of one clip have one; detect "
@@ -289,8 +289,8 @@ def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
         seen = (roots[:, hand, 2] > 0) & (ends[..., 2] > 0).all(axis=1)
         own, other = (np.linalg.norm(roots[seen, hand, :2] - ends[seen, side, :2], axis=1) for side in (hand, 1 - hand))
         margins.append(other - own)
-    margins = np.concatenate(margins)
-    if len(margins) == 0 or np.median(margins) >= 0:
+    apart = np.concatenate(margins)
+    if len(apart) == 0 or np.median(apart) >= 0:
         return keypoints
     swapped = keypoints.copy()
     swapped[:, hands[0]], swapped[:, hands[1]] = keypoints[:, hands[1]], keypoints[:, hands[0]]

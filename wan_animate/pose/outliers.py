@@ -123,7 +123,7 @@ def _off_together(
     for piece in np.flatnonzero(~kept & (at[last] - at[first] < longest)):
         steps = [off[first[piece]] - off[last[near]] for near in right[right < piece][-1:]]
         steps += [off[last[piece]] - off[first[near]] for near in right[right > piece][:1]]
-        away = (np.abs(steps) > limit).any(axis=0)
+        away = np.any(np.abs(steps) > limit, axis=0)
         yield np.arange(at[first[piece]], at[last[piece]] + 1), away
 
 

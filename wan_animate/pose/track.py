@@ -59,7 +59,7 @@ class PoseTrack:
                 f"pose track: it has {len(keypoints)} frames of {self.width}x{self.height}; "
                 "detect the pose again from a clip with at least one frame."
             )
-        bad = ~np.isfinite(keypoints).all(axis=2)
+        bad = ~np.all(np.isfinite(keypoints), axis=2)
         if bad.any():
             keypoints = np.where(bad[..., None], np.float32(0), keypoints)
         boxes = self.boxes
@@ -239,7 +239,7 @@ def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) 
     path = Path(path)
     make_folder(path.parent, what)
     with replacing(path, what) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # mypy matches ** with allow_pickle as well
 
 
 def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:

@@ -124,11 +124,10 @@ class PoseReport:
                 f"cleaning filled in {self.filled} points, took out {self.dropped} and put {self.moved} elsewhere."
             )
         if self.mask_area is not None:
-            lines.append(self._mask_line())
+            lines.append(self._mask_line(self.mask_area))
         return "\n".join(lines)
 
-    def _mask_line(self) -> str:
-        area = self.mask_area
+    def _mask_line(self, area: np.ndarray) -> str:
         line = f"mask: {area.mean():.1%} of the picture on average ({area.min():.1%} to {area.max():.1%})"
         empty = np.flatnonzero(area == 0)
         if len(empty) == len(area):
@@ -168,7 +167,7 @@ def pose_report(
         "left hand": hands[:, 0],
         "right hand": hands[:, 1],
     }
-    changes = (None, None, None)
+    changes: tuple[int | None, int | None, int | None] = (None, None, None)
     if raw is not None:
         if (raw.width, raw.height) != (track.width, track.height):
             raw = raw.scaled(track.width, track.height)
@@ -176,7 +175,8 @@ def pose_report(
         points = raw.keypoints[..., 0] + 1j * raw.keypoints[..., 1]
         distance = np.linalg.norm(track.keypoints[..., :2] - raw.keypoints[..., :2], axis=2)
         far = distance > FAR * body_height(points, raw.keypoints[..., 2])
-        changes = tuple(int(which.sum()) for which in (after & ~before, before & ~after, before & after & far))
+        filled, dropped, moved = after & ~before, before & ~after, before & after & far
+        changes = int(filled.sum()), int(dropped.sum()), int(moved.sum())
     return PoseReport(
         frames,
         track.width,

@@ -131,6 +131,7 @@ def _found(image: np.ndarray, report: PoseReport, missing: dict[str, int], top: 
         text(image, part, LEFT - 8, y1 + 13, 0.42, INK, "right")
         share = 100 * (1 - missing[part] / report.frames)
         text(image, f"{share:.0f}%", width - RIGHT, y1 + 13, 0.42, INK, "right")
+    assert panel is not None  # a report tells at least of the body
     panel.frame_numbers()
     return panel.box[3] + 24
 

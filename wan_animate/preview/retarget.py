@@ -73,5 +73,5 @@ def _draw_limbs(canvas: np.ndarray, keypoints: np.ndarray) -> None:
     body, _, _ = drawn_points(keypoints, canvas.shape[1], canvas.shape[0])
     for a, b in LIMBS:
         if body[a, 2] >= 0.5 and body[b, 2] >= 0.5:
-            ends = [tuple(np.rint(body[end, :2]).astype(int).tolist()) for end in (a, b)]
-            cv2.line(canvas, *ends, _GREY, 1, cv2.LINE_AA)
+            start, end = np.rint(body[[a, b], :2]).astype(int).tolist()
+            cv2.line(canvas, start, end, _GREY, 1, cv2.LINE_AA)

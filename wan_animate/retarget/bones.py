@@ -69,8 +69,8 @@ class Lengths:
 
     def times(self, factor: float) -> Lengths:
         bones = {bone: length * factor for bone, length in self.bones.items()}
-        scaled = [None if size is None else size * factor for size in (self.foot, self.hand)]
-        return Lengths(bones, self.seen, *scaled, self.unit * factor)
+        foot, hand = (None if size is None else size * factor for size in (self.foot, self.hand))
+        return Lengths(bones, self.seen, foot, hand, self.unit * factor)
 
 
 def joints(track: PoseTrack) -> np.ndarray:
@@ -141,13 +141,13 @@ def _full(values: np.ndarray) -> float | None:
 def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | None:
     """Full bone lengths from :func:`joints`, divided by :func:`apparent_size`; None where no bone was found."""
     size = np.ones(len(points)) if size is None else size
-    observed = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
+    full = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
     for left, right in PAIRS:
-        sides = [length for length in (observed[left], observed[right]) if length]
+        sides = [length for length in (full[left], full[right]) if length]
         for bone in (left, right):
             if sides:
-                observed[bone] = _one_side(observed[bone] or 0.0, max(sides))
-    observed = {bone: length for bone, length in observed.items() if length}
+                full[bone] = _one_side(full[bone] or 0.0, max(sides))
+    observed = {bone: length for bone, length in full.items() if length}
     if not observed:
         return None
     feet, hands = foot_lengths(points) / size[:, None], hand_sizes(points) / size[:, None]
@@ -225,12 +225,12 @@ def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[i
         return scale
     size = np.ones(len(points)) if size is None else size
     bodies = [measure(points[start:stop], size[start:stop]) for start, stop in shots]
-    known = [i for i, body in enumerate(bodies) if body is not None]
+    known = {i: body for i, body in enumerate(bodies) if body is not None}
     if not known:
         return scale
-    standard = bodies[max(known, key=lambda i: shots[i][1] - shots[i][0])]
-    for i in known:
-        scale[slice(*shots[i])] = _size_against(bodies[i], standard)
+    standard = known[max(known, key=lambda i: shots[i][1] - shots[i][0])]
+    for i, body in known.items():
+        scale[slice(*shots[i])] = _size_against(body, standard)
     return scale
 
 

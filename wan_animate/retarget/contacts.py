@@ -154,7 +154,7 @@ def settle_feet(
             home[:, 1] = there / pull[:, 1] * (gain * points[:, ankle, 1] - root[:, 1] - body[:, ankle, 1])
         shift = _least_squares_path(firm + _EASE, step, pull, home)
 
-        whole = (points[:, [hip, knee, ankle], 2] > 0).all(axis=1)
+        whole = np.all(points[:, [hip, knee, ankle], 2] > 0, axis=1)
         thigh, shin = body[:, knee] - body[:, hip], body[:, ankle] - body[:, knee]
         leg = thigh + shin
         square = np.maximum((leg**2).sum(axis=1), 1e-9)

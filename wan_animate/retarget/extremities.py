@@ -54,12 +54,12 @@ def carry_parts(
     foot = shin
     if ours.foot and theirs.foot:
         foot = between(np.clip(theirs.foot / ours.foot, 0.7 * shin, 1.4 * shin))
-    for ankle, part in ((at.LEFT_ANKLE, LEFT_FOOT), (at.RIGHT_ANKLE, RIGHT_FOOT)):
+    for ankle, members in ((at.LEFT_ANKLE, LEFT_FOOT), (at.RIGHT_ANKLE, RIGHT_FOOT)):
         gain = foot * factor
         if ours.foot:
-            seen = np.linalg.norm(toes(points, part)[:, :2] - points[:, ankle, :2], axis=1) * factor
+            seen = np.linalg.norm(toes(points, members)[:, :2] - points[:, ankle, :2], axis=1) * factor
             gain = gain * np.minimum(1, ours.foot / np.maximum(seen, 1e-9))
-        _hang(body, points, ankle, part, gain)
+        _hang(body, points, ankle, members, gain)
 
 
 def _hang(body: np.ndarray, points: np.ndarray, joint: int, members: Iterable[int], gain: np.ndarray) -> None:

@@ -23,7 +23,7 @@ def shown(track: PoseTrack, left: int) -> np.ndarray:
     """bool ``[T]``: the left or right joint of a pair was found inside the picture."""
     pair = track.keypoints[:, left : left + 2]
     inside = (pair[..., :2] >= 0).all(axis=2) & (pair[..., 0] < track.width) & (pair[..., 1] < track.height)
-    return ((pair[..., 2] >= FOUND) & inside).any(axis=1)
+    return np.any((pair[..., 2] >= FOUND) & inside, axis=1)
 
 
 def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrack) -> str:
@@ -67,6 +67,7 @@ def offset(
     out = wanted - (root[first] + body[first, joint])
     out[1] = wanted[1] - (root[best, 1] + body[best, joint, 1])
     if anchor == "feet":
+        assert standing is not None  # feet are the anchor only of a person who walks
         out[1] = _ground_offset(root, body, points, standing, still)
     return out
 

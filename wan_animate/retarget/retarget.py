@@ -208,8 +208,8 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
         return body
     # Only the original's bones may be foreshortened, so the largest ratios count.
     ratios = [body.bones[bone] / edited.bones[bone] for bone in body.seen & edited.seen if bone != at.NOSE]
-    head = [_head_span(points) for points in (original, edited_points)]
-    ratios += [head[0] / head[1]] if all(head) else []
+    head, edited_head = _head_span(original), _head_span(edited_points)
+    ratios += [head / edited_head] if head and edited_head else []
     return edited.times(float(np.percentile(ratios, 75))) if ratios else edited.times(body.unit / edited.unit)
 
 
