@@ -89,9 +89,9 @@ def test_two_that_read_at_the_same_time(clip):
     for thread in threads:
         thread.join()
     assert not wrong
-    source.frames.asked.clear()
+    source.source.asked.clear()
     source.read(0, COUNT)
-    assert not source.frames.asked, "every crop is kept"
+    assert not source.source.asked, "every crop is kept"
 
 
 def test_pictures_in_memory_as_floats_are_not_held_twice():
