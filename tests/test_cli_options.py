@@ -68,7 +68,8 @@ OUT_OF_RANGE = [
     ("steps", 0), ("steps", -3), ("steps", 1001), ("shift", 0), ("shift", "nan"), ("shift", "inf"), ("shift", -5),
     ("seed", -1), ("seed", 2**64), ("seed", 10**40), ("fps", -1), ("fps", "nan"), ("fps", "inf"), ("fps", 1e9),
     ("area", 0), ("area", -5), ("area", 10**12), ("start", -1), ("limit", -1), ("segment", 0), ("segment", 4_000_001),
-    ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"), ("person-number", 0),
+    ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
+    ("person-number", 0),
 ]  # fmt: skip
 
 

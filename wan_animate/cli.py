@@ -215,7 +215,9 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps)
+    job = AnimateJob(
+        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
+    )
     return job, signals
 
 
