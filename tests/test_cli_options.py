@@ -68,7 +68,8 @@ OUT_OF_RANGE = [
     ("steps", 0), ("steps", -3), ("steps", 1001), ("shift", 0), ("shift", "nan"), ("shift", "inf"), ("shift", -5),
     ("seed", -1), ("seed", 2**64), ("seed", 10**40), ("fps", -1), ("fps", "nan"), ("fps", "inf"), ("fps", 1e9),
     ("area", 0), ("area", -5), ("area", 10**12), ("start", -1), ("limit", -1), ("segment", 0), ("segment", 4_000_001),
-    ("guidance", 0), ("guidance", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"), ("person-number", 0),
+    ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
+    ("person-number", 0),
 ]  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_every_number_has_a_range():
     "changes, says",
     [
         ({"segment": 6}, "segment length is 6, but the model works in 4n+1 frames: use 5 or 9"),
-        ({"guidance": 5}, "previous frames (5) must be fewer than the segment length (5)"),
+        ({"previous_frames": 5}, "previous frames (5) must be fewer than the segment length (5)"),
         ({"device": "gpu"}, "--device is 'gpu', which this PyTorch cannot use here: give one of cpu"),
         ({"device": "cuda:99"}, "--device is 'cuda:99'"),
         ({"device": "meta:x"}, "--device is 'meta:x'"),

@@ -83,7 +83,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--previous-frames",
         "--guidance",
-        dest="guidance",
         type=int,
         default=1,
         help="frames taken over from the segment before, 4n+1",
@@ -153,8 +152,10 @@ def _run(options: argparse.Namespace) -> Path:
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
-            columns = [("driver", frames), ("pose", signals.pose), ("face", signals.face)]
-            result = clip
+            columns: list[tuple[str, FrameSource]] = [("driver", frames), ("pose", signals.pose)]
+            if signals.face is not None:
+                columns.append(("face", signals.face))
+            result: FrameSource = clip
             if signals.character_mask is not None:
                 columns.append(("mask", MaskShown(frames, signals.character_mask)))
                 result = MaskShown(clip, signals.character_mask, outline=True)
@@ -214,7 +215,9 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(reference, signals, options.mode, options.segment, options.guidance, options.seed, frames.fps)
+    job = AnimateJob(
+        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
+    )
     return job, signals
 
 

@@ -24,7 +24,7 @@ RANGES = {
     "start": (0, 1_000_000_000, "the first frame, counted from 0"),
     "limit": (0, 1_000_000_000, "a number of frames, or 0 for all"),
     "segment": (5, 1001, "77 as trained"),
-    "guidance": (1, 997, "1 or 5 as trained"),
+    "previous_frames": (1, 997, "1 or 5 as trained"),
     "clean": (0, 1, "0 for off, to 1"),
     "person_number": (1, 1000, "1 for the leftmost"),
 }
@@ -49,7 +49,7 @@ def check_options(options: argparse.Namespace) -> None:
     if not all(0 <= side <= 1 for side in options.person_point):
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
-    check_segment_settings(options.segment, options.guidance)
+    check_segment_settings(options.segment, options.previous_frames)
     check_device(options.device)
     for name, kind in FILES.items():
         path = getattr(options, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 
@@ -152,7 +151,7 @@ class PoseDetector:
             for start, stop, boxes, regions, inputs in source:
                 yield start, stop, boxes, regions, self._pose.run(inputs)
 
-        stages: Any = read_ahead(frames, batch, depth=1)
+        stages: Generator[tuple, None, None] = read_ahead(frames, batch, depth=1)
         for stage in (prepared, detected, cropped, posed):
             stages = ahead(stage(stages), name=stage.__name__)
         with closing(stages):
@@ -170,7 +169,7 @@ class PoseDetector:
                 regions = crop_regions(boxes[start:stop, :4], *self._pose_size)
                 yield start, stop, regions, crop_people(crops, images, regions)
 
-        batches: Any = ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))
+        batches = ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))
         with closing(batches):
             for start, stop, regions, inputs in batches:
                 yield start, stop, keypoints_from_heatmaps(self._pose.run(inputs), regions)

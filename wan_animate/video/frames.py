@@ -6,7 +6,7 @@ import hashlib
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TypeVar
@@ -201,7 +201,7 @@ def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
 Item = TypeVar("Item")
 
 
-def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Iterator[Item]:
+def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Generator[Item, None, None]:
     """Iterates over ``source`` in a background thread, up to ``depth`` + 1 items ahead of the consumer.
 
     The thread starts with the first ``next``. If the consumer stops early, the thread finishes its item, closes
@@ -251,7 +251,7 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Iterat
 
 def read_ahead(
     frames: FrameSource, batch: int, depth: int = 2, ranges: Iterable[tuple[int, int]] | None = None
-) -> Iterator[tuple[int, int, np.ndarray]]:
+) -> Generator[tuple[int, int, np.ndarray], None, None]:
     """:meth:`FrameSource.batches` as uint8, of the clip or its ``(start, stop)`` ranges, in a background thread.
 
     At most ``depth`` + 2 batches exist at a time. Exhaust or close the iterator before reading the source elsewhere.
