@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from ...wan_animate.chain.conditioning import SegmentConditioning
 from ...wan_animate.chain.latents import CachedVAE, LatentCache, with_still
-from ...wan_animate.chain.ports import StepCallback
+from ...wan_animate.chain.ports import SegmentConditioning, StepCallback
 from ...wan_animate.video.frames import as_unit_float
 from .accelerate import with_face_motion
 from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width

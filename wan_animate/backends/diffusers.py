@@ -13,8 +13,8 @@ import torch
 from einops import rearrange
 from safetensors import SafetensorError
 
-from ..chain.conditioning import SegmentConditioning
 from ..chain.latents import CachedVAE, LatentCache, with_still
+from ..chain.ports import SegmentConditioning
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,37 +20,10 @@ from ..mask.cells import whole_cells
 from ..video.frames import as_float, as_unit_float, read_reflected
 from .control_sources import BACKGROUND, FACE, MASK, POSE, Controls
 from .latents import CachedVAE
+from .ports import SegmentConditioning
 from .segments import Segment
 
 log = get_logger(__name__)
-
-
-@dataclass
-class SegmentConditioning:
-    """The transformer's inputs for one segment, without noise, prompt and image features.
-
-    Attributes:
-        segment: its frames.
-        concat_latent: ``[1, 16, T+1, h, w]``: reference latent, latent of the conditioning pixels.
-        unknown_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known.
-        pose_latent: ``[1, 16, T, h, w]``.
-        face: ``[1, 3, L, S, S]`` float32 in -1..1, or None without a face video.
-    """
-
-    segment: Segment
-    concat_latent: torch.Tensor
-    unknown_mask: torch.Tensor
-    pose_latent: torch.Tensor
-    face: torch.Tensor | None
-
-    @property
-    def known_mask(self) -> torch.Tensor:
-        """As the transformer takes it: 1 = known."""
-        return 1.0 - self.unknown_mask
-
-    @property
-    def noise_shape(self) -> tuple[int, ...]:
-        return tuple(self.concat_latent.shape)
 
 
 def unknown_mask(segment: Segment, height: int, width: int, character_mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -6,16 +6,44 @@ Latents ``[1, 16, T, H/8, W/8]`` are only joined along ``T``, so each host keeps
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-if TYPE_CHECKING:
-    from .conditioning import SegmentConditioning
+from .segments import Segment
 
 StepCallback = Callable[[int, int, "torch.Tensor | None"], None]
 """``on_step(done, total, x0)`` after each sampling step; ``x0`` is the current guess of the clean latent (reference
 included) or None. May raise to stop."""
+
+
+@dataclass
+class SegmentConditioning:
+    """The transformer's inputs for one segment, without noise, prompt and image features.
+
+    Attributes:
+        segment: its frames.
+        concat_latent: ``[1, 16, T+1, h, w]``: reference latent, latent of the conditioning pixels.
+        unknown_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known.
+        pose_latent: ``[1, 16, T, h, w]``.
+        face: ``[1, 3, L, S, S]`` float32 in -1..1, or None without a face video.
+    """
+
+    segment: Segment
+    concat_latent: torch.Tensor
+    unknown_mask: torch.Tensor
+    pose_latent: torch.Tensor
+    face: torch.Tensor | None
+
+    @property
+    def known_mask(self) -> torch.Tensor:
+        """As the transformer takes it: 1 = known."""
+        return 1.0 - self.unknown_mask
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return tuple(self.concat_latent.shape)
 
 
 class VideoVAE(Protocol):

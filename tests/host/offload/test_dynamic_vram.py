@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from demo import dynamic_vram
 from demo.small_vae import vae_shapes
-from wan_animate.chain.conditioning import SegmentConditioning
+from wan_animate.chain.ports import SegmentConditioning
 from wan_animate.chain.segments import Segment
 from wan_animate.errors import InputError
 from wan_animate.weights.transformer import relighting_layers
