@@ -95,15 +95,18 @@ def example(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         picture, mask = room(width, height), np.zeros_like(mask)
     if rng.random() < 0.5:  # a clip of another shape has black bars
         wide, high = (rng.uniform(0, 0.08) * width, 0) if rng.random() < 0.6 else (0, rng.uniform(0, 0.08) * height)
-        bars = [round(max(of, 0)) for of in (high, high + rng.integers(-1, 2), wide, wide + rng.integers(-1, 2))]
+        top, bottom, left, right = (
+            round(max(of, 0)) for of in (high, high + rng.integers(-1, 2), wide, wide + rng.integers(-1, 2))
+        )
     else:
-        bars = [0, 0, 0, 0]
-    shown = np.ones(picture.shape[:2], np.float32)
+        top = bottom = left = right = 0
+    shown: np.ndarray = np.ones(picture.shape[:2], np.float32)
     picture, shown, mask = (
-        cv2.copyMakeBorder(one, *bars, cv2.BORDER_CONSTANT, value=0) for one in (picture, shown, mask.view(np.uint8))
+        cv2.copyMakeBorder(one, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
+        for one in (picture, shown, mask.view(np.uint8))
     )
     mask = mask.view(bool)
-    pixels = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    pixels: np.ndarray = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     pixels = pixels * rng.uniform(0.85, 1.15) + rng.normal(0, 3, 3) + rng.normal(0, rng.uniform(0, 5), pixels.shape)
     pixels *= cv2.resize(shown, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[..., None]  # bars are wholly black
     small = cv2.resize(mask.astype(np.float32), (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)

@@ -22,8 +22,8 @@ class Accelerate(io.ComfyNode):
                 "Makes sampling with a Wan Animate model faster without changing what it makes: the face is encoded "
                 "once instead of in every step, the fastest exact attention of this card is found by measuring, the "
                 "blocks' small operations are joined, and what stays the same between steps is kept for the run. By "
-                "choice also with products in fp8. Works for any sampler node and with LoRAs; the model that comes "
-                "in stays as it is."
+                "choice the linear layers are multiplied in fp8. Works for any sampler node and with LoRAs; the model "
+                "that comes in stays as it is."
             ),
             search_aliases=[
                 "speed up",
@@ -46,8 +46,8 @@ class Accelerate(io.ComfyNode):
                     tooltip=(
                         "auto (exact): in the first step, time the exact kernels that are installed (cuDNN, flash, "
                         "flash-attn 2 to 4, xformers) on this card and size and keep the fastest; the log says which. "
-                        "auto (approximate too): sage and int8 kernels as well, 1 to 4% off. host "
-                        "default: leave it to ComfyUI. Or one kernel by name."
+                        "auto (approximate too): sage and int8 kernels as well, 1 to 2% off. host default: leave it to "
+                        "ComfyUI. Or one kernel by name."
                     ),
                 ),
                 io.Boolean.Input(
@@ -80,15 +80,16 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
+                    display_name="linear_layers",
                     options=list(LINEARS),
                     default=LINEARS[0],
                     optional=True,
                     tooltip=(
-                        "How the large layers of the blocks are multiplied. as loaded: as the model file and the "
-                        "loader say. fp8 (row-wise): in fp8 with a scale for each token and each row of the weights, "
-                        "on cards that have it (RTX 40, H100 and later): 10 to 18% of a step less, the output 4 "
-                        "to 5% off; the log says how far a layer is off here. Takes bf16, fp16 and fp8 files, with "
-                        "LoRAs, and keeps nothing in memory."
+                        "How the large linear layers of the blocks are computed. as loaded: as the model file and the "
+                        "loader say. fp8 (row-wise): matrix multiplications in fp8 with a scale for each token and "
+                        "each row of the weights, on cards that have them (RTX 40, H100 and later): 10 to 18% of a "
+                        "step less, the output 4 to 5% off; the log says how far a layer is off here. Takes bf16, fp16 "
+                        "and fp8 files, with LoRAs, and keeps nothing in memory."
                     ),
                 ),
                 io.Boolean.Input(

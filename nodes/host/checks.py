@@ -110,7 +110,7 @@ def check_image_features(output: Any, width: int | None) -> None:
         raise InputError(
             "clip_vision_output is connected, but this MODEL has no image embedding to take it: disconnect it."
         )
-    features = getattr(output, "penultimate_hidden_states", None)
+    features: Any = getattr(output, "penultimate_hidden_states", None)
     shape = list(features.shape) if isinstance(features, torch.Tensor) else None
     if shape is None or len(shape) != 3 or 0 in shape or width not in (None, shape[2]):
         found = "no hidden states" if shape is None else f"features of shape {shape}"

@@ -236,7 +236,7 @@ def test_pose_face_mask_background(server, clip):
     assert np.abs(track.keypoints[:, :17, :2] - truth[:, :17, :2]).max() < 4
 
     frames = VideoSource(clip)
-    assert_same(pictures(server, entry, skeleton), DrawnPoseSource(track, 160, 192).read(0, FRAMES))
+    assert_same(pictures(server, entry, skeleton), DrawnPoseSource.at_size(track, 160, 192).read(0, FRAMES))
     crops = FaceCropSource(frames, *face_boxes(track))
     assert_same(pictures(server, entry, face), crops.read(3, 5))
     masks = PoseMaskSource(track, grow=1.2)

@@ -224,26 +224,27 @@ def measure(
     import comfy.model_management
 
     few = heads if q.shape[1] * k.shape[1] < SMALL else min(heads, MEASURED_HEADS)
+    parts: list[torch.Tensor] = []
     while few:
         try:
-            part = [tensor[..., : few * (tensor.shape[-1] // heads)].contiguous() for tensor in (q, k, v)]
-            return _measure(host, *part, heads, few, candidates)
+            parts = [tensor[..., : few * (tensor.shape[-1] // heads)].contiguous() for tensor in (q, k, v)]
+            return _measure(host, parts, heads, few, candidates)
         except comfy.model_management.OOM_EXCEPTION:
             few //= 4
-            part = None
+            parts = []
             comfy.model_management.soft_empty_cache()
     log.info("no memory to measure attention over %d x %d tokens in.", q.shape[1], k.shape[1])
     return HOST_DEFAULT
 
 
-def _measure(
-    host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, few: int, candidates: list[Backend]
-) -> str:
+def _measure(host: Callable, parts: list[torch.Tensor], heads: int, few: int, candidates: list[Backend]) -> str:
     import comfy.ldm.modules.attention
 
+    q, k, v = parts
     reference = comfy.ldm.modules.attention.attention_pytorch(q, k, v, few)
     all_exact = all(backend.exact for backend in candidates)
-    seconds, said = {}, []
+    seconds: dict[str, float] = {}
+    said: list[str] = []
     for backend in (Backend(HOST_DEFAULT, host, all_exact), *candidates):
         try:
             error = _relative_error(backend.run(q, k, v, few), reference)  # the first call may compile
@@ -251,11 +252,11 @@ def _measure(
                 said.append(f"{backend.name} out ({error:.1%} off)")
                 continue
             seconds[backend.name] = _time(partial(backend.run, q, k, v, few), q.device)
-        except Exception as error:  # not supported on this card or for this shape, or not enough memory
-            log.debug("%s out: %s", backend.name, error)
+        except Exception as failure:  # not supported on this card or for this shape, or not enough memory
+            log.debug("%s out: %s", backend.name, failure)
             continue
         said.append(f"{backend.name} {seconds[backend.name] * 1e3:.2f}{'' if error < 0.005 else f' ({error:.1%} off)'}")
-    best = min(seconds, key=seconds.get, default=HOST_DEFAULT)
+    best = min(seconds, key=lambda name: seconds[name], default=HOST_DEFAULT)
     if seconds.get(HOST_DEFAULT, math.inf) * MARGIN < seconds.get(best, math.inf):
         best = HOST_DEFAULT
     log.info(

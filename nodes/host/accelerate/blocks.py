@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -21,7 +21,7 @@ class FusedBlocks:
         self._blocks: dict[int, FusedBlock] = {}
 
     @contextmanager
-    def installed(self, module: torch.nn.Module) -> Iterator[None]:
+    def installed(self, module: Any) -> Iterator[None]:
         """Replaces the blocks' ``forward`` for one forward of the model."""
         with ExitStack() as stack:
             for index, block in enumerate(module.blocks):
@@ -34,7 +34,7 @@ class FusedBlocks:
             yield
 
 
-def is_host_block(block: torch.nn.Module) -> bool:
+def is_host_block(block: Any) -> bool:
     """Whether a block is the host's, unpatched and not compiled."""
     import comfy.ldm.wan.model as host
 
@@ -69,6 +69,7 @@ class FusedBlock:
         x = x.contiguous()
         patches = transformer_options.get("patches", {})
 
+        y: Any
         plain = is_plain(block.self_attn)
         quantized = plain and takes_quantized(block.self_attn.q, block.self_attn.k, block.self_attn.v)
         hidden, _ = _modulated(block.norm1, x, parts[0], parts[1], quantized)
@@ -100,11 +101,12 @@ class FusedBlock:
         if plain and takes_quantized(down):
             y = norm_modulate_quantize(up(hidden), gelu=True, quantize=True)[0]
             y = down(y)
-        elif plain and is_measured(down):  # needs its input unquantized; halves keep the peak of memory
+        elif plain and is_measured(down) and isinstance(hidden, torch.Tensor):  # is_measured: not quantized
+            # halves keep the peak of memory
             y = torch.cat([block.ffn(part) for part in hidden.chunk(2, dim=1)], dim=1)
         else:
             y = block.ffn(hidden)
-        return norm_modulate_quantize(x, added=y, gate=parts[5])[0]
+        return cast(torch.Tensor, norm_modulate_quantize(x, added=y, gate=parts[5])[0])
 
 
 def _modulation(block: Any, x: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -116,7 +118,7 @@ def _modulation(block: Any, x: torch.Tensor, e: torch.Tensor) -> tuple[torch.Ten
 
 
 def _modulated(
-    norm: torch.nn.Module,
+    norm: Any,
     x: torch.Tensor,
     shift: torch.Tensor,
     scale: torch.Tensor,
@@ -135,14 +137,14 @@ def _modulated(
             quantize=quantized,
             keep_sum=added is not None,
         )
-        return out, x if added is None else summed
+        return out, x if summed is None else summed
     x = x if added is None else x + added
     out = torch.addcmul(shift, norm(x), 1 + scale)
     return (quantize(out) if quantized else out), x
 
 
 def _normed(
-    norm: torch.nn.Module, x: torch.Tensor, added: torch.Tensor, gate: torch.Tensor, quantized: bool
+    norm: Any, x: torch.Tensor, added: torch.Tensor, gate: torch.Tensor, quantized: bool
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor]:
     """(norm(x + added * gate), x + added * gate)"""
     if not is_plain(norm) or norm.weight is None:
@@ -150,9 +152,11 @@ def _normed(
         out = norm(x)
         return (quantize(out) if quantized else out), x
     with _cast_norm(norm, x) as (weight, bias):
-        return norm_modulate_quantize(
+        out, summed = norm_modulate_quantize(
             x, added=added, gate=gate, eps=norm.eps, mul=weight, plus=bias, quantize=quantized, keep_sum=True
         )
+    assert summed is not None
+    return out, summed
 
 
 def _self_attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ def _without_options(guards: list[Any]) -> list[bool]:
 class CompiledBlocks:
     """Puts compiled blocks into the model for one step."""
 
-    def __init__(self, blocks: dict[str, torch.nn.Module]) -> None:
+    def __init__(self, blocks: dict[str, Callable]) -> None:
         self.blocks = blocks
         self.failed: str | None = None
         self.breaks = self.graphs = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,9 @@ def content_sums(values: torch.Tensor) -> tuple[int, int]:
 
 @contextmanager
 def depthwise_blur(encoder: torch.nn.Module) -> Iterator[None]:
-    blurs = [module for module in encoder.modules() if type(module).__name__ == "Blur" and hasattr(module, "kernel")]
+    blurs: list[Any] = [
+        module for module in encoder.modules() if type(module).__name__ == "Blur" and hasattr(module, "kernel")
+    ]
     for blur in blurs:
         blur.forward = _DepthwiseBlur(blur.kernel, blur.pad)
     try:

@@ -94,7 +94,7 @@ class Fp8Linears:
         self._reported = True
         self.errors = {name: sum(map(float, found)) / len(found) for name, found in measured.items() if found}
         if self.errors:
-            worst = max(self.errors, key=self.errors.get)
+            worst = max(self.errors, key=lambda name: self.errors[name])
             mean = sum(self.errors.values()) / len(self.errors)
             self._log(
                 "measured",
@@ -182,7 +182,7 @@ def is_measured(layer: torch.nn.Module) -> bool:
 def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
     """(owner, attribute) holding the layer's own ``forward`` behind any wrappers; None if hidden."""
     owner: Any = layer
-    name: str | None = "forward"
+    name = "forward"
     while True:
         found = vars(owner).get(name)
         if found is None or found == type(layer).forward.__get__(layer):
@@ -190,9 +190,10 @@ def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
         owner = getattr(found, "__self__", found)
         if owner is layer:
             return None
-        name = next((one for one in ("forward", "original_forward") if one in vars(owner)), None)
-        if name is None:
+        inner = next((one for one in ("forward", "original_forward") if one in vars(owner)), None)
+        if inner is None:
             return None
+        name = inner
 
 
 def unfit(layer: Any) -> str | None:

@@ -135,6 +135,7 @@ def norm_modulate_quantize(
     summed = x if keep_sum else None
     columns = x.shape[-1:]
     if modulate:
+        assert eps is not None and mul is not None and plus is not None
         x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
     elif eps is not None:
         x = F.layer_norm(x, columns, mul, plus, eps)
@@ -145,7 +146,9 @@ def norm_modulate_quantize(
 
 def quantize(x: torch.Tensor) -> Quantized:
     """Every row in fp8, scaled to fp8's maximum."""
-    return norm_modulate_quantize(x, quantize=True)[0]
+    out, _ = norm_modulate_quantize(x, quantize=True)
+    assert isinstance(out, Quantized)
+    return out
 
 
 def _quantize(x: torch.Tensor) -> Quantized:

@@ -51,7 +51,11 @@ def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
 
 def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
     """(kernel, channels, has bias, variant) of all launches of a VAE of this width."""
-    found = [("norm_silu", 4 * dim, False, False), ("add", 4 * dim, False, True), ("upsample", 4 * dim, True, True)]
+    found: list[tuple[str, int, bool, bool | None]] = [
+        ("norm_silu", 4 * dim, False, False),
+        ("add", 4 * dim, False, True),
+        ("upsample", 4 * dim, True, True),
+    ]
     for channels in (dim, 2 * dim, 4 * dim):
         found += [("norm_silu", channels, bias, True) for bias in (False, True)]
         found += [("norm_silu_folded", channels, bias, None) for bias in (False, True)]

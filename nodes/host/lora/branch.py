@@ -107,7 +107,7 @@ class _Branches(torch.nn.Module):
         undo: list[tuple[dict, str, Any]] = []
         try:
             for index, ((path, name), part) in enumerate(zip(self.paths, self.parts)):
-                module = base.get_submodule(path)
+                module: Any = base.get_submodule(path)
                 module = getattr(module, "_orig_mod", module)  # of a compiled block
                 # Compiled code looks parameters up in _parameters, so that is where the replacement goes.
                 place, key = (module._parameters, name) if name else (module.__dict__, "forward")

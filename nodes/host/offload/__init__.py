@@ -38,7 +38,8 @@ def offload(model: Any, settings: Settings) -> Any:
         tuple(after.get(part.index, 0) for part in blocks),
         max(0, clone.model_size() - sum(part.size() for part in (*blocks, *fusers))),
     )
-    clone.__class__ = offloaded(type(clone))
+    plain: type = type(clone)
+    clone.__class__ = offloaded(plain)
     clone.offload_device = torch.device("cpu")
     clone.patches_uuid = uuid.uuid4()  # so that the host does not take a loaded whole MODEL for this one
     attach(clone, BlockOffloader(settings, sizes, measured), comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)

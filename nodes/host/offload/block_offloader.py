@@ -175,16 +175,18 @@ class BlockOffloader:
 
     @torch.compiler.disable
     def _before(self, patcher: Any, kind: str, part: ModuleTensors, *_: Any) -> None:
+        copies = self.copies
+        assert copies is not None  # _prepare() made it
         slot = self.resident.get((kind, part.index))
         if slot is None and part.index not in self.plan:
-            slot = self._make_resident(kind, part)
+            slot = self._make_resident(copies, kind, part)
         if slot is None:
             slot = self.queues[kind].slot_of(part)
         elif any(own is not copied for own, copied in zip(part.tensors(), slot.source)):
-            self.copies.done(slot)  # an unmerged LoRA replaced a parameter, or put it back
-            self.copies.start(part, slot)
+            copies.done(slot)  # an unmerged LoRA replaced a parameter, or put it back
+            copies.start(part, slot)
         if slot.arrived is not None:
-            self.copies.wait(slot)
+            copies.wait(slot)
         self._swapped.append((part, part.tensors()))
         part.put(slot.tensors)
         if not slot.merged:
@@ -211,17 +213,17 @@ class BlockOffloader:
                 for target, plain in zip(plain_tensors(tensor), plain_tensors(merged)):
                     target.copy_(plain)
 
-    def _make_resident(self, kind: str, part: ModuleTensors) -> Slot | None:
+    def _make_resident(self, copies: CopyStream, kind: str, part: ModuleTensors) -> Slot | None:
         """None if memory is short."""
         try:
-            slot = self.copies.new_slot(part.size())
+            slot = copies.new_slot(part.size())
         except torch.cuda.OutOfMemoryError:
             log.warning("no memory on the card for block %d: it is copied in every step.", part.index)
             # until the host loads the model again
             self.available = self.resident_size + slot_bytes(self.sizes, self.plan)
             self._set_plan(self.plan | {part.index})
             return None
-        self.copies.start(part, slot)
+        copies.start(part, slot)
         self.resident[kind, part.index] = slot
         return slot
 
@@ -272,10 +274,12 @@ class BlockOffloader:
     def _fit(self, activations: int, device: torch.device) -> None:
         import comfy.model_management as host
 
+        others = self._others
+        assert others is not None  # _prepare() counted them
         # The largest of the run, so that blocks are not moved when steps of several sizes take turns.
         self._needed = activations = max(self._needed, activations)
         budget = self.settings.gigabytes * GB
-        least = self._others + activations + slot_bytes(self.sizes, self._all_blocks())
+        least = others + activations + slot_bytes(self.sizes, self._all_blocks())
         if least > budget * TOLERANCE:
             raise InputError(
                 f"a step of this size takes {round_up(least)} with every block offloaded "
@@ -284,7 +288,7 @@ class BlockOffloader:
             )
         if device.type == "cuda":
             budget = min(budget, host.get_total_memory(device) - host.extra_reserved_memory())
-        available = min(budget - self._others - activations, self.available)
+        available = min(budget - others - activations, self.available)
         plan = fitting(self.sizes, available)
         self._set_plan(self._all_blocks() if plan is None else plan)
 
@@ -292,7 +296,8 @@ class BlockOffloader:
         return tuple(x.shape), x.dtype, repr(accelerate.settings_of(self._patcher()))
 
     def _set_plan(self, plan: frozenset[int], pin: bool = True) -> None:
-        pin = pin and self.settings.pinned
+        copies, pin = self.copies, pin and self.settings.pinned
+        assert copies is not None  # _prepare() made it
         if plan == self.plan and self.queues and all(queue.pin == pin for queue in self.queues.values()):
             return
         if self.queues:
@@ -301,7 +306,7 @@ class BlockOffloader:
         self.plan, old = plan, self.queues
         counts = {"block": slots(plan), "fuser": 1}
         self.queues = {
-            kind: CopyQueue(self.copies, [part for part in modules if part.index in plan], counts[kind], pin)
+            kind: CopyQueue(copies, [part for part in modules if part.index in plan], counts[kind], pin)
             for kind, modules in self._modules.items()
         }
         for kind, queue in old.items():  # take over slots that are large enough

@@ -58,7 +58,7 @@ class ModuleTensors:
                 except (OSError, MemoryError):
                     return False
             flat = region_of(self.tensors())
-        return register(flat)
+        return flat is not None and register(flat)
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ import math
 import mmap
 import time
 import weakref
+from typing import Any
 
 import torch
 
@@ -48,8 +49,9 @@ def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
     """A tensor like ``like`` from other parts."""
     if not hasattr(like, "__tensor_flatten__"):
         return torch.nn.Parameter(parts[0], requires_grad=False) if isinstance(like, torch.nn.Parameter) else parts[0]
+    kind: Any = type(like)  # a class with __tensor_flatten__ has __tensor_unflatten__
     names, context = like.__tensor_flatten__()
-    made = type(like).__tensor_unflatten__(dict(zip(names, parts)), context, like.size(), like.stride())
+    made = kind.__tensor_unflatten__(dict(zip(names, parts)), context, like.size(), like.stride())
     made._is_param = True  # torch.nn.Parameter(made) would copy the scale before it has arrived
     return made
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .block_offloader import BlockOffloader
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+else:
+    ModelPatcher = object  # offloaded() puts the patcher's own class behind the mixin
 
 KEY = "wan_animate_kit_offload"
 
@@ -18,7 +23,7 @@ def offloaded(kind: type) -> type:
     return type(f"Offloaded{kind.__name__}", (Offloaded, kind), {"plain_class": kind})
 
 
-class Offloaded:
+class Offloaded(ModelPatcher):
     """Mixin before the patcher's own class."""
 
     @property

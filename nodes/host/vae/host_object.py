@@ -23,8 +23,9 @@ class AcceleratedVAE(comfy.sd.VAE):
         self.throw_exception_if_invalid()
         pixels = self.vae_encode_crop_pixels(pixel_samples)
         clips = pixels[None] if pixels.ndim == 4 else pixels
-        made, tile = self._whole("encode", *clips.shape[2:4], lambda: self._encode_whole(clips, still))
-        if tile:
+        height, width = clips.shape[2:4]
+        made, tile = self._whole("encode", height, width, lambda: self._encode_whole(clips, still))
+        if made is None:
             clips = torch.stack([with_still(as_unit_float(clip), still) for clip in clips])
             made = self.encode_tiled(
                 clips if pixel_samples.ndim == 5 else clips[0], tile_x=tile, tile_y=tile, overlap=tile // 4
@@ -36,7 +37,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         self.throw_exception_if_invalid()
         height, width = 8 * samples_in.shape[-2], 8 * samples_in.shape[-1]
         made, tile = self._whole("decode", height, width, lambda: self.decode_whole(samples_in))
-        if tile:
+        if made is None:
             made = self.decode_tiled(samples_in, tile_x=tile // 8, tile_y=tile // 8, overlap=tile // 32)
         return made
 
@@ -84,7 +85,8 @@ class AcceleratedVAE(comfy.sd.VAE):
 
     def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
         """Finished frames are copied off the device during computation."""
-        dtype, out = self.vae_output_dtype(), None
+        dtype = self.vae_output_dtype()
+        out: torch.Tensor | None = None
         for number, latent in enumerate(samples):
             at = 0
             waiting: tuple[torch.Tensor, torch.cuda.Event | None] | None = None
@@ -100,7 +102,9 @@ class AcceleratedVAE(comfy.sd.VAE):
                 if waiting is not None:
                     at += fetch(*waiting, out[number, at:])
                 waiting = part, ready
-            at += fetch(*waiting, out[number, at:])
+            assert out is not None and waiting is not None  # a latent has at least one part
+            fetch(*waiting, out[number, at:])
+        assert out is not None  # a batch is not empty
         return out
 
 

@@ -76,8 +76,9 @@ class CausalConv:
             raise NotImplementedError(f"a causal convolution of kernel {module.kernel_size}, stride {module.stride}")
         self.weights, (weight, self.bias) = weights, weights.of(module)
         self.out_channels = weight.shape[0]
-        self.weight = pad_channels(pad_channels(weight, 0), 1)
-        self.in_channels = self.weight.shape[1]
+        padded = pad_channels(pad_channels(weight, 0), 1)
+        self.in_channels = padded.shape[1]
+        self.weight: torch.Tensor | None = padded  # None once all later input is folded
         self.padding = module.padding[1:]
         self.past: torch.Tensor | None = None
         self.folded: bool | None = None
@@ -87,7 +88,7 @@ class CausalConv:
         if self.folded is None:
             self.folded = choice.folds(self, height, width)
         now = self.folded and (self.past is not None or count > 1)
-        if now and self.folded_weight is None:
+        if now and self.weight is not None:
             self.folded_weight, self.weight = fold_weight(self.weight), None
         return now
 
@@ -121,11 +122,11 @@ class CausalConv:
         # For a single first frame, run() uses only the weight's last slice in time.
         before = 0 if self.past is None and count == 1 else 2
         frames = self.new(before + count, height, width, self.in_channels)
-        if before and self.past is None:
-            frames[:2].zero_()
-        elif before and self.past.ndim == 3:  # a single first frame leaves it folded: [H, W, 2 * C] -> [2, H, W, C]
+        if self.past is None:
+            frames[:before].zero_()
+        elif self.past.ndim == 3:  # a single first frame leaves it folded: [H, W, 2 * C] -> [2, H, W, C]
             frames[:2].copy_(self.past.unflatten(-1, (2, -1)).movedim(2, 0))
-        elif before:
+        else:
             frames[:2].copy_(self.past)
         return frames, frames[before:]
 
@@ -145,12 +146,15 @@ class CausalConv:
     def run(self, frames: torch.Tensor) -> torch.Tensor:
         """Input -> [count, H, W, out_channels]."""
         if frames.shape[-1] == 3 * self.in_channels:
+            assert self.folded_weight is not None  # made by fold()
             out = self.weights.convolve(frames.permute(0, 3, 1, 2), self.folded_weight, padding=self.padding)
         elif len(frames) == 1:
+            assert self.weight is not None
             weight = self.weight[:, :, -1].contiguous(memory_format=torch.channels_last)
             out = self.weights.convolve(frames.permute(0, 3, 1, 2), weight, padding=self.padding)
             self.past = torch.cat((torch.zeros_like(frames[0]), frames[0]), dim=-1)
         else:
+            assert self.weight is not None
             self.past = frames[-2:].clone()
             out = self.weights.convolve(channels_first(frames), self.weight, padding=(0, *self.padding))
             out = out[0].transpose(0, 1)  # [1, C, n, H, W] -> [n, C, H, W]
@@ -200,7 +204,8 @@ class Head(Normed):
         self.channels = self.conv.in_channels
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv.run(self.input(x)).add_(self.bias)
+        out = self.conv.run(self.input(x))
+        return out if self.bias is None else out.add_(self.bias)
 
 
 class Residual:
@@ -265,16 +270,15 @@ class Down:
         # the padded x [n, C, H + 1, W + 1] is not held by a name, so that it is freed at once
         y = self.weights.convolve(F.pad(x.permute(0, 3, 1, 2), (0, 1, 0, 1)), self.weight, stride=2)
         y = vae.add(y.permute(0, 2, 3, 1).contiguous(), self.bias, None)  # [n, H / 2, W / 2, C]
-        return y if self.time is None else self._downsample_time(y)
+        return y if self.time is None else self._downsample_time(y, *self.time)
 
-    def _downsample_time(self, x: torch.Tensor) -> torch.Tensor:
+    def _downsample_time(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         first = x[:1] if self.waiting is None else x[:0]
         x = x if self.waiting is None else torch.cat((self.waiting, x))
         made = (len(x) - 1) // 2
         self.waiting = x[2 * made :].clone()
         if not made:
             return first
-        weight, bias = self.time
         y = self.weights.convolve(channels_first(x[: 2 * made + 1]), weight, stride=(2, 1, 1))
         y = vae.add(frames_first(y), bias, None)
         return torch.cat((first, y)) if len(first) else y
@@ -300,7 +304,7 @@ class Up:
         big = torch.empty((frames, 2 * height, 2 * width, channels), dtype=x.dtype, device=x.device)
         if whole:
             vae.upsample(x[:whole], None, big[:whole])
-        if frames > whole:
+        if self.time is not None and frames > whole:
             doubled = self.time.run(self.time.plain(x[whole:]))
             vae.upsample(doubled, self.time.bias, big[whole:], pairs=True)
         y = self.weights.convolve(big.permute(0, 3, 1, 2), self.weight, padding=1)  # [n, C, 2 * H, 2 * W]

@@ -37,13 +37,14 @@ class Stage:
         self.halves_time = isinstance(layers[-1], Down) and layers[-1].time is not None
 
     def run(self, stream: Iterable, budget: int, check: Callable[[], None]) -> Iterator:
-        seen, last = 0, None
+        seen = 0
+        last: torch.Tensor | None = None
         for chunk in chunks(stream, budget, self.channels):
             if isinstance(chunk, Still):
                 # once every layer has seen nothing but the repeated frame, its output repeats too
                 settle = self.past_frames + (self.past_frames + seen - 1) % 2 * self.halves_time
                 settle = min(settle, chunk.count)
-                again = [last.expand(settle, *last.shape[1:])] if settle else []
+                again = [last.expand(settle, *last.shape[1:])] if settle and last is not None else []
                 for part in chunks(again, budget, self.channels):
                     yield from self._layers([part.contiguous()], check)
                 if chunk.count > settle:

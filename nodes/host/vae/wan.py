@@ -39,13 +39,14 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         """[B, 16, t, h, w] -> [B, 3, T, 8h, 8w] in -1..1."""
         clips = []
         for latent in z:
-            clip = None
+            clip: torch.Tensor | None = None
             at, count = 0, 4 * latent.shape[1] - 3
             for part in self.decode_frames(latent):
                 if clip is None:
                     clip = torch.empty((count, *part.shape[1:]), dtype=part.dtype, device=part.device)
                 clip[at : at + len(part)].copy_(part)
                 at += len(part)
+            assert clip is not None  # a latent has at least one part
             clips.append(rearrange(clip, "t h w c -> c t h w"))
         return torch.stack(clips) if len(clips) > 1 else clips[0][None]
 
@@ -80,8 +81,9 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         if stages is None:
             clip = prepare(with_still(frames, still).to(device)).to(dtype)
             return super().encode(rearrange(clip, "t h w c -> 1 c t h w"))
-        budget = self.budget("encode", *frames.shape[1:3], device, dtype)
-        size = frames_in(budget, *frames.shape[1:3], self.dim)
+        height, width = frames.shape[1:3]
+        budget = self.budget("encode", height, width, device, dtype)
+        size = frames_in(budget, height, width, self.dim)
         source = pixels(frames, size, lambda part: prepare(part).to(dtype), device, still)
         made = list(run(stages, source, budget, check))
         mean = torch.cat(made).chunk(2, dim=-1)[0]

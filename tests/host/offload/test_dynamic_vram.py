@@ -97,7 +97,7 @@ def put(part):
             else:
                 more = {
                     "accelerate": {"fused": True, "reuse": "all"},
-                    "fp8": {"fused": True, "products": "fp8 (row-wise)"},
+                    "fp8": {"fused": True, "matmul": "fp8 (row-wise)"},
                     "compile": {"compile_blocks": True, "backend": "eager"},
                 }[node]
                 model = fast.accelerate(model, fast.Settings(**more))

@@ -144,7 +144,7 @@ def test_patched_unpatched_and_patched_again(kit, model, faceless, plain, all_of
     [
         {"reuse": "all"},
         {"attention": "sdpa flash", "fused": True},
-        {"products": "fp8 (row-wise)", "fused": True},
+        {"matmul": "fp8 (row-wise)", "fused": True},
         {"compile_blocks": True, "backend": "eager"},
     ],
     ids=lambda one: ", ".join(one),
