@@ -106,10 +106,11 @@ class Accelerate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, attention: str) -> bool | str:
+    def validate_inputs(cls, attention: str | None) -> bool | str:
+        """Choices of older versions pass; a linked value is None here, and is checked when the node runs."""
         from .host.accelerate.attention import CHOICES, REMOVED
 
-        if attention in CHOICES or attention in REMOVED:
+        if attention is None or attention in CHOICES or attention in REMOVED:
             return True
         return f"attention is {attention!r}, but it must be one of: {', '.join(CHOICES)}."
 

@@ -54,6 +54,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
+                    display_name="fp8_linear_layers",
                     options=["auto", "full precision", "fp8"],
                     advanced=True,
                     tooltip=(

@@ -1,5 +1,7 @@
 """What the nodes ask the host for, in one process: memory, Cancel, the graph they stand in."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,14 @@ def test_graph_signature_follows_the_values_and_nothing_else(pack):
     changed[500_000:520_000] = b"1" * 20_000
     file.write_bytes(changed)
     assert same != signature()
+
+
+def test_linked_inputs_pass_every_validation(pack_nodes):
+    """ComfyUI gives None for an input that another node feeds."""
+    checked = []
+    for node_id, node in pack_nodes.items():
+        if "validate_inputs" in vars(node):
+            names = [name for name in inspect.signature(node.validate_inputs).parameters]
+            assert node.validate_inputs(**dict.fromkeys(names)) is True, node_id
+            checked.append(node_id)
+    assert "WanAnimateKitAccelerate" in checked and len(checked) > 5

@@ -105,7 +105,7 @@ def test_second_segment_starts_from_the_firsts_last_frame(host_server, inputs):
     """The second segment made by the host's own nodes, continued from the last frame of our first: it starts with that
     frame, and what follows are the pictures of our second segment.
 
-    (That another start would show is held in process, where no rounding is in the way: ``test_parity.py``.)
+    (That another start would show is held in process, where no rounding is in the way: ``tests/host/test_ports.py``.)
     """
     steps = 1  # the host's own nodes run its slow face encoder in every step
     graph = graph_for("animate", inputs, steps=steps)

@@ -42,7 +42,7 @@ class VideoSource(FrameSource):
 
     Args:
         fps: output frames per second; 0 keeps every frame, at the average rate.
-        max_area: resize to this many pixels with sides divisible by 16: :func:`.fill_size` or :func:`.area_size`, by
+        max_area: resize to this many pixels with sides divisible by 16: :func:`.resample.fill_size` or :func:`.resample.area_size`, by
             ``fit``.
         size: resize to exactly ``(width, height)``; excludes ``max_area``.
         start: first frame, counted at ``fps``.
@@ -54,7 +54,7 @@ class VideoSource(FrameSource):
         native_size: displayed ``(width, height)``, upright and with square pixels.
         native_fps: average rate.
         notes: sentences on conversions beyond size and rate.
-        start_seconds: time of frame 0 in the file, for :func:`.read_audio`.
+        start_seconds: time of frame 0 in the file, for :func:`.audio.read_audio`.
 
     Raises:
         InputError: the file or an argument is unusable.

@@ -63,7 +63,9 @@ def accelerate(model: Any, settings: Settings) -> Any:
     check_model(model)
     settings = replace(settings, attention=current_choice(settings.attention))
     if settings.matmul not in fp8.CHOICES:
-        raise InputError(f"products is {settings.matmul!r}, but it must be one of: {', '.join(fp8.CHOICES)}.")
+        raise InputError(
+            f"linear_layers (products) is {settings.matmul!r}, but it must be one of: {', '.join(fp8.CHOICES)}."
+        )
     kinds = comfy.patcher_extension.WrappersMP
     compiled = settings.compile_blocks
     if compiled and settings.matmul != AS_LOADED and fp8.refusal(model.load_device) is None:
