@@ -42,8 +42,8 @@ class VideoSource(FrameSource):
 
     Args:
         fps: output frames per second; 0 keeps every frame, at the average rate.
-        max_area: resize to this many pixels with sides divisible by 16: :func:`.resample.fill_size` or :func:`.resample.area_size`, by
-            ``fit``.
+        max_area: resize to this many pixels with sides divisible by 16, by ``fit``: :func:`.resample.fill_size` or
+            :func:`.resample.area_size`.
         size: resize to exactly ``(width, height)``; excludes ``max_area``.
         start: first frame, counted at ``fps``.
         limit: maximum number of frames; 0 for all.
