@@ -18,6 +18,14 @@ from .test_cli_options import inputs  # noqa: F401  (a fixture)
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """A shell starts what runs in its background with Ctrl+C ignored, and programs started from there inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def arguments(given: dict, folder: Path) -> list[str]:
     given = given | {"out": folder / "new" / "deep" / "a.mp4"}
     return [*(f"--{name}={value}" for name, value in given.items()), "--no-retarget"]
