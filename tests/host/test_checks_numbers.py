@@ -40,7 +40,7 @@ def test_features_of_several_pictures_are_those_of_the_first(denoiser, caplog): 
     two.penultimate_hidden_states = spoilt(torch.zeros(2, 257, 1280), BAD[0])
     with caplog.at_level(logging.INFO):
         assert denoiser(image=two) is not None, "what is not read may be anything"
-    assert "clip_vision_output holds the features of 2 pictures: the first is used." in caplog.messages
+    assert "clip_vision_output holds the features of 2 pictures: the first is used." in caplog.text
 
 
 @pytest.mark.parametrize("bad", BAD)
