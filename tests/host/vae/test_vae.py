@@ -347,9 +347,10 @@ def test_latents_are_kept_with_the_weights_that_made_them(pack_module):
 
 KERNELS = """
 import importlib, sys, types, torch
-for name, folder in (("kit", "/nodes/host"), ("kit.kernels", "/nodes/host/kernels")):
+for folder in ("", "/nodes", "/nodes/host", "/nodes/host/kernels"):  # without what their __init__ imports of the host
+    name = "kit" + folder.replace("/", ".")
     sys.modules.setdefault(name, types.ModuleType(name)).__path__ = [sys.argv[1] + folder]
-ours, plain = (importlib.import_module("kit.kernels." + name) for name in ("triton_vae", "vae"))
+ours, plain = (importlib.import_module("kit.nodes.host.kernels." + name) for name in ("triton_vae", "vae"))
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)
 random = lambda *shape: torch.randn(*shape, generator=generator)
