@@ -239,6 +239,8 @@ def test_wrong_vae_and_lengths_are_told_in_a_sentence(host_server, inputs):
 def test_log_has_no_complaint_about_the_pack(host_server, inputs):
     lines = [line for line in host_server.log().splitlines() if "animate" in line.lower() or "WanAnimateKit" in line]
     loud = [line for line in lines if any(word in line for word in ("WARNING", "Error", "Traceback", "IMPORT FAILED"))]
-    assert not [line for line in loud if "InputError" not in line], loud
+    # what the graphs of this file are told by design: refused inputs, and masks that the small segmenter cannot follow
+    told = ("InputError", "segment character: The segmenter lost")
+    assert not [line for line in loud if not any(words in line for words in told)], loud
     (timing,) = [line for line in lines if "seconds" in line and "custom_nodes" in line]
     assert float(timing.split("seconds")[0].split()[-1]) < 1.0, timing
