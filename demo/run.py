@@ -8,7 +8,7 @@ Options are read from the environment, so that `make demo IMAGE=me.png VIDEO=dan
   IMAGE, VIDEO     the character and the driving video (default: the example clip, else our own)
   MODE             animate or replace (default: animate)
   FRAMES           how many frames at most (0 = all)
-  SEGMENT, GUIDANCE  frames a segment and taken over from the one before, both 4n+1
+  SEGMENT, PREVIOUS_FRAMES  frames a segment and taken over from the one before, both 4n+1
   STEPS, SEED      sampling steps, seed
   WIDTH, HEIGHT    about how many pixels; the video's shape is kept
   WEIGHTS          auto, small or real
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from wan_animate.video.frames import FrameSource
 
 # three segments that two CPU cores finish in a few minutes
-SMALL = {"FRAMES": 37, "SEGMENT": 13, "GUIDANCE": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
+SMALL = {"FRAMES": 37, "SEGMENT": 13, "PREVIOUS_FRAMES": 1, "STEPS": 3, "WIDTH": 320, "HEIGHT": 192}
 # what the nodes take
-RANGES = {"STEPS": (1, 1000), "WIDTH": (16, 8192), "HEIGHT": (16, 8192), "SEGMENT": (5, 1001), "GUIDANCE": (1, 997),
-          "SEED": (0, 2**64 - 1)}  # fmt: skip
+RANGES = {"STEPS": (1, 1000), "WIDTH": (16, 8192), "HEIGHT": (16, 8192), "SEGMENT": (5, 1001),
+          "PREVIOUS_FRAMES": (1, 997), "SEED": (0, 2**64 - 1)}  # fmt: skip
 KIT = graphs.KIT
 
 
@@ -73,7 +73,7 @@ def options(environ: Mapping[str, str]) -> argparse.Namespace:
         if value is not None and not low <= value <= high:
             raise InputError(f"{name} is {value}: give a number from {low} to {high}.")
     # one of them alone is checked against the widest range of the other
-    check_segment_settings(found.segment or RANGES["SEGMENT"][1], found.guidance or 1)
+    check_segment_settings(found.segment or RANGES["SEGMENT"][1], found.previous_frames or 1)
     found.out = Path(environ.get("OUT") or ROOT / "demo" / "out").absolute()
     given = {name: Path(environ[name]).expanduser().absolute() for name in ("IMAGE", "VIDEO") if environ.get(name)}
     for name, path in given.items():
@@ -178,7 +178,12 @@ def name_inputs(server: HostServer, graph: graphs.Graph, job: argparse.Namespace
     given = {"limit": job.frames, "width": job.width, "height": job.height}
     given = {name: value for name, value in given.items() if value is not None}
     graphs.set_inputs(graph, f"{KIT}LoadVideo", file=server.upload(job.video), **given)
-    given = {"segment_length": job.segment, "guidance_frames": job.guidance, "steps": job.steps, "seed": job.seed}
+    given = {
+        "segment_length": job.segment,
+        "guidance_frames": job.previous_frames,
+        "steps": job.steps,
+        "seed": job.seed,
+    }
     graphs.set_inputs(graph, f"{KIT}Animate", **{name: value for name, value in given.items() if value is not None})
     return name_pose(server, graph, job, real)
 
@@ -322,7 +327,7 @@ def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
     video, sheet = job.out / f"{job.mode}.mp4", job.out / f"{job.mode}.png"
     given: dict[str, Any] = {"image": job.image, "video": job.video, "mode": job.mode, "out": video, "sheet": sheet}
     given |= {"models": files.diffusers, "prompt-file": files.prompt, "area": job.width * job.height}
-    given |= {"limit": job.frames, "segment": job.segment, "guidance": job.guidance, "steps": job.steps}
+    given |= {"limit": job.frames, "segment": job.segment, "previous-frames": job.previous_frames, "steps": job.steps}
     given |= {"seed": job.seed or 0}
     if job.track:
         track, fps, _ = cut_track(job.track, job.video, job.frames, job.width * job.height)

@@ -17,7 +17,7 @@ BLOCKS = (20, 11)
 
 def demo(monkeypatch, out, mode: str, **more) -> np.ndarray:
     """The demo's clip: uint8 ``[T, H, W, 3]``."""
-    for name in ("IMAGE", "VIDEO", "WIDTH", "HEIGHT", "GUIDANCE", "SEED"):
+    for name in ("IMAGE", "VIDEO", "WIDTH", "HEIGHT", "PREVIOUS_FRAMES", "SEED"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {**SMALL, "MODE": mode, "OUT": str(out), **more}.items():
         monkeypatch.setenv(name, value)
@@ -61,12 +61,12 @@ def check_animated(result: np.ndarray) -> None:
 
 
 def test_replace_without_a_comfyui_shows_the_scene_around_the_character(monkeypatch, tmp_path):
-    pytest.importorskip("diffusers")
+    pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     check_replaced(demo(monkeypatch, tmp_path, "replace", COMFYUI_PATH="none"))
 
 
 def test_animate_without_a_comfyui_shows_the_pictures_own_scene(monkeypatch, tmp_path):
-    pytest.importorskip("diffusers")
+    pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     check_animated(demo(monkeypatch, tmp_path, "animate", COMFYUI_PATH="none"))
 
 

@@ -188,8 +188,8 @@ def test_demo_options(tmp_path):
     "environ",
     [
         {"MODE": "dance"}, {"STEPS": "many"}, {"VIDEO": "/no/video.mp4"}, {"WEIGHTS": "huge"}, {"STEPS": "0"},
-        {"STEPS": "²"}, {"STEPS": "-1"}, {"WIDTH": "8"}, {"HEIGHT": "100000"}, {"SEGMENT": "0"}, {"GUIDANCE": "0"},
-        {"SEED": str(2**64)},
+        {"STEPS": "²"}, {"STEPS": "-1"}, {"WIDTH": "8"}, {"HEIGHT": "100000"}, {"SEGMENT": "0"},
+        {"PREVIOUS_FRAMES": "0"}, {"SEED": str(2**64)},
     ],
 )  # fmt: skip
 def test_demo_options_that_cannot_work(environ):
@@ -202,7 +202,7 @@ def test_demo_segments_that_the_model_cannot_make():
     with pytest.raises(InputError, match="segment length is 10, but the model works in 4n.1 frames"):
         run.options({"SEGMENT": "10"})
     with pytest.raises(InputError, match=r"previous frames \(9\) must be fewer than the segment length \(9\)"):
-        run.options({"SEGMENT": "9", "GUIDANCE": "9"})
+        run.options({"SEGMENT": "9", "PREVIOUS_FRAMES": "9"})
 
 
 def test_a_demo_that_cannot_write_its_result(tmp_path, monkeypatch, capsys):

@@ -306,7 +306,7 @@ def test_segments_that_the_encoder_has_no_time_for_wait_on_disk(tmp_path):
     assert len(VideoSource(tmp_path / "clip.mp4", fps=0)) == 32
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives each thread a priority of its own: run on Linux")
 def test_writing_leaves_the_cores_to_the_sampler(tmp_path):
     """The clip's thread and the encoder's own are of lower priority, this one and the process are not."""
 

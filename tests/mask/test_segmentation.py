@@ -9,8 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-pytest.importorskip("transformers", minversion="4.56")
-
 from demo.figure import draw_figure, room
 from demo.small_sam2 import FILE, dancer_mask
 from wan_animate.errors import Cancelled, InputError

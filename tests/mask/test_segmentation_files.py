@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("transformers", minversion="4.56")
-
 from demo.small_sam2 import ARCHITECTURE, FILE, build
 from wan_animate.errors import InputError
 from wan_animate.mask.sam2_weights import METADATA, from_meta, read_weights

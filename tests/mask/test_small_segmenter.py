@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("transformers", minversion="4.56")
-
 from demo.example import Dancer
 from demo.small_sam2 import FILE, dancer_mask
 from wan_animate.mask.character import segment_character

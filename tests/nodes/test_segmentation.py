@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("transformers", minversion="4.56")
-
 from demo.figure import draw_figure
 from demo.server import PromptRejected, output_items
 from demo.small_models import DETECTION, SEGMENTER_NAME

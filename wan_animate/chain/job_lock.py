@@ -39,7 +39,7 @@ class JobLock:
         self._depth -= 1
         if self._depth or self._file is None:
             return
-        # While it is held: whoever has it open already sees that it is gone (filelock looks) and makes another.
+        # Removed while it is held: filelock from 3.32.7 on refuses a lock on a file that is gone.
         with suppress(OSError):  # Windows removes no open file; filelock does so after the release there
             Path(self._file.lock_file).unlink()
         self._file.release()
@@ -52,16 +52,13 @@ class JobLock:
             return self._lock_file(self._folder / ".lock")
 
     def _lock_file(self, path: Path) -> bool:
-        while True:
-            file = FileLock(path)
-            try:
-                file.acquire(timeout=0)
-            except Timeout:
-                return False
-            except NotImplementedError:
-                log.warning("%s: this file system has no locks, so start the job in one process only", self._folder)
-                return True
-            if path.exists():
-                self._file = file
-                return True
-            file.release()  # its owner removed it between opening and locking
+        file = FileLock(path)
+        try:
+            file.acquire(timeout=0)
+        except Timeout:
+            return False
+        except NotImplementedError:
+            log.warning("%s: this file system has no locks, so start the job in one process only", self._folder)
+            return True
+        self._file = file
+        return True

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LARGEST = {"fp8": 0.07, "half": 1e-3}  # by what a name ends or begins with
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is missing: PyTorch brings it on Linux")
 def test_kernels_compute_what_pytorch_does():
     script = ROOT / "tests" / "support" / "kernels_on_cpu.py"
     ran = subprocess.run(

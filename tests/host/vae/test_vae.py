@@ -378,7 +378,7 @@ for channels in (8, 24, 96):
 """  # fmt: skip
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is missing: PyTorch brings it on Linux")
 def test_triton_kernels_do_what_torch_does():
     """In Triton's interpreter, in float32: it truncates bfloat16."""
     run = subprocess.run(
