@@ -47,34 +47,51 @@ def test_ctrl_c_while_a_module_is_imported(inputs, tmp_path, module):  # noqa: F
         "import os, signal, sys\n"
         "class Stop:\n"
         "    def find_spec(self, name, *_):\n"
-        f"        if name == {module!r}:\n"
+        f"        if name == {module!r} and self in sys.meta_path:\n"
+        "            sys.meta_path.remove(self)\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "import wan_animate.cli\n"
         f"sys.modules.pop({module!r}, None)\n"
         "sys.meta_path.insert(0, Stop())\n"
-        "sys.exit(wan_animate.cli.main(sys.argv[1:]))\n"
+        "wan_animate.cli.program()\n"
     )
     run = [sys.executable, "-c", code, *arguments(inputs, tmp_path)]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 130, done.stderr
+    assert done.returncode == -signal.SIGINT, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("wan-animate: stopped;")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise on Windows")
-@pytest.mark.parametrize("seconds", [0.5, 1.5, 3])
+def test_an_import_that_turns_ctrl_c_into_its_own_error(inputs, tmp_path, monkeypatch, capsys):  # noqa: F811
+    def broken(*_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr(cli, "run", broken)
+    assert cli.main(arguments(inputs, tmp_path)) == cli.STOPPED
+    assert capsys.readouterr().err.startswith("wan-animate: stopped;")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise on Windows")
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1, 1.5, 2, 3])
 def test_ctrl_c_at_any_time_of_a_real_run(inputs, small_models, tmp_path, seconds):  # noqa: F811
+    """Counted from where the command begins: before it, Ctrl+C meets Python itself."""
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     given = inputs | {"models": small_models.diffusers, "steps": 500, "area": 128 * 80}
-    run = [sys.executable, "-m", "wan_animate.cli", *arguments(given, tmp_path)]
-    with subprocess.Popen(run, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    code = "import wan_animate.cli as cli; cli.sys.stdout.write('up\\n'); cli.sys.stdout.flush(); cli.program()"
+    run = [sys.executable, "-c", code, *arguments(given, tmp_path)]
+    with subprocess.Popen(run, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         try:
             said = process.communicate(timeout=120)[1].strip().splitlines()
         finally:
             process.kill()
-    assert process.returncode == 130 and said[-1].startswith("wan-animate: stopped;"), said
+    assert process.returncode == -signal.SIGINT and said[-1].startswith("wan-animate: stopped;"), said
     assert not any("Traceback" in line for line in said) and not list(tmp_path.iterdir())
 
 

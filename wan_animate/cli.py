@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from pathlib import Path
+    from typing import NoReturn
 
     import torch
 
@@ -96,20 +97,37 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
-        from .errors import InputError
+    """Returns the exit code: 0, 2 for input that does not work, :data:`STOPPED` after Ctrl+C."""
+    from .interrupt import is_interrupt, whole_imports
 
-        try:
-            run(parser().parse_args(arguments))
-        except InputError as error:
-            _line_end(f"wan-animate: {error}")
-            return 2
-    except KeyboardInterrupt:
-        _line_end(
-            "wan-animate: stopped; run the same command again to go on from the last finished segment, if there is one."
-        )
-        return STOPPED
+    try:
+        with whole_imports():
+            from .errors import InputError
+
+            options = parser()
+        run(options.parse_args(arguments))
+    except BaseException as error:
+        if is_interrupt(error):
+            _line_end(
+                "wan-animate: stopped; run the same command again to go on from the last finished segment, if there is "
+                "one."
+            )
+            return STOPPED
+        if not isinstance(error, InputError):
+            raise
+        _line_end(f"wan-animate: {error}")
+        return 2
     return 0
+
+
+def program() -> NoReturn:
+    """The shell's command."""
+    code = main()
+    if code == STOPPED:
+        from .interrupt import end_by_interrupt
+
+        end_by_interrupt()
+    sys.exit(code)
 
 
 def run(options: argparse.Namespace) -> Path:
@@ -125,15 +143,20 @@ def run(options: argparse.Namespace) -> Path:
 def _run(options: argparse.Namespace) -> Path:
     from pathlib import Path
 
-    from .backends.diffusers import check_folder, encode_prompt
-    from .chain.generate import generate
-    from .chain.store import SegmentStore
-    from .cli_options import check_options
-    from .files import rename, short_name
-    from .video.audio import read_audio
-    from .weights.prompt_file import load_prompt
+    from .interrupt import whole_imports
+
+    with whole_imports():
+        from .backends.diffusers import check_folder, encode_prompt
+        from .chain.generate import generate
+        from .chain.store import SegmentStore
+        from .cli_options import check_options
+        from .files import rename, short_name
+        from .video.audio import read_audio
+        from .weights.prompt_file import load_prompt
 
     check_options(options)
+    with whole_imports():
+        _import_packages(options)
     out = Path(options.out)
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
@@ -164,6 +187,33 @@ def _run(options: argparse.Namespace) -> Path:
         store.remove()
     print(out)
     return out
+
+
+def _import_packages(options: argparse.Namespace) -> None:
+    """What is imported where it is used, before anything is written. One that is missing is said there."""
+    from contextlib import suppress
+
+    with suppress(ImportError):
+        import cv2  # noqa: F401
+    if options.detector:
+        with suppress(ImportError):
+            import onnxruntime  # noqa: F401
+    if options.sam2:
+        with suppress(ImportError):
+            from transformers import Sam2VideoModel  # noqa: F401
+    with suppress(ImportError):
+        from diffusers import (  # noqa: F401
+            AutoencoderKLWan,
+            UniPCMultistepScheduler,
+            WanAnimateTransformer3DModel,
+        )
+    with suppress(ImportError):
+        from transformers import (  # noqa: F401
+            AutoImageProcessor,
+            AutoTokenizer,
+            CLIPVisionModel,
+            UMT5EncoderModel,
+        )
 
 
 def _frames(options: argparse.Namespace) -> VideoSource:
@@ -283,4 +333,4 @@ def _line_end(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -1,0 +1,49 @@
+"""Ctrl+C in the shell: never in the middle of an import, and an exit as shells expect it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def whole_imports() -> Iterator[None]:
+    """Ctrl+C waits until the imports within are done, and is raised then; a second one ends the process at once.
+
+    PyTorch swallows a KeyboardInterrupt while it imports NumPy, which cannot be imported a second time.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored (nohup), or another's
+        yield
+        return
+    heard = False
+
+    def wait(*_: object) -> None:
+        nonlocal heard
+        heard = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if heard:
+            raise KeyboardInterrupt
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl+C is what began it; libraries may raise an error of their own on the way."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def end_by_interrupt() -> None:
+    """End the process by SIGINT, so that a shell's loop around it ends too; returns on Windows."""
+    if sys.platform != "win32":
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
