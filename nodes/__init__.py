@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .accelerate import Accelerate
 from .animate import Animate
 from .clean import CleanPose, PoseReport
+from .color import MatchColor
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
@@ -46,6 +47,7 @@ NODES: list[type[io.ComfyNode]] = [
     SegmentCharacter,
     ShapeMask,
     MaskBackground,
+    MatchColor,
     CachedPrompt,
     LoadPrompt,
     LoadModel,

@@ -76,7 +76,7 @@ def match_color(
         count=count,
         device=device,
         progress=lambda done: progress(done, total),
-        what="the reference",
+        what="reference",
     )
     if not by_frame:
         wanted = wanted.mean()
@@ -88,7 +88,7 @@ def match_color(
         find_shots=per_shot,
         device=device,
         progress=lambda done: progress(count + done, total),
-        what="the frames",
+        what="frames",
     )
     origin = "".join(
         f"({one.fingerprint()})" if one is not None else "()" for one in (source, reference, mask, reference_mask)

@@ -136,21 +136,21 @@ def clip_colors(
         with reading_once():
             frames = source.read(start, stop)
             masks = None if mask is None else binary(_masks(mask, start, stop)).view(bool)
-        if find_shots:
-            cuts.add(*(thumbnail(as_uint8(frame)) for frame in frames))
         for at, frame in enumerate(frames):
             counted = np.ascontiguousarray(frame.reshape(-1, 3) if masks is None else frame[masks[at % len(masks)]])
             weights[start + at] = len(counted) / (source.width * source.height)
             pixels = torch.from_numpy(counted)
-            check_finite(pixels, f"{what} (frame {start + at})", "repair what makes them")
+            check_finite(pixels, f"{what}: frame {start + at}", "repair what makes them")
             with own_stream(device):
                 statistics.append(measure(pixels.to(device)) if len(counted) else None)
+        if find_shots:
+            cuts.add(*(thumbnail(as_uint8(frame)) for frame in frames))
         progress(stop)
     some = next((one for one in statistics if one is not None), None)
     if some is None:
         raise InputError(
-            f"the mask of {what} is empty in every frame, so there is nothing to measure: connect one that holds "
-            "something, or none."
+            f"match color: the mask of the {what} is empty in every frame, so there is nothing to measure: connect "
+            "one that holds something, or none."
         )
     filled = np.stack([np.zeros_like(some) if one is None else one for one in statistics])
     return ClipColors(filled, weights, (0, *cuts.finish()) if find_shots else (0,))

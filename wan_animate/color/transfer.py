@@ -13,8 +13,9 @@ from kornia.color import lab_to_rgb
 from .statistics import LEVELS, PIXELS_AT_ONCE, Measure, histograms, moments, planar, to_lab
 from .stream import own_stream
 
-# Deviations that count as noise: one level of 8 bits, in RGB and about as much in CIELAB.
-_RGB_NOISE, _LAB_NOISE = 1 / 255, 0.4
+# Deviation of the noise that rounding to 8 bits makes, in RGB and about as much in CIELAB (0..100).
+_RGB_NOISE, _LAB_NOISE = 12**-0.5 / 255, 12**-0.5 / 255 * 100
+_MOST_STRETCH = 5.0
 
 Transfer = Callable[[torch.Tensor], torch.Tensor]
 """sRGB to sRGB, float32 ``[3, N]``; the result may leave 0..1."""
@@ -58,7 +59,8 @@ def optimal_transport(source: np.ndarray, reference: np.ndarray, lab: bool = Fal
         A = S^-1/2 (S^1/2 R S^1/2)^1/2 S^-1/2
 
     with the covariances S of the source and R of the reference. In directions in which the source varies by no more
-    than noise, A goes to 1: noise is moved and not stretched.
+    than the noise of 8 bits A goes to 1, and it stretches none more than five times: else a grey clip's noise becomes
+    coloured speckles, and its levels bands.
 
     Args:
         source, reference: as of :func:`.statistics.moments`, in the space that ``lab`` says.
@@ -68,13 +70,14 @@ def optimal_transport(source: np.ndarray, reference: np.ndarray, lab: bool = Fal
     middle = _power(root @ reference[1:] @ root, 0.5)
     # W^1/2 (A - 1) W^1/2 + 1 with W = S (S + noise)^-1, multiplied out: nothing is divided by a variance of 0.
     inverse = _power(source[1:], -0.5, noise)
-    matrix = inverse @ (middle + noise * np.eye(3)) @ inverse
+    stretch, directions = np.linalg.eigh(inverse @ (middle + noise * np.eye(3)) @ inverse)
+    matrix = directions * np.minimum(stretch, _MOST_STRETCH) @ directions.T
     return AffineTransfer(matrix, reference[0] - matrix @ source[0], lab)
 
 
 def mean_deviation(source: np.ndarray, reference: np.ndarray) -> AffineTransfer:
     """Mean and deviation of each channel of CIELAB (Reinhard et al. 2001, "Color Transfer between Images", there in
-    their own space of logarithmic cone responses). Noise as in :func:`optimal_transport`.
+    their own space of logarithmic cone responses). Noise and limit as in :func:`optimal_transport`.
 
     Args:
         source, reference: as of :func:`.statistics.moments` in CIELAB.
