@@ -73,7 +73,18 @@ class MatchColor(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         "Which frames of the reference count, if it has several: its first, the mean of all, or for "
-                        "each frame its own, for a reference of the same length."
+                        "each frame its own, for a reference of the same length (averaged as the frames are)."
+                    ),
+                ),
+                io.Combo.Input(
+                    "over",
+                    options=["shot", "window"],
+                    default="shot",
+                    optional=True,
+                    tooltip=(
+                        "shot: one change for all of a shot, so that nothing in it flickers and light that really "
+                        "changes stays. window: the change follows the video, for colours that drift; slow changes "
+                        "of light go too."
                     ),
                 ),
                 io.Int.Input(
@@ -83,9 +94,8 @@ class MatchColor(io.ComfyNode):
                     max=10_000,
                     optional=True,
                     tooltip=(
-                        "Frames before and after over which the change is averaged, so that somebody who walks "
-                        "through the picture does not make it flicker. 0 matches each frame on its own; more than the "
-                        "video has gives nearly the same change to all."
+                        "With window: frames before and after over which the change is averaged, so that somebody who "
+                        "walks through the picture does not make it flicker. 0 matches each frame on its own."
                     ),
                 ),
                 io.Boolean.Input(
@@ -93,7 +103,7 @@ class MatchColor(io.ComfyNode):
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip="Find the cuts of the video, and average over none.",
+                    tooltip="A cut in the video begins a new shot. Off takes the whole video for one.",
                 ),
             ],
             outputs=[
@@ -112,6 +122,7 @@ class MatchColor(io.ComfyNode):
         mask: Any = None,
         reference_mask: Any = None,
         reference_frames: str = "first",
+        over: str = "shot",
         smooth: int = 12,
         per_shot: bool = True,
     ) -> io.NodeOutput:
@@ -135,7 +146,7 @@ class MatchColor(io.ComfyNode):
             mask=None if mask is None else as_masks(mask, "mask"),
             reference_mask=None if reference_mask is None else as_masks(reference_mask, "reference_mask"),
             reference_frames=reference_frames,
-            smooth=smooth,
+            smooth=smooth if over == "window" else None,
             per_shot=per_shot,
             device=compute_device(),
             progress=progress_bar(),

@@ -61,14 +61,15 @@ def match(frames, reference, *args, **given) -> FrameSource:
     return match_color(*sources, *args, **given)
 
 
+@pytest.mark.parametrize("smooth", [None, 3])
 @pytest.mark.parametrize("method", METHODS)
-def test_random_access_gives_the_bits_of_reading_in_order(frames, reference, method):
-    source = match(frames, reference, method, smooth=3)
+def test_random_access_gives_the_bits_of_reading_in_order(frames, reference, method, smooth):
+    source = match(frames, reference, method, smooth=smooth)
     whole = source.read(0, FRAMES)
     assert whole.dtype == np.uint8 and whole.shape == frames.shape and (whole != frames).any()
     for start, stop in ((17, 20), (3, 14), (0, 1), (9, 10)):
         assert (source.read(start, stop) == whole[start:stop]).all()
-    again = match(frames, reference, method, smooth=3)
+    again = match(frames, reference, method, smooth=smooth)
     assert (again.read(11, 13) == whole[11:13]).all() and again.fingerprint() == source.fingerprint()
 
 
@@ -100,14 +101,28 @@ def test_smoothing_takes_flicker_out(frames, reference, method):
     assert flicker(smooth) < flicker(alone) / 5
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_light_that_changes_in_a_shot_stays(reference, method):
+    """A scene that fades by a third and comes back, with a reference as contrasty: it still does, as much."""
+    light = 1 - np.sin(np.linspace(0, np.pi, FRAMES)) / 3
+    clip = (scene()[None] * light[:, None, None, None]).round().astype(np.uint8)
+    kept, taken = (
+        match(clip, scene()[None, ::-1].copy(), method, smooth=smooth).read(0, FRAMES).mean(axis=(1, 2, 3))
+        for smooth in (None, 0)
+    )
+    assert kept.min() / kept.max() == pytest.approx(clip.mean(axis=(1, 2, 3)).min() / clip[0].mean(), abs=0.08)
+    assert taken.min() / taken.max() > 0.97
+
+
 def test_no_averaging_over_a_cut(reference):
     first, second = scene(seed=1, high=120), scene(seed=9, low=140, high=255)[:, ::-1]
     clip = np.stack([first] * 10 + [second] * 10)
-    cut = match(clip, reference, smooth=8).read(0, 20)
     mean = reference[0].reshape(-1, 3).mean(0)
-    assert np.abs(cut.mean(axis=(1, 2)) - mean).max() < 1.5
-    across = match(clip, reference, smooth=8, per_shot=False).read(0, 20)
-    assert np.abs(across[9:11].mean(axis=(1, 2)) - mean).max() > 10
+    for smooth in (8, None):
+        cut = match(clip, reference, smooth=smooth).read(0, 20)
+        assert np.abs(cut.mean(axis=(1, 2)) - mean).max() < 1.5
+        across = match(clip, reference, smooth=smooth, per_shot=False).read(0, 20)
+        assert np.abs(across[9:11].mean(axis=(1, 2)) - mean).max() > 10
 
 
 def test_only_what_is_masked_is_measured(frames, reference):
@@ -142,9 +157,11 @@ def test_a_frame_without_a_mask_takes_its_neighbours_change(frames, reference):
 def test_a_shot_without_a_mask_is_left_alone(reference):
     clip = np.stack([scene(seed=1, high=120)] * 8 + [scene(seed=9, low=140, high=255)[:, ::-1]] * 8)
     mask = np.zeros((16, HEIGHT, WIDTH), np.float32)
-    mask[:8] = 1
-    result = match(clip, reference, mask=mask).read(0, 16)
-    assert (result[8:] == clip[8:]).all() and (result[:8] != clip[:8]).any()
+    mask[:5] = 1
+    for smooth in (None, 2):
+        result = match(clip, reference, mask=mask, smooth=smooth).read(0, 16)
+        assert (result[8:] == clip[8:]).all()
+        assert (result[:8] == result[0]).all() and (result[0] != clip[0]).any()
 
 
 def test_which_frames_of_the_reference(frames):
@@ -157,6 +174,8 @@ def test_which_frames_of_the_reference(frames):
     ):
         result = match(frames, wanted, smooth=0, reference_frames=name).read(0, FRAMES)
         assert np.abs(result.mean(axis=(1, 2)) - expected).max() < 1.5, name
+    shot = match(frames, wanted, reference_frames="frame by frame").read(0, FRAMES)
+    assert np.abs(shot.mean(axis=(0, 1, 2)) - means.mean(0)).max() < 1.5
     single = match(frames, wanted[:1], smooth=0, reference_frames="frame by frame").read(0, FRAMES)
     assert (single == match(frames, wanted, smooth=0).read(0, FRAMES)).all()
 
@@ -187,6 +206,10 @@ def test_numbers_that_are_none_are_refused(frames, reference):
     image[13, 2, 3, 1] = torch.nan
     with pytest.raises(InputError, match=r"frames: frame 13 holds 1 numbers of [0-9,]+ that are NaN"):
         match(image, reference)
+    elsewhere = np.zeros((1, HEIGHT, WIDTH), np.float32)
+    elsewhere[:, 20:] = 1
+    with pytest.raises(InputError, match="frames: frame 13 holds 1 numbers"):
+        match(image, reference, mask=elsewhere)
     with pytest.raises(InputError, match=r"reference: frame 0 holds 1 numbers"):
         match(frames, image[13:])
 
@@ -248,8 +271,8 @@ def test_the_fingerprint_follows_all_that_changes_frames(frames, reference):
     mask = np.ones((1, HEIGHT, WIDTH), np.float32)
     mask[:, 3:] = 0
     changes = [
-        {}, {"method": "histogram"}, {"strength": 0.5}, {"smooth": 3}, {"per_shot": False}, {"mask": mask},
-        {"reference_mask": np.ones((1, 20, 60), np.float32)}, {"reference_frames": "mean"},
+        {}, {"method": "histogram"}, {"strength": 0.5}, {"smooth": 3}, {"smooth": 0}, {"per_shot": False},
+        {"mask": mask}, {"reference_mask": np.ones((1, 20, 60), np.float32)}, {"reference_frames": "mean"},
     ]  # fmt: skip
     prints = [match(frames, reference, **given).fingerprint() for given in changes]
     prints += [match(frames, reference[:, ::-1]).fingerprint(), match(frames[1:], reference).fingerprint()]

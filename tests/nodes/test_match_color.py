@@ -37,10 +37,11 @@ def reference() -> torch.Tensor:
 
 
 def test_images_in_frames_out(node, frames, reference):
-    output = node.execute(frames, reference, "mkl", 1.0, smooth=2)
-    (result,) = output.result
-    plain = match_color(TensorSource(frames), TensorSource(reference), smooth=2)
-    assert np.abs(result.read(0, FRAMES) - plain.read(0, FRAMES)).max() < 1e-5
+    for given, smooth in (({}, None), ({"smooth": 2}, None), ({"over": "window", "smooth": 2}, 2)):
+        output = node.execute(frames, reference, "mkl", 1.0, **given)
+        (result,) = output.result
+        plain = match_color(TensorSource(frames), TensorSource(reference), smooth=smooth)
+        assert np.abs(result.read(0, FRAMES) - plain.read(0, FRAMES)).max() < 1e-5
     (picture,) = output.ui.as_dict()["images"]
     assert picture["type"] == "temp"
 
@@ -57,6 +58,7 @@ def test_every_option_of_the_node_is_one_of_the_engine(node):
     from wan_animate.color.transfer import METHODS
 
     options = {one.id: one.options for one in node.define_schema().inputs if hasattr(one, "options")}
+    assert options.pop("over") == ["shot", "window"]
     assert options == {"method": list(METHODS), "reference_frames": list(REFERENCE_FRAMES)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def match_color(
     mask: FrameSource | None = None,
     reference_mask: FrameSource | None = None,
     reference_frames: str = "first",
-    smooth: int = 12,
+    smooth: int | None = None,
     per_shot: bool = True,
     device: torch.device | str = "cpu",
     progress: Progress = lambda done, total: None,
@@ -43,10 +44,11 @@ def match_color(
         mask: what counts of the source; any size of the same shape, and a mask for every frame or one. The transfer
             is always of the whole frame.
         reference_mask: what counts of the reference.
-        reference_frames: one of :data:`REFERENCE_FRAMES`; "frame by frame" goes with the source's frames.
-        smooth: frames before and after over which the statistics of each frame are averaged; 0 takes each frame on its
-            own.
-        per_shot: no averaging over a cut in the source.
+        reference_frames: one of :data:`REFERENCE_FRAMES`; "frame by frame" goes with the source's frames, averaged as
+            they are.
+        smooth: None makes one transfer of a shot's mean statistics, which keeps all differences between its frames.
+            Else frames before and after over which the statistics of each frame are averaged; 0 takes each on its own.
+        per_shot: a cut in the source ends a shot; else the clip is one.
         progress: called with (frames measured, frames to measure); may raise.
 
     Raises:
@@ -90,11 +92,15 @@ def match_color(
         progress=lambda done: progress(count + done, total),
         what="frames",
     )
+    if by_frame:
+        wanted = replace(wanted, shots=found.shots)
+    if smooth is None:
+        found, wanted = found.by_shot(), wanted.by_shot()
     origin = "".join(
         f"({one.fingerprint()})" if one is not None else "()" for one in (source, reference, mask, reference_mask)
     )
     settings = f"{method}:{strength}:{reference_frames}:{smooth}:{per_shot}:{torch.device(device).type}"
-    return MatchedSource(source, found, wanted, method, strength, smooth, device, f"matched:{settings}:{origin}")
+    return MatchedSource(source, found, wanted, method, strength, smooth or 0, device, f"matched:{settings}:{origin}")
 
 
 class MatchedSource(DerivedSource):
@@ -102,6 +108,7 @@ class MatchedSource(DerivedSource):
 
     Args:
         found, wanted: statistics of the source, and of the reference's frames or of one for all.
+        smooth: reach of :meth:`.statistics.ClipColors.around`.
         fingerprint: of all that the frames are made of.
     """
 
@@ -135,9 +142,8 @@ class MatchedSource(DerivedSource):
         return out
 
     def _matched(self, at: int, frame: np.ndarray) -> np.ndarray:
-        shots = self._found.shots
         found = self._found.around(at, self._smooth)
-        wanted = self._wanted.around(at, self._smooth, shots) if len(self._wanted) > 1 else self._wanted.statistics[0]
+        wanted = self._wanted.around(at if len(self._wanted) > 1 else 0, self._smooth)
         if found is None or wanted is None:  # nothing was masked in the whole shot
             return frame
         return transfer_frame(frame, self._solve(found, wanted), self._strength, self._device)
@@ -149,7 +155,7 @@ class MatchedSource(DerivedSource):
         return self._fingerprint
 
 
-def _check_settings(method: str, strength: float, reference_frames: str, smooth: int) -> None:
+def _check_settings(method: str, strength: float, reference_frames: str, smooth: int | None) -> None:
     if method not in METHODS:
         raise InputError(f"match color: method is {method!r}, but it must be one of {', '.join(METHODS)}.")
     if reference_frames not in REFERENCE_FRAMES:
@@ -158,7 +164,7 @@ def _check_settings(method: str, strength: float, reference_frames: str, smooth:
         )
     if not 0 <= strength <= 1:  # nor does "not a number" lie between them
         raise InputError(f"match color: strength is {strength}, but it must lie between 0 and 1.")
-    if smooth < 0:
+    if smooth is not None and smooth < 0:
         raise InputError(f"match color: smooth is {smooth}, but it must be 0 or more frames.")
 
 

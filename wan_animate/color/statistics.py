@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -84,14 +85,23 @@ class ClipColors:
         """One frame that stands for all."""
         return ClipColors(np.average(self.statistics, 0, self.weights)[None], self.weights.mean(keepdims=True))
 
-    def around(self, frame: int, reach: int, shots: tuple[int, ...] | None = None) -> np.ndarray | None:
+    def by_shot(self) -> ClipColors:
+        """Every frame has its shot's mean."""
+        statistics, weights = np.zeros_like(self.statistics), np.zeros_like(self.weights)
+        for start, stop in pairwise((*self.shots, len(self))):
+            counted = self.weights[start:stop]
+            if counted.any():
+                statistics[start:stop] = np.average(self.statistics[start:stop], 0, counted)
+                weights[start:stop] = counted.mean()
+        return replace(self, statistics=statistics, weights=weights)
+
+    def around(self, frame: int, reach: int) -> np.ndarray | None:
         """Mean of the statistics near a frame, ``reach`` frames before and after and within its shot, weighted by
         nearness and area; of the nearest frame that has any if none is near enough; None if the shot has none.
-
-        Args:
-            shots: of another clip that this one goes with.
         """
-        start, stop = _shot(self.shots if shots is None else shots, frame, len(self))
+        edges = np.array([*self.shots, len(self)])
+        at = int(np.searchsorted(edges, frame, side="right"))
+        start, stop = int(edges[at - 1]), int(edges[at])
         first, last = max(start, frame - reach), min(stop, frame + reach + 1)
         near = 1.0 - np.abs(np.arange(first, last) - frame) / (reach + 1)
         weights = near * self.weights[first:last]
@@ -99,12 +109,6 @@ class ClipColors:
             return np.average(self.statistics[first:last], 0, weights)
         counted = start + np.flatnonzero(self.weights[start:stop])
         return self.statistics[counted[np.abs(counted - frame).argmin()]] if len(counted) else None
-
-
-def _shot(shots: tuple[int, ...], frame: int, length: int) -> tuple[int, int]:
-    edges = np.array([*shots, length])
-    at = int(np.searchsorted(edges, frame, side="right"))
-    return int(edges[at - 1]), int(edges[at])
 
 
 def clip_colors(
@@ -129,7 +133,7 @@ def clip_colors(
         InputError: a frame holds NaN, or the mask is empty in every frame.
     """
     count = len(source) if count is None else count
-    statistics: list[np.ndarray | None] = []
+    statistics: np.ndarray | None = None  # one array: many small ones between large buffers would fragment the heap
     weights, cuts = np.zeros(count), CutFinder()
     for start in range(0, count, _READ_AT_ONCE):
         stop = min(start + _READ_AT_ONCE, count)
@@ -137,23 +141,26 @@ def clip_colors(
             frames = source.read(start, stop)
             masks = None if mask is None else binary(_masks(mask, start, stop)).view(bool)
         for at, frame in enumerate(frames):
-            counted = np.ascontiguousarray(frame.reshape(-1, 3) if masks is None else frame[masks[at % len(masks)]])
+            frame = np.ascontiguousarray(frame)
+            check_finite(torch.from_numpy(frame), f"{what}: frame {start + at}", "repair what makes them")
+            counted = frame.reshape(-1, 3) if masks is None else frame[masks[at % len(masks)]]
             weights[start + at] = len(counted) / (source.width * source.height)
-            pixels = torch.from_numpy(counted)
-            check_finite(pixels, f"{what}: frame {start + at}", "repair what makes them")
+            if len(counted) == 0:
+                continue
             with own_stream(device):
-                statistics.append(measure(pixels.to(device)) if len(counted) else None)
+                measured = measure(torch.from_numpy(counted).to(device))
+            if statistics is None:
+                statistics = np.zeros((count, *measured.shape))
+            statistics[start + at] = measured
         if find_shots:
             cuts.add(*(thumbnail(as_uint8(frame)) for frame in frames))
         progress(stop)
-    some = next((one for one in statistics if one is not None), None)
-    if some is None:
+    if statistics is None:
         raise InputError(
             f"match color: the mask of the {what} is empty in every frame, so there is nothing to measure: connect "
             "one that holds something, or none."
         )
-    filled = np.stack([np.zeros_like(some) if one is None else one for one in statistics])
-    return ClipColors(filled, weights, (0, *cuts.finish()) if find_shots else (0,))
+    return ClipColors(statistics, weights, (0, *cuts.finish()) if find_shots else (0,))
 
 
 def _masks(mask: FrameSource, start: int, stop: int) -> np.ndarray:
