@@ -1,9 +1,13 @@
 """Colours of a clip matched as it is read."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from demo.importing import ROOT
 from wan_animate.color.match import match_color
 from wan_animate.color.transfer import METHODS
 from wan_animate.errors import InputError
@@ -277,3 +281,30 @@ def test_the_fingerprint_follows_all_that_changes_frames(frames, reference):
     prints = [match(frames, reference, **given).fingerprint() for given in changes]
     prints += [match(frames, reference[:, ::-1]).fingerprint(), match(frames[1:], reference).fingerprint()]
     assert len(set(prints)) == len(prints)
+
+
+GROWTH = """
+import sys; sys.path.insert(0, sys.argv[1])
+import numpy as np, psutil, torch
+from wan_animate.color.match import match_color
+from wan_animate.video.frames import FrameSource, TensorSource
+torch.set_num_threads(1)
+picture = (np.random.default_rng(0).random((464, 832, 3)) * 200).astype(np.uint8)
+class Long(FrameSource):
+    width, height = 832, 464
+    def __init__(self, length): self.length = length
+    def __len__(self): return self.length
+    def _read(self, start, stop): return np.stack([picture + np.uint8(at % 50) for at in range(start, stop)])
+    def fingerprint(self): return "long"
+def run(length):
+    for _ in match_color(Long(length), TensorSource(picture[None] // 2)).batches(8): pass
+    return psutil.Process().memory_info().rss
+before = run(32)
+print((run(160) - before) / 2**20)
+"""
+
+
+def test_memory_does_not_grow_with_the_clip():
+    command = [sys.executable, "-c", GROWTH, str(ROOT)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert float(out) < 50  # MiB; it was 73 to 139 when one small array a frame broke up the heap
