@@ -63,7 +63,7 @@ def crop_face(
     missing_face: str = "blend",
     face_steady: float = 1.0,
 ) -> tuple[FaceCropSource, int]:
-    """The face crops, and in how many frames a face was found."""
+    """(face crops, number of frames with a face)"""
     from ..wan_animate.face.boxes import face_boxes
     from ..wan_animate.face.crop import FaceCropSource
     from ..wan_animate.pose.track import fit_track

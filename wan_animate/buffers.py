@@ -11,7 +11,7 @@ import numpy as np
 
 
 class BufferPool:
-    """Allocates arrays whose memory is reused once the array and all its views are garbage collected.
+    """Arrays whose memory is reused once they and all their views are garbage collected.
 
     Args:
         keep: number of free buffers to keep.
@@ -30,11 +30,10 @@ class BufferPool:
 
     @property
     def in_use(self) -> int:
-        """Number of buffers in use."""
         return len(self._lent)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype | type = np.float32) -> np.ndarray:
-        """An uninitialized array."""
+        """Uninitialized."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         piece = self._take(size)
         # NumPy keeps ``whole`` as the base of all its views, as its own base is not an array.

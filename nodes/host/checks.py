@@ -59,13 +59,13 @@ def check_vae(vae: Any) -> None:
 
 
 def text_width(model: Any) -> int | None:
-    """Embedding width of the MODEL's prompt (umT5-XXL: 4096), or None if unknown."""
+    """Prompt embedding width (umT5-XXL: 4096); None if unknown."""
     layers = getattr(model.model.diffusion_model, "text_embedding", None)
     return getattr(layers[0], "in_features", None) if isinstance(layers, torch.nn.Sequential) else None
 
 
 def image_width(model: Any) -> int | None:
-    """Width of the MODEL's CLIP vision features (ViT-H: 1280); 0 for none, None if unknown."""
+    """CLIP vision feature width (ViT-H: 1280); 0 for none, None if unknown."""
     embedding = getattr(model.model.diffusion_model, "img_emb", None)
     if embedding is None:
         return 0
@@ -103,8 +103,8 @@ def check_image_features(output: Any, width: int | None) -> None:
     """Raises InputError unless a CLIP_VISION_OUTPUT fits the model.
 
     Args:
-        output: read are its ``penultimate_hidden_states``, [1, tokens, C].
-        width: C; None takes any, 0 none at all.
+        output: with ``penultimate_hidden_states`` [1, tokens, C].
+        width: C; None takes any, 0 no features.
     """
     if width == 0:
         raise InputError(
@@ -126,8 +126,9 @@ def check_image_features(output: Any, width: int | None) -> None:
 
 
 def check_steps(sampler_name: str, steps: int) -> None:
-    """Raises InputError for uni_pc with one step: its order ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``)
-    would be 0."""
+    """Raises InputError for uni_pc with one step: order ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``) is
+    0.
+    """
     if sampler_name.startswith("uni_pc") and steps < 2:
         raise InputError(
             f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or "

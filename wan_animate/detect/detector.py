@@ -39,10 +39,10 @@ class PoseDetector:
     Args:
         detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file.
         pose_path: ViTPose wholebody ONNX file (``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``, or other sizes).
-        provider: "auto", "cuda", "directml", "coreml" or "cpu". The CPU replaces one that fails.
+        provider: "auto", "cuda", "directml", "coreml" or "cpu"; the CPU replaces one that fails.
 
     Raises:
-        InputError: a file is missing, damaged or another kind of network.
+        InputError: a file is missing, damaged or another network.
     """
 
     def __init__(self, detector_path: str | os.PathLike, pose_path: str | os.PathLike, provider: str = "auto") -> None:
@@ -53,7 +53,7 @@ class PoseDetector:
 
     @property
     def provider(self) -> str:
-        """onnxruntime's name of the pose network's provider."""
+        """The pose network's, by onnxruntime's name."""
         return self._pose.provider
 
     def detect(
@@ -63,16 +63,15 @@ class PoseDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice = PersonChoice(),  # noqa: B008  frozen
     ) -> Detection:
-        """Detect the pose of one person in every frame.
+        """Detects one person's pose in every frame.
 
-        Reads the clip once, and again where the person turns out to be somebody else.
+        Reads the clip once, and again where the choice changes to another person.
 
         Boxes are interpolated over gaps up to two seconds (score 0); in longer ones the whole frame is searched (score
-        -1). Such poses get confidence 0 unless the mean over the body exceeds 0.3; so do all where only others are in
+        -1), and the pose gets confidence 0 unless the body's mean exceeds 0.3. It also does where only others are in
         view (score -1).
 
         Args:
-            frames: images.
             batch: frames per run of a network; does not change the result.
             progress: called with (frames done, all frames); may raise to stop.
             person: whom to follow.
@@ -116,7 +115,7 @@ class PoseDetector:
         return Detection(track, shots)
 
     def _check_point(self, frames: FrameSource, choice: PersonChoice) -> None:
-        """Refuse a point on nobody before the clip is read."""
+        """Refuses a point on nobody before the clip is read."""
         if choice.how != "point":
             return
         found = self.find_everybody(read_uint8(frames, choice.frame, choice.frame + 1))[0].boxes
@@ -128,7 +127,7 @@ class PoseDetector:
     def _pipeline(
         self, frames: FrameSource, batch: int, tracker: PersonTracker
     ) -> Generator[tuple[int, int, np.ndarray, np.ndarray], None, None]:
-        """(start, stop, boxes, keypoints) per batch; every stage runs in its own thread."""
+        """(start, stop, boxes, keypoints) per batch; a thread per stage."""
         size, pose_size = self._detector_size, self._pose_size
         scale = frames.width / size[0], frames.height / size[1]
         resized, crops = detector_inputs(size, self._detector.device), pose_inputs(pose_size, self._pose.device)
@@ -189,13 +188,13 @@ class PoseDetector:
         )
 
     def close(self) -> None:
-        """Free the networks' memory until the next run."""
+        """Frees memory until the next run."""
         self._detector.close()
         self._pose.close()
 
 
 def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) -> None:
-    """Set confidence 0, in place, where no pose was found."""
+    """Sets confidence 0, in place, where no pose was found."""
     count = len(boxes)
     guessed = (boxes[:, 4] <= INTERPOLATED) & ~away
     lost = guessed & ~(keypoints[:, wholebody.BODY, 2].mean(axis=1) > MIN_BODY_CONFIDENCE)

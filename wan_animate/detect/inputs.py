@@ -22,9 +22,9 @@ class Preprocessor:
     """Resizes and normalizes images.
 
     Args:
-        size: width and height of the input.
+        size: input width and height.
         device: of tensors; None for arrays.
-        divisor, shift: pixel values 0..255 become ``value / divisor - shift``.
+        divisor, shift: values 0..255 become ``value / divisor - shift``.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ def resize_frames(inputs: Preprocessor, images: np.ndarray) -> tuple[np.ndarray 
 
 
 def crop_people(inputs: Preprocessor, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
-    """A region ``[4]`` of each frame as network input."""
+    """Region ``[4]`` of each frame as network input."""
     return inputs.run(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]
 
 
@@ -124,8 +124,8 @@ def crop_person(
 ) -> np.ndarray:
     """Bilinear crop ``[height, width, 3]``, black outside the frame.
 
-    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width``. Upstream's are up
-    to two pixels off.
+    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width`` (upstream: up to
+    two pixels off).
     """
     x, y, region_width, region_height = region
     scale_x, scale_y = width / region_width, height / region_height

@@ -36,7 +36,7 @@ FACE = (
 
 
 def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
-    """Keypoints of one frame, float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found.
+    """float32 ``[133, 3]`` in pixels; 0, 0, 0 where not found.
 
     Confidence is MediaPipe's visibility; 1 for face and hands.
     """
@@ -131,7 +131,7 @@ class MediaPipeDetector:
 def _with_cuts(
     batches: Iterable[tuple[int, int, np.ndarray]], finder: CutFinder
 ) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """(index, image, whether a shot begins); a few frames late."""
+    """(index, image, whether a shot begins), a few frames late."""
     waiting: deque[np.ndarray] = deque()
     index = 0
     for _, _, images in batches:

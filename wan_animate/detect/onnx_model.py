@@ -32,7 +32,7 @@ _TORCH_DTYPES: dict[type[np.floating], torch.dtype] = {np.float32: torch.float32
 
 
 def choose_provider(provider: str, available: list[str]) -> str:
-    """onnxruntime's name of a provider; the CPU's if it is not available.
+    """onnxruntime's name of a provider; the CPU's if unavailable.
 
     Raises:
         InputError: unknown name.
@@ -55,11 +55,11 @@ class OnnxModel:
     """An ONNX graph: one image batch in, first output out.
 
     Attributes:
-        role: its name in messages.
+        role: name in messages.
         input_shape, output_shape: as declared; names or None where free.
-        batch: fixed batch size; 0 = any.
-        max_batch: batch size that fits in memory; 0 = unlimited.
-        device: where :meth:`run` takes and returns tensors; None for arrays.
+        batch: fixed batch size; 0 for any.
+        max_batch: largest batch that fits in memory; 0 for any.
+        device: of :meth:`run`'s tensors; None for arrays.
 
     Raises:
         InputError: onnxruntime or the file is missing, or the file is damaged.
@@ -138,10 +138,10 @@ class OnnxModel:
         )
 
     def run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """Run any number of images.
+        """Runs any number of images.
 
-        Batches are padded to a fixed size, on a GPU to the largest so far. After a failure smaller batches are
-        tried, then the CPU.
+        Pads batches to a fixed size, on a GPU to the largest so far. After a failure tries smaller batches, then the
+        CPU.
 
         Args:
             images: float ``[N, 3, H, W]``.
@@ -174,16 +174,16 @@ class OnnxModel:
         return np.concatenate([to_numpy(output) for output in outputs])  # fell back to the CPU in between
 
     def begin(self) -> None:
-        """Start a clip, whose batches may be smaller."""
+        """Starts a clip, whose batches may be smaller."""
         self._largest_run = 0
 
     @property
     def _pads_batches(self) -> bool:
-        """GPU providers tune kernels, for seconds, for every batch size."""
+        """GPU providers tune kernels for seconds at every batch size."""
         return self.provider != PROVIDERS["cpu"]
 
     def _fall_back(self, message: str, count: int) -> None:
-        """Reduce the batch or change to the CPU; raise if neither helps."""
+        """Reduces the batch or changes to the CPU; raises if neither helps."""
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.max_batch, self._largest_run = count // 2, 0
@@ -237,7 +237,7 @@ class OnnxModel:
         output_shape: tuple[int, ...],
         dtype: type[np.floating],
     ) -> torch.Tensor:
-        """Run in torch's memory."""
+        """Runs in torch's memory."""
         images = images.to(_TORCH_DTYPES[self._input_dtype]).contiguous()
         output = torch.empty((len(images), *output_shape), dtype=_TORCH_DTYPES[dtype], device=images.device)
         device = images.device
@@ -264,7 +264,7 @@ class OnnxModel:
             ) from error
 
     def close(self) -> None:
-        """Free the memory until the next run."""
+        """Frees memory until the next run."""
         self._session = None
 
 

@@ -1,6 +1,6 @@
-"""Fused forward of the host's transformer block: the same operations in fewer passes over memory.
+"""Fused forward of the host's transformer block, in fewer passes over memory.
 
-Parts of a block that another pack patched are called as the host calls them.
+Parts patched by other packs are called as by the host.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class FusedBlock:
 
 
 def _modulation(block: Any, x: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Shift, scale and gate twice: six [batch, 1 or frames, dim], as in the host's block."""
+    """Shift, scale and gate, twice: each [batch, 1 or frames, dim]."""
     import comfy.model_management
 
     own = comfy.model_management.cast_to(block.modulation, dtype=x.dtype, device=x.device)

@@ -20,11 +20,11 @@ _started: dict[str, list[Future]] = {}
 
 
 def start(what: str, device: torch.device, compilations: Iterable[Callable[[], object]]) -> None:
-    """Start compiling; only the first call per name has an effect.
+    """Starts compiling, once per name.
 
     Args:
         what: name of the kernels.
-        device: a CUDA device, else nothing is done.
+        device: nothing is done unless CUDA.
         compilations: each compiles one kernel.
     """
     if device.type != "cuda" or torch.version.hip is not None:

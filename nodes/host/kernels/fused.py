@@ -27,12 +27,12 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Quantized:
-    """A tensor in fp8 with a scale per row.
+    """An fp8 tensor with a scale per row.
 
     Attributes:
         values: float8_e4m3fn [..., columns].
         scales: float32 [rows, 1], multiplied with values.
-        dtype: of the tensor.
+        dtype: once dequantized.
     """
 
     values: torch.Tensor
@@ -145,7 +145,7 @@ def norm_modulate_quantize(
 
 
 def quantize(x: torch.Tensor) -> Quantized:
-    """Every row in fp8, scaled to fp8's maximum."""
+    """Every row scaled to fp8's maximum."""
     out, _ = norm_modulate_quantize(x, quantize=True)
     assert isinstance(out, Quantized)
     return out

@@ -1,6 +1,6 @@
 """Copies a MODEL's offloaded blocks to the device during sampling.
 
-While a block computes, its module holds views of a slot.
+While a block computes, its module's weights are views of a slot.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BlockOffloader:
     """State of one clone's offload.
 
     Attributes:
-        plan: blocks that are copied in every step.
+        plan: blocks copied in every step.
         resident: blocks kept on the device, by ("block" or "fuser", index).
         available: bytes that the host leaves for blocks and slots.
         activations: bytes of a step without weights, by shape and settings; shared among clones.
@@ -91,7 +91,7 @@ class BlockOffloader:
         return [slot for queue in self.queues.values() for slot in queue.slots]
 
     def drop(self, size: float = float("inf")) -> int:
-        """Drop resident blocks of ``size`` bytes; returns the bytes freed."""
+        """Drops resident blocks; returns the bytes freed."""
         before = self.resident_size
         if self.resident:
             self.wait()
@@ -205,7 +205,7 @@ class BlockOffloader:
             part.put(tensors)
 
     def _merge(self, patcher: Any, part: ModuleTensors, slot: Slot) -> None:
-        """Add the MODEL's patches, as the host does at loading."""
+        """Adds the MODEL's patches, as the host does at loading."""
         slot.merged = True
         for key, tensor in zip(part.keys, slot.tensors):
             if key in patcher.patches:

@@ -15,7 +15,7 @@ from .memory import layout, pack, plain_tensors, region_of, register, views
 
 
 class ModuleTensors:
-    """The tensors of a module that is copied as a whole.
+    """Tensors of a module, copied as a whole.
 
     Attributes:
         index: of the transformer block that it is or follows.
@@ -47,7 +47,7 @@ class ModuleTensors:
         return layout(self.tensors())[1]
 
     def pin(self) -> bool:
-        """Move the tensors into pinned host memory; False if there is none."""
+        """Moves the tensors into pinned host memory; False if there is none."""
         flat = region_of(self.tensors())
         if flat is None:
             own = self.tensors()
@@ -67,9 +67,9 @@ class Slot:
 
     Attributes:
         flat: uint8.
-        tensors: views of ``flat`` as the weights of ``module``.
+        tensors: views of ``flat`` as ``module``'s weights.
         source: the module's tensors that were copied.
-        merged: LoRAs have been added.
+        merged: LoRAs are added.
         arrived, used: CUDA events.
     """
 
@@ -131,7 +131,7 @@ class CopyStream:
 
 
 class CopyQueue:
-    """The copied modules of one kind, in order, and their slots."""
+    """Copied modules of one kind, in order, and their slots."""
 
     def __init__(self, copies: CopyStream, modules: list[ModuleTensors], slots: int, pin: bool) -> None:
         self.copies, self.modules, self.count, self.pin = copies, modules, min(slots, len(modules)), pin
@@ -148,13 +148,13 @@ class CopyQueue:
             self._fetch(self.modules[0])
 
     def slot_of(self, module: ModuleTensors) -> Slot:
-        """The copy starts now if the module comes out of order."""
+        """Starts the copy if the module comes out of order."""
         slot = next((one for one in self.slots if one.module is module), None) or self._fetch(module)
         self.copies.wait(slot)
         return slot
 
     def after(self, module: ModuleTensors, slot: Slot) -> None:
-        """Start copying the next module."""
+        """Starts copying the next module."""
         self.copies.done(slot)
         slot.module = None
         following = self.modules.index(module) + 1

@@ -1,4 +1,4 @@
-"""The host's ModelPatcher for an offloaded MODEL: it loads and counts everything but the blocks."""
+"""The host's ModelPatcher for an offloaded MODEL: it loads and counts all but the blocks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,6 @@ class Offloaded(ModelPatcher):
 
 
 def attach(clone: Any, offloader: BlockOffloader, wrapper_kind: str) -> None:
-    """Makes ``offloader`` the state of a patcher."""
     clone.set_attachments(KEY, offloader)
     offloader.belongs_to(clone)
     clone.remove_wrappers_with_key(wrapper_kind, KEY)

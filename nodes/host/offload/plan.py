@@ -15,10 +15,9 @@ class Settings:
     """Inputs of Offload Animate Blocks.
 
     Attributes:
-        how: copy ``blocks`` of the "blocks", or as few as "fit" in ``gigabytes``.
-        blocks: copied in every step.
+        how: "blocks" copies ``blocks`` in every step, "fit" as few as ``gigabytes`` allows.
         gigabytes: limit of torch's allocations, in 10**9 bytes.
-        pinned: pin host memory, so that copies are asynchronous.
+        pinned: pin host memory, for asynchronous copies.
     """
 
     how: str = "fit"
@@ -77,7 +76,8 @@ def card_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
 
 
 def fitting(sizes: Sizes, available: float, least: int = 0) -> frozenset[int] | None:
-    """The fewest blocks (``least`` at least) to copy so that the device needs at most ``available`` bytes, or None."""
+    """The fewest blocks, at least ``least``, to copy so that the device needs ``available`` bytes or less; else None.
+    """
     total = len(sizes.blocks)
     for count in range(min(least, total), total + 1):
         copied = spread(count, total)

@@ -1,4 +1,4 @@
-"""Accelerate Video VAE: a copy of the host's VAE object that shares its weights."""
+"""Accelerate Video VAE: a copy of the host's VAE object with shared weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import memory
 
 
 def accelerate_vae(vae: Any) -> Any:
-    """A copy of ``vae`` that encodes and decodes faster.
+    """A copy that encodes and decodes faster.
 
     Raises:
         InputError: not the Wan 2.1 VAE.

@@ -84,7 +84,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
 
     def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
-        """Finished frames are copied off the device during computation."""
+        """Copies finished frames off the device during computation."""
         dtype = self.vae_output_dtype()
         out: torch.Tensor | None = None
         for number, latent in enumerate(samples):

@@ -1,6 +1,6 @@
 """The Wan 2.1 VAE as stages that take frames in chunks.
 
-The host takes two frames at a time, too few for the GPU where they are small. A stage (layers of one frame size) takes
+The host's two frames at a time are too few for the GPU where they are small. A stage (layers of one frame size) takes
 as many as an element budget holds.
 """
 
@@ -98,7 +98,6 @@ def frames_in(budget: int, height: int, width: int, channels: int) -> int:
 
 
 def join(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Concatenates and empties the list."""
     whole = parts[0] if len(parts) == 1 else torch.cat(parts)
     parts.clear()
     return whole
@@ -111,7 +110,7 @@ def run(stages: list[Stage], stream: Iterable, budget: int, check: Callable[[], 
 
 
 def layer(weights: Weights, module: Any) -> Any:
-    """Raises NotImplementedError for a module that is not known."""
+    """Raises NotImplementedError for an unknown module."""
     import comfy.ldm.wan.vae as host
 
     if isinstance(module, host.ResidualBlock):
