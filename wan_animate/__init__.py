@@ -41,7 +41,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name of ``__all__`` when it is first used: ``import wan_animate`` alone loads no library."""
+    """Imports names of ``__all__`` on first use: ``import wan_animate`` alone loads no library."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)

@@ -1,4 +1,4 @@
-"""The picture that a node shows for a pose that was found in too few frames."""
+"""A node's picture for a pose found in too few frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audio: read from a file, fit to a length."""
+"""Audio, read and fit to a length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
     """Audio of a part of a video.
 
     Args:
-        start_seconds: counted from the first video frame.
+        start_seconds: from the first video frame.
         duration_seconds: 0 for the rest.
 
     Returns:
@@ -105,10 +105,10 @@ def _decode(
 
 
 def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
-    """Audio as ``(float32 [C, N], sample_rate)``, cut or padded with silence to ``seconds``.
+    """(float32 ``[C, N]``, sample rate), cut or padded with silence to ``seconds``.
 
     Args:
-        audio: ``{"waveform": [1, C, N] or [C, N], "sample_rate"}``, as ComfyUI's AUDIO.
+        audio: ComfyUI's AUDIO; the waveform also ``[C, N]``.
 
     Raises:
         InputError: other keys or shapes.
@@ -132,7 +132,7 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
 
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
-    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled so that nothing clips."""
+    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled to not clip."""
     left, right, centre, _, left_rear, right_rear = samples
     weight = 0.5**0.5
     return np.stack([left + weight * (centre + left_rear), right + weight * (centre + right_rear)]) / (1 + 2 * weight)
