@@ -226,7 +226,7 @@ class DetectPose(io.ComfyNode):
 
 
 def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection) -> ui.PreviewImage:
-    """The skeleton on a middle frame; with several people, their boxes where most are in view."""
+    """The skeleton on a middle frame; of several people also the boxes."""
     import numpy as np
     import torch
 

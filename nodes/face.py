@@ -17,7 +17,6 @@ CATEGORY = "WanAnimateKit/pose"
 
 
 def face_inputs() -> list[io.Input]:
-    """The options of :func:`crop_face`, by name."""
     return [
         io.Float.Input(
             "face_scale",

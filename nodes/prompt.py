@@ -100,7 +100,6 @@ class CachedPrompt(io.ComfyNode):
 
 
 def _read(path: Path) -> tuple[list[list[Any]] | None, Exception | None]:
-    """(prompt, error); both None without a file."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.weights.prompt_file import load_prompt
 

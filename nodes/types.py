@@ -19,12 +19,10 @@ Segmenter = io.Custom("SEGMENTER")
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
-    """An input that takes FRAMES or IMAGE."""
     return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)
 
 
 def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
-    """An input that takes FRAMES of masks or MASK."""
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
@@ -111,12 +109,10 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 
 
 def fit_input(tooltip: str, **options: Any) -> io.Input:
-    """One of :data:`wan_animate.video.resample.FITS`."""
     return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
 
 
 def drawn_at_inputs() -> list[io.Input]:
-    """Which frames of a pose are drawn, and how it is fitted."""
     return [
         fit_input(
             "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of quite "

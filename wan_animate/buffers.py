@@ -25,7 +25,6 @@ class BufferPool:
 
     @property
     def free(self) -> int:
-        """Number of free buffers."""
         return len(self._free)
 
     @property
@@ -43,7 +42,6 @@ class BufferPool:
         return whole.view(dtype).reshape(shape)
 
     def clear(self) -> None:
-        """Free the unused buffers."""
         self._free.clear()
 
     def _take(self, size: int) -> memoryview:

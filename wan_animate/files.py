@@ -31,11 +31,7 @@ def short_name(name: str) -> str:
 
 
 def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> Path:
-    """Checks the suffix against ``endings`` (lower case, the first is suggested).
-
-    Raises:
-        InputError: another suffix.
-    """
+    """Raises InputError unless the suffix is among ``endings`` (lower case, the first is suggested)."""
     path = Path(path)
     if path.suffix.lower() not in endings and not os.path.isdir(path):
         named = f"ends in {path.suffix}" if path.suffix else "has no ending"
@@ -47,7 +43,7 @@ def check_place(path: str | os.PathLike, what: str) -> Path:
     """Checks that ``path`` can be written, before the work.
 
     Raises:
-        InputError: the folder is missing or not writable, or the name is too long, invalid or a folder's.
+        InputError: folder missing or not writable, or name too long, invalid or a folder's.
     """
     path = Path(path)
     folder = path.parent
@@ -100,10 +96,10 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[str]:
-    """Yields a temporary path that replaces ``path`` after the block, and is removed if it raises.
+    """Yields a temporary path that replaces ``path`` after the block, or is removed if it raises.
 
     Raises:
-        InputError: as :func:`check_place`, or any library failed to write (disk full, quota); ends with ``remedy``.
+        InputError: as :func:`check_place`, or any library failed to write (disk full, quota).
     """
     path = check_place(path, what)
     temporary = _create(path, what)
@@ -131,11 +127,7 @@ def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> Non
 
 @contextmanager
 def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
-    """Turns errors of any library that reads ``path`` into InputError.
-
-    Raises:
-        InputError: missing, a folder, not readable or damaged.
-    """
+    """Turns any library's error on reading ``path`` into InputError."""
     path = Path(path)
     try:
         if os.path.isdir(path):
@@ -154,7 +146,6 @@ def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
 
 
 def _create(path: Path, what: str) -> Path:
-    """Creates an empty temporary file next to ``path``."""
     ending = path.suffix if len(path.suffix.encode(errors="replace")) <= 16 else ""
     temporary = path.parent / f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.part{ending}"
     try:

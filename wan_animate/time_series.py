@@ -140,7 +140,6 @@ def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _gaussian(sigma: float) -> np.ndarray:
-    """Height 1, up to three standard deviations."""
     radius = int(np.ceil(3 * sigma))
     return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
 

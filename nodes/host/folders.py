@@ -59,7 +59,7 @@ def check_prefix(prefix: str, numbered: str) -> None:
 
     Args:
         prefix: a ``filename_prefix`` with ``%...%`` for dates and sizes.
-        numbered: the rest of the name, with braces for the number.
+        numbered: rest of the name, braces for the number.
     """
     from ...wan_animate.errors import InputError
 

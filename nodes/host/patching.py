@@ -1,6 +1,6 @@
 """Clones outside of ComfyUI's dynamic memory, and patches on shared modules.
 
-Dynamic VRAM keeps the file's dtype and casts on use. Static clones do not cast, so their weights are cast here.
+Dynamic VRAM casts the file's dtype on use; static clones do not, so their weights are cast here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def cast_to_model_types(patcher: Any) -> None:
 
 
 def cast_static_clones(patcher: Any) -> None:
-    """The same for static clones that the host makes later."""
+    """The same for static clones made later."""
     import comfy.patcher_extension
 
     kind = comfy.patcher_extension.CallbacksMP.ON_CLONE
@@ -84,7 +84,7 @@ def _cloned(patcher: Any, clone: Any) -> None:
 
 
 def weights_stamp(patcher: Any) -> tuple | None:
-    """Identifies current weights: patches, hooks and their strengths, which change during a run."""
+    """Identifies patches, hooks and their strengths, which change during a run."""
     hooks = getattr(patcher, "current_hooks", None)
     applied = () if hooks is None else tuple((id(hook), float(hook.strength)) for hook in hooks.hooks)
     return None if patcher is None else (patcher.patches_uuid, applied)

@@ -9,10 +9,7 @@ import comfy.utils
 
 
 def progress_bar(total: int | None = None) -> Callable[[int, int], None]:
-    """A ``callback(done, total)`` for the node's bar.
-
-    Raises ComfyUI's ``InterruptProcessingException`` (a BaseException) on Cancel.
-    """
+    """A callback for the node's bar. It raises ``InterruptProcessingException`` (a BaseException) on Cancel."""
     bar = comfy.utils.ProgressBar(total or 1)
 
     def report(done: int, total: int) -> None:

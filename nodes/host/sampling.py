@@ -20,7 +20,7 @@ def scheduler_names() -> list[str]:
 
 
 class SamplingProgress:
-    """A bar over segments x steps, with the middle frame as preview. Raises on Cancel."""
+    """A bar over segments x steps, with the middle frame as preview."""
 
     def __init__(self, model: Any) -> None:
         import latent_preview
@@ -29,7 +29,7 @@ class SamplingProgress:
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
     def check(self) -> None:
-        """Raises ComfyUI's ``InterruptProcessingException`` on Cancel."""
+        """Raises ``InterruptProcessingException`` on Cancel."""
         import comfy.model_management
 
         comfy.model_management.throw_exception_if_processing_interrupted()

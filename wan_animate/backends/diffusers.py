@@ -131,10 +131,10 @@ class DiffusersDenoiser:
 
 
 def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
-    """The configurations in a diffusers folder, by part (``transformer``, ``vae``, encoders).
+    """Configurations in a diffusers folder, by part (``transformer``, ``vae``, encoders).
 
     Raises:
-        InputError: a part is missing or another model's, or an encoder's width is not the transformer's.
+        InputError: a part is missing or another model's, or widths differ.
     """
     folder = Path(folder)
     parts = {}
@@ -172,7 +172,7 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
 
 
 def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str, remedy: str) -> None:
-    """Raises InputError unless None or ``[1, tokens, width]`` (``width`` None: any)."""
+    """Raises InputError unless ``[1, tokens, width]`` (``width`` None: any) or None."""
     if embedding is None:
         return
     shape = list(embedding.shape)
@@ -195,11 +195,7 @@ def _loading(folder: Path, part: str) -> Iterator[Path]:
 def load(
     folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
-    """(transformer, VAE port, scheduler) from a diffusers folder.
-
-    Raises:
-        InputError: see :func:`check_folder`.
-    """
+    """(transformer, VAE port, scheduler) from a diffusers folder."""
     check_folder(folder)
     folder = Path(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -218,11 +214,7 @@ def load(
 
 @torch.no_grad()
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
-    """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded.
-
-    Raises:
-        InputError: the folder has no text encoder.
-    """
+    """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded."""
     folder = Path(folder)
     if not (folder / "text_encoder" / "config.json").is_file():
         raise InputError(

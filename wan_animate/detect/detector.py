@@ -34,7 +34,7 @@ class PoseDetector:
     """Finds 133 keypoints of one person in every frame.
 
     As upstream's ``wan/modules/animate/preprocess/pose2d.py``, except: it follows the chosen person (upstream: each
-    frame's largest), ViTPose gets RGB as in training (upstream: BGR), cropping is the exact inverse of decoding.
+    frame's largest), ViTPose gets RGB as in training (upstream: BGR), cropping inverts decoding exactly.
 
     Args:
         detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file.
@@ -63,18 +63,15 @@ class PoseDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice = PersonChoice(),  # noqa: B008  frozen
     ) -> Detection:
-        """Detects one person's pose in every frame.
-
-        Reads the clip once, and again where the choice changes to another person.
+        """Detects one person's pose in every frame. Where the choice changes later, frames are read again.
 
         Boxes are interpolated over gaps up to two seconds (score 0); in longer ones the whole frame is searched (score
-        -1), and the pose gets confidence 0 unless the body's mean exceeds 0.3. It also does where only others are in
-        view (score -1).
+        -1), and the pose gets confidence 0 unless the body's mean exceeds 0.3. So does every pose where only others are
+        in view (score -1).
 
         Args:
             batch: frames per run of a network; does not change the result.
             progress: called with (frames done, all frames); may raise to stop.
-            person: whom to follow.
 
         Raises:
             InputError: ``frames`` are masks, nobody is in the clip, or nobody fits ``person``.
@@ -115,7 +112,6 @@ class PoseDetector:
         return Detection(track, shots)
 
     def _check_point(self, frames: FrameSource, choice: PersonChoice) -> None:
-        """Refuses a point on nobody before the clip is read."""
         if choice.how != "point":
             return
         found = self.find_everybody(read_uint8(frames, choice.frame, choice.frame + 1))[0].boxes

@@ -64,14 +64,13 @@ def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) ->
 
 
 def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """Flat indices and heights of peaks, and a function for patches around some."""
+    """(flat indices, heights, function for patches around peaks)"""
     flat = np.ascontiguousarray(maps, np.float32).reshape(len(maps), -1)
     index = flat.argmax(axis=1)
     return index, flat[np.arange(len(flat)), index], partial(_patches, flat.reshape(maps.shape))
 
 
 def _peaks_of_tensor(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """As :func:`_peaks`, with one copy to the CPU."""
     count, height, width = maps.shape
     flat, radius = maps.reshape(count, -1).float(), _PATCH // 2
     peak = flat.amax(dim=1, keepdim=True)
@@ -161,7 +160,7 @@ def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 
 
 def keypoints_from_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
-    """:func:`decode_heatmaps` with confidence in 0..1; 0, 0, 0 where nothing was found."""
+    """:func:`decode_heatmaps`, confidence in 0..1; 0, 0, 0 where nothing was found."""
     points = decode_heatmaps(heatmaps, regions)
     points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
     points[points[..., 2] == 0] = 0

@@ -36,10 +36,7 @@ FACE = (
 
 
 def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
-    """float32 ``[133, 3]`` in pixels; 0, 0, 0 where not found.
-
-    Confidence is MediaPipe's visibility; 1 for face and hands.
-    """
+    """float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found; confidence is visibility, 1 for face and hands."""
     points = np.zeros((wholebody.COUNT, 3), np.float32)
     body = slice(wholebody.BODY.start, wholebody.FEET.stop)
     for part, landmarks, order in (
@@ -86,11 +83,7 @@ class MediaPipeDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice | None = None,
     ) -> Detection:
-        """As :meth:`.detector.PoseDetector.detect`.
-
-        Raises:
-            InputError: ``frames`` are masks, ``person`` is not "largest", or nobody is found.
-        """
+        """As :meth:`.detector.PoseDetector.detect`, for "largest" only."""
         if frames.kind != "image":
             raise InputError("detect pose: its input is a clip of masks; connect the driving video's frames.")
         if person is not None and person.how != "largest":

@@ -32,11 +32,7 @@ _TORCH_DTYPES: dict[type[np.floating], torch.dtype] = {np.float32: torch.float32
 
 
 def choose_provider(provider: str, available: list[str]) -> str:
-    """onnxruntime's name of a provider; the CPU's if unavailable.
-
-    Raises:
-        InputError: unknown name.
-    """
+    """onnxruntime's name of a provider; the CPU's if unavailable. Raises InputError."""
     if provider == "auto":
         return next((name for name in PROVIDERS.values() if name in available), PROVIDERS["cpu"])
     if provider not in PROVIDERS:
@@ -147,7 +143,7 @@ class OnnxModel:
             images: float ``[N, 3, H, W]``.
 
         Returns:
-            float32 ``[N, ...]``, on the device of ``images``.
+            float32 ``[N, ...]``, on the same device.
 
         Raises:
             InputError: even one image on the CPU fails.
@@ -183,7 +179,7 @@ class OnnxModel:
         return self.provider != PROVIDERS["cpu"]
 
     def _fall_back(self, message: str, count: int) -> None:
-        """Reduces the batch or changes to the CPU; raises if neither helps."""
+        """Reduces the batch or changes to the CPU, else raises."""
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.max_batch, self._largest_run = count // 2, 0
@@ -237,7 +233,6 @@ class OnnxModel:
         output_shape: tuple[int, ...],
         dtype: type[np.floating],
     ) -> torch.Tensor:
-        """Runs in torch's memory."""
         images = images.to(_TORCH_DTYPES[self._input_dtype]).contiguous()
         output = torch.empty((len(images), *output_shape), dtype=_TORCH_DTYPES[dtype], device=images.device)
         device = images.device
@@ -250,11 +245,7 @@ class OnnxModel:
         return output.float()
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
-        """Output shape for a black image.
-
-        Raises:
-            InputError: the graph does not take it.
-        """
+        """Output shape for a black image. Raises InputError."""
         try:
             return tuple(self._run(np.zeros((max(self.batch, 1), 3, height, width), self._input_dtype)).shape)
         except Exception as error:

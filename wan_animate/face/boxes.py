@@ -107,7 +107,7 @@ def nearest(found: np.ndarray) -> np.ndarray:
 
 
 def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """The head's path; gaps follow shoulders that were seen throughout."""
+    """The head's path; shoulders that are seen throughout lead it over gaps."""
     shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
     seen = np.all(shoulders[..., 2] >= 0.3, axis=1)
     middle = shoulders[..., :2].mean(axis=1)
@@ -144,9 +144,8 @@ def face_boxes(
     ``scale``, three quarters of the added height above, clipped, whole pixels. 1 is :func:`stabilize_boxes`; between, a
     mix.
 
-    No face is found where mean confidence is below 0.3, the box below 8 pixels, or (``steady`` above 0) half of the
-    points are :func:`..pose.repair.mistaken`. Its box is then interpolated (``missing`` "blend", ``steady`` above 0),
-    else the nearest.
+    No face: mean confidence below 0.3, box below 8 pixels, or (``steady`` above 0) half of the points
+    :func:`..pose.repair.mistaken`. Its box is interpolated (``missing`` "blend", ``steady`` above 0), else the nearest.
 
     Returns:
         boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, ends exclusive; 0 without any face), int64 inside the frame for

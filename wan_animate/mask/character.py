@@ -1,4 +1,4 @@
-"""The character's mask through a clip: pose to prompts, SAM 2, a check."""
+"""The character's mask through a clip."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def segment_character(
     Args:
         pose: fitted by :func:`..pose.track.fit_track`.
         own: points or a box on one frame, added to the pose's; with ``replace`` in their place.
-        fill: content of lost frames, see :func:`.lost.fill_lost`.
+        fill: of lost frames, see :func:`.lost.fill_lost`.
         progress: called with (frames done, frames).
 
     Raises:
-        InputError: the pose does not cover the clip, there is no prompt, or all frames were lost.
+        InputError: no prompt, pose shorter than the clip, or all frames lost.
     """
     count = len(frames)
     if fill not in FILLS:

@@ -1,4 +1,4 @@
-"""Frames where the segmenter lost the person, found by the pose and filled."""
+"""Frames where the segmenter lost the person."""
 
 from __future__ import annotations
 
@@ -56,13 +56,10 @@ def _is_person(mask: np.ndarray, points: np.ndarray, keypoints: np.ndarray) -> b
 
 
 def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: str = "pose") -> MaskTrack:
-    """The masks with the lost frames filled.
+    """Fills the lost frames.
 
     Args:
         how: "pose": the pose's outline, else as "between"; "between": interpolated within the shot; "leave": unchanged.
-
-    Raises:
-        InputError: unknown ``how``.
     """
     if how not in FILLS:
         raise InputError(f"segment character: fill is {how!r}, but it must be one of {', '.join(FILLS)}.")

@@ -53,8 +53,8 @@ def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
 def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
     """Points and boxes on key frames of every shot, in pixels of the track.
 
-    Up to four key frames a shot (as upstream up to 400 frames), in longer shots one for every 100 frames. Of each equal
-    part it is the frame with the most, then the most confident, body points (at least three).
+    Up to four key frames a shot (as upstream up to 400 frames), in longer shots one per 100 frames: the frame of each
+    part with the most, then the most confident, body points (at least three).
     """
     prompts = []
     sure = np.where(track.keypoints[:, L.BODY, 2] >= CONFIDENT, track.keypoints[:, L.BODY, 2], 0).mean(axis=1)
@@ -80,7 +80,6 @@ def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
 
 
 def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float, float, float] | None:
-    """The detected box within the frame, if it holds the points."""
     if track.boxes is None or track.boxes[frame, 4] <= 0:
         return None
     left, top, right, bottom = (float(side) for side in track.boxes[frame, :4])

@@ -242,12 +242,7 @@ def build_model(config: dict) -> torch.nn.Module:
 
 
 def _infer(tensors: dict[str, torch.Tensor], declared: dict) -> tuple[dict, str]:
-    """(transformers' config, name) from shapes.
-
-    Raises:
-        KeyError: a tensor is missing.
-        ValueError: an unpublished size, not declared in the file.
-    """
+    """(transformers' config, name) from shapes. Raises KeyError or ValueError for unknown sizes."""
 
     def shape(key: str) -> tuple[int, ...]:
         return tuple(tensors[key].shape)

@@ -107,7 +107,7 @@ class Segmenter:
             progress: called with (frames done, frames); may raise to stop.
 
         Raises:
-            InputError: no prompts, or one outside the clip.
+            InputError: no prompts, or outside the clip.
         """
         if frames.kind != "image":
             raise InputError("segment character: its input is a clip of masks; connect the video.")
@@ -182,8 +182,6 @@ class _HeldFrames(dict):
 
 
 class ShotTracker:
-    """Tracks one shot."""
-
     def __init__(
         self,
         model: Any,  # transformers' Sam2VideoModel
@@ -237,7 +235,6 @@ class ShotTracker:
                 yield start - self.start, stop - self.start, pictures
 
     def _hold_key_frames(self, number: int) -> None:
-        """Keeps only the key frames around span ``number``."""
         first = min(max(number - 1, 0), max(len(self.keys) - KEY_FRAMES, 0))
         wanted = self.keys[first : first + KEY_FRAMES]
         known = self.outputs["cond_frame_outputs"]
@@ -280,7 +277,6 @@ class ShotTracker:
         return self.start + at, mask.to(torch.uint8).cpu().numpy()
 
     def _forget(self, at: int) -> None:
-        """Drops memories that no later frame attends to."""
         remembered, first = self.outputs["non_cond_frame_outputs"], self.keys[0]
         for index in list(remembered):
             distance = min(abs(index - at), abs(index - first))

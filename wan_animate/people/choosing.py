@@ -114,11 +114,7 @@ class Shot:
 
 
 def choose(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
-    """Sets every shot's ``chosen``, ``boxes`` and ``away``.
-
-    Raises:
-        InputError: no shot has an answer.
-    """
+    """Sets every shot's ``chosen``, ``boxes`` and ``away``. Raises InputError if no shot has an answer."""
     chosen: list[Person] = []
     unanswered: list[Shot] = []
     for shot in shots:

@@ -88,7 +88,6 @@ class CutFinder:
 
 
 def _best_shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """(mean pixel difference, correlation) at the best shift."""
     inner = second[_MAX_SHIFT // 2 : -_MAX_SHIFT // 2, _MAX_SHIFT:-_MAX_SHIFT]
     searched = cv2.matchTemplate(first, inner, cv2.TM_CCOEFF_NORMED)
     y, x = np.unravel_index(int(searched.argmax()), searched.shape)

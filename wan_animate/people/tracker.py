@@ -18,8 +18,6 @@ _AREA_FRAMES = 200
 
 
 class PersonTracker:
-    """Tracks everybody and the chosen person."""
-
     def __init__(self, frames: FrameSource, choice: PersonChoice) -> None:
         self.width, self.height, self.count, self.fps = frames.width, frames.height, len(frames), float(frames.fps)
         self.choice = choice
@@ -72,11 +70,7 @@ class PersonTracker:
         return tracks[int(np.argmax(areas))]
 
     def finish(self) -> list[Shot]:
-        """Shots with final boxes.
-
-        Raises:
-            InputError: nobody fits the choice.
-        """
+        """Shots with final boxes. Raises InputError if nobody fits the choice."""
         cuts = self._cuts.finish()
         edges = (0, *cuts, self.count)
         tracked = None if cuts else self._everybody

@@ -1,7 +1,7 @@
 """Multi-person tracking within a shot.
 
-Matches detections to predicted boxes by overlap, distance, size and appearance. A detection shared by two people
-teaches nothing; appearance then decides who is who.
+Matches detections to predicted boxes by overlap, distance, size and appearance. Appearance, not learnt from shared
+detections, decides after occlusions.
 """
 
 from __future__ import annotations
@@ -122,20 +122,12 @@ class Track:
 
 @dataclass(eq=False)
 class _Occlusion:
-    """Two people in one detection."""
-
     people: tuple[Track, Track]
     start: int
     stop: int
 
 
 class MultiPersonTracker:
-    """Tracks everybody through a shot.
-
-    Attributes:
-        tracks: in the order of first sighting.
-    """
-
     def __init__(self, fps: float = 30.0) -> None:
         self.tracks: list[Track] = []
         self._max_lost = max(round(_MAX_LOST_SECONDS * fps), 5)
@@ -179,11 +171,10 @@ class MultiPersonTracker:
         distance: np.ndarray,
         pairs: dict[int, int],
     ) -> set[int]:
-        """Finds shared detections (returned) and re-assigns one person's to whoever fits.
+        """Finds shared detections (returned) and re-assigns one person's to whoever fits, in ``pairs`` (track to
+        detection).
 
-        Args:
-            distance: appearance distances ``[tracks, n]``.
-            pairs: track to detection, updated in place.
+        ``distance``: appearance distances ``[tracks, n]``.
         """
         owner = {column: row for row, column in pairs.items()}
         covered = overlap(predicted, boxes) / np.maximum(area(predicted), 1)[:, None]

@@ -74,7 +74,7 @@ def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
 
 
 def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
-    """Boxes of ``wrong`` frames interpolated within the shot, with score 0."""
+    """Interpolates boxes of ``wrong`` frames within the shot, with score 0."""
     if track.boxes is None or not wrong.any():
         return track.boxes
     boxes = track.boxes.copy()
@@ -100,8 +100,6 @@ def _join(signals: np.ndarray) -> np.ndarray:
 
 
 class _Batch:
-    """Signals of all parts, smoothed together."""
-
     def __init__(self) -> None:
         self._signals: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
@@ -234,7 +232,6 @@ def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.
 def _add_paths(
     batch: _Batch, paths: np.ndarray, weights: np.ndarray, gain: float, floor: float, correlation: float
 ) -> slice:
-    """Adds complex ``[T, n]``, each point with its own noise."""
     count = paths.shape[1]
     both = noise_level(_split(paths), np.tile(weights, 2), correlation).reshape(2, count)
     noise = np.maximum(np.sqrt((both**2).mean(axis=0)) * gain, floor)

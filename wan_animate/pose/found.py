@@ -10,7 +10,7 @@ log = get_logger(__name__)
 
 
 def warn_if_rarely_found(track: PoseTrack, who: str) -> str | None:
-    """Logs and returns a warning if a body was found in less than half of the frames."""
+    """Logs and returns :func:`..text.found_too_little`."""
     words = found_too_little(track.body_found)
     if words:
         log.warning("%s: %s", who, words)

@@ -75,7 +75,6 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
 
     Args:
         frames: a list of frames, one frame, or JSON text.
-        person: which of several people.
 
     Raises:
         InputError: not OpenPose JSON, canvases of several sizes, nobody in any frame, or no possible body.
@@ -250,7 +249,6 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    """Box of all points but strays, and mean confidence."""
     seen = points[points[:, 2] > 0]
     body = points[wholebody.BODY][points[wholebody.BODY, 2] > 0]
     if len(body) >= 5:
@@ -277,7 +275,7 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
 
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
-    """Swaps hands that are nearer to each other's wrist in the median frame."""
+    """Swaps hands nearer to each other's wrist in the median frame."""
     hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
     wrists = (wholebody.LEFT_WRIST, wholebody.RIGHT_WRIST)
     roots = keypoints[:, [hand.start for hand in hands]]

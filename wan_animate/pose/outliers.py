@@ -64,7 +64,7 @@ def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: bodies, or arms or legs alone, that jump away and come back, or are off at a shot's end.
+    """bool ``[T, 133]``: bodies, arms or legs that jump away and come back, or are off at a shot's end.
 
     Ignores the farthest joint: it may be wrong alone.
     """
@@ -89,12 +89,10 @@ def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarra
 def _off_together(
     off: np.ndarray, limit: float, speed: float, noise: np.ndarray, least: int, longest: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stretches in which the root mean square of all joints but the farthest exceeds ``limit``.
+    """Yields frames ``[k]`` where joints are off by more than ``limit`` (root mean square of all but the farthest), and
+    the joints that jump at their ends, bool ``[n]``.
 
     ``off`` is complex ``[T, n]``, NaN where not seen; ``least`` joints are needed to compare two frames.
-
-    Yields:
-        frames ``[k]``, and the joints that jump at their ends, bool ``[n]``.
     """
     at = np.flatnonzero(np.isfinite(off).sum(axis=1) >= least)
     if len(at) < 3:

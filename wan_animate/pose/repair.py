@@ -86,7 +86,7 @@ def mistaken(track: PoseTrack) -> np.ndarray:
 
 
 def _limits(height: float, fps: float) -> tuple[float, float]:
-    """Largest distance of a joint from its neighbours' line, and step a frame, in pixels."""
+    """Pixels: a joint's distance from its neighbours' line, and its step a frame."""
     pace = 30 / max(fps, 1)
     return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
 

@@ -177,7 +177,7 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes an ``.npz`` atomically. Raises InputError."""
+        """Writes an ``.npz``. Raises InputError."""
         arrays = {
             "keypoints": self.keypoints,
             "fps": np.float64(self.fps),
@@ -197,11 +197,7 @@ class PoseTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Reads :meth:`save`'s file.
-
-        Raises:
-            InputError: the file is missing, no such archive, lacks a key, or its values make no track.
-        """
+        """Reads :meth:`save`'s file. Raises InputError."""
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
         with reading(path, "pose track", "save it again"):
             fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
@@ -229,7 +225,7 @@ def _whole_if_alike(width: int, height: int, picture: Picture | None, size: tupl
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
-    """Atomic."""
+    """Writes arrays atomically."""
     path = Path(path)
     make_folder(path.parent, what)
     with replacing(path, what) as temporary, open(temporary, "wb") as file:
@@ -255,7 +251,7 @@ def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> Pose
     """The part of a track that belongs to ``frames`` (of any size); coordinates stay.
 
     Takes a track of equal length whole, unless rates or known start times differ. From a longer track it selects by
-    start, rate and count; a track without a start time is of the whole video. ``what`` names the track in errors.
+    start, rate and count; a track without a start time is of the whole video. ``what`` names it in errors.
 
     Raises:
         InputError: the track does not cover the frames, has another rate, or begins elsewhere.

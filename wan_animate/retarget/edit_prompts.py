@@ -36,7 +36,7 @@ def edit_prompts(driver: PoseTrack, reference: PoseTrack) -> EditPrompts:
     """Both prompts ask for the limbs that the driver shows.
 
     Raises:
-        InputError: no body in the driver or the reference, or a reference of several frames.
+        InputError: no body, or a reference of several frames.
     """
     if len(reference) != 1:
         raise InputError(

@@ -70,7 +70,7 @@ def _hang(body: np.ndarray, points: np.ndarray, joint: int, members: Iterable[in
 
 
 def _head_gain(points: np.ndarray, still: np.ndarray, size: np.ndarray) -> float | None:
-    """Head size, reference over driver, from the frames with the most similar head pose."""
+    """Head size, reference over driver, at the most similar head poses."""
     names = [0, *HEAD]
     shared = (still[0, names, 2] > 0) & (points[:, names, 2] > 0)
     enough = np.flatnonzero(shared.sum(axis=1) >= 4)

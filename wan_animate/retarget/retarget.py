@@ -168,7 +168,6 @@ def check(
     align: str,
     travel: str,
 ) -> None:
-    """Raises InputError."""
     for name, track in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip
@@ -211,7 +210,6 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
 
 
 def _head_span(points: np.ndarray) -> float | None:
-    """Pixels."""
     heads = [points[t, [0, 1, 2, 3, 4]] for t in range(len(points))]
     spans = [np.ptp(head[head[:, 2] > 0][:, 0]) for head in heads if (head[:, 2] > 0).sum() >= 3]
     return float(np.percentile(spans, 97)) if spans else None

@@ -21,9 +21,6 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
     Returns:
         ``{"waveform": float32 [1, C, N] in -1..1, "sample_rate": int}``, padded with silence at its start only; None
         without audio in this range.
-
-    Raises:
-        InputError: the file cannot be opened.
     """
     if start_seconds < 0 or duration_seconds < 0:
         raise InputError(
@@ -69,7 +66,7 @@ def _first_picture(container: InputContainer) -> float:
 def _decode(
     container: InputContainer, stream: av.AudioStream, origin: float, start: float, duration: float
 ) -> tuple[np.ndarray | None, float, int]:
-    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)."""
+    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)"""
     resampler: av.AudioResampler | None = None
     parts: list[np.ndarray] = []
     begin: float | None = None
@@ -105,14 +102,7 @@ def _decode(
 
 
 def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
-    """(float32 ``[C, N]``, sample rate), cut or padded with silence to ``seconds``.
-
-    Args:
-        audio: ComfyUI's AUDIO; the waveform also ``[C, N]``.
-
-    Raises:
-        InputError: other keys or shapes.
-    """
+    """(float32 ``[C, N]``, sample rate) of ComfyUI's AUDIO, cut or padded with silence. Raises InputError."""
     try:
         waveform, rate = audio["waveform"], int(audio["sample_rate"])
     except (KeyError, TypeError, ValueError):

@@ -141,11 +141,7 @@ class ClipDecoder:
         self.decoded = 0
 
     def get(self, number: int) -> np.ndarray:
-        """Frame ``number``, converted.
-
-        Raises:
-            InputError: the frame cannot be decoded, or the file is gone.
-        """
+        """Frame ``number``, converted. Raises InputError."""
         return self._convert_shown(*self._shown(number), None)
 
     def frame(self, number: int) -> av.VideoFrame:
@@ -215,7 +211,6 @@ class ClipDecoder:
         return frame
 
     def close(self) -> None:
-        """Closes the file and drops cached frames."""
         if self._container is not None:
             self._container.close()
         self._container = self._stream = self._frames = self._last = None
@@ -242,7 +237,6 @@ class ClipDecoder:
         )
 
     def _ahead(self, number: int) -> bool:
-        """Whether decoding forward reaches ``number`` sooner than a seek."""
         if self._frames is None or number <= self._at:
             return False
         if self._index.stamps is None or number - self._at <= _STEP_OVER:
@@ -289,7 +283,6 @@ class ClipDecoder:
         self._at, self._last = -1, None
 
     def _next(self) -> int | None:
-        """Number of the next decoded frame, None at the end."""
         failures = 0
         while self._container is not None and self._frames is not None:
             try:

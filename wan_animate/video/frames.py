@@ -56,7 +56,7 @@ class FrameSource(ABC):
         """Frames ``start`` to ``stop`` (exclusive), uint8 0..255 or float32 0..1.
 
         Raises:
-            IndexError: the range is empty or exceeds the clip.
+            IndexError: empty range, or outside the clip.
             InputError: the frames cannot be read.
         """
         if not 0 <= start < stop <= len(self):
@@ -120,7 +120,6 @@ def as_unit_float(frames: torch.Tensor) -> torch.Tensor:
 
 
 def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """:meth:`FrameSource.read` as uint8."""
     return as_uint8(source.read(start, stop))
 
 
@@ -206,7 +205,7 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Genera
     """Iterates in a background thread, up to ``depth`` + 1 items ahead.
 
     The thread starts with the first ``next``. If the consumer stops early, it finishes its item, closes ``source`` and
-    is joined. Errors are raised after the items before them.
+    is joined. Errors follow the items before them.
     """
     waiting: queue.Queue = queue.Queue(max(depth, 1))
     stop = threading.Event()

@@ -76,7 +76,6 @@ class ClipFile:
             ) from None
 
     def digest(self) -> str:
-        """Content hash."""
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
             digest.update(self._data)
@@ -139,9 +138,7 @@ def video_stream(container: InputContainer, name: str) -> av.VideoStream:
 
 
 def index_clip(file: ClipFile) -> ClipIndex:
-    """Raises:
-        InputError: not a video, or without frames; truncation is no error, see ``expected``.
-    """
+    """Raises InputError without a video stream or frames; truncation is no error, see ``expected``."""
     with file.open() as container:
         stream = video_stream(container, file.name)
         packets: list[_Packet] = []

@@ -21,15 +21,14 @@ from .index import ClipFile, index_clip
 def write_lossless(
     path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float, remedy: str = ""
 ) -> int:
-    """Writes RGB frames atomically; returns their number.
+    """Writes RGB frames, uint8 ``[H, W, 3]``, atomically; returns their number.
 
     Args:
         path: usually ``.mkv``.
-        frames: uint8 ``[H, W, 3]`` each, of equal size.
         remedy: as of :func:`wan_animate.files.replacing`.
 
     Raises:
-        InputError: the file cannot be written, or frames are missing or differ in size or dtype.
+        InputError: no frames, different sizes or dtypes, or not writable.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
@@ -69,7 +68,7 @@ class LosslessSource(FrameSource):
             opened on reading.
 
     Raises:
-        InputError: a file is missing, damaged, too short or of another size than the first; also from ``read``.
+        InputError: a file is missing, damaged, too short or of another size; also on reading.
     """
 
     kind = "image"

@@ -91,15 +91,13 @@ def _to_rgb(picture: Image.Image, stored: str, what: str, path: Path) -> torch.T
 
 
 def _but_for_key(rgb: torch.Tensor, hidden: np.ndarray | None) -> torch.Tensor:
-    """:data:`BACKGROUND` where ``hidden``, bool ``[H, W]``."""
     if hidden is not None:
         rgb[torch.from_numpy(hidden)] = torch.tensor(BACKGROUND)
     return rgb.contiguous()
 
 
 def _low_bytes(path: Path) -> np.ndarray:
-    """Low bytes of a 16-bit RGB PNG, uint8 ``[H, W, 3]``, upright. Pillow keeps the high bytes, so bytes are swapped.
-    """
+    """Low bytes of a 16-bit RGB PNG, uint8 ``[H, W, 3]``, upright: Pillow keeps the high ones, so bytes are swapped."""
     from PIL import Image
 
     with Image.open(path) as file:

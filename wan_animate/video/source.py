@@ -109,7 +109,6 @@ class VideoSource(FrameSource):
 
     @property
     def decoded(self) -> int:
-        """Frames decoded so far."""
         return self._decoder.decoded
 
     def _notes(self, frame: av.VideoFrame) -> list[str]:

@@ -39,13 +39,13 @@ def write_video(
     Args:
         source: images with even sides.
         audio: ComfyUI's AUDIO, cut or padded with silence to the video's length.
-        fps: frames per second; the source's if None.
+        fps: the source's if None.
         crf: x264 quality, 0..51; 17 is visually lossless.
         progress: called with (frames written, total).
         metadata: container tags, such as ComfyUI's workflow.
 
     Raises:
-        InputError: folder not writable or full, odd sides, masks, or PyAV without H.264 encoder.
+        InputError: folder not writable or full, odd sides, masks, or PyAV without H.264.
     """
     if source.kind != "image":
         raise InputError("a video is written from images, and this is a mask: convert it to images first.")

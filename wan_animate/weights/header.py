@@ -38,10 +38,10 @@ class Header:
 
 
 def read_header(path: str) -> Header:
-    """The header of one safetensors file.
+    """Of one safetensors file.
 
     Raises:
-        InputError: another format (GGUF, a pickle, a web page, a git pointer), or cut short, damaged or unreadable.
+        InputError: another format (GGUF, a pickle, a web page, a git pointer), cut short, damaged or unreadable.
     """
     name = os.path.basename(path)
     with reading(path, "the file", "choose another"):
@@ -68,7 +68,7 @@ def read_model_header(path: str) -> Header:
     """Of a model in one file, or in shards of which ``path`` is any (diffusers' ``<stem>-00001-of-00004.safetensors``).
 
     Raises:
-        InputError: as :func:`read_header`; or a shard is missing, or two hold the same tensor.
+        InputError: as :func:`read_header`; shards missing, or two with the same tensor.
     """
     paths = shard_paths(path)
     headers = [read_header(shard) for shard in paths]
@@ -104,7 +104,6 @@ def shard_paths(path: str) -> list[str]:
 
 
 def is_later_shard(name: str) -> bool:
-    """Whether it is a shard but not the first."""
     match = SHARD.match(os.path.basename(name))
     return match is not None and int(match["number"]) > 1
 

@@ -116,15 +116,12 @@ def is_lora(names: Iterable[str]) -> bool:
 
 @dataclass(frozen=True)
 class WanMember:
-    """A model of the Wan family."""
-
     kind: str  # ComfyUI's model_type
     name: str  # published, with its size
     remedy: str  # what to do where Wan 2.2 Animate is needed
 
 
 def wan_member(config: Mapping[str, Any]) -> WanMember:
-    """The model that ComfyUI builds from ``unet_config``."""
     kind = str(config.get("model_type"))
     name = WAN_NAMES.get(kind) or _plain_name(kind, config)
     return WanMember(kind, name, WAN_REMEDIES.get(kind, TAKE))

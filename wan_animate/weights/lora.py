@@ -130,11 +130,7 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
 
 
 def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str = "") -> None:
-    """Refuses a LoRA without effect, or without the ``expected`` layers of ``what``.
-
-    Raises:
-        InputError: less than half of its layers fit, or not all ``expected`` do.
-    """
+    """Raises InputError if less than half of the layers fit, or not all the ``expected`` layers of ``what``."""
     count = len(fit.layers)
     if fit.layers_in_file == 0:
         raise InputError(f"{name} holds no LoRA tensors: choose a LoRA file.")
@@ -183,7 +179,6 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
 
 
 def _unknown_layer(name: str) -> str:
-    """The layer of a tensor that does not fit the model."""
     name = _OLD_PAIR.sub(r".lora.\1.weight", name)
     for ending in _ALL_ENDINGS:
         if name.endswith(ending):
@@ -245,11 +240,7 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
 
 
 def parse_blocks(text: str, count: int) -> set[int] | None:
-    """Block numbers of ``0-19, 25``; None for all (empty or ``all``).
-
-    Raises:
-        InputError: unreadable, or not all are blocks of the model.
-    """
+    """Block numbers of ``0-19, 25``; None for all (empty or ``all``). Raises InputError."""
     text = text.strip().lower()
     if text in ("", "all", "*"):
         return None
@@ -266,11 +257,11 @@ def parse_blocks(text: str, count: int) -> set[int] | None:
 
 
 def block_of(layer: str) -> int | None:
-    """Face adapter i, which runs after block 5 i, belongs to it."""
+    """The layer's block; face adapter i, which runs after block 5 i, belongs to that."""
     match = re.match(r"(face_adapter\.fuser_)?blocks\.(\d+)\.", layer)
     return None if match is None else int(match[2]) * (5 if match[1] else 1)
 
 
 def in_blocks(layer: str, blocks: set[int] | None) -> bool:
-    """Layers outside all blocks are only in None."""
+    """``blocks`` None takes all layers, also those outside blocks."""
     return blocks is None or block_of(layer) in blocks

@@ -33,18 +33,14 @@ def prompt_file_name(text: str, encoder: str) -> str:
 
 
 def storable(conditioning: Conditioning) -> bool:
-    """One part, all values tensors or None."""
+    """Whether it is one part of tensors and None."""
     return len(conditioning) == 1 and all(
         value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values()
     )
 
 
 def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, encoder: str) -> None:
-    """Writes a :func:`storable` prompt atomically; makes the folder.
-
-    Raises:
-        InputError: the folder cannot be written, or the embedding holds NaN.
-    """
+    """Writes a :func:`storable` prompt atomically; makes the folder. Raises InputError, also for NaN."""
     path = Path(path)
     embedding, values = conditioning[0]
     check_finite(embedding, "the encoded prompt", "load the text encoder's file anew, or in another precision")
@@ -58,11 +54,7 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
 
 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
-    """An encoded prompt; ``channels`` is ``cond``'s C, None for any.
-
-    Raises:
-        InputError: missing, damaged, or another shape.
-    """
+    """An encoded prompt; ``channels`` is ``cond``'s C, None for any. Raises InputError."""
     with reading(path, "the saved prompt", "encode it with Cached Prompt or choose another file") as path:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -167,7 +167,6 @@ def stored_formats(tensors: Mapping[str, torch.Tensor]) -> set[str]:
 
 
 def _marked(name: str, tensor: torch.Tensor) -> dict:
-    """Content of ``comfy_quant``: a JSON object as bytes."""
     try:
         return dict(json.loads(bytes(tensor.flatten().tolist())))
     except (ValueError, TypeError) as error:

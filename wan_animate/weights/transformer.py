@@ -44,9 +44,7 @@ class AnimateFile:
 
 
 def read_animate(header: Header) -> AnimateFile:
-    """Raises:
-        InputError: another model, or tensors are missing or misshapen.
-    """
+    """Raises InputError for another model, or missing or misshapen tensors."""
     tensors = header.tensors
     prefix = next((start for start in PREFIXES if start + WAN_KEY in tensors and start + FACE_KEY in tensors), None)
     if prefix is None:

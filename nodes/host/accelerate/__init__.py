@@ -91,8 +91,6 @@ def accelerate(model: Any, settings: Settings) -> Any:
 
 
 class _Step:
-    """Installs fp8 linear layers and fused blocks for one forward."""
-
     def __init__(self, settings: Settings) -> None:
         self.linears = None if settings.matmul == AS_LOADED else Fp8Linears()
         self.fused_blocks = FusedBlocks() if settings.fused else None

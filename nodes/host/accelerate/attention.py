@@ -1,7 +1,4 @@
-"""Chooses the fastest attention backend for a shape by timing.
-
-At a shape's first call every backend is timed, and checked against PyTorch's result.
-"""
+"""Chooses the fastest attention backend for a shape by timing, at its first call."""
 
 from __future__ import annotations
 
@@ -78,8 +75,6 @@ def current_choice(choice: str) -> str:
 
 @cache
 def import_ahead() -> threading.Thread:
-    """Imports the attention packages in a thread."""
-
     def work() -> None:
         for name in PACKAGES:
             _find(name)
@@ -148,7 +143,7 @@ class Attention:
 
     @cached_property
     def candidates(self) -> dict[str, Backend]:
-        """Listed at the first attention, which imports the packages."""
+        """Listed at the first attention: this imports the packages."""
         return {name: backend for name, backend in available().items() if backend.exact or self.choice == APPROXIMATE}
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -268,7 +263,7 @@ def _measure(host: Callable, parts: list[torch.Tensor], heads: int, few: int, ca
 
 
 def _relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
-    """Relative L2 error, in chunks to bound the float32 copies. Raises ValueError if shapes differ."""
+    """Relative L2 error, in chunks to bound the float32 copies."""
     if out.shape != reference.shape:
         raise ValueError(f"gave {list(out.shape)} in place of {list(reference.shape)}")
     sums = torch.zeros(2, dtype=torch.float64, device=out.device)

@@ -1,7 +1,4 @@
-"""Fused forward of the host's transformer block, in fewer passes over memory.
-
-Parts patched by other packs are called as by the host.
-"""
+"""Fused forward of the host's transformer block. What other packs patched is called as by the host."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ class FusedBlocks:
 
     @contextmanager
     def installed(self, module: Any) -> Iterator[None]:
-        """Replaces the blocks' ``forward`` for one forward of the model."""
         with ExitStack() as stack:
             for index, block in enumerate(module.blocks):
                 if not is_host_block(block):

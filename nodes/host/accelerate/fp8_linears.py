@@ -1,7 +1,7 @@
 """The blocks' large linear layers in fp8, scaled per token and per weight row.
 
-Weights are quantized on use, so merged, hooked and offloaded weights are current; fp8 weights keep their scale. Only a
-layer's own ``forward`` is replaced, not wrappers around it (unmerged LoRAs).
+Weights are quantized on use, so merged, hooked and offloaded weights are current. Only a layer's own ``forward`` is
+replaced, not wrappers around it (unmerged LoRAs).
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
 
 
 def unfit(layer: Any) -> str | None:
-    """Why a layer cannot run in fp8, or None."""
+    """Why it cannot run in fp8, or None."""
     if type(layer).__module__ != HOST_OPS or not hasattr(layer, "weight_function"):
         return f"a layer of {type(layer).__module__}, which unpacks its weights itself"
     if getattr(layer, "pre_quant_scale", None) is not None:
@@ -247,7 +247,7 @@ def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: tor
 
 @cache
 def refusal(device: torch.device) -> str | None:
-    """Why this device has no fp8 matrix multiplication, or None."""
+    """Why it has no fp8 matrix multiplication, or None."""
     if device.type == "cuda" and torch.version.hip is None:
         capability = torch.cuda.get_device_capability(device)
         if capability < (8, 9):

@@ -23,10 +23,10 @@ LARGEST_CONTEXT = 1 << 25  # elements; a text of 512 tokens has 2.6 million
 
 
 class StepCache:
-    """One MODEL's cache and the wrappers that use it.
+    """One MODEL's cache and wrappers.
 
     Attributes:
-        computed: number of results computed, by kind.
+        computed: number of results by kind.
     """
 
     def __init__(self, face_motion: bool, reuse: str) -> None:
@@ -53,7 +53,6 @@ class StepCache:
         options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Passes the stamp of the current weights to the forward."""
         patcher = executor.class_obj.current_patcher
         options = {**(options or {}), WEIGHTS: weights_stamp(patcher)}
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)

@@ -52,7 +52,6 @@ class Quantized:
 
 @cache
 def kernels() -> ModuleType | None:
-    """The Triton kernels, or None without Triton."""
     try:
         from . import triton_rows
     except Exception as error:
@@ -111,17 +110,15 @@ def norm_modulate_quantize(
     """In this order: x + added * gate, LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
 
     Args:
-        x: [batch, tokens, columns] or [rows, columns].
-        added: like x.
+        x, added: [batch, tokens, columns] or [rows, columns].
         gate: [batch or 1, 1, columns].
         eps: None skips the LayerNorm.
         mul, plus: [columns], or with ``modulate`` [batch or 1, 1, columns].
         gelu: tanh form.
-        quantize: return :class:`Quantized`.
         keep_sum: also return x + added * gate.
 
     Returns:
-        (result, sum or None)
+        (result, :class:`Quantized` with ``quantize``; sum or None)
     """
     kernel = _kernel("norm_modulate_quantize", x) if x.shape[-1] <= 1 << 15 else None
     if kernel is not None:

@@ -1,6 +1,6 @@
 """Norms, sums and upsampling of the Wan VAE, each in one pass over memory.
 
-On contiguous channels-last frames [n, H, W, C]; in Triton on CUDA, else in PyTorch; sums and roots in float32.
+On contiguous [n, H, W, C]; in Triton on CUDA, else PyTorch; sums and roots in float32.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ def _triton() -> ModuleType | None:
 
 
 def fused(x: torch.Tensor) -> ModuleType | None:
-    """The Triton kernels if they can take this tensor, else None."""
     return _ready() if x.is_cuda and not torch.version.hip else None
 
 

@@ -1,4 +1,4 @@
-"""LoRAs on a MODEL, merged by the host or unmerged."""
+"""LoRAs on a MODEL."""
 
 from __future__ import annotations
 

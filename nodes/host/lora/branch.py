@@ -1,4 +1,4 @@
-"""Unmerged LoRAs: branches added to layers' outputs for one call of the model.
+"""Unmerged LoRAs: branches added to layers' outputs.
 
 Unlike the host's bypass form (comfy/weight_adapter/bypass.py), these stack.
 """
@@ -25,7 +25,6 @@ def add_branches(
 
     Args:
         patches: from ``comfy.lora.load_lora``.
-        name: the LoRA's, for errors.
 
     Returns:
         Keys of patches that must be merged: not low-rank pairs.

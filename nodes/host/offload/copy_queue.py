@@ -1,6 +1,6 @@
-"""Copies of blocks to the device: the next is copied while the current computes.
+"""Copies the next block to the device while the current computes.
 
-On CUDA a copy waits for the block that used the slot before, a block for its copy.
+On CUDA a copy waits for the block that used its slot, a block for its copy.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ModuleTensors:
         return layout(self.tensors())[1]
 
     def pin(self) -> bool:
-        """Moves the tensors into pinned host memory; False if there is none."""
+        """Moves the tensors into pinned memory; False if there is none."""
         flat = region_of(self.tensors())
         if flat is None:
             own = self.tensors()
@@ -154,7 +154,6 @@ class CopyQueue:
         return slot
 
     def after(self, module: ModuleTensors, slot: Slot) -> None:
-        """Starts copying the next module."""
         self.copies.done(slot)
         slot.module = None
         following = self.modules.index(module) + 1

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class PinnedMemory:
-    """Registered regions, and seconds spent on moving and registering."""
+    """Registered regions, and the seconds it took."""
 
     size = 0
     count = 0
@@ -80,7 +80,7 @@ def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]
 
 
 def region_of(tensors: list[torch.Tensor]) -> torch.Tensor | None:
-    """The bytes of the region that holds the largest of ``tensors``, or None."""
+    """The region that holds the largest of ``tensors``, or None."""
     largest = max((plain for tensor in tensors for plain in plain_tensors(tensor)), key=lambda one: one.nbytes)
     storage = largest.untyped_storage()
     if storage.device.type != "cpu" or storage.data_ptr() not in _regions:

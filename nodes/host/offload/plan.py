@@ -1,4 +1,4 @@
-"""Which blocks stay on the device and which are copied in every step."""
+"""Which blocks are copied in every step."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Sizes:
 
 
 def spread(count: int, total: int) -> frozenset[int]:
-    """``count`` of ``total`` blocks, evenly spaced to leave time between copies."""
+    """Evenly spaced, to leave time between copies."""
     count = max(0, min(count, total))
     return frozenset((k + 1) * total // count - 1 for k in range(count)) if count else frozenset()
 
@@ -76,8 +76,7 @@ def card_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
 
 
 def fitting(sizes: Sizes, available: float, least: int = 0) -> frozenset[int] | None:
-    """The fewest blocks, at least ``least``, to copy so that the device needs ``available`` bytes or less; else None.
-    """
+    """The fewest blocks, at least ``least``, to copy so that ``available`` bytes suffice; else None."""
     total = len(sizes.blocks)
     for count in range(min(least, total), total + 1):
         copied = spread(count, total)

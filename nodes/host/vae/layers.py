@@ -1,4 +1,4 @@
-"""The layers of the host's Wan 2.1 VAE (``comfy/ldm/wan/vae.py``) on channels-last frames.
+"""The host's Wan 2.1 VAE layers (``comfy/ldm/wan/vae.py``) on channels-last frames.
 
 The host casts the weights, so offloading and LoRAs work. Causal layers keep past frames, so chunking changes nothing.
 """
@@ -162,8 +162,6 @@ class CausalConv:
 
 
 class Pointwise:
-    """A convolution of kernel 1."""
-
     past_frames = channels = 0
 
     def __init__(self, weights: Weights, module: Any) -> None:
@@ -208,8 +206,6 @@ class Head(Normed):
 
 
 class Residual:
-    """ResidualBlock."""
-
     def __init__(self, weights: Weights, block: Any) -> None:
         layers = block.residual
         self.first = Normed(weights, layers[0], layers[2])

@@ -1,7 +1,7 @@
 """The Wan 2.1 VAE as stages that take frames in chunks.
 
-The host's two frames at a time are too few for the GPU where they are small. A stage (layers of one frame size) takes
-as many as an element budget holds.
+The host's chunks of two are too few where frames are small. A stage, of layers with one frame size, takes as many as
+fit an element budget.
 """
 
 from __future__ import annotations
