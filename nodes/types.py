@@ -49,11 +49,7 @@ def as_frames(value: Any, fps: float = 30) -> FrameSource:
 
 
 def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
-    """As :func:`as_frames`, for pictures.
-
-    Raises:
-        InputError: ``name`` carries masks.
-    """
+    """As :func:`as_frames`. Raises InputError if ``name`` carries masks."""
     return _of_kind(
         _some_frames(value, name, fps),
         "image",
@@ -63,11 +59,7 @@ def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
 
 
 def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
-    """As :func:`as_frames`, for masks.
-
-    Raises:
-        InputError: ``name`` carries pictures.
-    """
+    """As :func:`as_frames`. Raises InputError if ``name`` carries pictures."""
     return _of_kind(
         _some_frames(value, name, fps),
         "mask",
@@ -77,11 +69,7 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
 
 
 def first_picture(value: torch.Tensor, name: str) -> torch.Tensor:
-    """``[H, W, 3]``, transparency as black.
-
-    Raises:
-        InputError: ``name`` carries no picture.
-    """
+    """``[H, W, 3]``, transparency as black. Raises InputError if there is none."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.video.picture import over_background
 

@@ -15,7 +15,7 @@ class BufferPool:
 
     Args:
         keep: number of free buffers to keep.
-        pinned: page-locked memory for fast copies to the GPU (needs CUDA).
+        pinned: page-locked memory, for fast copies by CUDA.
     """
 
     def __init__(self, keep: int = 2, pinned: bool = False) -> None:

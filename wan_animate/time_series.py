@@ -1,8 +1,8 @@
 """Smoothing without lag, by each signal's noise and motion.
 
-Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003) of several strengths, penalising second differences,
-blended per frame by Stein's unbiased risk estimate (Stein, Ann. Stat. 9, 1981). Noise is read off fifth differences,
-where motion has all but vanished.
+Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), penalising second differences, blended per frame by
+Stein's unbiased risk estimate (Stein, Ann. Stat. 9, 1981). Noise is read off fifth differences, where motion has all
+but vanished.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def opencv_in_one_thread() -> Iterator[None]:
 def lower_priority() -> None:
     """Lowers the priority of the calling thread and those it starts (Linux only).
 
-    On two cores, encoding slows a thread that launches kernels to 0.8 with this, 0.5 without.
+    On two cores, encoding slows a thread that launches kernels to 0.8 instead of 0.5.
     """
     if sys.platform == "linux":
         try:
@@ -60,7 +60,7 @@ def submit(function: Callable, *arguments: Any) -> Future:
 
 
 def each(function: Callable, *arrays: Any) -> None:
-    """Runs ``function`` on equal parts of the arrays in the pool and waits; raises the first error.
+    """Runs ``function`` on equal parts of the arrays in the pool; raises the first error.
 
     One part per thread, as items would contend for the GIL.
     """

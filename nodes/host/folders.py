@@ -85,11 +85,7 @@ def check_prefix(prefix: str, numbered: str) -> None:
 
 
 def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[str, str]:
-    """(path, path below the output folder) with the next number.
-
-    Raises:
-        InputError: see :func:`check_prefix`, or the folder cannot be made or listed.
-    """
+    """(path, path below the output folder) with the next number. Raises InputError."""
     from ...wan_animate.errors import InputError
 
     check_prefix(prefix, numbered)

@@ -19,11 +19,8 @@ KEY = "wan_animate_kit_types"
 def static_clone(model: Any, what: str) -> Any:
     """A clone that the host loads as a whole, from its cached static model.
 
-    Args:
-        what: needs it, for the error.
-
     Raises:
-        InputError: only the MODEL's own loader can load it.
+        InputError: only the MODEL's own loader can load it; ``what`` needs it.
     """
     if not model.is_dynamic():
         clone = model.clone()

@@ -58,11 +58,11 @@ class DiffusersDenoiser:
     """``WanAnimateTransformer3DModel`` with a flow scheduler.
 
     Args:
-        prompt, negative: text embeddings ``[1, tokens, 4096]``; negative is for ``cfg`` above 1.
+        prompt, negative: text embeddings ``[1, tokens, 4096]``; ``cfg`` above 1 needs a negative.
         image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None.
 
     Raises:
-        InputError: a negative prompt is missing, or an embedding has the wrong width.
+        InputError: a negative is missing, or a width is wrong.
     """
 
     def __init__(

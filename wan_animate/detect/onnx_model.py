@@ -58,7 +58,7 @@ class OnnxModel:
         device: of :meth:`run`'s tensors; None for arrays.
 
     Raises:
-        InputError: onnxruntime or the file is missing, or the file is damaged.
+        InputError: onnxruntime or the file is missing or damaged.
     """
 
     def __init__(self, path: str | os.PathLike, provider: str, role: str) -> None:

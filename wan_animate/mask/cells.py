@@ -10,8 +10,8 @@ CELL = 8  # pixels of the picture along one side of a latent pixel (the Wan VAE'
 def whole_cells(masks: np.ndarray) -> np.ndarray:
     """Fills every 8x8 cell that holds any of the mask; uint8 ``[..., H, W]`` of 0 and 1 -> a new array.
 
-    The latent samples one pixel of a cell (upstream ``nearest``: upper left, ComfyUI ``nearest-exact``: middle), so
-    black background in a cut cell can count as known.
+    The latent samples a pixel per cell (upstream ``nearest``: upper left, ComfyUI ``nearest-exact``: middle): in cut
+    cells, black background could count as known.
     """
     height, width = masks.shape[-2:]
     rows, columns = np.arange(0, height, CELL), np.arange(0, width, CELL)

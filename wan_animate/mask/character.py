@@ -41,8 +41,8 @@ def segment_character(
 
     Args:
         pose: fitted by :func:`..pose.track.fit_track`.
-        own: points or a box on one frame, added to the pose's; with ``replace`` in their place.
-        fill: of lost frames, see :func:`.lost.fill_lost`.
+        own: prompt on one frame, added to the pose's; with ``replace`` in their place.
+        fill: see :func:`.lost.fill_lost`.
         progress: called with (frames done, frames).
 
     Raises:

@@ -171,7 +171,7 @@ def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu")
 
 
 class _HeldFrames(dict):
-    """Loaded frames of the session; ``len`` is the shot's."""
+    """The session's loaded frames; ``len`` is the shot's."""
 
     def __init__(self, length: int):
         super().__init__()

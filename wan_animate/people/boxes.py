@@ -127,9 +127,8 @@ def detect_people(
     """Decodes a batch.
 
     Args:
-        images: uint8 ``[N, h, w, 3]``, the detector's input.
+        images: the detector's input, uint8 ``[N, h, w, 3]``.
         scale: frame size over input size.
-        width, height: frame size.
     """
     detections = [decode_yolo(output, *scale) for output in outputs]
     boxes = [people_boxes(frame) for frame in detections]

@@ -22,9 +22,7 @@ HINT = "choose with person: largest, most central, left to right (by number) or 
 
 @dataclass(frozen=True)
 class PersonChoice:
-    """Which of several people to follow.
-
-    Shots where it has no answer follow the most similar person, else the largest.
+    """Which of several people to follow; where this has no answer in a shot, the most similar person, else the largest.
 
     Attributes:
         how: "largest" or "central" (mean over the shot), "number" (left to right in the frame with most people) or

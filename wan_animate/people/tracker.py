@@ -29,7 +29,6 @@ class PersonTracker:
         """Adds frames.
 
         Args:
-            detections: per frame.
             images: uint8 ``[n, h, w, 3]``, any size.
 
         Returns:

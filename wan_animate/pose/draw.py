@@ -127,11 +127,8 @@ class DrawnPoseSource(FrameSource):
         """The track drawn for another size (0 keeps the track's); ``fit`` as in
         :func:`wan_animate.video.resample.placement`.
 
-        Scales the drawing, as upstream. A track of more than twice the size is scaled first: bilinear shrinking would
-        break thin lines.
-
-        Raises:
-            InputError: only one side is 0, or one is negative.
+        Scales the drawing, as upstream; above twice the size first the track, as bilinear shrinking would break thin
+        lines. Raises InputError.
         """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(

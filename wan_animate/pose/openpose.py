@@ -77,7 +77,7 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
         frames: a list of frames, one frame, or JSON text.
 
     Raises:
-        InputError: not OpenPose JSON, canvases of several sizes, nobody in any frame, or no possible body.
+        InputError: not OpenPose JSON, several canvas sizes, or no possible body.
     """
     frames = _parse(frames)
     width, height = _canvas(frames)

@@ -29,7 +29,6 @@ def retarget_sheet(
     Args:
         driver, result: tracks of the same length.
         reference: one frame, in pixels of the result's picture.
-        frames: driving video of any size.
         picture: reference picture, uint8 ``[H, W, 3]`` RGB.
         first: a frame that must be shown.
     """

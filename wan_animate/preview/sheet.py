@@ -54,11 +54,7 @@ class MaskShown(DerivedSource):
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:
-    """Writes a PNG grid: a column per ``(label, clip)``, a row for each of up to ``rows`` frames.
-
-    Raises:
-        InputError: no columns, or the folder cannot be written.
-    """
+    """Writes a PNG grid: a column per ``(label, clip)``, a row for each of up to ``rows`` frames. Raises InputError."""
     if not columns or rows < 1:
         raise InputError("a contact sheet needs at least one clip and one row.")
     length = max(len(source) for _, source in columns)

@@ -1,7 +1,7 @@
 """Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that show bones in full length.
 
-As upstream (``process_pipepline.py: get_editing_prompts``): the clip's limbs decide what is asked for, the picture's
-shape whether arms are spread.
+As upstream (``process_pipepline.py: get_editing_prompts``), by the clip's limbs and, for spread arms, the picture's
+shape.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Bodies:
 
     Attributes:
         driver, reference: in pixels of their own pictures.
-        result: bone lengths in pixels of the reference picture.
+        result: in pixels of the reference picture.
         best_frame: driver frame that shows most bones at full length.
         on_feet: some shot stands on the reference's ground.
     """
@@ -79,8 +79,8 @@ def retarget_bodies(
         follow_depth: scale with the driver's distance, the reference's size when nearest.
 
     Returns:
-        The track in pixels of the reference picture, without boxes, and the bodies. Joints missing in the reference
-        have average lengths.
+        The track in pixels of the reference picture, without boxes (average lengths for joints missing there), and the
+        bodies.
 
     Raises:
         InputError: several frames in a reference or edit, no body, or an option outside its range.

@@ -114,8 +114,7 @@ def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) ->
 class ClipDecoder:
     """Decodes frames of a clip by number.
 
-    Sequential reading decodes each frame once; going back seeks to a keyframe. Timestamps identify frames, wherever a
-    seek lands.
+    Sequential reading decodes each frame once; going back seeks. Timestamps identify frames, wherever a seek lands.
 
     Args:
         convert: (deinterlaced frame, array to write to or None) -> image.

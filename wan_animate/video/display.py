@@ -23,7 +23,7 @@ def orientation(frame: av.VideoFrame) -> Turn:
     The display matrix maps (x, y, 1) to (a x + c y + ..., b x + d y + ...) (ISO/IEC 14496-12, 8.3.2), rounded to the
     nearest of eight axis-aligned transforms.
 
-    PyAV's ``side_data`` keeps the frame alive until garbage collection: not for every frame.
+    Not for every frame: PyAV's ``side_data`` delays its release until garbage collection.
     """
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:

@@ -102,7 +102,7 @@ class ClipIndex:
 
     Attributes:
         times: float64 ``[n]``, seconds from the first frame.
-        stamps: int64 ``[n]``, strictly ascending pts in the stream's time base; None without usable timestamps.
+        stamps: int64 ``[n]``, strictly ascending pts in the stream's time base, or None.
         keys: int64, ascending keyframe numbers.
         rate: average frames per second.
         constant: frame k lies at ``k / rate``, within the time base's precision.

@@ -28,10 +28,7 @@ def placement(
     """(left, top, width, height) of a scaled picture in the frame's pixels.
 
     ``"fill"`` covers the frame and crops (negative left or top), but letterboxes if more than a tenth would be cropped.
-    ``"pad"`` letterboxes as upstream's ``padding_resize`` (``wan/animate.py``).
-
-    Raises:
-        InputError: unknown ``fit``.
+    ``"pad"`` letterboxes as upstream's ``padding_resize`` (``wan/animate.py``). Raises InputError for others.
     """
     if fit not in FITS:
         raise InputError(f"fit is {fit!r}, but it must be one of {', '.join(FITS)}.")
@@ -92,11 +89,8 @@ def letterbox(
 def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
     """(width, height) of at most ``max_area`` pixels in this aspect ratio, rounded down to ``divisor``.
 
-    Upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``) in integers, less its search for a
-    better size, which never runs (a bare ``except`` hides a wrong call).
-
-    Raises:
-        InputError: a side would be 0.
+    Upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``) in integers, without its search for a
+    better size, which a bare ``except`` disables.
     """
     new_width = math.isqrt(max_area * width // height) // divisor * divisor
     new_height = math.isqrt(max_area * height // width) // divisor * divisor

@@ -51,10 +51,10 @@ class VideoSource(FrameSource):
         fit: as of :func:`.resample.placement`.
 
     Attributes:
-        native_size: displayed ``(width, height)``, upright, square pixels.
+        native_size: displayed ``(width, height)``.
         native_fps: average rate.
         notes: sentences on conversions beyond size and rate.
-        start_seconds: time of frame 0 in the file, for :func:`.audio.read_audio`.
+        start_seconds: time of frame 0 in the file.
 
     Raises:
         InputError: the file or an argument is unusable.

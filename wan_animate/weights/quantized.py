@@ -65,7 +65,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
         tensors: names without the model's ``prefix``, which the metadata have.
 
     Raises:
-        InputError: the metadata cannot be read, or a scaled layer has an unsupported dtype.
+        InputError: unreadable metadata, or a scaled layer of unsupported dtype.
     """
     marked = [name.removesuffix(CONFIG) for name in tensors if name.endswith(CONFIG)]
     if marked:

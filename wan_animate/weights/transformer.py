@@ -1,7 +1,6 @@
 """The Wan 2.2 Animate transformer in a file: size, precision, completeness.
 
 Names and shapes: upstream's ``wan/modules/animate/model_animate.py``, ComfyUI's ``comfy/ldm/wan/model_animate.py``.
-Repacks differ in prefix, precision and scales (:mod:`.quantized`).
 """
 
 from __future__ import annotations

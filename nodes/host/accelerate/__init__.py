@@ -52,11 +52,7 @@ class Settings:
 
 
 def accelerate(model: Any, settings: Settings) -> Any:
-    """A clone with ``settings`` in place of earlier ones.
-
-    Raises:
-        InputError: not Wan Animate, an unknown choice, or attention that is not installed.
-    """
+    """A clone with ``settings`` in place of earlier ones. Raises InputError."""
     import comfy.patcher_extension
 
     check_model(model)

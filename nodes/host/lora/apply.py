@@ -105,7 +105,7 @@ def _patches(model: Any, fit: LoraFit, tensors: dict[str, torch.Tensor], wanted:
 
 
 def _merge(clone: Any, patches: dict[str, Any], strength: float, name: str) -> str:
-    """Adds patches; returns a remark. Tensors other than weight and bias, which the host ignores, stay unmerged."""
+    """Returns a remark. Tensors other than weight and bias, which the host ignores, stay unmerged."""
     lone = {key: patch for key, patch in patches.items() if not key.endswith((".weight", ".bias"))}
     weights = {key: patch for key, patch in patches.items() if key not in lone}
     taken = clone.add_patches(weights, strength)

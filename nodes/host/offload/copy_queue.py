@@ -68,7 +68,7 @@ class Slot:
     Attributes:
         flat: uint8.
         tensors: views of ``flat`` as ``module``'s weights.
-        source: the module's tensors that were copied.
+        source: tensors that were copied.
         merged: LoRAs are added.
         arrived, used: CUDA events.
     """
@@ -121,7 +121,7 @@ class CopyStream:
             torch.cuda.current_stream(self.device).wait_event(slot.arrived)
 
     def done(self, slot: Slot) -> None:
-        """Work queued so far is the last to use the slot."""
+        """Queued work is the last to use the slot."""
         if self.stream is not None:
             slot.used = torch.cuda.current_stream(self.device).record_event()
 

@@ -1,7 +1,6 @@
-"""The Wan 2.1 VAE as stages that take frames in chunks.
+"""The Wan 2.1 VAE as stages, each of layers with one frame size.
 
-The host's chunks of two are too few where frames are small. A stage, of layers with one frame size, takes as many as
-fit an element budget.
+A stage takes as many frames as fit an element budget; the host's two are too few where frames are small.
 """
 
 from __future__ import annotations
