@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -204,15 +205,12 @@ class Stages:
             self.made[name] = self.waited[name] = 0.0
             return self._timed(real(self._timed(source, self.made, name), depth, name), self.waited, name)
 
-        prefetch.ahead = detector.ahead = ahead
-        try:
+        with mock.patch.object(prefetch, "ahead", ahead), mock.patch.object(detector, "ahead", ahead):
             yield
-        finally:
-            prefetch.ahead = detector.ahead = real
 
     def say(self, frames: int, seconds: float) -> None:
         names = list(self.made)
-        busy = {name: self.made[name] - self.waited.get(before, 0) for before, name in zip([None, *names], names)}
+        busy = {name: self.made[name] - self.waited.get(before, 0) for before, name in zip(["", *names], names)}
         busy["heatmaps"] = seconds - self.waited[names[-1]]
         print("  ms a frame: " + ", ".join(f"{name} {spent * 1e3 / frames:.2f}" for name, spent in busy.items()))
 

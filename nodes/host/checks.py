@@ -123,7 +123,9 @@ def check_image_features(output: Any, width: int | None) -> None:
 
 
 def check_steps(sampler_name: str, steps: int) -> None:
-    """Raises InputError for uni_pc with one step: order ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``) = 0."""
+    """Raises InputError for uni_pc with one step, of order ``min(3, steps - 1)`` = 0
+    (``comfy/extra_samplers/uni_pc.py``).
+    """
     if sampler_name.startswith("uni_pc") and steps < 2:
         raise InputError(
             f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or "
