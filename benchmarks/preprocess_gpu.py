@@ -228,14 +228,14 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"ViTPose-{vit}: graphs and a clip of {options.frames} frames written", flush=True)
     detector = PoseDetector(folder / "yolo.onnx", folder / "vit.onnx", options.provider)
     print(f"runs on {detector.provider}", flush=True)
-    graphs = detector._detector, detector._pose
+    graphs = detector.person_network, detector.pose_network
     best, best_batch = networks(graphs, options, False)
     best_on_card = networks(graphs, options, True)[0] if graphs[0].device is not None else None
     rates = {}
     batches = {best_batch, 8, 16} if not options.small else {best_batch}
     for batch, threads in itertools.product(sorted(batches), options.threads or [workers.COUNT]):
         workers.COUNT = threads
-        workers._pool.cache_clear()
+        workers.pool.cache_clear()
         detector.detect(VideoSource(folder / "clip.mp4", fps=0, limit=4 * batch), batch=batch)
         source, stages = VideoSource(folder / "clip.mp4", fps=0), Stages()
         with stages.watching():

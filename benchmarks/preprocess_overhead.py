@@ -179,7 +179,7 @@ def main() -> None:
         detector = PoseDetector(Path(folder) / "d.onnx", Path(folder) / "p.onnx", "cpu")
         outputs = np.concatenate(
             [
-                detector._detector.run(resize_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
+                detector.person_network.run(resize_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
                 for at in range(0, FRAMES, 8)
             ]
         )
@@ -187,7 +187,9 @@ def main() -> None:
         regions = crop_regions(boxes[:, :4], 192, 256)
         heatmaps = np.concatenate(
             [
-                detector._pose.run(crop_people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8]))
+                detector.pose_network.run(
+                    crop_people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8])
+                )
                 for at in range(0, FRAMES, 8)
             ]
         )

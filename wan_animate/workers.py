@@ -43,14 +43,14 @@ def lower_priority() -> None:
 
 
 @lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(COUNT, thread_name_prefix="frames")
 
 
 def submit(function: Callable, *arguments: Any) -> Future:
     """Runs in the pool, or at once if there are too few cores."""
     if COUNT > 1:
-        return _pool().submit(function, *arguments)
+        return pool().submit(function, *arguments)
     future: Future = Future()
     try:
         future.set_result(function(*arguments))

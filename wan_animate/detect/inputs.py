@@ -55,9 +55,9 @@ class Preprocessor:
 
             workers.each(resize_each, pixels, *items)
             try:
-                return self._normalize(pixels, self.device), pixels
+                return self.normalize(pixels, self.device), pixels
             except torch.cuda.OutOfMemoryError:  # the network may still fit, and says so if it does not
-                return self._normalize(pixels, torch.device("cpu")).numpy(), pixels
+                return self.normalize(pixels, torch.device("cpu")).numpy(), pixels
 
         def prepare(pixels: np.ndarray, inputs: np.ndarray, *items: np.ndarray) -> None:
             channels = np.empty((3, height, width), np.uint8)
@@ -73,7 +73,8 @@ class Preprocessor:
         workers.each(prepare, pixels, inputs, *items)
         return inputs, pixels
 
-    def _normalize(self, pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    def normalize(self, pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+        """uint8 ``[N, H, W, 3]`` -> float32 ``[N, 3, H, W]`` on ``device``."""
         values = torch.from_numpy(pixels).to(device, non_blocking=True)
         planes = values.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)  # [N, 3, H, W]
         planes.div_(torch.from_numpy(self._divisor).to(device))
