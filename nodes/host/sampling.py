@@ -20,7 +20,7 @@ def scheduler_names() -> list[str]:
 
 
 class SamplingProgress:
-    """A bar over segments x steps, with the middle frame as preview."""
+    """A bar over segments x steps, with the middle frame as preview. Raises on Cancel."""
 
     def __init__(self, model: Any) -> None:
         import latent_preview

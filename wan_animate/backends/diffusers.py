@@ -195,7 +195,7 @@ def _loading(folder: Path, part: str) -> Iterator[Path]:
 def load(
     folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
-    """(transformer, VAE port, scheduler) from a diffusers folder."""
+    """(transformer, VAE port, scheduler) from a diffusers folder. Raises InputError."""
     check_folder(folder)
     folder = Path(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -214,7 +214,7 @@ def load(
 
 @torch.no_grad()
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
-    """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded."""
+    """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded. Raises InputError."""
     folder = Path(folder)
     if not (folder / "text_encoder" / "config.json").is_file():
         raise InputError(

@@ -83,7 +83,7 @@ class MediaPipeDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice | None = None,
     ) -> Detection:
-        """As :meth:`.detector.PoseDetector.detect`, for "largest" only."""
+        """As :meth:`.detector.PoseDetector.detect`; raises InputError unless ``person`` is "largest"."""
         if frames.kind != "image":
             raise InputError("detect pose: its input is a clip of masks; connect the driving video's frames.")
         if person is not None and person.how != "largest":

@@ -208,7 +208,9 @@ class PoseMaskSource(FrameSource):
     def at_size(
         cls, track: PoseTrack, width: int = 0, height: int = 0, fit: str = "fill", *, grow: float = 1.0
     ) -> PoseMaskSource:
-        """The track resized like the frames (:func:`wan_animate.video.resample.placement`); 0, 0 keeps its size."""
+        """The track resized like the frames (:func:`wan_animate.video.resample.placement`); 0, 0 keeps its size. Raises
+        InputError.
+        """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")
         return cls(track.placed(width or track.width, height or track.height, fit), grow=grow)

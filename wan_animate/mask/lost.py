@@ -60,6 +60,9 @@ def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: s
 
     Args:
         how: "pose": the pose's outline, else as "between"; "between": interpolated within the shot; "leave": unchanged.
+
+    Raises:
+        InputError: unknown ``how``.
     """
     if how not in FILLS:
         raise InputError(f"segment character: fill is {how!r}, but it must be one of {', '.join(FILLS)}.")

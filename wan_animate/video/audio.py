@@ -21,6 +21,9 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
     Returns:
         ``{"waveform": float32 [1, C, N] in -1..1, "sample_rate": int}``, padded with silence at its start only; None
         without audio in this range.
+
+    Raises:
+        InputError: the file cannot be opened.
     """
     if start_seconds < 0 or duration_seconds < 0:
         raise InputError(

@@ -91,6 +91,9 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 
     Upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``) in integers, without its search for a
     better size, which a bare ``except`` disables.
+
+    Raises:
+        InputError: a side would be 0.
     """
     new_width = math.isqrt(max_area * width // height) // divisor * divisor
     new_height = math.isqrt(max_area * height // width) // divisor * divisor
