@@ -146,7 +146,7 @@ class OnnxModel:
             float32 ``[N, ...]``, on the same device.
 
         Raises:
-            InputError: even one image on the CPU fails.
+            InputError: no image can be run on the CPU.
         """
         outputs: list[np.ndarray | torch.Tensor] = []
         start = 0

@@ -29,8 +29,7 @@ class FaceCropSource(DerivedSource):
     Repeats the frame's edge outside it (upstream clips the box). Caches up to :data:`KEPT_BYTES` of uint8 crops.
 
     Args:
-        boxes, found: ``[T, 4]`` in pixels of ``frames`` and bool ``[T]``, from :func:`.boxes.face_boxes`; ``found``
-            None takes every non-empty box.
+        boxes, found: from :func:`.boxes.face_boxes`, in pixels of ``frames``; ``found`` None takes every non-empty box.
         missing: in frames without a face ``"blend"`` and ``"hold"`` crop the box, as upstream
             (``preprocess/process_pipepline.py``); ``"blank"`` is black, "no expression" in upstream's guidance
             (``wan/animate.py``).

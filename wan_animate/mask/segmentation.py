@@ -35,7 +35,7 @@ class Segmenter:
             Weights are fp32.
 
     Raises:
-        InputError: transformers is too old, or the file (its header) is incomplete or another model's.
+        InputError: transformers is too old, or the file incomplete or another model's.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "auto", precision: str = "auto"):

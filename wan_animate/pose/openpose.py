@@ -1,6 +1,6 @@
 """Pose tracks to and from OpenPose JSON (POSE_KEYPOINT in ComfyUI), BODY_18 or BODY_25, in pixels or fractions.
 
-Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of the face, 21 a hand) and
+Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of the face, 21 a hand),
 OpenPose's output format.
 """
 

@@ -74,8 +74,7 @@ def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
     """The neck's path in a shot up to a constant, float64 ``[T, 2]``, by least squares.
 
-    Standing ankles should move by ``gain`` times the driver's motion, and so, with far less weight, should pelvis or
-    neck.
+    Standing ankles should move by ``gain`` times the driver's motion; with far less weight, pelvis or neck too.
 
     Args:
         points: float64 ``[T, 135, 3]``, the driver's joints.

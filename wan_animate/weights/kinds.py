@@ -159,7 +159,7 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
 
 
 def is_of_its_type(name: str, value: Any) -> bool:
-    """Whether a ``config.transformer`` field has its type; unread fields always do."""
+    """Whether a ``config.transformer`` field has its type, if it is read."""
     wanted = FIELDS.get(name)
     if name == "flf_pos_embed_token_number" and value is None:  # ComfyUI's default
         return True

@@ -2,10 +2,10 @@
 
 Published layouts:
 
-- ComfyUI's: a tensor ``<layer>.comfy_quant`` (JSON as bytes) for each quantized weight, or ``_quantization_metadata``
-  in the metadata (``comfy/utils.py: convert_old_quants``);
-- older ComfyUI and the wrapper's: ``<layer>.scale_weight`` and a tensor ``scaled_fp8`` of dtype e4m3 or e5m2, with two
-  elements for full precision matrix multiplications. ComfyUI reads e5m2 as e4m3, which overflows;
+- ComfyUI's: a tensor ``<layer>.comfy_quant`` (JSON as bytes) per quantized weight, or ``_quantization_metadata`` in the
+  metadata (``comfy/utils.py: convert_old_quants``);
+- older ComfyUI and the wrapper's: ``<layer>.scale_weight`` and a tensor ``scaled_fp8`` of dtype e4m3 or e5m2, of two
+  elements for full precision. ComfyUI reads e5m2 as e4m3, which overflows;
 - scales alone (``.scale_weight`` or ``.weight_scale``), which ComfyUI ignores.
 """
 

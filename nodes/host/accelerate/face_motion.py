@@ -1,7 +1,6 @@
 """The motion encoder's blur, and content sums for the step cache.
 
-As a depthwise convolution the blur is 13 times faster on an H100 than the host's one-channel maps, and bit-identical on
-a CPU.
+Depthwise, the blur is 13 times faster on an H100 than the host's one-channel maps, and bit-identical on a CPU.
 """
 
 from __future__ import annotations

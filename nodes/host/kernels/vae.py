@@ -49,7 +49,7 @@ def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
 
 
 def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
-    """(kernel, channels, has bias, variant) of all launches of a VAE of this width."""
+    """(kernel, channels, has bias, variant) of every launch."""
     found: list[tuple[str, int, bool, bool | None]] = [
         ("norm_silu", 4 * dim, False, False),
         ("add", 4 * dim, False, True),

@@ -42,7 +42,7 @@ class BlockOffloader:
     Attributes:
         plan: blocks copied in every step.
         resident: blocks kept on the device, by ("block" or "fuser", index).
-        available: bytes that the host leaves for blocks and slots.
+        available: bytes left by the host for blocks and slots.
         activations: bytes of a step without weights, by shape and settings; shared among clones.
     """
 
