@@ -5,8 +5,8 @@ In linear display light, 1 is diffuse white (203 cd/m2, ITU-R BT.2408):
 - HLG (ARIB STD-B67): inverse OETF, and OOTF with system gamma 1.2 for 1000 cd/m2 (ITU-R BT.2100).
 - PQ (SMPTE ST 2084): EOTF (BT.2100).
 - BT.2020 or P3 primaries to BT.709, clipped (ITU-R BT.2407).
-- Tone mapping of max(R, G, B), which keeps the hue: extended Reinhard above 0.85 (SIGGRAPH 2002, equation 4). BT.2390 would
-  darken diffuse white to 79 %.
+- Tone mapping of max(R, G, B), which keeps the hue: extended Reinhard above 0.85 (SIGGRAPH 2002, equation 4). BT.2390
+  would darken diffuse white to 79 %.
 - Encoding for gamma 2.4 (ITU-R BT.1886).
 
 BT.2020 or P3 without HDR transfer is BT.1886. Other tags count as BT.709.
