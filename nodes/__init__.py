@@ -19,6 +19,7 @@ from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
 
@@ -51,6 +52,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadModel,
     ApplyLora,
     RelightLora,
+    PoseFaceStrength,
     Accelerate,
     OffloadBlocks,
     AccelerateVae,
