@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...wan_animate.chain.strength import Strength
+from ...wan_animate.chain.strength import AS_TRAINED, Strength
 from ...wan_animate.swapped import swapped
 from .checks import check_model
 
@@ -35,7 +35,7 @@ def with_strength(model: Any, pose: Strength, face: Strength) -> Any:
     for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL):
         clone.remove_wrappers_with_key(kind, KEY)
     patch = StrengthPatch(pose, face)
-    if not (pose.is_default and face.is_default):
+    if (pose, face) != (AS_TRAINED, AS_TRAINED):
         clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, patch.apply_model)
     if pose.scales or face.scales:
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, patch.diffusion_model)
@@ -44,7 +44,7 @@ def with_strength(model: Any, pose: Strength, face: Strength) -> Any:
 
 def check(name: str, strength: Strength) -> None:
     """Raises InputError for numbers of "pose" or "face" out of range, in the node's names."""
-    strength.check(f"{name}_strength", f"{name}_start_percent and {name}_end_percent")
+    strength.check(f"{name}_strength", f"{name}_start_percent to {name}_end_percent")
 
 
 class StrengthPatch:

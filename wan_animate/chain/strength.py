@@ -38,13 +38,9 @@ class Strength:
             )
         if not 0 <= self.start < self.end <= 1:
             raise InputError(
-                f"{part_name} are {self.start:g} and {self.end:g}, which is no part of the sampling: give a start from "
-                f"0 on and a larger end of at most 1 (to switch it off, set {value_name} to 0)."
+                f"{part_name} is {self.start:g} to {self.end:g}, but it must be a part of 0 to 1 that begins before it "
+                f"ends: give such a part, or set {value_name} to 0 to switch it off."
             )
-
-    @property
-    def is_default(self) -> bool:
-        return self == Strength()
 
     @property
     def scales(self) -> bool:
@@ -64,7 +60,10 @@ class Strength:
         return late and (self.end >= 1 or not bool(sigma < sigma_at(self.end)))
 
 
+AS_TRAINED = Strength()
+
+
 def flow_sigma(fraction: float, shift: float) -> float:
-    """Noise level of a shifted flow schedule, 1 to 0, at a fraction of the sampling (ComfyUI's ``percent_to_sigma``)."""
+    """Noise level of a shifted flow schedule at a fraction of the sampling, ComfyUI's ``percent_to_sigma``: 1 to 0."""
     left = 1.0 - fraction
     return shift * left / (1.0 + (shift - 1.0) * left)
