@@ -20,6 +20,7 @@ from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
 
@@ -53,6 +54,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadModel,
     ApplyLora,
     RelightLora,
+    PoseFaceStrength,
     Accelerate,
     OffloadBlocks,
     AccelerateVae,

@@ -88,6 +88,18 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help="frames taken over from the segment before, 4n+1",
     )
+    for name in ("pose", "face"):
+        p.add_argument(
+            f"--{name}-strength", type=float, default=1.0, help=f"how strongly the {name} acts: 1 as trained, 0 off"
+        )
+        p.add_argument(
+            f"--{name}-range",
+            type=float,
+            nargs=2,
+            default=(0.0, 1.0),
+            metavar=("START", "END"),
+            help=f"the part of the sampling in which the {name} acts, fractions of it",
+        )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -300,19 +312,32 @@ def _counting(what: str) -> Callable[[int, int], None]:
 
 
 def _settings(options: argparse.Namespace) -> str:
-    names = ("models", "prompt", "prompt_file", "steps", "shift")
-    return " ".join(f"{name}={getattr(options, name)}" for name in names)
+    from .cli_options import strengths
+
+    values = {name: getattr(options, name) for name in ("models", "prompt", "prompt_file", "steps", "shift")}
+    return " ".join(f"{name}={value}" for name, value in (values | strengths(options)).items())
 
 
 def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
+    from .cli_options import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
-    return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
+    given = strengths(options)
+    denoiser = DiffusersDenoiser(
+        transformer,
+        scheduler,
+        prompt,
+        image=image,
+        steps=options.steps,
+        pose_strength=given["pose_strength"],
+        face_strength=given["face_strength"],
+    )
+    return denoiser, vae
 
 
 def _print_progress(progress: Progress) -> None:
