@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import InputImpl, io, ui
 
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
+from .warning import uncovered
 
 if TYPE_CHECKING:
     import torch
 
+    from ..wan_animate.chain.control_sources import Controls
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
@@ -186,6 +188,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -264,7 +267,20 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.plan())
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
+            warning = _mask_warning(cls, job.controls, frames)
             frames.close()
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))
+        clip = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        return io.NodeOutput(clip, frames, len(frames), ui=warning)
+
+
+def _mask_warning(cls: type[io.ComfyNode], controls: Controls, clip: FrameSource) -> ui.PreviewImage | None:
+    """Replace: warns of frames in which the old person may show."""
+    from ..wan_animate.mask.coverage import CheckedMaskSource
+    from .host.progress import progress_bar
+
+    mask = controls.character_mask
+    if not isinstance(mask, CheckedMaskSource):
+        return None
+    return uncovered(cls, mask.coverage(progress_bar(len(mask))), mask, clip, "animate character")

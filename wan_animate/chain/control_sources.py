@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import InputError
 from ..log import get_logger
+from ..mask.coverage import CheckedMaskSource, Coverage
+from ..pose.draw import DrawnPoseSource
+from ..pose.track import PoseTrack
 from ..video.derived import lasting
 from ..video.frames import FrameSource
 
@@ -22,7 +26,7 @@ class Controls:
         pose: the drawn skeleton; its size and length are the result's.
         face: face crops (512x512 for the published model); None leaves the face to prompt and pose.
         background, character_mask: replace only: the driving frames with the character black, and 1 = character; a
-            single frame is repeated.
+            single frame is repeated. The mask is checked against the pose as it is read (:meth:`coverage`).
     """
 
     pose: FrameSource
@@ -34,7 +38,20 @@ class Controls:
         if self.background is not None:
             self.background = lasting(self.background, self.pose)
         if self.character_mask is not None:
-            self.character_mask = lasting(self.character_mask, self.pose)
+            mask = lasting(self.character_mask, self.pose)
+            self.character_mask = mask if mask.kind != "mask" else CheckedMaskSource(mask, self._driver(mask))
+
+    def _driver(self, mask: FrameSource) -> PoseTrack | None:
+        """The track that was drawn, where it is known and of the mask's frames."""
+        alike = (len(mask), mask.width, mask.height) == (len(self.pose), self.pose.width, self.pose.height)
+        return self.pose.shown if isinstance(self.pose, DrawnPoseSource) and alike else None
+
+    def coverage(self, progress: Callable[[int, int], None] | None = None) -> Coverage | None:
+        """Whether the character mask held the person of the pose; frames that were not read yet are read.
+
+        None without a mask. A pose that came as pictures tells nothing: then only empty masks are found.
+        """
+        return self.character_mask.coverage(progress) if isinstance(self.character_mask, CheckedMaskSource) else None
 
     def __len__(self) -> int:
         return len(self.pose)

@@ -51,7 +51,6 @@ class VideoSource(FrameSource):
         fit: ``"fill"`` crops, ``"pad"`` letterboxes as upstream: :func:`.resample.placement`.
 
     Attributes:
-        native_size: displayed ``(width, height)``, upright and with square pixels.
         native_fps: average rate.
         notes: sentences on conversions beyond size and rate.
         start_seconds: time of frame 0 in the file, for :func:`.audio.read_audio`.
@@ -61,6 +60,7 @@ class VideoSource(FrameSource):
     """
 
     kind = "image"
+    native_size: tuple[int, int]
 
     def __init__(
         self,
