@@ -277,10 +277,9 @@ class Animate(io.ComfyNode):
 
 def _mask_warning(cls: type[io.ComfyNode], controls: Controls, clip: FrameSource) -> ui.PreviewImage | None:
     """Replace: warns of frames in which the old person may show."""
-    from ..wan_animate.mask.coverage import CheckedMaskSource
     from .host.progress import progress_bar
 
-    mask = controls.character_mask
-    if not isinstance(mask, CheckedMaskSource):
+    mask = controls.checked_mask
+    if mask is None:
         return None
     return uncovered(cls, mask.coverage(progress_bar(len(mask))), mask, clip, "animate character")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import InputError
 from ..log import get_logger
-from ..mask.coverage import CheckedMaskSource, Coverage
+from ..mask.coverage import CheckedMaskSource
 from ..pose.draw import DrawnPoseSource
-from ..pose.track import PoseTrack
 from ..video.derived import lasting
 from ..video.frames import FrameSource
 
@@ -26,7 +24,7 @@ class Controls:
         pose: the drawn skeleton; its size and length are the result's.
         face: face crops (512x512 for the published model); None leaves the face to prompt and pose.
         background, character_mask: replace only: the driving frames with the character black, and 1 = character; a
-            single frame is repeated. The mask is checked against the pose as it is read (:meth:`coverage`).
+            single frame is repeated.
     """
 
     pose: FrameSource
@@ -38,20 +36,7 @@ class Controls:
         if self.background is not None:
             self.background = lasting(self.background, self.pose)
         if self.character_mask is not None:
-            mask = lasting(self.character_mask, self.pose)
-            self.character_mask = mask if mask.kind != "mask" else CheckedMaskSource(mask, self._driver(mask))
-
-    def _driver(self, mask: FrameSource) -> PoseTrack | None:
-        """The track that was drawn, where it is known and of the mask's frames."""
-        alike = (len(mask), mask.width, mask.height) == (len(self.pose), self.pose.width, self.pose.height)
-        return self.pose.shown if isinstance(self.pose, DrawnPoseSource) and alike else None
-
-    def coverage(self, progress: Callable[[int, int], None] | None = None) -> Coverage | None:
-        """Whether the character mask held the person of the pose; frames that were not read yet are read.
-
-        None without a mask. A pose that came as pictures tells nothing: then only empty masks are found.
-        """
-        return self.character_mask.coverage(progress) if isinstance(self.character_mask, CheckedMaskSource) else None
+            self.character_mask = lasting(self.character_mask, self.pose)
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -61,11 +46,26 @@ class Controls:
         """Width and height of the result."""
         return self.pose.width, self.pose.height
 
+    @functools.cached_property
+    def checked_mask(self) -> CheckedMaskSource | None:
+        """The character mask, checked against the pose as it is read. A pose that came as pictures tells only whether a
+        mask is empty."""
+        mask, pose = self.character_mask, self.pose
+        if mask is None or mask.kind != "mask":
+            return None
+        alike = (len(mask), mask.width, mask.height) == (len(pose), pose.width, pose.height)
+        return CheckedMaskSource(mask, pose.shown if isinstance(pose, DrawnPoseSource) and alike else None)
+
     @property
     def sources(self) -> dict[str, FrameSource]:
         """Those that are given, by name, the pose first."""
         named = {POSE: self.pose, FACE: self.face, BACKGROUND: self.background, MASK: self.character_mask}
         return {name: source for name, source in named.items() if source is not None}
+
+    @property
+    def checked_sources(self) -> dict[str, FrameSource]:
+        """:attr:`sources` with the mask checked as it is read."""
+        return self.sources if self.checked_mask is None else {**self.sources, MASK: self.checked_mask}
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
