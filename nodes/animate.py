@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io, ui
@@ -267,7 +268,7 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.plan())
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
-            warning = _mask_warning(cls, job.controls, frames)
+            warning = _mask_warning(cls, job.controls, frames, progress.check)
             frames.close()
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
@@ -275,11 +276,11 @@ class Animate(io.ComfyNode):
         return io.NodeOutput(clip, frames, len(frames), ui=warning)
 
 
-def _mask_warning(cls: type[io.ComfyNode], controls: Controls, clip: FrameSource) -> ui.PreviewImage | None:
-    """Replace: warns of frames in which the old person may show."""
-    from .host.progress import progress_bar
-
+def _mask_warning(
+    cls: type[io.ComfyNode], controls: Controls, clip: FrameSource, check: Callable[[], None]
+) -> ui.PreviewImage | None:
+    """Replace: warns of frames in which the old person may show. ``check`` may raise to stop."""
     mask = controls.checked_mask
     if mask is None:
         return None
-    return uncovered(cls, mask.coverage(progress_bar(len(mask))), mask, clip, "animate character")
+    return uncovered(cls, mask.coverage(lambda *_: check()), mask, clip, "animate character")
