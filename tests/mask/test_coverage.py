@@ -146,6 +146,9 @@ def test_empty_and_lost_masks(pose, masks):
     assert "empty in 2 of 24 frames (3, 5)" in empty and "Segment Character" in empty
     assert "not where the pose is in 1 of 24 frames (9)" in lost
     assert np.flatnonzero(check_masks(TensorSource(masks)).uncovered).tolist() == [3, 4, 5], "without a pose"
+    face = pose.keypoints[0].copy()
+    face[[*range(L.LEFT_SHOULDER, 23), *range(91, 133)], 2] = 0  # a close-up: too few joints to prompt with
+    assert list(uncovered(EVERYTHING * 0, face)) == [EMPTY] and uncovered(EVERYTHING, face) == {}
 
 
 def test_poses_of_another_size_and_single_masks(pose, masks):

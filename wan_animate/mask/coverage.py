@@ -14,6 +14,7 @@ from ..text import frame_ranges
 from ..video.derived import DerivedSource, RepeatedSource
 from ..video.frames import FrameSource
 from .from_pose import find_head, person_size
+from .lost import HELD
 from .prompts import CONFIDENT, EDGE, FEWEST, body_points
 from .track import binary
 
@@ -29,7 +30,6 @@ PARTS = {
              L.LEFT_HIP, L.RIGHT_HIP, L.LEFT_KNEE, L.RIGHT_KNEE], 0.0),
 }  # fmt: skip
 FAULTS = (EMPTY, LOST, *PARTS)
-HELD = 0.5  # share of the points inside the body that must lie in the mask, as in :mod:`.lost`
 NEAR = 0.03  # of the shoulders' width: a point so near the mask may be a mistake of the pose
 TOP = 1.6  # halves of the face's height above its middle; the skull ends at about 2
 READ_AT_ONCE = 8
@@ -66,7 +66,7 @@ def uncovered(mask: np.ndarray, keypoints: np.ndarray) -> dict[str, np.ndarray]:
             outside = ~_near_mask(mask, shown, max(round(NEAR * person), 1))
             if outside.mean() > share:
                 out[part] = shown[outside]
-    return out
+    return out if mask.any() or not out else {EMPTY: np.concatenate([*out.values()])}
 
 
 def _near_mask(mask: np.ndarray, points: np.ndarray, reach: int) -> np.ndarray:
