@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 CATEGORY = "WanAnimateKit/mask"
 MASK_PIXELS, VIDEO_PIXELS = "of the mask", "of the video file"
+UNLINKED = object()
+_NO_FRAMES = (
+    f"pixels is {VIDEO_PIXELS!r}, but how large these are is not known: connect the driving video to frames, or choose "
+    f"{MASK_PIXELS!r}."
+)
 
 
 class MaskFromPose(io.ComfyNode):
@@ -213,6 +218,13 @@ class ShapeMask(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, pixels: str | None = MASK_PIXELS, frames: Any = UNLINKED) -> bool | str:
+        """Before anything runs; what is linked is None here."""
+        if pixels not in (None, MASK_PIXELS, VIDEO_PIXELS):
+            return f"pixels is {pixels!r}, but it must be {MASK_PIXELS!r} or {VIDEO_PIXELS!r}."
+        return _NO_FRAMES if pixels == VIDEO_PIXELS and frames is UNLINKED else True
+
+    @classmethod
     def execute(
         cls,
         mask: Any,
@@ -235,10 +247,7 @@ class ShapeMask(io.ComfyNode):
         scale = 1.0
         if pixels == VIDEO_PIXELS:
             if frames is None:
-                raise InputError(
-                    f"pixels is {pixels!r}, but how large these are is not known: connect the driving video to frames, "
-                    f"or choose {MASK_PIXELS!r}."
-                )
+                raise InputError(_NO_FRAMES)
             scale = scale_to(mask, frames)
         shaped = ShapedMaskSource(
             mask, iterations, kernel, blocks_wide, blocks_high, steady, feather, whole_cells, scale

@@ -60,6 +60,9 @@ def test_pixels_of_the_file_are_those_of_the_video(node, frames):
     assert wide(frames=frames, pixels="of the video file") == 20 + 2 * 4
     with pytest.raises(ValueError, match="connect the driving video to frames, or choose 'of the mask'"):
         wide(pixels="of the video file")
+    assert "connect the driving video to frames" in node.validate_inputs("of the video file"), "before anything runs"
+    assert node.validate_inputs("of the video file", None) is True and node.validate_inputs() is True
+    assert "it must be 'of the mask' or" in node.validate_inputs("of the screen")
 
 
 def test_frames_in_which_the_old_person_shows_are_named_before_sampling(node, mask, pose, frames, caplog):

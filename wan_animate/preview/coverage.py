@@ -9,7 +9,7 @@ from ..mask.coverage import CheckedMaskSource, Coverage, uncovered
 from ..mask.track import binary, overlay
 from ..video.frames import FrameSource, read_uint8
 from ..video.resample import letterbox
-from .canvas import INK, LOST, text, with_warnings
+from .canvas import FONT, INK, LOST, PAPER, text, with_warnings
 
 _WIDTH, _HEIGHT = 960, 540
 
@@ -36,5 +36,7 @@ def coverage_picture(
         for x, y in np.rint(points).astype(int).tolist():
             cv2.circle(picture, (x, y), max(round(masks.height / 120), 2), LOST, -1, cv2.LINE_AA)
     picture = letterbox(picture, _WIDTH, _HEIGHT)
-    text(picture, f"frame {at}" + (f": {', '.join(found)}" if found else ""), 12, 28, 0.6, INK)
+    label = f"frame {at}" + (f": {', '.join(found)}" if found else "")
+    cv2.rectangle(picture, (0, 0), (cv2.getTextSize(label, FONT, 0.46, 1)[0][0] + 16, 26), PAPER, -1)
+    text(picture, label, 8, 18, color=INK)
     return with_warnings(picture, coverage.warnings)
