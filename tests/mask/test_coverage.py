@@ -163,6 +163,22 @@ def test_poses_of_another_size_and_single_masks(pose, masks):
         check_masks(TensorSource(masks[:10]), pose)
 
 
+def test_what_lies_beyond_a_window_is_outside_its_mask(pose, masks):
+    """A window cut from the frames: its mask may hold all that it shows, and still leave a hand of the old person."""
+    left, right = 60, 200
+    hand = pose.keypoints[:, L.LEFT_HAND, 0]
+    assert (hand.max(axis=1) < left).any() or (hand.max(axis=1) > right).any()
+    shifted = pose.keypoints - np.array([left, 0, 0], np.float32)
+    shifted = PoseTrack(shifted, right - left, HEIGHT, pose.fps)
+    window = TensorSource(masks[:, :, left:right])
+    pictures = np.tile([-float(left), 0, WIDTH, HEIGHT], (COUNT, 1))
+    assert not CheckedMaskSource(window, shifted).coverage().uncovered.any()
+    found = CheckedMaskSource(window, shifted, pictures).coverage()
+    cut = masks.copy()
+    cut[:, :, :left] = cut[:, :, right:] = 0
+    assert np.array_equal(found.faults, check_masks(TensorSource(cut), pose).faults) and found.uncovered.any()
+
+
 def test_checking_changes_nothing_and_reads_nothing_twice(pose, masks):
     masks[20, :, : WIDTH // 2] = 0
     source = RecordedSource(masks)

@@ -37,14 +37,17 @@ READ_AT_ONCE = 8
 log = get_logger(__name__)
 
 
-def uncovered(mask: np.ndarray, keypoints: np.ndarray) -> dict[str, np.ndarray]:
+def uncovered(mask: np.ndarray, keypoints: np.ndarray, picture: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """What one mask leaves out of the visible person: fault (of :data:`FAULTS`) -> points outside, float ``[N, 2]``.
 
     Args:
         mask: uint8 ``[H, W]`` of 0 and 1.
-        keypoints: float ``[133, 3]`` in pixels of the mask; those below 0.5 or outside the frame do not count.
+        keypoints: float ``[133, 3]`` in pixels of the mask; those below 0.5 or outside the picture do not count.
+        picture: left, top, width, height of the whole picture in pixels of a mask that is a window of it: what is
+            beyond the window is outside the mask. None: the mask is of the whole picture.
     """
     size = np.array(mask.shape[::-1])
+    corner, whole = (np.zeros(2), size) if picture is None else (picture[:2], picture[2:])
     points, sure = keypoints[:, :2].astype(np.float64), keypoints[:, 2] >= CONFIDENT
     person = person_size(points, sure)
     inner = body_points(keypoints, *size.tolist())
@@ -60,8 +63,8 @@ def uncovered(mask: np.ndarray, keypoints: np.ndarray) -> dict[str, np.ndarray]:
         if part == HEAD:
             shown = np.concatenate([shown, _head_top(points, sure, person)])
         # joints near the edge are guesses (hips behind a desk)
-        edge = EDGE * size.min() if part == LIMBS else 0
-        shown = shown[((shown >= edge) & (shown <= size - 1 - edge)).all(axis=1)]
+        edge = EDGE * whole.min() if part == LIMBS else 0
+        shown = shown[((shown >= corner + edge) & (shown <= corner + whole - 1 - edge)).all(axis=1)]
         if len(shown):
             outside = ~_near_mask(mask, shown, max(round(NEAR * person), 1))
             if outside.mean() > share:
@@ -71,9 +74,11 @@ def uncovered(mask: np.ndarray, keypoints: np.ndarray) -> dict[str, np.ndarray]:
 
 def _near_mask(mask: np.ndarray, points: np.ndarray, reach: int) -> np.ndarray:
     """bool ``[N]``: the mask has a pixel within ``reach`` across and down."""
-    at = np.clip(np.rint(points).astype(int), 0, np.array(mask.shape[::-1]) - 1)
-    around = [mask[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1] for x, y in at.tolist()]
-    return np.array([part.any() for part in around], bool)
+    at = np.rint(points).astype(int)
+    starts, stops = np.maximum(at - reach, 0).tolist(), np.maximum(at + reach + 1, 0).tolist()
+    return np.array(
+        [mask[y:bottom, x:right].any() for (x, y), (right, bottom) in zip(starts, stops, strict=True)], bool
+    )
 
 
 def _head_top(points: np.ndarray, sure: np.ndarray, person: float) -> np.ndarray:
@@ -146,6 +151,7 @@ class CheckedMaskSource(DerivedSource):
     Args:
         source: masks.
         pose: the driver's, of these frames, at any size; None: only empty masks are found.
+        pictures: float ``[T, 4]``, see :func:`uncovered`; the pose is then in pixels of the masks.
 
     Attributes:
         pose: in pixels of the masks, or None.
@@ -156,10 +162,13 @@ class CheckedMaskSource(DerivedSource):
 
     kind = "mask"
 
-    def __init__(self, source: FrameSource, pose: PoseTrack | None = None) -> None:
+    def __init__(self, source: FrameSource, pose: PoseTrack | None = None, pictures: np.ndarray | None = None) -> None:
         super().__init__(source)
         self.picture, self.start_seconds = source.picture, source.start_seconds
-        self.pose = None if pose is None else fit_track(pose, source, "character mask, pose").onto(source)
+        if pose is not None:
+            pose = fit_track(pose, source, "character mask, pose")
+        self.pose = pose if pose is None or pictures is not None else pose.onto(source)
+        self._pictures = pictures
         self._faults = np.zeros((len(source), len(FAULTS)), bool)
         self._points = np.zeros(len(source), np.int64)
         self._checked = np.zeros(len(source), bool)
@@ -171,12 +180,14 @@ class CheckedMaskSource(DerivedSource):
                 self._check(frame, binary(mask))
         return masks
 
-    def _check(self, frame: int, mask: np.ndarray) -> None:
+    def uncovered(self, frame: int, mask: np.ndarray) -> dict[str, np.ndarray]:
+        """:func:`uncovered` of one frame; ``mask``: uint8 ``[H, W]`` of 0 and 1."""
         if self.pose is None:
-            found = {} if mask.any() else {EMPTY: np.zeros((0, 2))}
-        else:
-            found = uncovered(mask, self.pose.keypoints[frame])
-        for fault, points in found.items():
+            return {} if mask.any() else {EMPTY: np.zeros((0, 2))}
+        return uncovered(mask, self.pose.keypoints[frame], None if self._pictures is None else self._pictures[frame])
+
+    def _check(self, frame: int, mask: np.ndarray) -> None:
+        for fault, points in self.uncovered(frame, mask).items():
             self._faults[frame, FAULTS.index(fault)] = True
             self._points[frame] += len(points)
         self._checked[frame] = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..mask.coverage import CheckedMaskSource, Coverage, uncovered
+from ..mask.coverage import CheckedMaskSource, Coverage
 from ..mask.track import binary, overlay
 from ..video.frames import FrameSource, read_uint8
 from ..video.resample import letterbox
@@ -31,7 +31,7 @@ def coverage_picture(
     if frames is not None:
         picture = letterbox(read_uint8(frames, at, at + 1)[0], masks.width, masks.height)
     picture = overlay(picture, mask * np.uint8(255))
-    found = {} if masks.pose is None else uncovered(mask, masks.pose.keypoints[at])
+    found = masks.uncovered(at, mask)
     for points in found.values():
         for x, y in np.rint(points).astype(int).tolist():
             cv2.circle(picture, (x, y), max(round(masks.height / 120), 2), LOST, -1, cv2.LINE_AA)
