@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import InputImpl, io, ui
 
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
+from .warning import uncovered
 
 if TYPE_CHECKING:
     import torch
 
+    from ..wan_animate.chain.control_sources import Controls
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
@@ -186,6 +189,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -264,7 +268,19 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.plan())
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
+            warning = _mask_warning(cls, job.controls, frames, progress.check)
             frames.close()
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))
+        clip = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        return io.NodeOutput(clip, frames, len(frames), ui=warning)
+
+
+def _mask_warning(
+    cls: type[io.ComfyNode], controls: Controls, clip: FrameSource, check: Callable[[], None]
+) -> ui.PreviewImage | None:
+    """Replace: warns of frames in which the old person may show. ``check`` may raise to stop."""
+    mask = controls.checked_mask
+    if mask is None:
+        return None
+    return uncovered(cls, mask.coverage(lambda *_: check()), mask, clip, "animate character")

@@ -183,6 +183,9 @@ def _run(options: argparse.Namespace) -> Path:
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
+        if signals.checked_mask is not None:
+            for warning in signals.checked_mask.coverage().warnings:
+                print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet

@@ -183,7 +183,9 @@ def _generate(
     left = plan.segments[first:]
     with (
         SegmentSaver(store, job.fps, _growing(job, video, audio)) as saver,
-        ControlReader(job.controls.sources, left, lambda segment: _needed(segment, job.controls, cached)) as reader,
+        ControlReader(
+            job.controls.checked_sources, left, lambda segment: _needed(segment, job.controls, cached)
+        ) as reader,
     ):
 
         def report(segment: int, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
