@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .cells import away_from, flatness, unclipped
-from .color_map import ColorMap, Pairs, agreement, fit
+from .color_map import ColorMap, Pairs, fit
 from .delta_e import ciede2000, rgb_to_lab
 
 FEWEST = 24
@@ -80,8 +80,8 @@ class KnownScene:
         weight = weight[chosen].astype(np.float64)
         pairs = [Pairs(scene.colors[chosen].astype(np.float64), made[chosen].astype(np.float64), weight)]
         pairs = [Pairs(p.source, p.target, p.weight * (2000.0 / p.weight.sum())) for p in pairs]
-        found = fit(pairs)
-        if agreement(pairs, found.trust) >= SCENE_AGREEING:
+        found = fit([pairs])
+        if found.agreement[0] >= SCENE_AGREEING:
             self.shown = found.map
 
 

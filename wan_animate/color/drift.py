@@ -15,7 +15,7 @@ import torch
 
 from .anchors import KnownScene, Scene, StillScene
 from .cells import cell_size, cells, flatness, unclipped
-from .color_map import ColorMap, Pairs, agreement, apply, fit
+from .color_map import ColorMap, Pairs, apply, fit
 from .delta_e import mean_delta_e
 
 MODES = ("off", "previous", "anchor")
@@ -90,9 +90,9 @@ class DriftCorrection:
                 self.anchor.learn(made, scene)
             return Measured()
         before = self._previous_pairs(frames, previous)
-        chain = self._map(before, None)
-        pairs, anchored, note = before if chain is not None else [], [], ""
-        found = chain
+        chain = found = _map([before])
+        anchored: list[Pairs] = []
+        note = ""
         if chain is None:
             note = "the previous frames cannot be compared"
         if self.anchor is not None and made is not None:
@@ -108,7 +108,7 @@ class DriftCorrection:
                     ],
                     ANCHOR_MEASUREMENTS * len(knots),
                 )
-                both = self._map(pairs + anchored, knots, anchored)
+                both = _map([before, anchored] if chain is not None else [anchored], knots)
                 if both is None:
                     anchored, note = [], note or "the anchor does not agree with itself"
                 else:
@@ -128,20 +128,18 @@ class DriftCorrection:
         pairs = [Pairs(*_listed(*one)) for one in zip(were, are, weight)]
         return _normalized(pairs, MEASUREMENTS)
 
-    @staticmethod
-    def _map(pairs: list[Pairs], knots: np.ndarray | None, judged: list[Pairs] | None = None) -> ColorMap | None:
-        """The map from made to true colours; None if the pairs do not follow one."""
-        judged = pairs if judged is None else judged
-        if sum(len(p.weight) for p in judged) < FEWEST:
-            return None
-        found = fit(pairs, knots)
-        trust = found.trust[len(pairs) - len(judged) :]
-        if agreement(judged, trust) < AGREEING or found.spread > WIDEST:
-            return None
-        colors = np.concatenate([p.source for p in pairs])
-        colors = colors[:: max(len(colors) // 4000, 1)]
-        back = found.map.inverse(colors)
-        return back if back.farthest(colors) <= FARTHEST else None
+
+def _map(groups: list[list[Pairs]], knots: np.ndarray | None = None) -> ColorMap | None:
+    """The map from made to true colours; None if the pairs of a group do not follow one."""
+    if any(sum(len(p.weight) for p in group) < FEWEST for group in groups):
+        return None
+    found = fit(groups, knots)
+    if min(found.agreement) < AGREEING or max(found.spread) > WIDEST:
+        return None
+    colors = np.concatenate([p.source for group in groups for p in group])
+    colors = colors[:: max(len(colors) // 4000, 1)]
+    back = found.map.inverse(colors)
+    return back if back.farthest(colors) <= FARTHEST else None
 
 
 def _listed(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,5 +168,6 @@ def _measured(color_map: ColorMap | None, pairs: list[Pairs]) -> tuple[float, fl
     if not pairs:
         return None
     true, made = np.concatenate([p.source for p in pairs]), np.concatenate([p.target for p in pairs])
+    step = max(len(true) // 4000, 1)
     after = made if color_map is None else np.concatenate([color_map(p.target, p.frame) for p in pairs])
-    return mean_delta_e(made, true), mean_delta_e(after, true)
+    return mean_delta_e(made[::step], true[::step]), mean_delta_e(after[::step], true[::step])
