@@ -11,8 +11,9 @@ The peers' ways, by formula, each fed forward and shown as theirs is: linear opt
 every frame to the first one, and mean and deviation in Lab to the first one; to the reference as well in animate, where
 the reference is the first frame.
 
-Light: a ramp, one as slow as a drift, a flash, a shade that crosses the picture, a cut to another scene, while the errors go on. Kept is
-1 - mean |result - truth| / mean |truth - first frame|, over the pixels and frames that the light changes.
+Light: a ramp, one as slow as a drift, a flash, a shade that crosses the picture, a cut to another scene, while the
+errors go on. Kept is 1 - mean |result - truth| / mean |truth - first frame|, over the pixels and frames that the light
+changes.
 
 Writes ``results/drift_delta_e.json`` and with ``--sheet`` a contact sheet. ``--small``: 6 segments, few cases.
 """
@@ -54,7 +55,7 @@ from wan_animate.color.cells import cell_size, cells, flatness  # noqa: E402
 from wan_animate.color.delta_e import mean_delta_e  # noqa: E402
 from wan_animate.color.drift import DriftCorrection  # noqa: E402
 
-LENGTH, PREVIOUS = 13, 1
+LENGTH, PREVIOUS = 9, 1
 STEP = LENGTH - PREVIOUS
 DEFAULT = "anchor"
 Match = Callable[[np.ndarray], np.ndarray]
@@ -233,7 +234,8 @@ def drift_cases(small: bool) -> list[tuple[str, str, bool]]:
         return [("animate", "together", True), ("replace", "walk", False)]
     alone = [error for error in ERRORS if error != "together"]
     cases = [("animate" if at % 2 else "replace", error, at % 4 > 1) for at, error in enumerate(alone)]
-    return cases + [(m, e, s) for m in ("animate", "replace") for e in ("together", "walk") for s in (False, True)]
+    cases += [(mode, "together", moves) for mode in ("animate", "replace") for moves in (False, True)]
+    return cases + [("animate", "walk", True), ("replace", "walk", False)]
 
 
 def main(small: bool, sheet: str | None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import InputImpl, io, ui
 
+from ..wan_animate.log import get_logger
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
+log = get_logger(__name__)
 
 
 class Animate(io.ComfyNode):
@@ -174,6 +176,19 @@ class Animate(io.ComfyNode):
                         "images count as 30)."
                     ),
                 ),
+                io.Combo.Input(
+                    "color",
+                    options=["anchor", "previous", "off"],
+                    default="anchor",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "How colour drift from segment to segment is taken out. anchor: each segment is matched to the "
+                        "frames it takes over, and to what stays the same: the driver's scene in replace, the parts "
+                        "that stand still in animate. previous: to the frames it takes over alone. off: nothing is "
+                        "changed. The first segment never is."
+                    ),
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The clip with its sound: connect Save Video."),
@@ -186,6 +201,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -235,6 +251,7 @@ class Animate(io.ComfyNode):
         character_mask: FrameSource | torch.Tensor | None = None,
         clip_vision_output: Any = None,
         audio: dict | None = None,
+        color: str = "anchor",
     ) -> io.NodeOutput:
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import AnimateJob, generate
@@ -255,7 +272,7 @@ class Animate(io.ComfyNode):
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
         )
-        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps))
+        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.check()
         signature = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
         key = job.key(f"{signature} {steps} {cfg} {sampler_name} {scheduler} {shift}")
@@ -267,4 +284,19 @@ class Animate(io.ComfyNode):
             frames.close()
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))
+        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        return io.NodeOutput(video, frames, len(frames), ui=_color_report(cls, store.records(len(job.plan()))))
+
+
+def _color_report(cls: type[io.ComfyNode], records: list[dict[str, Any]]) -> dict | None:
+    """Picture and text below the node; None if no colours were measured."""
+    import torch
+
+    from ..wan_animate.preview.color_report import ColorReport, draw_color_report
+
+    report = ColorReport.of(records)
+    if report is None:
+        return None
+    log.info("Animate Character: %s", report.text())
+    picture = torch.from_numpy(draw_color_report(report))[None].float() / 255
+    return ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(report.text()).as_dict()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from pathlib import Path
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     import torch
 
@@ -87,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         help="frames taken over from the segment before, 4n+1",
+    )
+    p.add_argument(
+        "--color",
+        choices=["anchor", "previous", "off"],
+        default="anchor",
+        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
+        "alone, or not at all",
     )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
@@ -172,6 +179,7 @@ def _run(options: argparse.Namespace) -> Path:
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
         rename(video, out, "the video")
+        _print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
@@ -265,9 +273,8 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(
-        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
-    )
+    length, previous = options.segment, options.previous_frames
+    job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
     return job, signals
 
 
@@ -313,6 +320,14 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
     return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
+
+
+def _print_colors(records: list[dict[str, Any]]) -> None:
+    from .preview.color_report import ColorReport
+
+    report = ColorReport.of(records)
+    if report is not None:
+        _line_end(f"wan-animate: {report.text()}")
 
 
 def _print_progress(progress: Progress) -> None:

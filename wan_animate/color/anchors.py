@@ -17,7 +17,6 @@ STEADY = 0.012  # standard deviation over time of a cell that stands still
 LEAST_STILL = 0.05  # part of the picture
 # Light, not drift: CIEDE2000 away from the first segment, and within a quarter of a segment.
 FAR_FROM_START, FAST = 3.0, 1.2
-LATEST = 3  # frames at the end of a segment whose colours are taken where the light has changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +122,7 @@ class StillScene:
         """Take the colours of the first segment, and of one in which the light has changed."""
         if self.colors is not None and not self._changed:
             return
-        recent = made if self.colors is None else made[-LATEST:]
+        recent = made if self.colors is None else made[-1:]  # what the light has come to
         self._changed = False
         # relative to the frame's own light
         drift = np.median((made - made[-1:]).reshape(len(made), -1, 3), axis=1)

@@ -15,7 +15,7 @@ import torch
 
 from .anchors import KnownScene, Scene, StillScene
 from .cells import cell_size, cells, flatness, unclipped
-from .color_map import ColorMap, Pairs, apply, fit
+from .color_map import FLOOR, ColorMap, Pairs, apply, fit
 from .delta_e import mean_delta_e
 
 MODES = ("off", "previous", "anchor")
@@ -27,6 +27,7 @@ ANCHOR_MEASUREMENTS = 300.0
 FEWEST = 24  # cells that must be left to measure with
 AGREEING = 0.4  # part of the pairs that must follow the map
 WIDEST = 0.04  # standard deviation around the map: more is another picture
+SAME = 4.5  # medians of what the map leaves; farther is another thing than the one compared with
 FARTHEST = 0.2  # a map that moves a colour farther is no drift
 
 
@@ -165,9 +166,13 @@ def _mapped(color_map: ColorMap, grid: np.ndarray, numbers: np.ndarray | None = 
 
 
 def _measured(color_map: ColorMap | None, pairs: list[Pairs]) -> tuple[float, float] | None:
+    """Before and after, of the pairs that follow the map: the others show something else."""
     if not pairs:
         return None
     true, made = np.concatenate([p.source for p in pairs]), np.concatenate([p.target for p in pairs])
     step = max(len(true) // 4000, 1)
     after = made if color_map is None else np.concatenate([color_map(p.target, p.frame) for p in pairs])
-    return mean_delta_e(made[::step], true[::step]), mean_delta_e(after[::step], true[::step])
+    made, true, after = made[::step], true[::step], after[::step]
+    left = np.linalg.norm(after - true, axis=1)
+    same = left <= max(SAME * float(np.median(left)), SAME * FLOOR)
+    return mean_delta_e(made, true, same), mean_delta_e(after, true, same)
