@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
+from .finished import finished_report
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
-from .warning import uncovered
 
 if TYPE_CHECKING:
     import torch
 
-    from ..wan_animate.chain.control_sources import Controls
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
@@ -177,6 +175,19 @@ class Animate(io.ComfyNode):
                         "images count as 30)."
                     ),
                 ),
+                io.Combo.Input(
+                    "color",
+                    options=["anchor", "previous", "off"],
+                    default="anchor",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "How colour drift from segment to segment is taken out. anchor: each segment is matched to the "
+                        "frames it takes over, and to what stays the same: the driver's scene in replace, the parts "
+                        "that stand still in animate. previous: to the frames it takes over alone. off: nothing is "
+                        "changed. The first segment never is."
+                    ),
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The clip with its sound: connect Save Video."),
@@ -239,6 +250,7 @@ class Animate(io.ComfyNode):
         character_mask: FrameSource | torch.Tensor | None = None,
         clip_vision_output: Any = None,
         audio: dict | None = None,
+        color: str = "anchor",
     ) -> io.NodeOutput:
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import AnimateJob, generate
@@ -259,7 +271,7 @@ class Animate(io.ComfyNode):
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
         )
-        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps))
+        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.check()
         signature = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
         key = job.key(f"{signature} {steps} {cfg} {sampler_name} {scheduler} {shift}")
@@ -268,19 +280,9 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.plan())
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
-            warning = _mask_warning(cls, job.controls, frames, progress.check)
+            below = finished_report(cls, store.records(len(job.plan())), job.controls, frames, progress.check)
             frames.close()
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        clip = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
-        return io.NodeOutput(clip, frames, len(frames), ui=warning)
-
-
-def _mask_warning(
-    cls: type[io.ComfyNode], controls: Controls, clip: FrameSource, check: Callable[[], None]
-) -> ui.PreviewImage | None:
-    """Replace: warns of frames in which the old person may show. ``check`` may raise to stop."""
-    mask = controls.checked_mask
-    if mask is None:
-        return None
-    return uncovered(cls, mask.coverage(lambda *_: check()), mask, clip, "animate character")
+        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        return io.NodeOutput(video, frames, len(frames), ui=below)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from pathlib import Path
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     import torch
 
@@ -100,6 +100,13 @@ def parser() -> argparse.ArgumentParser:
             metavar=("START", "END"),
             help=f"the part of the sampling in which the {name} acts, fractions of it",
         )
+    p.add_argument(
+        "--color",
+        choices=["anchor", "previous", "off"],
+        default="anchor",
+        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
+        "alone, or not at all",
+    )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -187,6 +194,7 @@ def _run(options: argparse.Namespace) -> Path:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
+        _print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
@@ -280,9 +288,8 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(
-        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
-    )
+    length, previous = options.segment, options.previous_frames
+    job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
     return job, signals
 
 
@@ -341,6 +348,14 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -
         face_strength=given["face_strength"],
     )
     return denoiser, vae
+
+
+def _print_colors(records: list[dict[str, Any]]) -> None:
+    from .preview.color_report import ColorReport
+
+    report = ColorReport.of(records)
+    if report is not None:
+        _line_end(f"wan-animate: {report.text()}")
 
 
 def _print_progress(progress: Progress) -> None:

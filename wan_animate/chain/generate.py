@@ -17,11 +17,13 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from ..color.drift import MODES as COLOR_MODES
 from ..errors import InputError
 from ..finite import check_finite
 from ..log import get_logger
 from ..video.frames import FrameSource
 from ..video.resample import letterbox
+from .colors import SegmentColors
 from .conditioning import build_conditioning, latent_keys
 from .control_reader import ControlReader
 from .control_sources import BACKGROUND, POSE, Controls
@@ -66,6 +68,8 @@ class AnimateJob:
         segment_length, previous_frames: frames, 4n+1.
         seed: segment k uses ``seed + k``.
         fps: of the result; 0 takes the pose's.
+        color: how drift from segment to segment is taken out (:mod:`..color.drift`): ``"off"``, ``"previous"`` (match
+            the previous frames) or ``"anchor"`` (and hold on to the scene).
     """
 
     reference: torch.Tensor
@@ -75,6 +79,7 @@ class AnimateJob:
     previous_frames: int = 1
     seed: int = 0
     fps: Fraction = Fraction(0)
+    color: str = "anchor"
 
     def __post_init__(self) -> None:
         self.fps = Fraction(self.fps) if self.fps else self.controls.pose.fps
@@ -86,6 +91,8 @@ class AnimateJob:
         """Raises InputError for what cannot work, before any long work."""
         self.plan()
         check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
+        if self.color not in COLOR_MODES:
+            raise InputError(f"color is {self.color!r}: choose {', '.join(COLOR_MODES[:-1])} or {COLOR_MODES[-1]}.")
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
             raise InputError(
                 f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
@@ -103,6 +110,7 @@ class AnimateJob:
         """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
         settings = [self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra]
+        settings += [self.color] if self.color != "off" else []  # without, as earlier versions made it
         fingerprints = list(self.controls.fingerprints.values())
         digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
@@ -179,12 +187,13 @@ def _generate(
 
     first = store.finished(len(plan))
     tail = store.tail(first - 1) if 0 < first < len(plan) else None
+    colors = SegmentColors(job.color, job.controls, plan, None if tail is None else store.state(first - 1))
     reference_latent = None
     left = plan.segments[first:]
     with (
         SegmentSaver(store, job.fps, _growing(job, video, audio)) as saver,
         ControlReader(
-            job.controls.checked_sources, left, lambda segment: _needed(segment, job.controls, cached)
+            job.controls.checked_sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
         ) as reader,
     ):
 
@@ -201,8 +210,9 @@ def _generate(
             if reference_latent is None:
                 reference_latent = _encode_reference(job, cached)
             conditioning = build_conditioning(
-                segment, job.controls, cached, reference_latent, tail, denoiser.face_size, reader.take
-            )
+                segment, job.controls, cached, reference_latent, tail, denoiser.face_size,
+                colors.watching(segment, reader.take),
+            )  # fmt: skip
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
             noise = segment_noise(job.seed, segment, conditioning.noise_shape)
@@ -213,13 +223,15 @@ def _generate(
             frames = cached.decode(latent[:, :, 1:])
             check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
+            colors.correct(segment, frames, tail)
             # What the clip shows last, also where a segment makes fewer new frames than it takes over.
             new = frames[segment.previous_frames :]
             last = new if tail is None or len(new) >= job.previous_frames else torch.cat((tail, new))
             # None after the last segment: on a full disk, frames that nobody reads must not cost a clip that is whole.
             tail = last[-job.previous_frames :].clone() if segment.index + 1 < len(plan) else None
             here("save", denoiser.steps)
-            saver.save(segment, new[: segment.keep], tail, functools.partial(here, "write", denoiser.steps))
+            waiting = functools.partial(here, "write", denoiser.steps)
+            saver.save(segment, new[: segment.keep], tail, waiting, colors.state, colors.record)
             del frames, new, last
         saver.finish(lambda: report(len(plan) - 1, "write", denoiser.steps))
     return store.clip(plan, job.fps)

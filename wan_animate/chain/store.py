@@ -1,11 +1,13 @@
 """Finished segments on disk: a job that was stopped goes on from them.
 
 A folder holds each segment's new frames (lossless) and, for all but the last, its tail: the previous frames of the next
-segment, as decoded. The frames are renamed into place last, so that a segment is there whole or not at all.
+segment, before rounding, and what else that needs to know. A record in JSON tells what was measured. The frames are
+renamed into place last, so that a segment is there whole or not at all.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +79,11 @@ class SegmentStore:
     def __exit__(self, *_: object) -> None:
         empty = not any(self.folder.glob("segment_*.mkv")) and not (self.folder / "clip.mp4").exists()
         if empty:
-            for leftover in (*self.folder.glob("tail_*.safetensors"), *self.folder.glob(".*.part*")):
+            for leftover in (
+                *self.folder.glob("tail_*.safetensors"),
+                *self.folder.glob("*.json"),
+                *self.folder.glob(".*.part*"),
+            ):
                 with suppress(OSError):
                     leftover.unlink()
         self._lock.release()
@@ -140,6 +147,9 @@ class SegmentStore:
     def tail_path(self, index: int) -> Path:
         return self.folder / f"tail_{index:04d}.safetensors"
 
+    def record_path(self, index: int) -> Path:
+        return self.folder / f"segment_{index:04d}.json"
+
     def finished(self, segments: int | None = None) -> int:
         """How many segments from the first on are whole, tails included.
 
@@ -159,12 +169,22 @@ class SegmentStore:
         except InputError:
             return False
 
-    def save(self, index: int, frames: np.ndarray, tail: torch.Tensor | None, fps: Fraction) -> None:
+    def save(
+        self,
+        index: int,
+        frames: np.ndarray,
+        tail: torch.Tensor | None,
+        fps: Fraction,
+        state: dict[str, torch.Tensor] | None = None,
+        record: dict[str, Any] | None = None,
+    ) -> None:
         """Write a finished segment.
 
         Args:
             frames: uint8 ``[n, H, W, 3]``.
             tail: float32 ``[previous_frames, H, W, 3]`` in 0..1; None for the last.
+            state: for :meth:`state`, kept with the tail.
+            record: for :meth:`records`, what JSON can hold.
 
         Raises:
             InputError: it cannot be written; nothing of it stays.
@@ -173,11 +193,15 @@ class SegmentStore:
 
         if tail is not None:
             with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
-                save_file({"frames": tail.contiguous().cpu()}, temporary)
+                save_file({"frames": tail.contiguous().cpu(), **(state or {})}, temporary)
         try:
+            if record is not None:
+                with replacing(self.record_path(index), "the segment's record", GO_ON) as temporary:
+                    Path(temporary).write_text(json.dumps(record) + "\n", encoding="utf-8")
             write_lossless(self.frames_path(index), frames, fps, GO_ON)
         except BaseException:
             self.tail_path(index).unlink(missing_ok=True)
+            self.record_path(index).unlink(missing_ok=True)
             raise
 
     def tail(self, index: int) -> torch.Tensor:
@@ -186,9 +210,31 @@ class SegmentStore:
         Raises:
             InputError: they cannot be read.
         """
+        return self._tensors(index)["frames"]
+
+    def state(self, index: int) -> dict[str, torch.Tensor]:
+        """What :meth:`save` was given beside the tail, for the segment after ``index``.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return {name: tensor for name, tensor in self._tensors(index).items() if name != "frames"}
+
+    def _tensors(self, index: int) -> dict[str, torch.Tensor]:
         with reading(self.tail_path(index), "the segment's last frames", "delete this file and run again") as path:
             with safe_open(path, framework="pt") as file:
-                return file.get_tensor("frames")
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """Those of the first ``count`` segments; empty where there is none."""
+        found = []
+        for index in range(count):
+            try:
+                record = json.loads(self.record_path(index).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                record = {}
+            found.append(record if isinstance(record, dict) else {})
+        return found
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
         """The frames of finished segments, uint8."""
