@@ -187,13 +187,13 @@ def reflected_index(index: int, length: int) -> int:
     return index if index < length else 2 * (length - 1) - index
 
 
-def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """:meth:`FrameSource.read`; past its end the clip plays back and forth (upstream's ``inputs_padding``). Reads every
-    frame once, in order."""
-    length = len(source)
-    if stop <= length:
+def read_reflected(source: FrameSource, start: int, stop: int, shot: tuple[int, int] | None = None) -> np.ndarray:
+    """:meth:`FrameSource.read`; past its end the clip, or the ``shot`` (first, stop) of it, plays back and forth
+    (upstream's ``inputs_padding``). Reads every frame once, in order."""
+    begin, end = shot or (0, len(source))
+    if stop <= end:
         return source.read(start, stop)
-    at = np.array([reflected_index(index, length) for index in range(start, stop)])
+    at = np.array([begin + reflected_index(index - begin, end - begin) for index in range(start, stop)])
     first = int(at.min())
     return source.read(first, int(at.max()) + 1)[at - first]
 
