@@ -198,7 +198,7 @@ class Animate(io.ComfyNode):
         character_mask: Any = UNLINKED,
     ) -> bool | str:
         """Before anything runs; what is linked is None here, and checked by the job."""
-        from ..wan_animate.chain.generate import check_scene
+        from ..wan_animate.chain.job import check_scene
         from ..wan_animate.chain.segments import check_segment_settings
         from ..wan_animate.errors import InputError
 
@@ -237,7 +237,8 @@ class Animate(io.ComfyNode):
         audio: dict | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.chain.control_sources import Controls
-        from ..wan_animate.chain.generate import AnimateJob, generate
+        from ..wan_animate.chain.generate import generate
+        from ..wan_animate.chain.job import AnimateJob
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.video.resample import as_rate
         from .host.jobs import finished_folder, finished_meanwhile, model_signature, unfinished_folder

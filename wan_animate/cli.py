@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from .backends.diffusers import DiffusersDenoiser
     from .chain.controls import Controls
-    from .chain.generate import AnimateJob, Progress
+    from .chain.generate import Progress
+    from .chain.job import AnimateJob
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
@@ -230,7 +231,7 @@ def _frames(options: argparse.Namespace) -> VideoSource:
 
 def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
-    from .chain.generate import AnimateJob
+    from .chain.job import AnimateJob
     from .errors import InputError
     from .pose.track import PoseTrack, fit_track
     from .video.picture import read_picture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
+from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
 from .graph import graph_signature
 
@@ -25,11 +25,11 @@ def finished_folder(key: str) -> Path:
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
 
 
-def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
+def finished_meanwhile(store: SegmentStore, key: str, plan: SegmentPlan) -> SegmentStore:
     """``store``, or the store of the finished job if another process made it while ``store`` waited."""
     if store.waited and finished_folder(key).is_dir():
         found = SegmentStore(finished_folder(key))
-        if found.finished(len(plan)) == len(plan):
+        if found.finished(plan) == len(plan):
             return found
     return store
 

@@ -151,9 +151,10 @@ class HostDenoiser:
 
         restore_schedule(self.model)
         positive, negative = self.conditioned(conditioning)
+        seed = self.seed + conditioning.segment.index if conditioning.seed is None else conditioning.seed
         latent = comfy.sample.fix_empty_latent_channels(self.model, torch.zeros_like(noise))
         return comfy.sample.sample(
             self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
             callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
-            disable_pbar=True, seed=(self.seed + conditioning.segment.index) % 2**64,
+            disable_pbar=True, seed=seed % 2**64,
         )  # fmt: skip

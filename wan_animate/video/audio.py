@@ -104,11 +104,12 @@ def _decode(
     return np.concatenate(parts, axis=1).astype(np.float32, copy=False), begin, rate
 
 
-def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
+def fit_audio(audio: dict, seconds: float, start: float = 0.0) -> tuple[np.ndarray, int]:
     """Audio as ``(float32 [C, N], sample_rate)``, cut or padded with silence to ``seconds``.
 
     Args:
         audio: ``{"waveform": [1, C, N] or [C, N], "sample_rate"}``, as ComfyUI's AUDIO.
+        start: seconds that are left out at its beginning.
 
     Raises:
         InputError: other keys or shapes.
@@ -124,8 +125,8 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
         raise InputError(f"the audio's waveform has the shape {shape} at {rate} Hz: [1, channels, samples] is wanted.")
     if samples.shape[0] > 2:  # every player takes stereo
         samples = samples[:2] if samples.shape[0] != 6 else _downmix(samples)
-    count = round(seconds * rate)
-    samples = np.nan_to_num(samples[:, :count], nan=0.0, posinf=1.0, neginf=-1.0)
+    count, first = round(seconds * rate), round(start * rate)
+    samples = np.nan_to_num(samples[:, first : first + count], nan=0.0, posinf=1.0, neginf=-1.0)
     if samples.shape[1] < count:
         samples = np.pad(samples, ((0, 0), (0, count - samples.shape[1])))
     return np.ascontiguousarray(np.clip(samples, -1.0, 1.0)), rate
