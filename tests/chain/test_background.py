@@ -150,7 +150,7 @@ def test_at_most_one_segment_is_held_ahead(tmp_path, count, previous_frames):
 
 def test_latents_that_are_remembered_need_no_frames(tmp_path):
     vae = CachedVAE(PlainVAE(), LatentCache())
-    work, first, second = job(25, "replace"), PlainDenoiser(), PlainDenoiser()
+    work, first, second = job(25, "replace", color="off"), PlainDenoiser(), PlainDenoiser()
     generate(work, first, vae, SegmentStore(tmp_path / "one"))
     for source in work.controls.sources.values():
         source.asked.clear()
@@ -192,11 +192,11 @@ class SlowStore(SegmentStore):
 
     full_at = None
 
-    def save(self, index, frames, tail, fps):
+    def save(self, index, frames, tail, fps, *more):
         time.sleep(0.3)
         if index == self.full_at:
             raise InputError("the segment could not be saved: the disk is full.")
-        super().save(index, frames, tail, fps)
+        super().save(index, frames, tail, fps, *more)
 
 
 @pytest.mark.parametrize("error", [Cancelled, KeyboardInterrupt])
@@ -216,6 +216,7 @@ def test_cancel_leaves_whole_files_and_no_thread(tmp_path, error, at):
     assert time.monotonic() - cancelled[0] < 1.0
     done = store.finished()
     names = [f"segment_{i:04d}.mkv" for i in range(done)] + [f"tail_{i:04d}.safetensors" for i in range(done)]
+    names += [f"segment_{i:04d}.json" for i in range(1, done)]
     assert sorted(os.listdir(store.folder)) == sorted(names) and done >= at[1] - 1
     again = generate(work, PlainDenoiser(), PlainVAE(), store, None, store.folder / "clip.mp4")
     whole = generate(job(33, face=None), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))

@@ -32,9 +32,9 @@ class Named(Watched):
         return self.name
 
 
-def with_options(count=COUNT, previous_frames=PREVIOUS, **options):
+def with_options(count=COUNT, previous_frames=PREVIOUS, color="off", **options):
     sources = dict(pose=Named(count, 1), face=Named(count, 2, size=(16, 16)))
-    return job(count, previous_frames=previous_frames, options=ClipOptions(**options), **sources)
+    return job(count, previous_frames=previous_frames, color=color, options=ClipOptions(**options), **sources)
 
 
 class Seen(PlainVAE):
@@ -109,7 +109,7 @@ def test_cross_fade_weights_rise_in_even_steps():
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 def test_a_job_with_everything_resumes_to_the_same_bits(tmp_path, stop_at):
-    settings = dict(crossfade=3, share_noise=True, cuts=(20,), count=50)
+    settings = dict(crossfade=3, share_noise=True, cuts=(20,), count=50, color="anchor")
     whole, _ = made(with_options(**settings), tmp_path / "whole")
 
     def stop(now):
@@ -140,7 +140,8 @@ def test_shots_start_chains_of_their_own(tmp_path):
         assert not mine[-1].hands_over and all(segment.hands_over for segment in mine[:-1])
         part = [TensorSource(source.frames[first:stop]) for source in (work.controls.pose, work.controls.face)]
         alone, _ = made(
-            job(1, pose=part[0], face=part[1], previous_frames=PREVIOUS, seed=7 + at), tmp_path / f"shot{first}"
+            job(1, pose=part[0], face=part[1], previous_frames=PREVIOUS, seed=7 + at, color="off"),
+            tmp_path / f"shot{first}",
         )
         assert np.array_equal(frames[first:stop], alone), "nothing of another shot is in it"
         at += length
@@ -302,7 +303,7 @@ def test_segment_seeds_are_read():
 
 
 def test_old_jobs_keep_their_keys():
-    work = job(COUNT, pose=TensorSource(torch.zeros(9, 32, 48, 3)), face=None)
+    work = job(COUNT, pose=TensorSource(torch.zeros(9, 32, 48, 3)), face=None, color="off")
     assert work.key("model") == "7167d80914a6dd7b70586abf"
 
 
@@ -323,7 +324,7 @@ class Jumping(PlainVAE):
 def test_a_boundary_that_shows_is_found_and_told(tmp_path, caplog):
     quiet = Watched(COUNT, size=(WIDTH, HEIGHT))
     quiet.frames = np.zeros_like(quiet.frames)
-    still = dict(pose=quiet, face=None, previous_frames=PREVIOUS)
+    still = dict(pose=quiet, face=None, previous_frames=PREVIOUS, color="off")
     _, store = made(job(COUNT, **still), tmp_path / "job", vae=Jumping(6))
     found = store.boundaries()
     segments = len(job(COUNT, **still).plan())

@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..finite import check_finite
 from ..log import get_logger
 from ..video.frames import FrameSource, as_float
-from .boundaries import boundary_report
+from .boundaries import Boundary, boundary_report
+from .colors import SegmentColors
 from .conditioning import build_conditioning, latent_keys
 from .control_reader import ControlReader
 from .control_sources import BACKGROUND, POSE, Controls
@@ -112,10 +113,13 @@ def _generate(
     left = [segment for segment in plan if not store.is_whole(segment)]
     _check_start(job, left, store)
     reference_latent = tail = None
+    colors = SegmentColors(job.color, job.controls, job.plan())
     differences, driver = FrameDifferences(), DriverMotion(job.controls)
     with (
         SegmentSaver(store, job.fps, _growing(job, plan, video, audio), differences) as saver,
-        ControlReader(job.controls.sources, left, lambda segment: _needed(segment, job.controls, cached)) as reader,
+        ControlReader(
+            job.controls.sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
+        ) as reader,
     ):
 
         def report(segment: Segment, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
@@ -135,17 +139,13 @@ def _generate(
             reader.begin(segment)
             if reference_latent is None:
                 reference_latent = _encode_reference(job, cached)
-            if segment.previous_frames and tail is None:
-                tail = _previous_frames(job, segment, store)
+            if tail is None:  # the first of a chain, or the one before is in the store
+                tail, state = _handed_over(job, segment, store)
+                colors = SegmentColors(job.color, job.controls, job.plan(), state)
             conditioning = build_conditioning(
-                segment,
-                job.controls,
-                cached,
-                reference_latent,
-                tail if segment.previous_frames else None,
-                denoiser.face_size,
-                driver.watching(segment, reader.take),
-            )
+                segment, job.controls, cached, reference_latent, tail, denoiser.face_size,
+                driver.watching(segment, colors.watching(segment, reader.take)),
+            )  # fmt: skip
             conditioning.seed = job.seed_of(segment.index)
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
@@ -157,6 +157,7 @@ def _generate(
             frames = cached.decode(latent[:, :, 1:])
             check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
+            colors.correct(segment, frames, tail)
             # What the clip shows last, also where a segment makes fewer new frames than it takes over.
             new = frames[segment.previous_frames :]
             last = new if tail is None or len(new) >= job.previous_frames else torch.cat((tail, new))
@@ -166,7 +167,7 @@ def _generate(
             before, tail = tail, last[-job.previous_frames :].clone() if handed else None
             shown = _shown(job, segment, frames, before, store)
             here("save", denoiser.steps)
-            saver.save(segment, shown, tail, waiting)
+            saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.finish(waiting)
     clip = store.clip(plan, job.fps)
@@ -183,17 +184,34 @@ def _measure(
     driver: DriverMotion,
     store: SegmentStore,
 ) -> None:
-    """Compares the boundaries with the frames around them; what shows is logged."""
-    returning = [segment.index for segment in plan if job.returns(segment)]
-    before = None
-    if plan.segments[0].index == job.options.continued:
-        before = _previous_frames(job, plan.segments[0], store)[-1].numpy()
-    boundaries = measure_boundaries(plan, clip, differences, driver, returning, before)
-    driver.close()
-    clip.close()
-    store.save_boundaries(boundaries)
+    """Compares the boundaries with the frames around them; what shows is logged. It costs no clip that is whole."""
+    try:
+        boundaries = _boundaries(job, plan, clip, differences, driver, store)
+        store.save_boundaries(boundaries)
+    except InputError as error:
+        log.warning("the boundaries between segments were not measured: %s", error)
+        return
+    finally:
+        driver.close()
+        clip.close()
     if any(boundary.shows for boundary in boundaries):
         log.warning("%s", boundary_report(boundaries))
+
+
+def _boundaries(
+    job: AnimateJob,
+    plan: SegmentPlan,
+    clip: FrameSource,
+    differences: FrameDifferences,
+    driver: DriverMotion,
+    store: SegmentStore,
+) -> list[Boundary]:
+    returning = [segment.index for segment in plan if job.returns(segment)]
+    given = None
+    if plan.segments[0].index == job.options.continued:
+        given, _ = _handed_over(job, plan.segments[0], store)
+    before = None if given is None else given[-1].numpy()
+    return measure_boundaries(plan, clip, differences, driver, returning, before)
 
 
 def _check_start(job: AnimateJob, left: list[Segment], store: SegmentStore) -> None:
@@ -213,10 +231,15 @@ def _check_start(job: AnimateJob, left: list[Segment], store: SegmentStore) -> N
             )
 
 
-def _previous_frames(job: AnimateJob, segment: Segment, store: SegmentStore) -> torch.Tensor:
+def _handed_over(
+    job: AnimateJob, segment: Segment, store: SegmentStore
+) -> tuple[torch.Tensor | None, dict[str, torch.Tensor] | None]:
+    """The previous frames ``[previous_frames, H, W, 3]`` and colours that a segment starts from."""
     if segment.index == job.options.continued and job.options.continue_from is not None:
-        return continued_frames(job.options.continue_from, job.previous_frames, *job.controls.size)
-    return store.tail(segment.index - 1)
+        return continued_frames(job.options.continue_from, job.previous_frames, *job.controls.size), None
+    if not segment.previous_frames:
+        return None, None
+    return store.tail(segment.index - 1), store.state(segment.index - 1)
 
 
 def _shown(

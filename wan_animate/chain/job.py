@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from ..color.drift import MODES as COLOR_MODES
 from ..errors import InputError
 from ..finite import check_finite
 from ..video.resample import letterbox
@@ -50,6 +51,8 @@ class AnimateJob:
         segment_length, previous_frames: frames, 4n+1.
         seed: segment k uses ``seed + k``.
         fps: of the result; 0 takes the pose's.
+        color: how drift from segment to segment is taken out (:mod:`..color.drift`): ``"off"``, ``"previous"`` (match
+            the previous frames) or ``"anchor"`` (and hold on to the scene).
         options: what most clips leave alone.
     """
 
@@ -60,6 +63,7 @@ class AnimateJob:
     previous_frames: int = 1
     seed: int = 0
     fps: Fraction = Fraction(0)
+    color: str = "anchor"
     options: ClipOptions = ClipOptions()
 
     def __post_init__(self) -> None:
@@ -98,6 +102,8 @@ class AnimateJob:
         """Raises InputError for what cannot work, before any long work."""
         self.options.check(len(self.plan()), self.previous_frames, *self.controls.size)
         check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
+        if self.color not in COLOR_MODES:
+            raise InputError(f"color is {self.color!r}: choose {', '.join(COLOR_MODES[:-1])} or {COLOR_MODES[-1]}.")
         if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
             raise InputError(
                 f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
@@ -115,6 +121,7 @@ class AnimateJob:
         """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
         settings = [self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra]
+        settings += [self.color] if self.color != "off" else []  # without, as earlier versions made it
         fingerprints = list(self.controls.fingerprints.values())
         digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)

@@ -1,9 +1,9 @@
 """What lies in a job's folder.
 
 ``segment_0000.mkv`` has the frames that a segment shows (lossless), ``tail_0000.safetensors``, where another segment
-starts from it, that one's previous frames, as decoded; ``former_0000.mkv`` the frames that a segment had before it was
-made again. ``boundaries.json`` has what :mod:`.seams` measured, ``segments.json`` the keys by which other jobs find the
-segments (:mod:`.reuse`).
+starts from it, that one's previous frames, before rounding, and what else it needs to know; ``segment_0000.json`` what
+was measured in the segment; ``former_0000.mkv`` the frames it had before it was made again. ``boundaries.json`` has
+what :mod:`.seams` measured, ``segments.json`` the keys by which other jobs find segments (:mod:`.reuse`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ class JobFolder:
 
     def tail_path(self, index: int) -> Path:
         return self.folder / f"tail_{index:04d}.safetensors"
+
+    def record_path(self, index: int) -> Path:
+        return self.folder / f"segment_{index:04d}.json"
 
     def former_path(self, index: int) -> Path:
         """The frames of a segment that is made again with another seed, as they were."""

@@ -42,8 +42,9 @@ def take_over(
             if store.frames_path(index).exists() or have["made"].get(index) != key:
                 continue
             with suppress(FileNotFoundError):
-                if other.tail_path(index).exists():
-                    _link(other.tail_path(index), store.tail_path(index))
+                for name in (other.tail_path(index).name, other.record_path(index).name):
+                    if (folder / name).exists():
+                        _link(folder / name, store.folder / name)
                 _link(other.frames_path(index), store.frames_path(index))
                 taken.append(index)
         for index, key in former.items():

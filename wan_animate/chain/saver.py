@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,19 +137,21 @@ class SegmentSaver:
         frames: torch.Tensor,
         tail: torch.Tensor | None,
         waiting: Callable[[], None] = lambda: None,
+        state: dict[str, torch.Tensor] | None = None,
+        record: dict[str, Any] | None = None,
     ) -> None:
         """Start to save a segment; returns when the one before is on disk.
 
         Args:
             frames: float ``[keep, H, W, 3]`` in 0..1; not to be changed any more.
-            tail: as for :meth:`.store.SegmentStore.save`.
+            tail, state, record: as for :meth:`.store.SegmentStore.save`.
             waiting: called meanwhile; may raise to stop.
 
         Raises:
             InputError: a segment could not be written.
         """
         self._wait(waiting)
-        self._saving = self._thread.submit(self._save, segment, [frames], tail)
+        self._saving = self._thread.submit(self._save, segment, [frames], tail, state, record)
 
     def check(self) -> None:
         """Raises the error of a thread, if any."""
@@ -180,14 +183,21 @@ class SegmentSaver:
             waiting()
         self.check()
 
-    def _save(self, segment: Segment, held: list[torch.Tensor], tail: torch.Tensor | None) -> None:
+    def _save(
+        self,
+        segment: Segment,
+        held: list[torch.Tensor],
+        tail: torch.Tensor | None,
+        state: dict[str, torch.Tensor] | None,
+        record: dict[str, Any] | None,
+    ) -> None:
         frames = to_uint8(held.pop())  # frees the float frames
         if self._differences is not None:
             self._differences.add(segment.first, frames)
         in_memory = self._video is not None and not self._video.behind
         if self._video is not None and in_memory:
             self._video.add(lambda: TensorSource(frames, self._fps))
-        self._store.save(segment.index, frames, tail, self._fps)
+        self._store.save(segment.index, frames, tail, self._fps, state, record)
         if not in_memory:
             self._add_stored(segment)
 

@@ -79,7 +79,11 @@ class SegmentStore(JobFolder):
     def __exit__(self, *_: object) -> None:
         empty = not any(self.folder.glob("segment_*.mkv")) and not (self.folder / "clip.mp4").exists()
         if empty:
-            for leftover in (*self.folder.glob("tail_*.safetensors"), *self.folder.glob(".*.part*")):
+            for leftover in (
+                *self.folder.glob("tail_*.safetensors"),
+                *self.folder.glob("*.json"),
+                *self.folder.glob(".*.part*"),
+            ):
                 with suppress(OSError):
                     leftover.unlink()
         self._lock.release()
@@ -137,12 +141,22 @@ class SegmentStore(JobFolder):
                 "space there, correct its permissions, or choose another output folder."
             ) from error
 
-    def save(self, index: int, frames: np.ndarray, tail: torch.Tensor | None, fps: Fraction) -> None:
+    def save(
+        self,
+        index: int,
+        frames: np.ndarray,
+        tail: torch.Tensor | None,
+        fps: Fraction,
+        state: dict[str, torch.Tensor] | None = None,
+        record: dict[str, Any] | None = None,
+    ) -> None:
         """Write a finished segment.
 
         Args:
             frames: uint8 ``[n, H, W, 3]``.
             tail: float32 ``[previous_frames, H, W, 3]`` in 0..1; None where no segment starts from it.
+            state: for :meth:`state`, kept with the tail.
+            record: for :meth:`records`, what JSON can hold.
 
         Raises:
             InputError: it cannot be written; nothing of it stays.
@@ -151,12 +165,16 @@ class SegmentStore(JobFolder):
 
         if tail is not None:
             with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
-                save_file({"frames": tail.contiguous().cpu()}, temporary)
+                save_file({"frames": tail.contiguous().cpu(), **(state or {})}, temporary)
         try:
+            if record is not None:
+                with replacing(self.record_path(index), "the segment's record", GO_ON) as temporary:
+                    Path(temporary).write_text(json.dumps(record) + "\n", encoding="utf-8")
             write_lossless(self.frames_path(index), frames, fps, GO_ON)
         except BaseException:
             if tail is not None:
                 self.tail_path(index).unlink(missing_ok=True)
+            self.record_path(index).unlink(missing_ok=True)
             raise
 
     def tail(self, index: int) -> torch.Tensor:
@@ -165,9 +183,31 @@ class SegmentStore(JobFolder):
         Raises:
             InputError: they cannot be read.
         """
+        return self._tensors(index)["frames"]
+
+    def state(self, index: int) -> dict[str, torch.Tensor]:
+        """What :meth:`save` was given beside the tail, for the segment after ``index``.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return {name: tensor for name, tensor in self._tensors(index).items() if name != "frames"}
+
+    def _tensors(self, index: int) -> dict[str, torch.Tensor]:
         with reading(self.tail_path(index), "the segment's last frames", "delete this file and run again") as path:
             with safe_open(path, framework="pt") as file:
-                return file.get_tensor("frames")
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """Those of the first ``count`` segments; empty where there is none."""
+        found = []
+        for index in range(count):
+            try:
+                record = json.loads(self.record_path(index).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                record = {}
+            found.append(record if isinstance(record, dict) else {})
+        return found
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
         """The frames of finished segments, uint8."""
