@@ -15,8 +15,9 @@ from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
 from .offload import OffloadBlocks
+from .options import ClipOptions
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
-from .prompt import CachedPrompt, LoadPrompt
+from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
 from .vae import AccelerateVae
@@ -48,12 +49,14 @@ NODES: list[type[io.ComfyNode]] = [
     MaskBackground,
     CachedPrompt,
     LoadPrompt,
+    PromptForFrames,
     LoadModel,
     ApplyLora,
     RelightLora,
     Accelerate,
     OffloadBlocks,
     AccelerateVae,
+    ClipOptions,
     Animate,
 ]
 

@@ -25,6 +25,12 @@ def finished_folder(key: str) -> Path:
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
 
 
+def other_jobs() -> list[Path]:
+    """Folders of jobs, finished or not, whose segments may be taken over."""
+    parents = unfinished_folder("-").parent, finished_folder("-").parent
+    return [folder for parent in parents if parent.is_dir() for folder in parent.iterdir() if folder.is_dir()]
+
+
 def finished_meanwhile(store: SegmentStore, key: str, plan: SegmentPlan) -> SegmentStore:
     """``store``, or the store of the finished job if another process made it while ``store`` waited."""
     if store.waited and finished_folder(key).is_dir():

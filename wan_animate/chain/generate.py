@@ -89,9 +89,9 @@ def generate(
 
 def result_plan(job: AnimateJob, store: SegmentStore) -> SegmentPlan:
     """The segments that the result shows: those to be made, and finished ones that join on to them."""
-    plan, options = job.plan(), job.options
-    first, last = options.first_segment, options.last_segment % len(plan)
-    while first > 0 and options.continue_from is None and store.is_whole(plan.segments[first - 1]):
+    plan, wanted = job.plan(), job.wanted().segments
+    first, last = wanted[0].index, wanted[-1].index
+    while first > 0 and job.options.continue_from is None and store.is_whole(plan.segments[first - 1]):
         first -= 1
     while last + 1 < len(plan) and store.is_whole(plan.segments[last + 1]):
         last += 1

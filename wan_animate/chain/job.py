@@ -76,10 +76,15 @@ class AnimateJob:
             len(self.controls),
             self.segment_length,
             self.previous_frames,
-            options.crossfade,
+            options.faded(self.segment_length, self.previous_frames),
             options.cuts,
             options.continued,
         )
+
+    def wanted(self) -> SegmentPlan:
+        """The segments that are to be made."""
+        plan = self.plan()
+        return plan.part(self.options.first_segment, self.options.last_segment % len(plan))
 
     def seed_of(self, index: int) -> int:
         """The seed of a segment."""
@@ -100,7 +105,7 @@ class AnimateJob:
 
     def check(self) -> None:
         """Raises InputError for what cannot work, before any long work."""
-        self.options.check(len(self.plan()), self.previous_frames, *self.controls.size)
+        self.options.check(len(self.controls), len(self.plan()), self.previous_frames, *self.controls.size)
         check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
         if self.color not in COLOR_MODES:
             raise InputError(f"color is {self.color!r}: choose {', '.join(COLOR_MODES[:-1])} or {COLOR_MODES[-1]}.")

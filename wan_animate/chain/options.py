@@ -22,9 +22,10 @@ class ClipOptions:
     """Settings of :class:`.generate.AnimateJob` that most clips leave alone.
 
     Attributes:
-        crossfade: of the frames that two segments share, the last so many are cross-faded; 0 cuts.
+        crossfade: of the frames that two segments share, the last so many are cross-faded; 0 cuts, -1 takes all.
         share_noise: the frames that two segments share start from the same noise.
-        cuts: first frames of shots that start a chain of their own.
+        cuts, cut_frames: first frames of shots that start a chain of their own, and frames of the video that has them
+            (0: of any).
         continue_from: a clip whose last frames are the previous frames of the first segment that is made. The driving
             video begins with them, and the result after them.
         first_segment, last_segment: make these only, from 0, both included; -1 stands for the clip's last. Finished
@@ -37,11 +38,16 @@ class ClipOptions:
     crossfade: int = 0
     share_noise: bool = False
     cuts: tuple[int, ...] = ()
+    cut_frames: int = 0
     continue_from: FrameSource | None = None
     first_segment: int = 0
     last_segment: int = -1
     segment_seeds: dict[int, int] = field(default_factory=dict)
     keep_rest: bool = False
+
+    def faded(self, segment_length: int, previous_frames: int) -> int:
+        """How many frames are cross-faded."""
+        return min(previous_frames, segment_length - previous_frames - 1) if self.crossfade == -1 else self.crossfade
 
     @property
     def continued(self) -> int | None:
@@ -61,8 +67,13 @@ class ClipOptions:
             given["segment_seeds"] = sorted(self.segment_seeds.items())
         return json.dumps(given, sort_keys=True) if given else ""
 
-    def check(self, segments: int, previous_frames: int, width: int, height: int) -> None:
-        """Raises InputError for what a clip of so many segments and this size cannot have."""
+    def check(self, frames: int, segments: int, previous_frames: int, width: int, height: int) -> None:
+        """Raises InputError for what a clip of so many frames and segments and this size cannot have."""
+        if self.cut_frames not in (0, frames):
+            raise InputError(
+                f"the shots are of a video of {self.cut_frames} frames and the driving video has {frames}: connect the "
+                "pose of the same frames."
+            )
         last = segments - 1 if self.last_segment == -1 else self.last_segment
         if not 0 <= self.first_segment <= last < segments:
             raise InputError(

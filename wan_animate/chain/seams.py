@@ -20,10 +20,15 @@ _KEPT = 16
 
 
 def crossfade(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """``before`` to ``after``, ``[n, ...]`` both, with weights that rise in even steps: 1/(n+1) to n/(n+1)."""
+    """``before`` to ``after``, ``[n, ...]`` both, with weights that rise from frame to frame.
+
+    They are the mean of even steps and a raised cosine: steps are smaller at the ends, where the blend averages less of
+    the frames' grain out than in the middle, so that an error and grain together change evenly.
+    """
     count = len(after)
-    weight = torch.arange(1, count + 1, dtype=torch.float32).div_(count + 1).view(-1, *[1] * (after.ndim - 1))
-    return torch.lerp(before.float(), after.float(), weight)
+    even = torch.arange(1, count + 1, dtype=torch.float32).div_(count + 1)
+    weight = 0.5 * (even + 0.5 * (1 - torch.cos(torch.pi * even)))
+    return torch.lerp(before.float(), after.float(), weight.view(-1, *[1] * (after.ndim - 1)))
 
 
 class FrameDifferences:
