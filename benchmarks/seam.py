@@ -51,7 +51,7 @@ from wan_animate.chain.store import SegmentStore  # noqa: E402
 from wan_animate.video.frames import TensorSource, as_unit_float  # noqa: E402
 
 LIGHT = 3.0  # of 255, mean size of the field
-SHIFT = 0.5  # pixels
+SHIFT = 0.25  # pixels
 GRAIN = 1.5  # of 255, standard deviation
 ERRORS = {"light": (LIGHT, 0.0), "shift": (0.0, SHIFT), "both": (LIGHT, SHIFT)}
 WAYS = ((1, 0), (1, 1), (5, 0), (5, 5), (9, 9))  # previous frames, cross-fade

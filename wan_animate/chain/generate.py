@@ -27,7 +27,7 @@ from .latents import CachedVAE, picture_key
 from .options import continued_frames
 from .ports import Denoiser, StepCallback, VideoVAE
 from .saver import GrowingVideo, SegmentSaver
-from .seams import RETURN, DriverMotion, FrameDifferences, crossfade, measure_boundaries
+from .seams import RETURN, DriverMotion, FrameDifferences, crossfade, join, measure_boundaries
 from .segments import Segment, SegmentPlan
 from .store import SegmentStore
 
@@ -246,9 +246,9 @@ def _shown(
     job: AnimateJob, segment: Segment, frames: torch.Tensor, tail: torch.Tensor | None, store: SegmentStore
 ) -> torch.Tensor:
     """What the clip shows of a segment's frames, ``[keep, H, W, 3]``."""
-    shown = frames[segment.first - segment.start :][: segment.keep]
     if segment.fade and tail is not None:
-        shown[: segment.fade] = crossfade(tail[-segment.fade :], shown[: segment.fade])
+        join(segment, frames, tail)
+    shown = frames[segment.first - segment.start :][: segment.keep]
     if job.returns(segment):
         back = min(RETURN, segment.keep - segment.fade)
         former = store.former(segment, job.fps).read(segment.keep - back, segment.keep)

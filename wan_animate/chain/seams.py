@@ -15,6 +15,9 @@ from .control_sources import BACKGROUND, POSE, Controls
 from .segments import Segment, SegmentPlan
 
 AROUND = 8  # frames on each side that a boundary is compared with
+SETTLE = 24  # new frames over which a segment comes to its own shading
+CELL = 1 / 12  # of the shorter side: finer differences are not shading
+STRONGEST = 8 / 255  # a difference in shading; more is another picture
 RETURN = 8  # frames over which a segment made again fades back into its former frames
 _KEPT = 16
 
@@ -29,6 +32,34 @@ def crossfade(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     even = torch.arange(1, count + 1, dtype=torch.float32).div_(count + 1)
     weight = 0.5 * (even + 0.5 * (1 - torch.cos(torch.pi * even)))
     return torch.lerp(before.float(), after.float(), weight.view(-1, *[1] * (after.ndim - 1)))
+
+
+def shading(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """What ``before`` is lighter than ``after``, ``[n, H, W, 3]`` both: smooth over the picture, ``[H, W, 3]``."""
+    difference = (before.float() - after.float()).mean(dim=0).numpy()
+    height, width = difference.shape[:2]
+    cells = max(round(width / min(width, height) / CELL), 3), max(round(height / min(width, height) / CELL), 3)
+    coarse = cv2.medianBlur(cv2.resize(difference, cells, interpolation=cv2.INTER_AREA), 3)
+    coarse = cv2.GaussianBlur(coarse.clip(-STRONGEST, STRONGEST), (3, 3), 0)
+    return torch.from_numpy(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def join(segment: Segment, frames: torch.Tensor, previous: torch.Tensor) -> None:
+    """Cross-fade a segment's frames ``[L, H, W, 3]`` in place with the previous frames as they were.
+
+    The shading of the frames that both have is made equal first: the segment comes to its own over the
+    :data:`SETTLE` new frames that follow, which a blend of two frames could not do without doubling edges. What is
+    handed on to the next segment stays as it is.
+    """
+    known, fade = segment.previous_frames, segment.fade
+    settle = min(SETTLE, segment.length - 2 * known - 1)
+    if settle > 0:
+        light = shading(previous, frames[:known])
+        share = torch.arange(settle, 0, -1, dtype=torch.float32).div_(settle + 1)
+        frames[:known] += light
+        frames[known : known + settle] += light * share.view(-1, 1, 1, 1)
+        frames[: known + settle].clamp_(0.0, 1.0)
+    frames[known - fade : known] = crossfade(previous[-fade:], frames[known - fade : known])
 
 
 class FrameDifferences:
