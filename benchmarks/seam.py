@@ -159,20 +159,25 @@ def ratios(frames: np.ndarray, plan: SegmentPlan) -> tuple[float, float]:
     return float(most / usual), float(softest / np.median(sharp[inside]))
 
 
-def strip(frames: dict[str, np.ndarray], boundary: int, path: Path, around: int = 4) -> None:
-    """Rows of frames about a boundary, and below each its difference from the frame before, 12 times."""
+def strip(frames: dict[str, np.ndarray], boundary: int, path: Path, before: int = 7, after: int = 2) -> None:
+    """Rows of frames about a boundary, and below each its difference from the frame before, smoothed, 25 times."""
     rows = []
     for name, clip in frames.items():
-        shown = range(boundary - around - 2, boundary + around)
-        crop = slice(clip.shape[2] // 4, clip.shape[2] * 3 // 4)
+        shown = range(boundary - before, boundary + after)
+        crop = slice(clip.shape[2] // 5, clip.shape[2] * 4 // 5)
         pictures = np.concatenate([clip[at][:, crop] for at in shown], axis=1)
-        change = np.concatenate([cv2.absdiff(clip[at], clip[at - 1])[:, crop] for at in shown], axis=1)
-        change = np.minimum(change.astype(np.int32) * 12, 255).astype(np.uint8)
+        change = np.concatenate(
+            [
+                cv2.GaussianBlur(np.abs(clip[at].astype(np.float32) - clip[at - 1])[:, crop], (0, 0), 2) - GRAIN
+                for at in shown
+            ],
+            axis=1,
+        )
         label = np.full((18, pictures.shape[1], 3), 255, np.uint8)
         cv2.putText(label, name, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-        rows += [label, pictures, change]
+        rows += [label, pictures, (25 * change).clip(0, 255).astype(np.uint8)]
     picture = np.concatenate(rows)
-    picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    picture = cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(path), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
@@ -196,7 +201,7 @@ def main() -> None:
                     f"{name:6} {error:5} previous {way[0]} cross-fade {way[1]}: {ratio:.3f}, sharpness {sharpness:.3f}",
                     flush=True,
                 )
-                if name == "moving" and error == "both" and way in (OURS, PLAIN):
+                if name == "still" and error == "both" and way in (OURS, PLAIN):
                     shown["a cut" if way == PLAIN else "cross-fade over 5"] = frames
                     boundary = plan.segments[1].start + 5
     for way in WAYS:
