@@ -286,7 +286,8 @@ class Animate(io.ComfyNode):
             shown = result_plan(job, store)
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
             frames.close()
-            store = store.move_to(finished_folder(key))
+            if shown.keep == len(job.controls):  # a part is kept for the rest
+                store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps)
         report = boundary_report(store.boundaries() or [])
         return io.NodeOutput(

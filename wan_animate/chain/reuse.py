@@ -19,7 +19,7 @@ def take_over(
     """Link the segments that other jobs have finished into a job's folder, which remembers its keys for others.
 
     Args:
-        store: locked.
+        store: of the job.
         keys: of all its segments (:meth:`.generate.AnimateJob.segment_keys`).
         folders: of other jobs; what vanishes meanwhile is not taken.
         former: keys of the segments that are made again and fade back (:meth:`.generate.AnimateJob.former_keys`).
@@ -28,9 +28,15 @@ def take_over(
         The segments that were taken over.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or another process works in it and is not waited for.
     """
-    former = former or {}
+    with store.locked():
+        return _take_over(store, keys, folders, former or {})
+
+
+def _take_over(
+    store: SegmentStore, keys: Sequence[str], folders: Iterable[str | os.PathLike], former: dict[int, str]
+) -> list[int]:
     store.save_keys(dict(enumerate(keys)), former)
     taken = []
     for folder in sorted(map(Path, folders)):
