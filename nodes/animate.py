@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io, ui
 
+from ..wan_animate.log import get_logger
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, Options, as_images, as_masks, first_picture, frames_input, mask_input
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
+log = get_logger(__name__)
 
 
 class Animate(io.ComfyNode):
@@ -175,6 +177,19 @@ class Animate(io.ComfyNode):
                         "images count as 30)."
                     ),
                 ),
+                io.Combo.Input(
+                    "color",
+                    options=["anchor", "previous", "off"],
+                    default="anchor",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "How colour drift from segment to segment is taken out. anchor: each segment is matched to the "
+                        "frames it takes over, and to what stays the same: the driver's scene in replace, the parts "
+                        "that stand still in animate. previous: to the frames it takes over alone. off: nothing is "
+                        "changed. The first segment never is."
+                    ),
+                ),
                 Options.Input(
                     "options",
                     optional=True,
@@ -193,6 +208,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -242,6 +258,7 @@ class Animate(io.ComfyNode):
         character_mask: FrameSource | torch.Tensor | None = None,
         clip_vision_output: Any = None,
         audio: dict | None = None,
+        color: str = "anchor",
         options: ClipOptions | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.chain.boundaries import boundary_report
@@ -266,7 +283,7 @@ class Animate(io.ComfyNode):
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
         )
-        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps))
+        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options = options or job.options
         job.check()
         prompts = denoiser.set_clip(job.plan())
@@ -286,13 +303,27 @@ class Animate(io.ComfyNode):
             shown = result_plan(job, store)
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
             frames.close()
-            if shown.keep == len(job.controls):  # a part is kept for the rest
+            if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps)
-        report = boundary_report(store.boundaries() or [])
-        return io.NodeOutput(
-            InputImpl.VideoFromFile(str(store.folder / "clip.mp4")),
-            frames,
-            len(frames),
-            ui=ui.PreviewText(report) if report else None,
-        )
+        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        seams = boundary_report(store.boundaries() or [])
+        shown_below = _report(cls, store.records(len(job.plan())), seams)
+        return io.NodeOutput(video, frames, len(frames), ui=shown_below)
+
+
+def _report(cls: type[io.ComfyNode], records: list[dict[str, Any]], seams: str) -> dict | None:
+    """Colours as a picture and text, and the boundaries, below the node; None without either."""
+    import torch
+
+    from ..wan_animate.preview.color_report import ColorReport, draw_color_report
+
+    report = ColorReport.of(records)
+    if report is None:
+        return ui.PreviewText(seams).as_dict() if seams else None
+    log.info("Animate Character: %s", report.text())
+    picture = torch.from_numpy(draw_color_report(report))[None].float() / 255
+    return (
+        ui.PreviewImage(picture, cls=cls).as_dict()
+        | ui.PreviewText("\n".join(filter(None, (report.text(), seams)))).as_dict()
+    )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from pathlib import Path
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     import torch
 
@@ -91,6 +91,13 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help="frames taken over from the segment before, 4n+1",
     )
+    p.add_argument(
+        "--color",
+        choices=["anchor", "previous", "off"],
+        default="anchor",
+        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
+        "alone, or not at all",
+    )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -154,7 +161,7 @@ def _run(options: argparse.Namespace) -> Path:
         from .chain.generate import generate, result_plan
         from .chain.reuse import take_over
         from .chain.store import SegmentStore
-        from .cli_options import check_options, prompt_ranges
+        from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
         from .files import rename, short_name
         from .video.audio import read_audio
         from .video.derived import PartSource
@@ -171,7 +178,7 @@ def _run(options: argparse.Namespace) -> Path:
     job, signals = _job(options, frames)
     job.check()
     ranges = prompt_ranges(options)
-    keys = _shared_settings(options), _segment_prompts(options, job)
+    keys = segment_settings(options), segment_prompts(options, job.plan())
     folder = f".{short_name(out.stem)}-"
     with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
         take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
@@ -184,6 +191,7 @@ def _run(options: argparse.Namespace) -> Path:
         shown = result_plan(job, store)
         clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
         rename(video, out, "the video")
+        _print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
@@ -282,10 +290,9 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(
-        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps,
-        options=clip_options(options, track),
-    )  # fmt: skip
+    length, previous = options.segment, options.previous_frames
+    job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
+    job.options = clip_options(options, track)
     return job, signals
 
 
@@ -322,21 +329,6 @@ def _settings(options: argparse.Namespace) -> str:
     return " ".join(f"{name}={getattr(options, name)}" for name in names)
 
 
-def _shared_settings(options: argparse.Namespace) -> str:
-    """:func:`_settings` without the prompt, by which segments are found again."""
-    return " ".join(f"{name}={getattr(options, name)}" for name in ("models", "steps", "shift"))
-
-
-def _segment_prompts(options: argparse.Namespace, job: AnimateJob) -> list[str]:
-    """The text or file of each segment's prompt."""
-    from .chain.prompts import prompts_for
-    from .cli_options import prompt_ranges
-
-    texts = [options.prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
-    plan, ranges = job.plan(), [None, *prompt_ranges(options)]
-    return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
-
-
 def _ports(
     options: argparse.Namespace,
     prompt: torch.Tensor,
@@ -353,6 +345,14 @@ def _ports(
     denoiser = DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps)
     denoiser.set_prompts(others, len(job.controls))
     return denoiser, vae
+
+
+def _print_colors(records: list[dict[str, Any]]) -> None:
+    from .preview.color_report import ColorReport
+
+    report = ColorReport.of(records)
+    if report is not None:
+        _line_end(f"wan-animate: {report.text()}")
 
 
 def _print_progress(progress: Progress) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from .chain.options import ClipOptions, parse_segment_seeds
-from .chain.prompts import FrameRange, check_range
-from .chain.segments import check_segment_settings
+from .chain.prompts import FrameRange, check_range, prompts_for
+from .chain.segments import SegmentPlan, check_segment_settings
 from .errors import InputError
 from .files import check_ending, check_place, make_folder
 from .pose.track import PoseTrack
@@ -120,6 +120,18 @@ def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
         check_range(frames)
         ranges.append(frames)
     return ranges
+
+
+def segment_settings(options: argparse.Namespace) -> str:
+    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds."""
+    return " ".join(f"{name}={getattr(options, name)}" for name in ("models", "steps", "shift"))
+
+
+def segment_prompts(options: argparse.Namespace, plan: SegmentPlan) -> list[str]:
+    """The text or file of each segment's prompt."""
+    texts = [options.prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
+    ranges = [None, *prompt_ranges(options)]
+    return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
 
 
 def check_options(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .cells import away_from, flatness, unclipped
-from .color_map import ColorMap, Pairs, agreement, fit
+from .color_map import ColorMap, Pairs, fit
 from .delta_e import ciede2000, rgb_to_lab
 
 FEWEST = 24
@@ -17,7 +17,6 @@ STEADY = 0.012  # standard deviation over time of a cell that stands still
 LEAST_STILL = 0.05  # part of the picture
 # Light, not drift: CIEDE2000 away from the first segment, and within a quarter of a segment.
 FAR_FROM_START, FAST = 3.0, 1.2
-LATEST = 3  # frames at the end of a segment whose colours are taken where the light has changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +79,8 @@ class KnownScene:
         weight = weight[chosen].astype(np.float64)
         pairs = [Pairs(scene.colors[chosen].astype(np.float64), made[chosen].astype(np.float64), weight)]
         pairs = [Pairs(p.source, p.target, p.weight * (2000.0 / p.weight.sum())) for p in pairs]
-        found = fit(pairs)
-        if agreement(pairs, found.trust) >= SCENE_AGREEING:
+        found = fit([pairs])
+        if found.agreement[0] >= SCENE_AGREEING:
             self.shown = found.map
 
 
@@ -123,7 +122,7 @@ class StillScene:
         """Take the colours of the first segment, and of one in which the light has changed."""
         if self.colors is not None and not self._changed:
             return
-        recent = made if self.colors is None else made[-LATEST:]
+        recent = made if self.colors is None else made[-1:]  # what the light has come to
         self._changed = False
         # relative to the frame's own light
         drift = np.median((made - made[-1:]).reshape(len(made), -1, 3), axis=1)

@@ -64,7 +64,7 @@ class ColorMap:
     def inverse(self, colors: np.ndarray) -> ColorMap:
         """The map back, for colours like ``colors`` ``[n, 3]``."""
         weight = np.full(len(colors), 2000.0 / max(len(colors), 1))
-        back = [fit([Pairs(self(colors, frame), colors, weight)], rounds=0).map.weights[0] for frame in self.knots]
+        back = [fit([[Pairs(self(colors, frame), colors, weight)]], rounds=0).map.weights[0] for frame in self.knots]
         return ColorMap(np.stack(back), self.knots)
 
     def farthest(self, colors: np.ndarray) -> float:
@@ -78,13 +78,13 @@ class Fit:
 
     Attributes:
         map: the map.
-        trust: for each of the pairs given, ``[n]`` 0..1: how far each colour agrees with the map.
-        spread: robust standard deviation of what it leaves.
+        agreement: part of each group's pairs that follow it, 0..1.
+        spread: robust standard deviation of what it leaves in each group.
     """
 
     map: ColorMap
-    trust: list[np.ndarray]
-    spread: float
+    agreement: list[float]
+    spread: list[float]
 
 
 def terms(colors: np.ndarray) -> np.ndarray:
@@ -103,20 +103,24 @@ def hats(frame: float, knots: np.ndarray) -> np.ndarray:
     return np.array([np.interp(frame, knots, row) for row in np.eye(len(knots))])
 
 
-def fit(pairs: Sequence[Pairs], knots: np.ndarray | None = None, rounds: int = ROUNDS) -> Fit:
+def fit(groups: Sequence[Sequence[Pairs]], knots: np.ndarray | None = None, rounds: int = ROUNDS) -> Fit:
     """The map from sources to targets, by Tukey's biweight and a prior at the identity.
 
     Noise belongs into the targets: in the sources it would flatten the map.
 
     Args:
+        groups: pairs of one kind, which leave residuals of one size.
         knots: frames at which the map is given; None: it does not change.
         rounds: of reweighting; 0 trusts every pair.
     """
     knots = np.zeros(1) if knots is None else knots
+    pairs = [p for group in groups for p in group]
+    ends = np.cumsum([0, *map(len, groups)])
+    parts = [slice(first, last) for first, last in zip(ends, ends[1:])]
     basis = [terms(p.source) for p in pairs]
     change = [(p.target - p.source).astype(np.float64) for p in pairs]
     share = [hats(p.frame, knots) for p in pairs]
-    trust, spread = [np.ones(len(p.weight)) for p in pairs], FLOOR
+    trust = [np.ones(len(p.weight)) for p in pairs]
     prior = _precision(len(knots))
     for at in range(rounds + 1):
         left_side, right_side = np.repeat(prior[None], 3, axis=0), np.zeros((3, len(prior)))
@@ -132,16 +136,19 @@ def fit(pairs: Sequence[Pairs], knots: np.ndarray | None = None, rounds: int = R
             for x, y, hat in zip(basis, change, share)
         ]
         # 1.54: median length of three unit Gaussians
-        middle = _median(np.concatenate(left), np.concatenate([p.weight for p in pairs])) if pairs else 0.0
-        spread = max(middle / 1.54, FLOOR)
+        spread = [max(_median(left[part], pairs[part]) / 1.54, FLOOR) for part in parts]
         if at < rounds:
-            trust = [np.clip(1 - (one / (TUKEY * spread)) ** 2, 0, 1) ** 2 for one in left]
+            trust = [
+                np.clip(1 - (one / (TUKEY * wide)) ** 2, 0, 1) ** 2
+                for part, wide in zip(parts, spread)
+                for one in left[part]
+            ]
     # Rounded, as the last bits of a sum are the machine's.
-    return Fit(ColorMap(np.round(weights.transpose(1, 0, 2), 9), knots), trust, spread)
+    color_map = ColorMap(np.round(weights.transpose(1, 0, 2), 9), knots)
+    return Fit(color_map, [_agreement(pairs[part], trust[part]) for part in parts], spread)
 
 
-def agreement(pairs: Sequence[Pairs], trust: Sequence[np.ndarray]) -> float:
-    """Part of the pairs that follow a map, 0..1."""
+def _agreement(pairs: Sequence[Pairs], trust: Sequence[np.ndarray]) -> float:
     total = sum(float(p.weight.sum()) for p in pairs)
     return sum(float((p.weight * sure).sum()) for p, sure in zip(pairs, trust)) / total if total else 0.0
 
@@ -154,11 +161,13 @@ def _precision(count: int) -> np.ndarray:
     return np.kron(steps.T @ np.diag(scale**-2) @ steps, np.eye(TERMS))
 
 
-def _median(values: np.ndarray, weight: np.ndarray) -> float:
-    if not len(values):
+def _median(left: Sequence[np.ndarray], pairs: Sequence[Pairs]) -> float:
+    if not sum(map(len, left)):
         return 0.0
+    step = max(sum(map(len, left)) // 4000, 1)
+    values = np.concatenate(left)[::step]
     order = np.argsort(values, kind="stable")
-    total = np.cumsum(weight[order])
+    total = np.cumsum(np.concatenate([p.weight for p in pairs])[::step][order])
     return float(values[order[min(int(np.searchsorted(total, total[-1] / 2)), len(values) - 1)]])
 
 

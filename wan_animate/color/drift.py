@@ -15,7 +15,7 @@ import torch
 
 from .anchors import KnownScene, Scene, StillScene
 from .cells import cell_size, cells, flatness, unclipped
-from .color_map import ColorMap, Pairs, agreement, apply, fit
+from .color_map import FLOOR, ColorMap, Pairs, apply, fit
 from .delta_e import mean_delta_e
 
 MODES = ("off", "previous", "anchor")
@@ -27,6 +27,7 @@ ANCHOR_MEASUREMENTS = 300.0
 FEWEST = 24  # cells that must be left to measure with
 AGREEING = 0.4  # part of the pairs that must follow the map
 WIDEST = 0.04  # standard deviation around the map: more is another picture
+SAME = 4.5  # medians of what the map leaves; farther is another thing than the one compared with
 FARTHEST = 0.2  # a map that moves a colour farther is no drift
 
 
@@ -90,9 +91,9 @@ class DriftCorrection:
                 self.anchor.learn(made, scene)
             return Measured()
         before = self._previous_pairs(frames, previous)
-        chain = self._map(before, None)
-        pairs, anchored, note = before if chain is not None else [], [], ""
-        found = chain
+        chain = found = _map([before])
+        anchored: list[Pairs] = []
+        note = ""
         if chain is None:
             note = "the previous frames cannot be compared"
         if self.anchor is not None and made is not None:
@@ -108,7 +109,7 @@ class DriftCorrection:
                     ],
                     ANCHOR_MEASUREMENTS * len(knots),
                 )
-                both = self._map(pairs + anchored, knots, anchored)
+                both = _map([before, anchored] if chain is not None else [anchored], knots)
                 if both is None:
                     anchored, note = [], note or "the anchor does not agree with itself"
                 else:
@@ -128,20 +129,18 @@ class DriftCorrection:
         pairs = [Pairs(*_listed(*one)) for one in zip(were, are, weight)]
         return _normalized(pairs, MEASUREMENTS)
 
-    @staticmethod
-    def _map(pairs: list[Pairs], knots: np.ndarray | None, judged: list[Pairs] | None = None) -> ColorMap | None:
-        """The map from made to true colours; None if the pairs do not follow one."""
-        judged = pairs if judged is None else judged
-        if sum(len(p.weight) for p in judged) < FEWEST:
-            return None
-        found = fit(pairs, knots)
-        trust = found.trust[len(pairs) - len(judged) :]
-        if agreement(judged, trust) < AGREEING or found.spread > WIDEST:
-            return None
-        colors = np.concatenate([p.source for p in pairs])
-        colors = colors[:: max(len(colors) // 4000, 1)]
-        back = found.map.inverse(colors)
-        return back if back.farthest(colors) <= FARTHEST else None
+
+def _map(groups: list[list[Pairs]], knots: np.ndarray | None = None) -> ColorMap | None:
+    """The map from made to true colours; None if the pairs of a group do not follow one."""
+    if any(sum(len(p.weight) for p in group) < FEWEST for group in groups):
+        return None
+    found = fit(groups, knots)
+    if min(found.agreement) < AGREEING or max(found.spread) > WIDEST:
+        return None
+    colors = np.concatenate([p.source for group in groups for p in group])
+    colors = colors[:: max(len(colors) // 4000, 1)]
+    back = found.map.inverse(colors)
+    return back if back.farthest(colors) <= FARTHEST else None
 
 
 def _listed(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,8 +166,13 @@ def _mapped(color_map: ColorMap, grid: np.ndarray, numbers: np.ndarray | None = 
 
 
 def _measured(color_map: ColorMap | None, pairs: list[Pairs]) -> tuple[float, float] | None:
+    """Before and after, of the pairs that follow the map: the others show something else."""
     if not pairs:
         return None
     true, made = np.concatenate([p.source for p in pairs]), np.concatenate([p.target for p in pairs])
+    step = max(len(true) // 4000, 1)
     after = made if color_map is None else np.concatenate([color_map(p.target, p.frame) for p in pairs])
-    return mean_delta_e(made, true), mean_delta_e(after, true)
+    made, true, after = made[::step], true[::step], after[::step]
+    left = np.linalg.norm(after - true, axis=1)
+    same = left <= max(SAME * float(np.median(left)), SAME * FLOOR)
+    return mean_delta_e(made, true, same), mean_delta_e(after, true, same)
