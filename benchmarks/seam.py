@@ -88,7 +88,7 @@ class ErringDenoiser:
         field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         field *= self.light / 255 / np.abs(field).mean()
         angle = random.uniform(0, 2 * np.pi)
-        move = np.float32([[1, 0, self.shift * np.cos(angle)], [0, 1, self.shift * np.sin(angle)]])
+        move = np.array([[1, 0, self.shift * np.cos(angle)], [0, 1, self.shift * np.sin(angle)]], np.float32)
         out = np.empty_like(frames)
         for at, frame in enumerate(frames):
             if self.shift:
@@ -118,7 +118,7 @@ def scene(count: int, width: int, height: int, pan: float) -> TensorSource:
         cv2.line(wall, (x, 0), (x + 13, height), (0.2, 0.25, 0.3), 2, cv2.LINE_AA)
     frames = np.empty((count, height, width, 3), np.uint8)
     for at in range(count):
-        move = np.float32([[1, 0, -pan * at], [0, 1, 0]])
+        move = np.array([[1, 0, -pan * at], [0, 1, 0]], np.float32)
         frame = cv2.warpAffine(wall, move, (width, height), flags=cv2.INTER_LINEAR)
         turn, unit = 0.12 * at, height / 12
         x, y = width / 2 + 2.2 * unit * np.sin(0.05 * at), height * 0.45

@@ -33,12 +33,12 @@ class ClipOptions(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "crossfade",
-                    default=-1,
+                    default=0,
                     min=-1,
                     max=996,
                     tooltip=(
                         "Frames over which a segment is faded into the next, out of the previous_frames that both "
-                        "have. -1: all of them. 0: a cut. With 5 previous_frames a boundary hardly shows."
+                        "have. 0: a cut. -1: all of them. With 5 previous_frames a boundary hardly shows."
                     ),
                 ),
                 io.Boolean.Input(

@@ -51,5 +51,5 @@ def _tensor_digest(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         raise TypeError(type(value))
     numbers = value.detach().cpu().contiguous()
-    data = hashlib.blake2b(numbers.view(torch.uint8).numpy().data, digest_size=12).hexdigest()
+    data = hashlib.blake2b(numbers.reshape(-1).view(torch.uint8).numpy().data, digest_size=12).hexdigest()
     return f"{numbers.dtype}{tuple(numbers.shape)}{data}"

@@ -37,7 +37,8 @@ def take_over(
 def _take_over(
     store: SegmentStore, keys: Sequence[str], folders: Iterable[str | os.PathLike], former: dict[int, str]
 ) -> list[int]:
-    store.save_keys(dict(enumerate(keys)), former)
+    if store.keys() != {"made": dict(enumerate(keys)), "former": former}:  # a finished job needs no space
+        store.save_keys(dict(enumerate(keys)), former)
     taken = []
     for folder in sorted(map(Path, folders)):
         if folder == store.folder or not (folder / "segments.json").is_file():
@@ -47,7 +48,7 @@ def _take_over(
         for index, key in enumerate(keys):
             if store.frames_path(index).exists() or have["made"].get(index) != key:
                 continue
-            with suppress(FileNotFoundError):
+            with suppress(_Gone):
                 for name in (other.tail_path(index).name, other.record_path(index).name):
                     if (folder / name).exists():
                         _link(folder / name, store.folder / name)
@@ -57,19 +58,25 @@ def _take_over(
             for name, path in (("made", other.frames_path(index)), ("former", other.former_path(index))):
                 if have[name].get(index) != key or store.former_path(index).exists():
                     continue
-                with suppress(FileNotFoundError):
+                with suppress(_Gone):
                     _link(other.tail_path(index), store.tail_path(index))
                     _link(path, store.former_path(index))
     return sorted(taken)
 
 
+class _Gone(Exception):
+    """A file of another job is not there any more."""
+
+
 def _link(source: Path, target: Path) -> None:
-    source.stat()
     with replacing(target, "the finished segment", GO_ON) as temporary:
         os.unlink(temporary)
         try:
-            os.link(source, temporary)
-        except FileNotFoundError:
-            raise
-        except OSError:  # another disk, or a file system without links
-            shutil.copyfile(source, temporary)
+            try:
+                os.link(source, temporary)
+            except FileNotFoundError:
+                raise
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(source, temporary)
+        except FileNotFoundError as error:
+            raise _Gone from error

@@ -67,7 +67,8 @@ def write_frames(
     metadata: dict[str, str] | None = None,
     audio_start: float = 0.0,
 ) -> None:
-    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), ``audio_start`` in seconds."""
+    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), the sound from second
+    ``audio_start`` on."""
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
