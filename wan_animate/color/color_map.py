@@ -123,16 +123,18 @@ def fit(groups: Sequence[Sequence[Pairs]], knots: np.ndarray | None = None, roun
     trust = [np.ones(len(p.weight)) for p in pairs]
     prior = _precision(len(knots))
     for at in range(rounds + 1):
-        left_side, right_side = np.repeat(prior[None], 3, axis=0), np.zeros((3, len(prior)))
+        left_side = np.repeat(prior[None], 3, axis=0).reshape(3, len(knots), TERMS, len(knots), TERMS)
+        right_side = np.zeros((3, len(knots), TERMS))
         for p, x, y, hat, sure in zip(pairs, basis, change, share, trust):
             weighted = x * (p.weight * sure / NOISE**2)[None, :, None]
-            square, product = weighted.transpose(0, 2, 1) @ x, np.einsum("cnt,nc->ct", weighted, y)
-            for channel in range(3):
-                left_side[channel] += np.kron(np.outer(hat, hat), square[channel])
-                right_side[channel] += np.kron(hat, product[channel])
-        weights = np.linalg.solve(left_side, right_side[..., None])[..., 0].reshape(3, len(knots), TERMS)
+            square = weighted.transpose(0, 2, 1) @ x
+            left_side += np.outer(hat, hat)[None, :, None, :, None] * square[:, None, :, None, :]
+            right_side += hat[None, :, None] * np.einsum("cnt,nc->ct", weighted, y)[:, None]
+        flat = len(knots) * TERMS
+        solved = np.linalg.solve(left_side.reshape(3, flat, flat), right_side.reshape(3, flat, 1))
+        weights = solved.reshape(3, len(knots), TERMS)
         left = [
-            np.linalg.norm(y - np.einsum("cnt,kct,k->nc", x, weights.transpose(1, 0, 2), hat, optimize=True), axis=1)
+            np.linalg.norm(y - np.einsum("cnt,ct->nc", x, np.einsum("ckt,k->ct", weights, hat)), axis=1)
             for x, y, hat in zip(basis, change, share)
         ]
         # 1.54: median length of three unit Gaussians
