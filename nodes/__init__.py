@@ -16,8 +16,9 @@ from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
 from .offload import OffloadBlocks
+from .options import ClipOptions
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
-from .prompt import CachedPrompt, LoadPrompt
+from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
 from .strength import PoseFaceStrength
@@ -51,6 +52,7 @@ NODES: list[type[io.ComfyNode]] = [
     MatchColor,
     CachedPrompt,
     LoadPrompt,
+    PromptForFrames,
     LoadModel,
     ApplyLora,
     RelightLora,
@@ -58,6 +60,7 @@ NODES: list[type[io.ComfyNode]] = [
     Accelerate,
     OffloadBlocks,
     AccelerateVae,
+    ClipOptions,
     Animate,
 ]
 
