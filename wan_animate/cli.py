@@ -98,6 +98,18 @@ def parser() -> argparse.ArgumentParser:
         help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
         "alone, or not at all",
     )
+    for name in ("pose", "face"):
+        p.add_argument(
+            f"--{name}-strength", type=float, default=1.0, help=f"how strongly the {name} acts: 1 as trained, 0 off"
+        )
+        p.add_argument(
+            f"--{name}-range",
+            type=float,
+            nargs=2,
+            default=(0.0, 1.0),
+            metavar=("START", "END"),
+            help=f"the part of the sampling in which the {name} acts, fractions of it",
+        )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -161,7 +173,7 @@ def _run(options: argparse.Namespace) -> Path:
         from .chain.generate import generate, result_plan
         from .chain.reuse import take_over
         from .chain.store import SegmentStore
-        from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
+        from .cli_options import check_options, job_settings, prompt_ranges, segment_prompts, segment_settings
         from .files import rename, short_name
         from .video.audio import read_audio
         from .video.derived import PartSource
@@ -180,7 +192,7 @@ def _run(options: argparse.Namespace) -> Path:
     ranges = prompt_ranges(options)
     keys = segment_settings(options), segment_prompts(options, job.plan())
     folder = f".{short_name(out.stem)}-"
-    with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
+    with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options))}") as store:
         take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
@@ -190,6 +202,9 @@ def _run(options: argparse.Namespace) -> Path:
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         shown = result_plan(job, store)
         clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
+        if signals.checked_mask is not None:
+            for warning in signals.checked_mask.coverage().warnings:
+                print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
         _print_colors(store.records(len(job.plan())))
         if options.sheet:
@@ -324,11 +339,6 @@ def _counting(what: str) -> Callable[[int, int], None]:
     return lambda done, total: _line(f"{what} {done}/{total}", done == total)
 
 
-def _settings(options: argparse.Namespace) -> str:
-    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
-    return " ".join(f"{name}={getattr(options, name)}" for name in names)
-
-
 def _ports(
     options: argparse.Namespace,
     prompt: torch.Tensor,
@@ -338,11 +348,21 @@ def _ports(
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
+    from .cli_options import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
-    denoiser = DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps)
+    given = strengths(options)
+    denoiser = DiffusersDenoiser(
+        transformer,
+        scheduler,
+        prompt,
+        image=image,
+        steps=options.steps,
+        pose_strength=given["pose_strength"],
+        face_strength=given["face_strength"],
+    )
     denoiser.set_prompts(others, len(job.controls))
     return denoiser, vae
 

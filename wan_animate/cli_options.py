@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .chain.options import ClipOptions, parse_segment_seeds
 from .chain.prompts import FrameRange, check_range, prompts_for
 from .chain.segments import SegmentPlan, check_segment_settings
+from .chain.strength import HIGHEST, Strength
 from .errors import InputError
 from .files import check_ending, check_place, make_folder
 from .pose.track import PoseTrack
@@ -34,6 +36,8 @@ RANGES = {
     "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
     "first_segment": (1, 100_000, "1 for the first"),
     "last_segment": (0, 100_000, "0 for the last"),
+    "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
 }
 FILES = {
     "image": "a picture",
@@ -122,9 +126,19 @@ def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
     return ranges
 
 
+def job_settings(options: argparse.Namespace) -> str:
+    """What decides the frames beside :class:`.chain.job.AnimateJob`."""
+    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
+    return _named({name: getattr(options, name) for name in names} | strengths(options))
+
+
 def segment_settings(options: argparse.Namespace) -> str:
-    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds."""
-    return " ".join(f"{name}={getattr(options, name)}" for name in ("models", "steps", "shift"))
+    """:func:`job_settings` that all segments share: without the prompts."""
+    return _named({name: getattr(options, name) for name in ("models", "steps", "shift")} | strengths(options))
+
+
+def _named(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
 def segment_prompts(options: argparse.Namespace, plan: SegmentPlan) -> list[str]:
@@ -146,6 +160,8 @@ def check_options(options: argparse.Namespace) -> None:
     check_segment_settings(options.segment, options.previous_frames, max(options.crossfade, 0))
     parse_segment_seeds(options.segment_seeds)
     prompt_ranges(options)
+    for name, strength in strengths(options).items():
+        strength.check(_flag(name), _flag(name.replace("strength", "range")))
     check_device(options.device)
     for name, kind in FILES.items():
         path = getattr(options, name)
@@ -157,6 +173,14 @@ def check_options(options: argparse.Namespace) -> None:
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
         )
     _check_outputs(options)
+
+
+def strengths(options: argparse.Namespace) -> dict[str, Strength]:
+    """Of "pose_strength" and "face_strength"."""
+    return {
+        f"{name}_strength": Strength(getattr(options, f"{name}_strength"), *getattr(options, f"{name}_range"))
+        for name in ("pose", "face")
+    }
 
 
 def check_device(name: str) -> None:

@@ -118,7 +118,7 @@ def _generate(
     with (
         SegmentSaver(store, job.fps, _growing(job, plan, video, audio), differences) as saver,
         ControlReader(
-            job.controls.sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
+            job.controls.checked_sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
         ) as reader,
     ):
 
