@@ -14,6 +14,8 @@ from wan_animate.chain.seams import crossfade, shading
 from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
+from wan_animate.video.audio import fit_audio, read_audio
+from wan_animate.video.derived import PartSource
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.source import VideoSource
 
@@ -279,6 +281,24 @@ def test_only_some_segments_are_made(tmp_path):
     first = shots.plan().segments[4]
     assert first.shot == (20, COUNT) and first.first == 20 and len(alone) == COUNT - 20
     assert result_plan(shots, store).first == 20
+
+
+def test_the_sound_of_a_part_is_that_parts(tmp_path):
+    beep = torch.zeros(1, 1, 48000 * 2)
+    beep[..., 20 * 1600 :] = torch.sin(torch.arange(96000 - 20 * 1600) * 0.1) * 0.5  # from frame 20 on, at 30 fps
+    work = with_options(cuts=(20,), first_segment=4)
+    made(work, tmp_path / "job", video=tmp_path / "part.mp4", audio={"waveform": beep, "sample_rate": 48000})
+    heard = read_audio(tmp_path / "part.mp4")["waveform"]
+    assert heard[..., 4800:9600].abs().mean() > 0.2, "it begins with the shot"
+    with pytest.raises(InputError, match="waveform"):
+        fit_audio({}, 1.0, 0.5)
+
+
+def test_a_part_of_a_source():
+    clip = Named(9, 3)
+    part = PartSource(clip, 2, 7)
+    assert len(part) == 5 and np.array_equal(part.read(1, 3), clip.frames[3:5])
+    assert part.fingerprint() != PartSource(clip, 1, 6).fingerprint()
 
 
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (2 * WIDTH, 2 * HEIGHT)])
