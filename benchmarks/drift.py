@@ -267,8 +267,8 @@ def main(small: bool, sheet: str | None) -> None:
     count = 6 if small else 20
     lossy, growing = {}, {}
     for mode in ("animate", "replace"):
-        alone = run("off", mode, "none", count, loss=True).delta_e[-1]
-        lossy[mode] = {"the loss alone": alone} | {
+        loss = run("off", mode, "none", count, loss=True).delta_e[-1]
+        lossy[mode] = {"the loss alone": loss} | {
             way: run(way, mode, "together", count, loss=True).delta_e[-1] for way in ("off", DEFAULT, *list(PEERS)[:1])
         }
         growing[mode] = {way: run(way, mode, "together", count, grows=True).delta_e[-1] for way in WAYS[:3]}

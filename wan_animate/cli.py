@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from .backends.diffusers import DiffusersDenoiser
     from .chain.controls import Controls
-    from .chain.generate import AnimateJob, Progress
+    from .chain.generate import Progress
+    from .chain.job import AnimateJob
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
@@ -30,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     import argparse
 
     import torch
+
+    from .cli_options import add_clip_options
 
     p = argparse.ArgumentParser(
         prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
@@ -88,6 +91,18 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help="frames taken over from the segment before, 4n+1",
     )
+    for name in ("pose", "face"):
+        p.add_argument(
+            f"--{name}-strength", type=float, default=1.0, help=f"how strongly the {name} acts: 1 as trained, 0 off"
+        )
+        p.add_argument(
+            f"--{name}-range",
+            type=float,
+            nargs=2,
+            default=(0.0, 1.0),
+            metavar=("START", "END"),
+            help=f"the part of the sampling in which the {name} acts, fractions of it",
+        )
     p.add_argument(
         "--color",
         choices=["anchor", "previous", "off"],
@@ -100,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--sheet", help="also write a contact sheet (driver | pose | face | mask | result) to this PNG")
+    add_clip_options(p)
     return p
 
 
@@ -154,11 +170,13 @@ def _run(options: argparse.Namespace) -> Path:
 
     with whole_imports():
         from .backends.diffusers import check_folder, encode_prompt
-        from .chain.generate import generate
+        from .chain.generate import generate, result_plan
+        from .chain.reuse import take_over
         from .chain.store import SegmentStore
-        from .cli_options import check_options
+        from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
         from .files import rename, short_name
         from .video.audio import read_audio
+        from .video.derived import PartSource
         from .weights.prompt_file import load_prompt
 
     check_options(options)
@@ -171,28 +189,41 @@ def _run(options: argparse.Namespace) -> Path:
     frames = _frames(options)
     job, signals = _job(options, frames)
     job.check()
-    with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
+    ranges = prompt_ranges(options)
+    keys = segment_settings(options), segment_prompts(options, job.plan())
+    folder = f".{short_name(out.stem)}-"
+    with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
+        take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
-        denoiser, vae = _ports(options, prompt, job)
+        texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompt_for]
+        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)))
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
+        shown = result_plan(job, store)
         clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
+        if signals.checked_mask is not None:
+            for warning in signals.checked_mask.coverage().warnings:
+                print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
         _print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
-            columns: list[tuple[str, FrameSource]] = [("driver", frames), ("pose", signals.pose)]
+            def part(source: FrameSource) -> FrameSource:
+                return PartSource(source, shown.first, shown.first + len(clip))
+
+            columns: list[tuple[str, FrameSource]] = [("driver", part(frames)), ("pose", part(signals.pose))]
             if signals.face is not None:
-                columns.append(("face", signals.face))
+                columns.append(("face", part(signals.face)))
             result: FrameSource = clip
             if signals.character_mask is not None:
-                columns.append(("mask", MaskShown(frames, signals.character_mask)))
-                result = MaskShown(clip, signals.character_mask, outline=True)
+                columns.append(("mask", MaskShown(part(frames), part(signals.character_mask))))
+                result = MaskShown(clip, part(signals.character_mask), outline=True)
             contact_sheet(options.sheet, [*columns, ("result", result)])
         clip.close()
-        store.remove()
+        if not options.keep_segments:
+            store.remove()
     print(out)
     return out
 
@@ -238,7 +269,8 @@ def _frames(options: argparse.Namespace) -> VideoSource:
 
 def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
-    from .chain.generate import AnimateJob
+    from .chain.job import AnimateJob
+    from .cli_options import clip_options
     from .errors import InputError
     from .pose.track import PoseTrack, fit_track
     from .video.picture import read_picture
@@ -275,6 +307,7 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
     length, previous = options.segment, options.previous_frames
     job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
+    job.options = clip_options(options, track)
     return job, signals
 
 
@@ -307,19 +340,39 @@ def _counting(what: str) -> Callable[[int, int], None]:
 
 
 def _settings(options: argparse.Namespace) -> str:
-    names = ("models", "prompt", "prompt_file", "steps", "shift")
-    return " ".join(f"{name}={getattr(options, name)}" for name in names)
+    from .cli_options import strengths
+
+    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
+    values = {name: getattr(options, name) for name in names} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -> tuple[DiffusersDenoiser, VideoVAE]:
+def _ports(
+    options: argparse.Namespace,
+    prompt: torch.Tensor,
+    job: AnimateJob,
+    others: list[tuple[tuple[int, int], torch.Tensor]],
+) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
+    from .cli_options import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
-    return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
+    given = strengths(options)
+    denoiser = DiffusersDenoiser(
+        transformer,
+        scheduler,
+        prompt,
+        image=image,
+        steps=options.steps,
+        pose_strength=given["pose_strength"],
+        face_strength=given["face_strength"],
+    )
+    denoiser.set_prompts(others, len(job.controls))
+    return denoiser, vae
 
 
 def _print_colors(records: list[dict[str, Any]]) -> None:

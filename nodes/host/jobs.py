@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
+from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
+from .accelerate.attention import CHANGED
 from .graph import graph_signature
 
 FOLDER = "wan_animate_kit"
@@ -25,18 +26,27 @@ def finished_folder(key: str) -> Path:
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
 
 
-def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
+def other_jobs() -> list[Path]:
+    """Folders of jobs, finished or not, whose segments may be taken over."""
+    parents = unfinished_folder("-").parent, finished_folder("-").parent
+    return [folder for parent in parents if parent.is_dir() for folder in parent.iterdir() if folder.is_dir()]
+
+
+def finished_meanwhile(store: SegmentStore, key: str, plan: SegmentPlan) -> SegmentStore:
     """``store``, or the finished job's if another process made it meanwhile."""
     if store.waited and finished_folder(key).is_dir():
         found = SegmentStore(finished_folder(key))
-        if found.finished(len(plan)) == len(plan):
+        if found.finished(plan) == len(plan):
             return found
     return store
 
 
 def model_signature(hidden: Any, names: list[str]) -> str:
-    """Equal for equal graph and files above the named inputs; random in a call from Python."""
+    """Equal for equal graph and files above the named inputs; random in a call from Python.
+
+    Another than in older versions where the attention could be a kernel that is gone: such a job begins anew.
+    """
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt
-    return "/".join(graph_signature(graph, hidden.unique_id, name) for name in names)
+    return "/".join(graph_signature(graph, hidden.unique_id, name, CHANGED) for name in names)

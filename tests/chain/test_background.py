@@ -16,7 +16,8 @@ import wan_animate.chain.control_reader
 from wan_animate.chain.conditioning import build_conditioning
 from wan_animate.chain.control_reader import ControlReader
 from wan_animate.chain.control_sources import Controls
-from wan_animate.chain.generate import AnimateJob, generate
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.latents import CachedVAE, LatentCache
 from wan_animate.chain.saver import GrowingVideo
 from wan_animate.chain.segments import plan_segments
@@ -266,7 +267,7 @@ def test_the_clip_is_the_one_that_is_written_at_the_end(tmp_path, resumed):
             generate(job(33), PlainDenoiser(), PlainVAE(), store, stop)
         except Cancelled:
             pass
-        assert store.finished(4) == resumed
+        assert store.finished(job(33).plan()) == resumed
     frames = generate(job(33), PlainDenoiser(), PlainVAE(), store, None, tmp_path / "grown.mp4", audio)
     write_video(tmp_path / "end.mp4", frames, audio, frames.fps)
     grown, end = VideoSource(tmp_path / "grown.mp4", fps=0), VideoSource(tmp_path / "end.mp4", fps=0)

@@ -40,6 +40,7 @@ class ResizedSource(DerivedSource):
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
+        self.native_size = source.native_size or (source.width, source.height)
         self.start_seconds = source.start_seconds
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -62,6 +63,23 @@ class ResizedSource(DerivedSource):
         return f"resize:{self.width}x{self.height}:{self._where}:{self.source.fingerprint()}"
 
 
+class PartSource(DerivedSource):
+    """Frames ``start`` to ``stop`` (exclusive) of a source."""
+
+    def __init__(self, source: FrameSource, start: int, stop: int):
+        super().__init__(source)
+        self.kind, self.picture, self._start, self._stop = source.kind, source.picture, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return self.source.read(self._start + start, self._start + stop)
+
+    def fingerprint(self) -> str:
+        return f"part:{self._start}:{self._stop}:{self.source.fingerprint()}"
+
+
 class RepeatedSource(DerivedSource):
     """A single frame ``count`` times."""
 
@@ -70,7 +88,7 @@ class RepeatedSource(DerivedSource):
             raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
         super().__init__(source)
         self.kind, self.fps, self._count = source.kind, fps or source.fps, int(count)
-        self.picture = source.picture
+        self.picture, self.native_size = source.picture, source.native_size
 
     def __len__(self) -> int:
         return self._count
@@ -102,7 +120,7 @@ class SampledSource(DerivedSource):
 
     def __init__(self, source: FrameSource, fps: Fraction | float | int = 30, start: int = 0, limit: int = 0):
         super().__init__(source)
-        self.kind, self.picture = source.kind, source.picture
+        self.kind, self.picture, self.native_size = source.kind, source.picture, source.native_size
         self.fps = as_rate(fps) if fps else source.fps
         count = len(source)
         numbers = sample_frames(
