@@ -363,14 +363,9 @@ def _ports(
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
-        transformer,
-        scheduler,
-        prompt,
-        image=image,
-        steps=options.steps,
-        pose_strength=given["pose_strength"],
-        face_strength=given["face_strength"],
-    )
+        transformer, scheduler, prompt, image=image, steps=options.steps,
+        pose_strength=given["pose_strength"], face_strength=given["face_strength"],
+    )  # fmt: skip
     denoiser.set_prompts(others, len(job.controls))
     return denoiser, vae
 
