@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
-from ..wan_animate.log import get_logger
+from .finished import finished_report
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, Options, as_images, as_masks, first_picture, frames_input, mask_input
-from .warning import uncovered
 
 if TYPE_CHECKING:
     import torch
 
-    from ..wan_animate.chain.control_sources import Controls
     from ..wan_animate.chain.options import ClipOptions
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
-log = get_logger(__name__)
 
 
 class Animate(io.ComfyNode):
@@ -264,7 +260,6 @@ class Animate(io.ComfyNode):
         color: str = "anchor",
         options: ClipOptions | None = None,
     ) -> io.NodeOutput:
-        from ..wan_animate.chain.boundaries import boundary_report
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import generate, result_plan
         from ..wan_animate.chain.job import AnimateJob
@@ -305,42 +300,10 @@ class Animate(io.ComfyNode):
             take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
             shown = result_plan(job, store)
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
-            whole = frames if len(frames) == len(job.controls) else None
-            warning = _mask_warning(cls, job.controls, whole, progress.check)
+            below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps)
         video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
-        below = _below(cls, store.records(len(job.plan())), boundary_report(store.boundaries() or []), warning)
         return io.NodeOutput(video, frames, len(frames), ui=below)
-
-
-def _below(
-    cls: type[io.ComfyNode], records: list[dict[str, Any]], seams: str, warning: ui.PreviewImage | None
-) -> dict[str, Any] | None:
-    """What is shown below the node: colours, boundaries and a warning; None if there is nothing to tell."""
-    import torch
-
-    from ..wan_animate.preview.color_report import ColorReport, draw_color_report
-
-    texts, pictures = [seams], [warning]
-    colors = ColorReport.of(records)
-    if colors is not None:
-        log.info("Animate Character: %s", colors.text())
-        texts.insert(0, colors.text())
-        pictures.append(ui.PreviewImage(torch.from_numpy(draw_color_report(colors))[None].float() / 255, cls=cls))
-    shown = [picture.as_dict() for picture in pictures if picture is not None]
-    below = {**shown[0], "images": [image for one in shown for image in one["images"]]} if shown else {}
-    text = "\n".join(filter(None, texts))
-    return below | (ui.PreviewText(text).as_dict() if text else {}) or None
-
-
-def _mask_warning(
-    cls: type[io.ComfyNode], controls: Controls, clip: FrameSource | None, check: Callable[[], None]
-) -> ui.PreviewImage | None:
-    """Replace: warns of frames in which the old person may show. ``check`` may raise to stop."""
-    mask = controls.checked_mask
-    if mask is None:
-        return None
-    return uncovered(cls, mask.coverage(lambda *_: check()), mask, clip, "animate character")

@@ -70,9 +70,9 @@ OUT_OF_RANGE = [
     ("seed", -1), ("seed", 2**64), ("seed", 10**40), ("fps", -1), ("fps", "nan"), ("fps", "inf"), ("fps", 1e9),
     ("area", 0), ("area", -5), ("area", 10**12), ("start", -1), ("limit", -1), ("segment", 0), ("segment", 4_000_001),
     ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
-    ("person-number", 0), ("crossfade", -2), ("crossfade", 997), ("first-segment", 0), ("last-segment", -1),
-    ("pose-strength", -1), ("pose-strength", "nan"), ("face-strength", 11),
+    ("person-number", 0), ("pose-strength", -1), ("pose-strength", "nan"), ("face-strength", 11),
     ("face-strength", "inf"),
+    ("crossfade", -2), ("crossfade", 997), ("first-segment", 0), ("last-segment", -1),
 ]  # fmt: skip
 
 

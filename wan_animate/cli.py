@@ -91,13 +91,6 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help="frames taken over from the segment before, 4n+1",
     )
-    p.add_argument(
-        "--color",
-        choices=["anchor", "previous", "off"],
-        default="anchor",
-        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
-        "alone, or not at all",
-    )
     for name in ("pose", "face"):
         p.add_argument(
             f"--{name}-strength", type=float, default=1.0, help=f"how strongly the {name} acts: 1 as trained, 0 off"
@@ -110,6 +103,13 @@ def parser() -> argparse.ArgumentParser:
             metavar=("START", "END"),
             help=f"the part of the sampling in which the {name} acts, fractions of it",
         )
+    p.add_argument(
+        "--color",
+        choices=["anchor", "previous", "off"],
+        default="anchor",
+        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
+        "alone, or not at all",
+    )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -173,7 +173,7 @@ def _run(options: argparse.Namespace) -> Path:
         from .chain.generate import generate, result_plan
         from .chain.reuse import take_over
         from .chain.store import SegmentStore
-        from .cli_options import check_options, job_settings, prompt_ranges, segment_prompts, segment_settings
+        from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
         from .files import rename, short_name
         from .video.audio import read_audio
         from .video.derived import PartSource
@@ -192,7 +192,7 @@ def _run(options: argparse.Namespace) -> Path:
     ranges = prompt_ranges(options)
     keys = segment_settings(options), segment_prompts(options, job.plan())
     folder = f".{short_name(out.stem)}-"
-    with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options))}") as store:
+    with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
         take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
@@ -339,6 +339,14 @@ def _counting(what: str) -> Callable[[int, int], None]:
     return lambda done, total: _line(f"{what} {done}/{total}", done == total)
 
 
+def _settings(options: argparse.Namespace) -> str:
+    from .cli_options import strengths
+
+    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
+    values = {name: getattr(options, name) for name in names} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
 def _ports(
     options: argparse.Namespace,
     prompt: torch.Tensor,
@@ -355,14 +363,9 @@ def _ports(
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
-        transformer,
-        scheduler,
-        prompt,
-        image=image,
-        steps=options.steps,
-        pose_strength=given["pose_strength"],
-        face_strength=given["face_strength"],
-    )
+        transformer, scheduler, prompt, image=image, steps=options.steps,
+        pose_strength=given["pose_strength"], face_strength=given["face_strength"],
+    )  # fmt: skip
     denoiser.set_prompts(others, len(job.controls))
     return denoiser, vae
 

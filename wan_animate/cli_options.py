@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,11 +32,11 @@ RANGES = {
     "previous_frames": (1, 997, "1 or 5 as trained"),
     "clean": (0, 1, "0 for off, to 1"),
     "person_number": (1, 1000, "1 for the leftmost"),
+    "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
     "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
     "first_segment": (1, 100_000, "1 for the first"),
     "last_segment": (0, 100_000, "0 for the last"),
-    "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
-    "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
 }
 FILES = {
     "image": "a picture",
@@ -126,18 +125,9 @@ def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
     return ranges
 
 
-def job_settings(options: argparse.Namespace) -> str:
-    """What decides the frames beside :class:`.chain.job.AnimateJob`."""
-    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
-    return _named({name: getattr(options, name) for name in names} | strengths(options))
-
-
 def segment_settings(options: argparse.Namespace) -> str:
-    """:func:`job_settings` that all segments share: without the prompts."""
-    return _named({name: getattr(options, name) for name in ("models", "steps", "shift")} | strengths(options))
-
-
-def _named(values: dict[str, Any]) -> str:
+    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds."""
+    values = {name: getattr(options, name) for name in ("models", "steps", "shift")} | strengths(options)
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
