@@ -3,9 +3,9 @@
 A stand-in denoiser (``tests/support/drift.py``) goes on in the colours of the previous frames and adds a known error to
 every segment: gain 1.5 %, warm 1 %, gamma 1.02, contrast 1.02, these together, or a random walk of them; through the
 real ``generate`` with a VAE stand-in that packs pixels, and once with one that blurs, adds noise and rounds. Scenes
-stand still or move, in both modes; an error alone over 20 segments, and without the peers. Measured is the mean
-CIEDE2000 of the still regions between the first frame and the last of a segment, of 8-bit pixels (with loss: of means
-over 8x8 pixels away from edges, beside what the loss alone does).
+stand still or move, in both modes; an error alone runs over 20 segments and without the peers. Measured is the mean
+CIEDE2000 of the still regions, first frame to last, of 8-bit pixels; with loss, of means over 8x8 pixels away from
+edges, beside what the loss alone does.
 
 The peers' ways, by formula, each fed forward and shown as theirs is: linear optimal transport (Monge-Kantorovich) of
 every frame to the first one, and mean and deviation in Lab to the first one; to the reference as well in animate, where

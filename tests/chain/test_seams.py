@@ -14,6 +14,8 @@ from wan_animate.chain.seams import crossfade, shading
 from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
+from wan_animate.video.audio import fit_audio, read_audio
+from wan_animate.video.derived import PartSource
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.source import VideoSource
 
@@ -281,6 +283,24 @@ def test_only_some_segments_are_made(tmp_path):
     assert result_plan(shots, store).first == 20
 
 
+def test_the_sound_of_a_part_is_that_parts(tmp_path):
+    beep = torch.zeros(1, 1, 48000 * 2)
+    beep[..., 20 * 1600 :] = torch.sin(torch.arange(96000 - 20 * 1600) * 0.1) * 0.5  # from frame 20 on, at 30 fps
+    work = with_options(cuts=(20,), first_segment=4)
+    made(work, tmp_path / "job", video=tmp_path / "part.mp4", audio={"waveform": beep, "sample_rate": 48000})
+    heard = read_audio(tmp_path / "part.mp4")["waveform"]
+    assert heard[..., 4800:9600].abs().mean() > 0.2, "it begins with the shot"
+    with pytest.raises(InputError, match="waveform"):
+        fit_audio({}, 1.0, 0.5)
+
+
+def test_a_part_of_a_source():
+    clip = Named(9, 3)
+    part = PartSource(clip, 2, 7)
+    assert len(part) == 5 and np.array_equal(part.read(1, 3), clip.frames[3:5])
+    assert part.fingerprint() != PartSource(clip, 1, 6).fingerprint()
+
+
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (2 * WIDTH, 2 * HEIGHT)])
 def test_a_clip_goes_on_from_another(tmp_path, size):
     clip = Watched(12, 9, size=size)
@@ -340,61 +360,3 @@ def test_segment_seeds_are_read():
 def test_old_jobs_keep_their_keys():
     work = job(COUNT, pose=TensorSource(torch.zeros(9, 32, 48, 3)), face=None, color="off")
     assert work.key("model") == "7167d80914a6dd7b70586abf"
-
-
-class Jumping(PlainVAE):
-    """Moves on evenly, and has an error of a known size in one segment's new frames."""
-
-    def __init__(self, jump, segment=2):
-        self.jump, self.segment, self.count = jump, segment, 0
-
-    def decode(self, latent):
-        start = self.count * (LENGTH - PREVIOUS)
-        level = torch.arange(start, start + LENGTH).view(-1, 1, 1, 1) * (1 / 255)
-        picture = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(1)) * 0.3
-        self.count += 1
-        return picture + level + (self.jump / 255 if self.count - 1 >= self.segment else 0)
-
-
-def test_a_boundary_that_shows_is_found_and_told(tmp_path, caplog):
-    quiet = Watched(COUNT, size=(WIDTH, HEIGHT))
-    quiet.frames = np.zeros_like(quiet.frames)
-    still = dict(pose=quiet, face=None, previous_frames=PREVIOUS, color="off")
-    _, store = made(job(COUNT, **still), tmp_path / "job", vae=Jumping(6))
-    found = store.boundaries()
-    segments = len(job(COUNT, **still).plan())
-    assert [boundary.segment for boundary in found] == list(range(1, segments))
-    assert [boundary.shows for boundary in found] == [boundary.segment == 2 for boundary in found]
-    (shown,) = [boundary for boundary in found if boundary.shows]
-    assert (
-        shown.frame == 13 and shown.difference == pytest.approx(7, abs=0.1) and shown.usual == pytest.approx(1, abs=0.1)
-    )
-    assert "segment 3 begins at frame 13" in caplog.text and "seed of its own" in caplog.text
-    # The driver itself jumps there: nothing to tell.
-    quiet.frames[:, :, :, 0] = np.arange(COUNT)[:, None, None]
-    quiet.frames[13:] += 200
-    caplog.clear()
-    _, store = made(
-        job(COUNT, pose=quiet, face=None, previous_frames=PREVIOUS, seed=8), tmp_path / "cut", vae=Jumping(6)
-    )
-    assert not any(boundary.shows for boundary in store.boundaries()) and "show" not in caplog.text
-    # A cross-fade spreads the jump.
-    quiet.frames[:] = 0
-    faded = job(COUNT, options=ClipOptions(crossfade=3), **still)
-    _, store = made(faded, tmp_path / "faded", vae=Jumping(6))
-    (soft,) = [boundary for boundary in store.boundaries() if boundary.segment == 2]
-    assert soft.difference == pytest.approx(1 + 6 * 0.3018, abs=0.1)
-
-
-def test_boundaries_of_a_resumed_job_are_the_same(tmp_path):
-    _, whole = made(with_options(), tmp_path / "whole")
-
-    def stop(now):
-        if now.segment == 3 and now.stage == "encode":
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        made(with_options(), tmp_path / "job", progress=stop)
-    _, store = made(with_options(), tmp_path / "job")
-    for one, other in zip(whole.boundaries(), store.boundaries()):
-        assert one == other

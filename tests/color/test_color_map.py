@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from wan_animate import workers
 from wan_animate.color.color_map import ColorMap, Pairs, apply, fit, hats
 
 from ..support.drift import ERRORS, walk
@@ -73,7 +74,7 @@ def test_a_map_that_changes_over_time():
     assert hats(5.0, knots).tolist() == [0.5, 0.5, 0] and hats(99.0, knots).tolist() == [0, 0, 1]
 
 
-def test_frames_are_mapped_as_colours_are():
+def test_frames_are_mapped_as_colours_are(monkeypatch):
     true = colors()
     mapped = fit([[measured(true, ERRORS["together"](true, 1.0))]]).map
     changing = ColorMap(np.stack([mapped.weights[0], 0.3 * mapped.weights[0]]), np.array([0.0, 2.0]))
@@ -81,6 +82,11 @@ def test_frames_are_mapped_as_colours_are():
     wanted = np.stack([changing(f.numpy().reshape(-1, 3), at).reshape(f.shape) for at, f in enumerate(frames)])
     strided = frames.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     for given in (frames.clone(), strided.clone()):
+        apply(changing, given)
+        assert np.abs(given.numpy() - wanted).max() < 1e-6
+    monkeypatch.setattr(workers, "COUNT", 2)
+    with torch.inference_mode():  # as ComfyUI runs nodes; a pool's threads are not in it
+        given = frames.clone()
         apply(changing, given)
         assert np.abs(given.numpy() - wanted).max() < 1e-6
     beyond = torch.tensor([-0.2, 0.5, 1.3]).expand(1, 4, 4, 3).clone()

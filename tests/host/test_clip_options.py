@@ -57,7 +57,7 @@ def run(pack_nodes, pack_module, model, vae, prompt, clips, sampled, monkeypatch
 
 def test_cross_fade_and_segments_that_are_made_again(run):
     plain, ui, calls = run()
-    assert len(plain) == COUNT and len(calls) == 2 and "segment" in str(ui.as_dict())
+    assert len(plain) == COUNT and len(calls) == 2 and "segment" in str(ui)
     faded, _, calls = run(crossfade=5)
     assert len(calls) == 2, "another cut of the frames is another job"
     changed = [at for at in range(COUNT) if (faded[at] != plain[at]).any()]

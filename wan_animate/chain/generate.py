@@ -171,7 +171,7 @@ def _generate(
             del frames, new, last, shown, before
         saver.finish(waiting)
     clip = store.clip(plan, job.fps)
-    if left or store.boundaries() is None:
+    if any(segment.previous_frames for segment in plan) and (left or store.boundaries() is None):
         _measure(job, plan, clip, differences, driver, store)
     return clip
 

@@ -217,7 +217,7 @@ class SegmentStore(JobFolder):
 
     def former(self, segment: Segment, fps: Fraction) -> FrameSource:
         """The frames of a segment that is made again, as they were."""
-        from ..video.lossless import LosslessSource
+        from .segment_files import LosslessSource
 
         return LosslessSource([(self.former_path(segment.index), 0, segment.keep)], fps)
 

@@ -55,7 +55,7 @@ class KnownScene:
 
     @property
     def state(self) -> dict[str, torch.Tensor]:
-        return {} if self.shown is None else {"color_scene": torch.from_numpy(self.shown.weights)}
+        return {} if self.shown is None else {"color_scene": torch.from_numpy(np.ascontiguousarray(self.shown.weights))}
 
     def targets(self, made: np.ndarray, scene: Scene | None, _times: np.ndarray) -> tuple[Targets | None, str]:
         """The colours that ``made`` ``[n, h, w, 3]`` ought to have; or None, and why."""

@@ -175,16 +175,17 @@ def _median(left: Sequence[np.ndarray], pairs: Sequence[Pairs]) -> float:
 
 def apply(color_map: ColorMap, frames: torch.Tensor) -> None:
     """Map frames, float32 ``[n, H, W, 3]`` in 0..1 on the CPU, in place; the first is frame 0."""
-    each(lambda part, numbers: _apply(color_map, part, numbers), frames, np.arange(len(frames)))
+    # As arrays: a pool's threads may not write to what was made in torch's inference mode.
+    each(lambda part, numbers: _apply(color_map, part, numbers), frames.numpy(), np.arange(len(frames)))
 
 
-def _apply(color_map: ColorMap, frames: torch.Tensor, numbers: np.ndarray) -> None:
+def _apply(color_map: ColorMap, frames: np.ndarray, numbers: np.ndarray) -> None:
     out, power, part = (np.empty((ROWS, *frames.shape[2:]), np.float32) for _ in range(3))  # fresh memory costs more
     for frame, number in zip(frames, numbers):
         affine, curve = _polynomial(color_map.at(float(number)))
         for start in range(0, len(frame), ROWS):
             rows = frame[start : start + ROWS]
-            v = np.ascontiguousarray(rows.numpy())
+            v = np.ascontiguousarray(rows)
             o, p, t = out[: len(v)], power[: len(v)], part[: len(v)]
             cv2.transform(v, affine, o)
             cv2.transform(cv2.sqrt(np.maximum(v, 0, p), p), curve[2], t)
@@ -193,7 +194,7 @@ def _apply(color_map: ColorMap, frames: torch.Tensor, numbers: np.ndarray) -> No
             o += t
             cv2.transform(np.multiply(p, v, p), curve[1], t)
             o += t
-            rows.copy_(torch.from_numpy(o).clamp_(0, 1))
+            np.clip(o, 0, 1, out=rows)
 
 
 def _polynomial(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
