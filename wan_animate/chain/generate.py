@@ -118,6 +118,7 @@ class Progress:
         stage: ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` (waiting for the disk).
         done, total: sampling steps of the job, resumed segments included.
         latent: while denoising, the current clean latent ``[1, 16, T+1, h, w]``, reference first.
+        frames: while saving, the segment's new frames, float32 ``[keep, H, W, 3]`` in 0..1; not to be changed.
     """
 
     segment: int
@@ -126,6 +127,7 @@ class Progress:
     done: int
     total: int
     latent: torch.Tensor | None = None
+    frames: torch.Tensor | None = None
 
 
 def segment_noise(seed: int, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
@@ -186,10 +188,16 @@ def _generate(
         ControlReader(job.controls.sources, left, lambda segment: _needed(segment, job.controls, cached)) as reader,
     ):
 
-        def report(segment: int, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
+        def report(
+            segment: int,
+            stage: str,
+            steps: int = 0,
+            latent: torch.Tensor | None = None,
+            frames: torch.Tensor | None = None,
+        ) -> None:
             saver.check()
             if progress is not None:
-                progress(Progress(segment, len(plan), stage, segment * denoiser.steps + steps, total, latent))
+                progress(Progress(segment, len(plan), stage, segment * denoiser.steps + steps, total, latent, frames))
 
         saver.resume(plan.segments[:first])
         for segment in left:
@@ -216,7 +224,7 @@ def _generate(
             last = new if tail is None or len(new) >= job.previous_frames else torch.cat((tail, new))
             # None after the last segment: on a full disk, frames that nobody reads must not cost a clip that is whole.
             tail = last[-job.previous_frames :].clone() if segment.index + 1 < len(plan) else None
-            here("save", denoiser.steps)
+            here("save", denoiser.steps, frames=new[: segment.keep])
             saver.save(segment, new[: segment.keep], tail, functools.partial(here, "write", denoiser.steps))
             del frames, new, last
         saver.finish(lambda: report(len(plan) - 1, "write", denoiser.steps))
