@@ -11,6 +11,7 @@ from ..chain.segments import SegmentPlan, plan_segments
 from ..errors import InputError
 from ..pose.track import PoseTrack
 from ..preview.report import listed
+from ..text import duration
 from . import costs, findings
 from .cards import MEASURED, Device, known_card
 from .findings import Finding
@@ -234,9 +235,7 @@ def _times(
         share = first.length * size[0] * size[1] / (run.segment_length * run.width * run.height)
         other, start = run.other_seconds * share, run.start_seconds
         here = f"at {run.width}x{run.height} on {run.date}"
-        basis = (
-            f"measured here {here}" if run.tokens == count and share == 1 else f"estimated from the run here {here}"
-        )
+        basis = f"measured here {here}" if run.tokens == count and share == 1 else f"estimated from the run here {here}"
     else:
         card = known_card(device.name)
         if card is None:
@@ -251,17 +250,6 @@ def _times(
         )
     segment = steps * step + other
     return Times(step, segment, start + len(plan) * segment, basis)
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``4 min 20 s``, ``2 h 5 min``."""
-    whole = max(round(seconds), 1)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
-    minutes = round(whole / 60)
-    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
 
 
 def _sentence(finding: Finding) -> str:

@@ -18,7 +18,6 @@ from .decode import ClipDecoder
 from .frames import FrameSource
 from .index import ClipFile, index_clip
 
-
 # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
 OPTIONS = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
 
