@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser
+    from .chain.clock import RunClock
     from .chain.controls import Controls
     from .chain.generate import AnimateJob, Progress
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
+    from .record.clip_record import ClipRecord
     from .video.frames import FrameSource
     from .video.source import VideoSource
 
@@ -32,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
     import torch
 
     p = argparse.ArgumentParser(
-        prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
+        prog="wan-animate",
+        description="One character picture and one driving video in, a finished clip out.",
+        epilog="wan-animate reproduce CLIP.mp4 makes a clip again from the record in it: see its --help.",
     )
     p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
     p.add_argument("--video", required=True, help="the driving video")
@@ -92,12 +96,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument(
+        "--plan",
+        action="store_true",
+        help="print segments, sizes, time, disk and memory of the job and what is wrong with its inputs, and exit; "
+        "loads no model (give --track to have the person looked for)",
+    )
     p.add_argument("--sheet", help="also write a contact sheet (driver | pose | face | mask | result) to this PNG")
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, 2 for input that does not work, :data:`STOPPED` after Ctrl+C."""
+    """Returns the exit code: 0, 1 for a clip reproduced with other frames, 2 for input that does not work,
+    :data:`STOPPED` after Ctrl+C."""
     from .interrupt import is_interrupt, whole_imports
 
     try:
@@ -105,7 +116,13 @@ def main(arguments: list[str] | None = None) -> int:
             from .errors import InputError
 
             options = parser()
-        run(options.parse_args(arguments))
+            given = sys.argv[1:] if arguments is None else arguments
+            again = given[:1] == ["reproduce"]
+            if again:
+                from .cli_record import reproduce
+        if again:
+            return reproduce(given[1:], options, run)
+        run(options.parse_args(given))
     except BaseException as error:
         if is_interrupt(error):
             _line_end(
@@ -130,17 +147,18 @@ def program() -> NoReturn:
     sys.exit(code)
 
 
-def run(options: argparse.Namespace) -> Path:
-    """Do the job that the options describe; returns the mp4's path."""
+def run(options: argparse.Namespace, expected: ClipRecord | None = None) -> Path:
+    """Do the job that the options describe; returns the mp4's path. Raises InputError if its inputs are not those of
+    the record ``expected``."""
     import os.path
 
     from .files import no_empty_folders
 
     with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options)
+        return _run(options, expected)
 
 
-def _run(options: argparse.Namespace) -> Path:
+def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
     from pathlib import Path
 
     from .interrupt import whole_imports
@@ -150,7 +168,12 @@ def _run(options: argparse.Namespace) -> Path:
         from .chain.generate import generate
         from .chain.store import SegmentStore
         from .cli_options import check_options
+        from .cli_plan import plan, runs
+        from .cli_record import record
         from .files import rename, short_name
+        from .plan.cards import device_here
+        from .plan.measured import begin_clock, run_of
+        from .record.compare import check_inputs
         from .video.audio import read_audio
         from .weights.prompt_file import load_prompt
 
@@ -162,15 +185,26 @@ def _run(options: argparse.Namespace) -> Path:
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = _frames(options)
+    if options.plan:
+        print(plan(options, frames).text())
+        return out
     job, signals = _job(options, frames)
     job.check()
+    made = record(options, job, frames)
+    if expected is not None:
+        check_inputs(expected, made)
+    device = device_here(options.device).name
+    clock = begin_clock(runs(), device, job)
     with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         denoiser, vae = _ports(options, prompt, job)
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
+        clip = generate(job, denoiser, vae, store, _printing(clock), video, audio, made)
+        took = run_of(clock, device, job, store.folder)
+        if took is not None:
+            runs().add(took)
         rename(video, out, "the video")
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
@@ -315,9 +349,12 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -
     return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
 
 
-def _print_progress(progress: Progress) -> None:
-    where = f"segment {progress.segment + 1}/{progress.segments}"
-    _line(f"{where} {progress.stage} {progress.done}/{progress.total} steps", progress.stage == "save")
+def _printing(clock: RunClock) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        clock(progress)
+        _line(clock.text(), progress.stage == "save")
+
+    return report
 
 
 def _line(text: str, last: bool) -> None:

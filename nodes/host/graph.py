@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from functools import lru_cache
 from typing import Any
 
 import folder_paths
 from comfy_execution.graph_utils import is_link
 
-_BLOCK = 4096
-_BLOCKS = 64
+from ...wan_animate.record.identity import weights_hash
 
 
 def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) -> str:
@@ -52,23 +50,9 @@ def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) ->
 def file_identity(path: str) -> str:
     """A digest of size and 64 blocks (256 KiB), the same for a copy; the path if unreadable."""
     try:
-        stat = os.stat(path)
-        return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+        return weights_hash(path)
     except OSError:
         return f"unreadable:{path}"
-
-
-@lru_cache(maxsize=256)
-def _file_identity(path: str, size: int, _mtime: int) -> str:
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with open(path, "rb") as file:
-        if size <= _BLOCK * _BLOCKS:
-            digest.update(file.read())
-        else:
-            for index in range(_BLOCKS):
-                file.seek((size - _BLOCK) * index // (_BLOCKS - 1))
-                digest.update(file.read(_BLOCK))
-    return digest.hexdigest()
 
 
 def _files_named(value: str) -> list[str]:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from .ports import Denoiser, StepCallback, VideoVAE
 from .saver import GrowingVideo, SegmentSaver
 from .segments import Segment, SegmentPlan, plan_segments
 from .store import SegmentStore
+
+if TYPE_CHECKING:
+    from ..record.clip_record import ClipRecord
 
 MODES = ("animate", "replace")
 # Where NaN comes from when the inputs hold none: half precision that overflows, or damaged weights.
@@ -145,6 +149,7 @@ def generate(
     progress: Callable[[Progress], None] | None = None,
     video: str | os.PathLike | None = None,
     audio: dict | None = None,
+    record: ClipRecord | None = None,
 ) -> FrameSource:
     """Make the clip.
 
@@ -152,7 +157,7 @@ def generate(
         vae: a :class:`.latents.CachedVAE` encodes nothing twice.
         store: for finished segments; those found there are not made again.
         progress: called at every stage and step; may raise to stop, finished segments stay.
-        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio``.
+        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio`` and ``record``.
 
     Returns:
         The frames, uint8, as many as the driving clip has, read from the store.
@@ -163,7 +168,7 @@ def generate(
     """
     job.check()
     with store.locked():
-        return _generate(job, denoiser, vae, store, progress, video, audio)
+        return _generate(job, denoiser, vae, store, progress, video, audio, record)
 
 
 def _generate(
@@ -174,6 +179,7 @@ def _generate(
     progress: Callable[[Progress], None] | None,
     video: str | os.PathLike | None,
     audio: dict | None,
+    record: ClipRecord | None,
 ) -> FrameSource:
     plan = job.plan()
     total = len(plan) * denoiser.steps
@@ -184,7 +190,7 @@ def _generate(
     reference_latent = None
     left = plan.segments[first:]
     with (
-        SegmentSaver(store, job.fps, _growing(job, video, audio)) as saver,
+        SegmentSaver(store, job.fps, _growing(job, video, audio, record)) as saver,
         ControlReader(job.controls.sources, left, lambda segment: _needed(segment, job.controls, cached)) as reader,
     ):
 
@@ -245,8 +251,12 @@ def _on_step(report: Callable[..., None]) -> StepCallback:
     return on_step
 
 
-def _growing(job: AnimateJob, path: str | os.PathLike | None, audio: dict | None) -> GrowingVideo | None:
-    return None if path is None else GrowingVideo(path, job.controls.size, len(job.controls), job.fps, audio)
+def _growing(
+    job: AnimateJob, path: str | os.PathLike | None, audio: dict | None, record: ClipRecord | None
+) -> GrowingVideo | None:
+    if path is None:
+        return None
+    return GrowingVideo(path, job.controls.size, len(job.controls), job.fps, audio, record)
 
 
 def _needed(segment: Segment, controls: Controls, vae: CachedVAE) -> list[str]:

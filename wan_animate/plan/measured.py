@@ -8,12 +8,16 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..chain.clock import RunClock
+from ..chain.generate import AnimateJob
 from ..errors import InputError
 from ..files import make_folder, replacing
 from ..log import get_logger
+from .costs import tokens
 
 KEPT = 40
 FILE_BYTES = 1 << 20  # more is no file of ours
@@ -95,6 +99,50 @@ class Runs:
             return not same, abs(math.log(run.tokens / count)), run.mode != mode, -at
 
         return runs[min(range(len(runs)), key=distance)]
+
+
+def begin_clock(runs: Runs, device: str, job: AnimateJob, passes: int = 1) -> RunClock:
+    """A clock that knows what such a job took the last time; ``passes`` a step."""
+    size, count = job.controls.size, _tokens(job)
+    run = runs.nearest(device, job.mode, size, count)
+    if run is None or run.tokens != count:
+        return RunClock()
+    return RunClock(run.step_seconds * passes, run.other_seconds)
+
+
+def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: int = 1) -> Run | None:
+    """What a finished job took; None if no segment was made.
+
+    Args:
+        folder: of the job's segments and its ``clip.mp4``.
+    """
+    step, other = clock.step_seconds, clock.other_seconds
+    if not clock.measured or step is None or other is None:
+        return None
+    width, height = job.controls.size
+    pixels = width * height * len(job.controls)
+    video = folder / "clip.mp4"
+    with suppress(OSError):
+        lossless = sum(path.stat().st_size for path in folder.glob("segment_*.mkv"))
+        return Run(
+            device=device,
+            mode=job.mode,
+            width=width,
+            height=height,
+            segment_length=job.segment_length,
+            tokens=_tokens(job),
+            step_seconds=step / passes,
+            other_seconds=other,
+            start_seconds=clock.start_seconds,
+            lossless=lossless / pixels,
+            video=video.stat().st_size / pixels if video.exists() else 0.0,
+            date=date.today().isoformat(),
+        )
+    return None
+
+
+def _tokens(job: AnimateJob) -> int:
+    return tokens(job.controls.size, job.plan().segments[0].latent_frames)
 
 
 def _kind(run: Run) -> Sequence[Any]:

@@ -17,6 +17,7 @@ from ..files import replacing
 from .audio import fit_audio
 from .decode import EXACT
 from .frames import FrameSource, as_uint8
+from .tags import replace_tag
 
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -68,8 +69,12 @@ def write_frames(
     crf: float = 17,
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
+    final: Callable[[], dict[str, str]] | None = None,
 ) -> None:
-    """:func:`write_video` for ``count`` frames of ``size`` (width, height) from chunks, uint8 ``[n, H, W, 3]``."""
+    """:func:`write_video` for ``count`` frames of ``size`` (width, height) from chunks, uint8 ``[n, H, W, 3]``.
+
+    ``final`` gives tags of ``metadata`` as they are after the last frame (:func:`.tags.replace_tag`).
+    """
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
@@ -78,6 +83,8 @@ def write_frames(
     sound = fit_audio(audio, float(count / rate)) if audio is not None else None
     with replacing(path, "the video", "free space there and run it again") as temporary:
         _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
+        for name, text in (final() if final is not None else {}).items():
+            replace_tag(temporary, (metadata or {})[name], text)
 
 
 def _write(
