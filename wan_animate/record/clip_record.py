@@ -121,6 +121,9 @@ def read_record(path: str | os.PathLike) -> ClipRecord:
             )
         values |= {"models": tuple(Model(**model) for model in values["models"])}
         record = ClipRecord(**values | {"segments": tuple(values["segments"])})
+        dicts = (record.settings, record.clip, record.inputs, record.files, record.versions)
+        if not all(isinstance(one, dict) for one in dicts):
+            raise TypeError("not by name")
         Fraction(record.clip["fps"])
     except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise InputError(
