@@ -62,16 +62,23 @@ def no_person(track: PoseTrack) -> Finding | None:
     )
 
 
+def face_sides(track: PoseTrack) -> np.ndarray:
+    """The shorter side of each face's crop in pixels, float64 ``[T]``; NaN where none was found."""
+    boxes, found = face_boxes(track)
+    sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]).astype(np.float64)
+    return np.where(found, sides, np.nan)
+
+
 def small_face(track: PoseTrack) -> Finding | None:
     """Half of the found faces, or more, are below :data:`FACE_SIDE`; or none was found."""
-    boxes, found = face_boxes(track)
+    sides = face_sides(track)
+    found = np.isfinite(sides)
     if not found.any():
         return Finding(
             "no_face",
             "no face was found in any frame",
             "the expression is left to the pose; take a driving video that shows the face, if it matters",
         )
-    sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     small = found & (sides < FACE_SIDE)
     if 2 * small.sum() < found.sum():
         return None
