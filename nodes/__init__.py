@@ -15,6 +15,7 @@ from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
 from .offload import OffloadBlocks
+from .plan import PlanClip
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
@@ -54,6 +55,7 @@ NODES: list[type[io.ComfyNode]] = [
     Accelerate,
     OffloadBlocks,
     AccelerateVae,
+    PlanClip,
     Animate,
 ]
 

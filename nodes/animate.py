@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import InputImpl, io, ui
 
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
@@ -186,6 +186,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -239,9 +240,12 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import AnimateJob, generate
         from ..wan_animate.chain.store import SegmentStore
+        from ..wan_animate.plan.measured import begin_clock, run_of
         from ..wan_animate.video.resample import as_rate
-        from .host.jobs import finished_folder, finished_meanwhile, model_signature, unfinished_folder
+        from .host.device import device_here
+        from .host.jobs import finished_folder, finished_meanwhile, model_signature, runs, unfinished_folder
         from .host.ports import HostDenoiser, cached_vae
+        from .host.record import node_record
         from .host.sampling import SamplingProgress
 
         video_vae = cached_vae(vae)
@@ -257,14 +261,32 @@ class Animate(io.ComfyNode):
         )
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps))
         job.check()
-        signature = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
+        weights = ["model", "positive", "negative", "vae", "clip_vision_output"]
+        signature = model_signature(cls.hidden, weights)
         key = job.key(f"{signature} {steps} {cfg} {sampler_name} {scheduler} {shift}")
-        progress = SamplingProgress(denoiser.model)
+        device, passes = device_here().name, 1 if cfg == 1 else 2
+        clock = begin_clock(runs(), device, job, passes)
+        progress = SamplingProgress(denoiser.model, clock, getattr(cls.hidden, "unique_id", None))
+        record = node_record(job, denoiser, cls.hidden, weights, device)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.plan())
-            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
+            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio, record)
             frames.close()
+            took = run_of(clock, device, job, store.folder, passes)
+            if took is not None:
+                runs().add(took)
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))
+        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        return io.NodeOutput(video, frames, len(frames), ui=boundaries(cls, frames, job.plan().boundaries))
+
+
+def boundaries(cls: type[io.ComfyNode], frames: FrameSource, starts: list[int]) -> ui.PreviewImage | None:
+    """A picture of the frames before and after every boundary; None for one segment."""
+    import torch
+
+    from ..wan_animate.preview.finished import boundary_strip
+
+    strip = boundary_strip(frames, starts)
+    return None if strip is None else ui.PreviewImage(torch.from_numpy(strip)[None].float() / 255, cls=cls)

@@ -125,7 +125,7 @@ class HostDenoiser:
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output
         self.steps, self.cfg, self.seed = steps, cfg, seed
-        self.sampler_name, self.scheduler = sampler_name, scheduler
+        self.sampler_name, self.scheduler, self.shift = sampler_name, scheduler, shift
 
     def conditioned(self, conditioning: SegmentConditioning) -> tuple[Any, Any]:
         """(positive, negative) with one segment's values."""

@@ -50,6 +50,11 @@ class SegmentPlan:
     frame_count: int
     segments: tuple[Segment, ...]
 
+    @property
+    def boundaries(self) -> list[int]:
+        """The first new frame of every segment but the first."""
+        return [segment.start + segment.previous_frames for segment in self.segments[1:]]
+
     def __len__(self) -> int:
         return len(self.segments)
 

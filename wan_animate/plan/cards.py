@@ -90,9 +90,9 @@ class Device:
 
 
 def device_here(name: str | torch.device = "cuda") -> Device:
-    """The device that torch has under this name; a CPU where it has none."""
+    """The device that torch has under this name; a CPU where it has no such card."""
     device = torch.device(name)
     if device.type == "cuda" and torch.cuda.is_available():
         found = torch.cuda.get_device_properties(device)
         return Device(found.name, found.total_memory)
-    return Device("CPU")
+    return Device("CPU" if device.type == "cuda" else device.type.upper())
