@@ -79,6 +79,7 @@ class PlanClip(io.ComfyNode):
                     "weights",
                     options=["bf16", "fp8"],
                     default="bf16",
+                    optional=True,
                     advanced=True,
                     tooltip="The transformer's file: 34.5 GB in bf16, 18.4 GB in fp8.",
                 ),

@@ -90,7 +90,7 @@ class ClipPlan:
             ("Clip", f"{self.frames} frames of {_by(self.size)} at {float(self.fps):g} a second: {seconds:.1f} s"),
             ("Segments", each + (f", {overlap} of them taken over ({self.made_twice} in all)" if count > 1 else "")),
             ("Shots", _shots(self.cuts)),
-            ("Padding", f"{self.padding} frames at the end, made and not kept"),
+            ("Padding", f"{counted(self.padding, 'frame')} at the end, made and not kept"),
             ("Sampled", f"{_by(self.sampled)}: {self.tokens:,} tokens a segment"),
             ("Time", self._time()),
             ("Disk", self._disk()),
@@ -252,6 +252,10 @@ def _times(
     return Times(step, segment, start + len(plan) * segment, basis)
 
 
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def _sentence(finding: Finding) -> str:
     text = str(finding)
     return text[0].upper() + text[1:]
@@ -272,4 +276,4 @@ def _gb(count: float) -> str:
 
 
 def _mb(count: float) -> str:
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else _gb(count)
+    return f"{count / 1e6:.3g} MB" if count < 1e9 else _gb(count)
