@@ -157,6 +157,9 @@ class PlanClip(io.ComfyNode):
             runs(),
             free_disk(),
         )
-        picture = torch.from_numpy(draw_plan(plan))[None].float() / 255
-        shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(plan.text()).as_dict()
+        picture, charts = (
+            torch.from_numpy(draw_plan(plan, words=words))[None].float() / 255 for words in (True, False)
+        )
+        # the node shows the words as text, next to the charts
+        shown = ui.PreviewImage(charts, cls=cls).as_dict() | ui.PreviewText(plan.text()).as_dict()
         return io.NodeOutput(plan.text(), picture, len(plan.segments), ui=shown)

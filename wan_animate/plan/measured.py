@@ -71,7 +71,7 @@ class Runs:
             if self.path.stat().st_size > FILE_BYTES:
                 return []
             entries = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return []
         found = [_as_run(entry) for entry in entries] if isinstance(entries, list) else []
         return [run for run in found if run is not None][-KEPT:]

@@ -15,9 +15,13 @@ TAKEN_OVER, PADDING = (250, 250, 250), (110, 110, 118)
 LEFT, RIGHT, LINE = 110, 24, 24
 
 
-def draw_plan(plan: ClipPlan, width: int = 1200) -> np.ndarray:
-    """uint8 ``[H, width, 3]`` RGB: the plan's figures, segments, found frames, face size and mask; findings below."""
-    rows = plan.rows()
+def draw_plan(plan: ClipPlan, width: int = 1200, words: bool = True) -> np.ndarray:
+    """uint8 ``[H, width, 3]`` RGB: the plan's figures, segments, found frames, face size and mask; findings below.
+
+    Args:
+        words: False leaves out what :meth:`..plan.clip_plan.ClipPlan.text` says.
+    """
+    rows = plan.rows() if words else []
     charts = [_found]
     if plan.track is not None:
         charts.append(_faces)
@@ -32,7 +36,7 @@ def draw_plan(plan: ClipPlan, width: int = 1200) -> np.ndarray:
     y = top + 84
     for chart in charts:
         y = chart(image, plan, y)
-    return with_warnings(image, [str(finding) for finding in plan.findings])
+    return with_warnings(image, [str(finding) for finding in plan.findings] if words else [])
 
 
 def _panel(image: np.ndarray, plan: ClipPlan, y: int, height: int, top: float, title: str) -> Panel:

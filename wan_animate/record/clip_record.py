@@ -125,7 +125,7 @@ def read_record(path: str | os.PathLike) -> ClipRecord:
         if not all(isinstance(one, dict) for one in dicts):
             raise TypeError("not by name")
         Fraction(record.clip["fps"])
-    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, RecursionError) as error:
         raise InputError(
             f"the record in {os.fspath(path)} is damaged ({error}): take the clip as it was made."
         ) from error
