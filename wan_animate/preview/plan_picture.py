@@ -29,9 +29,9 @@ def draw_plan(plan: ClipPlan, width: int = 1200, words: bool = True) -> np.ndarr
         charts.append(_mask)
     top = 16 + LINE * len(rows)
     image = np.full((top + 130 + 100 * (len(charts) - 1), width, 3), PAPER, np.uint8)
-    for at, (name, words) in enumerate(rows):
+    for at, (name, figure) in enumerate(rows):
         text(image, name, LEFT - 12, 28 + LINE * at, 0.46, FAINT, "right")
-        text(image, words, LEFT, 28 + LINE * at, 0.46, INK)
+        text(image, figure, LEFT, 28 + LINE * at, 0.46, INK)
     _segments(image, plan, top + 34)
     y = top + 84
     for chart in charts:
