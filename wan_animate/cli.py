@@ -178,16 +178,16 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         from .weights.prompt_file import load_prompt
 
     check_options(options)
+    out = Path(options.out)
+    if options.plan:
+        print(plan(options, _frames(options)).text())
+        return out
     with whole_imports():
         _import_packages(options)
-    out = Path(options.out)
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = _frames(options)
-    if options.plan:
-        print(plan(options, frames).text())
-        return out
     job, signals = _job(options, frames)
     job.check()
     made = record(options, job, frames)

@@ -55,7 +55,7 @@ def plan(options: argparse.Namespace, frames: VideoSource) -> ClipPlan:
         options.segment,
         options.previous_frames,
         options.steps,
-        track=None if track is None else track.onto(frames),
+        track=track,
         reference=reference,
         runs=runs(),
         free=free_at(options.out),

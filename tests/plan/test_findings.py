@@ -69,6 +69,8 @@ def test_nobody_in_some_frames(track):
 def test_a_small_face(track):
     assert "small_face" in kinds(track=shrunk(track, 0.4)) and "small_face" not in kinds(track=track)
     assert "no_face" in kinds(track=without(track, body.FACE))
+    loaded = track.scaled(208, 120)  # as a track of a small video; the clip is large
+    assert "small_face" not in kinds(track=loaded) and "small_face" in kinds(track=track, size=(208, 112))
     far = track.keypoints.copy()
     far[:50] = shrunk(track, 0.4).keypoints[:50]
     assert "small_face" not in kinds(track=track.replaced(far)), "a third of the clip"

@@ -172,6 +172,7 @@ def plan_clip(
             raise InputError(
                 f"plan clip: the clip has {frames} frames and the {name} {len(given)}: connect those of one clip."
             )
+    track = None if track is None else _as_large(track, size)
     sampled = sampled or size
     first, passes = plan.segments[0], 1 if cfg == 1 else 2
     count = costs.tokens(sampled, first.latent_frames)
@@ -224,6 +225,14 @@ def _of_track(track: PoseTrack, reference: PoseTrack | None) -> list[Finding | N
         findings.small_face(track),
         None if reference is None else findings.framing(track, reference),
     ]
+
+
+def _as_large(track: PoseTrack, size: tuple[int, int]) -> PoseTrack:
+    """The track with as many pixels as the clip, in its own shape: faces are as large as the model is shown them."""
+    share = (size[0] * size[1] / (track.width * track.height)) ** 0.5
+    if abs(share - 1) < 0.02:
+        return track
+    return track.scaled(max(round(track.width * share), 1), max(round(track.height * share), 1))
 
 
 def _times(

@@ -57,7 +57,7 @@ def no_person(track: PoseTrack) -> Finding | None:
         return None
     return Finding(
         "no_person",
-        f"nobody was found in {_frames(lost)}",
+        f"nobody was found in {'any frame' if lost.all() else _frames(lost)}",
         "leave them out with start and limit in Load Driving Video, or choose another person in Detect Pose and Face",
     )
 
