@@ -72,8 +72,8 @@ class ClipPlan:
 
     @property
     def padding(self) -> int:
-        """Frames past the clip's end that the last segment makes too."""
-        return max(self.segments.segments[-1].stop - self.frames, 0)
+        """Frames past the end that are made and not kept."""
+        return sum(segment.length - segment.previous_frames - segment.keep for segment in self.segments)
 
     @property
     def made_twice(self) -> int:
@@ -146,6 +146,7 @@ def plan_clip(
     runs: Runs | None = None,
     free: int | None = None,
     sampled: tuple[int, int] | None = None,
+    plan: SegmentPlan | None = None,
 ) -> ClipPlan:
     """Plan a clip; reads no frame and loads no model.
 
@@ -158,11 +159,12 @@ def plan_clip(
         runs: what this machine's runs took.
         free: bytes on the disk of the job.
         sampled: what the model works on, if not the whole frame.
+        plan: the segments, where they are not those of ``segment_length`` and ``previous_frames`` alone.
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
     """
-    plan = plan_segments(frames, segment_length, previous_frames)
+    plan = plan_segments(frames, segment_length, previous_frames) if plan is None else plan
     if weights not in costs.WEIGHTS:
         raise InputError(f"weights is {weights!r}: choose {' or '.join(costs.WEIGHTS)}.")
     if mask_area is not None and len(mask_area) == 1:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..video.frames import FrameSource
 from ..video.source import VideoSource
 from ..video.tags import read_tags
 from .frame_hashes import UNKNOWN, FrameHashes
@@ -63,11 +64,11 @@ class ClipRecord:
 
     def tags(self, hashes: FrameHashes | None = None) -> dict[str, str]:
         """The tag's name and text; without ``hashes`` with zeros in their place, of the same length."""
-        values: dict[str, Any] = {"form": FORM, **asdict(self)}
+        values: dict[str, Any] = {"form": FORM, **asdict(self), "segments": [UNKNOWN] * self.clip["segments"]}
         if hashes is not None:
-            values |= {"frames": hashes.whole, "segments": hashes.segments}
-        else:
-            values["segments"] = [UNKNOWN] * self.clip["segments"]
+            # of a part of the clip there are fewer; more have no place
+            segments = hashes.segments if len(hashes.segments) <= len(values["segments"]) else []
+            values |= {"frames": hashes.whole, "segments": segments}
         return {TAG: json.dumps(values)}
 
 
@@ -78,8 +79,8 @@ def record_of(job: AnimateJob, host: str, settings: dict[str, Any], **more: Any)
         settings: those that the job does not know: prompt, sampler.
         more: ``files``, ``models``, ``versions``, ``device`` of :class:`ClipRecord`.
     """
-    own = {one.name: getattr(job, one.name) for one in fields(job) if one.name not in ("reference", "controls")}
-    known = {name: value for name, value in own.items() if isinstance(value, (bool, int, float, str))}
+    left_out = ("reference", "controls", "fps")
+    known = {one.name: _plain(getattr(job, one.name)) for one in fields(job) if one.name not in left_out}
     width, height = job.controls.size
     clip = {
         "frames": len(job.controls), "width": width, "height": height, "fps": str(job.fps), "segments": len(job.plan())
@@ -87,11 +88,26 @@ def record_of(job: AnimateJob, host: str, settings: dict[str, Any], **more: Any)
     return ClipRecord(host, known | settings, clip, _inputs(job), **more)
 
 
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it; a clip by its hash."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, FrameSource):
+        return text_hash(value.fingerprint())
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Fraction) else None
+
+
 def _inputs(job: AnimateJob) -> dict[str, str]:
     found = {"reference image": picture_hash(job.reference)}
     found |= {name: text_hash(fingerprint) for name, fingerprint in job.controls.fingerprints.items()}
     for source in job.controls.sources.values():
-        while (inner := getattr(source, "source", None)) is not None:
+        while isinstance(inner := getattr(source, "source", None), FrameSource):
             source = inner
         if isinstance(source, VideoSource):
             found["driving video"] = source.file_digest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 
-from ..errors import InputError
 from .index import ClipFile
 
 
@@ -19,7 +18,7 @@ def read_tags(path: str | os.PathLike) -> dict[str, str]:
         return dict(container.metadata)
 
 
-def replace_tag(path: str | os.PathLike, before: str, after: str) -> None:
+def replace_tag(path: str | os.PathLike, before: str, after: str) -> bool:
     """Write a tag's text in place of one that a container's header holds already; spaces fill what is left.
 
     FFmpeg writes tags with the header, before the frames. What is known only after them has its place kept so.
@@ -28,12 +27,13 @@ def replace_tag(path: str | os.PathLike, before: str, after: str) -> None:
         before: ASCII, once in the file.
         after: ASCII, not longer.
 
-    Raises:
-        InputError: the file does not hold ``before`` once, or it has no place for ``after``.
+    Returns:
+        False, and nothing is changed, if the file does not hold ``before`` once, or it has no place for ``after``.
     """
     old, new = before.encode("ascii"), after.encode("ascii")
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
         at = content.find(old)
         if at < 0 or content.find(old, at + 1) >= 0 or len(new) > len(old):
-            raise InputError("the video's tags could not be written: its container holds them in another way.")
+            return False
         content[at : at + len(old)] = new.ljust(len(old))
+        return True

@@ -14,10 +14,13 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 from ..errors import InputError
 from ..files import replacing
+from ..log import get_logger
 from .audio import fit_audio
 from .decode import EXACT
 from .frames import FrameSource, as_uint8
 from .tags import replace_tag
+
+log = get_logger(__name__)
 
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -84,7 +87,8 @@ def write_frames(
     with replacing(path, "the video", "free space there and run it again") as temporary:
         _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
         for name, text in (final() if final is not None else {}).items():
-            replace_tag(temporary, (metadata or {})[name], text)
+            if not replace_tag(temporary, (metadata or {})[name], text):  # the video itself is whole
+                log.warning("the video's tag %s stays as it was before the last frame", name)
 
 
 def _write(
