@@ -17,7 +17,8 @@ A clip, from files to file, on a folder of diffusers weights::
 
 ``video``: files to frames and back; ``people``, ``detect``: who is in the picture and how they move; ``pose``: the
 track; ``retarget``: the motion on another body; ``face``, ``mask``: the other controls; ``chain``: the segments;
-``plan``: what a job will cost; ``record``: how a clip was made; ``weights``, ``backends``: the model; ``preview``: pictures to look at.
+``plan``: what a job will cost; ``record``: how a clip was made; ``weights``, ``backends``: the model; ``preview``:
+pictures to look at.
 """
 
 from __future__ import annotations

@@ -74,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("clip", help="an mp4 that wan-animate made, or that Animate Character did with --against")
     p.add_argument("--against", help="only compare with this clip: settings, inputs, models, versions, frames")
+    p.add_argument(
+        "--server",
+        help="for a clip of Animate Character: the address of a ComfyUI (http://127.0.0.1:8188) that has its inputs "
+        "and models; runs the workflow in the mp4 of Save Video there, and has the server forget what it kept of "
+        "former runs",
+    )
     p.add_argument("--out", help="the mp4 to write; default: the clip's name with -again, next to it")
     p.add_argument("--models", help="the folder of the weights")
     for name, kind in FILES.items():
@@ -95,15 +101,21 @@ def reproduce(
     then = read_record(given.clip)
     if given.against:
         return _compared(then, read_record(given.against))
-    if then.host != "shell":
+    if given.server:
+        from .record.server import run_again
+
+        now = read_record(run_again(given.server, given.clip, _out(given)))
+        for line in other_inputs(then, now):
+            print(f"wan-animate: {line}", file=sys.stderr)
+    elif then.host != "shell":
         raise InputError(
-            f"{given.clip} was made in {then.host} {then.versions.get('comfyui', '')}".rstrip()
-            + ", whose kernels compute otherwise: drag the mp4 of Save Video onto its canvas, run the workflow again, "
-            "and compare both with --against."
+            f"{given.clip} was made in {then.host}, which computes with other kernels than the shell: give --server, "
+            "the address of a ComfyUI that has its inputs and models."
         )
-    options = _options(given, then, shell)
-    _check_files(given, then)
-    now = read_record(run(options, then))
+    else:
+        options = _options(given, then, shell)
+        _check_files(given, then)
+        now = read_record(run(options, then))
     for note in other_surroundings(then, now):
         print(f"wan-animate: {note}", file=sys.stderr)
     print(f"wan-animate: {frames_compared(then, now)}.", file=sys.stderr)
@@ -127,9 +139,7 @@ def _options(given: argparse.Namespace, then: ClipRecord, shell: argparse.Argume
     unused = [name for name in FILES if getattr(given, name) and name not in needed]
     if unused:
         raise InputError(f"{given.clip} was made without {', '.join(map(_flag, unused))}: leave it out.")
-    clip = Path(given.clip)
-    out = given.out or clip.with_name(f"{clip.stem}-again.mp4")
-    line = [f"--out={out}", f"--models={given.models}", f"--device={given.device}"]
+    line = [f"--out={_out(given)}", f"--models={given.models}", f"--device={given.device}"]
     line += [f"{_flag(name)}={getattr(given, name)}" for name in FILES if getattr(given, name)]
     known = {action.dest: action.default for action in shell._actions}
     for name, value in then.settings.items():
@@ -142,6 +152,11 @@ def _options(given: argparse.Namespace, then: ClipRecord, shell: argparse.Argume
             f"the settings in {given.clip} are not those of this version: use WanAnimateKit "
             f"{then.versions.get('wan_animate_kit', 'as it was then')}."
         ) from None
+
+
+def _out(given: argparse.Namespace) -> str:
+    clip = Path(given.clip)
+    return given.out or str(clip.with_name(f"{clip.stem}-again.mp4"))
 
 
 def _argument(name: str, value: Any) -> list[str]:

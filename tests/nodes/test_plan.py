@@ -17,15 +17,18 @@ import pytest
 from demo import graphs
 from demo.example import track_beside
 from demo.server import PromptRejected
+from wan_animate import cli
 from wan_animate.plan.cards import Device
 from wan_animate.plan.clip_plan import plan_clip
 from wan_animate.plan.measured import Runs
 from wan_animate.record.clip_record import TAG, read_record
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.lossless import LosslessSource
+from wan_animate.video.source import VideoSource
+from wan_animate.video.write import write_video
 
 KIT = graphs.KIT
-LENGTH, FRAMES, STEPS, FPS, SEGMENTS = 5, 12, 2, 30, 3
+LENGTH, FRAMES, STEPS, FPS, SEGMENTS = 5, 8, 2, 30, 2
 WIDTH, HEIGHT = 128, 80
 PREVIEW, TEXT, PREVIEW_OF_NODE = 1, 3, 4  # the host's binary messages
 
@@ -96,7 +99,7 @@ def saved(host_server, graph, ran, tmp_path_factory):
 
 
 def job_folder(host_server):
-    (folder,) = [path.parent for path in host_server.base_dir.glob("temp/wan_animate_kit/*/segment_0002.mkv")]
+    (folder,) = [path.parent for path in host_server.base_dir.glob("temp/wan_animate_kit/*/segment_0001.mkv")]
     return folder
 
 
@@ -108,9 +111,9 @@ def test_the_plan_alone_loads_no_model(host_server, graph):
 
 def test_before_the_first_run_and_after(ran):
     before, _, _, after = ran
-    assert f"| Segments | {SEGMENTS} of {LENGTH} frames, 1 of them taken over (2 in all) |" in before
+    assert f"| Segments | {SEGMENTS} of {LENGTH} frames, 1 of them taken over (1 in all) |" in before
     assert f"| Clip | {FRAMES} frames of " in before and "| Shots | 1, no cut |" in before
-    assert "| Padding | 1 frames" in before or "| Padding | 1 frame " in before
+    assert "| Padding | 1 frame at the end" in before
     assert "not known for CPU before its first run here" in before
     assert "smaller than the model was trained on" in before
     assert "measured here at " in after and "steps of" in after
@@ -145,9 +148,9 @@ def test_the_node_tells_what_is_left(graph, ran):
             (length,) = struct.unpack(">I", data[:4])
             if data[4 : 4 + length].decode() == node:
                 texts.append(data[4 + length :].decode())
-    assert any(re.fullmatch(r"segment 2 of 3: step [12] of 2, \d.* left", text) for text in texts), texts
-    assert texts[0].startswith("segment 1 of 3: encoding")
-    assert any(text.startswith("segment 3 of 3: decoding") for text in texts)
+    assert any(re.fullmatch(r"segment 2 of 2: step 1 of 2, \d.* left", text) for text in texts), texts
+    assert texts[0].startswith("segment 1 of 2: encoding")
+    assert any(text.startswith("segment 2 of 2: decoding") for text in texts)
 
 
 def test_every_finished_segment_is_previewed(ran):
@@ -217,3 +220,48 @@ def test_settings_that_cannot_run_are_refused_before(host_server, graph):
 def test_the_file_is_a_video_after_all(saved):
     with av.open(io.BytesIO(saved.read_bytes())) as container:
         assert sum(1 for _ in container.decode(video=0)) == FRAMES
+
+
+def reproduced(server, *arguments) -> int:
+    return cli.main(["reproduce", *map(str, arguments), "--server", server.url])
+
+
+def test_the_clip_is_made_again_on_the_server(host_server, saved, tmp_path, capsys):
+    folder = job_folder(host_server)
+    made = folder.stat().st_mtime_ns
+    assert reproduced(host_server, saved, "--out", tmp_path / "again.mp4") == 0
+    assert f"the same {FRAMES} frames, bit for bit" in capsys.readouterr().err
+    assert read_record(tmp_path / "again.mp4") == read_record(saved)
+    assert job_folder(host_server).stat().st_mtime_ns > made, "made, not taken from what the server kept"
+
+
+def test_another_driving_video_is_told(host_server, saved, driving, tmp_path, capsys):
+    """The same name in the server's input folder, and one frame less in it."""
+    shorter = tmp_path / "shorter.mp4"
+    source = VideoSource(driving[0], fps=FPS, size=(WIDTH, HEIGHT), limit=FRAMES + 2)
+    write_video(shorter, source)
+    host_server.upload(shorter, "jane-doe-dance.mp4")
+    assert reproduced(host_server, saved, "--out", tmp_path / "again.mp4") == 1
+    said = capsys.readouterr().err
+    assert "the driving video is another (hash " in said and "other frames from segment 1 of 2 on" in said
+
+
+def test_what_the_server_lacks_is_told(host_server, saved, tmp_path, capsys):
+    (host_server.base_dir / "input" / "jane-doe-dance.mp4").unlink()
+    assert reproduced(host_server, saved, "--out", tmp_path / "again.mp4") == 2
+    said = capsys.readouterr().err
+    assert "refused the workflow" in said and "jane-doe-dance.mp4" in said and "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_server_and_no_workflow(host_server, saved, tmp_path, capsys):
+    assert cli.main(["reproduce", str(saved)]) == 2
+    assert "give --server" in capsys.readouterr().err
+    assert cli.main(["reproduce", str(saved), "--server", "http://127.0.0.1:9", f"--out={tmp_path / 'a.mp4'}"]) == 2
+    assert "there is no ComfyUI at http://127.0.0.1:9" in capsys.readouterr().err
+    assert cli.main(["reproduce", str(saved), "--server", "file:///etc", f"--out={tmp_path / 'a.mp4'}"]) == 2
+    assert "is no address" in capsys.readouterr().err
+    own = next(host_server.base_dir.glob("temp/wan_animate_kit/*/clip.mp4"))
+    assert reproduced(host_server, own, "--out", tmp_path / "a.mp4") == 2
+    assert "holds no workflow" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
