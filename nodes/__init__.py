@@ -1,4 +1,4 @@
-"""ComfyUI nodes: inputs, outputs, tooltips and a call to the engine. Nothing heavy is imported before a node runs."""
+"""ComfyUI nodes: inputs, outputs, tooltips, a call to the engine. Nothing heavy is imported before a node runs."""
 
 from comfy_api.latest import ComfyExtension, io
 

@@ -20,7 +20,7 @@ WAN_TEXT_CHANNELS = 4096
 
 
 def _cached_file(text: str, encoder: str) -> Path:
-    """The prompt's file in the first folder that has it, else a new name in the first folder."""
+    """In the first folder that has it, else a new name in the first folder."""
     from ..wan_animate.weights.prompt_file import prompt_file_name
 
     name = prompt_file_name(text, encoder)
@@ -100,7 +100,6 @@ class CachedPrompt(io.ComfyNode):
 
 
 def _read(path: Path) -> tuple[list[list[Any]] | None, Exception | None]:
-    """The cached prompt, and what is wrong with the file; both None without a file."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.weights.prompt_file import load_prompt
 

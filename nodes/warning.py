@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def rarely_found(cls: type[io.ComfyNode], pose: PoseTrack, who: str) -> ui.PreviewImage | None:
-    """A picture, and a line in the log, if the body was found in less than half of the frames."""
+    """A picture and a log line if the body was found in less than half of the frames."""
     import torch
 
     from ..wan_animate.pose.found import warn_if_rarely_found

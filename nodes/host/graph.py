@@ -1,4 +1,4 @@
-"""A digest of the graph that feeds a node's input, the same after a restart."""
+"""A digest of the graph above a node, stable across restarts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,11 @@ from ...wan_animate.record.identity import weights_hash
 
 
 def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) -> str:
-    """A digest of classes and values above a node, and the files they name; ids, titles and order do not matter.
+    """32 hex digits over classes, values and named files above a node; ids, titles and order do not matter.
 
     Args:
         prompt: in API format, or the host's ``DynamicPrompt``.
-        node_id: the node.
         input_name: only what is linked to this input.
-
-    Returns:
-        32 hex digits.
     """
     get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
     digests: dict[str, str] = {}
@@ -63,7 +59,7 @@ def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, s
 
 
 def file_identity(path: str) -> str:
-    """A digest of size and 64 blocks (256 KiB), the same for a copy; the path if unreadable."""
+    """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable."""
     try:
         return weights_hash(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where a job's segments lie on the host, and what a job is known by."""
+"""Folders and keys of a job's segments on the host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def unfinished_folder(key: str) -> Path:
 
 
 def finished_folder(key: str) -> Path:
-    """In the temp folder, which ComfyUI empties when it starts: Save Video keeps the clip."""
+    """In the temp folder, which ComfyUI empties when it starts."""
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
 
 
@@ -41,7 +41,7 @@ def free_disk() -> int | None:
 
 
 def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
-    """``store``, or the store of the finished job if another process made it while ``store`` waited."""
+    """``store``, or the finished job's if another process made it meanwhile."""
     if store.waited and finished_folder(key).is_dir():
         found = SegmentStore(finished_folder(key))
         if found.finished(len(plan)) == len(plan):
@@ -50,7 +50,7 @@ def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentSto
 
 
 def model_signature(hidden: Any, names: list[str]) -> str:
-    """The same string for the same graph and files above the named inputs; random in a call from Python."""
+    """Equal for equal graph and files above the named inputs; random in a call from Python."""
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt

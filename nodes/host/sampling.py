@@ -1,4 +1,4 @@
-"""Sampler choices, and the engine's progress as a bar with live previews."""
+"""Sampler choices, and progress with live previews."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SamplingProgress:
         self._told = ("", -1.0)  # stage, when
 
     def check(self) -> None:
-        """Raises ComfyUI's ``InterruptProcessingException`` when Cancel was pressed."""
+        """Raises ``InterruptProcessingException`` on Cancel."""
         import comfy.model_management
 
         comfy.model_management.throw_exception_if_processing_interrupted()

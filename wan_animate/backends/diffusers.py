@@ -1,4 +1,4 @@
-"""The engine's VAE and denoiser ports on diffusers, the default without ComfyUI."""
+"""The engine's VAE and denoiser ports on diffusers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATENT_CHANNELS = 16
 
 
 class DiffusersVAE:
-    """``AutoencoderKLWan``; latents are standardized by its mean and deviation, as in ``WanAnimatePipeline``."""
+    """``AutoencoderKLWan``; latents are standardized as in ``WanAnimatePipeline``."""
 
     def __init__(self, vae: AutoencoderKLWan):
         self.vae = vae
@@ -55,14 +55,14 @@ class DiffusersVAE:
 
 
 class DiffusersDenoiser:
-    """``WanAnimateTransformer3DModel`` with a flow scheduler as the engine's denoiser.
+    """``WanAnimateTransformer3DModel`` with a flow scheduler.
 
     Args:
-        prompt, negative: text embeddings ``[1, tokens, 4096]``; negative is used for ``cfg`` above 1.
+        prompt, negative: text embeddings ``[1, tokens, 4096]``; ``cfg`` above 1 needs a negative.
         image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None.
 
     Raises:
-        InputError: a negative prompt is missing, or an embedding has the wrong width.
+        InputError: a negative is missing, or a width is wrong.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ class DiffusersDenoiser:
 
 
 def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
-    """The configurations of ``transformer``, ``vae`` and encoders of a folder in diffusers' layout, by part.
+    """Configurations in a diffusers folder, by part (``transformer``, ``vae``, encoders).
 
     Raises:
-        InputError: a part is missing or another model's, or an encoder's width is not the transformer's.
+        InputError: a part is missing or another model's, or widths differ.
     """
     folder = Path(folder)
     parts = {}
@@ -172,7 +172,7 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
 
 
 def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str, remedy: str) -> None:
-    """Raises InputError unless an embedding is None or ``[1, tokens, width]``; ``width`` None takes any."""
+    """Raises InputError unless ``[1, tokens, width]`` (``width`` None: any) or None."""
     if embedding is None:
         return
     shape = list(embedding.shape)
@@ -183,7 +183,6 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
 
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[Path]:
-    """Turns errors in reading a part's weights into a sentence."""
     try:
         yield folder / part
     except torch.cuda.OutOfMemoryError:
@@ -196,11 +195,7 @@ def _loading(folder: Path, part: str) -> Iterator[Path]:
 def load(
     folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
-    """(transformer, VAE port, scheduler) from a folder in diffusers' layout (``transformer/``, ``vae/``).
-
-    Raises:
-        InputError: see :func:`check_folder`.
-    """
+    """(transformer, VAE port, scheduler) from a diffusers folder. Raises InputError."""
     check_folder(folder)
     folder = Path(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -219,11 +214,7 @@ def load(
 
 @torch.no_grad()
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
-    """umT5 embedding of a prompt, ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded.
-
-    Raises:
-        InputError: the folder has no text encoder.
-    """
+    """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded. Raises InputError."""
     folder = Path(folder)
     if not (folder / "text_encoder" / "config.json").is_file():
         raise InputError(
@@ -248,7 +239,7 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
 
 @torch.no_grad()
 def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "cpu") -> torch.Tensor | None:
-    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of ``[H, W, 3]`` RGB in 0..1; None without an
+    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of RGB ``[H, W, 3]`` in 0..1; None without an
     encoder.
     """
     folder = Path(folder)

@@ -1,4 +1,4 @@
-"""A character mask from the skeleton alone."""
+"""Character masks from the skeleton alone."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def silhouette(
     threshold: float = SEEN,
     box: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The outline of a person with this skeleton, uint8 ``[height, width]`` of 0 and 1.
+    """Outline of a person with this skeleton, uint8 ``[height, width]`` of 0 and 1.
 
     Args:
         keypoints: float ``[133, 3]`` in pixels.
         grow: factor on every width; 1 fits everyday clothes.
-        threshold: lowest confidence; joints outside the frame that continue a visible limb are drawn anyway.
+        threshold: least confidence, except of joints outside the frame that continue a visible limb.
         box: x1, y1, x2, y2, score of the detected person with hat; None leaves room for a top hat.
     """
     canvas = np.zeros((height, width), np.uint8)
@@ -86,7 +86,7 @@ def silhouette(
 
 
 def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
-    """Shoulder width in pixels, the largest of several estimates (foreshortening shrinks)."""
+    """Shoulder width in pixels, the largest estimate (foreshortening shrinks)."""
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.linalg.norm(a - b))
@@ -178,7 +178,7 @@ def _draw_head(
 def _crown(
     points: np.ndarray, middle: np.ndarray, up: np.ndarray, half_face: float, box: np.ndarray | None
 ) -> float | None:
-    """From the middle of an upright face to the box's top, in pixels; None if that top is a hand's or a keypoint's."""
+    """Pixels from an upright face's middle to the box's top; None if that top is a hand's or a keypoint's."""
     if box is None or box[4] < 0 or -up[1] < 0.5:
         return None
     top = float(box[1])
@@ -188,11 +188,10 @@ def _crown(
 
 
 class PoseMaskSource(FrameSource):
-    """The silhouettes of a pose track as masks (uint8, 0 or 255), drawn when read.
+    """A pose track's silhouettes as masks of its size (uint8, 0 or 255), drawn when read.
 
     Args:
-        track: the pose track; the masks have its size.
-        grow: see :func:`silhouette`; 0.2 to 5.
+        grow: 0.2 to 5, see :func:`silhouette`.
     """
 
     kind = "mask"
@@ -209,12 +208,8 @@ class PoseMaskSource(FrameSource):
     def at_size(
         cls, track: PoseTrack, width: int = 0, height: int = 0, fit: str = "fill", *, grow: float = 1.0
     ) -> PoseMaskSource:
-        """The track brought to ``width`` x ``height`` as the frames are; 0 keeps the track's size.
-
-        ``fit`` as in :func:`wan_animate.video.resample.placement`.
-
-        Raises:
-            InputError: one of the two sides is 0, or below 0.
+        """The track resized like the frames (:func:`wan_animate.video.resample.placement`); 0, 0 keeps its size. Raises
+        InputError.
         """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")

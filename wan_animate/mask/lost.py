@@ -1,4 +1,4 @@
-"""Frames in which the segmenter lost the person, found by the pose and filled."""
+"""Frames where the segmenter lost the person."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ READ_AT_ONCE = 8
 def find_lost(
     masks: MaskTrack, pose: PoseTrack | None, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Frames whose mask is not the person of the pose (in pixels of the masks), bool ``[T]``.
+    """bool ``[T]``: frames whose mask is not the person of the pose (in pixels of the masks).
 
-    Fewer than half of three or more confident body points lie in the mask, or most of the mask lies outside the pose's
-    outline. Without enough points, an empty mask is lost.
+    Less than half of three or more confident body points lie in the mask, or most of the mask outside the pose's
+    outline. With fewer points, an empty mask is lost.
     """
     count, height, width = masks.shape
     lost = np.zeros(count, bool)
@@ -56,13 +56,13 @@ def _is_person(mask: np.ndarray, points: np.ndarray, keypoints: np.ndarray) -> b
 
 
 def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: str = "pose") -> MaskTrack:
-    """The masks with the lost frames filled.
+    """Fills the lost frames.
 
     Args:
         how: "pose": the pose's outline, else as "between"; "between": interpolated within the shot; "leave": unchanged.
 
     Raises:
-        InputError: ``how`` is none of these.
+        InputError: unknown ``how``.
     """
     if how not in FILLS:
         raise InputError(f"segment character: fill is {how!r}, but it must be one of {', '.join(FILLS)}.")
@@ -88,7 +88,7 @@ def _shot_of(frame: int, count: int, pose: PoseTrack | None) -> tuple[int, int]:
 
 
 def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, int]) -> np.ndarray:
-    """Interpolated by signed distance between the nearest good masks, or the only one."""
+    """Interpolated signed distance of the nearest good masks, or the only one."""
     good = np.flatnonzero(~lost[shot[0] : shot[1]]) + shot[0]
     before, after = good[good < frame], good[good > frame]
     if len(before) == 0 and len(after) == 0:

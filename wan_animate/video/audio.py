@@ -1,4 +1,4 @@
-"""Audio: read from a file, fit to a length."""
+"""Audio, read and fit to a length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
     """Audio of a part of a video.
 
     Args:
-        start_seconds: counted from the first video frame.
+        start_seconds: from the first video frame.
         duration_seconds: 0 for the rest.
 
     Returns:
@@ -69,7 +69,7 @@ def _first_picture(container: InputContainer) -> float:
 def _decode(
     container: InputContainer, stream: av.AudioStream, origin: float, start: float, duration: float
 ) -> tuple[np.ndarray | None, float, int]:
-    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)."""
+    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)"""
     resampler: av.AudioResampler | None = None
     parts: list[np.ndarray] = []
     begin: float | None = None
@@ -105,14 +105,7 @@ def _decode(
 
 
 def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
-    """Audio as ``(float32 [C, N], sample_rate)``, cut or padded with silence to ``seconds``.
-
-    Args:
-        audio: ``{"waveform": [1, C, N] or [C, N], "sample_rate"}``, as ComfyUI's AUDIO.
-
-    Raises:
-        InputError: other keys or shapes.
-    """
+    """(float32 ``[C, N]``, sample rate) of ComfyUI's AUDIO, cut or padded with silence. Raises InputError."""
     try:
         waveform, rate = audio["waveform"], int(audio["sample_rate"])
     except (KeyError, TypeError, ValueError):
@@ -132,7 +125,7 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
 
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
-    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled so that nothing clips."""
+    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled to not clip."""
     left, right, centre, _, left_rear, right_rear = samples
     weight = 0.5**0.5
     return np.stack([left + weight * (centre + left_rear), right + weight * (centre + right_rear)]) / (1 + 2 * weight)

@@ -1,4 +1,4 @@
-"""Frame sources made from another source: resized, repeated or resampled in time."""
+"""Frame sources made from others: resized, repeated or resampled in time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .resample import area_size, as_rate, fill_size, place, placement, sample_fr
 
 
 class DerivedSource(FrameSource):
-    """Base of sources made from others: length, size and rate of the first; ``close`` closes all."""
+    """Base: length, size and rate of the first source; ``close`` closes all."""
 
     def __init__(self, source: FrameSource, *others: FrameSource) -> None:
         self.source = source
@@ -29,7 +29,7 @@ class DerivedSource(FrameSource):
 
 
 class ResizedSource(DerivedSource):
-    """A source resized by :func:`.resample.placement`; masks with nearest neighbour."""
+    """Resized by :func:`.resample.placement`; masks with nearest neighbour."""
 
     def __init__(self, source: FrameSource, width: int, height: int, fit: str = "fill"):
         if width < 1 or height < 1:
@@ -63,7 +63,7 @@ class ResizedSource(DerivedSource):
 
 
 class RepeatedSource(DerivedSource):
-    """A single image or mask repeated ``count`` times."""
+    """A single frame ``count`` times."""
 
     def __init__(self, source: FrameSource, count: int, fps: Fraction | None = None):
         if len(source) != 1:
@@ -89,12 +89,12 @@ class RepeatedSource(DerivedSource):
 
 
 def lasting(source: FrameSource, frames: FrameSource) -> FrameSource:
-    """``source``, repeated to the length of ``frames`` if it is a single image or mask."""
+    """``source``; a single frame is repeated to the length of ``frames``."""
     return source if len(source) != 1 or len(frames) == 1 else RepeatedSource(source, len(frames), frames.fps)
 
 
 class SampledSource(DerivedSource):
-    """A source resampled to another frame rate; arguments as of :class:`.source.VideoSource`.
+    """Resampled to another frame rate; arguments as of :class:`.source.VideoSource`.
 
     Raises:
         InputError: ``start`` is past the end.
@@ -128,13 +128,13 @@ class SampledSource(DerivedSource):
 
 
 def at_area(source: FrameSource, max_area: int, fit: str = "fill") -> FrameSource:
-    """``source`` resized to ``max_area`` as by :class:`.source.VideoSource`."""
+    """Resized to ``max_area`` as by :class:`.source.VideoSource`."""
     size = (fill_size if fit == "fill" else area_size)(source.width, source.height, max_area)
     return source if size == (source.width, source.height) else ResizedSource(source, *size, fit)
 
 
 def cut_audio(audio: dict | None, start_seconds: float, duration_seconds: float) -> dict | None:
-    """A range of ``{"waveform": [1, C, N], "sample_rate"}``; None if there is no sound in it."""
+    """A range of ComfyUI's AUDIO; None without sound in it."""
     if audio is None:
         return None
     rate = int(audio["sample_rate"])

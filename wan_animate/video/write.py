@@ -38,21 +38,18 @@ def write_video(
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in a faststart mp4.
-
-    Reads a few frames at a time. If writing fails, an existing file at ``path`` is left unchanged.
+    """Writes H.264 (yuv420p, BT.709, limited range) in a faststart mp4, atomically, a few frames at a time.
 
     Args:
-        path: the mp4.
         source: images with even sides.
-        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length.
-        fps: frames per second; the source's if None.
+        audio: ComfyUI's AUDIO, cut or padded with silence to the video's length.
+        fps: the source's if None.
         crf: x264 quality, 0..51; 17 is visually lossless.
         progress: called with (frames written, total).
         metadata: container tags, such as ComfyUI's workflow.
 
     Raises:
-        InputError: folder not writable or full, odd sides, masks instead of images, or PyAV without H.264 encoder.
+        InputError: folder not writable or full, odd sides, masks, or PyAV without H.264.
     """
     if source.kind != "image":
         raise InputError("a video is written from images, and this is a mask: convert it to images first.")
@@ -74,9 +71,9 @@ def write_frames(
     metadata: dict[str, str] | None = None,
     final: Callable[[], dict[str, str]] | None = None,
 ) -> None:
-    """:func:`write_video` for ``count`` frames of ``size`` (width, height) from chunks, uint8 ``[n, H, W, 3]``.
+    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height).
 
-    ``final`` gives tags of ``metadata`` as they are after the last frame (:func:`.tags.replace_tag`).
+    ``final`` gives tags of ``metadata`` as they are after the last frame.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
@@ -159,7 +156,7 @@ def _can_encode(name: str) -> bool:
 
 
 class _Sound:
-    """The AAC track, written interleaved with the video so that neither is buffered."""
+    """The AAC track, interleaved with the video so that neither is buffered."""
 
     def __init__(self, container: OutputContainer, samples: np.ndarray, rate: int) -> None:
         self._container, self._samples, self._rate, self._at = container, samples, rate, 0

@@ -1,7 +1,4 @@
-"""Copies a MODEL's offloaded blocks to the device during sampling.
-
-While a block computes, its module holds views of a slot.
-"""
+"""Copies offloaded blocks to the device; a computing block's weights are views of a slot."""
 
 from __future__ import annotations
 
@@ -43,9 +40,9 @@ class BlockOffloader:
     """State of one clone's offload.
 
     Attributes:
-        plan: blocks that are copied in every step.
+        plan: blocks copied in every step.
         resident: blocks kept on the device, by ("block" or "fuser", index).
-        available: bytes that the host leaves for blocks and slots.
+        available: bytes left by the host for blocks and slots.
         activations: bytes of a step without weights, by shape and settings; shared among clones.
     """
 
@@ -91,7 +88,7 @@ class BlockOffloader:
         return [slot for queue in self.queues.values() for slot in queue.slots]
 
     def drop(self, size: float = float("inf")) -> int:
-        """Drop resident blocks of ``size`` bytes; returns the bytes freed."""
+        """Returns the bytes freed."""
         before = self.resident_size
         if self.resident:
             self.wait()
@@ -106,7 +103,7 @@ class BlockOffloader:
             self.copies.finish()
 
     def end(self) -> None:
-        """End of a run: slots are dropped, resident blocks stay."""
+        """Drops slots; resident blocks stay."""
         self._restore()
         self.wait()
         self.queues, self.copies, self._modules, self._others, self._needed = {}, None, {}, None, 0
@@ -205,7 +202,6 @@ class BlockOffloader:
             part.put(tensors)
 
     def _merge(self, patcher: Any, part: ModuleTensors, slot: Slot) -> None:
-        """Add the MODEL's patches, as the host does at loading."""
         slot.merged = True
         for key, tensor in zip(part.keys, slot.tensors):
             if key in patcher.patches:
@@ -214,7 +210,6 @@ class BlockOffloader:
                     target.copy_(plain)
 
     def _make_resident(self, copies: CopyStream, kind: str, part: ModuleTensors) -> Slot | None:
-        """None if memory is short."""
         try:
             slot = copies.new_slot(part.size())
         except torch.cuda.OutOfMemoryError:
