@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...wan_animate.chain.clock import RunClock
-from ...wan_animate.chain.generate import Progress
+if TYPE_CHECKING:
+    from ...wan_animate.chain.clock import RunClock
+    from ...wan_animate.chain.generate import Progress
 
 TEXT_SECONDS = 0.5  # between two texts of one stage
 
@@ -34,12 +35,12 @@ class SamplingProgress:
         node_id: whose text it is; None shows none.
     """
 
-    def __init__(self, model: Any, clock: RunClock | None = None, node_id: str | None = None) -> None:
+    def __init__(self, model: Any, clock: RunClock, node_id: str | None = None) -> None:
         import latent_preview
 
         self.bar: Any = None
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-        self.clock, self.node_id = clock or RunClock(), node_id
+        self.clock, self.node_id = clock, node_id
         self._told = ("", -1.0)  # stage, when
 
     def check(self) -> None:
