@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .accelerate import Accelerate
 from .animate import Animate
 from .clean import CleanPose, PoseReport
+from .color import MatchColor
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
@@ -20,6 +21,7 @@ from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
 
@@ -47,11 +49,13 @@ NODES: list[type[io.ComfyNode]] = [
     SegmentCharacter,
     ShapeMask,
     MaskBackground,
+    MatchColor,
     CachedPrompt,
     LoadPrompt,
     LoadModel,
     ApplyLora,
     RelightLora,
+    PoseFaceStrength,
     Accelerate,
     OffloadBlocks,
     AccelerateVae,

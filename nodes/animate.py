@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io, ui
 
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
+from .warning import uncovered
 
 if TYPE_CHECKING:
     import torch
 
+    from ..wan_animate.chain.control_sources import Controls
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
@@ -272,17 +275,19 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.plan())
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio, record)
+            warning = _mask_warning(cls, job.controls, frames, progress.check)
             frames.close()
             took = run_of(clock, device, job, store.folder, passes)
             if took is not None:
                 runs().add(took)
             store = store.move_to(finished_folder(key))
         frames = store.clip(job.plan(), job.fps)
-        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
-        return io.NodeOutput(video, frames, len(frames), ui=boundaries(cls, frames, job.plan().boundaries))
+        clip = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        shown = _together(warning, _boundaries(cls, frames, job.plan().boundaries))
+        return io.NodeOutput(clip, frames, len(frames), ui=shown)
 
 
-def boundaries(cls: type[io.ComfyNode], frames: FrameSource, starts: list[int]) -> ui.PreviewImage | None:
+def _boundaries(cls: type[io.ComfyNode], frames: FrameSource, starts: list[int]) -> ui.PreviewImage | None:
     """A picture of the frames before and after every boundary; None for one segment."""
     import torch
 
@@ -290,3 +295,19 @@ def boundaries(cls: type[io.ComfyNode], frames: FrameSource, starts: list[int]) 
 
     strip = boundary_strip(frames, starts)
     return None if strip is None else ui.PreviewImage(torch.from_numpy(strip)[None].float() / 255, cls=cls)
+
+
+def _together(*pictures: ui.PreviewImage | None) -> dict[str, Any] | None:
+    """Pictures as one node shows them; None without any."""
+    shown = [picture.as_dict() for picture in pictures if picture is not None]
+    return {**shown[0], "images": [image for one in shown for image in one["images"]]} if shown else None
+
+
+def _mask_warning(
+    cls: type[io.ComfyNode], controls: Controls, clip: FrameSource, check: Callable[[], None]
+) -> ui.PreviewImage | None:
+    """Replace: warns of frames in which the old person may show. ``check`` may raise to stop."""
+    mask = controls.checked_mask
+    if mask is None:
+        return None
+    return uncovered(cls, mask.coverage(lambda *_: check()), mask, clip, "animate character")

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from wan_animate import cli
+from wan_animate.chain.segment_files import LosslessSource
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 from wan_animate.record.clip_record import TAG, ClipRecord, read_record
 from wan_animate.record.compare import check_inputs
 from wan_animate.record.frame_hashes import FrameHashes
-from wan_animate.video.lossless import LosslessSource
 
 from .test_cli_options import inputs  # noqa: F401  (a fixture)
 

@@ -92,6 +92,18 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help="frames taken over from the segment before, 4n+1",
     )
+    for name in ("pose", "face"):
+        p.add_argument(
+            f"--{name}-strength", type=float, default=1.0, help=f"how strongly the {name} acts: 1 as trained, 0 off"
+        )
+        p.add_argument(
+            f"--{name}-range",
+            type=float,
+            nargs=2,
+            default=(0.0, 1.0),
+            metavar=("START", "END"),
+            help=f"the part of the sampling in which the {name} acts, fractions of it",
+        )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -167,6 +179,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         from .backends.diffusers import check_folder, encode_prompt
         from .chain.generate import generate
         from .chain.store import SegmentStore
+        from .cli_imports import import_packages
         from .cli_options import check_options
         from .cli_plan import plan, runs
         from .cli_record import record
@@ -183,7 +196,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         print(plan(options, _frames(options)).text())
         return out
     with whole_imports():
-        _import_packages(options)
+        import_packages(options)
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
@@ -205,6 +218,9 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         took = run_of(clock, device, job, store.folder)
         if took is not None:
             runs().add(took)
+        if signals.checked_mask is not None:
+            for warning in signals.checked_mask.coverage().warnings:
+                print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
@@ -221,33 +237,6 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         store.remove()
     print(out)
     return out
-
-
-def _import_packages(options: argparse.Namespace) -> None:
-    """What is imported where it is used, before anything is written. One that is missing is said there."""
-    from contextlib import suppress
-
-    with suppress(ImportError):
-        import cv2  # noqa: F401
-    if options.detector:
-        with suppress(ImportError):
-            import onnxruntime  # noqa: F401
-    if options.sam2:
-        with suppress(ImportError):
-            from transformers import Sam2VideoModel  # noqa: F401
-    with suppress(ImportError):
-        from diffusers import (  # noqa: F401
-            AutoencoderKLWan,
-            UniPCMultistepScheduler,
-            WanAnimateTransformer3DModel,
-        )
-    with suppress(ImportError):
-        from transformers import (  # noqa: F401
-            AutoImageProcessor,
-            AutoTokenizer,
-            CLIPVisionModel,
-            UMT5EncoderModel,
-        )
 
 
 def _frames(options: argparse.Namespace) -> VideoSource:
@@ -334,19 +323,32 @@ def _counting(what: str) -> Callable[[int, int], None]:
 
 
 def _settings(options: argparse.Namespace) -> str:
-    names = ("models", "prompt", "prompt_file", "steps", "shift")
-    return " ".join(f"{name}={getattr(options, name)}" for name in names)
+    from .cli_options import strengths
+
+    values = {name: getattr(options, name) for name in ("models", "prompt", "prompt_file", "steps", "shift")}
+    return " ".join(f"{name}={value}" for name, value in (values | strengths(options)).items())
 
 
 def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
+    from .cli_options import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
-    return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
+    given = strengths(options)
+    denoiser = DiffusersDenoiser(
+        transformer,
+        scheduler,
+        prompt,
+        image=image,
+        steps=options.steps,
+        pose_strength=given["pose_strength"],
+        face_strength=given["face_strength"],
+    )
+    return denoiser, vae
 
 
 def _printing(clock: RunClock) -> Callable[[Progress], None]:

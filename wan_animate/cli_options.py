@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .chain.segments import check_segment_settings
+from .chain.strength import HIGHEST, Strength
 from .errors import InputError
 from .files import check_ending, check_place, make_folder
 
@@ -27,6 +28,8 @@ RANGES = {
     "previous_frames": (1, 997, "1 or 5 as trained"),
     "clean": (0, 1, "0 for off, to 1"),
     "person_number": (1, 1000, "1 for the leftmost"),
+    "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
 }
 FILES = {
     "image": "a picture",
@@ -50,6 +53,8 @@ def check_options(options: argparse.Namespace) -> None:
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
     check_segment_settings(options.segment, options.previous_frames)
+    for name, strength in strengths(options).items():
+        strength.check(_flag(name), _flag(name.replace("strength", "range")))
     check_device(options.device)
     for name, kind in FILES.items():
         path = getattr(options, name)
@@ -62,6 +67,14 @@ def check_options(options: argparse.Namespace) -> None:
         )
     if not options.plan:  # which writes nothing
         _check_outputs(options)
+
+
+def strengths(options: argparse.Namespace) -> dict[str, Strength]:
+    """Of "pose_strength" and "face_strength"."""
+    return {
+        f"{name}_strength": Strength(getattr(options, f"{name}_strength"), *getattr(options, f"{name}_range"))
+        for name in ("pose", "face")
+    }
 
 
 def check_device(name: str) -> None:

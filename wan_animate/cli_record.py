@@ -163,7 +163,8 @@ def _argument(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [_flag(name)] * value
     if isinstance(value, list):
-        return [_flag(name), *map(repr, value)]
+        given = value if value and isinstance(value[0], list) else [value] * bool(value)
+        return [text for one in given for text in (_flag(name), *map(str, one))]
     return [] if value is None else [f"{_flag(name)}={value}"]
 
 

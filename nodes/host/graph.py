@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import folder_paths
@@ -12,13 +14,18 @@ from comfy_execution.graph_utils import is_link
 
 from ...wan_animate.record.identity import weights_hash
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) -> str:
+
+def graph_signature(
+    prompt: Any, node_id: str, input_name: str | None = None, changed: Mapping[str, str] = _NONE
+) -> str:
     """32 hex digits over classes, values and named files above a node; ids, titles and order do not matter.
 
     Args:
         prompt: in API format, or the host's ``DynamicPrompt``.
         input_name: only what is linked to this input.
+        changed: values that meant something else in older versions, and what they mean now: the digest holds both.
     """
     get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
     digests: dict[str, str] = {}
@@ -27,7 +34,8 @@ def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) ->
         if is_link(value):
             return ["link", node_digest(value[0]), value[1]]
         if isinstance(value, str):
-            return [value, *(file_identity(path) for path in _files_named(value))]
+            now = [changed[value]] if value in changed else []
+            return [value, *now, *(file_identity(path) for path in _files_named(value))]
         return value
 
     def node_digest(node: str) -> str:

@@ -13,6 +13,7 @@ import folder_paths
 
 from ...wan_animate.chain.store import SegmentStore
 from ...wan_animate.plan.measured import Runs
+from .accelerate.attention import CHANGED
 from .graph import graph_signature
 
 FOLDER = "wan_animate_kit"
@@ -50,8 +51,11 @@ def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentSto
 
 
 def model_signature(hidden: Any, names: list[str]) -> str:
-    """Equal for equal graph and files above the named inputs; random in a call from Python."""
+    """Equal for equal graph and files above the named inputs; random in a call from Python.
+
+    Another than in older versions where the attention could be a kernel that is gone: such a job begins anew.
+    """
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt
-    return "/".join(graph_signature(graph, hidden.unique_id, name) for name in names)
+    return "/".join(graph_signature(graph, hidden.unique_id, name, CHANGED) for name in names)

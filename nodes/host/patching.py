@@ -5,8 +5,6 @@ Dynamic VRAM casts the file's dtype on use; static clones do not, so their weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -95,17 +93,3 @@ def is_plain(module: torch.nn.Module) -> bool:
         return False
     forward = own.get("forward")
     return forward is None or getattr(forward, "__func__", None) is type(module).forward
-
-
-@contextmanager
-def swapped(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    had_own = name in vars(owner)
-    before = vars(owner).get(name)
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        if had_own:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)

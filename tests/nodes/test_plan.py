@@ -18,12 +18,12 @@ from demo import graphs
 from demo.example import track_beside
 from demo.server import PromptRejected
 from wan_animate import cli
+from wan_animate.chain.segment_files import LosslessSource
 from wan_animate.plan.cards import Device
 from wan_animate.plan.clip_plan import plan_clip
 from wan_animate.plan.measured import Runs
 from wan_animate.record.clip_record import TAG, read_record
 from wan_animate.record.frame_hashes import FrameHashes
-from wan_animate.video.lossless import LosslessSource
 from wan_animate.video.source import VideoSource
 from wan_animate.video.write import write_video
 

@@ -10,13 +10,13 @@ import torch
 
 from demo.figure import draw_figure, figure_keypoints
 from wan_animate.chain.generate import AnimateJob
+from wan_animate.chain.segment_files import bytes_a_pixel, write_lossless
 from wan_animate.plan import costs
 from wan_animate.plan.cards import CARDS, MEASURED, Device, device_here, known_card
 from wan_animate.plan.clip_plan import plan_clip
 from wan_animate.plan.sample import lossless_size
 from wan_animate.text import duration
 from wan_animate.video.frames import TensorSource
-from wan_animate.video.lossless import bytes_a_pixel, write_lossless
 
 from ..support.chain import PlainVAE, make_job
 

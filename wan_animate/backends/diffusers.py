@@ -15,10 +15,12 @@ from safetensors import SafetensorError
 
 from ..chain.latents import CachedVAE, LatentCache, with_still
 from ..chain.ports import SegmentConditioning
+from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
 from ..video.frames import as_unit_float
+from .strength import scaled
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -60,9 +62,10 @@ class DiffusersDenoiser:
     Args:
         prompt, negative: text embeddings ``[1, tokens, 4096]``; ``cfg`` above 1 needs a negative.
         image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None.
+        pose_strength, face_strength: also of the negative prompt's blank face.
 
     Raises:
-        InputError: a negative is missing, or a width is wrong.
+        InputError: a negative is missing, a width is wrong, or a strength out of range.
     """
 
     def __init__(
@@ -74,7 +77,11 @@ class DiffusersDenoiser:
         image: torch.Tensor | None = None,
         steps: int = 20,
         cfg: float = 1.0,
+        pose_strength: Strength = AS_TRAINED,
+        face_strength: Strength = AS_TRAINED,
     ):
+        pose_strength.check("the pose strength", "its part of the sampling")
+        face_strength.check("the face strength", "its part of the sampling")
         if cfg > 1 and negative is None:
             raise InputError(
                 f"cfg is {cfg}, which needs a negative prompt, and none is given: give one, or set cfg to 1."
@@ -86,6 +93,7 @@ class DiffusersDenoiser:
         check_embedding(image, width, "the image embedding", "encode the reference image with CLIP ViT-H")
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
+        self.pose_strength, self.face_strength = pose_strength, face_strength
         self.face_size = transformer.config.motion_encoder_size
         self.prompt = self._place(prompt)
         self.negative = None if negative is None else self._place(negative)
@@ -93,6 +101,17 @@ class DiffusersDenoiser:
 
     def _place(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.transformer.device, self.transformer.dtype)
+
+    def _strengths(self, step: int) -> tuple[float, float]:
+        """Factors of pose and face in a step."""
+        config = self.scheduler.config
+        shift = config.get("flow_shift", config.get("shift")) or 1.0
+        sigma = self.scheduler.sigmas[step]
+        pose, face = (
+            one.value if one.acts(sigma, lambda fraction: flow_sigma(fraction, shift)) else 0.0
+            for one in (self.pose_strength, self.face_strength)
+        )
+        return pose, face
 
     @torch.no_grad()
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
@@ -121,10 +140,13 @@ class DiffusersDenoiser:
         self.scheduler.set_timesteps(self.steps, device=transformer.device)
         latent = noise.to(transformer.device)
         for index, timestep in enumerate(self.scheduler.timesteps):
-            velocity = predict(latent, timestep, self.prompt, face)
-            if self.cfg > 1 and self.negative is not None:
-                blank = predict(latent, timestep, self.negative, torch.full_like(face, -1.0))
-                velocity = blank + self.cfg * (velocity - blank)
+            strengths = self._strengths(index)
+            shown = face if strengths[1] else face[:, :, :1]
+            with scaled(transformer, *strengths):
+                velocity = predict(latent, timestep, self.prompt, shown)
+                if self.cfg > 1 and self.negative is not None:
+                    blank = predict(latent, timestep, self.negative, torch.full_like(shown, -1.0))
+                    velocity = blank + self.cfg * (velocity - blank)
             latent = self.scheduler.step(velocity, timestep, latent, return_dict=False)[0]
             on_step(index + 1, self.steps, None)
         return latent

@@ -191,7 +191,9 @@ def _generate(
     left = plan.segments[first:]
     with (
         SegmentSaver(store, job.fps, _growing(job, video, audio, record)) as saver,
-        ControlReader(job.controls.sources, left, lambda segment: _needed(segment, job.controls, cached)) as reader,
+        ControlReader(
+            job.controls.checked_sources, left, lambda segment: _needed(segment, job.controls, cached)
+        ) as reader,
     ):
 
         def report(

@@ -169,7 +169,7 @@ class SegmentStore:
         Raises:
             InputError: it cannot be written; nothing of it stays.
         """
-        from ..video.lossless import write_lossless
+        from .segment_files import write_lossless
 
         if tail is not None:
             with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
@@ -192,7 +192,7 @@ class SegmentStore:
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
         """The frames of finished segments, uint8."""
-        from ..video.lossless import LosslessSource
+        from .segment_files import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)
 

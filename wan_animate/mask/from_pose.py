@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from ..pose import wholebody as L
 from ..pose.track import PoseTrack
 from ..video.frames import FrameSource
 
-# Radii as fractions of the person's size (see _person_size); wide enough for sleeves and trousers.
+# Radii as fractions of the person's size (see person_size); wide enough for sleeves and trousers.
 UPPER_ARM, FOREARM, WRIST = 0.20, 0.17, 0.13
 THIGH, SHIN, FOOT = 0.27, 0.20, 0.16
 SHOULDER, NECK, FINGER = 0.22, 0.24, 0.07
@@ -53,7 +54,7 @@ def silhouette(
     seen = confidence >= threshold
     if not seen[L.BODY].any():
         return canvas
-    person = _person_size(points, seen)
+    person = person_size(points, seen)
     if person < 2:
         return canvas
 
@@ -85,7 +86,7 @@ def silhouette(
     return canvas
 
 
-def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
+def person_size(points: np.ndarray, seen: np.ndarray) -> float:
     """Shoulder width in pixels, the largest estimate (foreshortening shrinks)."""
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -132,26 +133,45 @@ def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person
         _capsule(canvas, a, b, SHOULDER * person * grow)
 
 
-def _draw_head(
-    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float, box: np.ndarray | None
-) -> None:
+class Head(NamedTuple):
+    """Place and direction of a head in pixels."""
+
+    neck: np.ndarray | None  # [2], between the shoulders
+    joints: np.ndarray  # [2], the middle of nose, eyes and ears
+    middle: np.ndarray  # [2], of the face, where it is seen
+    up: np.ndarray  # [2], of length 1
+    reach: float  # half_face, but larger where the face is not seen
+    half_face: float  # half its height, brow to chin
+
+
+def find_head(points: np.ndarray, seen: np.ndarray, person: float) -> Head | None:
+    """The head of keypoints ``[133, 2]`` (``seen``: bool ``[133]``) of a person of :func:`person_size`."""
     head = [joint for joint in range(L.NOSE, L.RIGHT_EAR + 1) if seen[joint]]
     face = points[L.FACE][seen[L.FACE]]
     if not head and len(face) < 10:
-        return
+        return None
     shoulders = [points[joint] for joint in (L.LEFT_SHOULDER, L.RIGHT_SHOULDER) if seen[joint]]
-    middle = points[head].mean(axis=0) if head else face.mean(axis=0)
+    joints = middle = points[head].mean(axis=0) if head else face.mean(axis=0)
+    neck, up = None, np.array([0.0, -1.0])
     if shoulders:
         neck = np.mean(shoulders, axis=0)
-        _capsule(canvas, neck, middle, NECK * person * grow)
-        up = (middle - neck) / max(float(np.linalg.norm(middle - neck)), 1.0)
-    else:
-        up = np.array([0.0, -1.0])
-    # half the face's height, brow to chin
+        up = (joints - neck) / max(float(np.linalg.norm(joints - neck)), 1.0)
     reach, half_face = 0.32 * person, 0.2 * person
     if len(face) >= 30:
         reach = half_face = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
         middle = (face.max(axis=0) + face.min(axis=0)) / 2
+    return Head(neck, joints, middle, up, reach, half_face)
+
+
+def _draw_head(
+    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float, box: np.ndarray | None
+) -> None:
+    found = find_head(points, seen, person)
+    if found is None:
+        return
+    neck, joints, middle, up, reach, half_face = found
+    if neck is not None:
+        _capsule(canvas, neck, joints, NECK * person * grow)
     centre = middle + up * 0.35 * reach
     axes = (round(HEAD_HIGH * reach * grow), round(HEAD_WIDE * reach * grow))
     angle = float(np.degrees(np.arctan2(up[1], up[0])))

@@ -51,8 +51,14 @@ def _is_person(mask: np.ndarray, points: np.ndarray, keypoints: np.ndarray) -> b
     at = points.astype(int)
     if mask[at[:, 1], at[:, 0]].mean() < HELD:
         return False
-    outline = silhouette(keypoints, mask.shape[1], mask.shape[0], grow=GENEROUS)
+    outline = _outline(keypoints, mask.shape, grow=GENEROUS)
     return bool((mask & outline).sum() >= OWN * mask.sum())
+
+
+def _outline(
+    keypoints: np.ndarray, shape: tuple[int, ...], grow: float = 1.0, box: np.ndarray | None = None
+) -> np.ndarray:
+    return silhouette(keypoints, shape[1], shape[0], grow, box=box)
 
 
 def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: str = "pose") -> MaskTrack:
@@ -68,13 +74,13 @@ def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: s
         raise InputError(f"segment character: fill is {how!r}, but it must be one of {', '.join(FILLS)}.")
     if how == "leave" or not lost.any():
         return masks
-    count, height, width = masks.shape
+    count = len(masks)
     packed = list(masks.packed)
     for frame in np.flatnonzero(lost):
         mask = None
         if how == "pose" and pose is not None:
             box = None if pose.boxes is None else pose.boxes[frame]
-            outline = silhouette(pose.keypoints[frame], width, height, box=box)
+            outline = _outline(pose.keypoints[frame], masks.shape[1:], box=box)
             mask = outline if outline.any() else None
         if mask is None:
             mask = _between(masks, lost, int(frame), _shot_of(int(frame), count, pose))

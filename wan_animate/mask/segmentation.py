@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from ..errors import InputError
-from ..video.frames import FrameSource, read_ahead, read_uint8
+from ..video.frames import FrameSource, read_ahead
 from .prompts import Prompt
 from .sam2_weights import WANTED, WHAT, build_model, read_weights
 from .track import MaskTrack, pack
@@ -258,8 +258,8 @@ class ShotTracker:
         self.session.add_point_inputs(0, at, inputs)
         self.session.obj_with_new_inputs = [PERSON]
         self.session.frames_tracked_per_obj[0].pop(at, None)
-        picture = read_uint8(self.frames, self.start + at, self.start + at + 1)[0]
-        self._run(at, picture, reverse=False)
+        ((_, _, pictures),) = self._read([(at, at + 1)])
+        self._run(at, pictures[0], reverse=False)
         self.outputs["cond_frame_outputs"][at].pop("high_res_masks", None)
 
     def _run(self, at: int, picture: np.ndarray, reverse: bool) -> Any:

@@ -152,7 +152,7 @@ def plan_clip(
 
     Args:
         size: of the clip, in pixels.
-        lossless: bytes that a pixel of such a clip takes on disk (:func:`..video.lossless.bytes_a_pixel`).
+        lossless: bytes that a pixel of such a clip takes on disk (:func:`..chain.segment_files.bytes_a_pixel`).
         weights: a key of :data:`.costs.WEIGHTS`.
         track, reference: the driver's pose, and that of the character's picture.
         mask_area: ``[T]``, the character mask's share of each frame (:func:`..preview.report.mask_areas`).

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..chain.segment_files import bytes_a_pixel
 from ..video.frames import FrameSource, as_uint8
-from ..video.lossless import bytes_a_pixel
 from ..video.resample import letterbox
 
 FRAMES = 3

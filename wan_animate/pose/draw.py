@@ -142,6 +142,11 @@ class DrawnPoseSource(FrameSource):
         drawn._where = placement(track.width, track.height, width, height, fit)
         return drawn
 
+    @property
+    def shown(self) -> PoseTrack:
+        """The track in pixels of the drawn frames."""
+        return self.track.moved(self.width, self.height, self._where)
+
     def __len__(self) -> int:
         return len(self.track)
 

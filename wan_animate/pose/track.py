@@ -132,7 +132,11 @@ class PoseTrack:
 
     def placed(self, width: int, height: int, fit: str = "fill") -> PoseTrack:
         """For frames resized by :func:`wan_animate.video.resample.placement`."""
-        left, top, new_width, new_height = placement(self.width, self.height, width, height, fit)
+        return self.moved(width, height, placement(self.width, self.height, width, height, fit))
+
+    def moved(self, width: int, height: int, where: tuple[int, int, int, int]) -> PoseTrack:
+        """For frames that show this one's at ``where``: left, top, width, height."""
+        left, top, new_width, new_height = where
         return self._moved(width, height, new_width / self.width, new_height / self.height, left, top)
 
     def letterboxed(self, width: int, height: int) -> PoseTrack:

@@ -40,6 +40,7 @@ class ResizedSource(DerivedSource):
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
+        self.native_size = source.native_size or (source.width, source.height)
         self.start_seconds = source.start_seconds
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -70,7 +71,7 @@ class RepeatedSource(DerivedSource):
             raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
         super().__init__(source)
         self.kind, self.fps, self._count = source.kind, fps or source.fps, int(count)
-        self.picture = source.picture
+        self.picture, self.native_size = source.picture, source.native_size
 
     def __len__(self) -> int:
         return self._count
@@ -102,7 +103,7 @@ class SampledSource(DerivedSource):
 
     def __init__(self, source: FrameSource, fps: Fraction | float | int = 30, start: int = 0, limit: int = 0):
         super().__init__(source)
-        self.kind, self.picture = source.kind, source.picture
+        self.kind, self.picture, self.native_size = source.kind, source.picture, source.native_size
         self.fps = as_rate(fps) if fps else source.fps
         count = len(source)
         numbers = sample_frames(

@@ -30,6 +30,7 @@ class FrameSource(ABC):
         kind: ``"image"`` (RGB ``[n, H, W, 3]``) or ``"mask"`` (``[n, H, W]``, 0 = background).
         picture: (left, top, width, height) of the original picture in the frame (:func:`.resample.placement`), None if
             unknown.
+        native_size: (width, height) of the original picture, upright and with square pixels, None if unknown.
         start_seconds: time of frame 0 in the video file, None if unknown.
     """
 
@@ -38,6 +39,7 @@ class FrameSource(ABC):
     height: int
     fps: Fraction = Fraction(30)
     picture: tuple[float, float, float, float] | None = None
+    native_size: tuple[int, int] | None = None
     start_seconds: float | None = None
 
     @abstractmethod
@@ -75,6 +77,11 @@ class FrameSource(ABC):
         for first in range(start, end, size):
             last = min(first + size, end)
             yield first, last, self.read(first, last)
+
+    @property
+    def native_scale(self) -> float | None:
+        """Pixels of a frame for each pixel of the original picture, across; None if unknown."""
+        return None if self.picture is None or self.native_size is None else self.picture[2] / self.native_size[0]
 
     def is_black(self) -> bool | None:
         """Whether every frame is black (a mask: below half); None if unknown without reading."""

@@ -51,7 +51,6 @@ class VideoSource(FrameSource):
         fit: as of :func:`.resample.placement`.
 
     Attributes:
-        native_size: displayed ``(width, height)``.
         native_fps: average rate.
         notes: sentences on conversions beyond size and rate.
         start_seconds: time of frame 0 in the file.
@@ -61,6 +60,7 @@ class VideoSource(FrameSource):
     """
 
     kind = "image"
+    native_size: tuple[int, int]
 
     def __init__(
         self,

@@ -31,6 +31,8 @@ REGISTERED = {
 }
 CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
 REMOVED = {"fp8 (Triton)": APPROXIMATE}  # choices in saved workflows, and their replacements
+# Choices that could take a kernel that is gone: a job that began with it must not go on with another.
+CHANGED = {**REMOVED, APPROXIMATE: "without fp8 (Triton)"}
 
 LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
 MARGIN = 0.97  # of the host's time, which a backend must beat, so that noise changes nothing

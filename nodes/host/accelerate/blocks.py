@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import torch
 
+from ....wan_animate.swapped import swapped
 from ..kernels.fused import Quantized, norm_modulate_quantize, quantize, rms_rope
-from ..patching import is_plain, swapped
+from ..patching import is_plain
 from .fp8_linears import is_measured, takes_quantized
 
 

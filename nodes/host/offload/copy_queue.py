@@ -139,12 +139,12 @@ class CopyQueue:
         self.turn = 0
 
     @torch.compiler.disable
-    def begin(self) -> None:
-        """Weights may have changed since the last step."""
+    def begin(self, fetch: bool = True) -> None:
+        """Weights may have changed since the last step. ``fetch`` starts the first copy."""
         for slot in self.slots:
             slot.module = None
         self.turn = 0
-        if self.modules:
+        if fetch and self.modules:
             self._fetch(self.modules[0])
 
     def slot_of(self, module: ModuleTensors) -> Slot:

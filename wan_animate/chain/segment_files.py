@@ -1,4 +1,4 @@
-"""Lossless video for finished segments: intra-coded FFV1 in Matroska."""
+"""Files of finished segments, lossless: intra-coded FFV1 in Matroska. Damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import replacing
-from .decode import ClipDecoder
-from .frames import FrameSource
-from .index import ClipFile, index_clip
+from ..video.decode import ClipDecoder
+from ..video.frames import FrameSource
+from ..video.index import ClipFile, index_clip
 
 # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
 OPTIONS = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}

@@ -1,0 +1,1 @@
+"""Colour: matched between clips, and kept over the segments of one."""
