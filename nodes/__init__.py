@@ -16,9 +16,10 @@ from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
 from .offload import OffloadBlocks
+from .options import ClipOptions
 from .plan import PlanClip
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
-from .prompt import CachedPrompt, LoadPrompt
+from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
 from .strength import PoseFaceStrength
@@ -52,6 +53,7 @@ NODES: list[type[io.ComfyNode]] = [
     MatchColor,
     CachedPrompt,
     LoadPrompt,
+    PromptForFrames,
     LoadModel,
     ApplyLora,
     RelightLora,
@@ -60,6 +62,7 @@ NODES: list[type[io.ComfyNode]] = [
     OffloadBlocks,
     AccelerateVae,
     PlanClip,
+    ClipOptions,
     Animate,
 ]
 

@@ -72,7 +72,25 @@ OUT_OF_RANGE = [
     ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
     ("person-number", 0), ("pose-strength", -1), ("pose-strength", "nan"), ("face-strength", 11),
     ("face-strength", "inf"),
+    ("crossfade", -2), ("crossfade", 997), ("first-segment", 0), ("last-segment", -1),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(crossfade=2), "cross-fade is over 2 frames"),
+        (dict(segment_seeds="3"), "write 3:1234"),
+        (
+            dict(continue_from="nowhere.mp4"),
+            "--continue-from is nowhere.mp4, which is not there",
+        ),
+        (dict(first_segment=2, last_segment=1), "segments 2 to 1 are to be made"),
+        (dict(segment_seeds="1:2", crossfade=-1, first_segment=7), "segments 7 to 1"),
+    ],
+)
+def test_options_of_a_clip_that_cannot_work(said, changes, says):
+    assert says in said(**changes)
 
 
 @pytest.mark.parametrize("name, value", OUT_OF_RANGE)
@@ -303,6 +321,7 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     assert said.startswith("wan-animate: ") and "cannot be written to" in said and "free space there and run" in said
     (job,) = tmp_path.iterdir()
     # the clip's own file had room here, and had all frames already
-    assert {path.name for path in job.iterdir()} - {"clip.mp4"} == {"segment_0000.mkv", "tail_0000.safetensors"}
+    kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json"}
+    assert kept == {"segment_0000.mkv", "tail_0000.safetensors"}
     assert cli.main([*arguments, "--no-retarget"]) == 0
     assert made == [0, 1, 1] and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

@@ -117,13 +117,15 @@ def test_its_place_by_default_is_next_to_the_clip(made, tmp_path):
 
 def test_other_frames_are_told_by_their_segment(made, tmp_path, monkeypatch, capsys):
     """A machine whose numbers differ in the second segment."""
-    from wan_animate.chain import generate
+    from wan_animate.chain.job import AnimateJob
 
     clip, files, _ = made
-    noise = generate.segment_noise
-    monkeypatch.setattr(
-        generate, "segment_noise", lambda seed, segment, shape: noise(seed + segment.index, segment, shape)
-    )
+    noise = AnimateJob.noise
+
+    def other_noise(self, segment, shape):
+        return noise(self, segment, shape) * (1 + 0.1 * segment.index)
+
+    monkeypatch.setattr(AnimateJob, "noise", other_noise)
     assert again(clip, files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 1
     assert "other frames from segment 2 of 2 on" in capsys.readouterr().err
 

@@ -22,7 +22,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .chain.generate import AnimateJob, generate
+    from .chain.generate import generate
+    from .chain.job import AnimateJob
     from .pose.track import PoseTrack
     from .video.source import VideoSource
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 
+from .cli_progress import counting, line_end, print_colors, printing
+
 # Everything else is imported where it is used: Ctrl+C during imports, which take seconds, would end in a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
     from pathlib import Path
     from typing import NoReturn
 
     import torch
 
     from .backends.diffusers import DiffusersDenoiser
-    from .chain.clock import RunClock
     from .chain.controls import Controls
-    from .chain.generate import AnimateJob, Progress
+    from .chain.job import AnimateJob
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     import argparse
 
     import torch
+
+    from .cli_options import add_clip_options
 
     p = argparse.ArgumentParser(
         prog="wan-animate",
@@ -104,6 +106,13 @@ def parser() -> argparse.ArgumentParser:
             metavar=("START", "END"),
             help=f"the part of the sampling in which the {name} acts, fractions of it",
         )
+    p.add_argument(
+        "--color",
+        choices=["anchor", "previous", "off"],
+        default="anchor",
+        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
+        "alone, or not at all",
+    )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
@@ -115,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
         "loads no model (give --track to have the person looked for)",
     )
     p.add_argument("--sheet", help="also write a contact sheet (driver | pose | face | mask | result) to this PNG")
+    add_clip_options(p)
     return p
 
 
@@ -137,14 +147,14 @@ def main(arguments: list[str] | None = None) -> int:
         run(options.parse_args(given))
     except BaseException as error:
         if is_interrupt(error):
-            _line_end(
+            line_end(
                 "wan-animate: stopped; run the same command again to go on from the last finished segment, if there is "
                 "one."
             )
             return STOPPED
         if not isinstance(error, InputError):
             raise
-        _line_end(f"wan-animate: {error}")
+        line_end(f"wan-animate: {error}")
         return 2
     return 0
 
@@ -177,10 +187,11 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
 
     with whole_imports():
         from .backends.diffusers import check_folder, encode_prompt
-        from .chain.generate import generate
+        from .chain.generate import generate, result_plan
+        from .chain.reuse import take_over
         from .chain.store import SegmentStore
         from .cli_imports import import_packages
-        from .cli_options import check_options
+        from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
         from .cli_plan import plan, runs
         from .cli_record import record
         from .files import rename, short_name
@@ -188,6 +199,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         from .plan.measured import begin_clock, run_of
         from .record.compare import check_inputs
         from .video.audio import read_audio
+        from .video.derived import PartSource
         from .weights.prompt_file import load_prompt
 
     check_options(options)
@@ -208,33 +220,44 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         check_inputs(expected, made)
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
-    with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
+    ranges = prompt_ranges(options)
+    keys = segment_settings(options), segment_prompts(options, job.plan())
+    folder = f".{short_name(out.stem)}-"
+    with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
+        take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
-        denoiser, vae = _ports(options, prompt, job)
+        texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompt_for]
+        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)))
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        clip = generate(job, denoiser, vae, store, _printing(clock), video, audio, made)
+        shown = result_plan(job, store)
+        clip = generate(job, denoiser, vae, store, printing(clock), video, audio, made)
         took = run_of(clock, device, job, store.folder)
-        if took is not None:
+        if took is not None and len(shown) == len(job.plan()):
             runs().add(took)
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
+        print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
-            columns: list[tuple[str, FrameSource]] = [("driver", frames), ("pose", signals.pose)]
+            def part(source: FrameSource) -> FrameSource:
+                return PartSource(source, shown.first, shown.first + len(clip))
+
+            columns: list[tuple[str, FrameSource]] = [("driver", part(frames)), ("pose", part(signals.pose))]
             if signals.face is not None:
-                columns.append(("face", signals.face))
+                columns.append(("face", part(signals.face)))
             result: FrameSource = clip
             if signals.character_mask is not None:
-                columns.append(("mask", MaskShown(frames, signals.character_mask)))
-                result = MaskShown(clip, signals.character_mask, outline=True)
+                columns.append(("mask", MaskShown(part(frames), part(signals.character_mask))))
+                result = MaskShown(clip, part(signals.character_mask), outline=True)
             contact_sheet(options.sheet, [*columns, ("result", result)])
         clip.close()
-        store.remove()
+        if not options.keep_segments:
+            store.remove()
     print(out)
     return out
 
@@ -253,7 +276,8 @@ def _frames(options: argparse.Namespace) -> VideoSource:
 
 def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
-    from .chain.generate import AnimateJob
+    from .chain.job import AnimateJob
+    from .cli_options import clip_options
     from .errors import InputError
     from .pose.track import PoseTrack, fit_track
     from .video.picture import read_picture
@@ -271,7 +295,7 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
 
         x, y = options.person_point
         person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
-        track = detector.detect(frames, progress=_counting("pose"), person=person).track
+        track = detector.detect(frames, progress=counting("pose"), person=person).track
     else:
         raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
@@ -283,14 +307,14 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
         from .mask.segmentation import Segmenter
         from .mask.track import MaskTrackSource
 
-        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=_counting("mask"))
+        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=counting("mask"))
         if found.lost:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
     signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(
-        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
-    )
+    length, previous = options.segment, options.previous_frames
+    job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
+    job.options = clip_options(options, track)
     return job, signals
 
 
@@ -318,18 +342,20 @@ def _character(options: argparse.Namespace, picture: torch.Tensor, detector: Pos
         ) from error
 
 
-def _counting(what: str) -> Callable[[int, int], None]:
-    return lambda done, total: _line(f"{what} {done}/{total}", done == total)
-
-
 def _settings(options: argparse.Namespace) -> str:
     from .cli_options import strengths
 
-    values = {name: getattr(options, name) for name in ("models", "prompt", "prompt_file", "steps", "shift")}
-    return " ".join(f"{name}={value}" for name, value in (values | strengths(options)).items())
+    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
+    values = {name: getattr(options, name) for name in names} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -> tuple[DiffusersDenoiser, VideoVAE]:
+def _ports(
+    options: argparse.Namespace,
+    prompt: torch.Tensor,
+    job: AnimateJob,
+    others: list[tuple[tuple[int, int], torch.Tensor]],
+) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
@@ -340,35 +366,11 @@ def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
-        transformer,
-        scheduler,
-        prompt,
-        image=image,
-        steps=options.steps,
-        pose_strength=given["pose_strength"],
-        face_strength=given["face_strength"],
-    )
+        transformer, scheduler, prompt, image=image, steps=options.steps,
+        pose_strength=given["pose_strength"], face_strength=given["face_strength"],
+    )  # fmt: skip
+    denoiser.set_prompts(others, len(job.controls))
     return denoiser, vae
-
-
-def _printing(clock: RunClock) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
-        clock(progress)
-        _line(clock.text(), progress.stage == "save")
-
-    return report
-
-
-def _line(text: str, last: bool) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-    elif last:
-        print(text, file=sys.stderr, flush=True)
-
-
-def _line_end(text: str) -> None:
-    """A last line, below an unfinished one of :func:`_line`."""
-    print(("\r\033[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

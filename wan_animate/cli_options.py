@@ -8,10 +8,14 @@ from pathlib import Path
 
 import torch
 
-from .chain.segments import check_segment_settings
+from .chain.options import ClipOptions, parse_segment_seeds
+from .chain.prompts import FrameRange, check_range, prompts_for
+from .chain.segments import SegmentPlan, check_segment_settings
 from .chain.strength import HIGHEST, Strength
 from .errors import InputError
 from .files import check_ending, check_place, make_folder
+from .pose.track import PoseTrack
+from .video.source import VideoSource
 
 VIDEO_ENDINGS = (".mp4", ".m4v")
 SHEET_ENDINGS = (".png",)
@@ -30,6 +34,9 @@ RANGES = {
     "person_number": (1, 1000, "1 for the leftmost"),
     "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
     "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
+    "first_segment": (1, 100_000, "1 for the first"),
+    "last_segment": (0, 100_000, "0 for the last"),
 }
 FILES = {
     "image": "a picture",
@@ -40,7 +47,95 @@ FILES = {
     "pose": "an ONNX file",
     "sam2": "a safetensors file",
     "prompt_file": "a saved prompt (.safetensors)",
+    "continue_from": "a video",
 }
+
+
+def add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """Options of :class:`.chain.options.ClipOptions`."""
+    group = parser.add_argument_group("seams, shots, parts of a clip")
+    group.add_argument(
+        "--crossfade",
+        type=int,
+        default=0,
+        help="frames over which segments are cross-faded, of --previous-frames; 0 cuts, -1 takes all",
+    )
+    group.add_argument("--share-noise", action="store_true", help="the frames that segments share start from one noise")
+    group.add_argument(
+        "--at-cuts", choices=["anew", "chain"], default="chain", help="a cut in the video: start anew, or chain on"
+    )
+    group.add_argument(
+        "--continue-from",
+        help="a video to go on from; the driving video begins with its last frames, the result after them",
+    )
+    group.add_argument("--first-segment", type=int, default=1, help="make the clip from this segment on")
+    group.add_argument("--last-segment", type=int, default=0, help="and up to this one; 0 = the last")
+    group.add_argument("--segment-seeds", default="", help="seeds of single segments, as 3:1234,5:99")
+    group.add_argument(
+        "--keep-rest", action="store_true", help="with --segment-seeds: what follows such a segment stays as it is"
+    )
+    group.add_argument(
+        "--keep-segments",
+        action="store_true",
+        help="leave the finished segments beside --out, for a run that makes some of them again",
+    )
+    group.add_argument(
+        "--prompt-for",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("FIRST", "LAST", "TEXT"),
+        help="another prompt for these frames (LAST -1: to the end); each segment takes the one for most of its frames",
+    )
+
+
+def clip_options(options: argparse.Namespace, track: PoseTrack) -> ClipOptions:
+    """Those of :func:`add_clip_options`; the shots are the track's."""
+    anew = options.at_cuts == "anew"
+    return ClipOptions(
+        crossfade=options.crossfade,
+        share_noise=options.share_noise,
+        cuts=track.cuts if anew else (),
+        cut_frames=len(track) if anew else 0,
+        continue_from=VideoSource(options.continue_from, fps=0) if options.continue_from else None,
+        first_segment=options.first_segment - 1,
+        last_segment=options.last_segment - 1,
+        segment_seeds=parse_segment_seeds(options.segment_seeds),
+        keep_rest=options.keep_rest,
+    )
+
+
+def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
+    """The frames of ``--prompt-for``.
+
+    Raises:
+        InputError: no numbers, or no frames.
+    """
+    ranges = []
+    for first, last, _ in options.prompt_for:
+        try:
+            frames = int(first), int(last)
+        except ValueError:
+            raise InputError(
+                f"--prompt-for is {first} {last}, which are no frame numbers: give the first and the last frame, then "
+                "the text."
+            ) from None
+        check_range(frames)
+        ranges.append(frames)
+    return ranges
+
+
+def segment_settings(options: argparse.Namespace) -> str:
+    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds."""
+    values = {name: getattr(options, name) for name in ("models", "steps", "shift")} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def segment_prompts(options: argparse.Namespace, plan: SegmentPlan) -> list[str]:
+    """The text or file of each segment's prompt."""
+    texts = [options.prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
+    ranges = [None, *prompt_ranges(options)]
+    return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -52,7 +147,9 @@ def check_options(options: argparse.Namespace) -> None:
     if not all(0 <= side <= 1 for side in options.person_point):
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
-    check_segment_settings(options.segment, options.previous_frames)
+    check_segment_settings(options.segment, options.previous_frames, max(options.crossfade, 0))
+    parse_segment_seeds(options.segment_seeds)
+    prompt_ranges(options)
     for name, strength in strengths(options).items():
         strength.check(_flag(name), _flag(name.replace("strength", "range")))
     check_device(options.device)

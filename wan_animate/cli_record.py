@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .chain.generate import AnimateJob
+from .chain.job import AnimateJob
 from .cli_options import FILES
 from .errors import InputError
 from .plan.cards import device_here

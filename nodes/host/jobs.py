@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
+from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
 from ...wan_animate.plan.measured import Runs
 from .accelerate.attention import CHANGED
@@ -41,11 +41,17 @@ def free_disk() -> int | None:
     return None
 
 
-def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
+def other_jobs() -> list[Path]:
+    """Folders of jobs, finished or not, whose segments may be taken over."""
+    parents = unfinished_folder("-").parent, finished_folder("-").parent
+    return [folder for parent in parents if parent.is_dir() for folder in parent.iterdir() if folder.is_dir()]
+
+
+def finished_meanwhile(store: SegmentStore, key: str, plan: SegmentPlan) -> SegmentStore:
     """``store``, or the finished job's if another process made it meanwhile."""
     if store.waited and finished_folder(key).is_dir():
         found = SegmentStore(finished_folder(key))
-        if found.finished(len(plan)) == len(plan):
+        if found.finished(plan) == len(plan):
             return found
     return store
 

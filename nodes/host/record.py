@@ -7,7 +7,7 @@ from typing import Any
 import comfyui_version
 from comfy.cli_args import args
 
-from ...wan_animate.chain.generate import AnimateJob
+from ...wan_animate.chain.job import AnimateJob
 from ...wan_animate.record.clip_record import ClipRecord, Model, record_of
 from ...wan_animate.record.versions import versions
 from .graph import files_above

@@ -8,7 +8,8 @@ import torch
 
 from wan_animate.chain.conditioning import build_conditioning
 from wan_animate.chain.controls import controls
-from wan_animate.chain.generate import AnimateJob, generate
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore

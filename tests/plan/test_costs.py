@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from demo.figure import draw_figure, figure_keypoints
-from wan_animate.chain.generate import AnimateJob
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.segment_files import bytes_a_pixel, write_lossless
 from wan_animate.plan import costs
 from wan_animate.plan.cards import CARDS, MEASURED, Device, device_here, known_card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 
 from ..chain.latents import CachedVAE, LatentCache, with_still
 from ..chain.ports import SegmentConditioning
+from ..chain.prompts import FrameRange, prompts_for
+from ..chain.segments import Segment
 from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
@@ -98,6 +100,23 @@ class DiffusersDenoiser:
         self.prompt = self._place(prompt)
         self.negative = None if negative is None else self._place(negative)
         self.image = None if image is None else self._place(image)
+        self._prompts: list[tuple[FrameRange, torch.Tensor]] = []
+        self._frame_count = 1
+
+    def set_prompts(self, prompts: Sequence[tuple[FrameRange, torch.Tensor]], frame_count: int) -> None:
+        """Other prompts for some of a clip's frames.
+
+        Args:
+            prompts: (first and last driving frame, text embedding).
+            frame_count: of the clip.
+        """
+        self._prompts = [(frames, self._place(embedding)) for frames, embedding in prompts]
+        self._frame_count = frame_count
+
+    def _prompt_of(self, segment: Segment) -> torch.Tensor:
+        ranges = [None, *(frames for frames, _ in self._prompts)]
+        chosen = prompts_for(segment, ranges, self._frame_count)[0]
+        return self._prompts[chosen - 1][1] if chosen else self.prompt
 
     def _place(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.transformer.device, self.transformer.dtype)
@@ -139,11 +158,12 @@ class DiffusersDenoiser:
 
         self.scheduler.set_timesteps(self.steps, device=transformer.device)
         latent = noise.to(transformer.device)
+        prompt = self._prompt_of(conditioning.segment)
         for index, timestep in enumerate(self.scheduler.timesteps):
             strengths = self._strengths(index)
             shown = face if strengths[1] else face[:, :, :1]
             with scaled(transformer, *strengths):
-                velocity = predict(latent, timestep, self.prompt, shown)
+                velocity = predict(latent, timestep, prompt, shown)
                 if self.cfg > 1 and self.negative is not None:
                     blank = predict(latent, timestep, self.negative, torch.full_like(shown, -1.0))
                     velocity = blank + self.cfg * (velocity - blank)

@@ -74,12 +74,13 @@ class RunClock:
         at, step = self._at, self.step_seconds
         if at is None or step is None:
             return None
-        steps = at.total // at.segments
+        steps = _steps(at)
+        begun = at.done if at.stage == "encode" else (at.done - 1) // steps * steps
         segment = steps * step + (self.other_seconds or 0.0)
-        later = (at.segments - at.segment - 1) * segment
+        later = ((at.total - begun) // steps - 1) * segment
         if at.stage in ("save", "write"):
             return later
-        own = (steps * (at.segment + 1) - at.done) * step
+        own = (steps - (at.done - begun)) * step
         return later + max(segment - (self._now() - self._begun), own)
 
     def text(self) -> str:
@@ -87,8 +88,13 @@ class RunClock:
         at = self._at
         if at is None:
             return ""
-        steps = at.total // at.segments
-        phase = f"step {at.done - at.segment * steps} of {steps}" if at.stage == "denoise" else PHASES[at.stage]
+        steps = _steps(at)
+        phase = f"step {(at.done - 1) % steps + 1} of {steps}" if at.stage == "denoise" else PHASES[at.stage]
         left = self.seconds_left
         words = f"segment {at.segment + 1} of {at.segments}: {phase}"
         return words if left is None or left < 1 else f"{words}, {duration(left)} left"
+
+
+def _steps(progress: Progress) -> int:
+    """Of a segment."""
+    return progress.steps or progress.total // progress.segments

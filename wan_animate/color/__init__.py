@@ -1,1 +1,1 @@
-"""Colour: matched between clips, and kept over the segments of one."""
+"""What keeps colour: how far two colours are apart, transfer from picture to picture, drift from segment to segment."""

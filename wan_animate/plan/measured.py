@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..chain.clock import RunClock
-from ..chain.generate import AnimateJob
+from ..chain.job import AnimateJob
 from ..errors import InputError
 from ..files import make_folder, replacing
 from ..log import get_logger

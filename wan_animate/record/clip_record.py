@@ -19,7 +19,7 @@ from .frame_hashes import UNKNOWN, FrameHashes
 from .identity import picture_hash, text_hash
 
 if TYPE_CHECKING:
-    from ..chain.generate import AnimateJob
+    from ..chain.job import AnimateJob
 
 TAG = "wan_animate_kit"
 FORM = 1

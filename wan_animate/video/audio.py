@@ -104,8 +104,11 @@ def _decode(
     return np.concatenate(parts, axis=1).astype(np.float32, copy=False), begin, rate
 
 
-def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
-    """(float32 ``[C, N]``, sample rate) of ComfyUI's AUDIO, cut or padded with silence. Raises InputError."""
+def fit_audio(audio: dict, seconds: float, start: float = 0.0) -> tuple[np.ndarray, int]:
+    """(float32 ``[C, N]``, sample rate) of ComfyUI's AUDIO from ``start`` (seconds) on, cut or padded with silence.
+
+    Raises InputError.
+    """
     try:
         waveform, rate = audio["waveform"], int(audio["sample_rate"])
     except (KeyError, TypeError, ValueError):
@@ -117,8 +120,8 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
         raise InputError(f"the audio's waveform has the shape {shape} at {rate} Hz: [1, channels, samples] is wanted.")
     if samples.shape[0] > 2:  # every player takes stereo
         samples = samples[:2] if samples.shape[0] != 6 else _downmix(samples)
-    count = round(seconds * rate)
-    samples = np.nan_to_num(samples[:, :count], nan=0.0, posinf=1.0, neginf=-1.0)
+    count, first = round(seconds * rate), round(start * rate)
+    samples = np.nan_to_num(samples[:, first : first + count], nan=0.0, posinf=1.0, neginf=-1.0)
     if samples.shape[1] < count:
         samples = np.pad(samples, ((0, 0), (0, count - samples.shape[1])))
     return np.ascontiguousarray(np.clip(samples, -1.0, 1.0)), rate

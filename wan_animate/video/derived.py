@@ -63,6 +63,23 @@ class ResizedSource(DerivedSource):
         return f"resize:{self.width}x{self.height}:{self._where}:{self.source.fingerprint()}"
 
 
+class PartSource(DerivedSource):
+    """Frames ``start`` to ``stop`` (exclusive) of a source."""
+
+    def __init__(self, source: FrameSource, start: int, stop: int):
+        super().__init__(source)
+        self.kind, self.picture, self._start, self._stop = source.kind, source.picture, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return self.source.read(self._start + start, self._start + stop)
+
+    def fingerprint(self) -> str:
+        return f"part:{self._start}:{self._stop}:{self.source.fingerprint()}"
+
+
 class RepeatedSource(DerivedSource):
     """A single frame ``count`` times."""
 

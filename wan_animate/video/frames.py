@@ -193,14 +193,14 @@ def reflected_index(index: int, length: int) -> int:
     return index if index < length else 2 * (length - 1) - index
 
 
-def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """:meth:`FrameSource.read`, past the end by :func:`reflected_index` (upstream's ``inputs_padding``). Reads frames
-    once, in order.
+def read_reflected(source: FrameSource, start: int, stop: int, shot: tuple[int, int] | None = None) -> np.ndarray:
+    """:meth:`FrameSource.read`, past the end of the ``shot`` (first, stop; None: the clip) by :func:`reflected_index`
+    (upstream's ``inputs_padding``). Reads frames once, in order.
     """
-    length = len(source)
-    if stop <= length:
+    begin, end = shot or (0, len(source))
+    if stop <= end:
         return source.read(start, stop)
-    at = np.array([reflected_index(index, length) for index in range(start, stop)])
+    at = np.array([begin + reflected_index(index - begin, end - begin) for index in range(start, stop)])
     first = int(at.min())
     return source.read(first, int(at.max()) + 1)[at - first]
 

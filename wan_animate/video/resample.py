@@ -12,7 +12,7 @@ from ..errors import InputError
 
 FITS = ("fill", "pad")
 # "fill" letterboxes instead of cropping more than this: it would cut off a head or the feet.
-_MOST_CUT = 0.1
+MOST_CUT = 0.1
 # Longest lead in seconds of a frame after a freeze in a variable-rate clip; the nearest in time could be seconds ahead
 # of its sound.
 _EARLIEST = 0.1
@@ -32,7 +32,7 @@ def placement(
     """
     if fit not in FITS:
         raise InputError(f"fit is {fit!r}, but it must be one of {', '.join(FITS)}.")
-    if fit == "fill" and cut_share(src_width, src_height, width, height) <= _MOST_CUT:
+    if fit == "fill" and cut_share(src_width, src_height, width, height) <= MOST_CUT:
         scale = max(width / src_width, height / src_height)
         new_width, new_height = max(round(src_width * scale), width), max(round(src_height * scale), height)
         return -((new_width - width) // 2), -((new_height - height) // 2), new_width, new_height

@@ -70,17 +70,16 @@ def write_frames(
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
     final: Callable[[], dict[str, str]] | None = None,
+    audio_start: float = 0.0,
 ) -> None:
-    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height).
-
-    ``final`` gives tags of ``metadata`` as they are after the last frame.
-    """
+    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), the sound from second
+    ``audio_start`` on. ``final`` gives tags of ``metadata`` as they are after the last frame."""
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
     if rate <= 0:
         raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
-    sound = fit_audio(audio, float(count / rate)) if audio is not None else None
+    sound = fit_audio(audio, float(count / rate), audio_start) if audio is not None else None
     with replacing(path, "the video", "free space there and run it again") as temporary:
         _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
         for name, text in (final() if final is not None else {}).items():
