@@ -160,7 +160,7 @@ def test_every_finished_segment_is_previewed(ran):
 
 
 def test_the_boundaries_are_shown_at_the_end(host_server, graph, ran):
-    (item,) = ran[2]["outputs"][graphs.node_of(graph, f"{KIT}Animate")]["images"]
+    *_, item = ran[2]["outputs"][graphs.node_of(graph, f"{KIT}Animate")]["images"]
     strip = cv2.imdecode(np.frombuffer(host_server.fetch(item), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     folder = job_folder(host_server)
     clip = LosslessSource([(path, 0, None) for path in sorted(folder.glob("segment_*.mkv"))], Fraction(FPS))
