@@ -17,6 +17,7 @@ from .mediapipe import LoadMediaPipe
 from .model import LoadModel
 from .offload import OffloadBlocks
 from .options import ClipOptions
+from .plan import PlanClip
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
@@ -60,6 +61,7 @@ NODES: list[type[io.ComfyNode]] = [
     Accelerate,
     OffloadBlocks,
     AccelerateVae,
+    PlanClip,
     ClipOptions,
     Animate,
 ]

@@ -265,9 +265,19 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.job import AnimateJob
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
+        from ..wan_animate.plan.measured import begin_clock, run_of
         from ..wan_animate.video.resample import as_rate
-        from .host.jobs import finished_folder, finished_meanwhile, model_signature, other_jobs, unfinished_folder
+        from .host.device import device_here
+        from .host.jobs import (
+            finished_folder,
+            finished_meanwhile,
+            model_signature,
+            other_jobs,
+            runs,
+            unfinished_folder,
+        )
         from .host.ports import HostDenoiser, cached_vae
+        from .host.record import node_record
         from .host.sampling import SamplingProgress
 
         video_vae = cached_vae(vae)
@@ -293,15 +303,21 @@ class Animate(io.ComfyNode):
         if prompts is not None and cls.hidden is not None:
             signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
         extra = f"{signature} {sampling}", prompts or []
-        progress = SamplingProgress(denoiser.model)
+        device, passes = device_here().name, 1 if cfg == 1 else 2
+        clock = begin_clock(runs(), device, job, passes)
+        progress = SamplingProgress(denoiser.model, clock, getattr(cls.hidden, "unique_id", None))
+        record = node_record(job, denoiser, cls.hidden, linked, device)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.wanted())
             take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
             shown = result_plan(job, store)
-            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
+            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio, record)
             below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
+            took = run_of(clock, device, job, store.folder, passes)
+            if took is not None and len(shown) == len(job.plan()):
+                runs().add(took)
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps)

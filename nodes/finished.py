@@ -41,6 +41,7 @@ def finished_report(
     from ..wan_animate.mask.coverage import warn_of_uncovered
     from ..wan_animate.preview.color_report import ColorReport, draw_color_report
     from ..wan_animate.preview.coverage import coverage_picture
+    from ..wan_animate.preview.finished import boundary_strip
 
     pictures: list[np.ndarray | None] = []
     lines = []
@@ -50,6 +51,7 @@ def finished_report(
         lines.append(colors.text())
         log.info("Animate Character: %s", colors.text())
     lines.append(boundary_report(store.boundaries() or []))
+    pictures.append(boundary_strip(clip, [segment.first - shown.first for segment in shown.segments[1:]]))
     mask = job.controls.checked_mask
     if mask is not None:
         coverage = mask.coverage(lambda *_: check())

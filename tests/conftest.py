@@ -29,6 +29,12 @@ def pytest_configure(config):
     torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What runs took is not kept in the home of whoever runs the tests."""
+    os.environ["WAN_ANIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def host():
     """The ComfyUI on this machine (:class:`demo.host.Host`); without one the test is skipped."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,7 +108,8 @@ def test_a_job_that_ends_before_its_first_segment(inputs, tmp_path, monkeypatch,
 
     monkeypatch.setattr(diffusers, "load", lambda *_, **__: (None, None, None))
     monkeypatch.setattr(diffusers, "encode_image", lambda *_, **__: None)
-    monkeypatch.setattr(diffusers, "DiffusersDenoiser", lambda *_, **__: None)
+    denoiser = SimpleNamespace(set_prompts=lambda *_: None)
+    monkeypatch.setattr(diffusers, "DiffusersDenoiser", lambda *_, **__: denoiser)
     monkeypatch.setattr(generate if at == "generate" else diffusers, at, fail)
     given = {name: value for name, value in inputs.items()}
     if isinstance(error, RuntimeError):

@@ -17,6 +17,7 @@ HOST_MODULES = {
     "comfy_api",
     "comfy_extras",
     "comfy_execution",
+    "comfyui_version",
     "nodes",
     "folder_paths",
     "latent_preview",

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import sys
 
+from .cli_progress import counting, line_end, print_colors, printing
+
 # Everything else is imported where it is used: Ctrl+C during imports, which take seconds, would end in a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
     from pathlib import Path
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     import torch
 
     from .backends.diffusers import DiffusersDenoiser
     from .chain.controls import Controls
-    from .chain.generate import Progress
     from .chain.job import AnimateJob
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
+    from .record.clip_record import ClipRecord
     from .video.frames import FrameSource
     from .video.source import VideoSource
 
@@ -35,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     from .cli_options import add_clip_options
 
     p = argparse.ArgumentParser(
-        prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
+        prog="wan-animate",
+        description="One character picture and one driving video in, a finished clip out.",
+        epilog="wan-animate reproduce CLIP.mp4 makes a clip again from the record in it: see its --help.",
     )
     p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
     p.add_argument("--video", required=True, help="the driving video")
@@ -114,13 +117,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument(
+        "--plan",
+        action="store_true",
+        help="print segments, sizes, time, disk and memory of the job and what is wrong with its inputs, and exit; "
+        "loads no model (give --track to have the person looked for)",
+    )
     p.add_argument("--sheet", help="also write a contact sheet (driver | pose | face | mask | result) to this PNG")
     add_clip_options(p)
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, 2 for input that does not work, :data:`STOPPED` after Ctrl+C."""
+    """Returns the exit code: 0, 1 for a clip reproduced with other frames, 2 for input that does not work,
+    :data:`STOPPED` after Ctrl+C."""
     from .interrupt import is_interrupt, whole_imports
 
     try:
@@ -128,17 +138,23 @@ def main(arguments: list[str] | None = None) -> int:
             from .errors import InputError
 
             options = parser()
-        run(options.parse_args(arguments))
+            given = sys.argv[1:] if arguments is None else arguments
+            again = given[:1] == ["reproduce"]
+            if again:
+                from .cli_record import reproduce
+        if again:
+            return reproduce(given[1:], options, run)
+        run(options.parse_args(given))
     except BaseException as error:
         if is_interrupt(error):
-            _line_end(
+            line_end(
                 "wan-animate: stopped; run the same command again to go on from the last finished segment, if there is "
                 "one."
             )
             return STOPPED
         if not isinstance(error, InputError):
             raise
-        _line_end(f"wan-animate: {error}")
+        line_end(f"wan-animate: {error}")
         return 2
     return 0
 
@@ -153,17 +169,18 @@ def program() -> NoReturn:
     sys.exit(code)
 
 
-def run(options: argparse.Namespace) -> Path:
-    """Do the job that the options describe; returns the mp4's path."""
+def run(options: argparse.Namespace, expected: ClipRecord | None = None) -> Path:
+    """Do the job that the options describe; returns the mp4's path. Raises InputError if its inputs are not those of
+    the record ``expected``."""
     import os.path
 
     from .files import no_empty_folders
 
     with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options)
+        return _run(options, expected)
 
 
-def _run(options: argparse.Namespace) -> Path:
+def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
     from pathlib import Path
 
     from .interrupt import whole_imports
@@ -173,22 +190,36 @@ def _run(options: argparse.Namespace) -> Path:
         from .chain.generate import generate, result_plan
         from .chain.reuse import take_over
         from .chain.store import SegmentStore
+        from .cli_imports import import_packages
         from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
+        from .cli_plan import plan, runs
+        from .cli_record import record
         from .files import rename, short_name
+        from .plan.cards import device_here
+        from .plan.measured import begin_clock, run_of
+        from .record.compare import check_inputs
         from .video.audio import read_audio
         from .video.derived import PartSource
         from .weights.prompt_file import load_prompt
 
     check_options(options)
-    with whole_imports():
-        _import_packages(options)
     out = Path(options.out)
+    if options.plan:
+        print(plan(options, _frames(options)).text())
+        return out
+    with whole_imports():
+        import_packages(options)
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = _frames(options)
     job, signals = _job(options, frames)
     job.check()
+    made = record(options, job, frames)
+    if expected is not None:
+        check_inputs(expected, made)
+    device = device_here(options.device).name
+    clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
     keys = segment_settings(options), segment_prompts(options, job.plan())
     folder = f".{short_name(out.stem)}-"
@@ -201,12 +232,15 @@ def _run(options: argparse.Namespace) -> Path:
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         shown = result_plan(job, store)
-        clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
+        clip = generate(job, denoiser, vae, store, printing(clock), video, audio, made)
+        took = run_of(clock, device, job, store.folder)
+        if took is not None and len(shown) == len(job.plan()):
+            runs().add(took)
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
-        _print_colors(store.records(len(job.plan())))
+        print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
@@ -226,33 +260,6 @@ def _run(options: argparse.Namespace) -> Path:
             store.remove()
     print(out)
     return out
-
-
-def _import_packages(options: argparse.Namespace) -> None:
-    """What is imported where it is used, before anything is written. One that is missing is said there."""
-    from contextlib import suppress
-
-    with suppress(ImportError):
-        import cv2  # noqa: F401
-    if options.detector:
-        with suppress(ImportError):
-            import onnxruntime  # noqa: F401
-    if options.sam2:
-        with suppress(ImportError):
-            from transformers import Sam2VideoModel  # noqa: F401
-    with suppress(ImportError):
-        from diffusers import (  # noqa: F401
-            AutoencoderKLWan,
-            UniPCMultistepScheduler,
-            WanAnimateTransformer3DModel,
-        )
-    with suppress(ImportError):
-        from transformers import (  # noqa: F401
-            AutoImageProcessor,
-            AutoTokenizer,
-            CLIPVisionModel,
-            UMT5EncoderModel,
-        )
 
 
 def _frames(options: argparse.Namespace) -> VideoSource:
@@ -288,7 +295,7 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
 
         x, y = options.person_point
         person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
-        track = detector.detect(frames, progress=_counting("pose"), person=person).track
+        track = detector.detect(frames, progress=counting("pose"), person=person).track
     else:
         raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
@@ -300,7 +307,7 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
         from .mask.segmentation import Segmenter
         from .mask.track import MaskTrackSource
 
-        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=_counting("mask"))
+        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=counting("mask"))
         if found.lost:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
@@ -335,10 +342,6 @@ def _character(options: argparse.Namespace, picture: torch.Tensor, detector: Pos
         ) from error
 
 
-def _counting(what: str) -> Callable[[int, int], None]:
-    return lambda done, total: _line(f"{what} {done}/{total}", done == total)
-
-
 def _settings(options: argparse.Namespace) -> str:
     from .cli_options import strengths
 
@@ -368,31 +371,6 @@ def _ports(
     )  # fmt: skip
     denoiser.set_prompts(others, len(job.controls))
     return denoiser, vae
-
-
-def _print_colors(records: list[dict[str, Any]]) -> None:
-    from .preview.color_report import ColorReport
-
-    report = ColorReport.of(records)
-    if report is not None:
-        _line_end(f"wan-animate: {report.text()}")
-
-
-def _print_progress(progress: Progress) -> None:
-    where = f"segment {progress.segment + 1}/{progress.segments}"
-    _line(f"{where} {progress.stage} {progress.done}/{progress.total} steps", progress.stage == "save")
-
-
-def _line(text: str, last: bool) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-    elif last:
-        print(text, file=sys.stderr, flush=True)
-
-
-def _line_end(text: str) -> None:
-    """A last line, below an unfinished one of :func:`_line`."""
-    print(("\r\033[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -158,11 +158,12 @@ def check_options(options: argparse.Namespace) -> None:
         if path is not None and not _is_file(path):
             found = "a folder" if _is_folder(path) else "not there"
             raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}.")
-    if not options.track and not (options.detector and options.pose):
+    if not options.plan and not options.track and not (options.detector and options.pose):
         raise InputError(
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
         )
-    _check_outputs(options)
+    if not options.plan:  # which writes nothing
+        _check_outputs(options)
 
 
 def strengths(options: argparse.Namespace) -> dict[str, Strength]:

@@ -1,4 +1,4 @@
-"""Frame numbers in messages."""
+"""Frame numbers and times in messages."""
 
 from __future__ import annotations
 
@@ -24,3 +24,14 @@ def found_too_little(found: np.ndarray) -> str | None:
         f"a body was found {where}; the others have no skeleton, and no mask from it. Choose a part of the video that "
         "shows the person (start, limit), or another person."
     )
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``4 min 20 s``, ``2 h 5 min``."""
+    whole = max(round(seconds), 1)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")

@@ -5,9 +5,16 @@ from __future__ import annotations
 import comfy.model_management
 import torch
 
+from ...wan_animate.plan import cards
+
 
 def compute_device() -> torch.device:
     return comfy.model_management.get_torch_device()
+
+
+def device_here() -> cards.Device:
+    """The compute device by name and memory."""
+    return cards.device_here(compute_device())
 
 
 def make_room(bytes_needed: int) -> None:

@@ -6,15 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import folder_paths
 from comfy_execution.graph_utils import is_link
 
-_BLOCK = 4096
-_BLOCKS = 64
+from ...wan_animate.record.identity import weights_hash
+
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -52,35 +51,45 @@ def graph_signature(
     return _digest(value_of(get_node(node_id)["inputs"].get(input_name)))
 
 
+def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, str]]:
+    """(base name, :func:`file_identity`) of the files in the host's model folders that nodes above an input name."""
+    get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
+    paths: set[str] = set()
+    pending, seen = [get_node(node_id)["inputs"].get(input_name)], set()
+    while pending:
+        value = pending.pop()
+        if is_link(value) and value[0] not in seen:
+            seen.add(value[0])
+            pending += get_node(value[0])["inputs"].values()
+        elif isinstance(value, str):
+            paths.update(_model_files(value))
+    return sorted((os.path.basename(path), file_identity(path)) for path in paths)
+
+
 def file_identity(path: str) -> str:
     """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable."""
     try:
-        stat = os.stat(path)
-        return _file_identity(path, stat.st_size, stat.st_mtime_ns)
+        return weights_hash(path)
     except OSError:
         return f"unreadable:{path}"
 
 
-@lru_cache(maxsize=256)
-def _file_identity(path: str, size: int, _mtime: int) -> str:
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with open(path, "rb") as file:
-        if size <= _BLOCK * _BLOCKS:
-            digest.update(file.read())
-        else:
-            for index in range(_BLOCKS):
-                file.seek((size - _BLOCK) * index // (_BLOCKS - 1))
-                digest.update(file.read(_BLOCK))
-    return digest.hexdigest()
-
-
 def _files_named(value: str) -> list[str]:
-    if not value or len(value) > 255 or "\n" in value or "." not in value:
-        return []
-    paths = {folder_paths.get_full_path(key, value) for key in sorted(folder_paths.folder_names_and_paths)}
-    if folder_paths.exists_annotated_filepath(value):
+    paths = _model_files(value)
+    if _may_be_a_file(value) and folder_paths.exists_annotated_filepath(value):
         paths.add(folder_paths.get_annotated_filepath(value))
-    return sorted(path for path in paths if path is not None and os.path.isfile(path))
+    return sorted(path for path in paths if os.path.isfile(path))
+
+
+def _model_files(value: str) -> set[str]:
+    if not _may_be_a_file(value):
+        return set()
+    paths = {folder_paths.get_full_path(key, value) for key in sorted(folder_paths.folder_names_and_paths)}
+    return {path for path in paths if path is not None and os.path.isfile(path)}
+
+
+def _may_be_a_file(value: str) -> bool:
+    return 0 < len(value) <= 255 and "\n" not in value and "." in value
 
 
 def _digest(value: Any) -> str:

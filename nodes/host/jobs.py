@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import folder_paths
 
 from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
+from ...wan_animate.plan.measured import Runs
 from .accelerate.attention import CHANGED
 from .graph import graph_signature
 
@@ -24,6 +27,18 @@ def unfinished_folder(key: str) -> Path:
 def finished_folder(key: str) -> Path:
     """In the temp folder, which ComfyUI empties when it starts."""
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
+
+
+def runs() -> Runs:
+    """What this server's jobs took."""
+    return Runs(Path(folder_paths.get_user_directory()) / FOLDER / "runs.json")
+
+
+def free_disk() -> int | None:
+    """Free bytes for unfinished jobs; None where the system does not say."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder_paths.get_output_directory()).free
+    return None
 
 
 def other_jobs() -> list[Path]:

@@ -130,7 +130,7 @@ class HostDenoiser:
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output
         self.steps, self.cfg, self.seed = steps, cfg, seed
-        self.sampler_name, self.scheduler = sampler_name, scheduler
+        self.sampler_name, self.scheduler, self.shift = sampler_name, scheduler, shift
 
     def set_clip(self, plan: SegmentPlan) -> list[str] | None:
         """Tell which clip is made, for prompts that are for some of its frames.

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
-from ...wan_animate.chain.generate import Progress
+if TYPE_CHECKING:
+    from ...wan_animate.chain.clock import RunClock
+    from ...wan_animate.chain.generate import Progress
+
+TEXT_SECONDS = 0.5  # between two texts of one stage
 
 
 def sampler_names() -> list[str]:
@@ -20,13 +25,23 @@ def scheduler_names() -> list[str]:
 
 
 class SamplingProgress:
-    """A bar over segments x steps, with the middle frame as preview. Raises on Cancel."""
+    """A progress callback: a bar over segments x steps with previews, and what is left as the node's text.
 
-    def __init__(self, model: Any) -> None:
+    Previews are the middle frame while sampling (where the host shows previews), and frames of every finished segment.
+    Raises on Cancel.
+
+    Args:
+        clock: follows the job.
+        node_id: whose text it is; None shows none.
+    """
+
+    def __init__(self, model: Any, clock: RunClock, node_id: str | None = None) -> None:
         import latent_preview
 
         self.bar: Any = None
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        self.clock, self.node_id = clock, node_id
+        self._told = ("", -1.0)  # stage, when
 
     def check(self) -> None:
         """Raises ``InterruptProcessingException`` on Cancel."""
@@ -38,11 +53,33 @@ class SamplingProgress:
         import comfy.utils
 
         self.check()
+        self.clock(progress)
+        now = time.monotonic()
+        if progress.stage != self._told[0] or now - self._told[1] >= TEXT_SECONDS:
+            self._told = progress.stage, now
+            show_text(self.clock.text(), self.node_id)
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(progress.total)
-        preview = None
-        if self.previewer is not None and progress.latent is not None:
-            # The previewer shows the first latent frame, here the reference: it gets the middle of the clip.
-            middle = 1 + (progress.latent.shape[2] - 1) // 2
-            preview = self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
-        self.bar.update_absolute(progress.done, progress.total, preview)
+        self.bar.update_absolute(progress.done, progress.total, self._preview(progress))
+
+    def _preview(self, progress: Progress) -> tuple[str, Any, int | None] | None:
+        if progress.frames is not None:
+            from PIL import Image
+
+            from ...wan_animate.preview.finished import segment_picture
+
+            return "JPEG", Image.fromarray(segment_picture(progress.frames.numpy())), None
+        if self.previewer is None or progress.latent is None:
+            return None
+        # The previewer shows the first latent frame, here the reference: it gets the middle of the clip.
+        middle = 1 + (progress.latent.shape[2] - 1) // 2
+        return self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """Show text on a node, as the host's own nodes do; in a call from Python, without a server, nowhere."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)

@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -31,6 +32,9 @@ from .seams import RETURN, DriverMotion, FrameDifferences, crossfade, join, meas
 from .segments import Segment, SegmentPlan
 from .store import SegmentStore
 
+if TYPE_CHECKING:
+    from ..record.clip_record import ClipRecord
+
 # Where NaN comes from when the inputs hold none: half precision that overflows, or damaged weights.
 OTHER_VAE = "load the VAE's file anew, or compute it in bfloat16 or float32"
 OTHER_MODEL = "compute the model in bfloat16, leave out its patches and LoRAs one by one, or load its file anew"
@@ -46,6 +50,8 @@ class Progress:
         stage: ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` (waiting for the disk).
         done, total: sampling steps of the job, resumed segments included.
         latent: while denoising, the current clean latent ``[1, 16, T+1, h, w]``, reference first.
+        frames: while saving, the segment's new frames, float32 ``[keep, H, W, 3]`` in 0..1; not to be changed.
+        steps: sampling steps of a segment.
     """
 
     segment: int
@@ -54,6 +60,8 @@ class Progress:
     done: int
     total: int
     latent: torch.Tensor | None = None
+    frames: torch.Tensor | None = None
+    steps: int = 0
 
 
 @torch.no_grad()
@@ -65,6 +73,7 @@ def generate(
     progress: Callable[[Progress], None] | None = None,
     video: str | os.PathLike | None = None,
     audio: dict | None = None,
+    record: ClipRecord | None = None,
 ) -> FrameSource:
     """Make the clip.
 
@@ -72,7 +81,7 @@ def generate(
         vae: a :class:`.latents.CachedVAE` encodes nothing twice.
         store: for finished segments; those found there are not made again.
         progress: called at every stage and step; may raise to stop, finished segments stay.
-        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio``.
+        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio`` and ``record``.
 
     Returns:
         The frames, uint8, as many as the driving clip has (:func:`result_plan` where only some segments are made),
@@ -84,7 +93,7 @@ def generate(
     """
     job.check()
     with store.locked():
-        return _generate(job, denoiser, vae, store, progress, video, audio)
+        return _generate(job, denoiser, vae, store, progress, video, audio, record)
 
 
 def result_plan(job: AnimateJob, store: SegmentStore) -> SegmentPlan:
@@ -106,6 +115,7 @@ def _generate(
     progress: Callable[[Progress], None] | None,
     video: str | os.PathLike | None,
     audio: dict | None,
+    record: ClipRecord | None,
 ) -> FrameSource:
     plan, count = result_plan(job, store), len(job.plan())
     total = len(plan) * denoiser.steps
@@ -116,17 +126,23 @@ def _generate(
     colors = SegmentColors(job.color, job.controls, job.plan())
     differences, driver = FrameDifferences(), DriverMotion(job.controls)
     with (
-        SegmentSaver(store, job.fps, _growing(job, plan, video, audio), differences) as saver,
+        SegmentSaver(store, job.fps, _growing(job, plan, video, audio, record), differences) as saver,
         ControlReader(
             job.controls.checked_sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
         ) as reader,
     ):
 
-        def report(segment: Segment, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
+        def report(
+            segment: Segment,
+            stage: str,
+            steps: int = 0,
+            latent: torch.Tensor | None = None,
+            frames: torch.Tensor | None = None,
+        ) -> None:
             saver.check()
             if progress is not None:
                 done = (segment.index - plan.segments[0].index) * denoiser.steps + steps
-                progress(Progress(segment.index, count, stage, done, total, latent))
+                progress(Progress(segment.index, count, stage, done, total, latent, frames, denoiser.steps))
 
         for segment in plan:
             here = functools.partial(report, segment)
@@ -166,7 +182,7 @@ def _generate(
             handed = segment.hands_over and not job.returns(segment)
             before, tail = tail, last[-job.previous_frames :].clone() if handed else None
             shown = _shown(job, segment, frames, before, store)
-            here("save", denoiser.steps)
+            here("save", denoiser.steps, frames=shown)
             saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.finish(waiting)
@@ -271,11 +287,15 @@ def _on_step(report: Callable[..., None]) -> StepCallback:
 
 
 def _growing(
-    job: AnimateJob, plan: SegmentPlan, path: str | os.PathLike | None, audio: dict | None
+    job: AnimateJob,
+    plan: SegmentPlan,
+    path: str | os.PathLike | None,
+    audio: dict | None,
+    record: ClipRecord | None,
 ) -> GrowingVideo | None:
     if path is None:
         return None
-    return GrowingVideo(path, job.controls.size, plan.keep, job.fps, audio, float(plan.first / job.fps))
+    return GrowingVideo(path, job.controls.size, plan.keep, job.fps, audio, float(plan.first / job.fps), record)
 
 
 def _needed(segment: Segment, controls: Controls, vae: CachedVAE) -> list[str]:

@@ -8,17 +8,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..errors import Cancelled
+from ..record.frame_hashes import FrameHashes
 from ..video.frames import FrameSource, TensorSource, as_uint8
 from ..workers import lower_priority
 from .seams import FrameDifferences
 from .segments import Segment
 from .store import SegmentStore
+
+if TYPE_CHECKING:
+    from ..record.clip_record import ClipRecord
 
 READ_AT_ONCE = 8
 POLL = 0.1  # seconds between two calls of ``waiting``
@@ -32,6 +36,7 @@ class GrowingVideo:
         size: width and height.
         count: frames in all.
         audio, audio_start: as for :func:`..video.write.write_frames`.
+        record: kept in the mp4, with the hashes of its frames.
     """
 
     def __init__(
@@ -42,9 +47,11 @@ class GrowingVideo:
         fps: Fraction,
         audio: dict | None = None,
         audio_start: float = 0.0,
+        record: ClipRecord | None = None,
     ) -> None:
         self._path, self._size, self._count, self._fps = path, size, count, fps
         self._audio, self._audio_start = audio, audio_start
+        self._record, self._hashes = record, FrameHashes()
         self._pieces: queue.SimpleQueue[Callable[[], FrameSource] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -83,8 +90,11 @@ class GrowingVideo:
 
         lower_priority()  # inherited by the encoder's threads
         try:
+            record = self._record
             write_frames(
                 self._path, self._chunks(), self._size, self._count, self._fps, self._audio,
+                metadata=None if record is None else record.tags(),
+                final=None if record is None else lambda: record.tags(self._hashes),
                 audio_start=self._audio_start,
             )  # fmt: skip
         except BaseException as error:
@@ -101,7 +111,11 @@ class GrowingVideo:
             for _, _, frames in source.batches(READ_AT_ONCE):
                 if self._stopped.is_set():
                     raise Cancelled
-                yield as_uint8(frames)
+                pixels = as_uint8(frames)
+                if self._record is not None:
+                    self._hashes.add(pixels)
+                yield pixels
+            self._hashes.end_segment()
             left -= len(source)
             source.close()
             del source

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -16,6 +17,25 @@ from ..files import replacing
 from ..video.decode import ClipDecoder
 from ..video.frames import FrameSource
 from ..video.index import ClipFile, index_clip
+
+# level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
+OPTIONS = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
+
+
+def bytes_a_pixel(frames: Iterable[np.ndarray]) -> float:
+    """What a pixel takes in :func:`write_lossless`, by encoding frames, uint8 ``[H, W, 3]`` of one size."""
+    written, pixels, codec = 0, 0, None
+    for image in frames:
+        if codec is None:
+            codec = cast(av.VideoCodecContext, av.CodecContext.create("ffv1", "w"))
+            codec.height, codec.width, codec.pix_fmt = *image.shape[:2], "bgr0"
+            codec.time_base, codec.options = Fraction(1, 30), OPTIONS
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        written += sum(packet.size for packet in codec.encode(frame))
+        pixels += image.shape[0] * image.shape[1]
+    if codec is None:
+        raise InputError("the size on disk was to be told without any frame.")
+    return (written + sum(packet.size for packet in codec.encode(None))) / pixels
 
 
 def write_lossless(
@@ -47,8 +67,7 @@ def write_lossless(
                 size = image.shape
                 stream = container.add_stream("ffv1", rate=rate)
                 stream.height, stream.width, stream.pix_fmt = size[0], size[1], "bgr0"
-                # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
-                stream.options = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
+                stream.options = OPTIONS
                 stream.thread_type = "SLICE"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = count, 1 / rate

@@ -203,12 +203,17 @@ class VideoSource(FrameSource):
             self._decoder.read(self._numbers[start:stop].tolist(), out)
         return out
 
-    def fingerprint(self) -> str:
+    def file_digest(self) -> str:
+        """Hash of the file's content, read once."""
         if self._digest is None:
             self._digest = self._file.digest()
+        return self._digest
+
+    def fingerprint(self) -> str:
+        digest = self.file_digest()
         numbers = hashlib.blake2b(self._numbers.tobytes(), digest_size=8).hexdigest()
         conversion = f"{self.picture}:{self.native_size}:{self._mapped}:{self._deinterlaced}"
-        return f"video:{self._digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}:{conversion}"
+        return f"video:{digest}:{numbers}:{len(self)}:{self.width}x{self.height}:{self.fps}:{conversion}"
 
     def close(self) -> None:
         with self._lock:

@@ -14,9 +14,13 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 from ..errors import InputError
 from ..files import replacing
+from ..log import get_logger
 from .audio import fit_audio
 from .decode import EXACT
 from .frames import FrameSource, as_uint8
+from .tags import replace_tag
+
+log = get_logger(__name__)
 
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -65,10 +69,11 @@ def write_frames(
     crf: float = 17,
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
+    final: Callable[[], dict[str, str]] | None = None,
     audio_start: float = 0.0,
 ) -> None:
     """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), the sound from second
-    ``audio_start`` on."""
+    ``audio_start`` on. ``final`` gives tags of ``metadata`` as they are after the last frame."""
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
@@ -77,6 +82,9 @@ def write_frames(
     sound = fit_audio(audio, float(count / rate), audio_start) if audio is not None else None
     with replacing(path, "the video", "free space there and run it again") as temporary:
         _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
+        for name, text in (final() if final is not None else {}).items():
+            if not replace_tag(temporary, (metadata or {})[name], text):  # the video itself is whole
+                log.warning("the video's tag %s stays as it was before the last frame", name)
 
 
 def _write(

@@ -1,0 +1,165 @@
+"""The node that says what a clip will take and what is wrong with its inputs, before anything runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io, ui
+
+from .types import Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..wan_animate.pose.track import PoseTrack
+    from ..wan_animate.video.frames import FrameSource
+
+
+class PlanClip(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitPlanClip",
+            display_name="Plan Clip",
+            category="WanAnimateKit",
+            description=(
+                "Says before anything runs what Animate Character will do: segments, shots, overlaps, padding, tokens, "
+                "disk, RAM, VRAM and minutes on this machine, and what is wrong with the inputs, each with the remedy. "
+                "Loads no model; run it alone with the node's own run button. Times come from this server's own runs "
+                "as soon as there is one."
+            ),
+            search_aliases=[
+                "estimate time",
+                "how long",
+                "plan segments",
+                "preflight check",
+                "vram estimate",
+                "disk space",
+                "dry run",
+            ],
+            inputs=[
+                frames_input(
+                    "frames",
+                    "What goes into pose of Animate Character (from Draw Pose), or the driving video: its size, length "
+                    "and rate are the clip's.",
+                ),
+                io.Combo.Input("mode", options=["animate", "replace"], tooltip="As in Animate Character."),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="As in Animate Character."),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="As in Animate Character: every step takes twice as long unless it is 1.",
+                ),
+                io.Int.Input("segment_length", default=77, min=5, max=1001, step=4, tooltip="As in Animate Character."),
+                io.Int.Input("previous_frames", default=1, min=1, max=997, step=4, tooltip="As in Animate Character."),
+                Track.Input(
+                    "pose",
+                    optional=True,
+                    tooltip="The driver's pose, from Detect Pose and Face: frames without a person, small faces, cuts.",
+                ),
+                Track.Input(
+                    "reference_pose",
+                    optional=True,
+                    tooltip="The pose of the character's picture: whether it is framed as the driver is.",
+                ),
+                io.Image.Input(
+                    "reference_image",
+                    optional=True,
+                    tooltip="The character's picture: tells the size on disk before a run here has measured it.",
+                ),
+                mask_input(
+                    "character_mask",
+                    "Replace: the character mask, looked through for empty frames.",
+                    optional=True,
+                ),
+                io.Combo.Input(
+                    "weights",
+                    options=["bf16", "fp8"],
+                    default="bf16",
+                    optional=True,
+                    advanced=True,
+                    tooltip="The transformer's file: 34.5 GB in bf16, 18.4 GB in fp8.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="text", tooltip="The plan in Markdown, what to look at first."),
+                io.Image.Output(display_name="plot", tooltip="The plan as a picture."),
+                io.Int.Output(display_name="segments", tooltip="How many segments there will be."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, segment_length: int | None, previous_frames: int | None) -> bool | str:
+        """Before anything runs; what is linked is None here."""
+        from ..wan_animate.chain.segments import check_segment_settings
+        from ..wan_animate.errors import InputError
+
+        try:
+            if segment_length is not None and previous_frames is not None:
+                check_segment_settings(segment_length, previous_frames)
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs: Any) -> float:
+        """Never the same: disk and measured times change."""
+        return float("nan")
+
+    @classmethod
+    def execute(
+        cls,
+        frames: FrameSource | torch.Tensor,
+        mode: str,
+        steps: int,
+        cfg: float,
+        segment_length: int,
+        previous_frames: int,
+        pose: PoseTrack | None = None,
+        reference_pose: PoseTrack | None = None,
+        reference_image: torch.Tensor | None = None,
+        character_mask: FrameSource | torch.Tensor | None = None,
+        weights: str = "bf16",
+    ) -> io.NodeOutput:
+        import torch
+
+        from ..wan_animate.plan.clip_plan import plan_clip
+        from ..wan_animate.plan.sample import lossless_size
+        from ..wan_animate.preview.plan_picture import draw_plan
+        from ..wan_animate.preview.report import mask_areas
+        from .host.device import device_here
+        from .host.jobs import free_disk, runs
+        from .host.progress import progress_bar
+
+        clip = as_images(frames, "frames")
+        size = clip.width, clip.height
+        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
+        like = clip if reference_image is None else first_picture(reference_image, "reference_image")
+        plan = plan_clip(
+            size,
+            len(clip),
+            clip.fps,
+            lossless_size(like, size),
+            device_here(),
+            mode,
+            segment_length,
+            previous_frames,
+            steps,
+            cfg,
+            weights,
+            None if pose is None else fitted(pose, clip),
+            reference_pose,
+            None if mask is None else mask_areas(mask, progress_bar(len(mask))),
+            runs(),
+            free_disk(),
+        )
+        picture, charts = (
+            torch.from_numpy(draw_plan(plan, words=words))[None].float() / 255 for words in (True, False)
+        )
+        # the node shows the words as text, next to the charts
+        shown = ui.PreviewImage(charts, cls=cls).as_dict() | ui.PreviewText(plan.text()).as_dict()
+        return io.NodeOutput(plan.text(), picture, len(plan.segments), ui=shown)

@@ -1,0 +1,88 @@
+"""``wan-animate --plan``: what the job will be, without a model, leaving nothing behind."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from wan_animate import cli, cli_plan
+from wan_animate.pose import wholebody as body
+from wan_animate.pose.track import PoseTrack
+
+from .test_cli_options import inputs  # noqa: F401  (a fixture)
+
+
+@pytest.fixture
+def planned(inputs, tmp_path, monkeypatch, capsys):  # noqa: F811
+    from wan_animate.backends import diffusers
+
+    for name in ("load", "encode_prompt", "encode_image"):
+        monkeypatch.setattr(diffusers, name, lambda *_, **__: pytest.fail("a model was loaded"))
+
+    def run(code: int = 0, **changes) -> str:
+        given = inputs | {"out": tmp_path / "new" / "a.mp4"}
+        given |= {key.replace("_", "-"): value for key, value in changes.items()}
+        arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        before = sorted(tmp_path.iterdir())
+        assert cli.main([*arguments, "--no-retarget", "--plan"]) == code
+        assert sorted(tmp_path.iterdir()) == before, "nothing is written"
+        said = capsys.readouterr()
+        return said.err if code else said.out
+
+    return run
+
+
+def test_the_plan_is_printed(planned):
+    text = planned(limit=8)
+    assert re.search(r"\| Clip \| 8 frames of \d+x\d+ at 30 a second: 0.3 s \|", text)
+    assert "| Segments | 2 of 5 frames, 1 of them taken over (1 in all) |" in text
+    assert "| Padding | 1 frame at the end" in text and "| Shots | 1, no cut |" in text
+    assert "smaller than the model was trained on" in text and "GB free |" in text
+
+
+def test_neither_weights_nor_a_pose_are_needed(planned, tmp_path):
+    text = planned(models=tmp_path / "not-downloaded-yet", track=None)
+    assert "| Shots | not known without a pose |" in text
+
+
+def test_what_is_wrong_with_the_track(planned, inputs, tmp_path):  # noqa: F811
+    track = PoseTrack.load(inputs["track"])
+    keypoints = track.keypoints.copy()
+    keypoints[..., 2] = 0
+    track.replaced(keypoints).save(tmp_path / "nobody.npz")
+    assert "1. Nobody was found in every frame" not in planned()
+    assert "Nobody was found in any frame" in planned(track=tmp_path / "nobody.npz")
+
+
+def test_a_picture_of_another_framing(planned, inputs, tmp_path):  # noqa: F811
+    track = PoseTrack.load(inputs["track"])
+    keypoints = track.keypoints.copy()
+    keypoints[:, body.LEFT_HIP : body.FEET.stop, 2] = 0
+    track.replaced(keypoints).slice(0, 1).save(tmp_path / "bust.npz")
+    arguments = [f"--{name}={value}" for name, value in inputs.items()]
+    options = cli.parser().parse_args(
+        [*arguments, f"--out={tmp_path / 'a.mp4'}", f"--reference-track={tmp_path / 'bust.npz'}", "--plan"]
+    )
+    plan = cli_plan.plan(options, cli._frames(options))
+    assert "framing" in {finding.kind for finding in plan.findings}
+    assert plan.size != (320, 176), "the retargeted clip has the picture's shape"
+
+
+def test_bad_input_is_refused_as_ever(planned):
+    assert "--steps is 0" in planned(code=2, steps=0)
+    assert "--video is /no/a.mp4, which is not there" in planned(code=2, video="/no/a.mp4")
+    assert "segment length is 6" in planned(code=2, segment=6)
+
+
+def test_free_bytes_of_a_place_that_is_not_there_yet(tmp_path):
+    free = cli_plan.free_at(tmp_path / "a" / "b" / "c.mp4")
+    assert free == pytest.approx(cli_plan.free_at(tmp_path / "a.mp4"), rel=0.01) and free > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another folder there")
+def test_where_runs_are_kept(monkeypatch, tmp_path):
+    monkeypatch.delenv(cli_plan.FOLDER)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli_plan.runs().path == tmp_path / "wan-animate" / "runs.json"
+    assert np.array_equal(cli_plan.runs().read(), [])

@@ -1,0 +1,217 @@
+"""What the shell's mp4 says of how it was made, and making it again from that."""
+
+import getpass
+import json
+import shutil
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from wan_animate import cli
+from wan_animate.chain.segment_files import LosslessSource
+from wan_animate.errors import InputError
+from wan_animate.pose.track import PoseTrack
+from wan_animate.record.clip_record import TAG, ClipRecord, read_record
+from wan_animate.record.compare import check_inputs
+from wan_animate.record.frame_hashes import FrameHashes
+
+from .test_cli_options import inputs  # noqa: F401  (a fixture)
+
+FRAMES = 8  # two segments of 5 with one frame taken over
+
+
+@pytest.fixture(scope="module")
+def made(inputs, small_models, tmp_path_factory):  # noqa: F811
+    """(the clip, the files it was made of by option, the hashes of its lossless frames)"""
+    pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
+    folder = tmp_path_factory.mktemp("clip-of-somebody")
+    given = inputs | {"models": small_models.diffusers, "steps": 1, "area": 128 * 80, "limit": FRAMES, "seed": 7}
+    files = {name: given.pop(name) for name in ("video", "image", "track", "prompt-file", "models")}
+    for name, path in files.items():
+        files[name] = folder / f"jane-doe-{name}{path.suffix}"
+        files[name].symlink_to(path)
+    hashes = FrameHashes()
+    whole = LosslessSource.__init__
+
+    def seen(self, parts, fps):
+        whole(self, parts, fps)
+        for _, _, frames in self.batches(8):
+            hashes.add(frames)
+        hashes.end_segment()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LosslessSource, "__init__", seen)  # of the clip, when all is made
+        assert cli.main(arguments(files | given | {"out": folder / "clip.mp4"})) == 0
+    return folder / "clip.mp4", files, hashes
+
+
+def arguments(given: dict) -> list[str]:
+    return [*(f"--{name}={value}" for name, value in given.items()), "--no-retarget"]
+
+
+def again(clip, files, *more) -> int:
+    return cli.main(["reproduce", str(clip), *(f"--{name}={path}" for name, path in files.items()), *more])
+
+
+def tag(path) -> dict:
+    with av.open(str(path)) as container:
+        return json.loads(container.metadata[TAG])
+
+
+def test_the_mp4_says_how_it_was_made(made, small_models):
+    clip, files, hashes = made
+    record = tag(clip)
+    settings = record["settings"]
+    assert (settings["seed"], settings["steps"], settings["mode"], settings["segment"]) == (7, 1, "animate", 5)
+    assert settings["no_retarget"] is True and settings["person_point"] == [0.5, 0.5]
+    assert record["clip"] == {"frames": FRAMES, "width": 112, "height": 64, "fps": "30", "segments": 2}
+    assert record["versions"]["torch"] == torch.__version__ and record["versions"]["wan_animate_kit"] == "0.1.0"
+    assert record["device"] == "CPU"
+    assert {model["part"] for model in record["models"]} == {"transformer", "vae"}
+    assert set(record["files"]) == {"video", "image", "track", "prompt_file"}
+    assert {"reference image", "pose", "face", "driving video", "pose track"} == set(record["inputs"])
+    digests = [*record["files"].values(), *record["inputs"].values(), record["frames"], *record["segments"]]
+    assert all(len(digest) == 32 and int(digest, 16) for digest in digests) and len(record["segments"]) == 2
+    assert record["frames"] == hashes.whole, "of the frames as they lie on disk, lossless"
+
+
+def test_nothing_private_is_in_the_mp4(made):
+    """Neither a path, nor the name of a file of the user's, nor that of the user."""
+    clip, files, _ = made
+    content = clip.read_bytes()
+    words = [
+        str(clip.parent),
+        clip.parent.name,
+        str(cli.__file__),
+        "jane-doe",
+        "/tmp",
+        "/home",
+        "/root",
+        "small/models",
+    ]
+    words += [part for path in files.values() for part in (str(path), str(path.resolve()), path.resolve().parent.name)]
+    user = getpass.getuser()
+    words += [user] if len(user) > 5 else []  # a short one may be there by chance
+    assert not [word for word in words if word.encode() in content]
+    assert b"wan_animate_kit" in content
+
+
+def test_the_same_frames_again(made, tmp_path, capsys):
+    clip, files, _ = made
+    assert again(clip, files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 0
+    out = capsys.readouterr()
+    assert "the same 8 frames, bit for bit" in out.err and str(tmp_path / "b.mp4") in out.out
+    first, second = tag(clip), tag(tmp_path / "b.mp4")
+    assert first == second
+    assert again(clip, {}, f"--against={tmp_path / 'b.mp4'}") == 0
+
+
+def test_its_place_by_default_is_next_to_the_clip(made, tmp_path):
+    clip, files, _ = made
+    shutil.copy(clip, tmp_path / "c.mp4")
+    assert again(tmp_path / "c.mp4", files, "--device=cpu") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c-again.mp4", "c.mp4"]
+
+
+def test_other_frames_are_told_by_their_segment(made, tmp_path, monkeypatch, capsys):
+    """A machine whose numbers differ in the second segment."""
+    from wan_animate.chain.job import AnimateJob
+
+    clip, files, _ = made
+    noise = AnimateJob.noise
+
+    def other_noise(self, segment, shape):
+        return noise(self, segment, shape) * (1 + 0.1 * segment.index)
+
+    monkeypatch.setattr(AnimateJob, "noise", other_noise)
+    assert again(clip, files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 1
+    assert "other frames from segment 2 of 2 on" in capsys.readouterr().err
+
+
+def refused(capsys, clip, files, folder, *more) -> str:
+    before = sorted(folder.iterdir())
+    assert again(clip, files, f"--out={folder / 'new' / 'b.mp4'}", "--device=cpu", *more) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert sorted(folder.iterdir()) == before, "nothing is left behind"
+    return line.removeprefix("wan-animate: ")
+
+
+def test_what_is_missing_is_named(made, tmp_path, capsys):
+    clip, files, _ = made
+    line = refused(capsys, clip, {name: files[name] for name in ("image", "models")}, tmp_path)
+    hashes = tag(clip)["files"]
+    assert f"give --video (hash {hashes['video'][:12]}), --track (hash {hashes['track'][:12]})" in line
+    assert "--prompt-file" in line
+    assert "give --models" in refused(capsys, clip, {k: v for k, v in files.items() if k != "models"}, tmp_path)
+
+
+def test_what_has_changed_is_named(made, tmp_path, capsys):
+    clip, files, _ = made
+    track = PoseTrack.load(files["track"])
+    track.replaced(track.keypoints + np.float32(1)).save(tmp_path / "track.npz")
+    shutil.copy(files["video"], tmp_path / "driver.mp4")  # another name is not another file
+    (tmp_path / "driver.mp4").open("ab").write(b"\0")
+    line = refused(capsys, clip, files | {"track": tmp_path / "track.npz", "video": tmp_path / "driver.mp4"}, tmp_path)
+    assert "--track is another file (hash " in line and "--video is another file" in line and "--image" not in line
+    line = refused(capsys, clip, files | {"sam2": files["track"]}, tmp_path)
+    assert "was made without --sam2: leave it out" in line
+
+
+def test_other_weights_are_named(made, tmp_path, capsys):
+    clip, files, _ = made
+    shutil.copytree(files["models"], tmp_path / "models")
+    (weights,) = (tmp_path / "models" / "vae").glob("*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    line = refused(capsys, clip, files | {"models": tmp_path / "models"}, tmp_path)
+    assert f"the vae is other weights than {weights.name} (hash " in line
+
+
+def test_what_the_model_would_be_given_is_compared_before_it_runs(made):
+    """Such as a pose that another version of the detector finds otherwise."""
+    then = read_record(made[0])
+    now = ClipRecord(**(vars(then) | {"inputs": then.inputs | {"pose": "1" * 32}, "versions": {"torch": "1.0"}}))
+    with pytest.raises(InputError, match=r"the pose is another \(hash 111111111111, and was .*torch 1.0 here"):
+        check_inputs(then, now)
+    check_inputs(then, then)
+
+
+def test_clips_without_a_record(made, tmp_path, capsys, inputs):  # noqa: F811
+    assert "does not say how it was made" in refused(capsys, inputs["video"], {}, tmp_path)
+    assert "was not found" in refused(capsys, tmp_path / "no.mp4", {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda record: record | {"form": 9}, "is of form 9"),
+        (lambda record: record | {"settings": 5}, "is damaged"),
+        (lambda record: {"form": 1}, "is damaged"),
+        (lambda record: record | {"settings": record["settings"] | {"steps": "many"}}, "are not those of this version"),
+        (lambda record: record | {"settings": record["settings"] | {"steps": -1}}, "--steps is -1"),
+        (lambda record: record | {"host": "ComfyUI"}, "was made in ComfyUI"),
+    ],
+)
+def test_a_record_that_somebody_wrote(made, tmp_path, capsys, change, says):
+    clip, files, _ = made
+    forged = tmp_path / "forged.mp4"
+    with av.open(str(clip)) as source, av.open(str(forged), "w", options={"movflags": "use_metadata_tags"}) as target:
+        target.metadata[TAG] = json.dumps(change(tag(clip)))
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert again(forged, files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "b.mp4").exists()
+
+
+def test_every_option_is_an_input_or_recorded(made):
+    from wan_animate.cli_record import LEFT_OUT
+
+    options = {action.dest for action in cli.parser()._actions} - {"help"}
+    recorded = set(tag(made[0])["settings"]) | {"prompt"}  # with a saved prompt there is none
+    assert options == (options & LEFT_OUT) | (options & recorded)

@@ -1,0 +1,73 @@
+"""``wan-animate --plan``, and where the shell keeps what its runs took."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from .chain.controls import controls
+from .plan.cards import device_here
+from .plan.clip_plan import ClipPlan, plan_clip
+from .plan.measured import Runs
+from .plan.sample import lossless_size
+from .pose.track import PoseTrack, fit_track
+from .video.picture import read_picture
+from .video.source import VideoSource
+
+FOLDER = "WAN_ANIMATE_CACHE"
+"""Environment variable: the folder of :func:`runs` in place of the user's own for such files."""
+
+
+def runs() -> Runs:
+    """What the shell's runs took on this machine."""
+    own = os.environ.get(FOLDER)
+    if own:
+        return Runs(Path(own) / "runs.json")
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Runs(base / "wan-animate" / "runs.json")
+
+
+def plan(options: argparse.Namespace, frames: VideoSource) -> ClipPlan:
+    """The plan of the job that the options describe. No model is loaded: without ``--track`` the person is not looked
+    for, and a mask is not made."""
+    picture = read_picture(options.image, "the reference image")
+    track = reference = None
+    size = frames.width, frames.height
+    if options.track:
+        track = fit_track(PoseTrack.load(options.track), frames, f"the pose track {options.track}")
+    if options.reference_track and options.mode == "animate" and not options.no_retarget:
+        reference = PoseTrack.load(options.reference_track)
+    if track is not None and track.body_found.any():
+        size = controls(frames, track, options.mode, reference=reference).size
+    return plan_clip(
+        size,
+        len(frames),
+        frames.fps,
+        lossless_size(picture if options.mode == "animate" else frames, size),
+        device_here(options.device),
+        options.mode,
+        options.segment,
+        options.previous_frames,
+        options.steps,
+        track=track,
+        reference=reference,
+        runs=runs(),
+        free=free_at(options.out),
+    )
+
+
+def free_at(path: str | os.PathLike) -> int | None:
+    """Free bytes on the disk of a file that need not exist; None where the system does not say."""
+    folder = Path(path).absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""What a job will cost, and what is wrong with its inputs, before anything runs."""

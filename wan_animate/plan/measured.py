@@ -1,0 +1,165 @@
+"""What this machine's own runs took, kept in a small file, so that the next plan is reckoned from them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ..chain.clock import RunClock
+from ..chain.job import AnimateJob
+from ..errors import InputError
+from ..files import make_folder, replacing
+from ..log import get_logger
+from .costs import tokens
+
+KEPT = 40
+FILE_BYTES = 1 << 20  # more is no file of ours
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished job.
+
+    Attributes:
+        device: the card's name.
+        mode: ``"animate"`` or ``"replace"``.
+        width, height, segment_length: as sampled.
+        tokens: of a segment.
+        step_seconds: one pass of one step, the median.
+        other_seconds: of a segment beside its steps.
+        start_seconds: to the first step beyond what a later one takes.
+        lossless, video: bytes a pixel on disk, 0 where not known.
+        date: ISO, of the day.
+    """
+
+    device: str
+    mode: str
+    width: int
+    height: int
+    segment_length: int
+    tokens: int
+    step_seconds: float
+    other_seconds: float
+    start_seconds: float
+    lossless: float
+    video: float
+    date: str
+
+
+class Runs:
+    """The runs of a file, the latest last; one for each device, mode, size and segment length, at most :data:`KEPT`.
+
+    A file that cannot be read, or holds something else, counts as empty; one that cannot be written stays as it is.
+
+    Args:
+        path: of the JSON file; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+
+    def read(self) -> list[Run]:
+        try:
+            if self.path.stat().st_size > FILE_BYTES:
+                return []
+            entries = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return []
+        found = [_as_run(entry) for entry in entries] if isinstance(entries, list) else []
+        return [run for run in found if run is not None][-KEPT:]
+
+    def add(self, run: Run) -> None:
+        """Put a run in place of the last of its kind."""
+        kept = [other for other in self.read() if _kind(other) != _kind(run)]
+        try:
+            make_folder(self.path.parent, "the times of this run")
+            with replacing(self.path, "the times of this run") as temporary:
+                text = json.dumps([asdict(each) for each in [*kept, run][-KEPT:]], indent=1)
+                Path(temporary).write_text(text, encoding="utf-8")
+        except InputError as error:  # a clip that is whole must not fail for it
+            log.warning("the next plan will not know what this run took: %s", error)
+
+    def nearest(self, device: str, mode: str, size: tuple[int, int], count: int) -> Run | None:
+        """The latest run on this device at this size and mode, else the one of the nearest number of tokens."""
+        runs = [run for run in self.read() if run.device == device]
+        if not runs:
+            return None
+
+        def distance(at: int) -> tuple[bool, float, bool, int]:
+            run = runs[at]
+            same = (run.width, run.height, run.tokens) == (*size, count)
+            return not same, abs(math.log(run.tokens / count)), run.mode != mode, -at
+
+        return runs[min(range(len(runs)), key=distance)]
+
+
+def begin_clock(runs: Runs, device: str, job: AnimateJob, passes: int = 1) -> RunClock:
+    """A clock that knows what such a job took the last time; ``passes`` a step."""
+    size, count = job.controls.size, _tokens(job)
+    run = runs.nearest(device, job.mode, size, count)
+    if run is None or run.tokens != count:
+        return RunClock()
+    return RunClock(run.step_seconds * passes, run.other_seconds)
+
+
+def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: int = 1) -> Run | None:
+    """What a finished job took; None if no segment was made.
+
+    Args:
+        folder: of the job's segments and its ``clip.mp4``.
+    """
+    step, other = clock.step_seconds, clock.other_seconds
+    if not clock.measured or step is None or other is None:
+        return None
+    width, height = job.controls.size
+    pixels = width * height * len(job.controls)
+    video = folder / "clip.mp4"
+    with suppress(OSError):
+        lossless = sum(path.stat().st_size for path in folder.glob("segment_*.mkv"))
+        return Run(
+            device=device,
+            mode=job.mode,
+            width=width,
+            height=height,
+            segment_length=job.segment_length,
+            tokens=_tokens(job),
+            step_seconds=step / passes,
+            other_seconds=other,
+            start_seconds=clock.start_seconds,
+            lossless=lossless / pixels,
+            video=video.stat().st_size / pixels if video.exists() else 0.0,
+            date=date.today().isoformat(),
+        )
+    return None
+
+
+def _tokens(job: AnimateJob) -> int:
+    return tokens(job.controls.size, job.plan().segments[0].latent_frames)
+
+
+def _kind(run: Run) -> Sequence[Any]:
+    return run.device, run.mode, run.width, run.height, run.segment_length
+
+
+def _as_run(entry: object) -> Run | None:
+    if not isinstance(entry, dict):
+        return None
+    values: dict[str, Any] = {}
+    with suppress(TypeError, ValueError, OverflowError):
+        for field in fields(Run):
+            kind = {"str": str, "int": int, "float": float}[str(field.type)]
+            values[field.name] = kind(entry.get(field.name, ""))
+    if len(values) < len(fields(Run)):
+        return None
+    run = Run(**values)
+    numbers = (run.step_seconds, run.other_seconds, run.start_seconds, run.lossless, run.video)
+    sound = all(math.isfinite(number) and number >= 0 for number in numbers)
+    return run if sound and run.tokens > 0 and run.step_seconds > 0 else None

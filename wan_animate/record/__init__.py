@@ -1,0 +1,1 @@
+"""How a clip was made, kept in its mp4, and making it again."""
