@@ -110,6 +110,7 @@ def test_second_segment_starts_from_the_firsts_last_frame(host_server, inputs):
     steps = 1  # the host's own nodes run its slow face encoder in every step
     graph = graph_for("animate", inputs, steps=steps)
     wired = graph[graphs.node_of(graph, f"{KIT}Animate")]["inputs"]
+    wired["color"] = "off"  # the host's nodes match no colours
     # The host crops a reference of another size where we fit it onto black: give both one of the clip's size.
     size = dict(width=WIDTH, height=HEIGHT)
     scaled = graphs.add(
@@ -179,7 +180,8 @@ def test_cancel_in_the_middle(host_server, inputs):
     assert host_server.is_idle()
     unfinished = host_server.base_dir / "output" / "wan_animate_kit" / "unfinished"
     (job,) = unfinished.iterdir()
-    assert sorted(path.name for path in job.iterdir()) == ["segment_0000.mkv", "tail_0000.safetensors"]
+    names = sorted(path.name for path in job.iterdir())
+    assert names == ["segment_0000.mkv", "segments.json", "tail_0000.safetensors"]
     assert not list((host_server.base_dir / "output").rglob("*77*.mp4"))
 
     values = []
@@ -239,8 +241,9 @@ def test_wrong_vae_and_lengths_are_told_in_a_sentence(host_server, inputs):
 def test_log_has_no_complaint_about_the_pack(host_server, inputs):
     lines = [line for line in host_server.log().splitlines() if "animate" in line.lower() or "WanAnimateKit" in line]
     loud = [line for line in lines if any(word in line for word in ("WARNING", "Error", "Traceback", "IMPORT FAILED"))]
-    # what the graphs of this file are told by design: refused inputs, and masks that the small segmenter cannot follow
-    told = ("InputError", "segment character: The segmenter lost")
+    # what the graphs of this file are told by design: refused inputs, masks that the small segmenter cannot follow
+    # or that leave parts of the person out, and boundaries between what untrained weights make
+    told = ("InputError", "segment character: The segmenter lost", "boundaries between segments show", "the old person")
     assert not [line for line in loud if not any(words in line for words in told)], loud
     (timing,) = [line for line in lines if "seconds" in line and "custom_nodes" in line]
     assert float(timing.split("seconds")[0].split()[-1]) < 1.0, timing
