@@ -19,6 +19,7 @@ from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .stitch import CropToCharacter, StitchCharacter
 from .vae import AccelerateVae
 from .video import LoadVideo
 
@@ -46,6 +47,8 @@ NODES: list[type[io.ComfyNode]] = [
     SegmentCharacter,
     ShapeMask,
     MaskBackground,
+    CropToCharacter,
+    StitchCharacter,
     CachedPrompt,
     LoadPrompt,
     LoadModel,

@@ -16,6 +16,7 @@ Frames = io.Custom("FRAMES")
 Track = io.Custom("POSE_TRACK")
 Detector = io.Custom("POSE_DETECTOR")
 Segmenter = io.Custom("SEGMENTER")
+Window = io.Custom("CROP_WINDOW")
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:

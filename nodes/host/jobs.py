@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sized
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import folder_paths
 
 from ...wan_animate.chain.store import SegmentStore
+from ...wan_animate.files import make_folder
 from .graph import graph_signature
 
 FOLDER = "wan_animate_kit"
@@ -23,6 +25,13 @@ def unfinished_folder(key: str) -> Path:
 def finished_folder(key: str) -> Path:
     """In the temp folder, which ComfyUI empties when it starts: Save Video keeps the clip."""
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
+
+
+def stitched_path(fingerprint: str) -> Path:
+    """Where a stitched clip is written: in the temp folder, for Save Video to keep."""
+    name = hashlib.blake2b(fingerprint.encode(), digest_size=12).hexdigest()
+    folder = make_folder(Path(folder_paths.get_temp_directory()) / FOLDER / "stitched", "the stitched clip")
+    return folder / f"{name}.mp4"
 
 
 def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..mask.track import binary
 from ..video.derived import DerivedSource
 from ..video.frames import FrameSource, as_uint8
+from ..video.write import write_frames
 from .boxes import Rectangle
 from .resample import cut_out_mask, put_back, whole_pixels
 from .window import CropWindow
@@ -74,7 +76,7 @@ class StitchedSource(DerivedSource):
         super().__init__(source, generated, *(() if mask is None else (mask,)))
         self.generated, self.window, self.mask = generated, window, mask
         self.feather, self.grow = float(feather), float(grow)
-        self.start_seconds = source.start_seconds
+        self.fps, self.picture, self.start_seconds = generated.fps, source.picture, source.start_seconds
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out: np.ndarray | None = None
@@ -86,11 +88,6 @@ class StitchedSource(DerivedSource):
             self._stitch(out[at - start], at)
         assert out is not None  # start < stop
         return out
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """Every frame, ``[1, H, W, 3]``: one in memory at a time."""
-        for at in range(len(self)):
-            yield self.read(at, at + 1)
 
     def alpha(self, at: int) -> tuple[np.ndarray, tuple[int, int]]:
         """(Share of the generated pixel, float32 ``[h, w]``; x and y of its corner in the frame)."""
@@ -167,3 +164,20 @@ def _from_edge(place: Rectangle, frame: tuple[int, int], feather: float) -> np.n
         return np.ones((len(down), len(across)), np.float32)
     soft = [_falling(feather - distance, feather) for distance in (down, across)]
     return np.minimum.outer(*soft)
+
+
+def write_stitched(
+    path: str | os.PathLike,
+    stitched: StitchedSource,
+    audio: dict | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the clip (:func:`..video.write.write_frames`), a frame in memory at a time. H.264 takes even sides: an odd
+    last row or column is left out.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    width, height = stitched.width // 2 * 2, stitched.height // 2 * 2
+    chunks = (stitched.read(at, at + 1)[:, :height, :width] for at in range(len(stitched)))
+    write_frames(path, chunks, (width, height), len(stitched), stitched.fps, audio, progress=progress)
