@@ -80,7 +80,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "margin",
-                    default=0.1,
+                    default=0.08,
                     min=0.0,
                     max=2.0,
                     step=0.01,
@@ -172,14 +172,14 @@ class StitchCharacter(io.ComfyNode):
             search_aliases=["crop and stitch", "uncrop", "paste back", "composite", "inpaint stitch", "4k"],
             inputs=[
                 frames_input("generated", tooltip="The finished window: frames of Animate Character, upscaled or not."),
-                frames_input("frames", tooltip="The video that Crop to Character was given (full_size of its loader)."),
+                frames_input("frames", tooltip="The video that Crop to Character was given: full_size of the loader."),
                 Window.Input("window", tooltip="From Crop to Character."),
                 mask_input(
                     "mask",
                     optional=True,
                     tooltip=(
-                        "The mask that Animate Character was given, from Shape Mask: only this is taken, with its edge. "
-                        "Without it the whole window is taken."
+                        "The mask that Animate Character was given, from Shape Mask: only this is taken, with its "
+                        "edge. Without it the whole window is taken."
                     ),
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Sound for the clip, usually the driving video's."),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
+    from .stitch.window import CropWindow
     from .video.frames import FrameSource
     from .video.source import VideoSource
 
@@ -64,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
         "--no-retarget", action="store_true", help="animate: the driver's own build and place, not the character's"
     )
     p.add_argument("--sam2", help="replace: SAM 2 safetensors file that cuts the person out; else the pose's outline")
+    p.add_argument(
+        "--crop",
+        action="store_true",
+        help="replace: work on a window of --area pixels around the person, and put it back into the video at its own "
+        "size",
+    )
     p.add_argument("--prompt", default="People in the video are doing actions.", help="what the clip shows")
     p.add_argument(
         "--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded"
@@ -162,7 +169,7 @@ def _run(options: argparse.Namespace) -> Path:
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = _frames(options)
-    job, signals = _job(options, frames)
+    job, signals, window = _job(options, frames)
     job.check()
     with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
         # the text encoder is freed before the transformer is loaded
@@ -170,23 +177,41 @@ def _run(options: argparse.Namespace) -> Path:
         denoiser, vae = _ports(options, prompt, job)
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        clip = generate(job, denoiser, vae, store, _print_progress, video, audio)
+        clip = generate(job, denoiser, vae, store, _print_progress, None if window else video, audio)
+        stitched = None if window is None else _stitch(video, frames, clip, window, signals, audio)
         rename(video, out, "the video")
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
-            columns: list[tuple[str, FrameSource]] = [("driver", frames), ("pose", signals.pose)]
+            driver: FrameSource = frames
+            if window is not None:
+                from .stitch.crop import CroppedSource
+
+                driver = CroppedSource(frames.full_size(), window)
+            columns: list[tuple[str, FrameSource]] = [("driver", driver), ("pose", signals.pose)]
             if signals.face is not None:
                 columns.append(("face", signals.face))
             result: FrameSource = clip
             if signals.character_mask is not None:
-                columns.append(("mask", MaskShown(frames, signals.character_mask)))
+                columns.append(("mask", MaskShown(driver, signals.character_mask)))
                 result = MaskShown(clip, signals.character_mask, outline=True)
-            contact_sheet(options.sheet, [*columns, ("result", result)])
+            columns.append(("result", result))
+            contact_sheet(options.sheet, columns if stitched is None else [*columns, ("stitched", stitched)])
         clip.close()
         store.remove()
     print(out)
     return out
+
+
+def _stitch(
+    path: Path, frames: VideoSource, clip: FrameSource, window: CropWindow, signals: Controls, audio: dict | None
+) -> FrameSource:
+    """Write the clip that was made in the window, back in the video."""
+    from .stitch.stitch import StitchedSource, write_stitched
+
+    stitched = StitchedSource(frames.full_size(), clip, window, signals.character_mask)
+    write_stitched(path, stitched, audio, _counting("stitch"))
+    return stitched
 
 
 def _import_packages(options: argparse.Namespace) -> None:
@@ -220,15 +245,18 @@ def _frames(options: argparse.Namespace) -> VideoSource:
     """The driving video; its notes are printed."""
     from .video.source import VideoSource
 
+    # a small person is found on larger frames than the window is
+    area = max(options.area, 1280 * 720) if options.crop else options.area
     frames = VideoSource(
-        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
+        options.video, fps=options.fps, max_area=area, start=options.start, limit=options.limit, fit=options.fit
     )
     for note in frames.notes:
         print(f"wan-animate: {note}", file=sys.stderr)
     return frames
 
 
-def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, Controls]:
+def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, Controls, CropWindow | None]:
+    """The job, its controls, and with ``--crop`` its window."""
     from .chain.controls import controls
     from .chain.generate import AnimateJob
     from .errors import InputError
@@ -264,11 +292,23 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
         if found.lost:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
-    signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
+    window = None
+    if options.crop:
+        from .stitch.controls import cropped_controls
+        from .stitch.plan import WindowSize
+        from .stitch.report import window_report
+
+        size = WindowSize("budget", options.area)
+        signals, window = cropped_controls(
+            frames.full_size(), track, mask, size, options.clean, progress=_counting("window")
+        )
+        print(f"wan-animate: {window_report(window, options.segment)}", file=sys.stderr)
+    else:
+        signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
     job = AnimateJob(
         reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
     )
-    return job, signals
+    return job, signals, window
 
 
 def _character(options: argparse.Namespace, picture: torch.Tensor, detector: PoseDetector | None) -> PoseTrack | None:

@@ -49,6 +49,8 @@ def check_options(options: argparse.Namespace) -> None:
     if not all(0 <= side <= 1 for side in options.person_point):
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
+    if options.crop and options.mode != "replace":
+        raise InputError("--crop is given, but --mode is animate, which makes its own scene: leave --crop out.")
     check_segment_settings(options.segment, options.previous_frames)
     check_device(options.device)
     for name, kind in FILES.items():

@@ -34,7 +34,7 @@ def crop_character(
     pose: PoseTrack,
     mask: FrameSource | None = None,
     size: WindowSize = WindowSize(),  # noqa: B008  frozen
-    margin: float = 0.1,
+    margin: float = 0.08,
     room: float = 1.25,
     progress: Callable[[int, int], None] | None = None,
 ) -> CroppedCharacter:

@@ -54,7 +54,7 @@ def plan_window(
     fps: Fraction | float = Fraction(30),
     cuts: tuple[int, ...] = (),
     size: WindowSize = WindowSize(),  # noqa: B008  frozen
-    margin: float = 0.1,
+    margin: float = 0.08,
     room: float = 1.25,
 ) -> CropWindow:
     """Find the window: its shape for the whole clip, then its path in each shot (:func:`.path.shot_path`).
