@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..video.resample import fill_size
-from .path import largest_height, needed_height, shot_path, wanted_height
+from .path import EASE, largest_height, needed_height, shot_path, spread, wanted_height
 from .window import CropWindow
 
 SIZES = ("budget", "window", "factor")
@@ -82,7 +82,7 @@ def plan_window(
         )
     edges = (0, *cuts, len(boxes))
     shots = [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
-    held = _inside(_grown(boxes, margin), frame)
+    held = _to_edges(_inside(_grown(boxes, margin), frame), frame)
     sampled = _sampled_size(boxes, held, shots, frame, float(fps), size, room)
     places = _places(held, shots, frame, sampled, float(fps), room, size.scale)
     if size.scale is not None and places is not None:
@@ -102,6 +102,12 @@ def _inside(boxes: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
     cut = np.clip(boxes, 0, np.array([*frame, *frame], np.float64))
     cut[~(cut[:, 2:] - cut[:, :2] >= 1).all(axis=1)] = np.nan
     return cut
+
+
+def _to_edges(boxes: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+    """Boxes that nearly end at the frame's edge end there."""
+    ends = np.array([*frame, *frame], np.float64)
+    return np.where(boxes < 1, 0.0, np.where(boxes > ends - 1, ends, boxes))
 
 
 def _grown(boxes: np.ndarray, margin: float) -> np.ndarray:
@@ -124,10 +130,12 @@ def _sampled_size(
     room: float,
 ) -> tuple[int, int]:
     """The size of the shape that shows the character largest (budget), or takes the fewest pixels (else)."""
+    reach = max(round(EASE * fps), 1)
+    moved = np.concatenate([spread(boxes[shot], reach) for shot in shots])
     best, best_score = None, -np.inf
     for width, height in _candidates(frame, size.area if size.mode == "budget" else 832 * 480):
         aspect = width / height
-        if np.nanmax(needed_height(boxes, aspect)) > _LITTLE * largest_height(frame, aspect):
+        if np.nanmax(needed_height(moved, aspect)) > _LITTLE * largest_height(frame, aspect):
             continue
         wanted = np.concatenate([wanted_height(held[shot], aspect, fps, room) for shot in shots])
         if size.scale is not None:
