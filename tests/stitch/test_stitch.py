@@ -127,7 +127,7 @@ def test_edges_of_the_frame_are_not_feathered(source):
 
 
 def test_there_and_back_again(source, window):
-    """A denoiser that passes the pixels through gives the source, but for the resampling; also from an upscaled clip."""
+    """A denoiser that passes pixels through gives the source, but for the resampling; also from an upscaled clip."""
     cropped = CroppedSource(source, window)
     back = StitchedSource(source, cropped, window, feather=4).read(0, COUNT).astype(float)
     error = np.abs(back - source.read(0, COUNT))
