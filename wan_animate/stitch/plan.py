@@ -133,33 +133,35 @@ def _sampled_size(
     reach = max(round(EASE * fps), 1)
     moved = np.concatenate([spread(boxes[shot], reach) for shot in shots])
     best, best_score = None, -np.inf
-    for width, height in _candidates(frame, size.area if size.mode == "budget" else 832 * 480):
-        aspect = width / height
+    for aspect, given in _candidates(frame, size):
         if np.nanmax(needed_height(moved, aspect)) > _LITTLE * largest_height(frame, aspect):
             continue
         wanted = np.concatenate([wanted_height(held[shot], aspect, fps, room) for shot in shots])
-        if size.scale is not None:
-            typical = min(float(np.nanmedian(wanted)), largest_height(frame, aspect)) * size.scale
-            width, height = _up(typical * aspect), _up(typical)
+        area = 1 if given is None else given[0] * given[1]
         # Heights that are higher than the frame count as they are: another shape may leave room to stand still.
-        area = width * height if size.scale is None else 1
         score = float(np.nanmean(np.log(area / (wanted * wanted * aspect))))
         if score > best_score + 1e-9:
-            best, best_score = (width, height), score
+            if given is None:
+                typical = min(float(np.nanmedian(wanted)), largest_height(frame, aspect)) * (size.scale or 1.0)
+                given = _up(typical * aspect), _up(typical)
+            best, best_score = given, score
     if best is None or max(best) > _LARGEST:
         return _whole_frame(1, frame, size)[0]
     return best
 
 
-def _candidates(frame: tuple[int, int], area: int) -> list[tuple[int, int]]:
-    """Sizes of at most ``area`` pixels with sides divisible by 16, nearest to square first."""
+def _candidates(frame: tuple[int, int], size: WindowSize) -> list[tuple[float, tuple[int, int] | None]]:
+    """Aspect ratios, nearest to square first, and with a budget the size of each with sides divisible by 16."""
     narrow, wide = (min(_SHAPES[0], frame[0] / frame[1]), max(_SHAPES[1], frame[0] / frame[1]))
-    sizes = []
-    for width in range(SIDE, int(np.sqrt(area * wide) * 1.05) + SIDE, SIDE):
-        height = area // width // SIDE * SIDE
-        if height and narrow * 0.97 <= width / height <= wide * 1.03:
-            sizes.append((width, height))
-    return sorted(sizes, key=lambda pair: abs(np.log(pair[0] / pair[1])))
+    found: list[tuple[float, tuple[int, int] | None]] = []
+    if size.scale is not None:
+        found = [(float(aspect), None) for aspect in np.geomspace(narrow, wide, 129)]
+    else:
+        for width in range(SIDE, int(np.sqrt(size.area * wide) * 1.05) + SIDE, SIDE):
+            height = size.area // width // SIDE * SIDE
+            if height and narrow * 0.97 <= width / height <= wide * 1.03:
+                found.append((width / height, (width, height)))
+    return sorted(found, key=lambda pair: abs(np.log(pair[0])))
 
 
 def _places(
