@@ -132,7 +132,7 @@ def test_report_and_picture():
     window = plan_window(boxes, FRAME)
     text = window_report(window)
     assert f"sampled at {window.size[0]}x{window.size[1]}" in text and "% of their tokens" in text
-    assert "goes faster than a larger window could make up for" in text
+    assert "for less, the window would have to be larger (room)" in text
     still = plan_window(standing(), FRAME)
     assert "It stands still." in window_report(still)
     frame = np.full((1080, 1920, 3), 200, np.uint8)

@@ -44,7 +44,7 @@ def _motion(window: CropWindow) -> str:
     said += "pixels of the source from one frame to the next"
     if window.speed < SLOW + 0.1:
         return said + "."
-    return said + ": the character goes faster than a larger window could make up for."
+    return said + ": for less, the window would have to be larger (room)."
 
 
 def draw_window(frame: np.ndarray, window: CropWindow, at: int, box: np.ndarray | None = None) -> np.ndarray:
