@@ -133,11 +133,11 @@ def main(path: Path) -> None:
     )
     middle = len(whole) // 2
     still = whole.replaced(np.repeat(whole.keypoints[middle : middle + 1], len(whole), axis=0))
-    for size in (1.0, FACE_ERROR, 6.0):
-        shaken = with_errors(still, size)
+    for error in (1.0, FACE_ERROR, 6.0):
+        shaken = with_errors(still, error)
         ours, peer = (box_motion(face_boxes(shaken, steady=steady)[0]) for steady in (1, 0))
-        print(f"face box of a still head, errors {size:g}: {ours:.3f} pixels a frame, unsteadied {peer:.3f}")
-        if size == FACE_ERROR:
+        print(f"face box of a still head, errors {error:g}: {ours:.3f} pixels a frame, unsteadied {peer:.3f}")
+        if error == FACE_ERROR:
             found = ours, peer
     results.record(
         "face_steady",

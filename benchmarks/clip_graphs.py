@@ -98,7 +98,9 @@ def host_graph(inputs: Inputs, seed: int) -> dict[str, Any]:
     loader = graphs.add(graph, "UNETLoader", unet_name=inputs.model, weight_dtype="default")
     model = [graphs.add(graph, "ModelSamplingSD3", model=[loader, 0], shift=5.0), 0]
     width, height = inputs.size
-    before, offset, parts = None, 0, []
+    before: list[object] | None = None
+    offset: object = 0
+    parts = []
     seen = {"clip_vision_output": wired["clip_vision_output"]} if "clip_vision_output" in wired else {}
     for number in range(segments(inputs)):
         more = seen | ({"continue_motion": before} if before else {})

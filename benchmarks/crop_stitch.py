@@ -152,7 +152,7 @@ def job_seconds() -> dict[str, float]:
 
     kit, folder, scale = graphs.KIT, examples_folder() / "animate", 1 / 3
     _, found = example()
-    taken = {}
+    taken: dict[str, float] = {}
     with HostServer(require_host()) as server:
         make().copy_to(server.base_dir / "models")
         for name in ("video.mp4", "image.jpeg", "video_pose.npz"):

@@ -159,6 +159,11 @@ class Graph:
             plan = self.part("nodes.host.offload.plan")
             some = plan.card_bytes(sizes, plan.spread(self.blocks - 2, self.blocks))
             return kit.offload(model, kit.Settings("fit", gigabytes=self.gigabytes(sizes.rest + some)))
+        if node.startswith("strength"):
+            strength = self.part("wan_animate.chain.strength").Strength
+            value = {"strength 1": 1.0, "strength half": 0.5}[node]
+            given = strength(value, 0.0, 0.999)  # on in every step, but not put off as the default is
+            return self.part("nodes.host.strength").with_strength(model, given, given)
         if node.startswith("lora"):
             how = "beside" if node == "lora beside" else "merge"
             path = str(self.folder / "lora.safetensors")
@@ -210,6 +215,18 @@ def _host_lora(graph: Graph, model: Any) -> Any:
     return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)[0]
 
 
+def _host_half(graph: Graph, model: Any) -> Any:
+    """The weights that say how much pose and face add, halved by the host's own patches."""
+    import torch
+
+    clone, weights = model.clone(), model.model.state_dict()
+    layers = ["pose_patch_embedding"]
+    layers += [f"face_adapter.fuser_blocks.{index}.linear2" for index in range(graph.blocks // 5)]
+    names = [f"diffusion_model.{layer}.{part}" for layer in layers for part in ("weight", "bias")]
+    clone.add_patches({name: (torch.zeros(weights[name].shape),) for name in names}, 1.0, 0.5)
+    return clone
+
+
 def _host_compile(graph: Graph, model: Any) -> Any:
     if not graph.small:
         return _node("nodes_torch_compile", "TorchCompileModel", "inductor")(graph, model)
@@ -222,6 +239,7 @@ def _host_compile(graph: Graph, model: Any) -> Any:
 
 HOST_NODES: dict[str, Callable[[Graph, Any], Any]] = {
     "host lora": _host_lora,
+    "host half": _host_half,
     "EasyCache": _node("nodes_easycache", "EasyCacheNode", 3.0, 0.0, 0.95, False),
     "LazyCache": _node("nodes_easycache", "LazyCacheNode", 3.0, 0.0, 0.95, False),
     "windows": _node(

@@ -73,6 +73,19 @@ CHAINS = {
     "NAG + accelerate + offload blocks": (("NAG", "accelerate", "offload blocks"), ("NAG",), ROUNDING),
     "shift + accelerate": (("shift", "accelerate"), ("shift",), ROUNDING),
     "offload fit + shift": (("offload fit", "shift"), ("shift",), SAME),
+    "strength 1 + offload fit": (("strength 1", "offload fit"), (), SAME),
+    "strength half": (("strength half",), ("host half",), SAME),
+    "strength half + offload blocks": (("strength half", "offload blocks"), ("host half",), SAME),
+    "offload fit + strength half": (("offload fit", "strength half"), ("host half",), SAME),
+    "strength half + accelerate all": (("strength half", "accelerate all"), ("host half",), ROUNDING),
+    "accelerate + strength half": (("accelerate", "strength half"), ("host half",), ROUNDING),
+    "lora + strength half + accelerate": (
+        ("lora", "strength half", "accelerate"),
+        ("host lora", "host half"),
+        ROUNDING,
+    ),
+    "windows + strength half": (("windows", "strength half"), ("windows", "host half"), SAME),
+    "strength half + host compile": (("strength half", "host compile"), ("host half",), ROUNDING),
     "accelerate + host compile": (("accelerate", "host compile"), (), ROUNDING),
     "host compile + faces": (("host compile", "faces"), (), ROUNDING),
     "offload blocks + host compile": (("offload blocks", "host compile"), (), ROUNDING),
@@ -109,7 +122,8 @@ def cells(mode: str, only: list[str], small: bool) -> list[tuple[str, Source, st
             if chain in SLOW and chain not in SLOW_OF.get(source, SLOW):
                 continue
             name = " / ".join((mode, *source, chain))
-            if small and mode == "dynamic" and "lora" in chain:
+            patched = any(node in ("host lora", "host half") for node in CHAINS[chain][1])
+            if small and mode == "dynamic" and patched:
                 continue  # without a card the host merges none: see demo/dynamic_vram.py
             if all(part in name for part in only):
                 found.append((name, source, chain))

@@ -93,7 +93,7 @@ class Meters:
                 family = [server, *server.children(recursive=True)]
                 # not what is private to them (USS): walking the page tables of 40 GB holds the server up each time
                 resident = sum(one.memory_info().rss for one in family) / GB
-                anonymous = sum(_anonymous(one.pid) for one in family) / GB
+                anonymous = sum(anonymous_bytes(one.pid) for one in family) / GB
             except (psutil.Error, OSError):
                 continue
             with self._lock:
@@ -112,7 +112,7 @@ class Meters:
                 self._usage.vram_gb = max(self._usage.vram_gb or 0.0, used * 2**20 / GB)
 
 
-def _anonymous(pid: int) -> int:
+def anonymous_bytes(pid: int) -> int:
     """Resident bytes of a process that no file backs; 0 where the system does not say (not Linux)."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:

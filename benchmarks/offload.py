@@ -130,9 +130,9 @@ class Runs:
             found["peak"], found["reserved"] = max(found["peak"], peak), max(found["reserved"], reserved)
         found["out"], found["first_peak"] = out.cpu(), first[2]
         self.typical = found["seconds"][-1]
-        seconds = ", ".join(f"{one:.3f}" for one in found["seconds"])
+        steps = ", ".join(f"{one:.3f}" for one in found["seconds"])
         log(
-            f"{size} {name}: first step {found['first']:.2f} s, then {seconds} s; peak {found['peak']:.2f} GB, "
+            f"{size} {name}: first step {found['first']:.2f} s, then {steps} s; peak {found['peak']:.2f} GB, "
             f"of the first {first[2]:.2f}, reserved {found['reserved']:.2f}"
         )
         clone.cleanup()

@@ -211,7 +211,7 @@ def host_steps(
                 taken[name].append(steps.step(clone, noise, 0.9 - 0.1 * number)[1])
         for clone in sides.values():
             clone.cleanup()
-        found[size] = tuple(statistics.median(taken[name][1:]) for name in ("host", "ours"))
+        found[size] = statistics.median(taken["host"][1:]), statistics.median(taken["ours"][1:])
         print(f"{size} host: {found[size][0]:.3f} s, ours: {found[size][1]:.3f} s", flush=True)
     return found
 

@@ -102,7 +102,9 @@ def prepare(clip: Path, graphs: Path, as_tensors: bool) -> dict:
     from wan_animate.video.source import VideoSource
 
     detector = PoseDetector(graphs / "detector.onnx", graphs / "pose.onnx", provider="cpu")
-    detector.find_keypoints(np.zeros((8, HEIGHT, WIDTH, 3), np.uint8), np.tile(np.float32([0, 0, 640, 720, 1]), (8, 1)))
+    detector.find_keypoints(
+        np.zeros((8, HEIGHT, WIDTH, 3), np.uint8), np.tile(np.array([0, 0, 640, 720, 1], np.float32), (8, 1))
+    )
     started = time.perf_counter()
     with Growth() as growth:
         frames: FrameSource = VideoSource(clip, fps=0, max_area=WIDTH * HEIGHT)
@@ -115,9 +117,9 @@ def prepare(clip: Path, graphs: Path, as_tensors: bool) -> dict:
         background = BackgroundSource(frames, mask)
         controls = (pose, face, mask, background)
         if as_tensors:
-            held = [read_float(source, 0, len(source)) for source in controls]
+            tensors = [read_float(source, 0, len(source)) for source in controls]
             segments = 1
-            del held
+            del tensors
         else:
             segments = 0
             for start in range(0, len(frames), SEGMENT - OVERLAP):

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -204,15 +205,12 @@ class Stages:
             self.made[name] = self.waited[name] = 0.0
             return self._timed(real(self._timed(source, self.made, name), depth, name), self.waited, name)
 
-        prefetch.ahead = detector.ahead = ahead
-        try:
+        with mock.patch.object(prefetch, "ahead", ahead), mock.patch.object(detector, "ahead", ahead):
             yield
-        finally:
-            prefetch.ahead = detector.ahead = real
 
     def say(self, frames: int, seconds: float) -> None:
         names = list(self.made)
-        busy = {name: self.made[name] - self.waited.get(before, 0) for before, name in zip([None, *names], names)}
+        busy = {name: self.made[name] - self.waited.get(before, 0) for before, name in zip(["", *names], names)}
         busy["heatmaps"] = seconds - self.waited[names[-1]]
         print("  ms a frame: " + ", ".join(f"{name} {spent * 1e3 / frames:.2f}" for name, spent in busy.items()))
 
@@ -230,14 +228,14 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"ViTPose-{vit}: graphs and a clip of {options.frames} frames written", flush=True)
     detector = PoseDetector(folder / "yolo.onnx", folder / "vit.onnx", options.provider)
     print(f"runs on {detector.provider}", flush=True)
-    graphs = detector._detector, detector._pose
+    graphs = detector.person_network, detector.pose_network
     best, best_batch = networks(graphs, options, False)
     best_on_card = networks(graphs, options, True)[0] if graphs[0].device is not None else None
     rates = {}
     batches = {best_batch, 8, 16} if not options.small else {best_batch}
     for batch, threads in itertools.product(sorted(batches), options.threads or [workers.COUNT]):
         workers.COUNT = threads
-        workers._pool.cache_clear()
+        workers.pool.cache_clear()
         detector.detect(VideoSource(folder / "clip.mp4", fps=0, limit=4 * batch), batch=batch)
         source, stages = VideoSource(folder / "clip.mp4", fps=0), Stages()
         with stages.watching():

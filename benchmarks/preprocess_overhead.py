@@ -17,10 +17,11 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -32,6 +33,10 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks import results  # noqa: E402
+
+if TYPE_CHECKING:
+    from wan_animate.detect.inputs import Preprocessor
+    from wan_animate.people.tracker import PersonTracker
 
 WIDTH, HEIGHT, FRAMES, BATCH, ROUNDS = 1280, 720, 48, 8, 6
 STAGES = ("detector input", "boxes", "cuts and people", "pose input", "heatmaps", "face", "drawing")
@@ -103,7 +108,17 @@ def upstreams_turn(
     return keypoints[0]
 
 
-def our_turn(state: Any, images: np.ndarray, outputs: np.ndarray, heatmaps: np.ndarray, clock: Clock) -> np.ndarray:
+@dataclass
+class OurClip:
+    """What our side keeps of the clip ``images`` between batches."""
+
+    images: np.ndarray
+    tracker: PersonTracker
+    inputs: tuple[Preprocessor, Preprocessor]  # of the detector and the pose network
+    keypoints: list[np.ndarray] = field(default_factory=list)
+
+
+def our_turn(clip: OurClip, images: np.ndarray, outputs: np.ndarray, heatmaps: np.ndarray, clock: Clock) -> np.ndarray:
     """A batch; returns keypoints ``[N, 133, 3]``."""
     from wan_animate.detect.heatmaps import keypoints_from_heatmaps
     from wan_animate.detect.inputs import crop_people, crop_regions, resize_frames
@@ -115,23 +130,23 @@ def our_turn(state: Any, images: np.ndarray, outputs: np.ndarray, heatmaps: np.n
     from wan_animate.video.frames import TensorSource
 
     clock.start()
-    _, small = resize_frames(state.inputs[0], images)
+    _, small = resize_frames(clip.inputs[0], images)
     clock.lap("detector input")
     scale = WIDTH / 640, HEIGHT / 640
     found = detect_people(outputs, small, scale, WIDTH, HEIGHT)
     clock.lap("boxes")
-    boxes = state.update(found, small)
+    boxes = clip.tracker.update(found, small)
     clock.lap("cuts and people")
     regions = crop_regions(boxes[:, :4], 192, 256)
-    crop_people(state.inputs[1], images, regions)
+    crop_people(clip.inputs[1], images, regions)
     clock.lap("pose input")
     keypoints = keypoints_from_heatmaps(heatmaps, regions)
     clock.lap("heatmaps")
     track = PoseTrack(keypoints, WIDTH, HEIGHT, Fraction(30), boxes)
-    state.tracks.append(keypoints)
-    if len(state.tracks) * BATCH == FRAMES:  # the face's box comes from the whole track
-        face, known = face_boxes(PoseTrack(np.concatenate(state.tracks), WIDTH, HEIGHT, Fraction(30)))
-        faces = FaceCropSource(TensorSource(state.images), face, found=known)
+    clip.keypoints.append(keypoints)
+    if len(clip.keypoints) * BATCH == FRAMES:  # the face's box comes from the whole track
+        face, known = face_boxes(PoseTrack(np.concatenate(clip.keypoints), WIDTH, HEIGHT, Fraction(30)))
+        faces = FaceCropSource(TensorSource(clip.images), face, found=known)
         for _ in faces.batches(BATCH):
             pass
     clock.lap("face")
@@ -164,7 +179,7 @@ def main() -> None:
         detector = PoseDetector(Path(folder) / "d.onnx", Path(folder) / "p.onnx", "cpu")
         outputs = np.concatenate(
             [
-                detector._detector.run(resize_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
+                detector.person_network.run(resize_frames(detector_inputs((640, 640)), images[at : at + 8])[0])
                 for at in range(0, FRAMES, 8)
             ]
         )
@@ -172,7 +187,9 @@ def main() -> None:
         regions = crop_regions(boxes[:, :4], 192, 256)
         heatmaps = np.concatenate(
             [
-                detector._pose.run(crop_people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8]))
+                detector.pose_network.run(
+                    crop_people(pose_inputs((192, 256)), images[at : at + 8], regions[at : at + 8])
+                )
                 for at in range(0, FRAMES, 8)
             ]
         )
@@ -189,12 +206,11 @@ def main() -> None:
     for turn in range(ROUNDS + 1):
         if turn == 1:  # the first round warmed up
             ours, peers = Clock(), Clock()
-        following = PersonTracker(TensorSource(images), PersonChoice())
-        following.tracks, following.images = [], images
-        following.inputs = detector_inputs((640, 640)), pose_inputs((192, 256))
+        inputs = detector_inputs((640, 640)), pose_inputs((192, 256))
+        clip = OurClip(images, PersonTracker(TensorSource(images), PersonChoice()), inputs)
         for start in range(0, FRAMES, BATCH):
             part = slice(start, start + BATCH)
-            mine = our_turn(following, images[part], outputs[part], heatmaps[part], ours)
+            mine = our_turn(clip, images[part], outputs[part], heatmaps[part], ours)
             for at in range(start, start + BATCH):
                 theirs = upstreams_turn(modules, yolo, images[at], outputs[at].copy(), heatmaps[at].copy(), peers)
                 worst = max(worst, float(np.abs(mine[at - start, :, :2] - theirs[:, :2]).max()))

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def theirs(model: Any, vae: Any, inputs: Inputs, steps: int, clock: Clock) -> to
     import comfy.sample
     from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
 
-    import nodes
+    nodes: Any = import_module("nodes")  # the host's
 
     positive, negative, latent, trim, _, _ = WanAnimateToVideo.execute(
         positive=inputs.prompt,
@@ -200,7 +201,7 @@ def measure(
             "mean_difference_in_levels": round(float(off), 3),
             "settings": {
                 "attention": arguments.attention,
-                "products": arguments.products,
+                "linear_layers": arguments.linear_layers,
                 "compile_blocks": arguments.compile,
                 "fused": True,
             },
@@ -212,7 +213,7 @@ def measure(
             seconds = {
                 name: whole[name] + (count - steps) * step[name] if count != steps else whole[name] for name in whole
             }
-            claim = f"segment_{size}_{count}" + ("_fp8" if arguments.products != "as loaded" else "")
+            claim = f"segment_{size}_{count}" + ("_fp8" if arguments.linear_layers != "as loaded" else "")
             results.record_on_host(
                 claim,
                 seconds["ours"],
@@ -239,7 +240,7 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"{blocks} blocks and the VAE loaded in {time.perf_counter() - start:.0f} s", flush=True)
         accelerate = one_step.load_pack_part("nodes.host.accelerate")
         settings = accelerate.Settings(
-            arguments.attention, compile_blocks=arguments.compile, matmul=arguments.products, fused=True
+            arguments.attention, compile_blocks=arguments.compile, matmul=arguments.linear_layers, fused=True
         )
         fast_model = accelerate.accelerate(model, settings)
         fast_vae = one_step.load_pack_part("nodes.host.vae").accelerate_vae(vae)
@@ -257,7 +258,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--blocks", type=int, help="transformer blocks, a multiple of 5 (default 40)")
     parser.add_argument("--attention", default="auto (exact)")
-    parser.add_argument("--products", default="as loaded")
+    parser.add_argument("--linear-layers", "--products", default="as loaded")
     parser.add_argument("--compile", action="store_true", help="with compiled blocks")
     parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
     return parser

@@ -101,7 +101,8 @@ def follow(weights: Path, count: int, device: str, session: bool) -> dict[str, A
         from transformers import Sam2VideoVideoProcessor
         from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-        model, side = segmenter.load(), segmenter.load().config.image_size
+        model: Any = segmenter.load()
+        side = model.config.image_size
         video = Sam2VideoVideoProcessor(size={"height": side, "width": side})(
             videos=list(frames.read(0, count)), device=device, return_tensors="pt"
         )
@@ -175,7 +176,7 @@ def main(large: bool, device: str) -> None:
         "MiB held on the card beside the weights" if device == "cuda" else "MiB of peak resident memory over the start"
     )
     versions, hardware = results.versions("numpy", "torch", "transformers"), long["name"] or results.cpu()
-    common = {"unit": unit, "better": "lower", "versions": versions, "hardware": hardware, "digits": 1}
+    common: dict[str, Any] = {"unit": unit, "better": "lower", "versions": versions, "hardware": hardware, "digits": 1}
     clip = f"{WIDTH}x{HEIGHT}"
     results.record(
         f"segment_memory{suffix}", long[key], short[key],

@@ -23,6 +23,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def compare(sides: dict[str, Any], call: str, given: torch.Tensor, label: str) -
     for number in range(ROUNDS[label.split()[0]] + 1):
         theirs = None
         for name, vae in sides.items():
-            out, seconds, peak = timed(vae.device, lambda vae=vae: getattr(vae, call)(given))
+            out, seconds, peak = timed(vae.device, partial(getattr(vae, call), given))
             theirs = out if theirs is None else theirs
             if number == 0:  # kernels are chosen and compiled in the first round
                 found[name]["error"] = relative(out, theirs)

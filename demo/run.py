@@ -350,4 +350,6 @@ def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
+    # --help: the options are the environment's
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -1,10 +1,11 @@
-"""ComfyUI nodes: inputs, outputs, tooltips and a call to the engine. Nothing heavy is imported before a node runs."""
+"""ComfyUI nodes: inputs, outputs, tooltips, a call to the engine. Nothing heavy is imported before a node runs."""
 
 from comfy_api.latest import ComfyExtension, io
 
 from .accelerate import Accelerate
 from .animate import Animate
 from .clean import CleanPose, PoseReport
+from .color import MatchColor
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
@@ -15,11 +16,13 @@ from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
 from .offload import OffloadBlocks
+from .options import ClipOptions
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
-from .prompt import CachedPrompt, LoadPrompt
+from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
 from .stitch import CropToCharacter, StitchCharacter
+from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
 
@@ -49,14 +52,18 @@ NODES: list[type[io.ComfyNode]] = [
     MaskBackground,
     CropToCharacter,
     StitchCharacter,
+    MatchColor,
     CachedPrompt,
     LoadPrompt,
+    PromptForFrames,
     LoadModel,
     ApplyLora,
     RelightLora,
+    PoseFaceStrength,
     Accelerate,
     OffloadBlocks,
     AccelerateVae,
+    ClipOptions,
     Animate,
 ]
 

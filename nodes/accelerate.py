@@ -107,7 +107,7 @@ class Accelerate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, attention: str | None) -> bool | str:
-        """Choices of older versions pass; a linked value is None here, and is checked when the node runs."""
+        """Older versions' choices pass. A linked value is None here; ``execute`` checks it."""
         from .host.accelerate.attention import CHOICES, REMOVED
 
         if attention is None or attention in CHOICES or attention in REMOVED:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
+from .finished import finished_report
 from .host.sampling import sampler_names, scheduler_names
-from .types import Frames, as_images, as_masks, first_picture, frames_input, mask_input
+from .types import Frames, Options, as_images, as_masks, first_picture, frames_input, mask_input
 
 if TYPE_CHECKING:
     import torch
 
+    from ..wan_animate.chain.options import ClipOptions
     from ..wan_animate.video.frames import FrameSource
 
 UNLINKED = object()
@@ -174,6 +176,24 @@ class Animate(io.ComfyNode):
                         "images count as 30)."
                     ),
                 ),
+                io.Combo.Input(
+                    "color",
+                    options=["anchor", "previous", "off"],
+                    default="anchor",
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "How colour drift from segment to segment is taken out. anchor: each segment is matched to the "
+                        "frames it takes over, and to what stays the same: the driver's scene in replace, the parts "
+                        "that stand still in animate. previous: to the frames it takes over alone. off: nothing is "
+                        "changed. The first segment never is."
+                    ),
+                ),
+                Options.Input(
+                    "options",
+                    optional=True,
+                    tooltip="Clip Options: seams, shots, parts of the clip, seeds of single segments, continuing.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The clip with its sound: connect Save Video."),
@@ -182,10 +202,12 @@ class Animate(io.ComfyNode):
                     tooltip="The clip's frames, lossless, read as needed: Frames to Image turns them into IMAGE.",
                 ),
                 io.Int.Output(
-                    display_name="frame_count", tooltip="Frames in the clip: exactly as many as the pose has."
+                    display_name="frame_count",
+                    tooltip=("Frames in the clip: exactly as many as the pose has, unless options leaves some out."),
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -198,7 +220,7 @@ class Animate(io.ComfyNode):
         character_mask: Any = UNLINKED,
     ) -> bool | str:
         """Before anything runs; what is linked is None here, and checked by the job."""
-        from ..wan_animate.chain.generate import check_scene
+        from ..wan_animate.chain.job import check_scene
         from ..wan_animate.chain.segments import check_segment_settings
         from ..wan_animate.errors import InputError
 
@@ -235,12 +257,16 @@ class Animate(io.ComfyNode):
         character_mask: FrameSource | torch.Tensor | None = None,
         clip_vision_output: Any = None,
         audio: dict | None = None,
+        color: str = "anchor",
+        options: ClipOptions | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.chain.control_sources import Controls
-        from ..wan_animate.chain.generate import AnimateJob, generate
+        from ..wan_animate.chain.generate import generate, result_plan
+        from ..wan_animate.chain.job import AnimateJob
+        from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.video.resample import as_rate
-        from .host.jobs import finished_folder, finished_meanwhile, model_signature, unfinished_folder
+        from .host.jobs import finished_folder, finished_meanwhile, model_signature, other_jobs, unfinished_folder
         from .host.ports import HostDenoiser, cached_vae
         from .host.sampling import SamplingProgress
 
@@ -255,16 +281,29 @@ class Animate(io.ComfyNode):
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
         )
-        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps))
+        job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
+        job.options = options or job.options
         job.check()
-        signature = model_signature(cls.hidden, ["model", "positive", "negative", "vae", "clip_vision_output"])
-        key = job.key(f"{signature} {steps} {cfg} {sampler_name} {scheduler} {shift}")
+        prompts = denoiser.set_clip(job.plan())
+        sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
+        linked = ["model", "positive", "negative", "vae", "clip_vision_output"]
+        signature = model_signature(cls.hidden, linked)
+        key = job.key(f"{signature} {sampling}")
+        # A segment is known by its own prompt, so that another one elsewhere does not make it again.
+        if prompts is not None and cls.hidden is not None:
+            signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
+        extra = f"{signature} {sampling}", prompts or []
         progress = SamplingProgress(denoiser.model)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
         with SegmentStore(unfinished_folder(key), progress.check) as store:
-            store = finished_meanwhile(store, key, job.plan())
+            store = finished_meanwhile(store, key, job.wanted())
+            take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
+            shown = result_plan(job, store)
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio)
+            below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
-            store = store.move_to(finished_folder(key))
-        frames = store.clip(job.plan(), job.fps)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(store.folder / "clip.mp4")), frames, len(frames))
+            if len(shown) == len(job.plan()):  # a part is kept for the rest
+                store = store.move_to(finished_folder(key))
+        frames = store.clip(shown, job.fps)
+        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        return io.NodeOutput(video, frames, len(frames), ui=below)

@@ -84,7 +84,7 @@ class PoseReport(io.ComfyNode):
                 mask_input(
                     "mask",
                     optional=True,
-                    tooltip="The character mask of the same video: its size in every frame is plotted.",
+                    tooltip="The character mask of the same video: its size, and whether it holds the person.",
                 ),
             ],
             outputs=[

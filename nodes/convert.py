@@ -32,10 +32,10 @@ def _window_inputs() -> list[io.Input]:
 
 
 def _to_tensor(source: FrameSource, start: int, limit: int) -> torch.Tensor:
-    """``limit`` frames from ``start`` on as float32 ``[n, H, W, 3]`` or ``[n, H, W]``, read a few at a time.
+    """float32 ``[n, H, W, 3]`` or ``[n, H, W]``, read in batches.
 
     Raises:
-        InputError: there are none, or they do not fit into the free memory.
+        InputError: no frames, or not enough free memory.
     """
     import psutil
     import torch

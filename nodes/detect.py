@@ -226,7 +226,7 @@ class DetectPose(io.ComfyNode):
 
 
 def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection) -> ui.PreviewImage:
-    """The skeleton over a frame near the clip's middle; of several people also the boxes, where most are in view."""
+    """The skeleton on a middle frame; of several people also the boxes."""
     import numpy as np
     import torch
 

@@ -17,7 +17,6 @@ CATEGORY = "WanAnimateKit/pose"
 
 
 def face_inputs() -> list[io.Input]:
-    """The options of :func:`crop_face`, by name."""
     return [
         io.Float.Input(
             "face_scale",
@@ -63,7 +62,7 @@ def crop_face(
     missing_face: str = "blend",
     face_steady: float = 1.0,
 ) -> tuple[FaceCropSource, int]:
-    """The face crops, and in how many frames a face was found."""
+    """(face crops, number of frames with a face)"""
     from ..wan_animate.face.boxes import face_boxes
     from ..wan_animate.face.crop import FaceCropSource
     from ..wan_animate.pose.track import fit_track

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from .types import Frames, Track, as_images, as_masks, drawn_at_inputs, fitted, frames_input, mask_input
-from .warning import rarely_found
+from .warning import rarely_found, uncovered
 
 if TYPE_CHECKING:
     from ..wan_animate.pose.track import PoseTrack
+    from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/mask"
+MASK_PIXELS, VIDEO_PIXELS = "of the mask", "of the video file"
+UNLINKED = object()
+_NO_FRAMES = (
+    f"pixels is {VIDEO_PIXELS!r}, but how large these are is not known: connect the driving video to frames, or choose "
+    f"{MASK_PIXELS!r}."
+)
 
 
 class MaskFromPose(io.ComfyNode):
@@ -90,7 +97,8 @@ class ShapeMask(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Steadies the character mask, grows it and rounds it to blocks, as the model was trained, so that the "
-                "old outline does not show through and a character of another build fits in."
+                "old outline does not show through and a character of another build fits in. With the pose connected, "
+                "frames in which a hand, a foot or the head lies outside the mask are named before anything is sampled."
             ),
             search_aliases=["grow mask", "dilate mask", "blockify mask", "expand mask", "feather mask", "smooth mask"],
             inputs=[
@@ -171,6 +179,34 @@ class ShapeMask(io.ComfyNode):
                         "ends the mask at any pixel, as Wan's own preprocessing does."
                     ),
                 ),
+                io.Combo.Input(
+                    "pixels",
+                    options=[MASK_PIXELS, VIDEO_PIXELS],
+                    default=MASK_PIXELS,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "The pixels that kernel and feather are given in. of the mask: of the size that the video was "
+                        "loaded at, as the model was trained. of the video file: the same edge at every size; needs "
+                        "frames."
+                    ),
+                ),
+                frames_input(
+                    "frames",
+                    optional=True,
+                    tooltip=(
+                        "The driving video: tells how large the file's pixels are, and is shown below a mask that is "
+                        "warned of."
+                    ),
+                ),
+                Track.Input(
+                    "pose",
+                    optional=True,
+                    tooltip=(
+                        "The pose of the driving video, to check the shaped mask by. Where hands, feet, head, arms or "
+                        "legs lie outside, the old person would show: these frames are named below the node."
+                    ),
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -178,7 +214,15 @@ class ShapeMask(io.ComfyNode):
                     tooltip="The grown, block-shaped mask, for Background without Character and for Animate Character.",
                 )
             ],
+            has_intermediate_output=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, pixels: str | None = MASK_PIXELS, frames: Any = UNLINKED) -> bool | str:
+        """Before anything runs; what is linked is None here."""
+        if pixels not in (None, MASK_PIXELS, VIDEO_PIXELS):
+            return f"pixels is {pixels!r}, but it must be {MASK_PIXELS!r} or {VIDEO_PIXELS!r}."
+        return _NO_FRAMES if pixels == VIDEO_PIXELS and frames is UNLINKED else True
 
     @classmethod
     def execute(
@@ -191,21 +235,35 @@ class ShapeMask(io.ComfyNode):
         steady: int = 0,  # workflows saved before this input existed
         feather: float = 0.0,
         whole_cells: bool = False,
+        pixels: str = MASK_PIXELS,
+        frames: Any = None,
+        pose: PoseTrack | None = None,
     ) -> io.NodeOutput:
-        from ..wan_animate.mask.shape import ShapedMaskSource
+        from ..wan_animate.errors import InputError
+        from ..wan_animate.mask.shape import ShapedMaskSource, scale_to
 
-        return io.NodeOutput(
-            ShapedMaskSource(
-                as_masks(mask, "mask"),
-                iterations=iterations,
-                k=kernel,
-                w_len=blocks_wide,
-                h_len=blocks_high,
-                stabilize=steady,
-                feather=feather,
-                cells=whole_cells,
-            )
+        mask = as_masks(mask, "mask")
+        frames = None if frames is None else as_images(frames, "frames")
+        scale = 1.0
+        if pixels == VIDEO_PIXELS:
+            if frames is None:
+                raise InputError(_NO_FRAMES)
+            scale = scale_to(mask, frames)
+        shaped = ShapedMaskSource(
+            mask, iterations, kernel, blocks_wide, blocks_high, steady, feather, whole_cells, scale
         )
+        return io.NodeOutput(shaped, ui=None if pose is None else _check(cls, shaped, pose, frames))
+
+
+def _check(
+    cls: type[io.ComfyNode], mask: FrameSource, pose: PoseTrack, frames: FrameSource | None
+) -> ui.PreviewImage | None:
+    """Warns of frames in which the mask does not hold the person."""
+    from ..wan_animate.mask.coverage import checked_masks
+    from .host.progress import progress_bar
+
+    masks = checked_masks(mask, fitted(pose, frames))
+    return uncovered(cls, masks.coverage(progress_bar(len(masks))), masks, frames, "shape mask")
 
 
 class MaskBackground(io.ComfyNode):

@@ -1,4 +1,4 @@
-"""The MODEL's blocks in host memory, where the card is too small for all of them."""
+"""The MODEL's blocks in host memory."""
 
 from __future__ import annotations
 

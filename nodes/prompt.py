@@ -20,7 +20,7 @@ WAN_TEXT_CHANNELS = 4096
 
 
 def _cached_file(text: str, encoder: str) -> Path:
-    """The prompt's file in the first folder that has it, else a new name in the first folder."""
+    """In the first folder that has it, else a new name in the first folder."""
     from ..wan_animate.weights.prompt_file import prompt_file_name
 
     name = prompt_file_name(text, encoder)
@@ -100,7 +100,6 @@ class CachedPrompt(io.ComfyNode):
 
 
 def _read(path: Path) -> tuple[list[list[Any]] | None, Exception | None]:
-    """The cached prompt, and what is wrong with the file; both None without a file."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.weights.prompt_file import load_prompt
 
@@ -159,3 +158,54 @@ class LoadPrompt(io.ComfyNode):
         from ..wan_animate.weights.prompt_file import load_prompt
 
         return io.NodeOutput(load_prompt(folder_paths.get_full_path_or_raise(PROMPTS, file), WAN_TEXT_CHANNELS))
+
+
+class PromptForFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanAnimateKitPromptForFrames",
+            display_name="Prompt for Frames",
+            category=CATEGORY,
+            description=(
+                "A prompt for a part of the clip, for Animate Character. Chain several by others. Each segment is made "
+                "with the prompt that covers most of its new frames; one without frames holds wherever no other does."
+            ),
+            search_aliases=["prompt schedule", "prompt travel", "prompt per segment", "timed prompt"],
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="The prompt, from Cached Prompt or CLIP Text Encode."),
+                io.Int.Input(
+                    "first_frame", default=0, min=0, max=1_000_000_000, tooltip="Of the driving video, from 0."
+                ),
+                io.Int.Input("last_frame", default=-1, min=-1, max=1_000_000_000, tooltip="Included; -1: to the end."),
+                io.Conditioning.Input(
+                    "others", optional=True, tooltip="Other prompts: of Prompt for Frames, or one for the rest."
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    display_name="conditioning", tooltip="All of them, for positive or negative of Animate Character."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, first_frame: int | None, last_frame: int | None) -> bool | str:
+        """Before anything runs; what is linked is None here."""
+        from ..wan_animate.chain.prompts import check_range
+        from ..wan_animate.errors import InputError
+
+        try:
+            if first_frame is not None and last_frame is not None:
+                check_range((first_frame, last_frame))
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, conditioning: Any, first_frame: int, last_frame: int, others: Any = None) -> io.NodeOutput:
+        from ..wan_animate.chain.prompts import check_range
+        from .host.prompts import for_frames
+
+        check_range((first_frame, last_frame))
+        return io.NodeOutput([*(others or []), *for_frames(conditioning, (first_frame, last_frame))])

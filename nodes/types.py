@@ -17,20 +17,19 @@ Track = io.Custom("POSE_TRACK")
 Detector = io.Custom("POSE_DETECTOR")
 Segmenter = io.Custom("SEGMENTER")
 Window = io.Custom("CROP_WINDOW")
+Options = io.Custom("CLIP_OPTIONS")
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
-    """An input that takes FRAMES or IMAGE."""
     return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)
 
 
 def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
-    """An input that takes FRAMES of masks or MASK."""
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
-    """A pose track cut to ``frames``, and with ``size`` scaled to theirs.
+    """The pose cut to ``frames``, and with ``size`` scaled to them.
 
     Raises:
         InputError: the frames are masks, or the track does not cover them.
@@ -45,18 +44,14 @@ def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
 
 
 def as_frames(value: Any, fps: float = 30) -> FrameSource:
-    """FRAMES as they are; an IMAGE or MASK tensor as a source of its frames at ``fps``."""
+    """FRAMES as they are; IMAGE or MASK as a source at ``fps``."""
     from ..wan_animate.video.frames import FrameSource, TensorSource
 
     return value if isinstance(value, FrameSource) else TensorSource(value, fps)
 
 
 def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
-    """As :func:`as_frames`, for pictures.
-
-    Raises:
-        InputError: ``name`` carries masks.
-    """
+    """As :func:`as_frames`. Raises InputError if ``name`` carries masks."""
     return _of_kind(
         _some_frames(value, name, fps),
         "image",
@@ -66,11 +61,7 @@ def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
 
 
 def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
-    """As :func:`as_frames`, for masks.
-
-    Raises:
-        InputError: ``name`` carries pictures.
-    """
+    """As :func:`as_frames`. Raises InputError if ``name`` carries pictures."""
     return _of_kind(
         _some_frames(value, name, fps),
         "mask",
@@ -80,11 +71,7 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
 
 
 def first_picture(value: torch.Tensor, name: str) -> torch.Tensor:
-    """The first picture of an IMAGE, ``[H, W, 3]``; what is transparent becomes black.
-
-    Raises:
-        InputError: ``name`` carries no picture.
-    """
+    """``[H, W, 3]``, transparency as black. Raises InputError if there is none."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.video.picture import over_background
 
@@ -112,12 +99,10 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 
 
 def fit_input(tooltip: str, **options: Any) -> io.Input:
-    """How a picture is brought to a size of another shape: :data:`wan_animate.video.resample.FITS`."""
     return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
 
 
 def drawn_at_inputs() -> list[io.Input]:
-    """Inputs that say which frames of a pose are drawn, and how it is fitted."""
     return [
         fit_input(
             "How a pose of another size is brought to width x height: as fit in Load Driving Video. A pose of quite "

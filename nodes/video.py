@@ -197,7 +197,6 @@ def _from_file(
 def _from_memory(
     components: Any, fps: float, max_area: int, start: int, limit: int, fit: str
 ) -> tuple[FrameSource, FrameSource, dict | None]:
-    """As :func:`_from_file`, for a video that is a tensor of frames."""
     from ..wan_animate.video.derived import SampledSource, at_area, cut_audio
     from ..wan_animate.video.frames import TensorSource
     from ..wan_animate.video.source import cut_note

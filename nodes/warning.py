@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io, ui
 
 if TYPE_CHECKING:
+    from ..wan_animate.mask.coverage import CheckedMaskSource, Coverage
     from ..wan_animate.pose.track import PoseTrack
+    from ..wan_animate.video.frames import FrameSource
 
 
 def rarely_found(cls: type[io.ComfyNode], pose: PoseTrack, who: str) -> ui.PreviewImage | None:
-    """A picture, and a line in the log, if the body was found in less than half of the frames."""
+    """A picture and a log line if the body was found in less than half of the frames."""
     import torch
 
     from ..wan_animate.pose.found import warn_if_rarely_found
@@ -21,3 +23,17 @@ def rarely_found(cls: type[io.ComfyNode], pose: PoseTrack, who: str) -> ui.Previ
     if warning is None:
         return None
     return ui.PreviewImage(torch.from_numpy(found_picture(pose, warning))[None].float() / 255, cls=cls)
+
+
+def uncovered(
+    cls: type[io.ComfyNode], coverage: Coverage, masks: CheckedMaskSource, frames: FrameSource | None, who: str
+) -> ui.PreviewImage | None:
+    """A picture, and lines in the log, if the masks do not hold the person in every frame."""
+    import torch
+
+    from ..wan_animate.mask.coverage import warn_of_uncovered
+    from ..wan_animate.preview.coverage import coverage_picture
+
+    warn_of_uncovered(coverage, who)
+    picture = coverage_picture(coverage, masks, frames)
+    return None if picture is None else ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls)

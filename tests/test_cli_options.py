@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from demo.example import Dancer, write_example
 from wan_animate import cli
 from wan_animate.backends.diffusers import check_folder
+from wan_animate.chain.strength import Strength
 from wan_animate.cli_options import RANGES, check_device, check_options
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
@@ -69,8 +70,27 @@ OUT_OF_RANGE = [
     ("seed", -1), ("seed", 2**64), ("seed", 10**40), ("fps", -1), ("fps", "nan"), ("fps", "inf"), ("fps", 1e9),
     ("area", 0), ("area", -5), ("area", 10**12), ("start", -1), ("limit", -1), ("segment", 0), ("segment", 4_000_001),
     ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
-    ("person-number", 0),
+    ("person-number", 0), ("pose-strength", -1), ("pose-strength", "nan"), ("face-strength", 11),
+    ("face-strength", "inf"),
+    ("crossfade", -2), ("crossfade", 997), ("first-segment", 0), ("last-segment", -1),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(crossfade=2), "cross-fade is over 2 frames"),
+        (dict(segment_seeds="3"), "write 3:1234"),
+        (
+            dict(continue_from="nowhere.mp4"),
+            "--continue-from is nowhere.mp4, which is not there",
+        ),
+        (dict(first_segment=2, last_segment=1), "segments 2 to 1 are to be made"),
+        (dict(segment_seeds="1:2", crossfade=-1, first_segment=7), "segments 7 to 1"),
+    ],
+)
+def test_options_of_a_clip_that_cannot_work(said, changes, says):
+    assert says in said(**changes)
 
 
 @pytest.mark.parametrize("name, value", OUT_OF_RANGE)
@@ -81,7 +101,11 @@ def test_a_number_out_of_range(said, name, value):
 
 def test_every_number_has_a_range():
     numbers = {action.dest for action in cli.parser()._actions if action.type in (int, float)}
-    assert numbers - {"person_point"} == set(RANGES) == {name.replace("-", "_") for name, _ in OUT_OF_RANGE}
+    assert (
+        numbers - {"person_point", "pose_range", "face_range"}
+        == set(RANGES)
+        == {name.replace("-", "_") for name, _ in OUT_OF_RANGE}
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,6 +216,29 @@ def test_weights_that_are_not_there_are_one_sentence(tmp_path):
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.parametrize("start, end", [("0.6", "0.3"), ("0.5", "0.5"), ("-0.1", "1"), ("0", "1.5"), ("nan", "1")])
+def test_a_part_of_the_sampling_that_is_none(inputs, tmp_path, start, end):
+    given = [f"--{name}={value}" for name, value in (inputs | {"out": tmp_path / "a.mp4"}).items()]
+    options = cli.parser().parse_args([*given, "--pose-range", start, end])
+    says = (
+        "^--pose-range is .* to .*, but it must be a part of 0 to 1 .* or set --pose-strength to 0 to switch it off.$"
+    )
+    with pytest.raises(InputError, match=says):
+        check_options(options)
+
+
+def test_strengths_make_another_job(inputs, tmp_path):
+    given = [f"--{name}={value}" for name, value in (inputs | {"out": tmp_path / "a.mp4"}).items()]
+    changes = [
+        ["--pose-strength=0.5"],
+        ["--face-strength=0.5"],
+        ["--pose-range", "0", "0.5"],
+        ["--face-range", "0", "0.5"],
+    ]
+    keys = [cli._settings(cli.parser().parse_args([*given, *change])) for change in ([], [], *changes)]
+    assert keys[0] == keys[1] and len(set(keys)) == 1 + len(changes)
+
+
 @pytest.fixture(scope="module")
 def loaded(small_models):
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
@@ -254,6 +301,27 @@ def test_a_window_from_end_to_end(inputs, small_models, tmp_path, capsys):
     assert error[:, :8].mean() < 3 < 10 < error.max()
 
 
+def test_strengths_reach_the_transformer(inputs, small_models, tmp_path, monkeypatch):
+    pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
+    from wan_animate.backends import diffusers
+
+    made = []
+
+    class Watched(diffusers.DiffusersDenoiser):
+        def denoise(self, *given):
+            made.append((self.pose_strength, self.face_strength, super().denoise(*given)))
+            return made[-1][-1]
+
+    monkeypatch.setattr(diffusers, "DiffusersDenoiser", Watched)
+    given = inputs | {"models": small_models.diffusers, "steps": 2, "area": 128 * 80, "out": tmp_path / "a.mp4"}
+    arguments = [*(f"--{name}={value}" for name, value in given.items()), "--no-retarget"]
+    for more in ([], ["--face-strength=0", "--pose-strength=0.5", "--pose-range", "0", "0.5"]):
+        assert cli.main([*arguments, *more]) == 0
+    assert made[0][:2] == (Strength(), Strength())
+    assert made[1][:2] == (Strength(0.5, 0.0, 0.5), Strength(0.0))
+    assert not torch.equal(made[0][2], made[1][2])
+
+
 def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_models, tmp_path, monkeypatch, capsys):
     """The second segment does not fit; the same command then completes the clip."""
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
@@ -276,6 +344,7 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     assert said.startswith("wan-animate: ") and "cannot be written to" in said and "free space there and run" in said
     (job,) = tmp_path.iterdir()
     # the clip's own file had room here, and had all frames already
-    assert {path.name for path in job.iterdir()} - {"clip.mp4"} == {"segment_0000.mkv", "tail_0000.safetensors"}
+    kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json"}
+    assert kept == {"segment_0000.mkv", "tail_0000.safetensors"}
     assert cli.main([*arguments, "--no-retarget"]) == 0
     assert made == [0, 1, 1] and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

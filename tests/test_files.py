@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wan_animate.chain.segment_files import write_lossless
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import InputError
 from wan_animate.files import check_ending, check_place, make_folder, reading, rename, replacing, short_name
@@ -18,7 +19,6 @@ from wan_animate.mask.sam2_weights import read_weights
 from wan_animate.pose.track import PoseTrack
 from wan_animate.preview.sheet import contact_sheet
 from wan_animate.video.frames import TensorSource
-from wan_animate.video.lossless import write_lossless
 from wan_animate.video.write import write_video
 from wan_animate.weights.header import read_header
 from wan_animate.weights.lora_file import read_lora

@@ -14,10 +14,6 @@ A clip, from files to file, on a folder of diffusers weights::
     transformer, vae, scheduler = load("Wan2.2-Animate-14B-Diffusers", device="cuda")
     denoiser = DiffusersDenoiser(transformer, scheduler, prompt)  # prompt: backends.diffusers.encode_prompt
     clip = generate(job, denoiser, vae, SegmentStore("work"), video="robot.mp4")
-
-``video``: files to frames and back; ``people``, ``detect``: who is in the picture and how they move; ``pose``: the
-track; ``retarget``: the motion on another body; ``face``, ``mask``: the other controls; ``chain``: the segments;
-``weights``, ``backends``: the model; ``preview``: pictures to look at.
 """
 
 from __future__ import annotations
@@ -26,7 +22,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .chain.generate import AnimateJob, generate
+    from .chain.generate import generate
+    from .chain.job import AnimateJob
     from .pose.track import PoseTrack
     from .video.source import VideoSource
 
@@ -41,7 +38,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name of ``__all__`` when it is first used: ``import wan_animate`` alone loads no library."""
+    """Imports names of ``__all__`` on first use: ``import wan_animate`` alone loads no library."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)

@@ -11,11 +11,11 @@ import numpy as np
 
 
 class BufferPool:
-    """Allocates arrays whose memory is reused once the array and all its views are garbage collected.
+    """Arrays whose memory is reused once they and all their views are garbage collected.
 
     Args:
         keep: number of free buffers to keep.
-        pinned: page-locked memory for fast copies to the GPU (needs CUDA).
+        pinned: page-locked memory, for fast copies by CUDA.
     """
 
     def __init__(self, keep: int = 2, pinned: bool = False) -> None:
@@ -25,16 +25,14 @@ class BufferPool:
 
     @property
     def free(self) -> int:
-        """Number of free buffers."""
         return len(self._free)
 
     @property
     def in_use(self) -> int:
-        """Number of buffers in use."""
         return len(self._lent)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype | type = np.float32) -> np.ndarray:
-        """An uninitialized array."""
+        """Uninitialized."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         piece = self._take(size)
         # NumPy keeps ``whole`` as the base of all its views, as its own base is not an array.
@@ -44,7 +42,6 @@ class BufferPool:
         return whole.view(dtype).reshape(shape)
 
     def clear(self) -> None:
-        """Free the unused buffers."""
         self._free.clear()
 
     def _take(self, size: int) -> memoryview:

@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from pathlib import Path
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     import torch
 
     from .backends.diffusers import DiffusersDenoiser
     from .chain.controls import Controls
-    from .chain.generate import AnimateJob, Progress
+    from .chain.generate import Progress
+    from .chain.job import AnimateJob
     from .chain.ports import VideoVAE
     from .detect.detector import PoseDetector
     from .pose.track import PoseTrack
-    from .stitch.window import CropWindow
     from .video.frames import FrameSource
     from .video.source import VideoSource
 
@@ -31,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     import argparse
 
     import torch
+
+    from .cli_options import add_clip_options
 
     p = argparse.ArgumentParser(
         prog="wan-animate", description="One character picture and one driving video in, a finished clip out."
@@ -65,12 +67,6 @@ def parser() -> argparse.ArgumentParser:
         "--no-retarget", action="store_true", help="animate: the driver's own build and place, not the character's"
     )
     p.add_argument("--sam2", help="replace: SAM 2 safetensors file that cuts the person out; else the pose's outline")
-    p.add_argument(
-        "--crop",
-        action="store_true",
-        help="replace: work on a window of --area pixels around the person, and put it back into the video at its own "
-        "size",
-    )
     p.add_argument("--prompt", default="People in the video are doing actions.", help="what the clip shows")
     p.add_argument(
         "--prompt-file", help="a saved prompt (.safetensors) in place of --prompt: no text encoder is loaded"
@@ -95,11 +91,31 @@ def parser() -> argparse.ArgumentParser:
         default=1,
         help="frames taken over from the segment before, 4n+1",
     )
+    for name in ("pose", "face"):
+        p.add_argument(
+            f"--{name}-strength", type=float, default=1.0, help=f"how strongly the {name} acts: 1 as trained, 0 off"
+        )
+        p.add_argument(
+            f"--{name}-range",
+            type=float,
+            nargs=2,
+            default=(0.0, 1.0),
+            metavar=("START", "END"),
+            help=f"the part of the sampling in which the {name} acts, fractions of it",
+        )
+    p.add_argument(
+        "--color",
+        choices=["anchor", "previous", "off"],
+        default="anchor",
+        help="take out colour drift: match each segment to the frames it takes over and to the scene, to these frames "
+        "alone, or not at all",
+    )
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--shift", type=float, default=5.0)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--sheet", help="also write a contact sheet (driver | pose | face | mask | result) to this PNG")
+    add_clip_options(p)
     return p
 
 
@@ -154,91 +170,66 @@ def _run(options: argparse.Namespace) -> Path:
 
     with whole_imports():
         from .backends.diffusers import check_folder, encode_prompt
-        from .chain.generate import generate
+        from .chain.generate import generate, result_plan
+        from .chain.reuse import take_over
         from .chain.store import SegmentStore
-        from .cli_options import check_options
+        from .cli_options import check_options, import_packages, prompt_ranges, segment_prompts, segment_settings
         from .files import rename, short_name
+        from .stitch.controls import shown_frames, stitch_clip
         from .video.audio import read_audio
+        from .video.derived import PartSource
         from .weights.prompt_file import load_prompt
 
     check_options(options)
     with whole_imports():
-        _import_packages(options)
+        import_packages(options)
     out = Path(options.out)
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     frames = _frames(options)
-    job, signals, window = _job(options, frames)
+    job, signals = _job(options, frames)
     job.check()
-    with SegmentStore(out.parent / f".{short_name(out.stem)}-{job.key(_settings(options))}") as store:
+    ranges = prompt_ranges(options)
+    keys = segment_settings(options), segment_prompts(options, job.plan())
+    folder = f".{short_name(out.stem)}-"
+    with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
+        take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
-        denoiser, vae = _ports(options, prompt, job)
+        texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompt_for]
+        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)))
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        clip = generate(job, denoiser, vae, store, _print_progress, None if window else video, audio)
-        stitched = None if window is None else _stitch(video, frames, clip, window, signals, audio)
+        shown = result_plan(job, store)
+        clip = generate(job, denoiser, vae, store, _print_progress, None if options.crop else video, audio)
+        whole = stitch_clip(signals, clip, shown.first, video, audio, _counting("stitch"))
+        if signals.checked_mask is not None:
+            for warning in signals.checked_mask.coverage().warnings:
+                print(f"wan-animate: {warning}", file=sys.stderr)
         rename(video, out, "the video")
+        _print_colors(store.records(len(job.plan())))
         if options.sheet:
             from .preview.sheet import MaskShown, contact_sheet
 
-            driver: FrameSource = frames
-            if window is not None:
-                from .stitch.crop import CroppedSource
+            def part(source: FrameSource) -> FrameSource:
+                return PartSource(source, shown.first, shown.first + len(clip))
 
-                driver = CroppedSource(frames.full_size(), window)
-            columns: list[tuple[str, FrameSource]] = [("driver", driver), ("pose", signals.pose)]
+            driver = shown_frames(signals, frames)
+            columns: list[tuple[str, FrameSource]] = [("driver", part(driver)), ("pose", part(signals.pose))]
             if signals.face is not None:
-                columns.append(("face", signals.face))
+                columns.append(("face", part(signals.face)))
             result: FrameSource = clip
             if signals.character_mask is not None:
-                columns.append(("mask", MaskShown(driver, signals.character_mask)))
-                result = MaskShown(clip, signals.character_mask, outline=True)
-            columns.append(("result", result))
-            contact_sheet(options.sheet, columns if stitched is None else [*columns, ("stitched", stitched)])
+                columns.append(("mask", MaskShown(part(driver), part(signals.character_mask))))
+                result = MaskShown(clip, part(signals.character_mask), outline=True)
+            columns += [("result", result), *([] if whole is None else [("stitched", whole)])]
+            contact_sheet(options.sheet, columns)
         clip.close()
-        store.remove()
+        if not options.keep_segments:
+            store.remove()
     print(out)
     return out
-
-
-def _stitch(
-    path: Path, frames: VideoSource, clip: FrameSource, window: CropWindow, signals: Controls, audio: dict | None
-) -> FrameSource:
-    """Write the clip that was made in the window, back in the video."""
-    from .stitch.stitch import StitchedSource, write_stitched
-
-    stitched = StitchedSource(frames.full_size(), clip, window, signals.character_mask)
-    write_stitched(path, stitched, audio, _counting("stitch"))
-    return stitched
-
-
-def _import_packages(options: argparse.Namespace) -> None:
-    """What is imported where it is used, before anything is written. One that is missing is said there."""
-    from contextlib import suppress
-
-    with suppress(ImportError):
-        import cv2  # noqa: F401
-    if options.detector:
-        with suppress(ImportError):
-            import onnxruntime  # noqa: F401
-    if options.sam2:
-        with suppress(ImportError):
-            from transformers import Sam2VideoModel  # noqa: F401
-    with suppress(ImportError):
-        from diffusers import (  # noqa: F401
-            AutoencoderKLWan,
-            UniPCMultistepScheduler,
-            WanAnimateTransformer3DModel,
-        )
-    with suppress(ImportError):
-        from transformers import (  # noqa: F401
-            AutoImageProcessor,
-            AutoTokenizer,
-            CLIPVisionModel,
-            UMT5EncoderModel,
-        )
 
 
 def _frames(options: argparse.Namespace) -> VideoSource:
@@ -255,10 +246,10 @@ def _frames(options: argparse.Namespace) -> VideoSource:
     return frames
 
 
-def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, Controls, CropWindow | None]:
-    """The job, its controls, and with ``--crop`` its window."""
+def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
-    from .chain.generate import AnimateJob
+    from .chain.job import AnimateJob
+    from .cli_options import clip_options
     from .errors import InputError
     from .pose.track import PoseTrack, fit_track
     from .video.picture import read_picture
@@ -292,23 +283,18 @@ def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, 
         if found.lost:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
-    window = None
     if options.crop:
         from .stitch.controls import cropped_controls
-        from .stitch.plan import WindowSize
-        from .stitch.report import window_report
 
-        size = WindowSize("budget", options.area)
-        signals, window = cropped_controls(
-            frames.full_size(), track, mask, size, options.clean, progress=_counting("window")
-        )
-        print(f"wan-animate: {window_report(window, options.segment)}", file=sys.stderr)
+        cropped = cropped_controls(frames.full_size(), track, mask, options.area, options.clean, _counting("window"))
+        print(f"wan-animate: {cropped.report}", file=sys.stderr)
+        signals: Controls = cropped
     else:
         signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
-    job = AnimateJob(
-        reference, signals, options.mode, options.segment, options.previous_frames, options.seed, frames.fps
-    )
-    return job, signals, window
+    length, previous = options.segment, options.previous_frames
+    job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
+    job.options = clip_options(options, track)
+    return job, signals
 
 
 def _character(options: argparse.Namespace, picture: torch.Tensor, detector: PoseDetector | None) -> PoseTrack | None:
@@ -340,19 +326,42 @@ def _counting(what: str) -> Callable[[int, int], None]:
 
 
 def _settings(options: argparse.Namespace) -> str:
-    names = ("models", "prompt", "prompt_file", "steps", "shift")
-    return " ".join(f"{name}={getattr(options, name)}" for name in names)
+    from .cli_options import strengths
+
+    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
+    values = {name: getattr(options, name) for name in names} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _ports(options: argparse.Namespace, prompt: torch.Tensor, job: AnimateJob) -> tuple[DiffusersDenoiser, VideoVAE]:
+def _ports(
+    options: argparse.Namespace,
+    prompt: torch.Tensor,
+    job: AnimateJob,
+    others: list[tuple[tuple[int, int], torch.Tensor]],
+) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from .backends.diffusers import DiffusersDenoiser, encode_image, load
+    from .cli_options import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
-    return DiffusersDenoiser(transformer, scheduler, prompt, image=image, steps=options.steps), vae
+    given = strengths(options)
+    denoiser = DiffusersDenoiser(
+        transformer, scheduler, prompt, image=image, steps=options.steps,
+        pose_strength=given["pose_strength"], face_strength=given["face_strength"],
+    )  # fmt: skip
+    denoiser.set_prompts(others, len(job.controls))
+    return denoiser, vae
+
+
+def _print_colors(records: list[dict[str, Any]]) -> None:
+    from .preview.color_report import ColorReport
+
+    report = ColorReport.of(records)
+    if report is not None:
+        _line_end(f"wan-animate: {report.text()}")
 
 
 def _print_progress(progress: Progress) -> None:

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import torch
 
-from .chain.segments import check_segment_settings
+from .chain.options import ClipOptions, parse_segment_seeds
+from .chain.prompts import FrameRange, check_range, prompts_for
+from .chain.segments import SegmentPlan, check_segment_settings
+from .chain.strength import HIGHEST, Strength
 from .errors import InputError
 from .files import check_ending, check_place, make_folder
+from .pose.track import PoseTrack
+from .video.source import VideoSource
 
 VIDEO_ENDINGS = (".mp4", ".m4v")
 SHEET_ENDINGS = (".png",)
@@ -27,6 +32,11 @@ RANGES = {
     "previous_frames": (1, 997, "1 or 5 as trained"),
     "clean": (0, 1, "0 for off, to 1"),
     "person_number": (1, 1000, "1 for the leftmost"),
+    "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
+    "first_segment": (1, 100_000, "1 for the first"),
+    "last_segment": (0, 100_000, "0 for the last"),
 }
 FILES = {
     "image": "a picture",
@@ -37,7 +47,101 @@ FILES = {
     "pose": "an ONNX file",
     "sam2": "a safetensors file",
     "prompt_file": "a saved prompt (.safetensors)",
+    "continue_from": "a video",
 }
+
+
+def add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """Options of :class:`.chain.options.ClipOptions`."""
+    parser.add_argument(
+        "--crop",
+        action="store_true",
+        help="replace: work on a window of --area pixels around the person, and put it back into the video at its own "
+        "size",
+    )
+    group = parser.add_argument_group("seams, shots, parts of a clip")
+    group.add_argument(
+        "--crossfade",
+        type=int,
+        default=0,
+        help="frames over which segments are cross-faded, of --previous-frames; 0 cuts, -1 takes all",
+    )
+    group.add_argument("--share-noise", action="store_true", help="the frames that segments share start from one noise")
+    group.add_argument(
+        "--at-cuts", choices=["anew", "chain"], default="chain", help="a cut in the video: start anew, or chain on"
+    )
+    group.add_argument(
+        "--continue-from",
+        help="a video to go on from; the driving video begins with its last frames, the result after them",
+    )
+    group.add_argument("--first-segment", type=int, default=1, help="make the clip from this segment on")
+    group.add_argument("--last-segment", type=int, default=0, help="and up to this one; 0 = the last")
+    group.add_argument("--segment-seeds", default="", help="seeds of single segments, as 3:1234,5:99")
+    group.add_argument(
+        "--keep-rest", action="store_true", help="with --segment-seeds: what follows such a segment stays as it is"
+    )
+    group.add_argument(
+        "--keep-segments",
+        action="store_true",
+        help="leave the finished segments beside --out, for a run that makes some of them again",
+    )
+    group.add_argument(
+        "--prompt-for",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("FIRST", "LAST", "TEXT"),
+        help="another prompt for these frames (LAST -1: to the end); each segment takes the one for most of its frames",
+    )
+
+
+def clip_options(options: argparse.Namespace, track: PoseTrack) -> ClipOptions:
+    """Those of :func:`add_clip_options`; the shots are the track's."""
+    anew = options.at_cuts == "anew"
+    return ClipOptions(
+        crossfade=options.crossfade,
+        share_noise=options.share_noise,
+        cuts=track.cuts if anew else (),
+        cut_frames=len(track) if anew else 0,
+        continue_from=VideoSource(options.continue_from, fps=0) if options.continue_from else None,
+        first_segment=options.first_segment - 1,
+        last_segment=options.last_segment - 1,
+        segment_seeds=parse_segment_seeds(options.segment_seeds),
+        keep_rest=options.keep_rest,
+    )
+
+
+def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
+    """The frames of ``--prompt-for``.
+
+    Raises:
+        InputError: no numbers, or no frames.
+    """
+    ranges = []
+    for first, last, _ in options.prompt_for:
+        try:
+            frames = int(first), int(last)
+        except ValueError:
+            raise InputError(
+                f"--prompt-for is {first} {last}, which are no frame numbers: give the first and the last frame, then "
+                "the text."
+            ) from None
+        check_range(frames)
+        ranges.append(frames)
+    return ranges
+
+
+def segment_settings(options: argparse.Namespace) -> str:
+    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds."""
+    values = {name: getattr(options, name) for name in ("models", "steps", "shift")} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def segment_prompts(options: argparse.Namespace, plan: SegmentPlan) -> list[str]:
+    """The text or file of each segment's prompt."""
+    texts = [options.prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
+    ranges = [None, *prompt_ranges(options)]
+    return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -51,7 +155,11 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
     if options.crop and options.mode != "replace":
         raise InputError("--crop is given, but --mode is animate, which makes its own scene: leave --crop out.")
-    check_segment_settings(options.segment, options.previous_frames)
+    check_segment_settings(options.segment, options.previous_frames, max(options.crossfade, 0))
+    parse_segment_seeds(options.segment_seeds)
+    prompt_ranges(options)
+    for name, strength in strengths(options).items():
+        strength.check(_flag(name), _flag(name.replace("strength", "range")))
     check_device(options.device)
     for name, kind in FILES.items():
         path = getattr(options, name)
@@ -63,6 +171,14 @@ def check_options(options: argparse.Namespace) -> None:
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
         )
     _check_outputs(options)
+
+
+def strengths(options: argparse.Namespace) -> dict[str, Strength]:
+    """Of "pose_strength" and "face_strength"."""
+    return {
+        f"{name}_strength": Strength(getattr(options, f"{name}_strength"), *getattr(options, f"{name}_range"))
+        for name in ("pose", "face")
+    }
 
 
 def check_device(name: str) -> None:
@@ -106,3 +222,30 @@ def _is_folder(path: str) -> bool:
         return Path(path).is_dir()
     except (OSError, ValueError):
         return False
+
+
+def import_packages(options: argparse.Namespace) -> None:
+    """What is imported where it is used, before anything is written. One that is missing is said there."""
+    from contextlib import suppress
+
+    with suppress(ImportError):
+        import cv2  # noqa: F401
+    if options.detector:
+        with suppress(ImportError):
+            import onnxruntime  # noqa: F401
+    if options.sam2:
+        with suppress(ImportError):
+            from transformers import Sam2VideoModel  # noqa: F401
+    with suppress(ImportError):
+        from diffusers import (  # noqa: F401
+            AutoencoderKLWan,
+            UniPCMultistepScheduler,
+            WanAnimateTransformer3DModel,
+        )
+    with suppress(ImportError):
+        from transformers import (  # noqa: F401
+            AutoImageProcessor,
+            AutoTokenizer,
+            CLIPVisionModel,
+            UMT5EncoderModel,
+        )

@@ -2,10 +2,9 @@
 
 
 class InputError(ValueError):
-    """Invalid input.
+    """Invalid input, raised before long work.
 
-    The message names the input, what was found and what to do, in one or two sentences; front ends show it without a
-    traceback. Raised before long work.
+    The message, shown without a traceback, names the input, what was found and what to do in one or two sentences.
     """
 
 

@@ -1,4 +1,4 @@
-"""Atomic writing and reading of files, with errors of one sentence."""
+"""Atomic writing and reading of files. In all functions ``what`` names the file in errors."""
 
 from __future__ import annotations
 
@@ -26,16 +26,12 @@ _NAME_BYTES = 40
 
 
 def short_name(name: str) -> str:
-    """The first bytes of a user's file name, for use in another: most file systems allow 255 bytes."""
+    """Shortens a user's file name for use within another: most file systems allow 255 bytes."""
     return name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore").strip()
 
 
 def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> Path:
-    """Check a path's suffix against ``endings`` (lower case, the first is suggested); ``what`` is the file's kind.
-
-    Raises:
-        InputError: another suffix.
-    """
+    """Raises InputError unless the suffix is among ``endings`` (lower case, the first is suggested)."""
     path = Path(path)
     if path.suffix.lower() not in endings and not os.path.isdir(path):
         named = f"ends in {path.suffix}" if path.suffix else "has no ending"
@@ -44,10 +40,10 @@ def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -
 
 
 def check_place(path: str | os.PathLike, what: str) -> Path:
-    """Check that ``path`` can be written, before the work; ``what`` names the file in the error.
+    """Checks that ``path`` can be written, before the work.
 
     Raises:
-        InputError: the folder is missing or not writable, or the name is too long, invalid or a folder's.
+        InputError: folder missing or not writable, or name too long, invalid or a folder's.
     """
     path = Path(path)
     folder = path.parent
@@ -68,11 +64,7 @@ def check_place(path: str | os.PathLike, what: str) -> Path:
 
 
 def make_folder(folder: str | os.PathLike, what: str) -> Path:
-    """Create a folder if it is missing; ``what`` names its content in the error.
-
-    Raises:
-        InputError: it cannot be created.
-    """
+    """Creates a missing folder. Raises InputError."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +77,7 @@ def make_folder(folder: str | os.PathLike, what: str) -> Path:
 
 @contextmanager
 def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
-    """If the block raises, remove the empty ones of the folders (and their parents) that it created."""
+    """If the block raises, removes folders (and parents) that it created and left empty."""
     whole = [Path(folder).absolute() for folder in folders]
     missing = [path for folder in whole for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
@@ -96,7 +88,7 @@ def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove the empty ones of the folders, innermost first."""
+    """Removes empty folders, innermost first."""
     for folder in sorted(set(folders), key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):
             folder.rmdir()
@@ -104,9 +96,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[str]:
-    """Yields a temporary path that replaces ``path`` when the block ends, and is removed if it raises.
-
-    ``what`` names the file in the error, ``remedy`` is its advice.
+    """Yields a temporary path that replaces ``path`` after the block, or is removed if it raises.
 
     Raises:
         InputError: as :func:`check_place`, or any library failed to write (disk full, quota).
@@ -126,11 +116,7 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[
 
 
 def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> None:
-    """Rename a file on the same disk; ``what`` names it in the error.
-
-    Raises:
-        InputError: the rename failed.
-    """
+    """Renames on the same disk. Raises InputError."""
     try:
         os.replace(source, path)
     except OSError as error:
@@ -141,11 +127,7 @@ def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> Non
 
 @contextmanager
 def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
-    """Turns errors of any library that reads ``path`` in the block into InputError.
-
-    Raises:
-        InputError: the file is missing, a folder, not readable or damaged.
-    """
+    """Turns any library's error on reading ``path`` into InputError."""
     path = Path(path)
     try:
         if os.path.isdir(path):
@@ -164,7 +146,6 @@ def reading(path: str | os.PathLike, what: str, remedy: str) -> Iterator[Path]:
 
 
 def _create(path: Path, what: str) -> Path:
-    """Create an empty temporary file next to ``path``."""
     ending = path.suffix if len(path.suffix.encode(errors="replace")) <= 16 else ""
     temporary = path.parent / f".{short_name(path.stem)}.{uuid.uuid4().hex[:8]}.part{ending}"
     try:

@@ -8,7 +8,7 @@ from .errors import InputError
 
 
 def is_finite(values: torch.Tensor) -> bool:
-    """Whether all values are finite. Checks the sum first, which NaN and infinity propagate to."""
+    """Checks the sum first: NaN and infinity propagate to it."""
     if not values.is_floating_point():
         return True
     values = _wide(values)
@@ -17,7 +17,7 @@ def is_finite(values: torch.Tensor) -> bool:
 
 
 def check_finite(values: torch.Tensor, what: str, remedy: str) -> None:
-    """Raises InputError if values are not finite; ``what`` names them, ``remedy`` is the advice."""
+    """Raises InputError for NaN or infinity in ``what``; ``remedy`` is the advice."""
     if not is_finite(values):
         count = int((~torch.isfinite(_wide(values))).sum())
         raise InputError(

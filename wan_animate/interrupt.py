@@ -1,4 +1,4 @@
-"""Ctrl+C in the shell: never in the middle of an import, and an exit as shells expect it."""
+"""Ctrl+C in the shell: never within an import, and an exit as shells expect."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def whole_imports() -> Iterator[None]:
-    """Ctrl+C waits until the imports within are done, and is raised then; a second one ends the process at once.
+    """Raises Ctrl+C after the imports within; a second one ends the process at once.
 
-    PyTorch swallows a KeyboardInterrupt while it imports NumPy, which cannot be imported a second time.
+    PyTorch swallows a KeyboardInterrupt while it imports NumPy, which cannot be imported twice.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored (nohup), or another's
         yield
@@ -35,14 +35,14 @@ def whole_imports() -> Iterator[None]:
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl+C is what began it; libraries may raise an error of their own on the way."""
+    """Whether Ctrl+C is its root cause; libraries may raise their own error."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def end_by_interrupt() -> None:
-    """End the process by SIGINT, so that a shell's loop around it ends too; returns on Windows."""
+    """Ends the process by SIGINT, so that a shell's loop ends too; returns on Windows."""
     if sys.platform != "win32":
         sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -19,10 +19,7 @@ class _PrefixedLogger(logging.LoggerAdapter):
 
 
 def get_logger(module: str) -> logging.LoggerAdapter:
-    """The logger of a module (its ``__name__``): a child of ``wan_animate``, wherever the package is installed.
-
-    So ``logging.getLogger("wan_animate").setLevel(...)`` holds for engine and nodes alike.
-    """
+    """A child of ``logging.getLogger("wan_animate")``, for engine and nodes, wherever the package is installed."""
     name = module.removeprefix(_PACK)
     if name != _ROOT and not name.startswith(f"{_ROOT}."):
         name = f"{_ROOT}.{name}"

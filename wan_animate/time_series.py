@@ -1,8 +1,8 @@
-"""Smoothing over time without lag, as strong as each signal's noise and motion ask for.
+"""Smoothing without lag, by each signal's noise and motion.
 
-A bank of Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), penalising second differences, blended
-frame by frame by Stein's unbiased risk estimate (Stein, Ann. Stat. 9, 1981). The noise is read off fifth differences,
-where motion has all but vanished.
+Whittaker smoothers (Whittaker 1923; Eilers, Anal. Chem. 75, 2003), penalising second differences, blended per frame by
+Stein's unbiased risk estimate (Stein, Ann. Stat. 9, 1981). Noise is read off fifth differences, where motion has all
+but vanished.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HINT = 0.02
 
 
 def _difference_gain(order: int, correlation: float | np.ndarray) -> float | np.ndarray:
-    """Variance of differences of noise correlated as ``correlation ** lag``, 1 for white noise."""
+    """Variance of differences of noise correlated as ``correlation ** lag``; white noise: 1."""
     gain: float | np.ndarray = 1.0
     for lag in range(1, order + 1):
         gain = gain + 2 * (-1) ** lag * comb(2 * order, order + lag) / comb(2 * order, order) * correlation**lag
@@ -33,9 +33,9 @@ def _difference_gain(order: int, correlation: float | np.ndarray) -> float | np.
 
 
 def noise_level(signals: np.ndarray, weights: np.ndarray, correlation: float = 0.0) -> np.ndarray:
-    """float64 ``[S]``: standard deviation of the noise of signals ``[T, S]`` at weight 1; 0 where too little is known.
+    """float64 ``[S]``: standard deviation of the noise of ``[T, S]`` at weight 1; 0 where too little is known.
 
-    Noise variance is taken as inversely proportional to the weights ``[T, S]``, 0..1.
+    Noise variance is inversely proportional to the weights ``[T, S]``, 0..1.
     """
     size = _differences(signals, weights, NOISE_ORDER)
     known = np.isfinite(size)
@@ -56,7 +56,7 @@ def _differences(signals: np.ndarray, weights: np.ndarray, order: int) -> np.nda
 
 
 def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
-    """0..0.45, from signals that are only noise: correlation weakens the fifth difference more than the second."""
+    """0..0.45, of pure noise: correlation weakens the fifth difference more than the second."""
     second, fifth = (_differences(signals, weights, order) for order in (2, NOISE_ORDER))
     if np.isfinite(fifth).sum() < 200:
         return 0.0
@@ -67,10 +67,10 @@ def noise_correlation(signals: np.ndarray, weights: np.ndarray) -> float:
 
 
 def whittaker_smoothers(signals: np.ndarray, weights: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
-    """All smoothers applied to all signals ``[T, S]``; weights above 0.
+    """All smoothers applied to ``[T, S]``; weights above 0.
 
-    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation, with the diagonals of the inverse from its factors
-    (Takahashi's recursion). By hand: ``scipy.linalg.solveh_banded`` takes one matrix at a time and returns no factors.
+    Solves (W + lambda D'D) y = W x by a banded LDL' factorisation; Takahashi's recursion gives the inverse's diagonals
+    from its factors, which ``scipy.linalg.solveh_banded`` does not return.
 
     Returns:
         smoothed ``[T, K, S]``, and its covariance with the signals ``[T, K, S]`` in noise variances at weight 1. The
@@ -127,7 +127,7 @@ def fill_in(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean of ``[T, ...]`` over the frames that exist; ``sigma`` in frames."""
+    """Gaussian mean of ``[T, ...]`` over existing frames; ``sigma`` in frames."""
     kernel = _gaussian(sigma)
     radius = len(kernel) // 2
 
@@ -140,7 +140,6 @@ def gaussian_mean(values: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _gaussian(sigma: float) -> np.ndarray:
-    """A Gaussian of height 1 up to three standard deviations."""
     radius = int(np.ceil(3 * sigma))
     return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
 
@@ -148,13 +147,13 @@ def _gaussian(sigma: float) -> np.ndarray:
 def smooth(
     signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray, correlation: float = 0.0
 ) -> np.ndarray:
-    """Smooth signals over time; float64 ``[T, S]``.
+    """Smooths over time; float64 ``[T, S]``.
 
     Args:
         signals: float64 ``[T, S]``, filled in where the weight is 0.
         weights: ``[T, S]``, 0..1.
         noise: ``[S]``, standard deviation at weight 1; 0 keeps the known values.
-        groups: int ``[S]``; signals of one number share their choice of smoothers.
+        groups: int ``[S]``; equal numbers share their choice of smoothers.
         correlation: of the noise of neighbouring frames.
     """
     frames, count = signals.shape

@@ -33,7 +33,7 @@ def opencv_in_one_thread() -> Iterator[None]:
 def lower_priority() -> None:
     """Lowers the priority of the calling thread and those it starts (Linux only).
 
-    On two cores, video encoding slows down a thread that launches kernels to 0.8 with this and 0.5 without.
+    On two cores, encoding slows a thread that launches kernels to 0.8 instead of 0.5.
     """
     if sys.platform == "linux":
         try:
@@ -43,14 +43,14 @@ def lower_priority() -> None:
 
 
 @lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(COUNT, thread_name_prefix="frames")
 
 
 def submit(function: Callable, *arguments: Any) -> Future:
-    """Run ``function(*arguments)`` in the pool, or immediately if there are too few cores for one."""
+    """Runs in the pool, or at once if there are too few cores."""
     if COUNT > 1:
-        return _pool().submit(function, *arguments)
+        return pool().submit(function, *arguments)
     future: Future = Future()
     try:
         future.set_result(function(*arguments))
@@ -60,9 +60,9 @@ def submit(function: Callable, *arguments: Any) -> Future:
 
 
 def each(function: Callable, *arrays: Any) -> None:
-    """Run ``function`` on equal parts of the arrays in the pool and wait; raises the first error.
+    """Runs ``function`` on equal parts of the arrays in the pool; raises the first error.
 
-    One part per thread, as every item would contend for the GIL.
+    One part per thread, as items would contend for the GIL.
     """
     count = len(arrays[0])
     step = max(-(-count // COUNT), 1)

@@ -15,7 +15,7 @@ log = get_logger(__name__)
 
 
 def check_model(model: Any) -> None:
-    """Raises InputError unless a MODEL is Wan 2.2 Animate."""
+    """Raises InputError unless it is Wan 2.2 Animate."""
     import comfy.model_base
 
     base = getattr(model, "model", None)
@@ -40,7 +40,7 @@ OTHER_VAES = (
 
 
 def check_vae(vae: Any) -> None:
-    """Raises InputError unless a VAE is Wan 2.1's (16 channels, 8x in space, 4x in time)."""
+    """Raises InputError unless it is Wan 2.1's (16 channels, 8x in space, 4x in time)."""
     network = getattr(vae, "first_stage_model", None)
     channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
     ratio = vae.spacial_compression_encode() if dims == 3 else None
@@ -59,13 +59,13 @@ def check_vae(vae: Any) -> None:
 
 
 def text_width(model: Any) -> int | None:
-    """Embedding width of the MODEL's prompt (umT5-XXL: 4096), or None if unknown."""
+    """Prompt embedding width (umT5-XXL: 4096); None if unknown."""
     layers = getattr(model.model.diffusion_model, "text_embedding", None)
     return getattr(layers[0], "in_features", None) if isinstance(layers, torch.nn.Sequential) else None
 
 
 def image_width(model: Any) -> int | None:
-    """Width of the MODEL's CLIP vision features (ViT-H: 1280); 0 for none, None if unknown."""
+    """CLIP vision feature width (ViT-H: 1280); 0 for none, None if unknown."""
     embedding = getattr(model.model.diffusion_model, "img_emb", None)
     if embedding is None:
         return 0
@@ -74,7 +74,7 @@ def image_width(model: Any) -> int | None:
 
 
 def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
-    """Raises InputError unless CONDITIONING ``name`` holds one prompt of ``width`` (None: any)."""
+    """Raises InputError unless it is one prompt of ``width`` (None: any)."""
     if not conditioning:
         raise InputError(
             f"the {name} input holds no prompt (an empty CONDITIONING): connect Cached Prompt, Load Saved Prompt or "
@@ -100,11 +100,8 @@ def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
 
 
 def check_image_features(output: Any, width: int | None) -> None:
-    """Raises InputError unless a CLIP_VISION_OUTPUT fits the model.
-
-    Args:
-        output: read are its ``penultimate_hidden_states``, [1, tokens, C].
-        width: C; None takes any, 0 none at all.
+    """Raises InputError unless ``penultimate_hidden_states`` [1, tokens, C] fit; ``width`` is C, None any, 0 no
+    features.
     """
     if width == 0:
         raise InputError(
@@ -126,8 +123,9 @@ def check_image_features(output: Any, width: int | None) -> None:
 
 
 def check_steps(sampler_name: str, steps: int) -> None:
-    """Raises InputError for uni_pc with one step: its order ``min(3, steps - 1)`` (``comfy/extra_samplers/uni_pc.py``)
-    would be 0."""
+    """Raises InputError for uni_pc with one step, of order ``min(3, steps - 1)`` = 0
+    (``comfy/extra_samplers/uni_pc.py``).
+    """
     if sampler_name.startswith("uni_pc") and steps < 2:
         raise InputError(
             f"steps is {steps}, but {sampler_name} makes nothing but noise of one step: set steps to 2 or more, or "

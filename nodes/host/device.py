@@ -11,7 +11,7 @@ def compute_device() -> torch.device:
 
 
 def make_room(bytes_needed: int) -> None:
-    """Have the host unload models until so much memory is free."""
+    """Has the host unload models until that much memory is free."""
     comfy.model_management.free_memory(bytes_needed, compute_device())
 
 

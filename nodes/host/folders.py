@@ -1,4 +1,4 @@
-"""The pack's model folders, and file names that must not leave their folder."""
+"""The pack's model folders, and file names kept inside their folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NAME_BYTES = 255  # of most file systems
 
 
 def register_folders() -> None:
-    """Add ``models/detection``, ``models/sam2`` and ``models/wan_animate_prompts``.
+    """Adds ``models/detection``, ``models/sam2`` and ``models/wan_animate_prompts``.
 
-    Other packs share keys and the host shares sets of extensions: paths are added, sets replaced.
+    Packs share keys, the host shares extension sets: adds paths, replaces sets.
     """
     _add_folder(DETECTION, {".onnx"})
     _add_folder(PROMPTS, {".safetensors"})
@@ -46,7 +46,7 @@ def list_input(extension: str | None = None, content: str | None = None) -> list
 
 
 def annotated_path(name: str) -> str | None:
-    """The file of ``name`` or ``"name [output]"``, or None if not inside that folder."""
+    """The file of ``name`` or ``"name [output]"``; None if outside that folder."""
     try:
         path = folder_paths.get_annotated_filepath(name)
     except ValueError:  # the name leads out of its folder
@@ -55,11 +55,11 @@ def annotated_path(name: str) -> str | None:
 
 
 def check_prefix(prefix: str, numbered: str) -> None:
-    """Raises InputError unless files of this prefix can be written below the output folder.
+    """Raises InputError unless such files can be written below the output folder.
 
     Args:
-        prefix: a ``filename_prefix``, with ``%...%`` for dates and sizes.
-        numbered: what follows, with braces for the number.
+        prefix: a ``filename_prefix`` with ``%...%`` for dates and sizes.
+        numbered: rest of the name, braces for the number.
     """
     from ...wan_animate.errors import InputError
 
@@ -85,11 +85,7 @@ def check_prefix(prefix: str, numbered: str) -> None:
 
 
 def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[str, str]:
-    """(path, path below the output folder): ``prefix`` with the next number.
-
-    Raises:
-        InputError: as :func:`check_prefix`, or the folder cannot be made or listed.
-    """
+    """(path, path below the output folder) with the next number. Raises InputError."""
     from ...wan_animate.errors import InputError
 
     check_prefix(prefix, numbered)

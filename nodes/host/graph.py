@@ -1,11 +1,13 @@
-"""A digest of the graph that feeds a node's input, the same after a restart."""
+"""A digest of the graph above a node, stable across restarts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import folder_paths
@@ -13,18 +15,18 @@ from comfy_execution.graph_utils import is_link
 
 _BLOCK = 4096
 _BLOCKS = 64
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) -> str:
-    """A digest of classes and values above a node, and the files they name; ids, titles and order do not matter.
+def graph_signature(
+    prompt: Any, node_id: str, input_name: str | None = None, changed: Mapping[str, str] = _NONE
+) -> str:
+    """32 hex digits over classes, values and named files above a node; ids, titles and order do not matter.
 
     Args:
         prompt: in API format, or the host's ``DynamicPrompt``.
-        node_id: the node.
         input_name: only what is linked to this input.
-
-    Returns:
-        32 hex digits.
+        changed: values that meant something else in older versions, and what they mean now: the digest holds both.
     """
     get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
     digests: dict[str, str] = {}
@@ -33,7 +35,8 @@ def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) ->
         if is_link(value):
             return ["link", node_digest(value[0]), value[1]]
         if isinstance(value, str):
-            return [value, *(file_identity(path) for path in _files_named(value))]
+            now = [changed[value]] if value in changed else []
+            return [value, *now, *(file_identity(path) for path in _files_named(value))]
         return value
 
     def node_digest(node: str) -> str:
@@ -50,7 +53,7 @@ def graph_signature(prompt: Any, node_id: str, input_name: str | None = None) ->
 
 
 def file_identity(path: str) -> str:
-    """A digest of size and 64 blocks (256 KiB), the same for a copy; the path if unreadable."""
+    """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable."""
     try:
         stat = os.stat(path)
         return _file_identity(path, stat.st_size, stat.st_mtime_ns)

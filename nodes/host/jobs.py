@@ -1,17 +1,18 @@
-"""Where a job's segments lie on the host, and what a job is known by."""
+"""Folders and keys of a job's segments on the host."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
+from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
 from ...wan_animate.files import make_folder
+from .accelerate.attention import CHANGED
 from .graph import graph_signature
 
 FOLDER = "wan_animate_kit"
@@ -23,7 +24,7 @@ def unfinished_folder(key: str) -> Path:
 
 
 def finished_folder(key: str) -> Path:
-    """In the temp folder, which ComfyUI empties when it starts: Save Video keeps the clip."""
+    """In the temp folder, which ComfyUI empties when it starts."""
     return Path(folder_paths.get_temp_directory()) / FOLDER / key
 
 
@@ -34,18 +35,27 @@ def stitched_path(fingerprint: str) -> Path:
     return folder / f"{name}.mp4"
 
 
-def finished_meanwhile(store: SegmentStore, key: str, plan: Sized) -> SegmentStore:
-    """``store``, or the store of the finished job if another process made it while ``store`` waited."""
+def other_jobs() -> list[Path]:
+    """Folders of jobs, finished or not, whose segments may be taken over."""
+    parents = unfinished_folder("-").parent, finished_folder("-").parent
+    return [folder for parent in parents if parent.is_dir() for folder in parent.iterdir() if folder.is_dir()]
+
+
+def finished_meanwhile(store: SegmentStore, key: str, plan: SegmentPlan) -> SegmentStore:
+    """``store``, or the finished job's if another process made it meanwhile."""
     if store.waited and finished_folder(key).is_dir():
         found = SegmentStore(finished_folder(key))
-        if found.finished(len(plan)) == len(plan):
+        if found.finished(plan) == len(plan):
             return found
     return store
 
 
 def model_signature(hidden: Any, names: list[str]) -> str:
-    """The same string for the same graph and files above the named inputs; random in a call from Python."""
+    """Equal for equal graph and files above the named inputs; random in a call from Python.
+
+    Another than in older versions where the attention could be a kernel that is gone: such a job begins anew.
+    """
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt
-    return "/".join(graph_signature(graph, hidden.unique_id, name) for name in names)
+    return "/".join(graph_signature(graph, hidden.unique_id, name, CHANGED) for name in names)

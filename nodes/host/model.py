@@ -1,4 +1,4 @@
-"""Loads Animate weights from files into the host's MODEL, through its own loader."""
+"""Loads Animate files through the host's own loader."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ MATMULS = ("auto", "full precision", "fp8")
 
 
 def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tuple[Any, AnimateFile]:
-    """A MODEL from a file or any shard. With ``auto`` twice it equals Load Diffusion Model's, bit for bit.
+    """A MODEL from a safetensors file or any shard; with ``auto`` twice, Load Diffusion Model's bit for bit.
 
     Args:
-        path: a safetensors file.
-        precision: dtype of weights that are not scaled; ``auto`` is the host's choice.
+        precision: dtype of unscaled weights; ``auto`` is the host's.
         matmul: ``fp8`` where the device can, ``full precision`` never, ``auto`` as the file says.
 
     Raises:
@@ -40,7 +39,7 @@ def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tu
 
 
 def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False) -> Any:
-    """Called again by the host for another device or another way of loading."""
+    """Called again by the host for another device or loading mode."""
     import comfy.sd
     import torch
 
@@ -67,7 +66,7 @@ def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False)
 
 
 def _read_weights(file: AnimateFile, full_precision: bool | None) -> tuple[dict, dict]:
-    """(state dict, metadata). Tensors stay memory-mapped where the host maps them."""
+    """(state dict, metadata); tensors memory-mapped where the host maps them."""
     import comfy.quant_ops
     import comfy.utils
     import torch

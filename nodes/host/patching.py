@@ -1,13 +1,10 @@
 """Clones outside of ComfyUI's dynamic memory, and patches on shared modules.
 
-With dynamic VRAM weights keep the file's dtype and are cast on use. A static clone casts nothing: its weights are cast
-here.
+Dynamic VRAM casts the file's dtype on use; static clones do not, so their weights are cast here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,13 +15,10 @@ KEY = "wan_animate_kit_types"
 
 
 def static_clone(model: Any, what: str) -> Any:
-    """A clone that the host loads as a whole; the host caches its static model.
-
-    Args:
-        what: needs it, for the error.
+    """A clone that the host loads as a whole, from its cached static model.
 
     Raises:
-        InputError: only the MODEL's own loader can load it.
+        InputError: only the MODEL's own loader can load it; ``what`` needs it.
     """
     if not model.is_dynamic():
         clone = model.clone()
@@ -41,14 +35,14 @@ def static_clone(model: Any, what: str) -> Any:
 
 
 def model_type(module: torch.nn.Module, name: str) -> torch.dtype:
-    """The dtype that the model was made with, as noted by the host; of a quantized tensor, what it represents."""
+    """The model's own dtype as noted by the host; of a quantized tensor, the represented dtype."""
     own = getattr(module, name)
     noted = getattr(module, f"{name}_comfy_model_dtype", None) if type(own.data) is torch.Tensor else None
     return noted or own.dtype
 
 
 def cast_to_model_types(patcher: Any) -> None:
-    """Casts a static MODEL's weights to :func:`model_type`, except in layers whose ``forward`` was replaced."""
+    """Casts a static MODEL's weights to :func:`model_type`, except where ``forward`` was replaced."""
     if patcher.is_dynamic():
         return
     changed = False
@@ -70,7 +64,7 @@ def cast_to_model_types(patcher: Any) -> None:
 
 
 def cast_static_clones(patcher: Any) -> None:
-    """The same for static clones that the host makes later."""
+    """The same for static clones made later."""
     import comfy.patcher_extension
 
     kind = comfy.patcher_extension.CallbacksMP.ON_CLONE
@@ -85,7 +79,7 @@ def _cloned(patcher: Any, clone: Any) -> None:
 
 
 def weights_stamp(patcher: Any) -> tuple | None:
-    """Identifies the current weights: patches, hooks and their strengths, which change during a run."""
+    """Identifies patches, hooks and their strengths, which change during a run."""
     hooks = getattr(patcher, "current_hooks", None)
     applied = () if hooks is None else tuple((id(hook), float(hook.strength)) for hook in hooks.hooks)
     return None if patcher is None else (patcher.patches_uuid, applied)
@@ -93,23 +87,9 @@ def weights_stamp(patcher: Any) -> tuple | None:
 
 @torch.compiler.disable  # the host may compile the whole model
 def is_plain(module: torch.nn.Module) -> bool:
-    """Whether a module has no hook and neither ``forward`` nor weight replaced."""
+    """Whether it has no hook, and its own ``forward`` and weight."""
     own = vars(module)
     if module._forward_hooks or module._forward_pre_hooks or not own.keys().isdisjoint(module._parameters):
         return False
     forward = own.get("forward")
     return forward is None or getattr(forward, "__func__", None) is type(module).forward
-
-
-@contextmanager
-def swapped(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    had_own = name in vars(owner)
-    before = vars(owner).get(name)
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        if had_own:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)

@@ -9,9 +9,11 @@ import torch
 
 from ...wan_animate.chain.latents import CachedVAE, LatentCache, with_still
 from ...wan_animate.chain.ports import SegmentConditioning, StepCallback
+from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.video.frames import as_unit_float
 from .accelerate import with_face_motion
 from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width
+from .prompts import prompt_digest, prompt_of
 from .vae import accelerate_vae, can_accelerate
 
 _latents: weakref.WeakKeyDictionary[torch.nn.Module, LatentCache] = weakref.WeakKeyDictionary()
@@ -116,16 +118,41 @@ class HostDenoiser:
     ) -> None:
         check_model(model)
         check_prompt(positive, "positive", text_width(model))
-        if cfg != 1 or model.model_options.get("disable_cfg1_optimization"):  # else ComfyUI ignores it
+        # else ComfyUI ignores it
+        self.uses_negative = cfg != 1 or bool(model.model_options.get("disable_cfg1_optimization"))
+        if self.uses_negative:
             check_prompt(negative, "negative", text_width(model))
         if clip_vision_output is not None:
             check_image_features(clip_vision_output, image_width(model))
         check_steps(sampler_name, steps)
+        self.frame_count = 0
         self.model = with_face_motion(with_shift(model, shift))
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output
         self.steps, self.cfg, self.seed = steps, cfg, seed
         self.sampler_name, self.scheduler = sampler_name, scheduler
+
+    def set_clip(self, plan: SegmentPlan) -> list[str] | None:
+        """Tell which clip is made, for prompts that are for some of its frames.
+
+        Returns:
+            A word for each segment's prompts; None where they hold what cannot be compared.
+
+        Raises:
+            InputError: a segment has no prompt.
+        """
+        self.frame_count = plan.frame_count
+        used = [self.positive, self.negative] if self.uses_negative else [self.positive]
+        chosen = [[prompt_of(prompt, segment, self.frame_count) for prompt in used] for segment in plan]
+        digests: dict[tuple[int, ...], str | None] = {}
+        words = []
+        for prompts in chosen:
+            entries = tuple(id(entry) for prompt in prompts for entry in prompt)
+            if entries not in digests:
+                each = [prompt_digest(prompt) for prompt in prompts]
+                digests[entries] = None if None in each else "/".join(map(str, each))
+            words.append(digests[entries])
+        return None if None in words else [str(word) for word in words]
 
     def conditioned(self, conditioning: SegmentConditioning) -> tuple[Any, Any]:
         """(positive, negative) with one segment's values."""
@@ -143,17 +170,21 @@ class HostDenoiser:
             face = {"face_video_pixels": conditioning.face}
             # one number, expanded: with cfg 1 it is not used, and it would be as large as the face video
             blank = {"face_video_pixels": torch.tensor(-1.0).expand(conditioning.face.shape)}
-        positive = node_helpers.conditioning_set_values(self.positive, values | face)
-        return positive, node_helpers.conditioning_set_values(self.negative, values | blank)
+        segment = conditioning.segment
+        positive = prompt_of(self.positive, segment, self.frame_count)
+        negative = prompt_of(self.negative, segment, self.frame_count) if self.uses_negative else self.negative
+        positive = node_helpers.conditioning_set_values(positive, values | face)
+        return positive, node_helpers.conditioning_set_values(negative, values | blank)
 
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
         import comfy.sample
 
         restore_schedule(self.model)
         positive, negative = self.conditioned(conditioning)
+        seed = self.seed + conditioning.segment.index if conditioning.seed is None else conditioning.seed
         latent = comfy.sample.fix_empty_latent_channels(self.model, torch.zeros_like(noise))
         return comfy.sample.sample(
             self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
             callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
-            disable_pbar=True, seed=(self.seed + conditioning.segment.index) % 2**64,
+            disable_pbar=True, seed=seed % 2**64,
         )  # fmt: skip

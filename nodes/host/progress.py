@@ -1,4 +1,4 @@
-"""The engine's progress callback as ComfyUI's progress bar."""
+"""Progress callbacks on ComfyUI's bar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import comfy.utils
 
 
 def progress_bar(total: int | None = None) -> Callable[[int, int], None]:
-    """A ``callback(done, total)`` that moves the node's bar.
-
-    It raises ComfyUI's ``InterruptProcessingException`` (a BaseException) when Cancel was pressed.
-
-    Args:
-        total: if known before the first call.
-    """
+    """A callback for the node's bar. It raises ``InterruptProcessingException`` (a BaseException) on Cancel."""
     bar = comfy.utils.ProgressBar(total or 1)
 
     def report(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Sampler choices, and the engine's progress as a bar with live previews."""
+"""Sampler choices, and progress with live previews."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scheduler_names() -> list[str]:
 
 
 class SamplingProgress:
-    """A progress callback: a bar over segments x steps, and the middle frame as preview. Raises on Cancel."""
+    """A bar over segments x steps, with the middle frame as preview. Raises on Cancel."""
 
     def __init__(self, model: Any) -> None:
         import latent_preview
@@ -29,7 +29,7 @@ class SamplingProgress:
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
     def check(self) -> None:
-        """Raises ComfyUI's ``InterruptProcessingException`` when Cancel was pressed."""
+        """Raises ``InterruptProcessingException`` on Cancel."""
         import comfy.model_management
 
         comfy.model_management.throw_exception_if_processing_interrupted()

@@ -16,7 +16,8 @@ import wan_animate.chain.control_reader
 from wan_animate.chain.conditioning import build_conditioning
 from wan_animate.chain.control_reader import ControlReader
 from wan_animate.chain.control_sources import Controls
-from wan_animate.chain.generate import AnimateJob, generate
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.latents import CachedVAE, LatentCache
 from wan_animate.chain.saver import GrowingVideo
 from wan_animate.chain.segments import plan_segments
@@ -149,7 +150,7 @@ def test_at_most_one_segment_is_held_ahead(tmp_path, count, previous_frames):
 
 def test_latents_that_are_remembered_need_no_frames(tmp_path):
     vae = CachedVAE(PlainVAE(), LatentCache())
-    work, first, second = job(25, "replace"), PlainDenoiser(), PlainDenoiser()
+    work, first, second = job(25, "replace", color="off"), PlainDenoiser(), PlainDenoiser()
     generate(work, first, vae, SegmentStore(tmp_path / "one"))
     for source in work.controls.sources.values():
         source.asked.clear()
@@ -191,11 +192,11 @@ class SlowStore(SegmentStore):
 
     full_at = None
 
-    def save(self, index, frames, tail, fps):
+    def save(self, index, frames, tail, fps, *more):
         time.sleep(0.3)
         if index == self.full_at:
             raise InputError("the segment could not be saved: the disk is full.")
-        super().save(index, frames, tail, fps)
+        super().save(index, frames, tail, fps, *more)
 
 
 @pytest.mark.parametrize("error", [Cancelled, KeyboardInterrupt])
@@ -215,6 +216,7 @@ def test_cancel_leaves_whole_files_and_no_thread(tmp_path, error, at):
     assert time.monotonic() - cancelled[0] < 1.0
     done = store.finished()
     names = [f"segment_{i:04d}.mkv" for i in range(done)] + [f"tail_{i:04d}.safetensors" for i in range(done)]
+    names += [f"segment_{i:04d}.json" for i in range(1, done)]
     assert sorted(os.listdir(store.folder)) == sorted(names) and done >= at[1] - 1
     again = generate(work, PlainDenoiser(), PlainVAE(), store, None, store.folder / "clip.mp4")
     whole = generate(job(33, face=None), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))
@@ -265,7 +267,7 @@ def test_the_clip_is_the_one_that_is_written_at_the_end(tmp_path, resumed):
             generate(job(33), PlainDenoiser(), PlainVAE(), store, stop)
         except Cancelled:
             pass
-        assert store.finished(4) == resumed
+        assert store.finished(job(33).plan()) == resumed
     frames = generate(job(33), PlainDenoiser(), PlainVAE(), store, None, tmp_path / "grown.mp4", audio)
     write_video(tmp_path / "end.mp4", frames, audio, frames.fps)
     grown, end = VideoSource(tmp_path / "grown.mp4", fps=0), VideoSource(tmp_path / "end.mp4", fps=0)

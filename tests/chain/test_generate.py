@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from wan_animate.backends.diffusers import DiffusersDenoiser, load
-from wan_animate.chain.generate import AnimateJob, generate, segment_noise
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
+from wan_animate.chain.noise import unit_noise
 from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
@@ -71,7 +73,7 @@ def test_chain(parts, denoiser, tmp_path, make, previous_frames):
     frames = read_float(result, 0, FRAMES)
     assert frames.std() > 0.01
     for segment, (conditioning, noise) in zip(plan, given):
-        assert torch.equal(noise, segment_noise(11, segment, noise.shape))
+        assert torch.equal(noise, unit_noise(11 + segment.index, noise.shape))
         if segment.index:
             tail = store.tail(segment.index - 1)
             kept = frames[segment.start : segment.start + previous_frames]
@@ -87,11 +89,10 @@ def test_chain(parts, denoiser, tmp_path, make, previous_frames):
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
 
 
-def test_segment_noise_is_what_comfyui_draws():
-    (segment,) = plan_segments(5, 5).segments
+def test_noise_is_what_comfyui_draws():
     torch.manual_seed(99)
     wanted = torch.randn(1, 16, 3, 6, 8, dtype=torch.float32, device="cpu")
-    assert torch.equal(segment_noise(99, segment, (1, 16, 3, 6, 8)), wanted)
+    assert torch.equal(unit_noise(99, (1, 16, 3, 6, 8)), wanted)
 
 
 def test_stopped_job_goes_on_where_it_was(parts, denoiser, tmp_path):

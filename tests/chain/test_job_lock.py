@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from wan_animate import cli
-from wan_animate.chain.generate import AnimateJob, generate
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.job_lock import JobLock
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
@@ -100,7 +101,7 @@ def test_the_second_waits_and_finds_the_finished_clip(owner, caplog):
 
     with caplog.at_level(logging.WARNING), SegmentStore(owner.job, waiting) as store:
         assert store.waited and owner.process.wait(timeout=60) == 0
-        assert store.finished() == 0 and SegmentStore(owner.finished).finished(4) == 4
+        assert store.finished() == 0 and SegmentStore(owner.finished).finished(job(33).plan()) == 4
     assert seen[:3] == [True] * 3, "the clip that the first is writing stays"
     assert caplog.text.count("another process is making this clip already") == 1
     assert os.listdir(owner.job.parent) == [], "neither a lock nor an empty folder"
@@ -133,7 +134,7 @@ def test_cancel_while_waiting_leaves_the_first_alone(owner, error):
     with pytest.raises(error), SegmentStore(owner.job, waiting):
         pass
     assert half_written(owner.job) and owner.end() == 0
-    assert SegmentStore(owner.finished).finished(4) == 4
+    assert SegmentStore(owner.finished).finished(job(33).plan()) == 4
 
 
 def test_without_waiting_the_second_is_refused_in_a_sentence(owner):

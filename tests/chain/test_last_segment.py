@@ -31,7 +31,7 @@ def test_no_frames_are_kept_for_a_segment_that_does_not_come(tmp_path, count):
     assert sorted(path.name for path in store.folder.glob("tail_*")) == [
         f"tail_{index:04d}.safetensors" for index in range(segments - 1)
     ]
-    assert store.finished(segments) == segments and store.finished() == segments - 1
+    assert store.finished(job(count, previous_frames=PREVIOUS).plan()) == segments and store.finished() == segments - 1
 
 
 def test_a_disk_with_room_for_the_clip_and_not_for_frames_that_nobody_reads(tmp_path):
@@ -63,5 +63,5 @@ def test_a_job_that_grows_makes_its_former_last_segment_again(tmp_path):
     assert short.key() != long.key()
     store, told = folder_of(23, tmp_path), PlainDenoiser()
     kept = len(short.plan()) - 1
-    assert store.finished(len(long.plan())) == kept
+    assert store.finished(long.plan()) == kept
     assert len(generate(long, told, PlainVAE(), store)) == 33 and len(told.told) == len(long.plan()) - kept

@@ -8,9 +8,11 @@ import torch
 
 from wan_animate.chain.conditioning import build_conditioning
 from wan_animate.chain.controls import controls
-from wan_animate.chain.generate import AnimateJob
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
+from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import InputError
 from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.from_pose import PoseMaskSource
@@ -27,8 +29,9 @@ from wan_animate.preview.report_plot import draw_report
 from wan_animate.video.derived import RepeatedSource, ResizedSource, lasting
 from wan_animate.video.frames import TensorSource
 
-from ..support.chain import PlainVAE, make_job
+from ..support.chain import PlainDenoiser, PlainVAE, make_job
 from ..support.figures import dancer_track
+from ..support.reads import RecordedSource
 
 WIDTH, HEIGHT, COUNT = 160, 96, 18
 
@@ -197,3 +200,61 @@ def test_one_stays_one_where_there_is_one():
     assert lasting(two, TensorSource(np.zeros((5, 4, 4), np.uint8))) is two
     with pytest.raises(InputError, match="there are 2"):
         RepeatedSource(two, 5)
+
+
+def half_masked(frames: slice) -> np.ndarray:
+    masks = PoseMaskSource(dancer_track(COUNT, WIDTH, HEIGHT)).read(0, COUNT).copy()
+    masks[frames, : HEIGHT // 2] = 0
+    return masks
+
+
+def test_a_mask_that_leaves_the_old_person_is_named_at_the_end_of_the_run(tmp_path):
+    """It is checked as the run reads it: once a frame, and by the end only what a resumed run did not read is left."""
+    mask = RecordedSource(half_masked(slice(10, 13)))
+    work = job(character_mask=mask, background=TensorSource(np.full((COUNT, HEIGHT, WIDTH, 3), 90, np.uint8)))
+    store = SegmentStore(tmp_path / "job")
+    generate(work, PlainDenoiser(), PlainVAE(), store).close()
+    read = list(mask.reads)
+    coverage = work.controls.checked_mask.coverage()
+    assert mask.reads == read and sorted(frame for part in read for frame in range(*part)) == list(range(COUNT))
+    assert np.flatnonzero(coverage.uncovered).tolist() == [10, 11, 12] and "10-12" in coverage.warnings[0]
+
+    mask = RecordedSource(half_masked(slice(10, 13)))
+    again = job(character_mask=mask, background=TensorSource(np.full((COUNT, HEIGHT, WIDTH, 3), 90, np.uint8)))
+    assert again.key() == work.key()
+    for number in range(1, 3):
+        store.frames_path(number).unlink()
+    generate(again, PlainDenoiser(), PlainVAE(), store).close()
+    assert np.array_equal(again.controls.checked_mask.coverage().faults, coverage.faults)
+
+
+def test_a_pose_that_came_as_pictures_tells_only_of_empty_masks():
+    masks = half_masked(slice(10, 13))
+    masks[4] = 0
+    drawn = TensorSource(DrawnPoseSource(dancer_track(COUNT, WIDTH, HEIGHT)).read(0, COUNT))
+    coverage = job(pose=drawn, character_mask=TensorSource(masks)).controls.checked_mask.coverage()
+    assert np.flatnonzero(coverage.uncovered).tolist() == [4]
+    assert make_job(torch.zeros(HEIGHT, WIDTH, 3), pose=drawn).controls.checked_mask is None
+
+
+def test_a_pose_drawn_at_another_size_is_compared_where_it_was_drawn():
+    track = dancer_track(COUNT, WIDTH, HEIGHT)
+    for width, height, fit in ((320, 192, "fill"), (160, 160, "pad"), (64, 48, "fill")):
+        drawn = DrawnPoseSource.at_size(track, width, height, fit)
+        placed = PoseMaskSource.at_size(track, width, height, fit, grow=1.5)
+        assert not job(pose=drawn, character_mask=placed).controls.checked_mask.coverage().uncovered.any()
+        shown = drawn.shown
+        assert (shown.width, shown.height) == (width, height)
+        assert np.allclose(shown.keypoints, track.placed(width, height, fit).keypoints, atol=1e-3)
+
+
+def test_the_report_has_a_row_for_what_the_mask_leaves_out():
+    track = dancer_track(COUNT, WIDTH, HEIGHT)
+    whole = pose_report(track, mask=TensorSource(half_masked(slice(0, 0))))
+    assert whole.text().endswith("in the mask: the whole person, in every frame.") and not whole.warnings
+    report = pose_report(track, mask=TensorSource(half_masked(slice(10, 13))))
+    assert report.text().startswith("Warning: the mask") and report.warnings == report.coverage.warnings
+    assert "in the mask: not the whole person in 3 frames (10-12)." in report.text()
+    red = [(draw_report(one)[:200] == LOST).all(axis=2).sum() for one in (whole, report)]
+    assert red[1] > red[0] + 500, "three frames of a row"
+    assert "in the mask" not in pose_report(track).text()

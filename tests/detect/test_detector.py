@@ -82,18 +82,18 @@ def test_tensors_in_and_out_are_the_same_numbers(tmp_path, batch, monkeypatch):
     files = known_answer_files(tmp_path, **({} if batch is None else {"batch": batch}))
     expected = PoseDetector(*files).detect(source, batch=3).track
     bound = PoseDetector(*files)
-    runs = []
-    real = OnnxModel._run_bound
-    monkeypatch.setattr(
-        OnnxModel,
-        "_run_bound",
-        lambda self, session, images, *rest: runs.append(len(images)) or real(self, session, images, *rest),
-    )
-    bound._detector.device = bound._pose.device = torch.device("cpu")
+    given, real = [], OnnxModel.run
+
+    def run(self, images):
+        given.append(real(self, images))
+        return given[-1]
+
+    monkeypatch.setattr(OnnxModel, "run", run)
+    bound.person_network.device = bound.pose_network.device = torch.device("cpu")
     found = bound.detect(source, batch=3).track
     assert np.array_equal(found.keypoints, expected.keypoints) and np.array_equal(found.boxes, expected.boxes)
-    assert len(runs) >= 4 and max(runs) == (batch or 3)  # all but the first of each network
-    bound._pose.device = None  # as after the card has failed: tensors come, arrays go
+    assert sum(isinstance(outputs, torch.Tensor) for outputs in given) >= 4  # all but the first of each network
+    bound.pose_network.device = None  # as after the card has failed: tensors come, arrays go
     assert np.array_equal(bound.detect(source, batch=3).track.keypoints, expected.keypoints)
 
 
@@ -104,15 +104,15 @@ def test_a_card_without_room_for_the_pictures(files, monkeypatch):
     source = DrawnOnce(dancer_keypoints(np.arange(3) / 10, 320, 400))
     expected = PoseDetector(*files).detect(source).track
     full = PoseDetector(*files)
-    full._detector.device = full._pose.device = torch.device("cpu", 0)
-    real = inputs.Preprocessor._normalize
+    full.person_network.device = full.pose_network.device = torch.device("cpu", 0)
+    real = inputs.Preprocessor.normalize
 
     def no_room(self, pixels, device):
         if device == self.device:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return real(self, pixels, device)
 
-    monkeypatch.setattr(inputs.Preprocessor, "_normalize", no_room)
+    monkeypatch.setattr(inputs.Preprocessor, "normalize", no_room)
     assert np.array_equal(full.detect(source).track.keypoints, expected.keypoints)
 
 
@@ -237,12 +237,12 @@ def test_with_several_threads_as_with_one(detector, monkeypatch):
 
     source = DancerSource(dancer_keypoints(np.arange(7) / 10, 320, 400), 320, 400)
     expected, threads = detector.detect(source, batch=3).track.keypoints, cv2.getNumThreads()
-    workers._pool.cache_clear()
+    workers.pool.cache_clear()
     monkeypatch.setattr(workers, "COUNT", 3)
     assert np.array_equal(detector.detect(source, batch=3).track.keypoints, expected)
     assert cv2.getNumThreads() == threads
-    workers._pool().shutdown()
-    workers._pool.cache_clear()
+    workers.pool().shutdown()
+    workers.pool.cache_clear()
 
 
 def test_no_thread_is_left_behind(detector):

@@ -1,13 +1,15 @@
 """Detection where memory runs out, or a card or a provider is not there or fails."""
 
 import logging
+import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from wan_animate.detect.detector import PoseDetector
-from wan_animate.detect.onnx_model import PROVIDERS
+from wan_animate.detect.onnx_model import PROVIDERS, OnnxModel
 from wan_animate.errors import InputError
 
 from ..support.figures import DrawnOnce, dancer_keypoints
@@ -66,81 +68,90 @@ def test_out_of_memory_halves_the_batch_and_says_so(files, tmp_path, caplog, det
         PoseDetector(*paths).detect(source, batch=4)
 
 
+class _Onnxruntime:
+    """onnxruntime where ``card`` stands for CUDA: (session of the CPU) -> session, or it raises."""
+
+    def __init__(self, card):
+        self.card = card
+
+    def __getattr__(self, name):
+        return getattr(onnxruntime, name)
+
+    def get_available_providers(self):
+        return [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+
+    def InferenceSession(self, path, options, providers):  # noqa: N802
+        session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS["cpu"]])
+        return self.card(session) if providers[0] == PROVIDERS["cuda"] else session
+
+
 class _Card:
-    """A card's session that starts and then fails, as one whose driver or libraries do not fit."""
+    """A card's session, in truth the CPU's: notes how many images it is given, and raises ``message`` if any."""
 
-    def __init__(self, message):
-        self.message, self.runs = message, 0
+    def __init__(self, session, runs, message=""):
+        self._session, self._runs, self._message = session, runs, message
 
-    def run(self, *_):
-        self.runs += 1
-        raise RuntimeError(self.message)
+    def __getattr__(self, name):
+        return getattr(self._session, name)
 
+    def get_providers(self):
+        return [PROVIDERS["cuda"]]
 
-def test_a_card_that_starts_but_cannot_run_gives_way_to_the_cpu(files, caplog, detector):
-    """Stands in for a card this machine has not got: the session fails, what is done about it is real."""
-    source = DrawnOnce(dancer_keypoints(np.arange(5) / 10, 320, 400))
-    for message in ("CUDNN_STATUS_NOT_INITIALIZED", "CUDA failure 2: out of memory"):
-        broken = PoseDetector(*files)
-        card = _Card(message)
-        for graph in (broken._detector, broken._pose):
-            graph._session, graph.provider = card, "CUDAExecutionProvider"
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            track = broken.detect(source, batch=4).track
-        assert broken.provider == "CPUExecutionProvider" and 2 <= card.runs <= 6
-        assert caplog.text.count("CUDAExecutionProvider cannot run") == 2
-        assert "going on on the CPU" in caplog.text and message.split(":")[0] in caplog.text
-        assert np.allclose(track.keypoints, detector.detect(source).track.keypoints, atol=1e-3)
+    def run(self, outputs, inputs):
+        self._runs.append(len(*inputs.values()))
+        if self._message:
+            raise RuntimeError(self._message)
+        return self._session.run(outputs, inputs)
 
 
-def test_on_a_card_a_shorter_batch_is_filled_up(files):
-    """The session is the CPU's; that it is called a card's decides about the filling."""
-    from wan_animate.detect.onnx_model import OnnxModel
+@pytest.fixture
+def card(monkeypatch):
+    """``card(session -> session)`` gives onnxruntime that card."""
+    return lambda made: monkeypatch.setitem(sys.modules, "onnxruntime", _Onnxruntime(made))
 
-    images = np.random.default_rng(0).random((5, 3, 256, 192), np.float32)
-    plain, card = (OnnxModel(files[1], "cpu", "pose model") for _ in range(2))
-    card.provider, sizes = "CUDAExecutionProvider", []
-    run = card._run
-    card._run = lambda part: sizes.append(len(part)) or run(part)
+
+@pytest.mark.parametrize("message", ["CUDNN_STATUS_NOT_INITIALIZED", "CUDA failure 2: out of memory"])
+def test_a_card_that_starts_but_cannot_run_gives_way_to_the_cpu(files, caplog, detector, card, message):
+    """As one whose driver or libraries do not fit: the session fails, what is done about it is real."""
+    source, runs = DrawnOnce(dancer_keypoints(np.arange(5) / 10, 320, 400)), []
+    card(lambda session: _Card(session, runs, message))
+    broken = PoseDetector(*files, "cuda")
+    assert broken.provider == "CUDAExecutionProvider"
+    with caplog.at_level(logging.WARNING):
+        track = broken.detect(source, batch=4).track
+    assert broken.provider == "CPUExecutionProvider" and 2 <= len(runs) <= 6
+    assert caplog.text.count("CUDAExecutionProvider cannot run") == 2
+    assert "going on on the CPU" in caplog.text and message.split(":")[0] in caplog.text
+    assert np.allclose(track.keypoints, detector.detect(source).track.keypoints, atol=1e-3)
+
+
+def test_on_a_card_a_shorter_batch_is_filled_up(files, card):
+    images, sizes = np.random.default_rng(0).random((5, 3, 256, 192), np.float32), []
+    plain = OnnxModel(files[1], "cpu", "pose model")
+    card(lambda session: _Card(session, sizes))
+    on_card = OnnxModel(files[1], "cuda", "pose model")
     for count in (2, 5, 3, 1):
-        assert np.allclose(card.run(images[:count]), plain.run(images[:count]), atol=1e-5)
+        assert np.allclose(on_card.run(images[:count]), plain.run(images[:count]), atol=1e-5)
     assert sizes == [2, 5, 5, 5]
-    card.begin()  # the next clip goes in smaller batches
-    card.run(images[:2])
+    on_card.begin()  # the next clip goes in smaller batches
+    on_card.run(images[:2])
     assert sizes[-1] == 2
 
 
-def test_a_provider_that_does_not_start(files, caplog):
+def test_a_provider_that_does_not_start(files, caplog, card):
     """onnxruntime offers it, and then raises on opening the session with it."""
-    from wan_animate.detect.onnx_model import OnnxModel
 
-    graph = OnnxModel(files[1], "cpu", "pose model")
+    def refusing(_session):
+        raise RuntimeError("no CUDA-capable device")
+
+    card(refusing)
     with caplog.at_level(logging.WARNING):
-        session = graph._open(_Refusing(), "CUDAExecutionProvider")
-    assert session.get_providers() == ["CPUExecutionProvider"]
+        model = OnnxModel(files[1], "cuda", "pose model")
+    assert model.provider == "CPUExecutionProvider"
     assert "CUDAExecutionProvider failed to start (no CUDA-capable device); running on the CPU" in caplog.text
 
 
-class _Refusing:
-    """onnxruntime on a machine whose card is not there."""
-
-    def __getattr__(self, name):
-        import onnxruntime
-
-        return getattr(onnxruntime, name)
-
-    def InferenceSession(self, path, options, providers):  # noqa: N802
-        import onnxruntime
-
-        if providers[0] != "CPUExecutionProvider":
-            raise RuntimeError("no CUDA-capable device")
-        return onnxruntime.InferenceSession(path, options, providers=providers)
-
-
 def test_provider_that_is_not_there_falls_back_and_says_so(files, caplog):
-    import onnxruntime
-
     available = onnxruntime.get_available_providers()
     missing = next(name for name, known in PROVIDERS.items() if known not in available)  # no build has them all
     with caplog.at_level(logging.WARNING):

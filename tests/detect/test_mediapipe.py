@@ -79,10 +79,10 @@ def test_it_looks_afresh_after_a_cut(detector, clip, monkeypatch):
     frames = clip.read(0, 6)
     other = np.ascontiguousarray(255 - frames[:, ::1, ::-1])
     other[:, :, : other.shape[2] // 3] = (200, 30, 30)
-    made = []
-    original = detector._holistic
-    monkeypatch.setattr(detector, "_holistic", lambda **options: made.append(options) or original(**options))
-    track = detector.detect(TensorSource(np.concatenate([frames, other]), 30)).track
+    holistic, made = sys.modules["mediapipe"].solutions.holistic, []
+    original = holistic.Holistic
+    monkeypatch.setattr(holistic, "Holistic", lambda **options: made.append(options) or original(**options))
+    track = MediaPipeDetector().detect(TensorSource(np.concatenate([frames, other]), 30)).track
     assert track.cuts == (6,) and len(made) == 2
 
 

@@ -266,6 +266,23 @@ def test_a_full_disk_while_a_segment_is_saved_keeps_the_finished_ones(animate, m
     assert animate(**given).result[2] == 9 and saved == [1] and not job.exists()
 
 
+def test_a_clip_in_which_the_old_person_shows_says_so_at_its_end(animate, pack_module, caplog):
+    from ..support.figures import dancer_track
+
+    keypoints = dancer_track(5, 96, 64).keypoints
+    track = pack_module("wan_animate.pose.track").PoseTrack(keypoints, 96, 64)
+    drawn = pack_module("wan_animate.pose.draw").DrawnPoseSource(track)
+    mask = torch.from_numpy(pack_module("wan_animate.mask.from_pose").PoseMaskSource(track).read(0, 5) / 255).float()
+    given = dict(pose=drawn, mode="replace", background=torch.rand(5, 64, 96, 3), character_mask=mask)
+    with caplog.at_level("WARNING"):
+        assert animate(**given).ui is None and "mask" not in caplog.text
+        cut = mask.clone()
+        cut[3, :32] = 0
+        made = animate(**given | {"character_mask": cut, "seed": 1})
+    assert len(made.result[1]) == 5 and len(made.ui.as_dict()["images"]) == 1
+    assert "animate character: the mask" in caplog.text and "in 1 of 5 frames" in caplog.text
+
+
 def test_saved_prompts_name_the_width_that_they_have(pack_nodes, comfy):
     import folder_paths
     from safetensors.torch import save_file

@@ -121,19 +121,15 @@ def test_chain_equals_the_hosts_own_graph(pack_module, pack_nodes, model, vae, p
     clip = {"face": clips["face"][:count], "pose": clips["pose"][:count]}
     sampling = dict(steps=2, cfg=2.0, sampler_name="euler", scheduler="simple")
     given = dict(positive=positive, negative=negative, vae=vae, reference_image=clips["reference"])
-    ours = pack_nodes["WanAnimateKitAnimate"].execute(
-        model=model,
-        **given,
-        **clip,
-        **sampling,
-        mode="animate",
-        seed=seed,
-        shift=5.0,
-        segment_length=length,
-        guidance_frames=1,
-        fps=0.0,
-    )
+    settings = dict(mode="animate", seed=seed, shift=5.0, segment_length=length, guidance_frames=1, fps=0.0)
+    node = pack_nodes["WanAnimateKitAnimate"]
+    ours = node.execute(model=model, **given, **clip, **sampling, **settings, color="off")
+    assert ours.ui is None
     ours = ours.args[1].read(0, count)
+    corrected = node.execute(model=model, **given, **clip, **sampling, **settings)
+    assert corrected.ui["images"] and corrected.ui["text"][0].startswith("color: ")
+    corrected = corrected.args[1].read(0, count)
+    assert (corrected[:length] == ours[:length]).all(), "the first segment sets the colours"
 
     shifted = ModelSamplingSD3().patch(pack_module("nodes.host.accelerate").with_face_motion(model), 5.0)[0]
 

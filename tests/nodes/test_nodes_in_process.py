@@ -60,6 +60,36 @@ def test_graph_signature_follows_the_values_and_nothing_else(pack):
     assert same != signature()
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["as a value", "by a link"])
+def test_a_job_begun_with_a_removed_kernel_begins_anew(pack, linked):
+    """Its segments would show two kernels: the key is neither that of the job then, nor one that both share."""
+    from types import SimpleNamespace
+
+    from wan_animate_kit_pack.nodes.host.accelerate import attention
+    from wan_animate_kit_pack.nodes.host.graph import graph_signature
+    from wan_animate_kit_pack.nodes.host.jobs import model_signature
+
+    def signatures(choice: str) -> tuple[str, str]:
+        """(As an earlier version had it, as it is now.)"""
+        prompt = {
+            "1": {"class_type": "WanAnimateKitLoadModel", "inputs": {"model": "none.safetensors"}},
+            "2": {"class_type": "PrimitiveString", "inputs": {"value": choice}},
+            "3": {
+                "class_type": "WanAnimateKitAccelerate",
+                "inputs": {"model": ["1", 0], "attention": ["2", 0] if linked else choice},
+            },
+            "4": {"class_type": "WanAnimateKitAnimate", "inputs": {"model": ["3", 0], "seed": 1}},
+        }
+        hidden = SimpleNamespace(prompt=prompt, dynprompt=None, unique_id="4")
+        return graph_signature(prompt, "4", "model"), model_signature(hidden, ["model"])
+
+    for choice in attention.CHOICES[:-1]:
+        then, now = signatures(choice)
+        assert then == now, f"a half-finished job with {choice} goes on"
+    keys = [key for choice in ("fp8 (Triton)", attention.APPROXIMATE) for key in signatures(choice)]
+    assert len(set(keys)) == 4
+
+
 def test_linked_inputs_pass_every_validation(pack_nodes):
     """ComfyUI gives None for an input that another node feeds."""
     checked = []

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from demo.figure import draw_figure, figure_keypoints
-from wan_animate.chain.generate import AnimateJob, generate
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled
 from wan_animate.pose.track import PoseTrack
@@ -41,7 +42,8 @@ def track():
 
 
 def run(source, track, folder, during=None):
-    controls, window = cropped_controls(source, track, size=WindowSize("budget", 96 * 96))
+    controls = cropped_controls(source, track, size=WindowSize("budget", 96 * 96))
+    window = controls.window
     controls.face = None
     job = AnimateJob(torch.rand(60, 40, 3, generator=torch.Generator().manual_seed(1)), controls, "replace", LENGTH)
     clip = generate(job, PlainDenoiser(during=during), PlainVAE(), SegmentStore(folder))
@@ -78,11 +80,11 @@ def test_a_stopped_job_goes_on_and_gives_the_same_bytes(source, track, tmp_path)
 
 def test_the_window_is_planned_alike_from_frames_of_another_size(source, track):
     """The same track on the video's own frames, or on the working frames it was found in."""
-    _, window = cropped_controls(source, track)
-    _, same = cropped_controls(source, track.scaled(WIDTH, HEIGHT))
+    window = cropped_controls(source, track).window
+    same = cropped_controls(source, track.scaled(WIDTH, HEIGHT)).window
     assert np.abs(window.places - same.places).max() < 4 and window.size == same.size
     small = ResizedSource(source, 320, 176)
-    _, of_small = cropped_controls(small, track)
+    of_small = cropped_controls(small, track).window
     assert np.abs(of_small.places[:, 2] * 2 - window.places[:, 2]).max() < 12
 
 

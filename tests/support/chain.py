@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from wan_animate.chain.control_sources import Controls
-from wan_animate.chain.generate import AnimateJob
+from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.latents import with_still
 from wan_animate.video.frames import as_unit_float
 

@@ -2,7 +2,6 @@
 
 import logging
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,15 +89,16 @@ def test_the_sentence(picture, size, says):
 
 
 def test_a_clip_in_memory_says_it_too(pack_nodes, caplog):
-    from wan_animate_kit_pack.nodes.video import _from_memory
+    from comfy_api.latest import InputImpl, Types
 
-    clip = SimpleNamespace(images=torch.rand(2, 216, 512, 3), frame_rate=Fraction(30), audio=None)
+    clip = InputImpl.VideoFromComponents(Types.VideoComponents(torch.rand(2, 216, 512, 3), Fraction(30)))
+    load = pack_nodes["WanAnimateKitLoadVideo"].execute
     with caplog.at_level(logging.INFO):
-        source, _ = _from_memory(clip, 30, 256 * 144, 0, 0, "fill")
+        source = load("", width=256, height=144, video=clip).args[0]
     assert any("WanAnimateKit: the video is 512x216, of another shape than" in text for text in caplog.messages)
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        _from_memory(clip, 30, 256 * 144, 0, 0, "pad")
+        load("", width=256, height=144, video=clip, fit="pad")
     assert not caplog.messages and (source.width, source.height) == fill_size(512, 216, 256 * 144)
 
 

@@ -1,1 +1,1 @@
-"""Adapters that run the engine's two ports without a host."""
+"""Adapters of the engine's two ports that need no host."""

@@ -1,10 +1,10 @@
-"""The engine's VAE and denoiser ports on diffusers, the default without ComfyUI."""
+"""The engine's VAE and denoiser ports on diffusers."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,14 @@ from safetensors import SafetensorError
 
 from ..chain.latents import CachedVAE, LatentCache, with_still
 from ..chain.ports import SegmentConditioning
+from ..chain.prompts import FrameRange, prompts_for
+from ..chain.segments import Segment
+from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
 from ..video.frames import as_unit_float
+from .strength import scaled
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -29,7 +33,7 @@ LATENT_CHANNELS = 16
 
 
 class DiffusersVAE:
-    """``AutoencoderKLWan``; latents are standardized by its mean and deviation, as in ``WanAnimatePipeline``."""
+    """``AutoencoderKLWan``; latents are standardized as in ``WanAnimatePipeline``."""
 
     def __init__(self, vae: AutoencoderKLWan):
         self.vae = vae
@@ -55,14 +59,15 @@ class DiffusersVAE:
 
 
 class DiffusersDenoiser:
-    """``WanAnimateTransformer3DModel`` with a flow scheduler as the engine's denoiser.
+    """``WanAnimateTransformer3DModel`` with a flow scheduler.
 
     Args:
-        prompt, negative: text embeddings ``[1, tokens, 4096]``; negative is used for ``cfg`` above 1.
+        prompt, negative: text embeddings ``[1, tokens, 4096]``; ``cfg`` above 1 needs a negative.
         image: CLIP features of the reference ``[1, 257, 1280]`` (last but one layer), or None.
+        pose_strength, face_strength: also of the negative prompt's blank face.
 
     Raises:
-        InputError: a negative prompt is missing, or an embedding has the wrong width.
+        InputError: a negative is missing, a width is wrong, or a strength out of range.
     """
 
     def __init__(
@@ -74,7 +79,11 @@ class DiffusersDenoiser:
         image: torch.Tensor | None = None,
         steps: int = 20,
         cfg: float = 1.0,
+        pose_strength: Strength = AS_TRAINED,
+        face_strength: Strength = AS_TRAINED,
     ):
+        pose_strength.check("the pose strength", "its part of the sampling")
+        face_strength.check("the face strength", "its part of the sampling")
         if cfg > 1 and negative is None:
             raise InputError(
                 f"cfg is {cfg}, which needs a negative prompt, and none is given: give one, or set cfg to 1."
@@ -86,13 +95,42 @@ class DiffusersDenoiser:
         check_embedding(image, width, "the image embedding", "encode the reference image with CLIP ViT-H")
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
+        self.pose_strength, self.face_strength = pose_strength, face_strength
         self.face_size = transformer.config.motion_encoder_size
         self.prompt = self._place(prompt)
         self.negative = None if negative is None else self._place(negative)
         self.image = None if image is None else self._place(image)
+        self._prompts: list[tuple[FrameRange, torch.Tensor]] = []
+        self._frame_count = 1
+
+    def set_prompts(self, prompts: Sequence[tuple[FrameRange, torch.Tensor]], frame_count: int) -> None:
+        """Other prompts for some of a clip's frames.
+
+        Args:
+            prompts: (first and last driving frame, text embedding).
+            frame_count: of the clip.
+        """
+        self._prompts = [(frames, self._place(embedding)) for frames, embedding in prompts]
+        self._frame_count = frame_count
+
+    def _prompt_of(self, segment: Segment) -> torch.Tensor:
+        ranges = [None, *(frames for frames, _ in self._prompts)]
+        chosen = prompts_for(segment, ranges, self._frame_count)[0]
+        return self._prompts[chosen - 1][1] if chosen else self.prompt
 
     def _place(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.transformer.device, self.transformer.dtype)
+
+    def _strengths(self, step: int) -> tuple[float, float]:
+        """Factors of pose and face in a step."""
+        config = self.scheduler.config
+        shift = config.get("flow_shift", config.get("shift")) or 1.0
+        sigma = self.scheduler.sigmas[step]
+        pose, face = (
+            one.value if one.acts(sigma, lambda fraction: flow_sigma(fraction, shift)) else 0.0
+            for one in (self.pose_strength, self.face_strength)
+        )
+        return pose, face
 
     @torch.no_grad()
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
@@ -120,21 +158,25 @@ class DiffusersDenoiser:
 
         self.scheduler.set_timesteps(self.steps, device=transformer.device)
         latent = noise.to(transformer.device)
+        prompt = self._prompt_of(conditioning.segment)
         for index, timestep in enumerate(self.scheduler.timesteps):
-            velocity = predict(latent, timestep, self.prompt, face)
-            if self.cfg > 1 and self.negative is not None:
-                blank = predict(latent, timestep, self.negative, torch.full_like(face, -1.0))
-                velocity = blank + self.cfg * (velocity - blank)
+            strengths = self._strengths(index)
+            shown = face if strengths[1] else face[:, :, :1]
+            with scaled(transformer, *strengths):
+                velocity = predict(latent, timestep, prompt, shown)
+                if self.cfg > 1 and self.negative is not None:
+                    blank = predict(latent, timestep, self.negative, torch.full_like(shown, -1.0))
+                    velocity = blank + self.cfg * (velocity - blank)
             latent = self.scheduler.step(velocity, timestep, latent, return_dict=False)[0]
             on_step(index + 1, self.steps, None)
         return latent
 
 
 def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
-    """The configurations of ``transformer``, ``vae`` and encoders of a folder in diffusers' layout, by part.
+    """Configurations in a diffusers folder, by part (``transformer``, ``vae``, encoders).
 
     Raises:
-        InputError: a part is missing or another model's, or an encoder's width is not the transformer's.
+        InputError: a part is missing or another model's, or widths differ.
     """
     folder = Path(folder)
     parts = {}
@@ -172,7 +214,7 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
 
 
 def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str, remedy: str) -> None:
-    """Raises InputError unless an embedding is None or ``[1, tokens, width]``; ``width`` None takes any."""
+    """Raises InputError unless ``[1, tokens, width]`` (``width`` None: any) or None."""
     if embedding is None:
         return
     shape = list(embedding.shape)
@@ -183,7 +225,6 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
 
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[Path]:
-    """Turns errors in reading a part's weights into a sentence."""
     try:
         yield folder / part
     except torch.cuda.OutOfMemoryError:
@@ -196,11 +237,7 @@ def _loading(folder: Path, part: str) -> Iterator[Path]:
 def load(
     folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
-    """(transformer, VAE port, scheduler) from a folder in diffusers' layout (``transformer/``, ``vae/``).
-
-    Raises:
-        InputError: see :func:`check_folder`.
-    """
+    """(transformer, VAE port, scheduler) from a diffusers folder. Raises InputError."""
     check_folder(folder)
     folder = Path(folder)
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -219,11 +256,7 @@ def load(
 
 @torch.no_grad()
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
-    """umT5 embedding of a prompt, ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded.
-
-    Raises:
-        InputError: the folder has no text encoder.
-    """
+    """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded. Raises InputError."""
     folder = Path(folder)
     if not (folder / "text_encoder" / "config.json").is_file():
         raise InputError(
@@ -248,7 +281,7 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
 
 @torch.no_grad()
 def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "cpu") -> torch.Tensor | None:
-    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of ``[H, W, 3]`` RGB in 0..1; None without an
+    """CLIP ViT-H features ``[1, 257, 1280]`` (last but one layer) of RGB ``[H, W, 3]`` in 0..1; None without an
     encoder.
     """
     folder = Path(folder)

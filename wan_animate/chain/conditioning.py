@@ -17,7 +17,7 @@ from einops import rearrange
 
 from ..log import get_logger
 from ..mask.cells import whole_cells
-from ..video.frames import as_float, as_unit_float, read_reflected
+from ..video.frames import as_float, as_unit_float
 from .control_sources import BACKGROUND, FACE, MASK, POSE, Controls
 from .latents import CachedVAE
 from .ports import SegmentConditioning
@@ -73,7 +73,7 @@ def latent_keys(segment: Segment, controls: Controls) -> tuple[str, str | None]:
     """Cache keys of a segment's pose and scene; None for a scene with previous frames, which comes once."""
 
     def key(name: str) -> str:
-        return f"{segment.start}:{segment.stop}:{controls.fingerprints[name]}"
+        return f"{segment.start}:{segment.stop}:{segment.shot}:{controls.fingerprints[name]}"
 
     if segment.previous_frames:
         return key(POSE), None
@@ -91,7 +91,7 @@ def build_conditioning(
     face_size: int = 512,
     take: Callable[[str], np.ndarray] | None = None,
 ) -> SegmentConditioning:
-    """Read and encode one segment's frames; past the end the controls play back and forth.
+    """Read and encode one segment's frames; past the shot's end the controls play back and forth.
 
     A latent pixel whose 8x8 cell holds any of the character mask is made; upstream and ComfyUI look at one pixel.
 
@@ -103,7 +103,7 @@ def build_conditioning(
     """
     width, height = controls.size
     pose_key, scene_key = latent_keys(segment, controls) if vae.cache is not None else (None, None)
-    read = take or (lambda name: read_reflected(controls.sources[name], segment.start, segment.stop))
+    read = take or (lambda name: segment.read(controls.sources[name]))
 
     def pixels(name: str) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(read(name)))

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from ..errors import Cancelled
-from ..video.frames import FrameSource, read_reflected, reading_once, reflected_index
+from ..video.frames import FrameSource, reading_once
 from .control_sources import POSE
 from .segments import Segment
 
@@ -55,7 +55,7 @@ class ControlReader:
             InputError: they cannot be read.
         """
         if name not in self._now:  # its latent was cached and is not any more
-            return read_reflected(self._sources[name], self._segment.start, self._segment.stop)
+            return self._segment.read(self._sources[name])
         return self._now.pop(name).result().pop(name)
 
     def close(self) -> None:
@@ -89,8 +89,8 @@ class ControlReader:
     def _read(self, names: list[str], segment: Segment, following: Segment | None) -> dict[str, np.ndarray]:
         length = len(self._sources[names[0]])
         places: dict[int, list[int]] = {}  # frame of the clip -> where it is in the segment
-        for place in range(segment.length):
-            places.setdefault(reflected_index(segment.start + place, length), []).append(place)
+        for place, frame in enumerate(segment.driving_frames(length)):
+            places.setdefault(frame, []).append(place)
         out: dict[str, np.ndarray] = {}
 
         def put(name: str, frame: int, pixels: np.ndarray) -> None:
@@ -116,7 +116,7 @@ class ControlReader:
                         put(name, frame, pixels)
         self._kept = {key: frame for key, frame in self._kept.items() if key[0] not in names}
         if following is not None:
-            again = {reflected_index(at, length) for at in range(following.start, following.stop)} & set(places)
+            again = set(following.driving_frames(length)) & set(places)
             self._kept |= {(name, frame): out[name][places[frame][0]].copy() for name in names for frame in again}
         return out
 

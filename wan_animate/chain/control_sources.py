@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from ..log import get_logger
+from ..mask.coverage import CheckedMaskSource
+from ..pose.draw import DrawnPoseSource
 from ..video.derived import lasting
 from ..video.frames import FrameSource
 
@@ -44,11 +46,26 @@ class Controls:
         """Width and height of the result."""
         return self.pose.width, self.pose.height
 
+    @functools.cached_property
+    def checked_mask(self) -> CheckedMaskSource | None:
+        """The character mask, checked against the pose as it is read. A pose that came as pictures tells only whether a
+        mask is empty."""
+        mask, pose = self.character_mask, self.pose
+        if mask is None or mask.kind != "mask":
+            return None
+        alike = (len(mask), mask.width, mask.height) == (len(pose), pose.width, pose.height)
+        return CheckedMaskSource(mask, pose.shown if isinstance(pose, DrawnPoseSource) and alike else None)
+
     @property
     def sources(self) -> dict[str, FrameSource]:
         """Those that are given, by name, the pose first."""
         named = {POSE: self.pose, FACE: self.face, BACKGROUND: self.background, MASK: self.character_mask}
         return {name: source for name, source in named.items() if source is not None}
+
+    @property
+    def checked_sources(self) -> dict[str, FrameSource]:
+        """:attr:`sources` with the mask checked as it is read."""
+        return self.sources if self.checked_mask is None else {**self.sources, MASK: self.checked_mask}
 
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:

@@ -7,106 +7,34 @@ While a segment is sampled, the next one's controls are read (:mod:`.control_rea
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 
-import numpy as np
 import torch
 
 from ..errors import InputError
 from ..finite import check_finite
 from ..log import get_logger
-from ..video.frames import FrameSource
-from ..video.resample import letterbox
+from ..video.frames import FrameSource, as_float
+from .boundaries import Boundary, boundary_report
+from .colors import SegmentColors
 from .conditioning import build_conditioning, latent_keys
 from .control_reader import ControlReader
 from .control_sources import BACKGROUND, POSE, Controls
+from .job import AnimateJob
 from .latents import CachedVAE, picture_key
+from .options import continued_frames
 from .ports import Denoiser, StepCallback, VideoVAE
 from .saver import GrowingVideo, SegmentSaver
-from .segments import Segment, SegmentPlan, plan_segments
+from .seams import RETURN, DriverMotion, FrameDifferences, crossfade, join, measure_boundaries
+from .segments import Segment, SegmentPlan
 from .store import SegmentStore
 
-MODES = ("animate", "replace")
 # Where NaN comes from when the inputs hold none: half precision that overflows, or damaged weights.
 OTHER_VAE = "load the VAE's file anew, or compute it in bfloat16 or float32"
 OTHER_MODEL = "compute the model in bfloat16, leave out its patches and LoRAs one by one, or load its file anew"
 log = get_logger(__name__)
-
-
-def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
-    """Raises InputError unless background and character mask are given exactly when the mode needs them."""
-    if mode not in MODES:
-        raise InputError(f"mode is {mode!r}: choose animate or replace.")
-    if mode == "replace":
-        for name, given in (("a background", has_background), ("a character mask", has_mask)):
-            if not given:
-                raise InputError(
-                    f"replace mode needs {name}, and none is connected: connect one, or set mode to animate."
-                )
-    elif has_background or has_mask:
-        raise InputError(
-            "a background or character mask is connected, but mode is animate, which makes its own scene: set mode to "
-            "replace, or disconnect them."
-        )
-
-
-@dataclass
-class AnimateJob:
-    """One clip to make.
-
-    Attributes:
-        reference: the character, ``[H, W, 3]`` float32 RGB in 0..1, of any size.
-        controls: the control videos.
-        mode: ``"animate"`` (the reference's scene) or ``"replace"`` (the driver's).
-        segment_length, previous_frames: frames, 4n+1.
-        seed: segment k uses ``seed + k``.
-        fps: of the result; 0 takes the pose's.
-    """
-
-    reference: torch.Tensor
-    controls: Controls
-    mode: str = "animate"
-    segment_length: int = 77
-    previous_frames: int = 1
-    seed: int = 0
-    fps: Fraction = Fraction(0)
-
-    def __post_init__(self) -> None:
-        self.fps = Fraction(self.fps) if self.fps else self.controls.pose.fps
-
-    def plan(self) -> SegmentPlan:
-        return plan_segments(len(self.controls), self.segment_length, self.previous_frames)
-
-    def check(self) -> None:
-        """Raises InputError for what cannot work, before any long work."""
-        self.plan()
-        check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
-        if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
-            raise InputError(
-                f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
-                "connect one image."
-            )
-        check_finite(self.reference, "the reference image", "connect another picture, or look at what made this one")
-        self.controls.check()
-
-    def reference_pixels(self) -> torch.Tensor:
-        """``[1, H, W, 3]`` at the result's size, letterboxed on black."""
-        fitted = letterbox(self.reference.float().cpu().numpy(), *self.controls.size)
-        return torch.from_numpy(np.ascontiguousarray(fitted))[None].clamp(0.0, 1.0)
-
-    def key(self, extra: str = "") -> str:
-        """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
-        digest = hashlib.blake2b(digest_size=12)
-        settings = [self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra]
-        fingerprints = list(self.controls.fingerprints.values())
-        digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
-        digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -128,12 +56,6 @@ class Progress:
     latent: torch.Tensor | None = None
 
 
-def segment_noise(seed: int, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
-    """Unit noise, float32 on the CPU, as ComfyUI draws it from ``seed + segment.index`` (64 bits)."""
-    generator = torch.Generator(device="cpu").manual_seed((seed + segment.index) % 2**64)
-    return torch.randn(shape, dtype=torch.float32, generator=generator)
-
-
 @torch.no_grad()
 def generate(
     job: AnimateJob,
@@ -153,7 +75,8 @@ def generate(
         video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio``.
 
     Returns:
-        The frames, uint8, as many as the driving clip has, read from the store.
+        The frames, uint8, as many as the driving clip has (:func:`result_plan` where only some segments are made),
+        read from the store.
 
     Raises:
         InputError: see :meth:`AnimateJob.check` and :meth:`.store.SegmentStore.locked`; or a file cannot be read or
@@ -162,6 +85,17 @@ def generate(
     job.check()
     with store.locked():
         return _generate(job, denoiser, vae, store, progress, video, audio)
+
+
+def result_plan(job: AnimateJob, store: SegmentStore) -> SegmentPlan:
+    """The segments that the result shows: those to be made, and finished ones that join on to them."""
+    plan, wanted = job.plan(), job.wanted().segments
+    first, last = wanted[0].index, wanted[-1].index
+    while first > 0 and job.options.continue_from is None and store.is_whole(plan.segments[first - 1]):
+        first -= 1
+    while last + 1 < len(plan) and store.is_whole(plan.segments[last + 1]):
+        last += 1
+    return plan.part(first, last)
 
 
 def _generate(
@@ -173,37 +107,49 @@ def _generate(
     video: str | os.PathLike | None,
     audio: dict | None,
 ) -> FrameSource:
-    plan = job.plan()
+    plan, count = result_plan(job, store), len(job.plan())
     total = len(plan) * denoiser.steps
     cached = vae if isinstance(vae, CachedVAE) else CachedVAE(vae)
-
-    first = store.finished(len(plan))
-    tail = store.tail(first - 1) if 0 < first < len(plan) else None
-    reference_latent = None
-    left = plan.segments[first:]
+    left = [segment for segment in plan if not store.is_whole(segment)]
+    _check_start(job, left, store)
+    reference_latent = tail = None
+    colors = SegmentColors(job.color, job.controls, job.plan())
+    differences, driver = FrameDifferences(), DriverMotion(job.controls)
     with (
-        SegmentSaver(store, job.fps, _growing(job, video, audio)) as saver,
-        ControlReader(job.controls.sources, left, lambda segment: _needed(segment, job.controls, cached)) as reader,
+        SegmentSaver(store, job.fps, _growing(job, plan, video, audio), differences) as saver,
+        ControlReader(
+            job.controls.checked_sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
+        ) as reader,
     ):
 
-        def report(segment: int, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
+        def report(segment: Segment, stage: str, steps: int = 0, latent: torch.Tensor | None = None) -> None:
             saver.check()
             if progress is not None:
-                progress(Progress(segment, len(plan), stage, segment * denoiser.steps + steps, total, latent))
+                done = (segment.index - plan.segments[0].index) * denoiser.steps + steps
+                progress(Progress(segment.index, count, stage, done, total, latent))
 
-        saver.resume(plan.segments[:first])
-        for segment in left:
-            here = functools.partial(report, segment.index)
+        for segment in plan:
+            here = functools.partial(report, segment)
+            waiting = functools.partial(here, "write", denoiser.steps)
+            if segment not in left:
+                saver.resume([segment], waiting)
+                tail = None
+                continue
             here("encode")
             reader.begin(segment)
             if reference_latent is None:
                 reference_latent = _encode_reference(job, cached)
+            if tail is None:  # the first of a chain, or the one before is in the store
+                tail, state = _handed_over(job, segment, store)
+                colors = SegmentColors(job.color, job.controls, job.plan(), state)
             conditioning = build_conditioning(
-                segment, job.controls, cached, reference_latent, tail, denoiser.face_size, reader.take
-            )
+                segment, job.controls, cached, reference_latent, tail, denoiser.face_size,
+                driver.watching(segment, colors.watching(segment, reader.take)),
+            )  # fmt: skip
+            conditioning.seed = job.seed_of(segment.index)
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
-            noise = segment_noise(job.seed, segment, conditioning.noise_shape)
+            noise = job.noise(segment, conditioning.noise_shape)
             latent = denoiser.denoise(conditioning, noise, _on_step(here))
             del conditioning, noise
             check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)
@@ -211,16 +157,103 @@ def _generate(
             frames = cached.decode(latent[:, :, 1:])
             check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
+            colors.correct(segment, frames, tail)
             # What the clip shows last, also where a segment makes fewer new frames than it takes over.
             new = frames[segment.previous_frames :]
             last = new if tail is None or len(new) >= job.previous_frames else torch.cat((tail, new))
-            # None after the last segment: on a full disk, frames that nobody reads must not cost a clip that is whole.
-            tail = last[-job.previous_frames :].clone() if segment.index + 1 < len(plan) else None
+            # None where no segment follows: on a full disk, frames that nobody reads must not cost a whole clip.
+            # None as well where the next starts from the former frames: these are in the store.
+            handed = segment.hands_over and not job.returns(segment)
+            before, tail = tail, last[-job.previous_frames :].clone() if handed else None
+            shown = _shown(job, segment, frames, before, store)
             here("save", denoiser.steps)
-            saver.save(segment, new[: segment.keep], tail, functools.partial(here, "write", denoiser.steps))
-            del frames, new, last
-        saver.finish(lambda: report(len(plan) - 1, "write", denoiser.steps))
-    return store.clip(plan, job.fps)
+            saver.save(segment, shown, tail, waiting, colors.state, colors.record)
+            del frames, new, last, shown, before
+        saver.finish(waiting)
+    clip = store.clip(plan, job.fps)
+    if left or store.boundaries() is None:
+        _measure(job, plan, clip, differences, driver, store)
+    return clip
+
+
+def _measure(
+    job: AnimateJob,
+    plan: SegmentPlan,
+    clip: FrameSource,
+    differences: FrameDifferences,
+    driver: DriverMotion,
+    store: SegmentStore,
+) -> None:
+    """Compares the boundaries with the frames around them; what shows is logged. It costs no clip that is whole."""
+    try:
+        boundaries = _boundaries(job, plan, clip, differences, driver, store)
+        store.save_boundaries(boundaries)
+    except InputError as error:
+        log.warning("the boundaries between segments were not measured: %s", error)
+        return
+    finally:
+        driver.close()
+        clip.close()
+    if any(boundary.shows for boundary in boundaries):
+        log.warning("%s", boundary_report(boundaries))
+
+
+def _boundaries(
+    job: AnimateJob,
+    plan: SegmentPlan,
+    clip: FrameSource,
+    differences: FrameDifferences,
+    driver: DriverMotion,
+    store: SegmentStore,
+) -> list[Boundary]:
+    returning = [segment.index for segment in plan if job.returns(segment)]
+    given = None
+    if plan.segments[0].index == job.options.continued:
+        given, _ = _handed_over(job, plan.segments[0], store)
+    before = None if given is None else given[-1].numpy()
+    return measure_boundaries(plan, clip, differences, driver, returning, before)
+
+
+def _check_start(job: AnimateJob, left: list[Segment], store: SegmentStore) -> None:
+    """Raises InputError where what a segment starts from, or fades back into, was never made."""
+    for segment in left:
+        number = segment.index + 1
+        before = segment.index == job.options.continued or not segment.previous_frames
+        if segment is left[0] and not before and not store.has_tail(segment.index - 1):
+            raise InputError(
+                f"segment {number} is to be made, but segment {number - 1}, from which it goes on, is not finished "
+                "with these settings: make that first, start at segment 1, or give a clip to continue from."
+            )
+        if job.returns(segment) and not store.former_path(segment.index).exists():
+            raise InputError(
+                f"the rest is to be kept beside a new segment {number}, but no clip with these settings is finished up "
+                "to there: make it first without segment seeds, or do not keep the rest."
+            )
+
+
+def _handed_over(
+    job: AnimateJob, segment: Segment, store: SegmentStore
+) -> tuple[torch.Tensor | None, dict[str, torch.Tensor] | None]:
+    """The previous frames ``[previous_frames, H, W, 3]`` and colours that a segment starts from."""
+    if segment.index == job.options.continued and job.options.continue_from is not None:
+        return continued_frames(job.options.continue_from, job.previous_frames, *job.controls.size), None
+    if not segment.previous_frames:
+        return None, None
+    return store.tail(segment.index - 1), store.state(segment.index - 1)
+
+
+def _shown(
+    job: AnimateJob, segment: Segment, frames: torch.Tensor, tail: torch.Tensor | None, store: SegmentStore
+) -> torch.Tensor:
+    """What the clip shows of a segment's frames, ``[keep, H, W, 3]``."""
+    if segment.fade and tail is not None:
+        join(segment, frames, tail)
+    shown = frames[segment.first - segment.start :][: segment.keep]
+    if job.returns(segment):
+        back = min(RETURN, segment.keep - segment.fade)
+        former = store.former(segment, job.fps).read(segment.keep - back, segment.keep)
+        shown[-back:] = crossfade(shown[-back:], as_float(former))
+    return shown
 
 
 def _encode_reference(job: AnimateJob, vae: CachedVAE) -> torch.Tensor:
@@ -237,8 +270,12 @@ def _on_step(report: Callable[..., None]) -> StepCallback:
     return on_step
 
 
-def _growing(job: AnimateJob, path: str | os.PathLike | None, audio: dict | None) -> GrowingVideo | None:
-    return None if path is None else GrowingVideo(path, job.controls.size, len(job.controls), job.fps, audio)
+def _growing(
+    job: AnimateJob, plan: SegmentPlan, path: str | os.PathLike | None, audio: dict | None
+) -> GrowingVideo | None:
+    if path is None:
+        return None
+    return GrowingVideo(path, job.controls.size, plan.keep, job.fps, audio, float(plan.first / job.fps))
 
 
 def _needed(segment: Segment, controls: Controls, vae: CachedVAE) -> list[str]:

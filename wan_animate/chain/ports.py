@@ -28,6 +28,7 @@ class SegmentConditioning:
         unknown_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known.
         pose_latent: ``[1, 16, T, h, w]``.
         face: ``[1, 3, L, S, S]`` float32 in -1..1, or None without a face video.
+        seed: for samplers that draw noise of their own; None leaves it to the denoiser.
     """
 
     segment: Segment
@@ -35,6 +36,7 @@ class SegmentConditioning:
     unknown_mask: torch.Tensor
     pose_latent: torch.Tensor
     face: torch.Tensor | None
+    seed: int | None = None
 
     @property
     def known_mask(self) -> torch.Tensor:

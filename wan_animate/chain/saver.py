@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ import torch
 from ..errors import Cancelled
 from ..video.frames import FrameSource, TensorSource, as_uint8
 from ..workers import lower_priority
+from .seams import FrameDifferences
 from .segments import Segment
 from .store import SegmentStore
 
@@ -29,13 +31,20 @@ class GrowingVideo:
         path: appears when the mp4 is whole.
         size: width and height.
         count: frames in all.
-        audio: as for :func:`..video.write.write_video`.
+        audio, audio_start: as for :func:`..video.write.write_frames`.
     """
 
     def __init__(
-        self, path: str | os.PathLike, size: tuple[int, int], count: int, fps: Fraction, audio: dict | None = None
+        self,
+        path: str | os.PathLike,
+        size: tuple[int, int],
+        count: int,
+        fps: Fraction,
+        audio: dict | None = None,
+        audio_start: float = 0.0,
     ) -> None:
-        self._path, self._size, self._count, self._fps, self._audio = path, size, count, fps, audio
+        self._path, self._size, self._count, self._fps = path, size, count, fps
+        self._audio, self._audio_start = audio, audio_start
         self._pieces: queue.SimpleQueue[Callable[[], FrameSource] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -74,7 +83,10 @@ class GrowingVideo:
 
         lower_priority()  # inherited by the encoder's threads
         try:
-            write_frames(self._path, self._chunks(), self._size, self._count, self._fps, self._audio)
+            write_frames(
+                self._path, self._chunks(), self._size, self._count, self._fps, self._audio,
+                audio_start=self._audio_start,
+            )  # fmt: skip
         except BaseException as error:
             self._error = error
 
@@ -96,15 +108,26 @@ class GrowingVideo:
 
 
 class SegmentSaver:
-    """Saves a segment while the next is made, and appends its frames to the mp4, if any."""
+    """Saves a segment while the next is made, and appends its frames to the mp4, if any.
 
-    def __init__(self, store: SegmentStore, fps: Fraction, video: GrowingVideo | None = None) -> None:
-        self._store, self._fps, self._video = store, fps, video
+    Args:
+        differences: gets the frames as they are saved.
+    """
+
+    def __init__(
+        self,
+        store: SegmentStore,
+        fps: Fraction,
+        video: GrowingVideo | None = None,
+        differences: FrameDifferences | None = None,
+    ) -> None:
+        self._store, self._fps, self._video, self._differences = store, fps, video, differences
         self._thread = ThreadPoolExecutor(1, "saver", initializer=lower_priority)
         self._saving: Future | None = None
 
-    def resume(self, finished: Iterable[Segment]) -> None:
-        """Append the segments of the store to the mp4."""
+    def resume(self, finished: Iterable[Segment], waiting: Callable[[], None] = lambda: None) -> None:
+        """Append the segments of the store to the mp4, after those that were saved."""
+        self._wait(waiting)
         for segment in finished:
             self._add_stored(segment)
 
@@ -114,19 +137,21 @@ class SegmentSaver:
         frames: torch.Tensor,
         tail: torch.Tensor | None,
         waiting: Callable[[], None] = lambda: None,
+        state: dict[str, torch.Tensor] | None = None,
+        record: dict[str, Any] | None = None,
     ) -> None:
         """Start to save a segment; returns when the one before is on disk.
 
         Args:
             frames: float ``[keep, H, W, 3]`` in 0..1; not to be changed any more.
-            tail: as for :meth:`.store.SegmentStore.save`.
+            tail, state, record: as for :meth:`.store.SegmentStore.save`.
             waiting: called meanwhile; may raise to stop.
 
         Raises:
             InputError: a segment could not be written.
         """
         self._wait(waiting)
-        self._saving = self._thread.submit(self._save, segment, [frames], tail)
+        self._saving = self._thread.submit(self._save, segment, [frames], tail, state, record)
 
     def check(self) -> None:
         """Raises the error of a thread, if any."""
@@ -158,12 +183,21 @@ class SegmentSaver:
             waiting()
         self.check()
 
-    def _save(self, segment: Segment, held: list[torch.Tensor], tail: torch.Tensor | None) -> None:
+    def _save(
+        self,
+        segment: Segment,
+        held: list[torch.Tensor],
+        tail: torch.Tensor | None,
+        state: dict[str, torch.Tensor] | None,
+        record: dict[str, Any] | None,
+    ) -> None:
         frames = to_uint8(held.pop())  # frees the float frames
+        if self._differences is not None:
+            self._differences.add(segment.first, frames)
         in_memory = self._video is not None and not self._video.behind
         if self._video is not None and in_memory:
             self._video.add(lambda: TensorSource(frames, self._fps))
-        self._store.save(segment.index, frames, tail, self._fps)
+        self._store.save(segment.index, frames, tail, self._fps, state, record)
         if not in_memory:
             self._add_stored(segment)
 

@@ -1,18 +1,20 @@
 """Finished segments on disk: a job that was stopped goes on from them.
 
-A folder holds each segment's new frames (lossless) and, for all but the last, its tail: the previous frames of the next
-segment, as decoded. The frames are renamed into place last, so that a segment is there whole or not at all.
+The files of a segment are renamed into place, its frames last: it is there whole or not at all.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,8 @@ from ..errors import InputError
 from ..files import reading, remove_empty, replacing
 from ..log import get_logger
 from ..video.frames import FrameSource
-from ..weights.header import read_header
+from .boundaries import Boundary
+from .job_folder import JobFolder
 from .job_lock import JobLock
 from .segments import Segment
 
@@ -33,7 +36,7 @@ GO_ON = "free space there and run the same job again, it goes on from the finish
 POLL = 0.2  # seconds between two looks whether another process is done
 
 
-class SegmentStore:
+class SegmentStore(JobFolder):
     """The segments of one job.
 
     As a context manager it is :meth:`locked`, and at the end removes a folder without a finished segment.
@@ -50,7 +53,7 @@ class SegmentStore:
     """
 
     def __init__(self, folder: str | os.PathLike, waiting: Callable[[], None] | None = None) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.waited = False
         self._waiting, self._lock = waiting, JobLock(self.folder)
         self._made: list[Path] = []
@@ -76,7 +79,11 @@ class SegmentStore:
     def __exit__(self, *_: object) -> None:
         empty = not any(self.folder.glob("segment_*.mkv")) and not (self.folder / "clip.mp4").exists()
         if empty:
-            for leftover in (*self.folder.glob("tail_*.safetensors"), *self.folder.glob(".*.part*")):
+            for leftover in (
+                *self.folder.glob("tail_*.safetensors"),
+                *self.folder.glob("*.json"),
+                *self.folder.glob(".*.part*"),
+            ):
                 with suppress(OSError):
                     leftover.unlink()
         self._lock.release()
@@ -134,50 +141,40 @@ class SegmentStore:
                 "space there, correct its permissions, or choose another output folder."
             ) from error
 
-    def frames_path(self, index: int) -> Path:
-        return self.folder / f"segment_{index:04d}.mkv"
-
-    def tail_path(self, index: int) -> Path:
-        return self.folder / f"tail_{index:04d}.safetensors"
-
-    def finished(self, segments: int | None = None) -> int:
-        """How many segments from the first on are whole, tails included.
-
-        Args:
-            segments: of the whole job, whose last needs no tail; None: not known.
-        """
-        count = 0
-        while count != segments and self.frames_path(count).exists():
-            if count + 1 != segments and not self._has_tail(count):
-                break
-            count += 1
-        return count
-
-    def _has_tail(self, index: int) -> bool:
-        try:
-            return self.tail_path(index).exists() and "frames" in read_header(str(self.tail_path(index))).tensors
-        except InputError:
-            return False
-
-    def save(self, index: int, frames: np.ndarray, tail: torch.Tensor | None, fps: Fraction) -> None:
+    def save(
+        self,
+        index: int,
+        frames: np.ndarray,
+        tail: torch.Tensor | None,
+        fps: Fraction,
+        state: dict[str, torch.Tensor] | None = None,
+        record: dict[str, Any] | None = None,
+    ) -> None:
         """Write a finished segment.
 
         Args:
             frames: uint8 ``[n, H, W, 3]``.
-            tail: float32 ``[previous_frames, H, W, 3]`` in 0..1; None for the last.
+            tail: float32 ``[previous_frames, H, W, 3]`` in 0..1; None where no segment starts from it.
+            state: for :meth:`state`, kept with the tail.
+            record: for :meth:`records`, what JSON can hold.
 
         Raises:
             InputError: it cannot be written; nothing of it stays.
         """
-        from ..video.lossless import write_lossless
+        from .segment_files import write_lossless
 
         if tail is not None:
             with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
-                save_file({"frames": tail.contiguous().cpu()}, temporary)
+                save_file({"frames": tail.contiguous().cpu(), **(state or {})}, temporary)
         try:
+            if record is not None:
+                with replacing(self.record_path(index), "the segment's record", GO_ON) as temporary:
+                    Path(temporary).write_text(json.dumps(record) + "\n", encoding="utf-8")
             write_lossless(self.frames_path(index), frames, fps, GO_ON)
         except BaseException:
-            self.tail_path(index).unlink(missing_ok=True)
+            if tail is not None:
+                self.tail_path(index).unlink(missing_ok=True)
+            self.record_path(index).unlink(missing_ok=True)
             raise
 
     def tail(self, index: int) -> torch.Tensor:
@@ -186,15 +183,55 @@ class SegmentStore:
         Raises:
             InputError: they cannot be read.
         """
+        return self._tensors(index)["frames"]
+
+    def state(self, index: int) -> dict[str, torch.Tensor]:
+        """What :meth:`save` was given beside the tail, for the segment after ``index``.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return {name: tensor for name, tensor in self._tensors(index).items() if name != "frames"}
+
+    def _tensors(self, index: int) -> dict[str, torch.Tensor]:
         with reading(self.tail_path(index), "the segment's last frames", "delete this file and run again") as path:
             with safe_open(path, framework="pt") as file:
-                return file.get_tensor("frames")
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """Those of the first ``count`` segments; empty where there is none."""
+        found = []
+        for index in range(count):
+            try:
+                record = json.loads(self.record_path(index).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                record = {}
+            found.append(record if isinstance(record, dict) else {})
+        return found
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
         """The frames of finished segments, uint8."""
-        from ..video.lossless import LosslessSource
+        from .segment_files import LosslessSource
 
         return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)
+
+    def former(self, segment: Segment, fps: Fraction) -> FrameSource:
+        """The frames of a segment that is made again, as they were."""
+        from ..video.lossless import LosslessSource
+
+        return LosslessSource([(self.former_path(segment.index), 0, segment.keep)], fps)
+
+    def save_boundaries(self, boundaries: Iterable[Boundary]) -> None:
+        """Raises InputError: they cannot be written."""
+        self._write_json("boundaries.json", [asdict(boundary) for boundary in boundaries])
+
+    def save_keys(self, made: dict[int, str], former: dict[int, str]) -> None:
+        """Raises InputError: they cannot be written."""
+        self._write_json("segments.json", {"made": made, "former": former})
+
+    def _write_json(self, name: str, content: Any) -> None:
+        with replacing(self.folder / name, "the list of segments", GO_ON) as temporary:
+            Path(temporary).write_text(json.dumps(content))
 
     def remove(self) -> None:
         """Delete the job's files."""

@@ -34,27 +34,30 @@ class PoseDetector:
     """Finds 133 keypoints of one person in every frame.
 
     As upstream's ``wan/modules/animate/preprocess/pose2d.py``, except: it follows the chosen person (upstream: each
-    frame's largest), ViTPose gets RGB as in training (upstream: BGR), cropping is the exact inverse of decoding.
+    frame's largest), ViTPose gets RGB as in training (upstream: BGR), cropping inverts decoding exactly.
 
     Args:
         detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file.
         pose_path: ViTPose wholebody ONNX file (``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``, or other sizes).
-        provider: "auto", "cuda", "directml", "coreml" or "cpu". The CPU replaces one that fails.
+        provider: "auto", "cuda", "directml", "coreml" or "cpu"; the CPU replaces one that fails.
+
+    Attributes:
+        person_network, pose_network: the two as :class:`.onnx_model.OnnxModel`.
 
     Raises:
-        InputError: a file is missing, damaged or another kind of network.
+        InputError: a file is missing, damaged or another network.
     """
 
     def __init__(self, detector_path: str | os.PathLike, pose_path: str | os.PathLike, provider: str = "auto") -> None:
-        self._detector = OnnxModel(detector_path, provider, "person detector")
-        self._detector_size = check_detector(self._detector)
-        self._pose = OnnxModel(pose_path, provider, "pose model")
-        self._pose_size = check_pose(self._pose)
+        self.person_network = OnnxModel(detector_path, provider, "person detector")
+        self._detector_size = check_detector(self.person_network)
+        self.pose_network = OnnxModel(pose_path, provider, "pose model")
+        self._pose_size = check_pose(self.pose_network)
 
     @property
     def provider(self) -> str:
-        """onnxruntime's name of the pose network's provider."""
-        return self._pose.provider
+        """The pose network's, by onnxruntime's name."""
+        return self.pose_network.provider
 
     def detect(
         self,
@@ -63,19 +66,15 @@ class PoseDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice = PersonChoice(),  # noqa: B008  frozen
     ) -> Detection:
-        """Detect the pose of one person in every frame.
-
-        Reads the clip once, and again where the person turns out to be somebody else.
+        """Detects one person's pose in every frame. Where the choice changes later, frames are read again.
 
         Boxes are interpolated over gaps up to two seconds (score 0); in longer ones the whole frame is searched (score
-        -1). Such poses get confidence 0 unless the mean over the body exceeds 0.3; so do all where only others are in
-        view (score -1).
+        -1), and the pose gets confidence 0 unless the body's mean exceeds 0.3. So does every pose where only others are
+        in view (score -1).
 
         Args:
-            frames: images.
             batch: frames per run of a network; does not change the result.
             progress: called with (frames done, all frames); may raise to stop.
-            person: whom to follow.
 
         Raises:
             InputError: ``frames`` are masks, nobody is in the clip, or nobody fits ``person``.
@@ -86,8 +85,8 @@ class PoseDetector:
             raise InputError(f"detect pose: batch is {batch}, but it must be at least 1.")
         count = len(frames)
         person.check(count)
-        self._detector.begin()
-        self._pose.begin()
+        self.person_network.begin()
+        self.pose_network.begin()
         self._check_point(frames, person)
         keypoints = np.zeros((count, wholebody.COUNT, 3), np.float32)
         used = np.full((count, 5), np.nan, np.float32)  # boxes the keypoints were found in
@@ -116,7 +115,6 @@ class PoseDetector:
         return Detection(track, shots)
 
     def _check_point(self, frames: FrameSource, choice: PersonChoice) -> None:
-        """Refuse a point on nobody before the clip is read."""
         if choice.how != "point":
             return
         found = self.find_everybody(read_uint8(frames, choice.frame, choice.frame + 1))[0].boxes
@@ -128,10 +126,11 @@ class PoseDetector:
     def _pipeline(
         self, frames: FrameSource, batch: int, tracker: PersonTracker
     ) -> Generator[tuple[int, int, np.ndarray, np.ndarray], None, None]:
-        """(start, stop, boxes, keypoints) per batch; every stage runs in its own thread."""
+        """(start, stop, boxes, keypoints) per batch; a thread per stage."""
         size, pose_size = self._detector_size, self._pose_size
         scale = frames.width / size[0], frames.height / size[1]
-        resized, crops = detector_inputs(size, self._detector.device), pose_inputs(pose_size, self._pose.device)
+        resized = detector_inputs(size, self.person_network.device)
+        crops = pose_inputs(pose_size, self.pose_network.device)
 
         def prepared(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images in source:
@@ -139,7 +138,7 @@ class PoseDetector:
 
         def detected(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images, inputs, small in source:
-                yield start, stop, images, small, to_numpy(self._detector.run(inputs))
+                yield start, stop, images, small, to_numpy(self.person_network.run(inputs))
 
         def cropped(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images, small, outputs in source:
@@ -149,7 +148,7 @@ class PoseDetector:
 
         def posed(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, boxes, regions, inputs in source:
-                yield start, stop, boxes, regions, self._pose.run(inputs)
+                yield start, stop, boxes, regions, self.pose_network.run(inputs)
 
         stages: Generator[tuple, None, None] = read_ahead(frames, batch, depth=1)
         for stage in (prepared, detected, cropped, posed):
@@ -162,7 +161,7 @@ class PoseDetector:
         self, frames: FrameSource, batch: int, boxes: np.ndarray, wanted: np.ndarray
     ) -> Generator[tuple[int, int, np.ndarray], None, None]:
         """(start, stop, keypoints) of the frames ``wanted`` ``[T]``."""
-        crops = pose_inputs(self._pose_size, self._pose.device)
+        crops = pose_inputs(self._pose_size, self.pose_network.device)
 
         def cropped(source: Iterable[tuple]) -> Iterator[tuple]:
             for start, stop, images in source:
@@ -172,30 +171,30 @@ class PoseDetector:
         batches = ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))
         with closing(batches):
             for start, stop, regions, inputs in batches:
-                yield start, stop, keypoints_from_heatmaps(self._pose.run(inputs), regions)
+                yield start, stop, keypoints_from_heatmaps(self.pose_network.run(inputs), regions)
 
     def find_everybody(self, images: np.ndarray) -> list[FrameDetections]:
         """People in uint8 RGB images ``[N, H, W, 3]``."""
         height, width = images.shape[1:3]
         inputs, small = resize_frames(detector_inputs(self._detector_size), images)
         scale = width / self._detector_size[0], height / self._detector_size[1]
-        return detect_people(to_numpy(self._detector.run(inputs)), small, scale, width, height)
+        return detect_people(to_numpy(self.person_network.run(inputs)), small, scale, width, height)
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Keypoints in each image's box: float32 ``[N, 133, 3]``."""
         regions = crop_regions(boxes[:, :4], *self._pose_size)
         return keypoints_from_heatmaps(
-            self._pose.run(crop_people(pose_inputs(self._pose_size), images, regions)), regions
+            self.pose_network.run(crop_people(pose_inputs(self._pose_size), images, regions)), regions
         )
 
     def close(self) -> None:
-        """Free the networks' memory until the next run."""
-        self._detector.close()
-        self._pose.close()
+        """Frees memory until the next run."""
+        self.person_network.close()
+        self.pose_network.close()
 
 
 def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) -> None:
-    """Set confidence 0, in place, where no pose was found."""
+    """Sets confidence 0, in place, where no pose was found."""
     count = len(boxes)
     guessed = (boxes[:, 4] <= INTERPOLATED) & ~away
     lost = guessed & ~(keypoints[:, wholebody.BODY, 2].mean(axis=1) > MIN_BODY_CONFIDENCE)

@@ -37,8 +37,8 @@ _BLUR = _blur_matrix()
 def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
     """Sub-pixel peaks in frame coordinates, equal to upstream's.
 
-    Only 5x5 pixels around each peak are blurred; whole maps where upstream's rescaling before the logarithm matters,
-    below 1e-10.
+    Blurs only 5x5 pixels around each peak; whole maps below 1e-10, where upstream's rescaling before the logarithm
+    matters.
 
     Args:
         heatmaps: float32 ``[N, K, H, W]``.
@@ -64,14 +64,13 @@ def decode_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) ->
 
 
 def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """Flat indices and heights of peaks, and a function for patches around chosen ones."""
+    """(flat indices, heights, function for patches around peaks)"""
     flat = np.ascontiguousarray(maps, np.float32).reshape(len(maps), -1)
     index = flat.argmax(axis=1)
     return index, flat[np.arange(len(flat)), index], partial(_patches, flat.reshape(maps.shape))
 
 
 def _peaks_of_tensor(maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, Callable[..., np.ndarray]]:
-    """As :func:`_peaks`, with one copy to the CPU."""
     count, height, width = maps.shape
     flat, radius = maps.reshape(count, -1).float(), _PATCH // 2
     peak = flat.amax(dim=1, keepdim=True)
@@ -98,7 +97,7 @@ def _heatmap(maps: np.ndarray | torch.Tensor, row: int) -> np.ndarray:
 def _taylor_step(
     maps: np.ndarray | torch.Tensor, chosen: np.ndarray, px: np.ndarray, py: np.ndarray, patches: np.ndarray
 ) -> np.ndarray:
-    """Offsets ``[n, 2]`` from peaks to maxima of the Taylor expansion of the blurred maps' logarithm."""
+    """Offsets ``[n, 2]`` from peaks to maxima of the blurred log maps' Taylor expansion."""
     blurred = _BLUR @ patches @ _BLUR.T
     low = np.flatnonzero((blurred <= FLOOR).any(axis=(1, 2)))
     for row in low:
@@ -121,7 +120,7 @@ def _taylor_step(
 
 
 def _long_step(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """The step with upstream's rounding, for nearly flat maps."""
+    """With upstream's rounding, for nearly flat maps."""
     log = np.log(np.maximum(_blur_whole(heatmap, px, py), FLOOR))
     dx = 0.5 * (log[2, 3] - log[2, 1])
     dy = 0.5 * (log[3, 2] - log[1, 2])
@@ -152,7 +151,7 @@ def _patches(heatmaps: np.ndarray, maps: np.ndarray, px: np.ndarray, py: np.ndar
 
 
 def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
-    """5x5 pixels around the peak, blurred as upstream."""
+    """Upstream's blur, 5x5 pixels around the peak."""
     padded = cv2.copyMakeBorder(heatmap, _RADIUS, _RADIUS, _RADIUS, _RADIUS, cv2.BORDER_CONSTANT, value=0)
     blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -161,7 +160,7 @@ def _blur_whole(heatmap: np.ndarray, px: int, py: int) -> np.ndarray:
 
 
 def keypoints_from_heatmaps(heatmaps: np.ndarray | torch.Tensor, regions: np.ndarray) -> np.ndarray:
-    """:func:`decode_heatmaps` with confidence in 0..1, 0, 0, 0 where nothing was found."""
+    """:func:`decode_heatmaps`, confidence in 0..1; 0, 0, 0 where nothing was found."""
     points = decode_heatmaps(heatmaps, regions)
     points[..., 2] = np.nan_to_num(points[..., 2]).clip(0, 1)
     points[points[..., 2] == 0] = 0

@@ -22,9 +22,9 @@ class Preprocessor:
     """Resizes and normalizes images.
 
     Args:
-        size: width and height of the input.
+        size: input width and height.
         device: of tensors; None for arrays.
-        divisor, shift: pixel values 0..255 become ``value / divisor - shift``.
+        divisor, shift: values 0..255 become ``value / divisor - shift``.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Preprocessor:
 
             workers.each(resize_each, pixels, *items)
             try:
-                return self._normalize(pixels, self.device), pixels
+                return self.normalize(pixels, self.device), pixels
             except torch.cuda.OutOfMemoryError:  # the network may still fit, and says so if it does not
-                return self._normalize(pixels, torch.device("cpu")).numpy(), pixels
+                return self.normalize(pixels, torch.device("cpu")).numpy(), pixels
 
         def prepare(pixels: np.ndarray, inputs: np.ndarray, *items: np.ndarray) -> None:
             channels = np.empty((3, height, width), np.uint8)
@@ -73,7 +73,8 @@ class Preprocessor:
         workers.each(prepare, pixels, inputs, *items)
         return inputs, pixels
 
-    def _normalize(self, pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    def normalize(self, pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+        """uint8 ``[N, H, W, 3]`` -> float32 ``[N, 3, H, W]`` on ``device``."""
         values = torch.from_numpy(pixels).to(device, non_blocking=True)
         planes = values.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)  # [N, 3, H, W]
         planes.div_(torch.from_numpy(self._divisor).to(device))
@@ -100,7 +101,7 @@ def resize_frames(inputs: Preprocessor, images: np.ndarray) -> tuple[np.ndarray 
 
 
 def crop_people(inputs: Preprocessor, images: np.ndarray, regions: np.ndarray) -> np.ndarray | torch.Tensor:
-    """A region ``[4]`` of each frame as network input."""
+    """Region ``[4]`` of each frame as network input."""
     return inputs.run(lambda image, region, out: crop_person(image, region, *inputs.size, out), images, regions)[0]
 
 
@@ -124,8 +125,8 @@ def crop_person(
 ) -> np.ndarray:
     """Bilinear crop ``[height, width, 3]``, black outside the frame.
 
-    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width``. Upstream's are up
-    to two pixels off.
+    Inverse of :func:`.heatmaps.decode_heatmaps`: crop pixel u is at ``x + u * region width / width`` (upstream: up to
+    two pixels off).
     """
     x, y, region_width, region_height = region
     scale_x, scale_y = width / region_width, height / region_height

@@ -36,10 +36,7 @@ FACE = (
 
 
 def keypoints_of(result: Any, width: int, height: int) -> np.ndarray:
-    """Keypoints of one frame, float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found.
-
-    Confidence is MediaPipe's visibility; 1 for face and hands.
-    """
+    """float32 ``[133, 3]`` in pixels, 0, 0, 0 where not found; confidence is visibility, 1 for face and hands."""
     points = np.zeros((wholebody.COUNT, 3), np.float32)
     body = slice(wholebody.BODY.start, wholebody.FEET.stop)
     for part, landmarks, order in (
@@ -86,11 +83,7 @@ class MediaPipeDetector:
         progress: Callable[[int, int], None] | None = None,
         person: PersonChoice | None = None,
     ) -> Detection:
-        """As :meth:`.detector.PoseDetector.detect`.
-
-        Raises:
-            InputError: ``frames`` are masks, ``person`` is not "largest", or nobody is found.
-        """
+        """As :meth:`.detector.PoseDetector.detect`; raises InputError unless ``person`` is "largest"."""
         if frames.kind != "image":
             raise InputError("detect pose: its input is a clip of masks; connect the driving video's frames.")
         if person is not None and person.how != "largest":
@@ -131,7 +124,7 @@ class MediaPipeDetector:
 def _with_cuts(
     batches: Iterable[tuple[int, int, np.ndarray]], finder: CutFinder
 ) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """(index, image, whether a shot begins); a few frames late."""
+    """(index, image, whether a shot begins), a few frames late."""
     waiting: deque[np.ndarray] = deque()
     index = 0
     for _, _, images in batches:

@@ -24,11 +24,7 @@ def _image_size(graph: OnnxModel, default: tuple[int, int], expected: str) -> tu
 
 
 def check_detector(graph: OnnxModel) -> tuple[int, int]:
-    """Input width and height of a person detector.
-
-    Raises:
-        InputError: it is another kind of network.
-    """
+    """Input width and height. Raises InputError unless a person detector."""
     size = _image_size(graph, (DETECTOR_SIDE, DETECTOR_SIDE), "a YOLO person detector")
     shape = graph.output_shape
     if len(shape) != 4 and (len(shape) != 3 or not isinstance(shape[1], int) or not isinstance(shape[2], int)):
@@ -49,11 +45,7 @@ def check_detector(graph: OnnxModel) -> tuple[int, int]:
 
 
 def check_pose(graph: OnnxModel) -> tuple[int, int]:
-    """Input width and height of a whole-body pose network.
-
-    Raises:
-        InputError: it is another kind of network.
-    """
+    """Input width and height. Raises InputError unless a whole-body pose network."""
     size = _image_size(graph, POSE_SIZE, "a ViTPose network")
     shape = graph.output_shape
     if len(shape) != 3 and not (len(shape) == 4 and all(isinstance(side, int) for side in shape[1:])):

@@ -32,11 +32,7 @@ _TORCH_DTYPES: dict[type[np.floating], torch.dtype] = {np.float32: torch.float32
 
 
 def choose_provider(provider: str, available: list[str]) -> str:
-    """onnxruntime's name of a provider; the CPU's if it is not available.
-
-    Raises:
-        InputError: unknown name.
-    """
+    """onnxruntime's name of a provider; the CPU's if unavailable. Raises InputError."""
     if provider == "auto":
         return next((name for name in PROVIDERS.values() if name in available), PROVIDERS["cpu"])
     if provider not in PROVIDERS:
@@ -55,14 +51,14 @@ class OnnxModel:
     """An ONNX graph: one image batch in, first output out.
 
     Attributes:
-        role: its name in messages.
+        role: name in messages.
         input_shape, output_shape: as declared; names or None where free.
-        batch: fixed batch size; 0 = any.
-        max_batch: batch size that fits in memory; 0 = unlimited.
-        device: where :meth:`run` takes and returns tensors; None for arrays.
+        batch: fixed batch size; 0 for any.
+        max_batch: largest batch that fits in memory; 0 for any.
+        device: of :meth:`run`'s tensors; None for arrays.
 
     Raises:
-        InputError: onnxruntime or the file is missing, or the file is damaged.
+        InputError: onnxruntime or the file is missing or damaged.
     """
 
     def __init__(self, path: str | os.PathLike, provider: str, role: str) -> None:
@@ -138,19 +134,19 @@ class OnnxModel:
         )
 
     def run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """Run any number of images.
+        """Runs any number of images.
 
-        Batches are padded to a fixed size, on a GPU to the largest so far. After a failure smaller batches are
-        tried, then the CPU.
+        Pads batches to a fixed size, on a GPU to the largest so far. After a failure tries smaller batches, then the
+        CPU.
 
         Args:
             images: float ``[N, 3, H, W]``.
 
         Returns:
-            float32 ``[N, ...]``, on the device of ``images``.
+            float32 ``[N, ...]``, on the same device.
 
         Raises:
-            InputError: even one image on the CPU fails.
+            InputError: no image can be run on the CPU.
         """
         outputs: list[np.ndarray | torch.Tensor] = []
         start = 0
@@ -174,16 +170,16 @@ class OnnxModel:
         return np.concatenate([to_numpy(output) for output in outputs])  # fell back to the CPU in between
 
     def begin(self) -> None:
-        """Start a clip, whose batches may be smaller."""
+        """Starts a clip, whose batches may be smaller."""
         self._largest_run = 0
 
     @property
     def _pads_batches(self) -> bool:
-        """GPU providers tune kernels, for seconds, for every batch size."""
+        """GPU providers tune kernels for seconds at every batch size."""
         return self.provider != PROVIDERS["cpu"]
 
     def _fall_back(self, message: str, count: int) -> None:
-        """Reduce the batch or change to the CPU; raise if neither helps."""
+        """Reduces the batch or changes to the CPU, else raises."""
         no_memory = _is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.max_batch, self._largest_run = count // 2, 0
@@ -237,7 +233,6 @@ class OnnxModel:
         output_shape: tuple[int, ...],
         dtype: type[np.floating],
     ) -> torch.Tensor:
-        """Run in torch's memory."""
         images = images.to(_TORCH_DTYPES[self._input_dtype]).contiguous()
         output = torch.empty((len(images), *output_shape), dtype=_TORCH_DTYPES[dtype], device=images.device)
         device = images.device
@@ -250,11 +245,7 @@ class OnnxModel:
         return output.float()
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
-        """Output shape for a black image.
-
-        Raises:
-            InputError: the graph does not take it.
-        """
+        """Output shape for a black image. Raises InputError."""
         try:
             return tuple(self._run(np.zeros((max(self.batch, 1), 3, height, width), self._input_dtype)).shape)
         except Exception as error:
@@ -264,7 +255,7 @@ class OnnxModel:
             ) from error
 
     def close(self) -> None:
-        """Free the memory until the next run."""
+        """Frees memory until the next run."""
         self._session = None
 
 

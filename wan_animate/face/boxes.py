@@ -1,4 +1,4 @@
-"""Face boxes without jitter: one size within a shot, following the head, with the whole face inside."""
+"""Face boxes without jitter: constant size within a shot, following the head."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ SAME_SIZE = 0.22  # a head whose size stays within this ratio is shown at one si
 def stabilize_boxes(
     points: np.ndarray, keypoints: np.ndarray, found: np.ndarray, scale: float, fps: float, blend: bool
 ) -> np.ndarray:
-    """Boxes for the frames of one shot, float64 ``[T, 4]``, may leave the frame.
+    """Boxes of one shot, float64 ``[T, 4]``, may leave the frame.
 
-    Size and shape are upstream's for the median face, larger only where a face would not fit. The position comes from a
-    rigid fit of all 68 points, so an opening mouth moves nothing; it rests within a few percent and follows without
-    lag.
+    Upstream's size and shape for the median face, larger where a face would not fit. The position comes from a rigid
+    fit of all 68 points, so an opening mouth moves nothing; a dead band of a few percent stops jitter without lag.
 
     Args:
         points: float ``[T, 68, 2]`` in pixels.
@@ -67,7 +66,7 @@ def stabilize_boxes(
 
 
 def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Median of three in time where all are known."""
+    """Median of three frames where all are known."""
     out = values.copy()
     three = found[:-2] & found[1:-1] & found[2:]
     out[1:-1] = np.where(three[:, None], median_filter(values, size=(3, 1))[1:-1], out[1:-1])
@@ -75,7 +74,7 @@ def _without_spikes(values: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _one_size(size: np.ndarray, need: np.ndarray, found: np.ndarray, spread: float) -> np.ndarray:
-    """Log of the box's relative size: constant if the head keeps its size, else a slow zoom."""
+    """Log of the relative size: constant if the head keeps its size, else a slow zoom."""
     if np.ptp(size[found]) <= np.log(1 + SAME_SIZE) or found.sum() < 3:
         return np.full(len(size), max(0.0, float(need.max())))
     slow = _average(size[:, None], spread)[:, 0]
@@ -99,7 +98,7 @@ def _bridge(values: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
 
 
 def nearest(found: np.ndarray) -> np.ndarray:
-    """For every frame the nearest found frame, the earlier of two."""
+    """Nearest found frame for every frame; the earlier of two."""
     at = np.flatnonzero(found)
     frames = np.arange(len(found))
     after = np.searchsorted(at, frames).clip(max=len(at) - 1)
@@ -108,7 +107,7 @@ def nearest(found: np.ndarray) -> np.ndarray:
 
 
 def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, blend: bool) -> np.ndarray:
-    """The head's path; gaps follow the shoulders where those were seen throughout."""
+    """The head's path; shoulders that are seen throughout lead it over gaps."""
     shoulders = keypoints[:, [wholebody.LEFT_SHOULDER, wholebody.RIGHT_SHOULDER]]
     seen = np.all(shoulders[..., 2] >= 0.3, axis=1)
     middle = shoulders[..., :2].mean(axis=1)
@@ -125,7 +124,7 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
 
 
 def _dead_band(target: np.ndarray, band: np.ndarray) -> np.ndarray:
-    """A path that moves only when ``target`` is over ``band`` away; forward and backward lag cancel."""
+    """Moves only when ``target`` is over ``band`` away; forward and backward lag cancel."""
     low, high = (target - band).tolist(), (target + band).tolist()
     forth, back = [0.0] * len(low), [0.0] * len(low)
     for out, order in ((forth, range(len(low))), (back, range(len(low) - 1, -1, -1))):
@@ -141,17 +140,16 @@ def face_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The face box of every frame.
 
-    ``steady`` 0 is upstream's box (``preprocess/utils.py: get_face_bboxes``): extent of the 68 points, area grown by
+    ``steady`` 0 is upstream's (``preprocess/utils.py: get_face_bboxes``): extent of the 68 points, area grown by
     ``scale``, three quarters of the added height above, clipped, whole pixels. 1 is :func:`stabilize_boxes`; between, a
     mix.
 
-    A face is not found where its mean confidence is below 0.3, its box below 8 pixels, or (``steady`` above 0) half of
-    it :func:`..pose.repair.mistaken`. Its box is then interpolated (``missing`` "blend") or the nearest (otherwise, and
-    for ``steady`` 0).
+    No face: mean confidence below 0.3, box below 8 pixels, or (``steady`` above 0) half of the points
+    :func:`..pose.repair.mistaken`. Its box is interpolated (``missing`` "blend", ``steady`` above 0), else the nearest.
 
     Returns:
-        boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive; 0 if no frame has a face), int64 inside the
-        frame for ``steady`` 0, else float64 that may leave it; and found, bool ``[T]``.
+        boxes ``[T, 4]`` (x1, y1, x2, y2 in pixels, ends exclusive; 0 without any face), int64 inside the frame for
+        ``steady`` 0, else float64 that may leave it; and found, bool ``[T]``.
 
     Raises:
         InputError: an option is outside its range.

@@ -23,18 +23,15 @@ _NEAR = 1 / 48  # of a pixel of the frame
 
 
 class FaceCropSource(DerivedSource):
-    """The face of every frame resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
+    """Faces resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
-    Outside the frame its edge is repeated (upstream clips the box). Up to :data:`KEPT_BYTES` of uint8 crops are cached.
+    Repeats the frame's edge outside it (upstream clips the box). Caches up to :data:`KEPT_BYTES` of uint8 crops.
 
     Args:
-        frames: the driving clip.
-        boxes: ``[T, 4]`` from :func:`.boxes.face_boxes` in pixels of ``frames``.
-        found: bool ``[T]`` from :func:`.boxes.face_boxes`; None takes every non-empty box.
-        size: in pixels.
-        missing: frames without a face. ``"blend"`` and ``"hold"`` crop the box, as upstream
-            (``preprocess/process_pipepline.py``); ``"blank"`` is black, which upstream's guidance uses as "no
-            expression" (``wan/animate.py``).
+        boxes, found: from :func:`.boxes.face_boxes`, in pixels of ``frames``; ``found`` None takes every non-empty box.
+        missing: in frames without a face ``"blend"`` and ``"hold"`` crop the box, as upstream
+            (``preprocess/process_pipepline.py``); ``"blank"`` is black, "no expression" in upstream's guidance
+            (``wan/animate.py``).
 
     Raises:
         InputError: lengths differ, no box lies in the frames, or ``missing`` is unknown.
@@ -125,7 +122,7 @@ def _runs(frames: list[int], at_once: int) -> Iterator[tuple[int, int]]:
 
 
 def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
-    """``box`` (x1, y1, x2, y2) of ``frame`` ``[H, W, 3]`` as ``[size, size, 3]``; the frame's edge is repeated."""
+    """Box (x1, y1, x2, y2) of ``[H, W, 3]`` as ``[size, size, 3]``, the frame's edge repeated."""
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = map(float, box)
     whole = all(side.is_integer() for side in (x1, y1, x2, y2))
@@ -153,7 +150,7 @@ def crop(frame: np.ndarray, box: np.ndarray, size: int, out: np.ndarray | None =
 
 @dataclass(frozen=True)
 class _Part:
-    """Pixels ``start`` to ``stop``, resized by ``growth``; the crop begins after ``skipped`` pixels."""
+    """Pixels ``start`` to ``stop``, resized by ``growth``; the crop skips ``skipped`` pixels."""
 
     start: int
     stop: int
@@ -162,9 +159,9 @@ class _Part:
 
 
 def _resized_part(low: float, high: float, size: int, limit: int) -> _Part | None:
-    """How to crop ``low`` to ``high`` of a row of ``limit`` pixels with cv2.resize, or None.
+    """Pixels ``low`` to ``high`` of a row of ``limit`` by cv2.resize, in half the time of a warp, or None.
 
-    Half the time of a warp, but from a whole pixel: it begins early, where source and result grids meet.
+    It begins early, at a whole pixel where source and result grids meet.
     """
     step = (high - low) / size
     skipped = np.arange(_MOST_SKIPPED) + math.ceil(0.5 / step)  # one source pixel more, for interpolation

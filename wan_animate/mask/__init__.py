@@ -1,1 +1,1 @@
-"""Character masks: from SAM 2 or the pose, shaped, and the background."""
+"""Character masks from SAM 2 or the pose, and the background."""

@@ -1,4 +1,4 @@
-"""Masks in whole 8x8 cells, one for each latent pixel."""
+"""Masks in whole 8x8 cells, the latent's pixels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ CELL = 8  # pixels of the picture along one side of a latent pixel (the Wan VAE'
 
 
 def whole_cells(masks: np.ndarray) -> np.ndarray:
-    """Fill every 8x8 cell that holds any of the mask; uint8 ``[..., H, W]`` of 0 and 1 -> a new array.
+    """Fills every 8x8 cell that holds any of the mask; uint8 ``[..., H, W]`` of 0 and 1 -> a new array.
 
-    One pixel of each cell decides in the latent: upstream's upper left (``nearest``), ComfyUI's middle
-        (``nearest-exact``).
-    In cells cut by the mask, black background can then count as known.
+    The latent samples a pixel per cell (upstream ``nearest``: upper left, ComfyUI ``nearest-exact``: middle): in cut
+    cells, black background could count as known.
     """
     height, width = masks.shape[-2:]
     rows, columns = np.arange(0, height, CELL), np.arange(0, width, CELL)

@@ -1,4 +1,4 @@
-"""The character's mask through a clip: pose to prompts, SAM 2, a check."""
+"""The character's mask through a clip."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def segment_character(
     fill: str = "pose",
     progress: Callable[[int, int], None] | None = None,
 ) -> CharacterMask:
-    """Mask the person of the pose, or of points set by hand, in every frame.
+    """Masks the person of the pose, or of points set by hand, in every frame.
 
     Args:
-        pose: of the clip, or longer, or of another size (:func:`..pose.track.fit_track`).
-        own: points or a box on one frame, added to the pose's; with ``replace`` in their place.
-        fill: content of lost frames, see :func:`.lost.fill_lost`.
+        pose: fitted by :func:`..pose.track.fit_track`.
+        own: prompt on one frame, added to the pose's; with ``replace`` in their place.
+        fill: see :func:`.lost.fill_lost`.
         progress: called with (frames done, frames).
 
     Raises:
-        InputError: the pose does not cover the clip, there is no prompt, or all frames were lost.
+        InputError: no prompt, pose shorter than the clip, or all frames lost.
     """
     count = len(frames)
     if fill not in FILLS:
@@ -104,7 +104,7 @@ def segment_character(
 
 
 def _middle(frames: np.ndarray) -> int:
-    """The middle of the longest run."""
+    """Of the longest run."""
     runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
     longest = max(runs, key=len)
     return int(longest[len(longest) // 2])

@@ -1,8 +1,9 @@
-"""A character mask from the skeleton alone."""
+"""Character masks from the skeleton alone."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from ..pose import wholebody as L
 from ..pose.track import PoseTrack
 from ..video.frames import FrameSource
 
-# Radii as fractions of the person's size (see _person_size); wide enough for sleeves and trousers.
+# Radii as fractions of the person's size (see person_size); wide enough for sleeves and trousers.
 UPPER_ARM, FOREARM, WRIST = 0.20, 0.17, 0.13
 THIGH, SHIN, FOOT = 0.27, 0.20, 0.16
 SHOULDER, NECK, FINGER = 0.22, 0.24, 0.07
@@ -40,12 +41,12 @@ def silhouette(
     threshold: float = SEEN,
     box: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The outline of a person with this skeleton, uint8 ``[height, width]`` of 0 and 1.
+    """Outline of a person with this skeleton, uint8 ``[height, width]`` of 0 and 1.
 
     Args:
         keypoints: float ``[133, 3]`` in pixels.
         grow: factor on every width; 1 fits everyday clothes.
-        threshold: lowest confidence; joints outside the frame that continue a visible limb are drawn anyway.
+        threshold: least confidence, except of joints outside the frame that continue a visible limb.
         box: x1, y1, x2, y2, score of the detected person with hat; None leaves room for a top hat.
     """
     canvas = np.zeros((height, width), np.uint8)
@@ -53,7 +54,7 @@ def silhouette(
     seen = confidence >= threshold
     if not seen[L.BODY].any():
         return canvas
-    person = _person_size(points, seen)
+    person = person_size(points, seen)
     if person < 2:
         return canvas
 
@@ -85,8 +86,8 @@ def silhouette(
     return canvas
 
 
-def _person_size(points: np.ndarray, seen: np.ndarray) -> float:
-    """Shoulder width in pixels, the largest of several estimates (foreshortening shrinks)."""
+def person_size(points: np.ndarray, seen: np.ndarray) -> float:
+    """Shoulder width in pixels, the largest estimate (foreshortening shrinks)."""
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.linalg.norm(a - b))
@@ -132,26 +133,45 @@ def _draw_torso(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person
         _capsule(canvas, a, b, SHOULDER * person * grow)
 
 
-def _draw_head(
-    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float, box: np.ndarray | None
-) -> None:
+class Head(NamedTuple):
+    """Place and direction of a head in pixels."""
+
+    neck: np.ndarray | None  # [2], between the shoulders
+    joints: np.ndarray  # [2], the middle of nose, eyes and ears
+    middle: np.ndarray  # [2], of the face, where it is seen
+    up: np.ndarray  # [2], of length 1
+    reach: float  # half_face, but larger where the face is not seen
+    half_face: float  # half its height, brow to chin
+
+
+def find_head(points: np.ndarray, seen: np.ndarray, person: float) -> Head | None:
+    """The head of keypoints ``[133, 2]`` (``seen``: bool ``[133]``) of a person of :func:`person_size`."""
     head = [joint for joint in range(L.NOSE, L.RIGHT_EAR + 1) if seen[joint]]
     face = points[L.FACE][seen[L.FACE]]
     if not head and len(face) < 10:
-        return
+        return None
     shoulders = [points[joint] for joint in (L.LEFT_SHOULDER, L.RIGHT_SHOULDER) if seen[joint]]
-    middle = points[head].mean(axis=0) if head else face.mean(axis=0)
+    joints = middle = points[head].mean(axis=0) if head else face.mean(axis=0)
+    neck, up = None, np.array([0.0, -1.0])
     if shoulders:
         neck = np.mean(shoulders, axis=0)
-        _capsule(canvas, neck, middle, NECK * person * grow)
-        up = (middle - neck) / max(float(np.linalg.norm(middle - neck)), 1.0)
-    else:
-        up = np.array([0.0, -1.0])
-    # half the face's height, brow to chin
+        up = (joints - neck) / max(float(np.linalg.norm(joints - neck)), 1.0)
     reach, half_face = 0.32 * person, 0.2 * person
     if len(face) >= 30:
         reach = half_face = max(float((face.max(axis=0) - face.min(axis=0)).max()) / 2, 0.2 * person)
         middle = (face.max(axis=0) + face.min(axis=0)) / 2
+    return Head(neck, joints, middle, up, reach, half_face)
+
+
+def _draw_head(
+    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, person: float, grow: float, box: np.ndarray | None
+) -> None:
+    found = find_head(points, seen, person)
+    if found is None:
+        return
+    neck, joints, middle, up, reach, half_face = found
+    if neck is not None:
+        _capsule(canvas, neck, joints, NECK * person * grow)
     centre = middle + up * 0.35 * reach
     axes = (round(HEAD_HIGH * reach * grow), round(HEAD_WIDE * reach * grow))
     angle = float(np.degrees(np.arctan2(up[1], up[0])))
@@ -178,7 +198,7 @@ def _draw_head(
 def _crown(
     points: np.ndarray, middle: np.ndarray, up: np.ndarray, half_face: float, box: np.ndarray | None
 ) -> float | None:
-    """From the middle of an upright face to the box's top, in pixels; None if that top is a hand's or a keypoint's."""
+    """Pixels from an upright face's middle to the box's top; None if that top is a hand's or a keypoint's."""
     if box is None or box[4] < 0 or -up[1] < 0.5:
         return None
     top = float(box[1])
@@ -188,11 +208,10 @@ def _crown(
 
 
 class PoseMaskSource(FrameSource):
-    """The silhouettes of a pose track as masks (uint8, 0 or 255), drawn when read.
+    """A pose track's silhouettes as masks of its size (uint8, 0 or 255), drawn when read.
 
     Args:
-        track: the pose track; the masks have its size.
-        grow: see :func:`silhouette`; 0.2 to 5.
+        grow: 0.2 to 5, see :func:`silhouette`.
     """
 
     kind = "mask"
@@ -209,12 +228,8 @@ class PoseMaskSource(FrameSource):
     def at_size(
         cls, track: PoseTrack, width: int = 0, height: int = 0, fit: str = "fill", *, grow: float = 1.0
     ) -> PoseMaskSource:
-        """The track brought to ``width`` x ``height`` as the frames are; 0 keeps the track's size.
-
-        ``fit`` as in :func:`wan_animate.video.resample.placement`.
-
-        Raises:
-            InputError: one of the two sides is 0, or below 0.
+        """The track resized like the frames (:func:`wan_animate.video.resample.placement`); 0, 0 keeps its size. Raises
+        InputError.
         """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(f"mask from pose: width {width} and height {height} must both be positive, or both 0.")

@@ -1,4 +1,4 @@
-"""Frames in which the segmenter lost the person, found by the pose and filled."""
+"""Frames where the segmenter lost the person."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ READ_AT_ONCE = 8
 def find_lost(
     masks: MaskTrack, pose: PoseTrack | None, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Frames whose mask is not the person of the pose (in pixels of the masks), bool ``[T]``.
+    """bool ``[T]``: frames whose mask is not the person of the pose (in pixels of the masks).
 
-    Fewer than half of three or more confident body points lie in the mask, or most of the mask lies outside the pose's
-    outline. Without enough points, an empty mask is lost.
+    Less than half of three or more confident body points lie in the mask, or most of the mask outside the pose's
+    outline. With fewer points, an empty mask is lost.
     """
     count, height, width = masks.shape
     lost = np.zeros(count, bool)
@@ -51,30 +51,36 @@ def _is_person(mask: np.ndarray, points: np.ndarray, keypoints: np.ndarray) -> b
     at = points.astype(int)
     if mask[at[:, 1], at[:, 0]].mean() < HELD:
         return False
-    outline = silhouette(keypoints, mask.shape[1], mask.shape[0], grow=GENEROUS)
+    outline = _outline(keypoints, mask.shape, grow=GENEROUS)
     return bool((mask & outline).sum() >= OWN * mask.sum())
 
 
+def _outline(
+    keypoints: np.ndarray, shape: tuple[int, ...], grow: float = 1.0, box: np.ndarray | None = None
+) -> np.ndarray:
+    return silhouette(keypoints, shape[1], shape[0], grow, box=box)
+
+
 def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: str = "pose") -> MaskTrack:
-    """The masks with the lost frames filled.
+    """Fills the lost frames.
 
     Args:
         how: "pose": the pose's outline, else as "between"; "between": interpolated within the shot; "leave": unchanged.
 
     Raises:
-        InputError: ``how`` is none of these.
+        InputError: unknown ``how``.
     """
     if how not in FILLS:
         raise InputError(f"segment character: fill is {how!r}, but it must be one of {', '.join(FILLS)}.")
     if how == "leave" or not lost.any():
         return masks
-    count, height, width = masks.shape
+    count = len(masks)
     packed = list(masks.packed)
     for frame in np.flatnonzero(lost):
         mask = None
         if how == "pose" and pose is not None:
             box = None if pose.boxes is None else pose.boxes[frame]
-            outline = silhouette(pose.keypoints[frame], width, height, box=box)
+            outline = _outline(pose.keypoints[frame], masks.shape[1:], box=box)
             mask = outline if outline.any() else None
         if mask is None:
             mask = _between(masks, lost, int(frame), _shot_of(int(frame), count, pose))
@@ -88,7 +94,7 @@ def _shot_of(frame: int, count: int, pose: PoseTrack | None) -> tuple[int, int]:
 
 
 def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, int]) -> np.ndarray:
-    """Interpolated by signed distance between the nearest good masks, or the only one."""
+    """Interpolated signed distance of the nearest good masks, or the only one."""
     good = np.flatnonzero(~lost[shot[0] : shot[1]]) + shot[0]
     before, after = good[good < frame], good[good > frame]
     if len(before) == 0 and len(after) == 0:

@@ -41,7 +41,7 @@ class Prompt:
 
 
 def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
-    """float32 ``[N, 2]``: confident points inside the body and the frame, of one frame's ``[133, 3]``."""
+    """float32 ``[N, 2]``: confident points of ``[133, 3]`` inside body and frame."""
     points, sure = keypoints[:, :2], keypoints[:, 2] >= CONFIDENT
     found = [points[joint] for joint in INSIDE if sure[joint]]
     found += [points[list(joints)].mean(axis=0) for joints in MIDDLES if sure[list(joints)].all()]
@@ -53,8 +53,8 @@ def body_points(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
 def prompts_from_pose(track: PoseTrack) -> list[Prompt]:
     """Points and boxes on key frames of every shot, in pixels of the track.
 
-    A shot is divided into up to four parts (upstream: four key frames of up to 400), a longer one into one for every
-    100 frames. A part's key frame has the most, then the most confident, body points (at least three).
+    Up to four key frames a shot (as upstream up to 400 frames), in longer shots one per 100 frames: the frame of each
+    part with the most, then the most confident, body points (at least three).
     """
     prompts = []
     sure = np.where(track.keypoints[:, L.BODY, 2] >= CONFIDENT, track.keypoints[:, L.BODY, 2], 0).mean(axis=1)
@@ -80,7 +80,6 @@ def prompt_at(track: PoseTrack, frame: int) -> Prompt | None:
 
 
 def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float, float, float] | None:
-    """The detected box within the frame, if it holds the points."""
     if track.boxes is None or track.boxes[frame, 4] <= 0:
         return None
     left, top, right, bottom = (float(side) for side in track.boxes[frame, :4])
@@ -95,16 +94,16 @@ def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float
 def prompt_from_editor(
     frame: int, positive: str | None, negative: str | None, box: object = None, size: tuple[int, int] | None = None
 ) -> Prompt | None:
-    """The prompt of a point and box editor for one frame; None if empty.
+    """A point and box editor's prompt for one frame; None if empty.
 
     Args:
         positive, negative: JSON lists of ``{"x": .., "y": ..}`` or ``[x, y]`` in pixels (KJNodes' Points Editor), or
             None.
-        box: x1, y1, x2, y2, a list of such (the first counts), or ``{"x", "y", "width", "height"}``; in pixels.
+        box: x1, y1, x2, y2 (of a list the first), or ``{"x", "y", "width", "height"}``; in pixels.
         size: width and height of the frame.
 
     Raises:
-        InputError: not such a list, or a point outside the frame.
+        InputError: another format, or a point outside the frame.
     """
     on, off = _read_points(positive, "points_positive", size), _read_points(negative, "points_negative", size)
     corners = _read_box(box)
@@ -179,7 +178,7 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
 
 
 def combined(first: Prompt, other: Prompt) -> Prompt:
-    """One prompt of two for the same frame; ``other``'s box counts first."""
+    """Both prompts of a frame; ``other``'s box counts first."""
     return Prompt(
         first.frame,
         np.concatenate([first.points, other.points]),

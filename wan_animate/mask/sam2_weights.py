@@ -1,4 +1,4 @@
-"""SAM 2 video weights: the variant in a file (by tensor shapes), and its keys as transformers names them.
+"""SAM 2 video weights: variant (by tensor shapes) and transformers' keys.
 
 Layouts: Hugging Face (``facebook/sam2.1-hiera-*``) and Meta's as safetensors (``Kijai/sam2-safetensors``). Sources:
 facebookresearch/sam2 and ``transformers/models/sam2_video``.
@@ -44,7 +44,7 @@ class Architecture:
 
 
 def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[dict[str, torch.Tensor], Architecture]:
-    """Tensors under transformers' names, on the meta device with ``shapes_only``, and their architecture.
+    """(tensors by transformers' names, architecture); on the meta device with ``shapes_only``.
 
     Raises:
         InputError: missing, no safetensors file, or another model.
@@ -93,7 +93,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
 
 
 def check_declared_size(given: Any, name: str) -> dict:
-    """The size in a file's metadata. Raises InputError for a field of a wrong type."""
+    """The size in a file's metadata. Raises InputError for a wrong type."""
     lists = ("heads", "windows", "global_blocks")
     if (
         not isinstance(given, dict)
@@ -112,7 +112,6 @@ def check_declared_size(given: Any, name: str) -> dict:
 
 
 def _refuse_other_models(name: str, keys: list[str]) -> None:
-    """Raises InputError unless it is a SAM 2 video model."""
     identity = file_identity(keys)
     if identity is None:
         some = ", ".join(sorted(keys)[:2])
@@ -199,7 +198,7 @@ def _downsampler(index: int, rest: str) -> str:
 
 
 def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Meta's keys as transformers names them; others are kept."""
+    """Meta's keys as transformers'; others are kept."""
     renamed = {}
     for key, tensor in tensors.items():
         for pattern, rewrite in _RULES:
@@ -217,11 +216,7 @@ def from_meta(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def build_model(config: dict) -> torch.nn.Module:
-    """transformers' ``Sam2VideoModel`` of an :attr:`Architecture.config`.
-
-    Raises:
-        InputError: transformers is missing or older than 4.56.
-    """
+    """transformers' ``Sam2VideoModel``. Raises InputError if transformers is missing or older than 4.56."""
     try:
         from transformers import (
             Sam2HieraDetConfig,
@@ -247,12 +242,7 @@ def build_model(config: dict) -> torch.nn.Module:
 
 
 def _infer(tensors: dict[str, torch.Tensor], declared: dict) -> tuple[dict, str]:
-    """transformers' config and a name, from shapes.
-
-    Raises:
-        KeyError: a tensor is missing.
-        ValueError: an unpublished size, not declared in the file.
-    """
+    """(transformers' config, name) from shapes. Raises KeyError or ValueError for unknown sizes."""
 
     def shape(key: str) -> tuple[int, ...]:
         return tuple(tensors[key].shape)

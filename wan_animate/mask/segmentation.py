@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from ..errors import InputError
-from ..video.frames import FrameSource, read_ahead, read_uint8
+from ..video.frames import FrameSource, read_ahead
 from .prompts import Prompt
 from .sam2_weights import WANTED, WHAT, build_model, read_weights
 from .track import MaskTrack, pack
@@ -30,12 +30,12 @@ class Segmenter:
     """SAM 2 or 2.1 video through transformers, from one safetensors file (:mod:`.sam2_weights`).
 
     Args:
-        device: "auto" takes CUDA, or the CPU.
-        precision: of the computation; "auto" is bf16 on CUDA devices that support it, fp16 on others, fp32 elsewhere.
-            Weights stay in fp32.
+        device: "auto" is CUDA if available, else the CPU.
+        precision: of activations; "auto" is bf16 on CUDA devices that support it, else fp16, and fp32 on the CPU.
+            Weights are fp32.
 
     Raises:
-        InputError: transformers is too old, or the file (its header) is incomplete or another model's.
+        InputError: transformers is too old, or the file incomplete or another model's.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "auto", precision: str = "auto"):
@@ -72,7 +72,7 @@ class Segmenter:
         return self._model is not None
 
     def load(self) -> torch.nn.Module:
-        """The model with its weights, kept until :meth:`close`."""
+        """Kept until :meth:`close`."""
         if self._model is None:
             tensors, _ = read_weights(self.path)
             model = build_model(self.architecture.config)
@@ -82,7 +82,7 @@ class Segmenter:
         return self._model
 
     def close(self) -> None:
-        """Free the model's memory until the next clip."""
+        """Frees memory until the next clip."""
         self._model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -95,19 +95,19 @@ class Segmenter:
         cuts: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> MaskTrack:
-        """Track the person of ``prompts`` through the clip.
+        """Tracks the person of ``prompts`` through the clip.
 
         Each shot is tracked from its first prompt backwards, then forwards. Up to four prompts a shot equal
-        transformers' ``propagate_in_video_iterator``; with more, each frame attends to the four around it. Held in
-        memory: a few frames, 7 memory frames, 16 object pointers, 4 key frames.
+        transformers' ``propagate_in_video_iterator``; with more, each frame attends to the nearest four. In memory: a
+        few frames, 7 memory frames, 16 object pointers, 4 key frames.
 
         Args:
-            prompts: at most one a frame, in pixels. A shot without prompts gets empty masks.
+            prompts: at most one a frame, in pixels. Shots without prompts get empty masks.
             cuts: first frames of new shots.
-            progress: called with (frames done, frames); an exception in it ends the work.
+            progress: called with (frames done, frames); may raise to stop.
 
         Raises:
-            InputError: no prompts, or one outside the clip.
+            InputError: no prompts, or outside the clip.
         """
         if frames.kind != "image":
             raise InputError("segment character: its input is a clip of masks; connect the video.")
@@ -171,7 +171,7 @@ def preprocess(frame: np.ndarray, side: int, device: torch.device | str = "cpu")
 
 
 class _HeldFrames(dict):
-    """The session's loaded frames; the length, its frame count, is the shot's."""
+    """The session's loaded frames; ``len`` is the shot's."""
 
     def __init__(self, length: int):
         super().__init__()
@@ -182,8 +182,6 @@ class _HeldFrames(dict):
 
 
 class ShotTracker:
-    """One shot, tracked by itself."""
-
     def __init__(
         self,
         model: Any,  # transformers' Sam2VideoModel
@@ -215,7 +213,7 @@ class ShotTracker:
         self.pointers = model.config.max_object_pointers_in_encoder - 1
 
     def follow(self) -> Generator[tuple[int, np.ndarray], None, None]:
-        """(Frame in the clip, uint8 mask ``[H, W]`` of 0 and 1), in the order of tracking."""
+        """(frame in the clip, uint8 mask ``[H, W]`` of 0 and 1), in the order of tracking."""
         first, length = self.keys[0], len(self.held)
         self._hold_key_frames(0)
         # backwards first, so that the forward pass has its memories
@@ -230,14 +228,13 @@ class ShotTracker:
                     yield self._step(at, pictures[at - start], reverse=False)
 
     def _read(self, parts: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Frames, decoded while the network runs. Close before reading others."""
+        """Decodes ahead of the network. Close before reading others."""
         ranges = [(self.start + start, self.start + stop) for start, stop in parts]
         with contextlib.closing(read_ahead(self.frames, READ_AT_ONCE, ranges=ranges)) as batches:
             for start, stop, pictures in batches:
                 yield start - self.start, stop - self.start, pictures
 
     def _hold_key_frames(self, number: int) -> None:
-        """Keep only the key frames around span ``number``."""
         first = min(max(number - 1, 0), max(len(self.keys) - KEY_FRAMES, 0))
         wanted = self.keys[first : first + KEY_FRAMES]
         known = self.outputs["cond_frame_outputs"]
@@ -261,8 +258,8 @@ class ShotTracker:
         self.session.add_point_inputs(0, at, inputs)
         self.session.obj_with_new_inputs = [PERSON]
         self.session.frames_tracked_per_obj[0].pop(at, None)
-        picture = read_uint8(self.frames, self.start + at, self.start + at + 1)[0]
-        self._run(at, picture, reverse=False)
+        ((_, _, pictures),) = self._read([(at, at + 1)])
+        self._run(at, pictures[0], reverse=False)
         self.outputs["cond_frame_outputs"][at].pop("high_res_masks", None)
 
     def _run(self, at: int, picture: np.ndarray, reverse: bool) -> Any:
@@ -280,7 +277,6 @@ class ShotTracker:
         return self.start + at, mask.to(torch.uint8).cpu().numpy()
 
     def _forget(self, at: int) -> None:
-        """Drop memories that no later frame attends to."""
         remembered, first = self.outputs["non_cond_frame_outputs"], self.keys[0]
         for index in list(remembered):
             distance = min(abs(index - at), abs(index - first))

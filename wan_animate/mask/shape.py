@@ -49,6 +49,8 @@ class ShapedMaskSource(DerivedSource):
         iterations, k, w_len, h_len: see :func:`shape_mask`.
         stabilize: frames on either side for :func:`.stabilize.stabilize_masks`, 0 to 16.
         feather: width of the soft edge in pixels, 0 to 256.
+        scale: pixels of the masks for each pixel that ``k`` and ``feather`` are given in (:func:`scale_to`); growing
+            is rounded to whole pixels of the masks.
         cells: fill whole latent cells (:func:`.cells.whole_cells`). Upstream does not: up to 7 black columns and rows
             of the background are called known.
 
@@ -68,6 +70,7 @@ class ShapedMaskSource(DerivedSource):
         stabilize: int = 0,
         feather: float = 0,
         cells: bool = False,
+        scale: float = 1.0,
     ):
         if source.kind != "mask":
             raise InputError("shape mask: its input is a clip of images; turn it into masks first.")
@@ -81,9 +84,13 @@ class ShapedMaskSource(DerivedSource):
                 f"shape mask: steady ({stabilize}) must lie between 0 and 16 frames, and feather ({feather}) between 0 "
                 "and 256 pixels."
             )
+        if not scale > 0:
+            raise InputError(f"shape mask: the masks have {scale:g} pixels for each of the video: give more than 0.")
         super().__init__(source)
+        if scale != 1:  # so many dilations with a square are one with a larger square
+            iterations, k = min(iterations, 1), 2 * round(iterations * (k - 1) / 2 * scale) + 1
         self._shape = {"iterations": iterations, "k": k, "w_len": w_len, "h_len": h_len}
-        self._stabilize, self._feather, self._cells = int(stabilize), float(feather), bool(cells)
+        self._stabilize, self._feather, self._cells = int(stabilize), float(feather) * scale, bool(cells)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         first, last = max(start - self._stabilize, 0), min(stop + self._stabilize, len(self.source))
@@ -110,6 +117,11 @@ class ShapedMaskSource(DerivedSource):
         if self._cells:
             options += ",cells"
         return f"shaped:{options}:{self.source.fingerprint()}"
+
+
+def scale_to(masks: FrameSource, frames: FrameSource) -> float:
+    """Pixels of ``masks`` for each of the picture that ``frames`` were made from; where that is not known, of these."""
+    return (frames.native_scale or 1.0) * masks.width / frames.width
 
 
 def feather_mask(mask: np.ndarray, width: float) -> np.ndarray:

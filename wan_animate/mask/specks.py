@@ -1,4 +1,4 @@
-"""Small stray pieces of a mask, removed."""
+"""Small stray pieces of masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ READ_AT_ONCE = 8
 
 
 def without_specks(masks: MaskTrack) -> MaskTrack:
-    """The masks without pieces below a hundredth of the largest: Shape Mask fills the bounding box of all."""
+    """Drops pieces below a hundredth of the largest: Shape Mask fills the bounding box of all."""
     packed = list(masks.packed)
     for start in range(0, len(packed), READ_AT_ONCE):
         for at, mask in enumerate(masks.read(start, min(start + READ_AT_ONCE, len(packed))), start):

@@ -1,4 +1,4 @@
-"""Flicker taken out of masks without lag."""
+"""Mask flicker removed without lag."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ SAME_SHOT = 0.2  # lowest intersection over union of neighbours within a shot
 def stabilize_masks(masks: np.ndarray, start: int, stop: int, window: int) -> np.ndarray:
     """Masks ``start`` to ``stop`` without what appears or disappears for a moment; uint8 ``[N, H, W]`` of 0 and 1.
 
-    A pixel is kept if most of the ``window`` masks on either side have one nearby (4% of the height for each frame
-    between, so that fast limbs stay whole), and filled if most have it, both before and after. Neighbours count up to a
-    cut: two masks in a row that hardly overlap.
+    A pixel is kept if most of the ``window`` masks on either side have one nearby (within 4% of the height per frame,
+    for fast limbs), and filled if most on both sides have it. Neighbours end at a cut: two masks that hardly overlap.
     """
     linked = [_overlap(mask, following) >= SAME_SHOT for mask, following in zip(masks[:-1], masks[1:], strict=True)]
     reach = REACH * masks.shape[1]

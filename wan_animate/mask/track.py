@@ -19,13 +19,13 @@ from ..video.frames import FrameSource
 
 
 def binary(mask: np.ndarray) -> np.ndarray:
-    """uint8 0..255 or float 0..1 -> uint8 0/1; half and above is 1."""
+    """uint8 0..255 or float 0..1 -> uint8 0/1, threshold half."""
     return (mask >= (128 if mask.dtype == np.uint8 else 0.5)).view(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
-    """Binary masks of a clip: about 2 kB a frame at 1280x720."""
+    """Binary masks of a clip, about 2 kB a frame at 1280x720."""
 
     packed: tuple[bytes, ...]  # for each frame, the deflated bits of numpy.packbits
     shape: tuple[int, ...]  # T, height, width
@@ -43,7 +43,7 @@ class MaskTrack:
 
     @classmethod
     def from_source(cls, source: FrameSource, progress: Callable[[int, int], None] | None = None) -> MaskTrack:
-        """Read a mask source. Raises InputError if it gives images."""
+        """Reads a mask source. Raises InputError for images."""
         if source.kind != "mask":
             raise InputError(
                 "mask: it is a clip of images; turn it into masks first (Image to Mask, or one colour channel)."
@@ -57,7 +57,7 @@ class MaskTrack:
 
     @classmethod
     def from_bits(cls, bits: np.ndarray, shape: tuple[int, ...], fps: Fraction = Fraction(30)) -> MaskTrack:
-        """From uint8 ``[T, ceil(H*W/8)]``: rows of ``numpy.packbits``."""
+        """From ``numpy.packbits`` rows, uint8 ``[T, ceil(H*W/8)]``."""
         shape = tuple(int(side) for side in shape)
         if bits.dtype != np.uint8 or bits.shape != (shape[0], -(-shape[1] * shape[2] // 8)):
             raise InputError(
@@ -81,7 +81,7 @@ class MaskTrack:
         return f"mask:{self.shape}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz``. Raises InputError."""
+        """Writes an ``.npz``. Raises InputError."""
         ends = np.cumsum([len(data) for data in self.packed])
         arrays: dict[str, np.ndarray] = {
             "deflated": np.frombuffer(b"".join(self.packed), np.uint8),
@@ -93,7 +93,7 @@ class MaskTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> MaskTrack:
-        """Read what :meth:`save` wrote, or ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises InputError."""
+        """Reads :meth:`save`'s file, or ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises InputError."""
         arrays = load_npz(path, ("shape",), "mask track")
         if "fps_ratio" in arrays:
             fps = Fraction(*map(int, arrays["fps_ratio"]))
@@ -114,7 +114,7 @@ def pack(mask: np.ndarray) -> bytes:
 
 
 def overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A frame (uint8 ``[H, W, 3]``) with the mask tinted and outlined."""
+    """The mask tinted and outlined on a frame, uint8 ``[H, W, 3]``."""
     inside = binary(mask)
     tinted = np.where(inside[..., None] > 0, frame // 2 + np.array([20, 110, 40], np.uint8), frame)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -122,7 +122,7 @@ def overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 class MaskTrackSource(FrameSource):
-    """A mask track as frames (uint8, 0 or 255), resized (nearest) if a size is given."""
+    """Masks as frames (uint8, 0 or 255), optionally resized (nearest)."""
 
     kind = "mask"
 

@@ -1,4 +1,4 @@
-"""Appearance of people, as colour histograms."""
+"""Appearance of people: colour histograms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]
     """Histograms of the upper and lower half of boxes.
 
     Args:
-        images: uint8 ``[N, H, W, 3]``; thumbnails are enough.
+        images: uint8 ``[N, H, W, 3]``, also thumbnails.
         boxes: per image ``[n, 4+]``, x1, y1, x2, y2.
 
     Returns:
@@ -47,7 +47,7 @@ def appearances(images: np.ndarray, boxes: list[np.ndarray]) -> list[np.ndarray]
 
 
 def _histograms(pixels: np.ndarray) -> np.ndarray:
-    """Square roots of soft-binned histograms, from pixels ``[N, 2, P, 3]``."""
+    """Square roots of soft-binned histograms of ``[N, 2, P, 3]``."""
     position = pixels.astype(np.float32) * ((BINS - 1) / 255)
     weight = np.maximum(1 - np.abs(position[..., None] - np.arange(BINS, dtype=np.float32)), 0)  # [N, 2, P, 3, BINS]
     red_green = weight[..., 0, :, None] * weight[..., 1, None, :]

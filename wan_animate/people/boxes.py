@@ -20,7 +20,7 @@ MAX_PEOPLE = 16  # boxes per frame
 
 @dataclass(frozen=True)
 class FrameDetections:
-    """People detected in one frame.
+    """People in one frame.
 
     Attributes:
         boxes: float32 ``[n, 5]``: x1, y1, x2, y2 in frame pixels, score.
@@ -77,7 +77,7 @@ def _non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
 
 
 def largest_person(detections: np.ndarray) -> np.ndarray | None:
-    """Largest person's box ``[5]``. As upstream, a side under 0.4 of the choice so far is too small."""
+    """Box ``[5]``. As upstream, a side under 0.4 of the choice so far is too small."""
     people = detections[(detections[:, 5] == PERSON) & (detections[:, 4] > MIN_SCORE)]
     if len(people) == 0:
         return None
@@ -91,7 +91,7 @@ def largest_person(detections: np.ndarray) -> np.ndarray | None:
 
 
 def upstream_box(detections: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Largest person of detections ``[n, 6]``: float32 ``[5]``, or the whole frame with score -1."""
+    """:func:`largest_person` of ``[n, 6]`` as float32; the whole frame with score -1 if none."""
     person = largest_person(detections)
     if person is None or (person[2:4] - person[:2] < MIN_SIDE).any():
         return np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
@@ -99,14 +99,14 @@ def upstream_box(detections: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def people_boxes(detections: np.ndarray) -> np.ndarray:
-    """People of detections ``[n, 6]``: float32 ``[n, 5]``, best first."""
+    """People in ``[n, 6]``: float32 ``[n, 5]``, best first."""
     sides = detections[:, 2:4] - detections[:, :2]
     kept = (detections[:, 5] == PERSON) & (detections[:, 4] > MIN_SCORE) & (sides >= MIN_SIDE).all(axis=1)
     return detections[kept, :5][:MAX_PEOPLE].astype(np.float32)
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection areas ``[..., n, m]`` of boxes ``[..., n, 4+]`` and ``[..., m, 4+]``."""
+    """Intersection areas ``[..., n, m]`` of ``[..., n, 4+]`` and ``[..., m, 4+]``."""
     low = np.maximum(first[..., :, None, :2], second[..., None, :, :2])
     high = np.minimum(first[..., :, None, 2:4], second[..., None, :, 2:4])
     return (high - low).clip(min=0).prod(axis=-1)
@@ -117,7 +117,6 @@ def area(boxes: np.ndarray) -> np.ndarray:
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union."""
     shared = overlap(first, second)
     return shared / np.maximum(area(first)[..., :, None] + area(second)[..., None, :] - shared, 1e-6)
 
@@ -125,12 +124,11 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def detect_people(
     outputs: np.ndarray, images: np.ndarray, scale: tuple[float, float], width: int, height: int
 ) -> list[FrameDetections]:
-    """Decode a batch of outputs.
+    """Decodes a batch.
 
     Args:
-        images: uint8 ``[N, h, w, 3]`` that the detector saw.
+        images: the detector's input, uint8 ``[N, h, w, 3]``.
         scale: frame size over input size.
-        width, height: frame size.
     """
     detections = [decode_yolo(output, *scale) for output in outputs]
     boxes = [people_boxes(frame) for frame in detections]

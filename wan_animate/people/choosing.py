@@ -1,4 +1,4 @@
-"""Which person in view is followed."""
+"""The choice of the person to follow."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ HINT = "choose with person: largest, most central, left to right (by number) or 
 
 @dataclass(frozen=True)
 class PersonChoice:
-    """Which of several people to follow.
-
-    Shots without an answer follow the most similar person, or else the largest.
+    """Which of several people to follow; where this has no answer in a shot, the most similar person, else the largest.
 
     Attributes:
-        how: "largest" or "central" (mean over the shot), "number" (left to right in the frame with the most people) or
-            "point" (the person there).
+        how: "largest" or "central" (mean over the shot), "number" (left to right in the frame with most people) or
+            "point".
         number: from 1.
-        x, y: fractions of the frame size.
+        x, y: the point in fractions of the frame size.
         frame: of the point.
 
     Raises:
@@ -57,7 +55,7 @@ class PersonChoice:
             raise InputError(f"point_frame is {self.frame}, but the first frame is 0.")
 
     def check(self, count: int) -> None:
-        """Raise InputError if the clip ends before the point's frame."""
+        """Raises InputError if the clip ends before the point's frame."""
         if self.how == "point" and self.frame >= count:
             raise InputError(
                 f"point_frame is {self.frame}, but the clip has {count} frames: give one from 0 to {count - 1}."
@@ -66,7 +64,7 @@ class PersonChoice:
 
 @dataclass(eq=False)
 class Person:
-    """One person in a shot of T frames.
+    """A person in a shot of T frames.
 
     Attributes:
         boxes: float32 ``[T, 5]``: x1, y1, x2, y2, score; 0 if interpolated, -1 if not in view.
@@ -82,7 +80,7 @@ class Person:
 
     @property
     def size(self) -> float:
-        """Mean box area over the shot, in square pixels."""
+        """Mean box area in square pixels."""
         return float(area(self.boxes[:, :4])[self.present].sum() / len(self.boxes))
 
 
@@ -94,7 +92,7 @@ class Shot:
         start, stop: frame range.
         boxes: float32 ``[stop - start, 5]`` of the chosen person; at first upstream's.
         people: left to right in frame ``shown``.
-        shown: first frame with the most people.
+        shown: first frame with most people.
         chosen: index into ``people``.
         single: never two people at once.
         away: bool ``[stop - start]``: only others are in view.
@@ -114,11 +112,7 @@ class Shot:
 
 
 def choose(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
-    """Set every shot's ``chosen``, ``boxes`` and ``away``.
-
-    Raises:
-        InputError: no shot has an answer.
-    """
+    """Sets every shot's ``chosen``, ``boxes`` and ``away``. Raises InputError if no shot has an answer."""
     chosen: list[Person] = []
     unanswered: list[Shot] = []
     for shot in shots:
@@ -166,7 +160,7 @@ def _eccentricity(person: Person, width: int, height: int) -> float:
 
 
 def person_at(boxes: np.ndarray, choice: PersonChoice, width: int, height: int) -> int | None:
-    """Index of the box ``[n, 5]`` around the choice's point; the most central of several."""
+    """Index of the box ``[n, 5]`` around the point; the most central of several."""
     x, y = choice.x * width, choice.y * height
     inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
     inside &= boxes[:, 4] >= INTERPOLATED
@@ -188,7 +182,7 @@ def _most_similar(shot: Shot, chosen: list[Person]) -> int:
 
 
 def describe_positions(boxes: np.ndarray, width: int, height: int) -> str:
-    """Centres of boxes: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``."""
+    """Box centres: ``1 at 0.25, 0.50; 2 at 0.71, 0.48``."""
     centers = (boxes[:, :2] + boxes[:, 2:4]) / 2 / (width, height)
     return "; ".join(f"{number} at {x:.2f}, {y:.2f}" for number, (x, y) in enumerate(centers, 1)) or "nobody"
 
@@ -219,7 +213,7 @@ def nobody_at(positions: str, choice: PersonChoice) -> str:
 
 
 def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """``boxes`` and ``away`` of the shot. With single people the boxes are upstream's, less false detections."""
+    """(boxes, away). Of a single person upstream's boxes, without false detections."""
     largest, mine = shot.boxes, shot.people[chosen].boxes.copy()
     others = [person for index, person in enumerate(shot.people) if index != chosen]
     if not shot.single:
@@ -239,7 +233,7 @@ def _chosen_boxes(shot: Shot, chosen: int, how: str) -> tuple[np.ndarray, np.nda
 
 
 def _hold_ends(boxes: np.ndarray) -> None:
-    """Prolong the first and last box, in place: a missed detection is no exit."""
+    """Holds the first and last box, in place: a missed detection is no exit."""
     present = np.flatnonzero(boxes[:, 4] >= INTERPOLATED)
     for edge, part in (
         (present[0], slice(max(present[0] - _HOLD_FRAMES, 0), present[0])),
@@ -249,7 +243,7 @@ def _hold_ends(boxes: np.ndarray) -> None:
 
 
 def log_choice(shots: list[Shot], choice: PersonChoice, width: int, height: int) -> None:
-    """Log who was chosen of several; a warning unless somebody was asked for."""
+    """Logs who was chosen of several; a warning unless somebody was asked for."""
     shot = max((shot for shot in shots if not shot.single), key=lambda shot: len(shot.people), default=None)
     if shot is None or shot.chosen is None:
         return

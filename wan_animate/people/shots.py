@@ -19,7 +19,7 @@ _MIN_COLOR_DISTANCE = 0.2  # 0..1
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Stretched copy, uint8 ``[32, 32, 3]``."""
+    """Stretched to uint8 ``[32, 32, 3]``."""
     # INTER_AREA alone reads every pixel and takes ten times as long.
     samples = cv2.resize(image, (4 * SIDE, 4 * SIDE), interpolation=cv2.INTER_NEAREST)
     return cv2.resize(samples, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -28,8 +28,8 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 class CutFinder:
     """Finds hard cuts online, in constant memory.
 
-    At a cut a frame differs from the last under any pan, far more than its neighbours do; it is no flash, and not the
-    same scene in another light. Fades and dissolves are not cuts.
+    A cut differs from the last frame under any pan, far more than its neighbours do. Flashes, changes of light, fades
+    and dissolves are not cuts.
 
     Attributes:
         cuts: first frames of new shots so far.
@@ -88,7 +88,6 @@ class CutFinder:
 
 
 def _best_shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Mean pixel difference and correlation of thumbnails at the best shift."""
     inner = second[_MAX_SHIFT // 2 : -_MAX_SHIFT // 2, _MAX_SHIFT:-_MAX_SHIFT]
     searched = cv2.matchTemplate(first, inner, cv2.TM_CCOEFF_NORMED)
     y, x = np.unravel_index(int(searched.argmax()), searched.shape)

@@ -1,4 +1,4 @@
-"""Following the chosen person through a clip."""
+"""Follows the chosen person through a clip."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ _AREA_FRAMES = 200
 
 
 class PersonTracker:
-    """Tracks everybody in a clip, batch by batch, and the chosen person."""
-
     def __init__(self, frames: FrameSource, choice: PersonChoice) -> None:
         self.width, self.height, self.count, self.fps = frames.width, frames.height, len(frames), float(frames.fps)
         self.choice = choice
@@ -28,14 +26,13 @@ class PersonTracker:
         self._everybody = MultiPersonTracker(self.fps)
 
     def update(self, detections: list[FrameDetections], images: np.ndarray) -> np.ndarray:
-        """Add frames.
+        """Adds frames.
 
         Args:
-            detections: per frame.
-            images: uint8 ``[n, h, w, 3]``, at any size.
+            images: uint8 ``[n, h, w, 3]``, any size.
 
         Returns:
-            float32 ``[n, 5]``: the chosen person's boxes, as far as known.
+            float32 ``[n, 5]``: the chosen person's provisional boxes.
         """
         self._cuts.add(*(thumbnail(image) for image in images))
         return np.stack([self._follow(frame) for frame in detections])
@@ -72,11 +69,7 @@ class PersonTracker:
         return tracks[int(np.argmax(areas))]
 
     def finish(self) -> list[Shot]:
-        """Shots with the chosen person's final boxes.
-
-        Raises:
-            InputError: nobody fits the choice.
-        """
+        """Shots with final boxes. Raises InputError if nobody fits the choice."""
         cuts = self._cuts.finish()
         edges = (0, *cuts, self.count)
         tracked = None if cuts else self._everybody
@@ -93,7 +86,7 @@ class PersonTracker:
 def shot_people(
     detections: list[FrameDetections], start: int, stop: int, fps: float, tracker: MultiPersonTracker | None = None
 ) -> Shot:
-    """People in a range of frames, which ``tracker`` may already have seen."""
+    """People in a range of frames that ``tracker`` may have seen."""
     if tracker is None:
         tracker = MultiPersonTracker(fps)
         for frame in range(start, stop):

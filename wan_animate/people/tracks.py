@@ -1,7 +1,7 @@
 """Multi-person tracking within a shot.
 
-Detections are matched to predicted boxes by overlap, distance, size and appearance. A detection shared by two people
-teaches nothing; appearance then decides who is who.
+Matches detections to predicted boxes by overlap, distance, size and appearance. Appearance, not learnt from shared
+detections, decides after occlusions.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Track:
     """Sightings of one person.
 
     Attributes:
-        frames, boxes, appearances, separate: per sighting; ``separate``: clear of other people.
+        frames, boxes, appearances, separate: per sighting; ``separate``: clear of others.
         appearance: float32 ``[128]``, running mean.
-        recovering: separate sightings missing since an occlusion.
+        recovering: separate sightings still needed after an occlusion.
         shared: by frame, a detection of this person and another.
     """
 
@@ -87,7 +87,7 @@ class Track:
     def typical_appearance(
         self, first: int = 0, last: int | None = None, count: int = _APPEARANCE_FRAMES
     ) -> np.ndarray | None:
-        """Mean over the last (negative: first) ``count`` separate sightings in a range of frames."""
+        """Mean over the last (negative: first) ``count`` separate sightings."""
         last = self.frames[-1] if last is None else last
         chosen = [at for at, frame in enumerate(self.frames) if first <= frame <= last and self.separate[at]]
         chosen = chosen[-count:] if count > 0 else chosen[:-count]
@@ -97,7 +97,7 @@ class Track:
         return mean / max(float(np.linalg.norm(mean)), 1e-6)
 
     def interpolated(self, start: int, stop: int, max_gap: int) -> np.ndarray:
-        """Boxes ``[stop - start, 5]``; occlusions may prolong ``max_gap``."""
+        """``[stop - start, 5]``; occlusions may prolong ``max_gap``."""
         boxes = np.zeros((stop - start, 5), np.float32)
         boxes[:, 4] = WHOLE_FRAME
         frames, seen = np.array(self.frames) - start, np.stack(self.boxes)
@@ -122,27 +122,18 @@ class Track:
 
 @dataclass(eq=False)
 class _Occlusion:
-    """Two people in one detection."""
-
     people: tuple[Track, Track]
     start: int
     stop: int
 
 
 class MultiPersonTracker:
-    """Tracks everybody through one shot.
-
-    Attributes:
-        tracks: in the order of first sighting.
-    """
-
     def __init__(self, fps: float = 30.0) -> None:
         self.tracks: list[Track] = []
         self._max_lost = max(round(_MAX_LOST_SECONDS * fps), 5)
         self._occlusions: list[_Occlusion] = []
 
     def update(self, frame: int, detections: FrameDetections) -> None:
-        """Match a frame's detections to tracks."""
         boxes, appearances = _without_partial_boxes(detections.boxes, detections.appearances)
         if not len(boxes):
             return
@@ -180,14 +171,10 @@ class MultiPersonTracker:
         distance: np.ndarray,
         pairs: dict[int, int],
     ) -> set[int]:
-        """Find shared detections, and give those of one person to whoever fits.
+        """Finds shared detections (returned) and re-assigns one person's to whoever fits, in ``pairs`` (track to
+        detection).
 
-        Args:
-            distance: appearance distances ``[tracks, n]``.
-            pairs: track to detection, updated in place.
-
-        Returns:
-            shared detections.
+        ``distance``: appearance distances ``[tracks, n]``.
         """
         owner = {column: row for row, column in pairs.items()}
         covered = overlap(predicted, boxes) / np.maximum(area(predicted), 1)[:, None]
@@ -255,7 +242,7 @@ class MultiPersonTracker:
 def _costs(
     frame: int, tracks: list[Track], predicted: np.ndarray, boxes: np.ndarray, distance: np.ndarray
 ) -> np.ndarray:
-    """Costs ``[tracks, n]`` of matching ``predicted`` ``[tracks, 4]`` and ``boxes`` ``[n, 5]``; inf: impossible."""
+    """Matching costs ``[tracks, n]`` of ``predicted`` ``[tracks, 4]`` and ``boxes`` ``[n, 5]``; inf: impossible."""
     shared = iou(predicted, boxes)
     sizes = predicted[:, None, 2:] - predicted[:, None, :2], boxes[None, :, 2:4] - boxes[None, :, :2]
     centers = predicted[:, None, :2] + predicted[:, None, 2:], boxes[None, :, :2] + boxes[None, :, 2:4]
@@ -271,7 +258,7 @@ def _costs(
 
 
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (row, column) of least total cost; infinite costs exclude pairs."""
+    """Pairs (row, column) of least total cost; inf excludes pairs."""
     finite = np.isfinite(cost)
     if not finite.any():
         return []
@@ -324,7 +311,7 @@ def _joined(tracks: list[Track], max_lost: int) -> list[Track]:
 
 
 def _without_partial_boxes(boxes: np.ndarray, appearances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop upper bodies inside the person's box."""
+    """Drops upper bodies inside the person's box."""
     if len(boxes) < 2:
         return boxes, appearances
     size = boxes[:, 2:4] - boxes[:, :2]
@@ -337,8 +324,8 @@ def _without_partial_boxes(boxes: np.ndarray, appearances: np.ndarray) -> tuple[
 
 
 def appearance_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Hellinger distance ``[..., n, m]`` of appearances ``[..., n, 128]`` and ``[..., m, 128]``, 0..1.
+    """Hellinger distance ``[..., n, m]`` of ``[..., n, 128]`` and ``[..., m, 128]``, 0..1.
 
-    About 0.1 for one person in two frames, from 0.4 for people in different clothes.
+    About 0.1 for one person in two frames, from 0.4 for different clothes.
     """
     return np.sqrt(np.maximum(1 - first @ np.swapaxes(second, -1, -2), 0))

@@ -1,1 +1,1 @@
-"""The pose track: cleaned, smoothed, drawn, exchanged with other formats."""
+"""The pose track: cleaned, drawn, exchanged with other formats."""

@@ -1,4 +1,4 @@
-"""Cleaning of a pose track: mistakes corrected, short gaps filled, jitter smoothed without lag, each shot by itself."""
+"""Cleaning of a pose track, shot by shot."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ UNSEEN = 0.1  # points of lower confidence are ignored
 
 
 def clean_track(track: PoseTrack, strength: float = 0.5) -> PoseTrack:
-    """Remove detection mistakes and jitter.
+    """Removes detection mistakes and jitter.
 
-    1. Sides are unswapped; joints that jump away or are too far from their parent, and bodies that neighbouring frames
-       rule out, are dropped (:mod:`.repair`, :mod:`.outliers`).
-    2. Gaps up to a third of a second are filled where a body can move that far, with the lower confidence of both ends.
-    3. Joints are smoothed as their jitter and motion ask for (:mod:`..time_series`); face, hands and feet as position
-       and shape (:mod:`.rigid_fit`).
+    1. Unswaps sides; drops joints that jump away or are too far from their parent, and bodies that neighbouring frames
+       rule out (:mod:`.repair`, :mod:`.outliers`).
+    2. Fills gaps up to a third of a second where a body can move that far, with the lower confidence of both ends.
+    3. Smooths joints by their jitter and motion (:mod:`..time_series`); face, hands and feet as position and shape
+       (:mod:`.rigid_fit`).
 
     Args:
-        track: the raw track.
-        strength: 0 returns the track itself, 0.5 removes the measured jitter, 1 eight times as much. Gaps that are
-            filled grow with it.
+        strength: 0 returns the track itself, 0.5 removes the measured jitter, 1 eight times as much. Scales the longest
+            gap.
 
     Returns:
         same frames and cuts; boxes of dropped bodies are interpolated.
@@ -75,7 +74,7 @@ def _check_found(before: np.ndarray, cleaned: PoseTrack) -> None:
 
 
 def _boxes(track: PoseTrack, wrong: np.ndarray) -> np.ndarray | None:
-    """The track's boxes, those of ``wrong`` frames interpolated within the shot, with score 0."""
+    """Interpolates boxes of ``wrong`` frames within the shot, with score 0."""
     if track.boxes is None or not wrong.any():
         return track.boxes
     boxes = track.boxes.copy()
@@ -101,8 +100,6 @@ def _join(signals: np.ndarray) -> np.ndarray:
 
 
 class _Batch:
-    """Signals of all parts, smoothed together."""
-
     def __init__(self) -> None:
         self._signals: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
@@ -111,7 +108,7 @@ class _Batch:
         self._count = self._number = 0
 
     def add(self, signals: np.ndarray, weights: np.ndarray, noise: np.ndarray, groups: np.ndarray) -> slice:
-        """Returns the columns in :meth:`smoothed`; ``groups`` count from 0 in every call."""
+        """Columns in :meth:`smoothed`; ``groups`` count from 0 in every call."""
         self._signals.append(signals)
         self._weights.append(weights)
         self._noise.append(noise)
@@ -128,7 +125,7 @@ class _Batch:
 
 
 class _Part:
-    """Face, hand or foot: paths of centre, rotation and attached joints, and modes of its shape."""
+    """Face, hand or foot: paths of centre, rotation and attached joints; modes of its shape."""
 
     def __init__(
         self, members: list[int], hanging: list[int], turns: bool, points: np.ndarray, weights: np.ndarray
@@ -152,7 +149,7 @@ class _Part:
         return (points - self.fit.centre[:, None]) / self.fit.turn[:, None]
 
     def bends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distance of face points from the middle of their neighbours on a line, and weights, ``[T, 2n]``."""
+        """Distances of face points from their neighbours' middle, and weights, ``[T, 2n]``."""
         count = len(self.members)
         local, weights = self.local[:, :count] + 1j * self.local[:, count:], self.weights
         a, b, c = np.array(rigid_fit.FACE_LINES).T
@@ -182,7 +179,7 @@ class _Part:
         self._rest = batch.add(modes.rest, np.repeat(by_frame, count, axis=1), np.full(count, noise), groups)
 
     def put(self, out: np.ndarray, smoothed: np.ndarray) -> None:
-        """Write the smoothed points into complex ``[T, 133]``, which already holds the smoothed body."""
+        """Writes into complex ``[T, 133]``, in which the body is smoothed."""
         paths, shape = _join(smoothed[:, self._paths]), self.modes.base + smoothed[:, self._rest]
         if self._scores is not None:
             shape = shape + smoothed[:, self._scores] @ self.modes.modes
@@ -197,7 +194,7 @@ class _Part:
 
 
 def _along(fit: rigid_fit.RigidFit, root: np.ndarray, root_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and weights ``[T]`` of a part, which follows its root (a hand its wrist) where only that was seen."""
+    """(centre, weights ``[T]``) of a part; follows its root (a hand its wrist) where only that was seen."""
     lost = (fit.weights == 0) & (root_weights > 0)
     both = (fit.weights > 0) & (root_weights > 0)
     if not lost.any() or not both.any():
@@ -222,7 +219,7 @@ def _restlessness(paths: np.ndarray, weights: np.ndarray, reach: int, step: int)
 
 
 def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """bool ``[n]``: a point moves less relative to its part than in the picture, without more jitter."""
+    """bool ``[n]``: moves less relative to its part than in the picture, without more jitter."""
     tests = ((2, 5, 0.7), (0, 1, 1.15))  # slow motion must fall, jitter must not rise
     with np.errstate(invalid="ignore"):
         calm = [
@@ -235,7 +232,6 @@ def _calmer(inside: np.ndarray, outside: np.ndarray, weights: np.ndarray) -> np.
 def _add_paths(
     batch: _Batch, paths: np.ndarray, weights: np.ndarray, gain: float, floor: float, correlation: float
 ) -> slice:
-    """Paths of single points, complex ``[T, n]``, each with its own noise."""
     count = paths.shape[1]
     both = noise_level(_split(paths), np.tile(weights, 2), correlation).reshape(2, count)
     noise = np.maximum(np.sqrt((both**2).mean(axis=0)) * gain, floor)
@@ -243,7 +239,7 @@ def _add_paths(
 
 
 def smooth_points(points: np.ndarray, weights: np.ndarray, gain: float = 1.0, floor: float = 0.0) -> np.ndarray:
-    """Smooth the points of one shot (complex ``[T, 133]``, pixels), a long shot in overlapping windows.
+    """Smooths one shot (complex ``[T, 133]``, pixels), in overlapping windows if long.
 
     Args:
         weights: ``[T, 133]``, 0..1; points of weight 0 are filled in.

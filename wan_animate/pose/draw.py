@@ -40,9 +40,9 @@ HEAD_POINTS = [0, 14, 15, 16, 17]
 
 
 def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Body ``[20, 3]``, left hand ``[21, 3]``, right hand ``[21, 3]``, float64 pixels.
+    """Body ``[20, 3]``, left and right hand ``[21, 3]``, float64 pixels.
 
-    Through float32 fractions of the frame, as upstream: it decides the pixel.
+    Rounds through float32 fractions of the frame, as upstream.
     """
     unit = np.array(keypoints, dtype=np.float32)
     unit[:, 0] /= width
@@ -55,13 +55,12 @@ def drawn_points(keypoints: np.ndarray, width: int, height: int) -> tuple[np.nda
 def draw_pose(
     canvas: np.ndarray, keypoints: np.ndarray, threshold: float = 0.5, hands: bool = True, head: bool = True
 ) -> np.ndarray:
-    """Draw one person's skeleton on ``canvas``, in place.
+    """Draws one skeleton on ``canvas``, in place.
 
     Args:
         canvas: uint8 ``[H, W, 3]`` RGB, C-contiguous.
         keypoints: float ``[133, 3]``: x, y in pixels of ``canvas``, confidence.
         threshold: least confidence of points and of a limb's ends.
-        hands, head: draw them.
     """
     height, width = canvas.shape[:2]
     body, left_hand, right_hand = drawn_points(keypoints, width, height)
@@ -103,7 +102,7 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, threshold: float, stick: in
 
 
 class DrawnPoseSource(FrameSource):
-    """A pose track as drawn frames of its size (uint8 RGB on black)."""
+    """A drawn pose track, uint8 RGB on black."""
 
     kind = "image"
 
@@ -125,14 +124,11 @@ class DrawnPoseSource(FrameSource):
         hands: bool = True,
         head: bool = True,
     ) -> DrawnPoseSource:
-        """The track drawn for frames of another size (0 keeps the track's), ``fit`` as in
+        """The track drawn for another size (0 keeps the track's); ``fit`` as in
         :func:`wan_animate.video.resample.placement`.
 
-        As upstream, the drawing is scaled, not the track. Only a track of more than twice the size is scaled first:
-        bilinear shrinking beyond a half breaks thin lines.
-
-        Raises:
-            InputError: only one side is 0, or one is negative.
+        Scales the drawing, as upstream; above twice the size first the track, as bilinear shrinking would break thin
+        lines. Raises InputError.
         """
         if (width > 0) != (height > 0) or width < 0 or height < 0:
             raise InputError(
@@ -145,6 +141,11 @@ class DrawnPoseSource(FrameSource):
         drawn.width, drawn.height = width, height
         drawn._where = placement(track.width, track.height, width, height, fit)
         return drawn
+
+    @property
+    def shown(self) -> PoseTrack:
+        """The track in pixels of the drawn frames."""
+        return self.track.moved(self.width, self.height, self._where)
 
     def __len__(self) -> int:
         return len(self.track)
@@ -165,7 +166,6 @@ class DrawnPoseSource(FrameSource):
         return out
 
     def is_black(self) -> bool | None:
-        """True where no frame has a point that is drawn."""
         return not (self.track.keypoints[..., 2] >= self._threshold).any() or None
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""The warning for a pose that was found in too few frames."""
+"""The warning for a pose found in too few frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = get_logger(__name__)
 
 
 def warn_if_rarely_found(track: PoseTrack, who: str) -> str | None:
-    """Log and return a warning where a body was found in less than half of the frames."""
+    """Logs and returns :func:`..text.found_too_little`."""
     words = found_too_little(track.body_found)
     if words:
         log.warning("%s: %s", who, words)

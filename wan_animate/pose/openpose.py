@@ -1,6 +1,6 @@
 """Pose tracks to and from OpenPose JSON (POSE_KEYPOINT in ComfyUI), BODY_18 or BODY_25, in pixels or fractions.
 
-Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of the face, 21 a hand) and
+Sources: ComfyUI's ``comfy_extras/nodes_sdpose.py`` (18 body points, 6 of the feet, 70 of the face, 21 a hand),
 OpenPose's output format.
 """
 
@@ -38,7 +38,7 @@ APART = 0.5  # of the body's extent, between a hand and its wrist, or the face a
 
 
 def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
-    """The track as OpenPose JSON: pixels, BODY_18, one person a frame or nobody."""
+    """OpenPose JSON: pixels, BODY_18, at most one person a frame."""
     frames = []
     for points in track.keypoints:
         body = np.zeros((len(BODY_18), 3), np.float32)
@@ -69,18 +69,15 @@ def _flat(points: np.ndarray) -> list[float]:
 
 
 def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
-    """One person's track, with boxes, from OpenPose JSON.
+    """A person's track, with boxes, from OpenPose JSON.
 
-    Points far outside the canvas are dropped, points that the format lacks have confidence 0, swapped hands are
-    corrected.
+    Drops points far outside the canvas and unswaps hands; points that the format lacks have confidence 0.
 
     Args:
-        frames: frames, one frame, or either as JSON text.
-        fps: frames a second.
-        person: which of several people.
+        frames: a list of frames, one frame, or JSON text.
 
     Raises:
-        InputError: not OpenPose JSON, canvases of several sizes, nobody in any frame, or no possible body.
+        InputError: not OpenPose JSON, several canvas sizes, or no possible body.
     """
     frames = _parse(frames)
     width, height = _canvas(frames)
@@ -161,7 +158,7 @@ def _points(entry: dict, key: str, index: int) -> np.ndarray:
 
 
 def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
-    """float32 ``[133, 3]`` in the units of the file."""
+    """float32 ``[133, 3]`` in the file's units."""
     body = _points(entry, "pose_keypoints_2d", index)
     order = {len(BODY_18): BODY_18, len(BODY_25): BODY_25}.get(len(body))
     if order is None:
@@ -252,7 +249,6 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    """Box and mean confidence of all points but strays."""
     seen = points[points[:, 2] > 0]
     body = points[wholebody.BODY][points[wholebody.BODY, 2] > 0]
     if len(body) >= 5:
@@ -279,7 +275,7 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
 
 
 def _hands_to_wrists(keypoints: np.ndarray) -> np.ndarray:
-    """Swap the hands if the median frame has them nearer to each other's wrist."""
+    """Swaps hands nearer to each other's wrist in the median frame."""
     hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
     wrists = (wholebody.LEFT_WRIST, wholebody.RIGHT_WRIST)
     roots = keypoints[:, [hand.start for hand in hands]]

@@ -1,7 +1,7 @@
 """Stretches of a shot that neighbouring frames rule out.
 
-Paths are cut where joints, the body's size or its posture change faster than people do. The longest chain of pieces
-that one body can have gone through is kept; short pieces beside it are mistakes.
+Cuts paths where joints, body size or posture change faster than people do, and keeps the longest chain of pieces that
+one body can have gone through.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOOK_BACK = 64  # most candidates for a piece's predecessor
 
 
 def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: points that cannot be this body's; whole frames where half of the joints cannot.
+    """bool ``[T, 133]``: points that cannot be this body's; whole frames if half of the joints cannot.
 
     Args:
         points: complex ``[T, 133]`` of one shot.
@@ -50,7 +50,7 @@ def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: fl
 
 
 def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """bool ``[T]``: frames whose body is larger or smaller than neighbouring frames allow."""
+    """bool ``[T]``: the body is larger or smaller than neighbouring frames allow."""
     near, far = np.array(LIMBS).T
     seen = known[:, near] & known[:, far]
     lengths = np.where(seen, np.abs(points[:, far] - points[:, near]), np.nan)
@@ -64,10 +64,9 @@ def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: bodies, or arms alone, that jump away and come back, or are off at a shot's end.
+    """bool ``[T, 133]``: bodies, arms or legs that jump away and come back, or are off at a shot's end.
 
-    Only arms or only legs are marked where nothing else is off. The farthest joint does not count: it may be wrong
-    alone.
+    Ignores the farthest joint: it may be wrong alone.
     """
     if len(points) < 3:
         return np.zeros(known.shape, bool)
@@ -90,12 +89,10 @@ def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarra
 def _off_together(
     off: np.ndarray, limit: float, speed: float, noise: np.ndarray, least: int, longest: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stretches in which joints are off by more than ``limit``: root mean square of all but the farthest.
+    """Yields frames ``[k]`` where joints are off by more than ``limit`` (root mean square of all but the farthest), and
+    the joints that jump at their ends, bool ``[n]``.
 
     ``off`` is complex ``[T, n]``, NaN where not seen; ``least`` joints are needed to compare two frames.
-
-    Yields:
-        its frames ``[k]``, and the joints that jump at its ends, bool ``[n]``.
     """
     at = np.flatnonzero(np.isfinite(off).sum(axis=1) >= least)
     if len(at) < 3:
@@ -128,7 +125,7 @@ def _off_together(
 
 
 def _usual_way(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """complex ``[T, n]``: the path from 0 with every step the median of those around it."""
+    """complex ``[T, n]``: a path from 0 whose steps are running medians."""
     steps = np.where(known[1:] & known[:-1], np.diff(points, axis=0), np.nan)
     padded = np.pad(steps, ((NEARBY, NEARBY), (0, 0)), constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEARBY + 1, axis=0)
@@ -177,7 +174,7 @@ def _reachable(
 
 
 def _longest_chain(size: np.ndarray, reached: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """bool ``[pieces]``: those on the path with most frames; ``reached(piece, first)`` tells possible predecessors."""
+    """bool ``[pieces]``: on the path with most frames; ``reached(piece, first)`` tells possible predecessors."""
     count = len(size)
     best, before = size.astype(float), np.full(count, -1)
     for piece in range(1, count):

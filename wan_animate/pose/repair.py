@@ -35,7 +35,7 @@ BONES = [
 
 @dataclass
 class Repaired:
-    """One shot after repair; arrays are ``[T, 133]``.
+    """A shot after repair; arrays are ``[T, 133]``.
 
     Attributes:
         points: complex, x + iy in pixels, sides corrected.
@@ -60,7 +60,7 @@ class Repaired:
 
 
 def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
-    """Correct one shot, float ``[T, 133, 3]``; ``max_gap`` frames may be filled."""
+    """Corrects a shot, float ``[T, 133, 3]``; fills up to ``max_gap`` frames."""
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
     bend, speed = _limits(height, fps)
@@ -86,7 +86,7 @@ def mistaken(track: PoseTrack) -> np.ndarray:
 
 
 def _limits(height: float, fps: float) -> tuple[float, float]:
-    """Largest distance of a joint from its neighbours' line, and largest step, in pixels a frame."""
+    """Pixels: a joint's distance from its neighbours' line, and its step a frame."""
     pace = 30 / max(fps, 1)
     return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
 
@@ -99,7 +99,7 @@ def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
-    """Standing height in pixels, from the bones in view (largest medians over time), else from the face."""
+    """Standing height in pixels, from visible bones (largest running medians), else from the face."""
     body = ((5, 6, 0.23), (11, 12, 0.14), (5, 7, 0.17), (6, 8, 0.17), (11, 13, 0.24), (12, 14, 0.24), (13, 15, 0.24),
             (14, 16, 0.24), (5, 11, 0.29), (6, 12, 0.29))  # fmt: skip
     face = ((59, 68, 0.053), (50, 31, 0.075))  # outer corners of the eyes; top of the nose to the chin
@@ -116,7 +116,7 @@ def body_height(points: np.ndarray, confidence: np.ndarray) -> float:
 
 
 def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Swap left and right back in runs of frames; legs that merely cross are left."""
+    """Swaps left and right back in runs of frames, but not for crossed legs."""
     points, confidence = points.copy(), confidence.copy()
     swapped = np.zeros(points.shape, bool)
     frames = len(points)
@@ -149,7 +149,7 @@ def _unswap(points: np.ndarray, confidence: np.ndarray, bend: float) -> tuple[np
 
 
 def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float, noise: np.ndarray) -> np.ndarray:
-    """bool ``[T, 133]``: points that leave their path for a few frames by more than ``noise`` ``[133]`` explains."""
+    """bool ``[T, 133]``: off their path for a few frames by more than ``noise`` ``[133]`` explains."""
     frames = len(points)
     known = confidence >= SEEN
     away = np.zeros(known.shape, bool)
@@ -177,7 +177,7 @@ def _jumps(points: np.ndarray, confidence: np.ndarray, bend: float, speed: float
 
 
 def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.ndarray:
-    """bool ``[T, 133]``: points at the far end of an overlong bone, and what is attached to them."""
+    """bool ``[T, 133]``: far ends of overlong bones, and what is attached."""
     known = confidence >= SEEN
     far = np.zeros(known.shape, bool)
     for near, end, share in BONES:
@@ -195,13 +195,12 @@ def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.n
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """(start, stop) of every run of True in bool ``[T]``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
-    """bool ``[T, 133]``: points seen for a frame or two between long gaps."""
+    """bool ``[T, 133]``: seen for a frame or two between long gaps."""
     known = confidence >= SEEN
     out = np.zeros(known.shape, bool)
     frames = len(known)

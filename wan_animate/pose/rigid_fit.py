@@ -1,4 +1,4 @@
-"""Face, hands and feet relative to their own moving frame: position, and change of shape."""
+"""Rigid fit of face, hands and feet, and modes of their shape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BODY = list(range(17))
 
 @dataclass(frozen=True)
 class RigidFit:
-    """Pose of a part in every frame: point = centre + turn * (place in the part).
+    """A part's pose: point = centre + turn * (place in the part).
 
     Attributes:
         centre, turn: complex ``[T]``; ``turn`` is rotation and scale.
@@ -44,7 +44,7 @@ class RigidFit:
 
 
 def rigid_fit(points: np.ndarray, weights: np.ndarray, turns: bool) -> RigidFit:
-    """Fit one rigid shape to points (complex ``[T, n]``, weights 0..1) by least squares; the shape is estimated too.
+    """Fits a shape, itself estimated, to complex ``[T, n]`` (weights 0..1) by least squares.
 
     ``turns`` fits rotation and scale, else translation only.
     """
@@ -97,8 +97,8 @@ class Modes:
 def modes(signals: np.ndarray, weights: np.ndarray, noise: float) -> Modes:
     """Principal components of ``[T, S]`` above noise of this standard deviation at weight 1.
 
-    Those below the edge of the noise spectrum (Marchenko & Pastur 1967) go to ``rest``; others are shrunk (Gavish &
-    Donoho, IEEE Trans. Inf. Theory 63, 2017).
+    Those below the noise edge (Marchenko & Pastur 1967) go to ``rest``; others are shrunk (Gavish & Donoho, IEEE Trans.
+    Inf. Theory 63, 2017).
     """
     filled = fill_in(signals, weights)
     by_frame = weights.mean(axis=1)

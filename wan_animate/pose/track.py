@@ -1,4 +1,4 @@
-"""PoseTrack: the keypoints of one person over a clip."""
+"""Keypoints of one person over a clip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Picture = tuple[float, float, float, float]  # left, top, width, height
 
 @dataclass(frozen=True, eq=False)
 class PoseTrack:
-    """One person's keypoints in every frame of a clip (1.6 kB a frame).
+    """One person's keypoints over a clip (1.6 kB a frame).
 
     Attributes:
         keypoints: float32 ``[T, 133, 3]``: x, y in pixels (also outside the frame), confidence 0..1, COCO-WholeBody
@@ -30,9 +30,7 @@ class PoseTrack:
         boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) or None. Score below 0: nobody detected, whole frame searched;
             0: interpolated.
         cuts: first frames of new shots, rising, without 0.
-        picture: (left, top, width, height) of the clip's whole picture, as
-            :attr:`wan_animate.video.frames.FrameSource.picture`; None if unknown.
-        start_seconds: in the video; None if unknown.
+        picture, start_seconds: as of :class:`wan_animate.video.frames.FrameSource`.
 
     Raises:
         InputError: wrong shapes, no frames, or a cut outside the clip.
@@ -90,7 +88,7 @@ class PoseTrack:
 
     @property
     def shots(self) -> list[tuple[int, int]]:
-        """(start, stop) of every shot."""
+        """(start, stop) pairs."""
         edges = (0, *self.cuts, len(self))
         return list(zip(edges[:-1], edges[1:], strict=True))
 
@@ -100,7 +98,7 @@ class PoseTrack:
     # For reports and for choosing frames; drawing decides by the point.
     @property
     def body_found(self) -> np.ndarray:
-        """bool ``[T]``: at least three of nose, shoulders and hips have confidence 0.3 or more."""
+        """bool ``[T]``: three of nose, shoulders and hips have confidence 0.3 or more."""
         core = [
             wholebody.NOSE,
             wholebody.LEFT_SHOULDER,
@@ -112,17 +110,17 @@ class PoseTrack:
 
     @property
     def face_found(self) -> np.ndarray:
-        """bool ``[T]``: mean confidence of the 68 face points is 0.3 or more."""
+        """bool ``[T]``: mean confidence of the 68 points is 0.3 or more."""
         return self.keypoints[:, wholebody.FACE, 2].mean(axis=1) >= 0.3
 
     @property
     def hands_found(self) -> np.ndarray:
-        """bool ``[T, 2]`` (left, right): mean confidence of the 21 hand points is 0.3 or more."""
+        """bool ``[T, 2]`` (left, right): mean confidence of the 21 points is 0.3 or more."""
         hands = (wholebody.LEFT_HAND, wholebody.RIGHT_HAND)
         return np.stack([self.keypoints[:, hand, 2].mean(axis=1) >= 0.3 for hand in hands], axis=1)
 
     def slice(self, start: int, stop: int) -> PoseTrack:
-        """Frames ``start`` to ``stop`` (exclusive) as a track."""
+        """Frames ``start`` to ``stop`` (exclusive)."""
         boxes = None if self.boxes is None else self.boxes[start:stop]
         start, stop, _ = slice(start, stop).indices(len(self))
         cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
@@ -133,16 +131,20 @@ class PoseTrack:
         return self._moved(width, height, width / self.width, height / self.height, 0, 0)
 
     def placed(self, width: int, height: int, fit: str = "fill") -> PoseTrack:
-        """The track for frames resized by :func:`wan_animate.video.resample.placement`."""
-        left, top, new_width, new_height = placement(self.width, self.height, width, height, fit)
+        """For frames resized by :func:`wan_animate.video.resample.placement`."""
+        return self.moved(width, height, placement(self.width, self.height, width, height, fit))
+
+    def moved(self, width: int, height: int, where: tuple[int, int, int, int]) -> PoseTrack:
+        """For frames that show this one's at ``where``: left, top, width, height."""
+        left, top, new_width, new_height = where
         return self._moved(width, height, new_width / self.width, new_height / self.height, left, top)
 
     def letterboxed(self, width: int, height: int) -> PoseTrack:
-        """The track for frames resized by :func:`wan_animate.video.resample.letterbox`."""
+        """For frames resized by :func:`wan_animate.video.resample.letterbox`."""
         return self.placed(width, height, "pad")
 
     def onto(self, frames: FrameSource) -> PoseTrack:
-        """The track for other frames of the same clip.
+        """For other frames of the same clip.
 
         By both whole pictures, if known or told by their shape, else by size (:meth:`placed`).
         """
@@ -179,11 +181,7 @@ class PoseTrack:
         return f"pose:{self.keypoints.shape[0]}:{self.width}x{self.height}:{self.fps}:{digest.hexdigest()}"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz``; the file appears whole or not at all.
-
-        Raises:
-            InputError: the folder cannot be written.
-        """
+        """Writes an ``.npz``. Raises InputError."""
         arrays = {
             "keypoints": self.keypoints,
             "fps": np.float64(self.fps),
@@ -203,11 +201,7 @@ class PoseTrack:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
-        """Read a file of :meth:`save`.
-
-        Raises:
-            InputError: the file is missing, no such archive, lacks a key, or its values make no track.
-        """
+        """Reads :meth:`save`'s file. Raises InputError."""
         arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
         with reading(path, "pose track", "save it again"):
             fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
@@ -225,7 +219,7 @@ def _alike(a: float, b: float) -> bool:
 
 
 def _whole_if_alike(width: int, height: int, picture: Picture | None, size: tuple[int, int]) -> Picture | None:
-    """The whole frame, if it has the shape of ``picture`` rather than of the frame (``size``) around that."""
+    """The whole frame, if its shape is that of ``picture`` rather than of ``size`` around that."""
     if picture is None:
         return None
     mine, shown, frame = width / height, picture[2] / picture[3], size[0] / size[1]
@@ -235,7 +229,7 @@ def _whole_if_alike(width: int, height: int, picture: Picture | None, size: tupl
 
 
 def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
-    """Write arrays through a temporary file."""
+    """Writes arrays atomically."""
     path = Path(path)
     make_folder(path.parent, what)
     with replacing(path, what) as temporary, open(temporary, "wb") as file:
@@ -243,7 +237,7 @@ def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) 
 
 
 def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
-    """Read an ``.npz`` without pickle; raises InputError where one of ``keys`` is missing."""
+    """Reads without pickle. Raises InputError if ``keys`` are missing."""
     with (
         reading(path, what, "give the path of a saved .npz file") as path,
         np.load(path, allow_pickle=False) as archive,
@@ -260,9 +254,8 @@ def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[
 def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> PoseTrack:
     """The part of a track that belongs to ``frames`` (of any size); coordinates stay.
 
-    A track of the same length is taken whole, unless the rates or known start times differ. From a longer one the
-    frames' start, rate and count select; without a start time it is of the whole video. ``what`` names the track in
-    errors.
+    Takes a track of equal length whole, unless rates or known start times differ. From a longer track it selects by
+    start, rate and count; a track without a start time is of the whole video. ``what`` names it in errors.
 
     Raises:
         InputError: the track does not cover the frames, has another rate, or begins elsewhere.

@@ -22,7 +22,7 @@ def text(
 
 
 def with_warnings(picture: np.ndarray, sentences: list[str]) -> np.ndarray:
-    """A picture (uint8 RGB) above a band of warnings, if any."""
+    """uint8 RGB picture above a band of warnings, if any."""
     return np.concatenate([picture, warning_band(sentences, picture.shape[1])]) if sentences else picture
 
 

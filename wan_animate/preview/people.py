@@ -1,4 +1,4 @@
-"""A picture of the people in view and their numbers."""
+"""A picture of the numbered people in view."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DARK = (24, 24, 28)
 
 
 def picture_people(image: np.ndarray, shot: Shot) -> None:
-    """Draw boxes and numbers on uint8 RGB ``[H, W, 3]``, in place; the chosen person's box is thick."""
+    """Draws numbered boxes on uint8 RGB ``[H, W, 3]``, in place; the chosen person's is thick."""
     height, width = image.shape[:2]
     unit = max(min(height, width) / 360, 1.0)
     for index, person in enumerate(shot.people):

@@ -1,4 +1,4 @@
-"""The picture that a node shows for a pose that was found in too few frames."""
+"""A node's picture for a pose found in too few frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT = 640, 360
 
 
 def found_picture(track: PoseTrack, warning: str) -> np.ndarray:
-    """uint8 ``[H, 640, 3]`` RGB: a frame's skeleton above the warning."""
+    """uint8 ``[H, 640, 3]`` RGB: a skeleton above the warning."""
     found = np.flatnonzero(track.body_found)
     scale = min(_WIDTH / track.width, _HEIGHT / track.height)
     small = track.scaled(max(round(track.width * scale), 1), max(round(track.height * scale), 1))

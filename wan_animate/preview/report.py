@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..mask.coverage import Coverage, checked_masks
 from ..pose.repair import SEEN, body_height
 from ..pose.track import PoseTrack
 from ..text import found_too_little
@@ -68,6 +69,7 @@ class PoseReport:
         filled, dropped, moved: points that cleaning added, removed, and moved by over 1/20 of the body's height, or
             None.
         mask_area: ``[T]`` 0..1, or None.
+        coverage: whether the mask holds the person, or None.
     """
 
     frames: int
@@ -82,6 +84,7 @@ class PoseReport:
     dropped: int | None = None
     moved: int | None = None
     mask_area: np.ndarray | None = None
+    coverage: Coverage | None = None
 
     @property
     def missing(self) -> dict[str, int]:
@@ -91,7 +94,9 @@ class PoseReport:
     @property
     def warnings(self) -> list[str]:
         """Sentences about what to check before sampling."""
-        return [text for text in (found_too_little(self.found["body"]), empty_mask(self.mask_area)) if text]
+        empty = empty_mask(self.mask_area)
+        said = [text for text in (found_too_little(self.found["body"]), empty) if text]
+        return said + (self.coverage.warnings if self.coverage is not None and not empty else [])
 
     def text(self) -> str:
         """The report in plain English, warnings first."""
@@ -125,6 +130,13 @@ class PoseReport:
             )
         if self.mask_area is not None:
             lines.append(self._mask_line(self.mask_area))
+        if self.coverage is not None:
+            outside = np.flatnonzero(self.coverage.uncovered)
+            lines.append(
+                "in the mask: the whole person, in every frame."
+                if len(outside) == 0
+                else f"in the mask: not the whole person in {len(outside)} frames ({spans(outside)})."
+            )
         return "\n".join(lines)
 
     def _mask_line(self, area: np.ndarray) -> str:
@@ -177,6 +189,8 @@ def pose_report(
         far = distance > FAR * body_height(points, raw.keypoints[..., 2])
         filled, dropped, moved = after & ~before, before & ~after, before & after & far
         changes = int(filled.sum()), int(dropped.sum()), int(moved.sum())
+    masks = None if mask is None else checked_masks(mask, track)
+    area = None if masks is None else mask_areas(masks, progress)
     return PoseReport(
         frames,
         track.width,
@@ -187,7 +201,8 @@ def pose_report(
         jitter(track),
         None if raw is None else jitter(raw),
         *changes,
-        None if mask is None else mask_areas(mask, progress),
+        area,
+        None if masks is None else masks.coverage(),
     )
 
 

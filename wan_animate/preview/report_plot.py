@@ -84,9 +84,8 @@ def draw_report(report: PoseReport, width: int = 1200, height: int = 700) -> np.
 def _drawn(report: PoseReport, width: int, height: int) -> np.ndarray:
     image = np.empty((height, width, 3), np.uint8)
     image[:] = PAPER
-    missing = report.missing
     shown = [part for part in report.jitter if mean(report.jitter[part]) is not None]
-    y = _found(image, report, missing, 52)
+    y = _found(image, report, 52)
     bottom = height - (160 if report.mask_area is not None else 34)
     rows = [shown[at : at + 2] for at in range(0, len(shown), 2)]
     each = (bottom - y) // max(len(rows), 1)
@@ -109,7 +108,7 @@ def _drawn(report: PoseReport, width: int, height: int) -> np.ndarray:
     return image
 
 
-def _found(image: np.ndarray, report: PoseReport, missing: dict[str, int], top: int) -> int:
+def _found(image: np.ndarray, report: PoseReport, top: int) -> int:
     """Bars of found frames; returns the y below them."""
     height, width = image.shape[:2]
     text(image, f"found in {report.frames} frames", LEFT, 30, 0.5)
@@ -119,17 +118,20 @@ def _found(image: np.ndarray, report: PoseReport, missing: dict[str, int], top: 
     cv2.rectangle(image, (width - RIGHT - 190, 19), (width - RIGHT - 176, 31), LOST, -1)
     text(image, "not found", width - RIGHT - 168, 30, 0.42, FAINT)
     panel = None
-    for index, (part, found) in enumerate(report.found.items()):
+    rows = dict(report.found)
+    if report.coverage is not None:
+        rows["in the mask"] = ~report.coverage.uncovered
+    for index, (part, found) in enumerate(rows.items()):
         y1 = top - 10 + index * ROW
         panel = Panel(image, (LEFT, y1, width - RIGHT - 80, y1 + ROW - 8), report.frames, 1, "")
-        color = COLORS.get(part.split()[-1] + "s" if "hand" in part else part, INK)
+        color = {"in the mask": MASK, **COLORS}.get(part.split()[-1] + "s" if "hand" in part else part, INK)
         cv2.rectangle(image, (panel.box[0], y1), (panel.box[2], panel.box[3]), color, -1)
         lost = np.flatnonzero(~found)
         for frame in lost:
             cv2.rectangle(image, (panel.x(frame - 0.5), y1), (panel.x(frame + 0.5), panel.box[3]), LOST, -1)
         panel.cuts(report.cuts)
         text(image, part, LEFT - 8, y1 + 13, 0.42, INK, "right")
-        share = 100 * (1 - missing[part] / report.frames)
+        share = 100 * float(found.mean())
         text(image, f"{share:.0f}%", width - RIGHT, y1 + 13, 0.42, INK, "right")
     assert panel is not None  # a report tells at least of the body
     panel.frame_numbers()

@@ -1,4 +1,4 @@
-"""Preview of retargeting: driver, reference and result at the same moments."""
+"""Preview of retargeting."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ def retarget_sheet(
     first: int = 0,
     moments: int = 5,
 ) -> np.ndarray:
-    """uint8 ``[H, W, 3]`` RGB: driver above, result and (grey) reference below, a column for each moment.
+    """uint8 ``[H, W, 3]`` RGB: driver above, result and (grey) reference below, a column per moment.
 
     Args:
         driver, result: tracks of the same length.
         reference: one frame, in pixels of the result's picture.
-        frames: driving video for the upper row, of any size.
-        picture: uint8 ``[H, W, 3]`` RGB reference picture for the lower row.
+        picture: reference picture, uint8 ``[H, W, 3]`` RGB.
         first: a frame that must be shown.
     """
     chosen = np.linspace(0, len(driver) - 1, min(moments, len(driver))).round().astype(int)

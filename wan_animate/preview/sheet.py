@@ -1,4 +1,4 @@
-"""A contact sheet: moments of several clips side by side."""
+"""Contact sheets: moments of several clips side by side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EDGE = (60, 200, 90)
 
 
 class MaskShown(DerivedSource):
-    """Frames with a mask of any size tinted over them, or its edge (``outline``)."""
+    """A mask of any size, or its edge (``outline``), tinted over frames."""
 
     kind = "image"
 
@@ -54,11 +54,7 @@ class MaskShown(DerivedSource):
 
 
 def contact_sheet(path_png: str | os.PathLike, columns: Sequence[tuple[str, FrameSource]], rows: int = 6) -> None:
-    """Write a PNG grid: a column for each ``(label, clip)``, a row for each of up to ``rows`` frame numbers.
-
-    Raises:
-        InputError: no columns, or the folder cannot be written.
-    """
+    """Writes a PNG grid: a column per ``(label, clip)``, a row for each of up to ``rows`` frames. Raises InputError."""
     if not columns or rows < 1:
         raise InputError("a contact sheet needs at least one clip and one row.")
     length = max(len(source) for _, source in columns)

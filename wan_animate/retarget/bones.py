@@ -1,6 +1,6 @@
 """Bone lengths of a person from 2D keypoints.
 
-Foreshortening only shortens, so a length is the longest seen; implausible ones follow the other side and average
+Foreshortening only shortens: a length is the longest seen. Implausible lengths follow the other side and average
 proportions.
 """
 
@@ -76,7 +76,7 @@ class Lengths:
 def joints(track: PoseTrack) -> np.ndarray:
     """float64 ``[T, 135, 3]``: keypoints, neck, pelvis; confidence 0 below :data:`FOUND`.
 
-    Neck and pelvis are the middle of two points, or the one found. A missing wrist is taken from its hand.
+    Neck and pelvis are the middle of two points, or the one found; a hand replaces a missing wrist.
     """
     points = np.zeros((len(track), JOINTS, 3))
     points[:, : at.COUNT] = track.keypoints
@@ -95,7 +95,7 @@ def joints(track: PoseTrack) -> np.ndarray:
 
 
 def bone_lengths(points: np.ndarray) -> dict[int, np.ndarray]:
-    """Outer joint -> float64 ``[T]``, apparent length in pixels, NaN where an end was not found."""
+    """Outer joint -> apparent length ``[T]`` in pixels, NaN where an end was not found."""
     return {bone: distance(points, bone, parent) for bone, parent in PARENT.items()}
 
 
@@ -106,7 +106,7 @@ def distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
 
 
 def toes(points: np.ndarray, foot: tuple[int, int, int]) -> np.ndarray:
-    """float64 ``[T, 3]``: middle of the two toes, as drawn; confidence 0 where one was not found."""
+    """float64 ``[T, 3]``: middle of two toes, as drawn; confidence 0 where one was not found."""
     big, small = points[:, foot[0]], points[:, foot[1]]
     middle = (big + small) / 2
     middle[:, 2] = np.minimum(big[:, 2], small[:, 2])
@@ -124,7 +124,7 @@ def foot_lengths(points: np.ndarray) -> np.ndarray:
 
 
 def hand_sizes(points: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 2]`` (left, right): longest side of the palm in pixels, nearly independent of rotation, or NaN."""
+    """float64 ``[T, 2]`` (left, right): the palm's longest side in pixels, nearly independent of rotation, or NaN."""
     out = []
     for hand in (at.LEFT_HAND.start, at.RIGHT_HAND.start):
         corners = (hand, hand + 5, hand + 17)
@@ -139,7 +139,7 @@ def _full(values: np.ndarray) -> float | None:
 
 
 def measure(points: np.ndarray, size: np.ndarray | None = None) -> Lengths | None:
-    """Full bone lengths from :func:`joints`, divided by :func:`apparent_size`; None where no bone was found."""
+    """Full bone lengths from :func:`joints` over :func:`apparent_size`; None without bones."""
     size = np.ones(len(points)) if size is None else size
     full = {bone: _full(length / size) for bone, length in bone_lengths(points).items()}
     for left, right in PAIRS:
@@ -184,9 +184,9 @@ def _trusted(length: float, average: float) -> float:
 
 
 def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``, 0..1: the person's size relative to the nearest moment of the shot.
+    """float64 ``[T]``, 0..1: size relative to the nearest moment of the shot.
 
-    Changes below about 15% are taken for foreshortening.
+    Changes below about 15% count as foreshortening.
     """
     lengths = bone_lengths(points)
     bones = [bone for bone in lengths if np.isfinite(lengths[bone]).any()]
@@ -219,7 +219,7 @@ def apparent_size(points: np.ndarray, fps: float, shots: list[tuple[int, int]]) 
 
 
 def shot_scales(points: np.ndarray, size: np.ndarray | None, shots: list[tuple[int, int]]) -> np.ndarray:
-    """float64 ``[T]``: a shot's size of the person relative to the longest shot's."""
+    """float64 ``[T]``: the person's size in a shot relative to the longest shot's."""
     scale = np.ones(len(points))
     if len(shots) < 2:
         return scale

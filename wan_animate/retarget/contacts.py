@@ -1,4 +1,4 @@
-"""Root motion for a body with other bone lengths: standing feet stay where they are."""
+"""Root motion for other bone lengths: standing feet stay in place."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _PULL = np.array([0.05, 5.0])
 
 @dataclass(frozen=True)
 class Contacts:
-    """Foot joints of both sides and how firmly they stand: float64 ``[T, len(points)]``, 0..1."""
+    """Foot joints of both sides and their contact with the ground: float64 ``[T, len(points)]``, 0..1."""
 
     points: tuple[int, ...]
     weight: np.ndarray
 
     def foot(self, side: int) -> np.ndarray:
-        """float64 ``[T]``, 0..1: contact of the left (0) or right (1) foot."""
+        """float64 ``[T]``: contact of the left (0) or right (1) foot."""
         columns = [self.points.index(point) for point in SOLES[side]]
         return self.weight[:, columns].max(axis=1)
 
 
 def contacts(points: np.ndarray, leg: float, fps: float) -> Contacts:
-    """Ground contacts of one shot from joints ``[T, 135, 3]``; ``leg`` in pixels."""
+    """Ground contacts of a shot from joints ``[T, 135, 3]``; ``leg`` in pixels."""
     names = tuple(point for sole in SOLES for point in sole)
     found = points[:, names, 2] > 0
     place = points[:, names, :2]
@@ -72,16 +72,14 @@ def _filled(place: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing: Contacts | None) -> np.ndarray:
-    """The neck's path in one shot up to a constant, float64 ``[T, 2]``, by least squares.
+    """The neck's path in a shot up to a constant, float64 ``[T, 2]``, by least squares.
 
-    Standing ankles should move by ``gain`` times the driver's motion; so should pelvis or neck, with a far smaller
-    weight.
+    Standing ankles should move by ``gain`` times the driver's motion; with far less weight, pelvis or neck too.
 
     Args:
         points: float64 ``[T, 135, 3]``, the driver's joints.
         body: float64 ``[T, 135, 2]``, the new body's joints relative to its neck.
         gain: float64 ``[T]``, new pixels per driver pixel.
-        standing: ground contacts, or None.
     """
     length = len(points)
     middle = PELVIS if (points[:, PELVIS, 2] > 0).mean() > 0.5 and standing is not None else NECK
@@ -110,7 +108,7 @@ def place_root(points: np.ndarray, body: np.ndarray, gain: np.ndarray, standing:
 
 
 def _least_squares_path(grip: np.ndarray, step: np.ndarray, pull: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """``[T, 2]``: x with least sum of grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 on either axis.
+    """``[T, 2]``: minimizes grip (x[t+1] - x[t] - step[t])^2 + pull (x[t] - home[t])^2 summed, per axis.
 
     ``grip`` is ``[T - 1]``, ``step`` ``[T - 1, 2]``, ``pull`` (above 0) and ``home`` are ``[T, 2]``.
     """
@@ -136,7 +134,7 @@ def settle_feet(
     standing: Contacts,
     lengths: dict[int, float],
 ) -> None:
-    """Hold standing feet, off by a few pixels, with slightly turned and shortened legs; changes ``body``."""
+    """Slightly turns and shortens legs to hold standing feet, off by a few pixels; changes ``body``."""
     if len(points) < 2:
         return
     for (ankle, *sole), hip, knee in zip(

@@ -1,7 +1,7 @@
-"""Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that show bones in their full length.
+"""Prompts for an image-edit model (FLUX.1 Kontext, Qwen-Image-Edit) that show bones in full length.
 
-As upstream (``process_pipepline.py: get_editing_prompts``), the clip's limbs decide what is asked for, and the
-picture's shape whether arms are spread.
+As upstream (``process_pipepline.py: get_editing_prompts``), by the clip's limbs and, for spread arms, the picture's
+shape.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEEP = (
 
 @dataclass(frozen=True)
 class EditPrompts:
-    """Prompts for the driver's and the reference's picture, and the driver frame to edit."""
+    """Prompts for both pictures, and the driver frame to edit."""
 
     driver: str
     reference: str
@@ -33,10 +33,10 @@ class EditPrompts:
 
 
 def edit_prompts(driver: PoseTrack, reference: PoseTrack) -> EditPrompts:
-    """The prompts; both ask for the limbs that the driver shows.
+    """Both prompts ask for the limbs that the driver shows.
 
     Raises:
-        InputError: no body in the driver or the reference, or a reference of several frames.
+        InputError: no body, or a reference of several frames.
     """
     if len(reference) != 1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Head, hands and feet of a retargeted body: the driver's shapes, scaled to the new body."""
+"""Head, hands and feet of a retargeted body."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def carry_parts(
     size: np.ndarray,
     proportions: float,
 ) -> None:
-    """Scale head, hands and feet and attach them to nose, wrists and ankles; changes ``body`` and ``points``."""
+    """Scales the driver's head, hands and feet and attaches them; changes ``body`` and ``points``."""
     trunk = lengths[PELVIS] / ours.bones[PELVIS]
 
     def between(gain: float) -> float:
@@ -70,7 +70,7 @@ def _hang(body: np.ndarray, points: np.ndarray, joint: int, members: Iterable[in
 
 
 def _head_gain(points: np.ndarray, still: np.ndarray, size: np.ndarray) -> float | None:
-    """The reference's head size over the driver's, from the frames with the most similar head pose."""
+    """Head size, reference over driver, at the most similar head poses."""
     names = [0, *HEAD]
     shared = (still[0, names, 2] > 0) & (points[:, names, 2] > 0)
     enough = np.flatnonzero(shared.sum(axis=1) >= 4)

@@ -15,19 +15,19 @@ _MARGIN = 0.12  # of the picture's width that the neck keeps from its sides (unl
 
 
 def sized(reference: PoseTrack, pixels: int) -> PoseTrack:
-    """The reference track letterboxed to about ``pixels`` pixels, as upstream in animate mode."""
+    """The reference letterboxed to about ``pixels`` pixels, as upstream in animate mode."""
     return reference.letterboxed(*area_size(reference.width, reference.height, pixels))
 
 
 def shown(track: PoseTrack, left: int) -> np.ndarray:
-    """bool ``[T]``: the left or right joint of a pair was found inside the picture."""
+    """bool ``[T]``: the left or right joint of a pair is inside the picture."""
     pair = track.keypoints[:, left : left + 2]
     inside = (pair[..., :2] >= 0).all(axis=2) & (pair[..., 0] < track.width) & (pair[..., 1] < track.height)
     return np.any((pair[..., 2] >= FOUND) & inside, axis=1)
 
 
 def choose_anchor(align: str, walks: bool, hips_shown: bool, reference: PoseTrack) -> str:
-    """ "feet", "hips" or "neck": what is aligned with the reference."""
+    """What is aligned: "feet", "hips" or "neck"."""
     if align in ("auto", "feet") and walks and shown(reference, at.LEFT_ANKLE)[0]:
         return "feet"
     hips_known = (reference.keypoints[0, [at.LEFT_HIP, at.RIGHT_HIP], 2] >= FOUND).all()
@@ -55,9 +55,9 @@ def offset(
     lengths: dict[int, float],
     best: int,
 ) -> np.ndarray:
-    """``[2]``: the shift that aligns the body with the reference.
+    """``[2]``: aligns the body with the reference.
 
-    x in the shot's first frame; y on the ground, else in the frame ``best``: a clip may begin bent down.
+    x in the shot's first frame; y on the ground, else in frame ``best``, as a clip may begin bent down.
     """
     joint = middle(anchor) if (points[:, middle(anchor), 2] > 0).any() else NECK
     wanted = still[joint, :2] if still[joint, 2] > 0 else still[NECK, :2] + (0, lengths[PELVIS])
@@ -88,7 +88,7 @@ def _ground_offset(
 def pan(necks: np.ndarray, inside: np.ndarray, width: int, at_rest: float, fps: float) -> np.ndarray:
     """float64 ``[T]``: horizontal shift that keeps the neck in the picture, constant where possible.
 
-    Only frames ``inside`` count, where the driver's neck is in view.
+    Only frames ``inside`` count: the driver's neck is in view.
     """
     if not inside.any():
         return np.zeros(len(necks))

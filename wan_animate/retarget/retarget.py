@@ -1,9 +1,8 @@
 """The driver's motion on the reference's body, in the reference's picture.
 
-Bones keep their direction and foreshortening and get the reference's lengths; face, hands and feet are scaled.
-Unlike upstream (``wan/modules/animate/preprocess/retarget_pose.py``), lengths come from the whole clip, not frame 0
-(:mod:`.bones`), the root path is solved so that standing feet do not slide (:mod:`.contacts`), and hips hang off the
-pelvis, not the neck.
+Bones keep direction and foreshortening and get the reference's lengths. Unlike upstream
+(``wan/modules/animate/preprocess/retarget_pose.py``), lengths come from the whole clip, not frame 0 (:mod:`.bones`),
+standing feet do not slide (:mod:`.contacts`), and hips hang off the pelvis, not the neck.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Bodies:
 
     Attributes:
         driver, reference: in pixels of their own pictures.
-        result: bone lengths in pixels of the reference picture.
+        result: in pixels of the reference picture.
         best_frame: driver frame that shows most bones at full length.
         on_feet: some shot stands on the reference's ground.
     """
@@ -68,22 +67,20 @@ def retarget_bodies(
     travel: str = "in picture",
     follow_depth: bool = True,
 ) -> tuple[PoseTrack, Bodies]:
-    """Put the driver's motion on the reference's body.
+    """Puts the driver's motion on the reference's body.
 
     Args:
-        driver: pose of the driving clip; every shot is placed on its own.
-        reference: pose of the reference picture, one frame.
-        driver_edit, reference_edit: one frame each, edited to stand upright; for bone lengths, at the original's scale.
+        driver: the clip's pose; every shot is placed on its own.
+        reference: one frame.
+        driver_edit, reference_edit: one frame each, edited to stand upright at the original's scale; for bone lengths.
         proportions: bone lengths, 1 the reference's, 0 the driver's at the reference's size.
-        align: what a shot's first frame aligns with the reference: "feet", "hips", "neck" or "auto" (feet if both show
-            them, else neck).
-        travel: horizontal motion: "full" the driver's; "in picture" pans where that leaves the picture; "none" on the
-            spot.
+        align: what a shot's first frame aligns: "feet", "hips", "neck" or "auto" (feet if both show them, else neck).
+        travel: horizontal motion: "full" the driver's; "in picture" pans where that leaves the picture; "none".
         follow_depth: scale with the driver's distance, the reference's size when nearest.
 
     Returns:
-        The track in pixels of the reference picture, without boxes, and the bodies. Joints missing in the reference
-        have average lengths.
+        The track in pixels of the reference picture, without boxes (average lengths for joints missing there), and the
+        bodies.
 
     Raises:
         InputError: several frames in a reference or edit, no body, or an option outside its range.
@@ -153,7 +150,7 @@ def _best(shown_lengths: np.ndarray) -> int:
 
 
 def _shown_lengths(track: PoseTrack, points: np.ndarray, lengths: Lengths, size: np.ndarray) -> np.ndarray:
-    """float64 ``[T]``: limbs seen, by the share of their length; outside the frame a third."""
+    """float64 ``[T]``: limbs seen, weighted by length; a third outside the frame."""
     total = np.zeros(len(points))
     for bone, seen in bone_lengths(points).items():
         inside = ((points[:, bone, :2] >= 0) & (points[:, bone, :2] < (track.width, track.height))).all(axis=1)
@@ -171,7 +168,6 @@ def check(
     align: str,
     travel: str,
 ) -> None:
-    """Raises :class:`InputError`."""
     for name, track in (
         ("reference_pose", reference), ("driver_edit_pose", driver_edit), ("reference_edit_pose", reference_edit)
     ):  # fmt: skip
@@ -214,7 +210,6 @@ def _from_edit(body: Lengths, edit: PoseTrack | None, original: np.ndarray) -> L
 
 
 def _head_span(points: np.ndarray) -> float | None:
-    """Width of the head in pixels."""
     heads = [points[t, [0, 1, 2, 3, 4]] for t in range(len(points))]
     spans = [np.ptp(head[head[:, 2] > 0][:, 0]) for head in heads if (head[:, 2] > 0).sum() >= 3]
     return float(np.percentile(spans, 97)) if spans else None
@@ -230,10 +225,7 @@ def _blended(ours: Lengths, theirs: Lengths, proportions: float) -> dict[int, fl
 
 
 def _bones(points: np.ndarray, ours: Lengths, lengths: dict[int, float], factor: np.ndarray) -> np.ndarray:
-    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck.
-
-    A joint whose parent was not found hangs off its nearest ancestor that was.
-    """
+    """float64 ``[T, 135, 2]``: the new body's joints relative to its neck, each from its nearest found ancestor."""
     body = np.zeros((*points.shape[:2], 2))
     for bone in PARENT:
         todo = points[:, bone, 2] > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -92,6 +92,11 @@ class CropWindow:
         """Share of the frames in which the window is where it was in the frame before, cuts aside."""
         still = np.abs(np.diff(self.places, axis=0)).max(axis=1, initial=0.0) < 1 / 32
         return (float(still.sum()) + len(self.shots)) / len(self)
+
+    def part(self, start: int, stop: int) -> CropWindow:
+        """Frames ``start`` to ``stop`` (exclusive)."""
+        cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
+        return replace(self, places=self.places[start:stop], cuts=cuts)
 
     def check(self, source: FrameSource) -> None:
         """Raises InputError unless the window belongs to these frames by size and count."""

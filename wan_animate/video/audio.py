@@ -1,4 +1,4 @@
-"""Audio: read from a file, fit to a length."""
+"""Audio, read and fit to a length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_audio(file: VideoFile, start_seconds: float = 0.0, duration_seconds: fl
     """Audio of a part of a video.
 
     Args:
-        start_seconds: counted from the first video frame.
+        start_seconds: from the first video frame.
         duration_seconds: 0 for the rest.
 
     Returns:
@@ -69,7 +69,7 @@ def _first_picture(container: InputContainer) -> float:
 def _decode(
     container: InputContainer, stream: av.AudioStream, origin: float, start: float, duration: float
 ) -> tuple[np.ndarray | None, float, int]:
-    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)."""
+    """(samples ``[C, N]`` of all frames that overlap the range, time of the first, sample rate)"""
     resampler: av.AudioResampler | None = None
     parts: list[np.ndarray] = []
     begin: float | None = None
@@ -104,14 +104,10 @@ def _decode(
     return np.concatenate(parts, axis=1).astype(np.float32, copy=False), begin, rate
 
 
-def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
-    """Audio as ``(float32 [C, N], sample_rate)``, cut or padded with silence to ``seconds``.
+def fit_audio(audio: dict, seconds: float, start: float = 0.0) -> tuple[np.ndarray, int]:
+    """(float32 ``[C, N]``, sample rate) of ComfyUI's AUDIO from ``start`` (seconds) on, cut or padded with silence.
 
-    Args:
-        audio: ``{"waveform": [1, C, N] or [C, N], "sample_rate"}``, as ComfyUI's AUDIO.
-
-    Raises:
-        InputError: other keys or shapes.
+    Raises InputError.
     """
     try:
         waveform, rate = audio["waveform"], int(audio["sample_rate"])
@@ -124,15 +120,15 @@ def fit_audio(audio: dict, seconds: float) -> tuple[np.ndarray, int]:
         raise InputError(f"the audio's waveform has the shape {shape} at {rate} Hz: [1, channels, samples] is wanted.")
     if samples.shape[0] > 2:  # every player takes stereo
         samples = samples[:2] if samples.shape[0] != 6 else _downmix(samples)
-    count = round(seconds * rate)
-    samples = np.nan_to_num(samples[:, :count], nan=0.0, posinf=1.0, neginf=-1.0)
+    count, first = round(seconds * rate), round(start * rate)
+    samples = np.nan_to_num(samples[:, first : first + count], nan=0.0, posinf=1.0, neginf=-1.0)
     if samples.shape[1] < count:
         samples = np.pad(samples, ((0, 0), (0, count - samples.shape[1])))
     return np.ascontiguousarray(np.clip(samples, -1.0, 1.0)), rate
 
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
-    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled so that nothing clips."""
+    """5.1 (L R C LFE Ls Rs) to stereo by ITU-R BS.775, scaled to not clip."""
     left, right, centre, _, left_rear, right_rear = samples
     weight = 0.5**0.5
     return np.stack([left + weight * (centre + left_rear), right + weight * (centre + right_rear)]) / (1 + 2 * weight)

@@ -1,4 +1,4 @@
-"""Random access to the frames of a video, and their conversion to RGB."""
+"""Random access to a video's frames, and conversion to RGB."""
 
 from __future__ import annotations
 
@@ -44,13 +44,12 @@ def to_rgb(
     out: np.ndarray | None = None,
     turn: Turn | None = None,
 ) -> np.ndarray:
-    """A decoded frame as upright RGB in SDR BT.709 (:mod:`.hdr`), uint8 ``[H, W, 3]``, its pixels not made square.
+    """A decoded frame as upright SDR BT.709 RGB (:mod:`.hdr`), uint8 ``[H, W, 3]``; pixels stay non-square.
 
     Untagged video is BT.709 from 1280 wide or above 576 high, else BT.601, as in players.
 
     Args:
         reformatter: to reuse, one per thread.
-        out: array to write to.
         turn: :func:`.display.orientation` if known.
     """
     turn = orientation(frame) if turn is None else turn
@@ -75,7 +74,7 @@ def to_rgb(
 def as_coded(
     frame: av.VideoFrame, reformatter: VideoReformatter | None = None, turn: Turn | None = None
 ) -> tuple[np.ndarray, float]:
-    """(Upright RGB without tone mapping, uint16 ``[H, W, 3]``; its value of 1.0), for :class:`.hdr.Mapping`."""
+    """(upright RGB without tone mapping, uint16 ``[H, W, 3]``; its value of 1.0), for :class:`.hdr.Mapping`."""
     planar = (reformatter or VideoReformatter()).reformat(frame, format="gbrp16le", **_options(frame))
     # swscale widens by shifting: white is 255 * 256 from limited range, (2^depth - 1) << (16 - depth) from full range.
     full = frame.format.is_rgb or frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
@@ -115,15 +114,13 @@ def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) ->
 class ClipDecoder:
     """Decodes frames of a clip by number.
 
-    Sequential reading decodes each frame once; going back seeks to a keyframe. Frames are identified by timestamp,
-    wherever a seek lands.
+    Sequential reading decodes each frame once; going back seeks. Timestamps identify frames, wherever a seek lands.
 
     Args:
-        file, index: the clip.
         convert: (deinterlaced frame, array to write to or None) -> image.
 
     Attributes:
-        pixel_shape: pixel aspect ratio, once :meth:`frame` was called.
+        pixel_shape: pixel aspect ratio, set by :meth:`frame`.
         decoded: frames decoded so far.
     """
 
@@ -143,22 +140,18 @@ class ClipDecoder:
         self.decoded = 0
 
     def get(self, number: int) -> np.ndarray:
-        """Frame ``number``, converted.
-
-        Raises:
-            InputError: the frame cannot be decoded, or the file is gone.
-        """
+        """Frame ``number``, converted. Raises InputError."""
         return self._convert_shown(*self._shown(number), None)
 
     def frame(self, number: int) -> av.VideoFrame:
-        """As :meth:`get`, but as decoded; sets :attr:`pixel_shape`."""
+        """As :meth:`get`, without conversion."""
         frame = self._frame(number)
         if self._stream is not None:
             self.pixel_shape = pixel_shape(self._stream)
         return frame
 
     def read(self, numbers: Sequence[int], out: np.ndarray) -> None:
-        """:meth:`get` of many frames into ``out`` ``[n, H, W, 3]``; converts in threads while decoding."""
+        """:meth:`get` into ``out`` ``[n, H, W, 3]``; converts in threads while decoding."""
         converting: deque[Future] = deque()
         again: list[tuple[int, int]] = []  # (index of a repeated frame, index of its first occurrence)
         try:
@@ -186,7 +179,7 @@ class ClipDecoder:
         return self._convert(frame, out)
 
     def _shown(self, number: int) -> tuple[av.VideoFrame | None, av.VideoFrame, av.VideoFrame | None]:
-        """(before, frame ``number``, after); the neighbours only if it is interlaced."""
+        """(before, frame, after); the neighbours only if it is interlaced."""
         before = self._neighbour(number - 1) if self._interlaced else None
         frame = self._frame(number)
         if not frame.interlaced_frame:
@@ -205,7 +198,7 @@ class ClipDecoder:
             return None
 
     def _frame(self, number: int) -> av.VideoFrame:
-        """Frame ``number``, cached as decoded: 4:2:0 is half the size of RGB."""
+        """Cached as decoded: 4:2:0 is half the size of RGB."""
         for kept, frame in self._recent:
             if kept == number:
                 return frame
@@ -217,7 +210,6 @@ class ClipDecoder:
         return frame
 
     def close(self) -> None:
-        """Close the file and drop cached frames."""
         if self._container is not None:
             self._container.close()
         self._container = self._stream = self._frames = self._last = None
@@ -244,7 +236,6 @@ class ClipDecoder:
         )
 
     def _ahead(self, number: int) -> bool:
-        """Whether decoding forward reaches ``number`` sooner than a seek."""
         if self._frames is None or number <= self._at:
             return False
         if self._index.stamps is None or number - self._at <= _STEP_OVER:
@@ -256,7 +247,7 @@ class ClipDecoder:
         return int(self._index.keys[at]) if at >= 0 else 0
 
     def _seek(self, number: int) -> int | None:
-        """Seek to or before ``number``; the number of the frame decoded there."""
+        """Seeks to or before ``number``; returns the frame decoded there."""
         if self._index.stamps is not None:
             key = self._key_before(number)
             # Containers seek by decoding time and may land one keyframe too late.
@@ -291,7 +282,6 @@ class ClipDecoder:
         self._at, self._last = -1, None
 
     def _next(self) -> int | None:
-        """Decode the next frame; its number, None at the end."""
         failures = 0
         while self._container is not None and self._frames is not None:
             try:

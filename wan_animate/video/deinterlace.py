@@ -12,10 +12,10 @@ _TAGS = ("colorspace", "color_range", "color_trc", "color_primaries")
 
 
 class Deinterlacer:
-    """FFmpeg's bwdif filter, one picture per frame, at the time of the first field.
+    """FFmpeg's bwdif filter, one picture per frame, at its first field's time.
 
-    The filter reads one frame before and after, and is given exactly those, so frames may come in any order with the
-    same result as filtering the whole clip. Not thread-safe.
+    The filter is given exactly the one frame before and after that it reads, so frames may come in any order. Not
+    thread-safe.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Deinterlacer:
     def __call__(
         self, before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None
     ) -> av.VideoFrame:
-        """``before`` and ``after`` are the frame's neighbours, None at the ends of the clip."""
+        """The neighbours are None at the ends of the clip."""
         kind = _kind(frame)
         around = [near if near is not None and _kind(near) == kind else None for near in (before, after)]
         if None in around:  # bwdif handles the ends of its input differently: a new graph, flushed

@@ -1,4 +1,4 @@
-"""Frame sources made from another source: resized, repeated or resampled in time."""
+"""Frame sources made from others: resized, repeated or resampled in time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .resample import area_size, as_rate, fill_size, place, placement, sample_fr
 
 
 class DerivedSource(FrameSource):
-    """Base of sources made from others: length, size and rate of the first; ``close`` closes all."""
+    """Base: length, size and rate of the first source; ``close`` closes all."""
 
     def __init__(self, source: FrameSource, *others: FrameSource) -> None:
         self.source = source
@@ -33,7 +33,7 @@ class DerivedSource(FrameSource):
 
 
 class ResizedSource(DerivedSource):
-    """A source resized by :func:`.resample.placement`; masks with nearest neighbour."""
+    """Resized by :func:`.resample.placement`; masks with nearest neighbour."""
 
     def __init__(self, source: FrameSource, width: int, height: int, fit: str = "fill"):
         if width < 1 or height < 1:
@@ -44,6 +44,7 @@ class ResizedSource(DerivedSource):
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
+        self.native_size = source.native_size or (source.width, source.height)
         self.start_seconds = source.start_seconds
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -66,15 +67,32 @@ class ResizedSource(DerivedSource):
         return f"resize:{self.width}x{self.height}:{self._where}:{self.source.fingerprint()}"
 
 
+class PartSource(DerivedSource):
+    """Frames ``start`` to ``stop`` (exclusive) of a source."""
+
+    def __init__(self, source: FrameSource, start: int, stop: int):
+        super().__init__(source)
+        self.kind, self.picture, self._start, self._stop = source.kind, source.picture, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return self.source.read(self._start + start, self._start + stop)
+
+    def fingerprint(self) -> str:
+        return f"part:{self._start}:{self._stop}:{self.source.fingerprint()}"
+
+
 class RepeatedSource(DerivedSource):
-    """A single image or mask repeated ``count`` times."""
+    """A single frame ``count`` times."""
 
     def __init__(self, source: FrameSource, count: int, fps: Fraction | None = None):
         if len(source) != 1:
             raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
         super().__init__(source)
         self.kind, self.fps, self._count = source.kind, fps or source.fps, int(count)
-        self.picture = source.picture
+        self.picture, self.native_size = source.picture, source.native_size
 
     def __len__(self) -> int:
         return self._count
@@ -93,12 +111,12 @@ class RepeatedSource(DerivedSource):
 
 
 def lasting(source: FrameSource, frames: FrameSource) -> FrameSource:
-    """``source``, repeated to the length of ``frames`` if it is a single image or mask."""
+    """``source``; a single frame is repeated to the length of ``frames``."""
     return source if len(source) != 1 or len(frames) == 1 else RepeatedSource(source, len(frames), frames.fps)
 
 
 class SampledSource(DerivedSource):
-    """A source resampled to another frame rate; arguments as of :class:`.source.VideoSource`.
+    """Resampled to another frame rate; arguments as of :class:`.source.VideoSource`.
 
     Raises:
         InputError: ``start`` is past the end.
@@ -106,7 +124,7 @@ class SampledSource(DerivedSource):
 
     def __init__(self, source: FrameSource, fps: Fraction | float | int = 30, start: int = 0, limit: int = 0):
         super().__init__(source)
-        self.kind, self.picture = source.kind, source.picture
+        self.kind, self.picture, self.native_size = source.kind, source.picture, source.native_size
         self.fps = as_rate(fps) if fps else source.fps
         count = len(source)
         numbers = sample_frames(
@@ -132,13 +150,13 @@ class SampledSource(DerivedSource):
 
 
 def at_area(source: FrameSource, max_area: int, fit: str = "fill") -> FrameSource:
-    """``source`` resized to ``max_area`` as by :class:`.source.VideoSource`."""
+    """Resized to ``max_area`` as by :class:`.source.VideoSource`."""
     size = (fill_size if fit == "fill" else area_size)(source.width, source.height, max_area)
     return source if size == (source.width, source.height) else ResizedSource(source, *size, fit)
 
 
 def cut_audio(audio: dict | None, start_seconds: float, duration_seconds: float) -> dict | None:
-    """A range of ``{"waveform": [1, C, N], "sample_rate"}``; None if there is no sound in it."""
+    """A range of ComfyUI's AUDIO; None without sound in it."""
     if audio is None:
         return None
     rate = int(audio["sample_rate"])

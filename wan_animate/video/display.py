@@ -20,10 +20,10 @@ Turn = tuple[bool, bool, bool]
 def orientation(frame: av.VideoFrame) -> Turn:
     """Transform to upright: (transpose, then flip horizontally, then flip vertically).
 
-    The display matrix maps (x, y, 1) to (a x + c y + ..., b x + d y + ...) (ISO/IEC 14496-12, 8.3.2); it is rounded to
-    the nearest of the eight axis-aligned transforms.
+    The display matrix maps (x, y, 1) to (a x + c y + ..., b x + d y + ...) (ISO/IEC 14496-12, 8.3.2), rounded to the
+    nearest of eight axis-aligned transforms.
 
-    Do not call it for every frame: PyAV's ``side_data`` keeps the frame alive until garbage collection.
+    Not for every frame: PyAV's ``side_data`` delays its release until garbage collection.
     """
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -37,7 +37,7 @@ def orientation(frame: av.VideoFrame) -> Turn:
 
 
 def turned(image: np.ndarray, how: Turn, out: np.ndarray | None = None) -> np.ndarray:
-    """The upright image, C-contiguous: ``image`` itself if there is nothing to do, else ``out`` or a new array."""
+    """Upright and C-contiguous: ``image`` itself if possible, else ``out`` or a new array."""
     transpose, across, down = how
     if transpose:
         image = cv2.transpose(image, out if not (across or down) else None)
@@ -47,7 +47,7 @@ def turned(image: np.ndarray, how: Turn, out: np.ndarray | None = None) -> np.nd
 
 
 def pixel_shape(stream: av.video.stream.VideoStream) -> Fraction:
-    """Sample aspect ratio, width / height of a pixel; 1 if untagged."""
+    """Width / height of a pixel; 1 if untagged."""
     shape = stream.sample_aspect_ratio
     if not shape or not Fraction(1, _ODDEST) <= shape <= _ODDEST:
         return Fraction(1)
@@ -55,7 +55,7 @@ def pixel_shape(stream: av.video.stream.VideoStream) -> Fraction:
 
 
 def shown_size(frame: av.VideoFrame, shape: Fraction, turn: Turn) -> tuple[int, int]:
-    """(width, height) as displayed: the width stretched to square pixels, then turned."""
+    """(width, height) as displayed: stretched to square pixels, then turned."""
     width = round(frame.width * shape)
     if abs(width - frame.width) <= frame.width * _NEARLY_SQUARE:
         width = frame.width

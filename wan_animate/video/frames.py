@@ -1,4 +1,4 @@
-"""Frame sources: clips that are read a few frames at a time, and prefetching in a background thread."""
+"""Frame sources, read a few frames at a time, and prefetching in a thread."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class FrameSource(ABC):
     """A clip that is read a few frames at a time.
 
     Attributes:
-        width, height: frame size in pixels.
+        width, height: in pixels.
         fps: frames per second.
         kind: ``"image"`` (RGB ``[n, H, W, 3]``) or ``"mask"`` (``[n, H, W]``, 0 = background).
         picture: (left, top, width, height) of the original picture in the frame (:func:`.resample.placement`), None if
             unknown.
+        native_size: (width, height) of the original picture, upright and with square pixels, None if unknown.
         start_seconds: time of frame 0 in the video file, None if unknown.
     """
 
@@ -39,6 +40,7 @@ class FrameSource(ABC):
     height: int
     fps: Fraction = Fraction(30)
     picture: tuple[float, float, float, float] | None = None
+    native_size: tuple[int, int] | None = None
     start_seconds: float | None = None
 
     @property
@@ -52,18 +54,17 @@ class FrameSource(ABC):
 
     @abstractmethod
     def _read(self, start: int, stop: int) -> np.ndarray:
-        """As :meth:`read`, for a range that has been checked."""
+        """:meth:`read` for a checked range."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies the frames: equal for two sources exactly when their frames are equal."""
+        """Equal for two sources exactly when their frames are equal."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``start`` to ``stop`` (exclusive): ``[n, H, W, 3]`` RGB or ``[n, H, W]``, uint8 0..255 or float32
-        0..1.
+        """Frames ``start`` to ``stop`` (exclusive), uint8 0..255 or float32 0..1.
 
         Raises:
-            IndexError: the range is empty or exceeds the clip.
+            IndexError: empty range, or outside the clip.
             InputError: the frames cannot be read.
         """
         if not 0 <= start < stop <= len(self):
@@ -77,11 +78,16 @@ class FrameSource(ABC):
         return read[key][1]
 
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yields (start, stop, frames) for every ``size`` frames of a range; the last batch may be shorter."""
+        """(start, stop, frames) of up to ``size`` frames."""
         end = len(self) if stop is None else stop
         for first in range(start, end, size):
             last = min(first + size, end)
             yield first, last, self.read(first, last)
+
+    @property
+    def native_scale(self) -> float | None:
+        """Pixels of a frame for each pixel of the original picture, across; None if unknown."""
+        return None if self.picture is None or self.native_size is None else self.picture[2] / self.native_size[0]
 
     def is_black(self) -> bool | None:
         """Whether every frame is black (a mask: below half); None if unknown without reading."""
@@ -92,12 +98,12 @@ class FrameSource(ABC):
         return None
 
     def close(self) -> None:  # noqa: B027  many sources have nothing to close
-        """Close files and decoders; reading opens them again."""
+        """Closes files and decoders; reading opens them again."""
 
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Caches the ranges read in this block and thread, for sources derived from a common one."""
+    """Caches ranges read in this block and thread, for sources that share one."""
     before = getattr(_cache, "read", None)
     _cache.read = {}
     try:
@@ -107,19 +113,19 @@ def reading_once() -> Iterator[None]:
 
 
 def read_float(source: FrameSource, start: int, stop: int) -> torch.Tensor:
-    """:meth:`FrameSource.read` as float32 in 0..1."""
+    """:meth:`FrameSource.read` as float32 0..1."""
     return as_float(source.read(start, stop))
 
 
 def as_float(frames: np.ndarray) -> torch.Tensor:
-    """Frames of :meth:`FrameSource.read` to float32 in 0..1."""
+    """Frames as float32 0..1."""
     if frames.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(frames)).float().div_(255.0)
     return torch.from_numpy(np.ascontiguousarray(frames))
 
 
 def as_unit_float(frames: torch.Tensor) -> torch.Tensor:
-    """uint8 to floats in 0..1, bit-identical on every device; floats unchanged."""
+    """uint8 to floats 0..1, bit-identical on every device; floats unchanged."""
     if frames.dtype != torch.uint8:
         return frames
     # A tensor as divisor: for a Python number CUDA multiplies by the reciprocal, which rounds differently.
@@ -127,20 +133,20 @@ def as_unit_float(frames: torch.Tensor) -> torch.Tensor:
 
 
 def read_uint8(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """:meth:`FrameSource.read` as uint8 in 0..255."""
     return as_uint8(source.read(start, stop))
 
 
 def as_uint8(frames: np.ndarray) -> np.ndarray:
-    """Frames of :meth:`FrameSource.read` to uint8, rounded."""
+    """Frames as uint8, rounded."""
     if frames.dtype == np.uint8:
         return frames
     return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
 class TensorSource(FrameSource):
-    """Frames in memory: ``[T, H, W, 3 or 4]`` images (alpha is composited over black) or ``[T, H, W]`` masks; uint8 or
-    float 0..1."""
+    """Frames in memory: images ``[T, H, W, 3 or 4]`` (alpha composited over black) or masks ``[T, H, W]``; uint8 or
+    float 0..1.
+    """
 
     def __init__(self, frames: torch.Tensor | np.ndarray, fps: Fraction | float | int = 30):
         if isinstance(frames, torch.Tensor):
@@ -186,20 +192,21 @@ class TensorSource(FrameSource):
 
 
 def reflected_index(index: int, length: int) -> int:
-    """Frame number at ``index`` when ``length`` frames play back and forth: 0 1 2 3 2 1 0 1 ..."""
+    """Frame number at ``index`` of back and forth playback: 0 1 2 3 2 1 0 1 ..."""
     if length == 1:
         return 0
     index %= 2 * (length - 1)
     return index if index < length else 2 * (length - 1) - index
 
 
-def read_reflected(source: FrameSource, start: int, stop: int) -> np.ndarray:
-    """:meth:`FrameSource.read`; past its end the clip plays back and forth (upstream's ``inputs_padding``). Reads every
-    frame once, in order."""
-    length = len(source)
-    if stop <= length:
+def read_reflected(source: FrameSource, start: int, stop: int, shot: tuple[int, int] | None = None) -> np.ndarray:
+    """:meth:`FrameSource.read`, past the end of the ``shot`` (first, stop; None: the clip) by :func:`reflected_index`
+    (upstream's ``inputs_padding``). Reads frames once, in order.
+    """
+    begin, end = shot or (0, len(source))
+    if stop <= end:
         return source.read(start, stop)
-    at = np.array([reflected_index(index, length) for index in range(start, stop)])
+    at = np.array([begin + reflected_index(index - begin, end - begin) for index in range(start, stop)])
     first = int(at.min())
     return source.read(first, int(at.max()) + 1)[at - first]
 
@@ -208,10 +215,10 @@ Item = TypeVar("Item")
 
 
 def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Generator[Item, None, None]:
-    """Iterates over ``source`` in a background thread, up to ``depth`` + 1 items ahead of the consumer.
+    """Iterates in a background thread, up to ``depth`` + 1 items ahead.
 
-    The thread starts with the first ``next``. If the consumer stops early, the thread finishes its item, closes
-    ``source`` and is joined. Errors of ``source`` are raised after the items before them.
+    The thread starts with the first ``next``. If the consumer stops early, it finishes its item, closes ``source`` and
+    is joined. Errors follow the items before them.
     """
     waiting: queue.Queue = queue.Queue(max(depth, 1))
     stop = threading.Event()
@@ -258,9 +265,9 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Genera
 def read_ahead(
     frames: FrameSource, batch: int, depth: int = 2, ranges: Iterable[tuple[int, int]] | None = None
 ) -> Generator[tuple[int, int, np.ndarray], None, None]:
-    """:meth:`FrameSource.batches` as uint8, of the clip or its ``(start, stop)`` ranges, in a background thread.
+    """:meth:`FrameSource.batches` as uint8, of the clip or ``(start, stop)`` ranges, in a background thread.
 
-    At most ``depth`` + 2 batches exist at a time. Exhaust or close the iterator before reading the source elsewhere.
+    At most ``depth`` + 2 batches exist. Exhaust or close it before reading the source elsewhere.
     """
 
     def read() -> Iterator[tuple[int, int, np.ndarray]]:

@@ -1,15 +1,15 @@
 """HDR and wide-gamut video to SDR in BT.709.
 
-In linear display light, where 1 is diffuse white (203 cd/m2, ITU-R BT.2408):
+In linear display light, 1 is diffuse white (203 cd/m2, ITU-R BT.2408):
 
 - HLG (ARIB STD-B67): inverse OETF, and OOTF with system gamma 1.2 for 1000 cd/m2 (ITU-R BT.2100).
 - PQ (SMPTE ST 2084): EOTF (BT.2100).
 - BT.2020 or P3 primaries to BT.709, clipped (ITU-R BT.2407).
-- Tone mapping of max(R, G, B), which keeps the hue: unchanged up to 0.85, then extended Reinhard ("Photographic Tone
-  Reproduction for Digital Images", 2002, equation 4) up to the peak. BT.2390 would darken diffuse white to 79 %.
+- Tone mapping of max(R, G, B), which keeps the hue: extended Reinhard above 0.85 (SIGGRAPH 2002, equation 4). BT.2390
+  would darken diffuse white to 79 %.
 - Encoding for gamma 2.4 (ITU-R BT.1886).
 
-BT.2020 or P3 without an HDR transfer is decoded with BT.1886. Any other tags are treated as BT.709.
+BT.2020 or P3 without HDR transfer is BT.1886. Other tags count as BT.709.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _D65 = (0.3127, 0.3290)
 
 @dataclass(frozen=True)
 class Mapping:
-    """Conversion to SDR BT.709 from ``transfer`` (HLG, PQ, SDR) and ``primaries`` (BT.2020, P3, BT.709)."""
+    """From ``transfer`` (HLG, PQ, SDR) and ``primaries`` (BT.2020, P3, BT.709) to SDR BT.709."""
 
     transfer: str
     primaries: str
@@ -81,7 +81,7 @@ class Mapping:
 
 
 def mapping(frame: av.VideoFrame) -> Mapping | None:
-    """The conversion that a frame's tags call for, None for SDR BT.709."""
+    """By the frame's tags; None for SDR BT.709."""
     transfer = {_PQ: "PQ", _HLG: "HLG"}.get(_tag(frame, "color_trc"), "SDR")
     tagged = _tag(frame, "color_primaries")
     if tagged in _P3:
@@ -98,7 +98,7 @@ def _tag(frame: av.VideoFrame, name: str) -> int:
 
 
 def rolled_off(light: np.ndarray, peak: float) -> np.ndarray:
-    """Tone-map linear light 0..``peak`` to 0..1; below :data:`KNEE` unchanged."""
+    """Tone-maps linear light 0..``peak`` to 0..1; below :data:`KNEE` unchanged."""
     above = np.maximum(light - KNEE, 0) * (1 / (1 - KNEE))
     most = (peak - KNEE) / (1 - KNEE)
     return np.minimum(light, KNEE) + (1 - KNEE) * above * (1 + above / most**2) / (1 + above)
@@ -121,7 +121,7 @@ def pq_to_light(coded: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _table(transfer: str, full_scale: float) -> np.ndarray:
-    """float32 ``[65536]``: linear light of every code value; scene light for HLG."""
+    """float32 ``[65536]``: linear light of code values; scene light for HLG."""
     coded = np.arange(65536) / full_scale
     if transfer == "HLG":
         # OOTF: HLG_PEAK * Y**0.2 * scene / REFERENCE_WHITE. The constant is folded in here; it applies to Y as well.
@@ -132,13 +132,13 @@ def _table(transfer: str, full_scale: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _coded() -> np.ndarray:
-    """uint8 ``[65536]``: code value of the linear light ``(i / 65535)**2``."""
+    """uint8 ``[65536]``: code values of linear light ``(i / 65535)**2``."""
     return np.rint((np.arange(65536) / 65535) ** (2 / _GAMMA) * 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=8)
 def _matrix(primaries: str, luminance: bool) -> np.ndarray:
-    """float32 ``[3, 3]``: linear RGB in ``primaries`` to BT.709; ``luminance`` appends the row for Y."""
+    """float32 ``[3, 3]``: linear RGB to BT.709; ``luminance`` appends the row for Y."""
     to_xyz = primaries_to_xyz(_PRIMARIES[primaries])
     matrix = np.linalg.inv(primaries_to_xyz(_PRIMARIES["BT.709"])) @ to_xyz
     return (np.vstack([matrix, to_xyz[1]]) if luminance else matrix).astype(np.float32)

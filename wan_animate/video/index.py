@@ -1,4 +1,4 @@
-"""Index of a video file (timestamps, keyframes, truncation) from its packets, without decoding."""
+"""Index of a video's packets (timestamps, keyframes, truncation), without decoding."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FORGIVEN_FRAMES = 2
 
 
 class ClipFile:
-    """A video file on disk or in memory; of a file object the whole content, its position restored."""
+    """A video on disk or in memory; of a file object the whole content, its position restored."""
 
     def __init__(self, file: str | os.PathLike[str] | bytes | BinaryIO) -> None:
         self.path: str | None = None
@@ -63,7 +63,6 @@ class ClipFile:
                 raise InputError(f"{self.name} is empty (0 bytes).")
 
     def open(self) -> InputContainer:
-        """A new container."""
         try:
             return av.open(self.path if self._data is None else io.BytesIO(self._data), "r", **_TAGS)
         except PermissionError:
@@ -77,7 +76,6 @@ class ClipFile:
             ) from None
 
     def digest(self) -> str:
-        """Hash of the file's content."""
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
             digest.update(self._data)
@@ -100,16 +98,16 @@ def _reason(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class ClipIndex:
-    """The frames of a video stream in presentation order.
+    """Frames of a video stream in presentation order.
 
     Attributes:
         times: float64 ``[n]``, seconds from the first frame.
-        stamps: int64 ``[n]``, strictly ascending pts in the stream's time base; None without usable timestamps.
+        stamps: int64 ``[n]``, strictly ascending pts in the stream's time base, or None.
         keys: int64, ascending keyframe numbers.
         rate: average frames per second.
-        constant: frame k lies at ``k / rate``, within the precision of the time base.
+        constant: frame k lies at ``k / rate``, within the time base's precision.
         duration: seconds, including the last frame's.
-        expected: number of frames by the header if the file is truncated, else 0.
+        expected: header's number of frames if the file is truncated, else 0.
     """
 
     times: np.ndarray
@@ -140,11 +138,7 @@ def video_stream(container: InputContainer, name: str) -> av.VideoStream:
 
 
 def index_clip(file: ClipFile) -> ClipIndex:
-    """Index ``file`` by its packet headers.
-
-    Raises:
-        InputError: not a video, or without frames. A truncated file is no error; see ``expected``.
-    """
+    """Raises InputError without a video stream or frames; truncation is no error, see ``expected``."""
     with file.open() as container:
         stream = video_stream(container, file.name)
         packets: list[_Packet] = []
@@ -209,7 +203,7 @@ def _lay_out(
 def _rate(
     ticks: np.ndarray, base: Fraction, nominal: Fraction, last: int, guessed: Fraction | None
 ) -> tuple[Fraction, bool]:
-    """(average rate, whether every frame lies at k / rate within one tick of the time base)."""
+    """(average rate, whether every frame lies at k / rate within one tick)."""
     if len(ticks) == 1:
         return Fraction(nominal), True
     counts = np.arange(len(ticks))

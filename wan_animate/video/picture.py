@@ -23,13 +23,12 @@ _TAKEN = "name a PNG, JPEG or WebP file"
 
 
 def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Tensor:
-    """Load an image as float32 RGB ``[H, W, 3]`` in 0..1, upright by its EXIF orientation.
+    """An image as float32 RGB ``[H, W, 3]`` in 0..1, upright by its EXIF orientation.
 
-    Takes all Pillow modes; alpha is composited over :data:`BACKGROUND`, an animation gives its first frame.
+    Takes all Pillow modes; composites alpha over :data:`BACKGROUND`; of an animation the first frame.
 
     Raises:
-        InputError: the file is missing, damaged or no image, exceeds Pillow's limit of 179 million pixels, or has
-            values of unknown scale.
+        InputError: missing, damaged, no image, above Pillow's 179 million pixels, or of unknown scale.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -49,7 +48,7 @@ def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Te
 
 
 def over_background(picture: torch.Tensor) -> torch.Tensor:
-    """Composite ``[..., 4]`` RGBA in 0..1 (straight alpha) over :data:`BACKGROUND`; RGB unchanged."""
+    """Composites RGBA ``[..., 4]`` in 0..1 (straight alpha) over :data:`BACKGROUND`; RGB unchanged."""
     if picture.shape[-1] != 4:
         return picture
     alpha = picture[..., 3:].clamp(0.0, 1.0)
@@ -67,7 +66,7 @@ def _upright(file: Image.Image) -> Image.Image:
 
 
 def _stored(file: ImageFile.ImageFile) -> str:
-    """Pillow's raw mode of a PNG (``"L;4"``, ``"RGB;16B"``); "" for other formats."""
+    """Pillow's raw mode of a PNG (``"L;4"``, ``"RGB;16B"``), else ""."""
     args = file.tile[0][3] if file.format == "PNG" and file.tile else ""
     return args if isinstance(args, str) else ""
 
@@ -92,15 +91,13 @@ def _to_rgb(picture: Image.Image, stored: str, what: str, path: Path) -> torch.T
 
 
 def _but_for_key(rgb: torch.Tensor, hidden: np.ndarray | None) -> torch.Tensor:
-    """``rgb`` with :data:`BACKGROUND` where ``hidden``, bool ``[H, W]``, is true."""
     if hidden is not None:
         rgb[torch.from_numpy(hidden)] = torch.tensor(BACKGROUND)
     return rgb.contiguous()
 
 
 def _low_bytes(path: Path) -> np.ndarray:
-    """Low bytes of a 16-bit RGB PNG, uint8 ``[H, W, 3]``, upright. Pillow keeps the high bytes, so the byte order is
-    swapped."""
+    """Low bytes of a 16-bit RGB PNG, uint8 ``[H, W, 3]``, upright: Pillow keeps the high ones, so bytes are swapped."""
     from PIL import Image
 
     with Image.open(path) as file:
@@ -114,7 +111,7 @@ def _floats(picture: Image.Image) -> torch.Tensor:
 
 
 def _scaled_grey(values: np.ndarray, mode: str, what: str, path: Path) -> np.ndarray:
-    """16-bit (32 in some Pillow modes) or floating-point grey to float32 in 0..1."""
+    """16-bit (32 in some Pillow modes) or float grey to float32 0..1."""
     low, high = float(values.min()), float(values.max())
     full = 1.0 if mode == "F" else 65535.0
     if not (low >= 0.0 and high <= full):

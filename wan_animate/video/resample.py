@@ -12,7 +12,7 @@ from ..errors import InputError
 
 FITS = ("fill", "pad")
 # "fill" letterboxes instead of cropping more than this: it would cut off a head or the feet.
-_MOST_CUT = 0.1
+MOST_CUT = 0.1
 # Longest lead in seconds of a frame after a freeze in a variable-rate clip; the nearest in time could be seconds ahead
 # of its sound.
 _EARLIEST = 0.1
@@ -25,17 +25,14 @@ _LEAST = 0.75
 def placement(
     src_width: float, src_height: float, width: int, height: int, fit: str = "fill"
 ) -> tuple[int, int, int, int]:
-    """Fit a picture into a frame: (left, top, width, height) of the scaled picture in the frame's pixels.
+    """(left, top, width, height) of a scaled picture in the frame's pixels.
 
-    ``"fill"`` covers the frame and crops, so left or top may be negative, but letterboxes if more than a tenth would be
-    cropped. ``"pad"`` letterboxes as upstream's ``padding_resize`` (``wan/animate.py``).
-
-    Raises:
-        InputError: unknown ``fit``.
+    ``"fill"`` covers the frame and crops (negative left or top), but letterboxes if more than a tenth would be cropped.
+    ``"pad"`` letterboxes as upstream's ``padding_resize`` (``wan/animate.py``). Raises InputError for others.
     """
     if fit not in FITS:
         raise InputError(f"fit is {fit!r}, but it must be one of {', '.join(FITS)}.")
-    if fit == "fill" and cut_share(src_width, src_height, width, height) <= _MOST_CUT:
+    if fit == "fill" and cut_share(src_width, src_height, width, height) <= MOST_CUT:
         scale = max(width / src_width, height / src_height)
         new_width, new_height = max(round(src_width * scale), width), max(round(src_height * scale), height)
         return -((new_width - width) // 2), -((new_height - height) // 2), new_width, new_height
@@ -47,7 +44,7 @@ def placement(
 
 
 def cut_share(src_width: float, src_height: float, width: int, height: int) -> float:
-    """Share of the picture cropped when it covers ``width`` x ``height``, 0..1."""
+    """Share of the picture, 0..1, cropped when it covers ``width`` x ``height``."""
     ratio = (src_width * height) / (src_height * width)
     return 1 - min(ratio, 1 / ratio)
 
@@ -60,7 +57,7 @@ def place(
     interpolation: int | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Resize an image to ``where`` (:func:`placement`) in a black frame; INTER_AREA to shrink, else INTER_LINEAR."""
+    """Resizes to ``where`` (:func:`placement`) in a black frame; INTER_AREA to shrink, else INTER_LINEAR."""
     left, top, new_width, new_height = where
     src_height, src_width = image.shape[:2]
     if (src_height, src_width) == (height, width) and where == (0, 0, width, height):
@@ -92,8 +89,8 @@ def letterbox(
 def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
     """(width, height) of at most ``max_area`` pixels in this aspect ratio, rounded down to ``divisor``.
 
-    As upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``), whose search for a better size never
-    runs (a bare ``except`` hides a wrong call), in integers.
+    Upstream's ``resize_by_area`` (``wan/modules/animate/preprocess/utils.py``) in integers, without its search for a
+    better size, which a bare ``except`` disables.
 
     Raises:
         InputError: a side would be 0.
@@ -111,8 +108,8 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
     """:func:`area_size` for fit ``"fill"``.
 
-    If that crops more than 2 %, one side is one or two ``divisor`` shorter; if it still does, the largest size of at
-    least 0.75 ``max_area`` that does not, else the one that crops least.
+    If that crops more than 2 %, one side is one or two ``divisor`` shorter; if it still does, the largest size from
+    0.75 ``max_area`` that does not, else the one that crops least.
     """
     best = new_width, new_height = area_size(width, height, max_area, divisor)
     if cut_share(width, height, *best) <= LITTLE_CUT:
@@ -134,15 +131,15 @@ def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 
 
 def as_rate(fps: Fraction | float | int | str) -> Fraction:
-    """Frame rate as a fraction: 29.97 to 2997/100."""
+    """As a fraction: 29.97 to 2997/100."""
     return Fraction(fps).limit_denominator(100_000)
 
 
 def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: float, fps: Fraction) -> np.ndarray:
     """Source frame numbers for output at ``fps``, int64.
 
-    Constant rate: upstream's ``get_frame_indices``, ``round(k / fps * video_fps)`` in double precision; the count is
-    exact, where upstream's ``int(frame_num / video_fps * fps)`` may lose a frame. Variable rate: nearest in time.
+    Constant rate: upstream's ``get_frame_indices``, ``round(k / fps * video_fps)`` in double precision, but an exact
+    count (``int(frame_num / video_fps * fps)`` may lose a frame). Variable rate: nearest in time.
 
     Args:
         times: float64 ``[n]``, seconds from the first frame.

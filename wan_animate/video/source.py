@@ -23,7 +23,7 @@ from .resample import LITTLE_CUT, area_size, as_rate, cut_share, fill_size, plac
 
 
 def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
-    """A sentence if :func:`.resample.placement` with ``"fill"`` crops more than 2 % or letterboxes, else None."""
+    """A sentence if ``"fill"`` (:func:`.resample.placement`) crops more than 2 % or letterboxes."""
     lost = cut_share(*picture, *size)
     if fit != "fill" or lost <= LITTLE_CUT:
         return None
@@ -38,30 +38,30 @@ def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: st
 class VideoSource(FrameSource):
     """Frames of a video file, RGB uint8, decoded on reading.
 
-    Handles variable frame rates, rotation and mirroring, non-square pixels, interlacing, and HDR (:mod:`.hdr`). Opening
+    Handles variable frame rates, rotation, mirroring, non-square pixels, interlacing, and HDR (:mod:`.hdr`). Opening
     indexes the file and decodes one frame.
 
     Args:
         fps: output frames per second; 0 keeps every frame, at the average rate.
-        max_area: resize to this many pixels with sides divisible by 16, by ``fit``: :func:`.resample.fill_size` or
-            :func:`.resample.area_size`.
-        size: resize to exactly ``(width, height)``; excludes ``max_area``.
+        max_area: resize to this many pixels, sides divisible by 16: :func:`.resample.fill_size` or
+            :func:`.resample.area_size`, by ``fit``.
+        size: exact ``(width, height)``; excludes ``max_area``.
         start: first frame, counted at ``fps``.
         limit: maximum number of frames; 0 for all.
         trim: ``(start, duration)`` in seconds, applied first; duration 0 is to the end.
-        fit: ``"fill"`` crops, ``"pad"`` letterboxes as upstream: :func:`.resample.placement`.
+        fit: as of :func:`.resample.placement`.
 
     Attributes:
-        native_size: displayed ``(width, height)``, upright and with square pixels.
         native_fps: average rate.
         notes: sentences on conversions beyond size and rate.
-        start_seconds: time of frame 0 in the file, for :func:`.audio.read_audio`.
+        start_seconds: time of frame 0 in the file.
 
     Raises:
         InputError: the file or an argument is unusable.
     """
 
     kind = "image"
+    native_size: tuple[int, int]
 
     def __init__(
         self,
@@ -121,7 +121,6 @@ class VideoSource(FrameSource):
 
     @property
     def decoded(self) -> int:
-        """Number of frames decoded so far."""
         return self._decoder.decoded
 
     def _notes(self, frame: av.VideoFrame) -> list[str]:
@@ -149,7 +148,7 @@ class VideoSource(FrameSource):
         return notes
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
-        """Numbers of the source frames, int64 ``[T]``; sets fps, native_fps and start_seconds."""
+        """Source frame numbers, int64 ``[T]``; sets fps, native_fps and start_seconds."""
         name, index = self._file.name, self._index
         self.native_fps = index.rate
         low, high, begin, end = 0, len(index), 0.0, index.duration

@@ -35,21 +35,18 @@ def write_video(
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write ``source`` as H.264 (yuv420p, BT.709, limited range) in a faststart mp4.
-
-    Reads a few frames at a time. If writing fails, an existing file at ``path`` is left unchanged.
+    """Writes H.264 (yuv420p, BT.709, limited range) in a faststart mp4, atomically, a few frames at a time.
 
     Args:
-        path: the mp4.
         source: images with even sides.
-        audio: ``{"waveform": [1, C, N], "sample_rate"}``, cut or padded with silence to the video's length.
-        fps: frames per second; the source's if None.
+        audio: ComfyUI's AUDIO, cut or padded with silence to the video's length.
+        fps: the source's if None.
         crf: x264 quality, 0..51; 17 is visually lossless.
         progress: called with (frames written, total).
         metadata: container tags, such as ComfyUI's workflow.
 
     Raises:
-        InputError: folder not writable or full, odd sides, masks instead of images, or PyAV without H.264 encoder.
+        InputError: folder not writable or full, odd sides, masks, or PyAV without H.264.
     """
     if source.kind != "image":
         raise InputError("a video is written from images, and this is a mask: convert it to images first.")
@@ -69,14 +66,16 @@ def write_frames(
     crf: float = 17,
     progress: Callable[[int, int], None] | None = None,
     metadata: dict[str, str] | None = None,
+    audio_start: float = 0.0,
 ) -> None:
-    """:func:`write_video` for ``count`` frames of ``size`` (width, height) from chunks, uint8 ``[n, H, W, 3]``."""
+    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), the sound from second
+    ``audio_start`` on."""
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
     if rate <= 0:
         raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
-    sound = fit_audio(audio, float(count / rate)) if audio is not None else None
+    sound = fit_audio(audio, float(count / rate), audio_start) if audio is not None else None
     with replacing(path, "the video", "free space there and run it again") as temporary:
         _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
 
@@ -153,7 +152,7 @@ def _can_encode(name: str) -> bool:
 
 
 class _Sound:
-    """The AAC track, written interleaved with the video so that neither is buffered."""
+    """The AAC track, interleaved with the video so that neither is buffered."""
 
     def __init__(self, container: OutputContainer, samples: np.ndarray, rate: int) -> None:
         self._container, self._samples, self._rate, self._at = container, samples, rate, 0

@@ -18,7 +18,7 @@ SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<en
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor in a header; ``dtype`` as safetensors names it (``F32 BF16 F8_E4M3 I8``)."""
+    """``dtype`` as safetensors names it (``F32 BF16 F8_E4M3 I8``)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,7 +26,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a file, or of all shards of a model; tensors in the files' order."""
+    """Of a file, or of all shards of a model; tensors in the files' order."""
 
     paths: tuple[str, ...]
     tensors: dict[str, TensorInfo]
@@ -38,10 +38,10 @@ class Header:
 
 
 def read_header(path: str) -> Header:
-    """The header of one safetensors file.
+    """Of one safetensors file.
 
     Raises:
-        InputError: another format (GGUF, a pickle, a web page, a git pointer), or cut short, damaged or unreadable.
+        InputError: another format (GGUF, a pickle, a web page, a git pointer), cut short, damaged or unreadable.
     """
     name = os.path.basename(path)
     with reading(path, "the file", "choose another"):
@@ -65,12 +65,10 @@ def read_header(path: str) -> Header:
 
 
 def read_model_header(path: str) -> Header:
-    """The header of a model: of one file, or of all shards of which ``path`` is any.
-
-    Shards are named as by diffusers' ``save_pretrained``: ``<stem>-00001-of-00004.safetensors``.
+    """Of a model in one file, or in shards of which ``path`` is any (diffusers' ``<stem>-00001-of-00004.safetensors``).
 
     Raises:
-        InputError: as :func:`read_header`; or a shard is missing, or two hold the same tensor.
+        InputError: as :func:`read_header`; shards missing, or two with the same tensor.
     """
     paths = shard_paths(path)
     headers = [read_header(shard) for shard in paths]
@@ -89,7 +87,7 @@ def read_model_header(path: str) -> Header:
 
 
 def shard_paths(path: str) -> list[str]:
-    """All files of the model that ``path`` belongs to. Raises InputError if a shard is missing."""
+    """All files of ``path``'s model. Raises InputError if a shard is missing."""
     folder, name = os.path.split(path)
     match = SHARD.match(name)
     if match is None:
@@ -106,13 +104,12 @@ def shard_paths(path: str) -> list[str]:
 
 
 def is_later_shard(name: str) -> bool:
-    """Whether it is a shard other than the first."""
     match = SHARD.match(os.path.basename(name))
     return match is not None and int(match["number"]) > 1
 
 
 def _refuse_cut_short(path: str, name: str) -> None:
-    """Raises InputError if bytes are missing. By hand: safetensors does not say how many."""
+    """Raises InputError. By hand: safetensors does not count missing bytes."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -1,4 +1,4 @@
-"""Which model a weight file holds."""
+"""What model a weight file holds."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ IDENTITIES: tuple[tuple[tuple[str, ...], FileIdentity], ...] = (
 
 
 def file_identity(names: Collection[str]) -> FileIdentity | None:
-    """What a file holds, from its tensors' names; None if unknown."""
+    """From tensor names; None if unknown."""
     return next((kind for marks, kind in IDENTITIES if any(mark in name for name in names for mark in marks)), None)
 
 
@@ -116,25 +116,22 @@ def is_lora(names: Iterable[str]) -> bool:
 
 @dataclass(frozen=True)
 class WanMember:
-    """A model of the Wan family."""
-
     kind: str  # ComfyUI's model_type
     name: str  # published, with its size
     remedy: str  # what to do where Wan 2.2 Animate is needed
 
 
 def wan_member(config: Mapping[str, Any]) -> WanMember:
-    """The model that ComfyUI builds from its ``unet_config``."""
     kind = str(config.get("model_type"))
     name = WAN_NAMES.get(kind) or _plain_name(kind, config)
     return WanMember(kind, name, WAN_REMEDIES.get(kind, TAKE))
 
 
 def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """ComfyUI's ``unet_config`` of a Wan file, as far as :func:`wan_member` reads it.
+    """The part of ComfyUI's ``unet_config`` that :func:`wan_member` reads.
 
     Args:
-        own: the file's tensors without a prefix, ``head.modulation`` among them.
+        own: a Wan file's tensors without prefix, ``head.modulation`` among them.
         metadata: ``config.transformer`` overrides the tensors (Wan Animate 2 has those of Wan 2.1 I2V).
     """
 
@@ -162,7 +159,7 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
 
 
 def is_of_its_type(name: str, value: Any) -> bool:
-    """Whether a field of ``config.transformer`` has the type read here; others always have."""
+    """Whether a ``config.transformer`` field has its type, if it is read."""
     wanted = FIELDS.get(name)
     if name == "flf_pos_embed_token_number" and value is None:  # ComfyUI's default
         return True
@@ -170,7 +167,7 @@ def is_of_its_type(name: str, value: Any) -> bool:
 
 
 def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None) -> str:
-    """What the file ``name`` is instead of Wan 2.2 Animate, and what to do."""
+    """What file ``name`` is instead of Wan 2.2 Animate, and what to do."""
     if not tensors:
         return f"{name} holds no tensors: {TAKE}."
     if is_lora(tensors):

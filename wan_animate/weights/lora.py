@@ -1,9 +1,9 @@
-"""Which layers of the model a LoRA's tensors belong to, from names and shapes.
+"""Maps a LoRA's tensors to the model's layers, by names and shapes.
 
-Spellings in published files:
+Published spellings:
 
 - upstream's relighting LoRA, peft: ``blocks.0.self_attn.q.lora_A.weight``, some with ``base_model.model.`` in front or
-  ``.default`` inside; ComfyUI maps none of these ("lora key not loaded");
+  ``.default`` inside; ComfyUI maps none ("lora key not loaded");
 - repacks: ``diffusion_model.``, ``lora_A``/``lora_B`` or ``lora_down``/``lora_up`` with ``alpha``; some add ``diff``,
   ``diff_b`` (bias) and ``diff_m`` (modulation);
 - kohya: ``lora_unet_blocks_0_self_attn_q.lora_down.weight``; Wan Fun: two underscores;
@@ -100,7 +100,7 @@ class LoraFit:
 
 
 def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> LoraFit:
-    """Map every tensor of a LoRA to a layer of the model (names without ``diffusion_model.``)."""
+    """Maps all tensors of a LoRA to layers of the model (without ``diffusion_model.``)."""
     aliases = layer_aliases(model)
     fit = LoraFit()
     found: dict[str, dict[str, str]] = {}
@@ -130,11 +130,7 @@ def fit_lora(shapes: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[in
 
 
 def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str = "") -> None:
-    """Refuse a LoRA that would do nothing, or does not change the ``expected`` layers of ``what``.
-
-    Raises:
-        InputError: less than half of its layers fit, or not all ``expected`` do.
-    """
+    """Raises InputError if less than half of the layers fit, or not all the ``expected`` layers of ``what``."""
     count = len(fit.layers)
     if fit.layers_in_file == 0:
         raise InputError(f"{name} holds no LoRA tensors: choose a LoRA file.")
@@ -153,7 +149,7 @@ def check_fit(fit: LoraFit, name: str, expected: Iterable[str] = (), what: str =
 
 
 def layer_aliases(model: Iterable[str]) -> dict[str, str]:
-    """Spelling -> name, of every layer and lone tensor of the model."""
+    """Spelling -> name, of every layer and lone tensor."""
     aliases: dict[str, str] = {}
     for tensor in model:
         layer = tensor.removesuffix(".weight").removesuffix(".bias")
@@ -170,7 +166,7 @@ def layer_aliases(model: Iterable[str]) -> dict[str, str]:
 
 
 def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
-    """(layer or None, ending in ComfyUI's spelling) of a tensor."""
+    """(layer or None, ending in ComfyUI's spelling)"""
     if name.endswith(".diff_m"):
         name = name.removesuffix(".diff_m") + ".modulation.diff"
     name = _OLD_PAIR.sub(r".lora.\1.weight", name)
@@ -183,7 +179,6 @@ def _place(name: str, aliases: Mapping[str, str]) -> tuple[str | None, str]:
 
 
 def _unknown_layer(name: str) -> str:
-    """The layer of a tensor that does not fit the model."""
     name = _OLD_PAIR.sub(r".lora.\1.weight", name)
     for ending in _ALL_ENDINGS:
         if name.endswith(ending):
@@ -204,7 +199,7 @@ def _strip(path: str) -> str:
 
 
 def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> str:
-    """What does not fit; may be empty. Other adapters than low-rank pairs are left to ComfyUI."""
+    """What does not fit, or "". Adapters other than low-rank pairs are left to ComfyUI."""
     shape = model.get(f"{layer}.weight", model.get(layer))
     up, down = parts.get(UP), parts.get(DOWN)
     if not CHANGES & parts.keys():
@@ -245,11 +240,7 @@ def _misfit(layer: str, parts: Mapping[str, tuple[int, ...]], model: Mapping[str
 
 
 def parse_blocks(text: str, count: int) -> set[int] | None:
-    """Block numbers of a text like ``0-19, 25``; None for all (empty or ``all``).
-
-    Raises:
-        InputError: unreadable, or not all are blocks of the model.
-    """
+    """Block numbers of ``0-19, 25``; None for all (empty or ``all``). Raises InputError."""
     text = text.strip().lower()
     if text in ("", "all", "*"):
         return None
@@ -266,11 +257,11 @@ def parse_blocks(text: str, count: int) -> set[int] | None:
 
 
 def block_of(layer: str) -> int | None:
-    """The block of a layer; face adapter i runs after block 5 i and belongs to it."""
+    """The layer's block; face adapter i, which runs after block 5 i, belongs to that."""
     match = re.match(r"(face_adapter\.fuser_)?blocks\.(\d+)\.", layer)
     return None if match is None else int(match[2]) * (5 if match[1] else 1)
 
 
 def in_blocks(layer: str, blocks: set[int] | None) -> bool:
-    """Whether a layer is in ``blocks``; layers outside all blocks only for None."""
+    """``blocks`` None takes all layers, also those outside blocks."""
     return blocks is None or block_of(layer) in blocks

@@ -1,4 +1,4 @@
-"""The tensors of a LoRA file: safetensors, or a pickle opened with ``weights_only``."""
+"""LoRA files: safetensors, or a pickle opened with ``weights_only``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
     """All tensors by name, on the CPU.
 
     Raises:
-        InputError: no LoRA (safetensors: before any tensor is read), unreadable, or a pickle of more than tensors.
+        InputError: no LoRA (safetensors: before tensors are read), unreadable, or a pickle of other objects.
     """
     import safetensors.torch
 
@@ -40,7 +40,6 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
 
 
 def _check(name: str, names: Collection[str]) -> None:
-    """Raises InputError unless there is half of a low-rank pair or a difference."""
     if not is_lora(names) and not any(key.endswith((".diff", ".diff_b", ".diff_m")) for key in names):
         identity = file_identity(names)
         other = f" but {identity.what}" if identity is not None else ""

@@ -1,5 +1,5 @@
-"""Encoded prompts on disk: tensor ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096) in a ``.safetensors`` file, with
-the conditioning's further tensors, and prompt and encoder as metadata.
+"""Encoded prompts in safetensors: ``cond`` float ``[1, L, C]`` (umT5-XXL: C = 4096) and the conditioning's other
+tensors, with prompt and encoder as metadata.
 """
 
 from __future__ import annotations
@@ -26,25 +26,21 @@ FORMAT = "wan_animate_prompt/1"
 
 
 def prompt_file_name(text: str, encoder: str) -> str:
-    """A readable file name, different for every text and encoder."""
+    """Readable, different for every text and encoder."""
     digest = hashlib.blake2b(f"{FORMAT}\0{encoder}\0{text}".encode(), digest_size=8).hexdigest()
     words = "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:40].strip("-")
     return f"{words or 'prompt'}-{digest}.safetensors"
 
 
 def storable(conditioning: Conditioning) -> bool:
-    """Whether it is one part whose values are tensors or None."""
+    """Whether it is one part of tensors and None."""
     return len(conditioning) == 1 and all(
         value is None or isinstance(value, torch.Tensor) for value in conditioning[0][1].values()
     )
 
 
 def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, encoder: str) -> None:
-    """Write one :func:`storable` prompt, whole or not at all; the folder is made when missing.
-
-    Raises:
-        InputError: the folder cannot be written, or the embedding holds NaN.
-    """
+    """Writes a :func:`storable` prompt atomically; makes the folder. Raises InputError, also for NaN."""
     path = Path(path)
     embedding, values = conditioning[0]
     check_finite(embedding, "the encoded prompt", "load the text encoder's file anew, or in another precision")
@@ -58,11 +54,7 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
 
 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
-    """Read one encoded prompt; ``channels`` is the required C of ``cond``, None for any.
-
-    Raises:
-        InputError: missing, damaged, or no embedding of this shape.
-    """
+    """An encoded prompt; ``channels`` is ``cond``'s C, None for any. Raises InputError."""
     with reading(path, "the saved prompt", "encode it with Cached Prompt or choose another file") as path:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}

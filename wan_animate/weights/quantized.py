@@ -1,11 +1,11 @@
-"""Scaled (fp8 and other quantized) weights, converted to the layout that ComfyUI 0.33 loads.
+"""Scaled (fp8 and other quantized) weights in the layout that ComfyUI 0.33 loads.
 
-Layouts in published files:
+Published layouts:
 
-- ComfyUI's: a tensor ``<layer>.comfy_quant`` (JSON as bytes) for each quantized weight, or ``_quantization_metadata``
-  in the metadata (``comfy/utils.py: convert_old_quants``);
-- older ComfyUI and the wrapper's: ``<layer>.scale_weight`` and a tensor ``scaled_fp8`` of dtype e4m3 or e5m2, with two
-  elements for full precision matrix multiplications. ComfyUI reads e5m2 as e4m3, which overflows;
+- ComfyUI's: a tensor ``<layer>.comfy_quant`` (JSON as bytes) per quantized weight, or ``_quantization_metadata`` in the
+  metadata (``comfy/utils.py: convert_old_quants``);
+- older ComfyUI and the wrapper's: ``<layer>.scale_weight`` and a tensor ``scaled_fp8`` of dtype e4m3 or e5m2, of two
+  elements for full precision. ComfyUI reads e5m2 as e4m3, which overflows;
 - scales alone (``.scale_weight`` or ``.weight_scale``), which ComfyUI ignores.
 """
 
@@ -62,10 +62,10 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
     """How the weights are scaled.
 
     Args:
-        tensors: names without the model's ``prefix`` (which the metadata have).
+        tensors: names without the model's ``prefix``, which the metadata have.
 
     Raises:
-        InputError: the metadata cannot be read, or a scaled layer has an unsupported dtype.
+        InputError: unreadable metadata, or a scaled layer of unsupported dtype.
     """
     marked = [name.removesuffix(CONFIG) for name in tensors if name.endswith(CONFIG)]
     if marked:
@@ -125,11 +125,11 @@ def convert_weights(
     linear: Collection[str],
     full_precision: bool | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors in ComfyUI's layout; layers that are not ``linear`` or have a scale for each row in bfloat16.
+    """ComfyUI's layout; layers that are not ``linear`` or are scaled per row become bfloat16.
 
     Args:
-        tensors: names without the model's prefix; emptied on the way, to hold nothing twice.
-        full_precision: dequantize before matrix multiplications; None leaves it to the file.
+        tensors: names without the model's prefix; emptied on the way to save memory.
+        full_precision: dequantize before matrix multiplications; None: as the file says.
     """
     import torch
 
@@ -162,12 +162,11 @@ def convert_weights(
 
 
 def stored_formats(tensors: Mapping[str, torch.Tensor]) -> set[str]:
-    """The formats that the ``comfy_quant`` tensors name. Raises InputError if unreadable."""
+    """The formats in ``comfy_quant`` tensors. Raises InputError if unreadable."""
     return {str(_marked(name, tensor).get("format")) for name, tensor in tensors.items() if name.endswith(CONFIG)}
 
 
 def _marked(name: str, tensor: torch.Tensor) -> dict:
-    """Content of a ``comfy_quant`` tensor: a JSON object as bytes."""
     try:
         return dict(json.loads(bytes(tensor.flatten().tolist())))
     except (ValueError, TypeError) as error:

@@ -1,7 +1,6 @@
 """The Wan 2.2 Animate transformer in a file: size, precision, completeness.
 
-Names and shapes: upstream's ``wan/modules/animate/model_animate.py``, ComfyUI's ``comfy/ldm/wan/model_animate.py``;
-repacks differ in prefix, precision and scales (:mod:`.quantized`).
+Names and shapes: upstream's ``wan/modules/animate/model_animate.py``, ComfyUI's ``comfy/ldm/wan/model_animate.py``.
 """
 
 from __future__ import annotations
@@ -44,11 +43,7 @@ class AnimateFile:
 
 
 def read_animate(header: Header) -> AnimateFile:
-    """Read an Animate file from its header.
-
-    Raises:
-        InputError: another model, or tensors are missing or misshapen.
-    """
+    """Raises InputError for another model, or missing or misshapen tensors."""
     tensors = header.tensors
     prefix = next((start for start in PREFIXES if start + WAN_KEY in tensors and start + FACE_KEY in tensors), None)
     if prefix is None:
@@ -112,14 +107,14 @@ def _check_config(header: Header, dim: int, ffn: int, blocks: int) -> None:
 
 
 def unexpected_keys(file: AnimateFile) -> list[str]:
-    """Names (without the prefix) that are neither the model's nor scales of its weights."""
+    """Names (without prefix) that are neither the model's nor scales."""
     expected = transformer_shapes(file.dim, file.ffn, file.blocks)
     own = (name.removeprefix(file.prefix) for name in file.header.tensors if name.startswith(file.prefix))
     return [name for name in own if name not in expected and not is_extra(name, expected)]
 
 
 def relighting_layers(blocks: int) -> list[str]:
-    """The layers that the relighting LoRA (rank 128, alpha 128) changes: 12 linear layers a block, 480 in 14B.
+    """The relighting LoRA's layers (rank 128, alpha 128): 12 linear layers a block, 480 in 14B.
 
     Source: ``wan/modules/animate/animate_utils.py: get_loraconfig``.
     """
@@ -129,7 +124,7 @@ def relighting_layers(blocks: int) -> list[str]:
 
 
 def is_linear(name: str) -> bool:
-    """Whether a weight is a linear layer's; the motion encoder scales its own."""
+    """Whether it is a linear layer's; the motion encoder scales its own."""
     return name.endswith(".weight") and not any(
         part in name for part in ("motion_encoder.", "patch_embedding", ".conv", "norm", "img_emb.proj.0", "proj.4")
     )
@@ -200,7 +195,7 @@ def _motion_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def _fits(name: str, info: TensorInfo, shape: tuple[int, ...], quantization: Quantization) -> bool:
-    """Packed formats store several values in an element, so ComfyUI checks them."""
+    """Packed formats hold several values per element; ComfyUI checks those."""
     return info.shape == shape or quantization.packed and name.removesuffix(".weight") in quantization.layers
 
 

@@ -1,4 +1,4 @@
-"""Accelerate Animate Model: patches on a clone of the MODEL that are on the shared module only during a forward."""
+"""Accelerate Animate Model: patches on a MODEL clone, on the shared module only during a forward."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ class Settings:
     Attributes:
         attention: one of :data:`.attention.CHOICES`.
         face_motion: encode the face video once a run.
-        reuse: cached between steps: "off", "small" (rotary tables), "all" (also text and image keys and values,
-            pose embedding).
-        compile_blocks: use ``torch.compile``; ignored if ``matmul`` is fp8.
-        backend: of ``torch.compile``.
+        reuse: cached between steps: "off", "small" (rotary tables), "all" (also text and image keys and values, pose
+            embedding).
+        compile_blocks, backend: ``torch.compile``; ignored with fp8 ``matmul``.
         matmul: one of :data:`.fp8_linears.CHOICES`.
         fused: fuse the blocks' small operations.
     """
@@ -53,11 +52,7 @@ class Settings:
 
 
 def accelerate(model: Any, settings: Settings) -> Any:
-    """A clone of a Wan Animate MODEL with ``settings``, in place of earlier ones.
-
-    Raises:
-        InputError: another model, an unknown choice, or an attention that is not installed.
-    """
+    """A clone with ``settings`` in place of earlier ones. Raises InputError."""
     import comfy.patcher_extension
 
     check_model(model)
@@ -92,8 +87,6 @@ def accelerate(model: Any, settings: Settings) -> Any:
 
 
 class _Step:
-    """Installs fp8 linear layers and fused blocks for one forward."""
-
     def __init__(self, settings: Settings) -> None:
         self.linears = None if settings.matmul == AS_LOADED else Fp8Linears()
         self.fused_blocks = FusedBlocks() if settings.fused else None
@@ -110,7 +103,7 @@ class _Step:
 
 
 def without(clone: Any) -> Any:
-    """Removes our acceleration from a clone, in place."""
+    """Removes our acceleration in place."""
     import comfy.patcher_extension
 
     kinds = comfy.patcher_extension.WrappersMP

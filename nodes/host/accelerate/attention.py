@@ -1,7 +1,4 @@
-"""Chooses the fastest attention backend for a shape by timing.
-
-At the first call with a shape each installed backend is compared with PyTorch's result and timed.
-"""
+"""Chooses the fastest attention backend for a shape by timing, at its first call."""
 
 from __future__ import annotations
 
@@ -34,6 +31,8 @@ REGISTERED = {
 }
 CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
 REMOVED = {"fp8 (Triton)": APPROXIMATE}  # choices in saved workflows, and their replacements
+# Choices that could take a kernel that is gone: a job that began with it must not go on with another.
+CHANGED = {**REMOVED, APPROXIMATE: "without fp8 (Triton)"}
 
 LARGEST_ERROR = {True: 0.02, False: 0.1}  # relative L2 against the host's result, exact and approximate
 MARGIN = 0.97  # of the host's time, which a backend must beat, so that noise changes nothing
@@ -55,10 +54,10 @@ class Backend:
 
 
 def available(only: str | None = None) -> dict[str, Backend]:
-    """The backends that can be imported, by name.
+    """Importable backends by name.
 
     Args:
-        only: look for this backend alone: importing flash-attn 4 takes ten seconds.
+        only: import this backend alone: flash-attn 4 takes ten seconds.
     """
     found = {}
     for name in (*SDPA, *PACKAGES, *REGISTERED) if only is None else (only,):
@@ -69,7 +68,7 @@ def available(only: str | None = None) -> dict[str, Backend]:
 
 
 def current_choice(choice: str) -> str:
-    """Maps a removed choice to its replacement, and logs that."""
+    """Replaces a removed choice, and logs it."""
     if choice not in REMOVED:
         return choice
     log.warning("attention %s was removed: %s is used.", choice, REMOVED[choice])
@@ -78,8 +77,6 @@ def current_choice(choice: str) -> str:
 
 @cache
 def import_ahead() -> threading.Thread:
-    """Import the attention packages in a thread: flash-attn 4 takes ten seconds."""
-
     def work() -> None:
         for name in PACKAGES:
             _find(name)
@@ -123,11 +120,11 @@ def _split(part: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 class Attention:
-    """The override in ``transformer_options``, called with the host's attention function and its arguments.
+    """The attention override in ``transformer_options``.
 
     Args:
         choice: one of :data:`CHOICES`.
-        before: another pack's override, which is given our attention.
+        before: another pack's override, called with our attention.
     """
 
     def __init__(self, choice: str, before: Callable | None = None) -> None:
@@ -148,7 +145,7 @@ class Attention:
 
     @cached_property
     def candidates(self) -> dict[str, Backend]:
-        """The backends to choose from, listed at the first attention, when packages are imported."""
+        """Listed at the first attention: this imports the packages."""
         return {name: backend for name, backend in available().items() if backend.exact or self.choice == APPROXIMATE}
 
     def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -178,7 +175,7 @@ class Attention:
     def compute(
         self, host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, precise: bool = False
     ) -> torch.Tensor:
-        """By the chosen backend, or by the host's if that fails."""
+        """By the chosen backend; by the host's if that fails."""
         candidates = [backend for backend in self.candidates.values() if backend.exact or not precise]
         if not candidates:
             return host(q, k, v, heads)
@@ -217,9 +214,9 @@ def forget_winners() -> None:
 def measure(
     host: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, candidates: list[Backend]
 ) -> str:
-    """The fastest backend's name, HOST_DEFAULT if none beats the host by MARGIN.
+    """The fastest backend's name; HOST_DEFAULT if none beats the host by MARGIN.
 
-    If memory is short, fewer heads are measured.
+    Measures fewer heads if memory is short.
     """
     import comfy.model_management
 
@@ -268,11 +265,7 @@ def _measure(host: Callable, parts: list[torch.Tensor], heads: int, few: int, ca
 
 
 def _relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
-    """Relative L2 error, in chunks to bound the float32 copies.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
+    """Relative L2 error, in chunks to bound the float32 copies."""
     if out.shape != reference.shape:
         raise ValueError(f"gave {list(out.shape)} in place of {list(reference.shape)}")
     sums = torch.zeros(2, dtype=torch.float64, device=out.device)

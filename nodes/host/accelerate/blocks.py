@@ -1,7 +1,4 @@
-"""Fused forward of the host's transformer block: the same operations in fewer passes over memory.
-
-Parts of a block that another pack patched are called as the host calls them.
-"""
+"""Fused forward of the host's transformer block. What other packs patched is called as by the host."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ from typing import Any, cast
 
 import torch
 
+from ....wan_animate.swapped import swapped
 from ..kernels.fused import Quantized, norm_modulate_quantize, quantize, rms_rope
-from ..patching import is_plain, swapped
+from ..patching import is_plain
 from .fp8_linears import is_measured, takes_quantized
 
 
@@ -22,7 +20,6 @@ class FusedBlocks:
 
     @contextmanager
     def installed(self, module: Any) -> Iterator[None]:
-        """Replaces the blocks' ``forward`` for one forward of the model."""
         with ExitStack() as stack:
             for index, block in enumerate(module.blocks):
                 if not is_host_block(block):
@@ -110,7 +107,7 @@ class FusedBlock:
 
 
 def _modulation(block: Any, x: torch.Tensor, e: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Shift, scale and gate twice: six [batch, 1 or frames, dim], as in the host's block."""
+    """Shift, scale and gate, twice: each [batch, 1 or frames, dim]."""
     import comfy.model_management
 
     own = comfy.model_management.cast_to(block.modulation, dtype=x.dtype, device=x.device)

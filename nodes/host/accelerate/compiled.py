@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 
 def compile_blocks(model: Any, backend: str = "inductor") -> Any:
-    """A clone whose blocks are compiled one by one, sharing code. If that fails, they run uncompiled.
+    """A clone with blocks compiled singly, sharing code; uncompiled if that fails.
 
     Raises:
         InputError: the model needs the host's dynamic loading.
@@ -42,7 +42,6 @@ def compile_blocks(model: Any, backend: str = "inductor") -> Any:
 
 
 def without_compiled(clone: Any) -> None:
-    """Removes our compiled blocks from a clone, in place."""
     import comfy.patcher_extension
 
     kind = comfy.patcher_extension.WrappersMP.APPLY_MODEL
@@ -58,8 +57,6 @@ def _without_options(guards: list[Any]) -> list[bool]:
 
 
 class CompiledBlocks:
-    """Puts compiled blocks into the model for one step."""
-
     def __init__(self, blocks: dict[str, Callable]) -> None:
         self.blocks = blocks
         self.failed: str | None = None

@@ -1,7 +1,7 @@
-"""The blocks' large linear layers in fp8, with a scale per token and per weight row.
+"""The blocks' large linear layers in fp8, scaled per token and per weight row.
 
-Weights are quantized on use and not cached, so merged, hooked and offloaded weights are current. fp8 weights keep their
-own scale. A layer's own ``forward`` is replaced, not the wrappers around it (unmerged LoRAs).
+Weights are quantized on use, so merged, hooked and offloaded weights are current. Only a layer's own ``forward`` is
+replaced, not wrappers around it (unmerged LoRAs).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from ....wan_animate.log import get_logger
+from ....wan_animate.swapped import swapped
 from ..kernels.fused import E4M3, Quantized, quantize
-from ..patching import model_type, swapped
+from ..patching import model_type
 
 AS_LOADED, ROW_WISE = "as loaded", "fp8 (row-wise)"
 CHOICES = (AS_LOADED, ROW_WISE)
@@ -47,7 +48,7 @@ class Fp8Linears:
     """The fp8 linear layers of one MODEL.
 
     Attributes:
-        errors: relative L2 error of outputs, from the first forward.
+        errors: relative L2 error of outputs in the first forward.
         skipped: why a layer stays as loaded.
     """
 
@@ -164,7 +165,6 @@ class RowWiseLinear:
 
 
 def takes_quantized(*layers: torch.nn.Module) -> bool:
-    """Whether all layers take quantized input now."""
     return all(
         isinstance(linear := vars(layer).get("forward"), RowWiseLinear)
         and linear.error is None
@@ -197,7 +197,7 @@ def innermost(layer: torch.nn.Module) -> tuple[Any, str] | None:
 
 
 def unfit(layer: Any) -> str | None:
-    """Why a layer cannot run in fp8, or None."""
+    """Why it cannot run in fp8, or None."""
     if type(layer).__module__ != HOST_OPS or not hasattr(layer, "weight_function"):
         return f"a layer of {type(layer).__module__}, which unpacks its weights itself"
     if getattr(layer, "pre_quant_scale", None) is not None:
@@ -248,7 +248,7 @@ def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: tor
 
 @cache
 def refusal(device: torch.device) -> str | None:
-    """Why this device has no fp8 matrix multiplication, or None."""
+    """Why it has no fp8 matrix multiplication, or None."""
     if device.type == "cuda" and torch.version.hip is None:
         capability = torch.cuda.get_device_capability(device)
         if capability < (8, 9):
@@ -272,7 +272,7 @@ def is_resident(layer: Any, device: torch.device) -> bool:
 
 
 def _error(x: torch.Tensor | Quantized, weight: Any, bias: torch.Tensor | None, out: torch.Tensor) -> torch.Tensor:
-    """Relative L2 error for some tokens and outputs; a tensor, to avoid a synchronization."""
+    """Relative L2 error of some tokens and outputs, left on the device."""
     theirs = out.reshape(-1, out.shape[-1])  # [tokens, out_features]
     step = max(len(theirs) // SAMPLED, 1)
     if isinstance(x, Quantized):

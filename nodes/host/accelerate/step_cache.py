@@ -1,6 +1,6 @@
-"""Results that do not change between the steps of a run.
+"""Results that stay the same between the steps of a run.
 
-Entries are keyed by content sums, shape, dtype, device and the model's patches.
+Keys: content sums, shape, dtype, device and the model's patches.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ..patching import is_plain, swapped, weights_stamp
+from ....wan_animate.swapped import swapped
+from ..patching import is_plain, weights_stamp
 from .face_motion import content_sums, depthwise_blur
 
 WEIGHTS = "wan_animate_kit_weights"
@@ -23,10 +24,10 @@ LARGEST_CONTEXT = 1 << 25  # elements; a text of 512 tokens has 2.6 million
 
 
 class StepCache:
-    """The cache of one MODEL and the wrappers that use it.
+    """One MODEL's cache and wrappers.
 
     Attributes:
-        computed: how many results were computed, by kind.
+        computed: number of results by kind.
     """
 
     def __init__(self, face_motion: bool, reuse: str) -> None:
@@ -35,7 +36,7 @@ class StepCache:
         self._entries: dict[object, dict[tuple, torch.Tensor]] = {}
 
     def clear(self, *_: Any) -> None:
-        """Called by the host at the end of a run, Cancel and errors included."""
+        """Called by the host after a run, Cancel and errors included."""
         self._entries.clear()
 
     @property
@@ -53,7 +54,6 @@ class StepCache:
         options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Passes the stamp of the current weights to the forward."""
         patcher = executor.class_obj.current_patcher
         options = {**(options or {}), WEIGHTS: weights_stamp(patcher)}
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)

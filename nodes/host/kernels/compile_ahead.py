@@ -20,11 +20,9 @@ _started: dict[str, list[Future]] = {}
 
 
 def start(what: str, device: torch.device, compilations: Iterable[Callable[[], object]]) -> None:
-    """Start compiling; only the first call per name has an effect.
+    """Starts compiling on CUDA devices, once per name ``what``.
 
     Args:
-        what: name of the kernels.
-        device: a CUDA device, else nothing is done.
         compilations: each compiles one kernel.
     """
     if device.type != "cuda" or torch.version.hip is not None:
@@ -60,5 +58,4 @@ def start(what: str, device: torch.device, compilations: Iterable[Callable[[], o
 
 
 def finish(what: str) -> None:
-    """Wait for :func:`start`, so that no launch compiles the same kernel."""
     wait(_started.get(what, ()))

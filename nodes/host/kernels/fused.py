@@ -27,12 +27,12 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Quantized:
-    """A tensor in fp8 with a scale per row.
+    """An fp8 tensor with a scale per row.
 
     Attributes:
         values: float8_e4m3fn [..., columns].
         scales: float32 [rows, 1], multiplied with values.
-        dtype: of the tensor.
+        dtype: once dequantized.
     """
 
     values: torch.Tensor
@@ -52,7 +52,6 @@ class Quantized:
 
 @cache
 def kernels() -> ModuleType | None:
-    """The Triton kernels, or None without Triton."""
     try:
         from . import triton_rows
     except Exception as error:
@@ -111,17 +110,15 @@ def norm_modulate_quantize(
     """In this order: x + added * gate, LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
 
     Args:
-        x: [batch, tokens, columns] or [rows, columns].
-        added: like x.
+        x, added: [batch, tokens, columns] or [rows, columns].
         gate: [batch or 1, 1, columns].
         eps: None skips the LayerNorm.
         mul, plus: [columns], or with ``modulate`` [batch or 1, 1, columns].
         gelu: tanh form.
-        quantize: return :class:`Quantized`.
         keep_sum: also return x + added * gate.
 
     Returns:
-        (result, sum or None)
+        (result, :class:`Quantized` with ``quantize``; sum or None)
     """
     kernel = _kernel("norm_modulate_quantize", x) if x.shape[-1] <= 1 << 15 else None
     if kernel is not None:
@@ -145,7 +142,7 @@ def norm_modulate_quantize(
 
 
 def quantize(x: torch.Tensor) -> Quantized:
-    """Every row in fp8, scaled to fp8's maximum."""
+    """Every row scaled to fp8's maximum."""
     out, _ = norm_modulate_quantize(x, quantize=True)
     assert isinstance(out, Quantized)
     return out

@@ -80,7 +80,6 @@ def _rms_rope(
 
 
 def device_of(x: torch.Tensor) -> AbstractContextManager:
-    """Makes a CUDA tensor's device current."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
@@ -133,7 +132,6 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: 
 
 
 def compilations(dim: int, heads: int, dtype: torch.dtype) -> list[Callable[[], object]]:
-    """Calls that compile the kernels of a fused block."""
     found, kind, block = [], KINDS[dtype], triton.next_power_of_2(dim)
 
     def norm_kernel(added: bool, gate: bool, keep_sum: bool, norm: bool, affine: bool, modulate: bool) -> None:

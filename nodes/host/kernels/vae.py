@@ -1,6 +1,6 @@
 """Norms, sums and upsampling of the Wan VAE, each in one pass over memory.
 
-On contiguous channels-last frames [n, H, W, C]; in Triton on CUDA, else in PyTorch; sums and roots in float32.
+On contiguous [n, H, W, C]; in Triton on CUDA, else PyTorch; sums and roots in float32.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ def _triton() -> ModuleType | None:
 
 
 def fused(x: torch.Tensor) -> ModuleType | None:
-    """The Triton kernels if they can take this tensor, else None."""
     return _ready() if x.is_cuda and not torch.version.hip else None
 
 
@@ -50,7 +49,7 @@ def prepare(dim: int, dtype: torch.dtype, device: torch.device) -> None:
 
 
 def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
-    """(kernel, channels, has bias, variant) of all launches of a VAE of this width."""
+    """(kernel, channels, has bias, variant) of every launch."""
     found: list[tuple[str, int, bool, bool | None]] = [
         ("norm_silu", 4 * dim, False, False),
         ("add", 4 * dim, False, True),

@@ -1,4 +1,4 @@
-"""LoRAs on a MODEL, merged by the host or unmerged."""
+"""LoRAs on a MODEL."""
 
 from __future__ import annotations
 
@@ -32,15 +32,12 @@ def apply_lora(
     mode: str = "auto",
     relighting: bool = False,
 ) -> tuple[Any, str]:
-    """A clone of an Animate MODEL with a LoRA, and a report.
+    """(clone with a LoRA, report)
 
-    ``merge`` is the host's way, and rounds quantized weights again. ``beside`` is unmerged: the LoRA's output is added
-    to each layer's, for a range of steps if wanted. ``auto`` merges into plain weights if the range is everything.
+    ``merge`` is the host's way, and rounds quantized weights again; ``beside`` adds the LoRA's output to each layer's;
+    ``auto`` merges into plain weights over the full range.
 
     Args:
-        model: from any loader.
-        path: the LoRA's file.
-        strength: 0 changes nothing.
         start, end: range of the sampling, 0..1.
         blocks: see :func:`parse_blocks`.
         mode: one of MODES.
@@ -86,7 +83,7 @@ def apply_lora(
 
 
 def model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the transformer's tensors by name, unpacked."""
+    """Unpacked shapes of the transformer's tensors."""
     module = model.model.diffusion_model
     shapes = {key: tuple(parameter.shape) for key, parameter in module.named_parameters()}
     for key, layer in module.named_modules():
@@ -108,7 +105,7 @@ def _patches(model: Any, fit: LoraFit, tensors: dict[str, torch.Tensor], wanted:
 
 
 def _merge(clone: Any, patches: dict[str, Any], strength: float, name: str) -> str:
-    """Adds patches; returns a remark. The host ignores tensors that are neither weight nor bias: they stay unmerged."""
+    """Returns a remark. Tensors other than weight and bias, which the host ignores, stay unmerged."""
     lone = {key: patch for key, patch in patches.items() if not key.endswith((".weight", ".bias"))}
     weights = {key: patch for key, patch in patches.items() if key not in lone}
     taken = clone.add_patches(weights, strength)

@@ -1,6 +1,6 @@
-"""Unmerged LoRAs: branches added to layers' outputs for one call of the model.
+"""Unmerged LoRAs: branches added to layers' outputs.
 
-The host's bypass form (comfy/weight_adapter/bypass.py) takes one LoRA at a time; these stack.
+Unlike the host's bypass form (comfy/weight_adapter/bypass.py), these stack.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ def add_branches(
 
     Args:
         patches: from ``comfy.lora.load_lora``.
-        name: of the LoRA, for errors.
 
     Returns:
-        Keys of patches that cannot be branches (not low-rank pairs) and are merged.
+        Keys of patches that must be merged: not low-rank pairs.
 
     Raises:
         InputError: such patches with a limited range.
@@ -125,7 +124,7 @@ class _Branches(torch.nn.Module):
                     place[key] = before
 
     def _shifted(self, index: int, parameter: torch.nn.Parameter, part: Any, strength: float) -> torch.nn.Parameter:
-        """The same object while the parameter is the same."""
+        """The same object for the same parameter."""
         given = (parameter.data_ptr(), parameter.device, parameter.dtype, strength)
         made = self._shifted_parameters.get(index)
         if made is None or made[0] is not parameter or made[1] != given:
@@ -203,7 +202,6 @@ class _Difference(torch.nn.Module):
 
 
 def _branch(model: torch.nn.Module, key: str, patch: Any, dtype: torch.dtype) -> torch.nn.Module | None:
-    """The branch for a host's patch, or None."""
     path, _, last = key.rpartition(".")
     module = model.get_submodule(path)
     kind = _kind(module, last)

@@ -16,10 +16,10 @@ from .plan import HOW, Settings, Sizes
 
 
 def offload(model: Any, settings: Settings) -> Any:
-    """A clone of a Wan Animate MODEL with offloaded blocks.
+    """A clone with offloaded blocks.
 
     Raises:
-        InputError: another model, or weights that only its own loader can move.
+        InputError: not Wan Animate, or weights that only its own loader can move.
     """
     import comfy.patcher_extension
 

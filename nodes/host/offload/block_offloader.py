@@ -1,7 +1,4 @@
-"""Copies a MODEL's offloaded blocks to the device during sampling.
-
-While a block computes, its module holds views of a slot.
-"""
+"""Copies offloaded blocks to the device; a computing block's weights are views of a slot."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ import torch
 
 from ....wan_animate.errors import InputError
 from ....wan_animate.log import get_logger
+from ....wan_animate.swapped import swapped
 from .. import accelerate
-from ..patching import swapped, weights_stamp
+from ..patching import weights_stamp
 from .copy_queue import CopyQueue, CopyStream, ModuleTensors, Slot
 from .memory import PinnedMemory, plain_tensors
 from .plan import GB, TOLERANCE, Settings, Sizes, card_bytes, fitting, gigabytes, round_up, slot_bytes, slots, spread
@@ -43,10 +41,10 @@ class BlockOffloader:
     """State of one clone's offload.
 
     Attributes:
-        plan: blocks that are copied in every step.
+        plan: blocks copied in every step.
         resident: blocks kept on the device, by ("block" or "fuser", index).
-        available: bytes that the host leaves for blocks and slots.
-        activations: bytes of a step without weights, by shape and settings; shared among clones.
+        available: bytes left by the host for blocks and slots.
+        activations: bytes of a step without weights, by what they depend on; shared among clones.
     """
 
     def __init__(self, settings: Settings, sizes: Sizes, activations: dict[tuple, int] | None = None) -> None:
@@ -91,7 +89,7 @@ class BlockOffloader:
         return [slot for queue in self.queues.values() for slot in queue.slots]
 
     def drop(self, size: float = float("inf")) -> int:
-        """Drop resident blocks of ``size`` bytes; returns the bytes freed."""
+        """Returns the bytes freed."""
         before = self.resident_size
         if self.resident:
             self.wait()
@@ -106,7 +104,7 @@ class BlockOffloader:
             self.copies.finish()
 
     def end(self) -> None:
-        """End of a run: slots are dropped, resident blocks stay."""
+        """Drops slots; resident blocks stay."""
         self._restore()
         self.wait()
         self.queues, self.copies, self._modules, self._others, self._needed = {}, None, {}, None, 0
@@ -127,7 +125,7 @@ class BlockOffloader:
 
         @torch.compiler.disable(recursive=False)
         def forward_orig(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            with self._step(patcher, module, x):
+            with self._step(patcher, module, x, kwargs.get("face_pixel_values") is not None):
                 # Held by a variable: a step that raises at its end would otherwise free the result while the exception
                 # is propagated, and comfy-aimdo, which logs from within a free, then never returns.
                 out = plain(x, *args, **kwargs)
@@ -137,20 +135,20 @@ class BlockOffloader:
             return executor(x, *args, **kwargs)
 
     @contextmanager
-    def _step(self, patcher: Any, module: Any, x: torch.Tensor) -> Iterator[None]:
+    def _step(self, patcher: Any, module: Any, x: torch.Tensor, with_face: bool) -> Iterator[None]:
         hooks: list[Any] = []
         pinned, start = PinnedMemory.count, time.perf_counter()
         try:
-            measuring = self._prepare(patcher, module, x)
+            measuring = self._prepare(patcher, module, x, with_face)
             for kind, targets in (("block", module.blocks), ("fuser", module.face_adapter.fuser_blocks)):
                 for target, part in zip(targets, self._modules[kind]):
                     hooks.append(target.register_forward_pre_hook(partial(self._before, patcher, kind, part)))
                     hooks.append(target.register_forward_hook(partial(self._after, kind, part)))
-            for queue in self.queues.values():
-                queue.begin()
+            self.queues["block"].begin()
+            self.queues["fuser"].begin(fetch=with_face)  # without a face no face block is called
             yield
             if measuring is not None:
-                self._measured(x, *measuring)
+                self._measured(*measuring)
         except torch.cuda.OutOfMemoryError as error:
             least = self.plan == self._all_blocks() and not self.resident
             self.release()
@@ -205,7 +203,6 @@ class BlockOffloader:
             part.put(tensors)
 
     def _merge(self, patcher: Any, part: ModuleTensors, slot: Slot) -> None:
-        """Add the MODEL's patches, as the host does at loading."""
         slot.merged = True
         for key, tensor in zip(part.keys, slot.tensors):
             if key in patcher.patches:
@@ -214,7 +211,6 @@ class BlockOffloader:
                     target.copy_(plain)
 
     def _make_resident(self, copies: CopyStream, kind: str, part: ModuleTensors) -> Slot | None:
-        """None if memory is short."""
         try:
             slot = copies.new_slot(part.size())
         except torch.cuda.OutOfMemoryError:
@@ -237,9 +233,11 @@ class BlockOffloader:
         return frozenset(range(len(self.sizes.blocks)))
 
     @torch.compiler.disable
-    def _prepare(self, patcher: Any, module: Any, x: torch.Tensor) -> tuple[int, torch.device] | None:
-        """Set the plan; (bytes allocated, device) if this step is measured."""
-        device = x.device
+    def _prepare(
+        self, patcher: Any, module: Any, x: torch.Tensor, with_face: bool = False
+    ) -> tuple[tuple, int, torch.device] | None:
+        """Set the plan; (key, bytes allocated, device) if this step is measured."""
+        device, key = x.device, (tuple(x.shape), x.dtype, with_face, repr(accelerate.settings_of(patcher)))
         if self.copies is None:
             self.copies = CopyStream(device)
             blocks, fusers = modules_of(module)
@@ -255,21 +253,21 @@ class BlockOffloader:
         counted = device.type == "cuda"
         if self._others is None:
             self._others = torch.cuda.memory_allocated(device) - self.resident_size if counted else self.sizes.rest
-        known = self.activations.get(self._key(x))
+        known = self.activations.get(key)
         if known is None and counted:
             self.drop()
             self._set_plan(self._all_blocks(), pin=False)
             torch.cuda.reset_peak_memory_stats(device)
             slots = sum(slot.flat.numel() for slot in self.slots)
-            return torch.cuda.memory_allocated(device) - slots, device
+            return key, torch.cuda.memory_allocated(device) - slots, device
         self._fit(patcher.model.memory_required(x.shape) if known is None else known, device)
         return None
 
     @torch.compiler.disable
-    def _measured(self, x: torch.Tensor, before: int, device: torch.device) -> None:
+    def _measured(self, key: tuple, before: int, device: torch.device) -> None:
         slots = sum(slot.flat.numel() for slot in self.slots)
-        self.activations[self._key(x)] = torch.cuda.max_memory_allocated(device) - before - slots
-        self._fit(self.activations[self._key(x)], device)
+        self.activations[key] = torch.cuda.max_memory_allocated(device) - before - slots
+        self._fit(self.activations[key], device)
 
     def _fit(self, activations: int, device: torch.device) -> None:
         import comfy.model_management as host
@@ -291,9 +289,6 @@ class BlockOffloader:
         available = min(budget - others - activations, self.available)
         plan = fitting(self.sizes, available)
         self._set_plan(self._all_blocks() if plan is None else plan)
-
-    def _key(self, x: torch.Tensor) -> tuple:
-        return tuple(x.shape), x.dtype, repr(accelerate.settings_of(self._patcher()))
 
     def _set_plan(self, plan: frozenset[int], pin: bool = True) -> None:
         copies, pin = self.copies, pin and self.settings.pinned

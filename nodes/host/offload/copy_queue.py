@@ -1,6 +1,6 @@
-"""Copies of blocks to the device: the next is copied while the current computes.
+"""Copies the next block to the device while the current computes.
 
-On CUDA a copy waits for the block that used the slot before, a block for its copy.
+On CUDA a copy waits for the block that used its slot, a block for its copy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .memory import layout, pack, plain_tensors, region_of, register, views
 
 
 class ModuleTensors:
-    """The tensors of a module that is copied as a whole.
+    """Tensors of a module, copied as a whole.
 
     Attributes:
         index: of the transformer block that it is or follows.
@@ -47,7 +47,7 @@ class ModuleTensors:
         return layout(self.tensors())[1]
 
     def pin(self) -> bool:
-        """Move the tensors into pinned host memory; False if there is none."""
+        """Moves the tensors into pinned memory; False if there is none."""
         flat = region_of(self.tensors())
         if flat is None:
             own = self.tensors()
@@ -67,9 +67,9 @@ class Slot:
 
     Attributes:
         flat: uint8.
-        tensors: views of ``flat`` as the weights of ``module``.
-        source: the module's tensors that were copied.
-        merged: LoRAs have been added.
+        tensors: views of ``flat`` as ``module``'s weights.
+        source: tensors that were copied.
+        merged: LoRAs are added.
         arrived, used: CUDA events.
     """
 
@@ -121,7 +121,7 @@ class CopyStream:
             torch.cuda.current_stream(self.device).wait_event(slot.arrived)
 
     def done(self, slot: Slot) -> None:
-        """Work queued so far is the last to use the slot."""
+        """Queued work is the last to use the slot."""
         if self.stream is not None:
             slot.used = torch.cuda.current_stream(self.device).record_event()
 
@@ -131,7 +131,7 @@ class CopyStream:
 
 
 class CopyQueue:
-    """The copied modules of one kind, in order, and their slots."""
+    """Copied modules of one kind, in order, and their slots."""
 
     def __init__(self, copies: CopyStream, modules: list[ModuleTensors], slots: int, pin: bool) -> None:
         self.copies, self.modules, self.count, self.pin = copies, modules, min(slots, len(modules)), pin
@@ -139,22 +139,21 @@ class CopyQueue:
         self.turn = 0
 
     @torch.compiler.disable
-    def begin(self) -> None:
-        """Weights may have changed since the last step."""
+    def begin(self, fetch: bool = True) -> None:
+        """Weights may have changed since the last step. ``fetch`` starts the first copy."""
         for slot in self.slots:
             slot.module = None
         self.turn = 0
-        if self.modules:
+        if fetch and self.modules:
             self._fetch(self.modules[0])
 
     def slot_of(self, module: ModuleTensors) -> Slot:
-        """The copy starts now if the module comes out of order."""
+        """Starts the copy if the module comes out of order."""
         slot = next((one for one in self.slots if one.module is module), None) or self._fetch(module)
         self.copies.wait(slot)
         return slot
 
     def after(self, module: ModuleTensors, slot: Slot) -> None:
-        """Start copying the next module."""
         self.copies.done(slot)
         slot.module = None
         following = self.modules.index(module) + 1

@@ -1,6 +1,6 @@
-"""A module's weights in one pinned region of host memory, for asynchronous copies.
+"""A module's weights in one pinned mmap region, for asynchronous copies.
 
-Pinning is slow, so weights are moved into their own mmap region once; the registration ends with the last tensor in it.
+Pinning is slow: weights are moved once. The registration ends with the last tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class PinnedMemory:
-    """Registered regions, and seconds spent on moving and registering."""
+    """Registered regions, and the seconds it took."""
 
     size = 0
     count = 0
@@ -46,7 +46,6 @@ def plain_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
-    """A tensor like ``like`` from other parts."""
     if not hasattr(like, "__tensor_flatten__"):
         return torch.nn.Parameter(parts[0], requires_grad=False) if isinstance(like, torch.nn.Parameter) else parts[0]
     kind: Any = type(like)  # a class with __tensor_flatten__ has __tensor_unflatten__
@@ -57,7 +56,7 @@ def rebuild(like: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def layout(tensors: list[torch.Tensor]) -> tuple[list[int], int]:
-    """(offset of each part, total size) in bytes."""
+    """(offsets, total size) in bytes."""
     offsets, size = [], 0
     for tensor in tensors:
         for plain in plain_tensors(tensor):
@@ -67,7 +66,7 @@ def layout(tensors: list[torch.Tensor]) -> tuple[list[int], int]:
 
 
 def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]:
-    """Tensors like ``tensors`` in ``flat`` (uint8)."""
+    """Views of ``flat`` (uint8) shaped like ``tensors``."""
     offsets, _ = layout(tensors)
     at, made = iter(offsets), []
     for tensor in tensors:
@@ -81,7 +80,7 @@ def views(tensors: list[torch.Tensor], flat: torch.Tensor) -> list[torch.Tensor]
 
 
 def region_of(tensors: list[torch.Tensor]) -> torch.Tensor | None:
-    """The bytes of the region that holds the largest of ``tensors``, or None."""
+    """The region that holds the largest of ``tensors``, or None."""
     largest = max((plain for tensor in tensors for plain in plain_tensors(tensor)), key=lambda one: one.nbytes)
     storage = largest.untyped_storage()
     if storage.device.type != "cpu" or storage.data_ptr() not in _regions:
@@ -93,7 +92,7 @@ def pack(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """Copies in one new, unregistered region.
 
     Raises:
-        OSError, MemoryError: no host memory is left.
+        OSError, MemoryError: host memory is full.
     """
     start, (_, size) = time.perf_counter(), layout(tensors)
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -114,7 +113,7 @@ def pack(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def register(flat: torch.Tensor) -> bool:
-    """Pin a region, counted by the host; False if refused: copies are then synchronous."""
+    """Pins a region, counted by the host; False if refused: copies are then synchronous."""
     import comfy.model_management as host
 
     if not torch.cuda.is_available():

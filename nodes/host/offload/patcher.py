@@ -1,4 +1,4 @@
-"""The host's ModelPatcher for an offloaded MODEL: it loads and counts everything but the blocks."""
+"""The host's ModelPatcher, loading and counting all but the blocks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ KEY = "wan_animate_kit_offload"
 
 @cache
 def offloaded(kind: type) -> type:
-    """Subclass of the patcher class ``kind``."""
     return type(f"Offloaded{kind.__name__}", (Offloaded, kind), {"plain_class": kind})
 
 
@@ -28,7 +27,7 @@ class Offloaded(ModelPatcher):
 
     @property
     def offloader(self) -> Any:
-        """The :class:`BlockOffloader`, or None while the patcher is being made or taken apart."""
+        """None while the patcher is being made or taken apart."""
         return getattr(self, "attachments", {}).get(KEY)
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +121,6 @@ class Offloaded(ModelPatcher):
 
 
 def attach(clone: Any, offloader: BlockOffloader, wrapper_kind: str) -> None:
-    """Makes ``offloader`` the state of a patcher."""
     clone.set_attachments(KEY, offloader)
     offloader.belongs_to(clone)
     clone.remove_wrappers_with_key(wrapper_kind, KEY)

@@ -1,4 +1,4 @@
-"""Which blocks stay on the device and which are copied in every step."""
+"""Which blocks are copied in every step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ class Settings:
     """Inputs of Offload Animate Blocks.
 
     Attributes:
-        how: copy ``blocks`` of the "blocks", or as few as "fit" in ``gigabytes``.
-        blocks: copied in every step.
+        how: "blocks" copies ``blocks`` in every step, "fit" as few as ``gigabytes`` allows.
         gigabytes: limit of torch's allocations, in 10**9 bytes.
-        pinned: pin host memory, so that copies are asynchronous.
+        pinned: pin host memory, for asynchronous copies.
     """
 
     how: str = "fit"
@@ -49,7 +48,7 @@ class Sizes:
 
 
 def spread(count: int, total: int) -> frozenset[int]:
-    """``count`` of ``total`` blocks, evenly spaced to leave time between copies."""
+    """Evenly spaced, to leave time between copies."""
     count = max(0, min(count, total))
     return frozenset((k + 1) * total // count - 1 for k in range(count)) if count else frozenset()
 
@@ -77,7 +76,7 @@ def card_bytes(sizes: Sizes, copied: frozenset[int]) -> int:
 
 
 def fitting(sizes: Sizes, available: float, least: int = 0) -> frozenset[int] | None:
-    """The fewest blocks (``least`` at least) to copy so that the device needs at most ``available`` bytes, or None."""
+    """The fewest blocks, at least ``least``, to copy so that ``available`` bytes suffice; else None."""
     total = len(sizes.blocks)
     for count in range(min(least, total), total + 1):
         copied = spread(count, total)

@@ -1,4 +1,4 @@
-"""Accelerate Video VAE: a copy of the host's VAE object that shares its weights."""
+"""Accelerate Video VAE: a copy of the host's VAE object with shared weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import memory
 
 
 def accelerate_vae(vae: Any) -> Any:
-    """A copy of ``vae`` that encodes and decodes faster.
+    """A copy that encodes and decodes faster.
 
     Raises:
         InputError: not the Wan 2.1 VAE.
@@ -41,7 +41,7 @@ def accelerate_vae(vae: Any) -> Any:
 
 
 def prepare_for(model: Any) -> None:
-    """Start compiling the VAE's kernels before it is loaded."""
+    """Starts compiling the VAE's kernels early."""
     import comfy.model_management as host
     import torch
 
@@ -55,7 +55,6 @@ def is_accelerated(vae: Any) -> bool:
 
 
 def can_accelerate(vae: Any) -> bool:
-    """Whether this is the host's own Wan 2.1 VAE."""
     import comfy.ldm.wan.vae
     import comfy.sd
 
@@ -64,7 +63,7 @@ def can_accelerate(vae: Any) -> bool:
 
 @functools.cache
 def _classes() -> tuple[type, type]:
-    """Imported late, as they derive from the host's classes."""
+    """Imported late: they derive from the host's."""
     from .host_object import AcceleratedVAE
     from .wan import FastWanVAE
 

@@ -17,7 +17,7 @@ def channels_first(x: torch.Tensor) -> torch.Tensor:
 
 
 def pad_channels(weight: torch.Tensor, dim: int) -> torch.Tensor:
-    """Zero-pads ``dim`` to a multiple of 8 channels, as tensor cores need."""
+    """Zero-pads ``dim`` to a multiple of 8 channels, for tensor cores."""
     missing = -weight.shape[dim] % 8
     if not missing:
         return weight

@@ -18,7 +18,7 @@ _found: dict[tuple, bool] = {}
 
 
 def folds(conv: Any, height: int, width: int) -> bool:
-    """Whether the folded 2D convolution of :class:`.layers.CausalConv` is faster, measured once per shape."""
+    """Whether :class:`.layers.CausalConv`'s folded 2D form is faster, measured once per shape."""
     if not conv.weights.cudnn:
         return False
     key = (conv.weights.device, conv.weights.dtype, tuple(conv.weight.shape), conv.padding, height, width)

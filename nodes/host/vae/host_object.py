@@ -1,4 +1,4 @@
-"""The host's VAE object with chunked transfers, and tiling where memory is short."""
+"""The host's VAE object, with chunked transfers, tiled where memory is short."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class AcceleratedVAE(comfy.sd.VAE):
         return torch.cat(made).to(self.output_device).to(self.vae_output_dtype())
 
     def decode_whole(self, samples: torch.Tensor) -> torch.Tensor:
-        """Finished frames are copied off the device during computation."""
+        """Copies finished frames off the device during computation."""
         dtype = self.vae_output_dtype()
         out: torch.Tensor | None = None
         for number, latent in enumerate(samples):
@@ -109,7 +109,7 @@ class AcceleratedVAE(comfy.sd.VAE):
 
 
 def fetch(part: torch.Tensor, ready: torch.cuda.Event | None, out: torch.Tensor) -> int:
-    """Copies frames to ``out`` after ``ready``; returns how many."""
+    """Copies to ``out`` after ``ready``; returns the number of frames."""
     if ready is None or out.is_cuda:
         out[: len(part)].copy_(part)
         return len(part)

@@ -1,7 +1,6 @@
-"""The layers of the host's Wan 2.1 VAE (``comfy/ldm/wan/vae.py``) on channels-last frames.
+"""The host's Wan 2.1 VAE layers (``comfy/ldm/wan/vae.py``) on channels-last frames.
 
-The host casts the weights, so offloading and LoRAs work. Causal layers keep past frames: any chunking gives the same
-result.
+The host casts the weights, so offloading and LoRAs work. Causal layers keep past frames, so chunking changes nothing.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ class Weights:
 
 
 class CausalConv:
-    """CausalConv3d of kernel 3 in time, without its bias.
+    """CausalConv3d of kernel 3 in time, without bias.
 
-    The input is a sequence of frames for a 3D convolution, or folded (each frame with the two before it as channels)
-    for a 2D one, which cuDNN computes faster at some widths.
+    A 3D convolution over frames, or 2D over folded frames (each with the two before it as channels), which cuDNN
+    computes faster at some widths.
 
     Attributes:
-        past_frames: how many earlier frames a result depends on.
+        past_frames: number of earlier frames in a result.
     """
 
     past_frames = 2
@@ -163,8 +162,6 @@ class CausalConv:
 
 
 class Pointwise:
-    """A convolution of kernel 1."""
-
     past_frames = channels = 0
 
     def __init__(self, weights: Weights, module: Any) -> None:
@@ -209,8 +206,6 @@ class Head(Normed):
 
 
 class Residual:
-    """ResidualBlock."""
-
     def __init__(self, weights: Weights, block: Any) -> None:
         layers = block.residual
         self.first = Normed(weights, layers[0], layers[2])
@@ -231,7 +226,7 @@ class Residual:
 
 
 class Attention:
-    """AttentionBlock, by the host's attention function."""
+    """AttentionBlock, with the host's attention function."""
 
     past_frames = 0
     TOKENS = 1 << 17  # at once
@@ -253,7 +248,7 @@ class Attention:
 
 
 class Down:
-    """Resample downsample2d and 3d: in time the first frame stays, each two after it become one."""
+    """Resample downsample2d and 3d: in time the first frame stays, pairs after it merge."""
 
     def __init__(self, weights: Weights, module: Any) -> None:
         self.weights, conv = weights, module.resample[1]
@@ -285,7 +280,7 @@ class Down:
 
 
 class Up:
-    """Resample upsample2d and 3d: in time the first frame stays, each after it becomes two."""
+    """Resample upsample2d and 3d: in time the first frame stays, others are doubled."""
 
     past_frames = 0
 

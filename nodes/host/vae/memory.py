@@ -1,5 +1,4 @@
-"""Memory of the fast Wan VAE, in units of ``H * W * dim`` elements: past frames, and tensors alive per frame of a
-chunk."""
+"""Memory of the fast Wan VAE in units of ``H * W * dim`` elements."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ def needed(direction: str, height: int, width: int, dim: int, item_bytes: int, b
 
 
 def budget_for(direction: str, height: int, width: int, dim: int, item_bytes: int, free: int) -> int | None:
-    """The most elements at once that fit in ``free`` bytes; None if not even one frame does."""
+    """The most elements at once that fit in ``free`` bytes; None: no frame does."""
     budget = AT_ONCE
     while needed(direction, height, width, dim, item_bytes, budget) > free:
         if budget <= height * width * dim:

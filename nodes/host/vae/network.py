@@ -1,7 +1,6 @@
-"""The Wan 2.1 VAE as stages that take frames in chunks.
+"""The Wan 2.1 VAE as stages, each of layers with one frame size.
 
-The host takes two frames at a time, too few for the GPU where they are small. A stage (layers of one frame size) takes
-as many as an element budget holds.
+A stage takes as many frames as fit an element budget; the host's two are too few where frames are small.
 """
 
 from __future__ import annotations
@@ -98,7 +97,6 @@ def frames_in(budget: int, height: int, width: int, channels: int) -> int:
 
 
 def join(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Concatenates and empties the list."""
     whole = parts[0] if len(parts) == 1 else torch.cat(parts)
     parts.clear()
     return whole
@@ -111,7 +109,7 @@ def run(stages: list[Stage], stream: Iterable, budget: int, check: Callable[[], 
 
 
 def layer(weights: Weights, module: Any) -> Any:
-    """Raises NotImplementedError for a module that is not known."""
+    """Raises NotImplementedError for an unknown module."""
     import comfy.ldm.wan.vae as host
 
     if isinstance(module, host.ResidualBlock):

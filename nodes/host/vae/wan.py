@@ -25,7 +25,7 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
 
     Attributes:
         patcher: the host's.
-        chunk_elements: elements at once, None to choose by free memory.
+        chunk_elements: elements at once; None: by free memory.
     """
 
     chunk_elements: int | None = None
@@ -58,7 +58,7 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         return memory.budget_for(direction, height, width, self.dim, dtype.itemsize, free) or 1
 
     def stages(self, build: Callable, device: torch.device, dtype: torch.dtype) -> Any:
-        """None if the host's VAE is not the known one."""
+        """None unless the host's VAE is known."""
         try:
             return build(Weights(device, dtype), self)
         except (NotImplementedError, AttributeError) as error:

@@ -27,7 +27,10 @@ SOURCES = [
     ("animate", "fp8", None),
 ]
 # what stands between loader and sampler, and how far from the host's own that may be
-CHAINS = {("offload",): 0, ("accelerate",): 1e-2, ("offload", "accelerate"): 1e-2, ("fp8", "offload"): 0.1}
+CHAINS = {
+    ("offload",): 0, ("accelerate",): 1e-2, ("offload", "accelerate"): 1e-2, ("fp8", "offload"): 0.1,
+    ("strength 1",): 0, ("strength 1", "offload"): 0, ("offload", "strength 1"): 0,
+}  # fmt: skip
 COMPILED = [("compile",), ("host compile", "accelerate")]
 
 
@@ -87,7 +90,10 @@ def put(part):
     def put(model, *nodes):
         fast, offload = part("accelerate"), part("offload")
         for node in nodes:
-            if node == "offload":
+            if node.startswith("strength"):  # of the pose, in all steps but for a noise level of exactly 0
+                strength = part("strength").Strength
+                model = part("strength").with_strength(model, strength(float(node.split()[1]), 0, 0.999), strength())
+            elif node == "offload":
                 model = offload.offload(model, offload.Settings("blocks", 3))
             elif node == "host compile":
                 from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -121,6 +127,20 @@ def test_every_way_gives_the_hosts_own_result(source, put, faceless, chain):
     ours = sample(put(model, *chain), faceless, 1)
     limit = CHAINS[chain]
     assert torch.equal(ours, theirs) if limit == 0 else relative(ours, theirs) < limit
+
+
+def test_strengths_before_and_after_other_nodes(source, put, faceless):
+    model, plain = source
+    ((text, values),), negative = faceless
+    poseless = [[text, {name: one for name, one in values.items() if name != "pose_video_latent"}]], negative
+    off, strong = sample(model, poseless, 1), sample(put(model, "strength 10"), faceless, 1)
+    assert torch.equal(sample(put(model, "strength 0"), faceless, 1), off)
+    away = relative(strong, plain)
+    assert away > 1e-3
+    for chain in (["strength 10", "offload"], ["offload", "strength 10"]):
+        assert torch.equal(sample(put(model, *chain), faceless, 1), strong)
+    for chain in (["strength 10", "accelerate"], ["accelerate", "strength 10"]):
+        assert relative(sample(put(model, *chain), faceless, 1), strong) < away / 2
 
 
 def test_a_static_model_has_the_types_that_the_host_has_without_dynamic_vram(load, put, folder):

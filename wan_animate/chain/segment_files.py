@@ -1,4 +1,4 @@
-"""Lossless video for finished segments: FFV1 in Matroska, intra-coded."""
+"""Files of finished segments, lossless: intra-coded FFV1 in Matroska. Damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import replacing
-from .decode import ClipDecoder
-from .frames import FrameSource
-from .index import ClipFile, index_clip
+from ..video.decode import ClipDecoder
+from ..video.frames import FrameSource
+from ..video.index import ClipFile, index_clip
 
 
 def write_lossless(
     path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float, remedy: str = ""
 ) -> int:
-    """Write RGB frames atomically; returns their number.
+    """Writes RGB frames, uint8 ``[H, W, 3]``, atomically; returns their number.
 
     Args:
-        path: the file, usually ``.mkv``.
-        frames: uint8 ``[H, W, 3]`` each, of equal size.
-        fps: frames per second.
-        remedy: advice in the error (:func:`wan_animate.files.replacing`).
+        path: usually ``.mkv``.
+        remedy: as of :func:`wan_animate.files.replacing`.
 
     Raises:
-        InputError: the file cannot be written, or frames are missing or differ in size or dtype.
+        InputError: no frames, different sizes or dtypes, or not writable.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
@@ -63,15 +61,14 @@ def write_lossless(
 
 
 class LosslessSource(FrameSource):
-    """Concatenation of ranges of lossless files.
+    """Concatenated ranges of lossless files.
 
     Args:
-        parts: ``(path, start, stop)``, where ``stop`` None is the file's end. Files after the first with a ``stop``
-            are opened when they are read.
-        fps: frames per second.
+        parts: ``(path, start, stop)``; ``stop`` None is the file's end. Files after the first with a ``stop`` are
+            opened on reading.
 
     Raises:
-        InputError: a file is missing, damaged, too short or of another size than the first; also from ``read``.
+        InputError: a file is missing, damaged, too short or of another size; also on reading.
     """
 
     kind = "image"

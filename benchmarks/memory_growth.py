@@ -1,0 +1,122 @@
+"""Memory of a server that makes a long clip: 1,500 frames against 150, over HTTP, with small weights.
+
+The animate workflow as shipped (small models, saved tracks) on a server of its own for each length. Counted is the
+server's resident memory that no file backs, at its peak, over what it had after a first short job, which loads the
+models. The clip is the drawn dancer at 480x272; ``--driver 3840x2160`` reads it from a 4K file.
+
+    python benchmarks/memory_growth.py                     # about an hour on two cores
+    python benchmarks/memory_growth.py --frames 300        # shorter
+
+Writes ``results/memory_growth.json`` (with ``--driver``: ``memory_growth_<width>.json``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+from benchmarks import results  # noqa: E402
+from benchmarks.meters import Meters  # noqa: E402
+from demo import example, graphs, host, small_models  # noqa: E402
+from demo.server import HostServer  # noqa: E402
+
+KIT = graphs.KIT
+SHORT, WARM, FPS = 150, 18, 30
+SIZE = (480, 272)
+LIMIT_MB = 600
+
+
+def write_driver(folder: Path, frames: int, size: tuple[int, int]) -> None:
+    """``driver.mp4``, and the pose of its first frames: ``driver_18.npz``, ``driver_150.npz``, ..."""
+    import numpy as np
+
+    from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.write import write_video
+
+    dancer = example.Dancer(frames / FPS, size, FPS)
+    write_video(folder / "driver.mp4", dancer, None, FPS)
+    keypoints = np.stack([dancer.keypoints(i) for i in range(frames)])
+    for count in (WARM, SHORT, frames):
+        PoseTrack(keypoints[:count], *size).save(folder / f"driver_{count}.npz")
+
+
+def job(limit: int, segment: int, seed: int) -> graphs.Graph:
+    """The animate workflow on the first ``limit`` frames of the driver."""
+    graph = graphs.load_graph("animate")
+    graphs.use_small_sampling(graph)
+    graphs.leave_out_retargeting(graph)
+    graphs.use_track(graph, f"driver_{limit}.npz", *SIZE)
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file="driver.mp4", width=SIZE[0], height=SIZE[1], limit=limit)
+    graphs.set_inputs(graph, "LoadImage", image="robot.png")
+    graphs.set_inputs(graph, f"{KIT}Animate", steps=1, segment_length=segment, seed=seed, sampler_name="euler")
+    return graph
+
+
+def measure(found: host.Host, inputs: Path, frames: int, segment: int) -> tuple[float, float, float]:
+    """(idle, peak over idle, seconds) of a job: MB of a fresh server's anonymous memory."""
+    import psutil
+
+    from benchmarks.meters import anonymous_bytes
+
+    with HostServer(found) as server:
+        small_models.make().copy_to(server.base_dir / "models")
+        for file in inputs.iterdir():
+            shutil.copyfile(file, server.base_dir / "input" / file.name)  # ComfyUI follows no links out of it
+        with Meters(server.pid) as meters:
+            server.run(job(WARM, segment, 1), timeout=3600)
+            family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+            idle = sum(anonymous_bytes(process.pid) for process in family) / 1e6
+            meters.begin()
+            server.run(job(frames, segment, 2), timeout=6 * 3600)
+            usage = meters.end()
+    print(f"{frames} frames: idle {idle:.0f} MB, peak +{usage.ram_anonymous_gb * 1e3 - idle:.0f} MB, "
+          f"{usage.seconds:.0f} s", flush=True)  # fmt: skip
+    return idle, usage.ram_anonymous_gb * 1e3 - idle, usage.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=1500)
+    parser.add_argument("--segment", type=int, default=77)
+    parser.add_argument("--driver", default="x".join(map(str, SIZE)), help="size of the driving video's file")
+    arguments = parser.parse_args()
+    found = host.find_host()
+    if found is None:
+        sys.exit("this needs a ComfyUI: see README, Demo")
+    width, height = map(int, arguments.driver.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder)
+        example.write_example(inputs)
+        write_driver(inputs, arguments.frames, (width, height))
+        _, short, _ = measure(found, inputs, SHORT, arguments.segment)
+        idle, long, seconds = measure(found, inputs, arguments.frames, arguments.segment)
+    results.record(
+        "memory_growth" if (width, height) == SIZE else f"memory_growth_{width}",
+        long,
+        short,
+        peer_name=f"the same job with {SHORT} frames",
+        unit="MB of the server's memory over idle, at its peak",
+        digits=0,
+        versions=results.versions("numpy") | {"comfyui": found.version},
+        write=arguments.frames >= 1500,
+        frames=arguments.frames,
+        segment=arguments.segment,
+        size="x".join(map(str, SIZE)),
+        driver=arguments.driver,
+        idle_mb=round(idle),
+        limit_mb=LIMIT_MB,
+        seconds=round(seconds),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What Animate Character shows below itself when its clip is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ..wan_animate.log import get_logger
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..wan_animate.chain.job import AnimateJob
+    from ..wan_animate.chain.segments import SegmentPlan
+    from ..wan_animate.chain.store import SegmentStore
+    from ..wan_animate.video.frames import FrameSource
+
+log = get_logger(__name__)
+
+
+def finished_report(
+    cls: type[io.ComfyNode],
+    store: SegmentStore,
+    shown: SegmentPlan,
+    job: AnimateJob,
+    clip: FrameSource,
+    check: Callable[[], None],
+) -> dict | None:
+    """Pictures and text: the colours of the segments, the boundaries, frames in which the old person may show.
+
+    Args:
+        shown: the segments in ``clip``.
+        check: called meanwhile; may raise to stop.
+
+    Returns:
+        For ``io.NodeOutput``; None without any.
+    """
+    from ..wan_animate.chain.boundaries import boundary_report
+    from ..wan_animate.mask.coverage import warn_of_uncovered
+    from ..wan_animate.preview.color_report import ColorReport, draw_color_report
+    from ..wan_animate.preview.coverage import coverage_picture
+
+    pictures: list[np.ndarray | None] = []
+    lines = []
+    colors = ColorReport.of(store.records(len(job.plan())))
+    if colors is not None:
+        pictures.append(draw_color_report(colors))
+        lines.append(colors.text())
+        log.info("Animate Character: %s", colors.text())
+    lines.append(boundary_report(store.boundaries() or []))
+    mask = job.controls.checked_mask
+    if mask is not None:
+        coverage = mask.coverage(lambda *_: check())
+        warn_of_uncovered(coverage, "animate character")
+        whole = len(clip) == len(job.controls)
+        pictures.append(coverage_picture(coverage, mask, clip if whole else None))
+        lines += coverage.warnings
+    return below(cls, [picture for picture in pictures if picture is not None], list(filter(None, lines)))
+
+
+def below(cls: type[io.ComfyNode], pictures: list[np.ndarray], lines: list[str]) -> dict | None:
+    """Pictures ``[H, W, 3]`` uint8 of any sizes, and text, below a node; None without either."""
+    import torch
+
+    out: dict = {}
+    for picture in pictures:
+        shown = ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls).as_dict()
+        for name, values in shown.items():
+            out[name] = (*out.get(name, ()), *values)
+    if lines:
+        out |= ui.PreviewText("\n".join(lines)).as_dict()
+    return out or None

@@ -1,0 +1,176 @@
+"""One clip to make: its inputs, settings, and the keys by which it and its segments are found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from ..color.drift import MODES as COLOR_MODES
+from ..errors import InputError
+from ..finite import check_finite
+from ..video.resample import letterbox
+from .control_sources import Controls
+from .noise import shared_noise, unit_noise
+from .options import ClipOptions
+from .segments import Segment, SegmentPlan, plan_segments
+
+MODES = ("animate", "replace")
+
+
+def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
+    """Raises InputError unless background and character mask are given exactly when the mode needs them."""
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}: choose animate or replace.")
+    if mode == "replace":
+        for name, given in (("a background", has_background), ("a character mask", has_mask)):
+            if not given:
+                raise InputError(
+                    f"replace mode needs {name}, and none is connected: connect one, or set mode to animate."
+                )
+    elif has_background or has_mask:
+        raise InputError(
+            "a background or character mask is connected, but mode is animate, which makes its own scene: set mode to "
+            "replace, or disconnect them."
+        )
+
+
+@dataclass
+class AnimateJob:
+    """One clip to make.
+
+    Attributes:
+        reference: the character, ``[H, W, 3]`` float32 RGB in 0..1, of any size.
+        controls: the control videos.
+        mode: ``"animate"`` (the reference's scene) or ``"replace"`` (the driver's).
+        segment_length, previous_frames: frames, 4n+1.
+        seed: segment k uses ``seed + k``.
+        fps: of the result; 0 takes the pose's.
+        color: how drift from segment to segment is taken out (:mod:`..color.drift`): ``"off"``, ``"previous"`` (match
+            the previous frames) or ``"anchor"`` (and hold on to the scene).
+        options: what most clips leave alone.
+    """
+
+    reference: torch.Tensor
+    controls: Controls
+    mode: str = "animate"
+    segment_length: int = 77
+    previous_frames: int = 1
+    seed: int = 0
+    fps: Fraction = Fraction(0)
+    color: str = "anchor"
+    options: ClipOptions = ClipOptions()
+
+    def __post_init__(self) -> None:
+        self.fps = Fraction(self.fps) if self.fps else self.controls.pose.fps
+
+    def plan(self) -> SegmentPlan:
+        """Every segment of the clip."""
+        options = self.options
+        return plan_segments(
+            len(self.controls),
+            self.segment_length,
+            self.previous_frames,
+            options.faded(self.segment_length, self.previous_frames),
+            options.cuts,
+            options.continued,
+        )
+
+    def wanted(self) -> SegmentPlan:
+        """The segments that are to be made."""
+        plan = self.plan()
+        return plan.part(self.options.first_segment, self.options.last_segment % len(plan))
+
+    def seed_of(self, index: int) -> int:
+        """The seed of a segment."""
+        return self.options.segment_seeds.get(index, self.seed + index) % 2**64
+
+    def noise(self, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
+        """What a segment is sampled from, float32 on the CPU: ``shape`` is ``[1, 16, T+1, h, w]``."""
+        continued = segment.index == self.options.continued
+        if not self.options.share_noise or not segment.previous_frames or continued:
+            return unit_noise(self.seed_of(segment.index), shape)
+        chain = [other.index for other in self.plan() if other.shot == segment.shot]
+        start = max(chain[0], self.options.continued or 0)
+        return shared_noise(self.seed_of, segment.index, start, segment.previous_latents, shape)
+
+    def returns(self, segment: Segment) -> bool:
+        """Whether a segment with a seed of its own fades back into its former frames."""
+        return self.options.keep_rest and segment.index in self.options.segment_seeds and segment.hands_over
+
+    def check(self) -> None:
+        """Raises InputError for what cannot work, before any long work."""
+        self.options.check(len(self.controls), len(self.plan()), self.previous_frames, *self.controls.size)
+        check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
+        if self.color not in COLOR_MODES:
+            raise InputError(f"color is {self.color!r}: choose {', '.join(COLOR_MODES[:-1])} or {COLOR_MODES[-1]}.")
+        if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
+            raise InputError(
+                f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
+                "connect one image."
+            )
+        check_finite(self.reference, "the reference image", "connect another picture, or look at what made this one")
+        self.controls.check()
+
+    def reference_pixels(self) -> torch.Tensor:
+        """``[1, H, W, 3]`` at the result's size, letterboxed on black."""
+        fitted = letterbox(self.reference.float().cpu().numpy(), *self.controls.size)
+        return torch.from_numpy(np.ascontiguousarray(fitted))[None].clamp(0.0, 1.0)
+
+    def key(self, extra: str = "") -> str:
+        """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
+        digest = hashlib.blake2b(digest_size=12)
+        settings = [self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra]
+        settings += [self.color] if self.color != "off" else []  # without, as earlier versions made it
+        fingerprints = list(self.controls.fingerprints.values())
+        digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
+        digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
+        digest.update(self.options.signature().encode())
+        return digest.hexdigest()
+
+    def segment_keys(self, extra: str = "", prompts: Sequence[str] = ()) -> list[str]:
+        """A hash for each segment of what decides its frames, the segments before it included.
+
+        Args:
+            extra: for what all segments share.
+            prompts: a word for each segment's prompt; empty: all have the same.
+        """
+        options = self.options
+        shared = replace(
+            options, segment_seeds={}, keep_rest=False, continue_from=None, first_segment=0, last_segment=-1
+        )
+        common = replace(self, seed=0, options=shared).key(extra)
+        continued = "" if options.continue_from is None else options.continue_from.fingerprint()
+
+        def keys(seeds: dict[int, int]) -> list[str]:
+            made: list[str] = []
+            for segment in self.plan():
+                before = made[-1] if segment.previous_frames and made else ""
+                before = continued if segment.index == options.continued else before
+                seed = seeds.get(segment.index, (self.seed + segment.index) % 2**64)
+                prompt = prompts[segment.index] if prompts else ""
+                made.append(_digest(common, before, segment.index, seed, prompt))
+            return made
+
+        if not options.keep_rest:
+            return keys(options.segment_seeds)
+        former = keys({})
+        return [
+            _digest(key, options.segment_seeds[index], "kept") if index in options.segment_seeds else key
+            for index, key in enumerate(former)
+        ]
+
+    def former_keys(self, extra: str = "", prompts: Sequence[str] = ()) -> dict[int, str]:
+        """:meth:`segment_keys` that segments had which fade back into their former frames, by segment."""
+        before = replace(self, options=replace(self.options, segment_seeds={}, keep_rest=False))
+        keys = before.segment_keys(extra, prompts) if self.options.keep_rest else []
+        return {segment.index: keys[segment.index] for segment in self.plan() if self.returns(segment)}
+
+
+def _digest(*values: object) -> str:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()

@@ -1,0 +1,82 @@
+"""Finished segments of other jobs, found by their keys and taken over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..files import replacing
+from .job_folder import JobFolder
+from .store import GO_ON, SegmentStore
+
+
+def take_over(
+    store: SegmentStore, keys: Sequence[str], folders: Iterable[str | os.PathLike], former: dict[int, str] | None = None
+) -> list[int]:
+    """Link the segments that other jobs have finished into a job's folder, which remembers its keys for others.
+
+    Args:
+        store: of the job.
+        keys: of all its segments (:meth:`.generate.AnimateJob.segment_keys`).
+        folders: of other jobs; what vanishes meanwhile is not taken.
+        former: keys of the segments that are made again and fade back (:meth:`.generate.AnimateJob.former_keys`).
+
+    Returns:
+        The segments that were taken over.
+
+    Raises:
+        InputError: the folder cannot be written, or another process works in it and is not waited for.
+    """
+    with store.locked():
+        return _take_over(store, keys, folders, former or {})
+
+
+def _take_over(
+    store: SegmentStore, keys: Sequence[str], folders: Iterable[str | os.PathLike], former: dict[int, str]
+) -> list[int]:
+    if store.keys() != {"made": dict(enumerate(keys)), "former": former}:  # a finished job needs no space
+        store.save_keys(dict(enumerate(keys)), former)
+    taken = []
+    for folder in sorted(map(Path, folders)):
+        if folder == store.folder or not (folder / "segments.json").is_file():
+            continue
+        other = JobFolder(folder)
+        have = other.keys()
+        for index, key in enumerate(keys):
+            if store.frames_path(index).exists() or have["made"].get(index) != key:
+                continue
+            with suppress(_Gone):
+                for name in (other.tail_path(index).name, other.record_path(index).name):
+                    if (folder / name).exists():
+                        _link(folder / name, store.folder / name)
+                _link(other.frames_path(index), store.frames_path(index))
+                taken.append(index)
+        for index, key in former.items():
+            for name, path in (("made", other.frames_path(index)), ("former", other.former_path(index))):
+                if have[name].get(index) != key or store.former_path(index).exists():
+                    continue
+                with suppress(_Gone):
+                    _link(other.tail_path(index), store.tail_path(index))
+                    _link(path, store.former_path(index))
+    return sorted(taken)
+
+
+class _Gone(Exception):
+    """A file of another job is not there any more."""
+
+
+def _link(source: Path, target: Path) -> None:
+    with replacing(target, "the finished segment", GO_ON) as temporary:
+        os.unlink(temporary)
+        try:
+            try:
+                os.link(source, temporary)
+            except FileNotFoundError:
+                raise
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(source, temporary)
+        except FileNotFoundError as error:
+            raise _Gone from error
