@@ -22,6 +22,7 @@ from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .stitch import CropToCharacter, StitchCharacter
 from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
@@ -50,6 +51,8 @@ NODES: list[type[io.ComfyNode]] = [
     SegmentCharacter,
     ShapeMask,
     MaskBackground,
+    CropToCharacter,
+    StitchCharacter,
     MatchColor,
     CachedPrompt,
     LoadPrompt,

@@ -16,6 +16,7 @@ Frames = io.Custom("FRAMES")
 Track = io.Custom("POSE_TRACK")
 Detector = io.Custom("POSE_DETECTOR")
 Segmenter = io.Custom("SEGMENTER")
+Window = io.Custom("CROP_WINDOW")
 Options = io.Custom("CLIP_OPTIONS")
 
 

@@ -119,6 +119,13 @@ class LoadVideo(io.ComfyNode):
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
                 io.Int.Output(display_name="width", tooltip="Width of the frames in pixels."),
                 io.Int.Output(display_name="height", tooltip="Height of the frames in pixels."),
+                Frames.Output(
+                    display_name="full_size",
+                    tooltip=(
+                        "The same frames at the video's own size, for Crop to Character, Stitch Character and sharper "
+                        "faces from Crop Face."
+                    ),
+                ),
             ],
         )
 
@@ -151,15 +158,15 @@ class LoadVideo(io.ComfyNode):
 
         fit = "fill" if fit == _UPLOAD else fit
         if isinstance(video, InputImpl.VideoFromComponents):
-            source, audio = _from_memory(video.get_components(), fps, width * height, start, limit, fit)
+            source, full, audio = _from_memory(video.get_components(), fps, width * height, start, limit, fit)
         elif video is not None:
             trim = video.get_active_trim_window() if isinstance(video, InputImpl.VideoFromFile) else None
-            source, audio = _from_file(video.get_stream_source(), fps, width * height, start, limit, fit, trim)
+            source, full, audio = _from_file(video.get_stream_source(), fps, width * height, start, limit, fit, trim)
         elif path := annotated_path(file):
-            source, audio = _from_file(path, fps, width * height, start, limit, fit)
+            source, full, audio = _from_file(path, fps, width * height, start, limit, fit)
         else:
             raise InputError(_not_there(file))
-        return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height)
+        return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height, full)
 
 
 def _not_there(file: str) -> str:
@@ -176,19 +183,20 @@ def _from_file(
     limit: int,
     fit: str,
     trim: tuple[float, float] | None = None,
-) -> tuple[FrameSource, dict | None]:
+) -> tuple[FrameSource, FrameSource, dict | None]:
+    """(Frames, the same at the video's own size, sound)"""
     from ..wan_animate.video.audio import read_audio
     from ..wan_animate.video.source import VideoSource
 
     source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
     for note in source.notes:
         log.info("%s", note)
-    return source, read_audio(file, source.start_seconds or 0.0, float(len(source) / source.fps))
+    return source, source.full_size(), read_audio(file, source.start_seconds or 0.0, float(len(source) / source.fps))
 
 
 def _from_memory(
     components: Any, fps: float, max_area: int, start: int, limit: int, fit: str
-) -> tuple[FrameSource, dict | None]:
+) -> tuple[FrameSource, FrameSource, dict | None]:
     from ..wan_animate.video.derived import SampledSource, at_area, cut_audio
     from ..wan_animate.video.frames import TensorSource
     from ..wan_animate.video.source import cut_note
@@ -198,4 +206,4 @@ def _from_memory(
     fitted = at_area(source, max_area, fit)
     if note := cut_note("the video", (source.width, source.height), (fitted.width, fitted.height), fit):
         log.info("%s", note)
-    return fitted, audio
+    return fitted, source, audio

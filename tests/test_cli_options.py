@@ -278,6 +278,29 @@ def test_a_name_of_80_chinese_characters_from_end_to_end(inputs, small_models, t
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{LONG}.mp4", f"{LONG}.png"]
 
 
+def test_a_window_is_for_replace(inputs, tmp_path, capsys):
+    given = inputs | {"out": tmp_path / "a.mp4"}
+    assert cli.main([*(f"--{name}={value}" for name, value in given.items()), "--crop"]) == 2
+    assert "--crop is given, but --mode is animate, which makes its own scene: leave --crop" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_window_from_end_to_end(inputs, small_models, tmp_path, capsys):
+    """--crop: the clip has the video's own size, and far from the person it is the video."""
+    pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
+    from wan_animate.video.source import VideoSource
+
+    given = inputs | {"models": small_models.diffusers, "steps": 1, "area": 96 * 80, "mode": "replace", "limit": 8}
+    given |= {"out": tmp_path / "a.mp4", "sheet": tmp_path / "a.png"}
+    assert cli.main([*(f"--{name}={value}" for name, value in given.items()), "--crop"]) == 0
+    assert "wan-animate: The window is" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a.png"]
+    driver, clip = (VideoSource(path, fps=30, limit=8) for path in (inputs["video"], tmp_path / "a.mp4"))
+    assert (len(clip), clip.width, clip.height) == (8, driver.width, driver.height)
+    error = np.abs(clip.read(0, 8).astype(int) - driver.read(0, 8)).mean(axis=(0, 3))
+    assert error[:, :8].mean() < 3 < 10 < error.max()
+
+
 def test_strengths_reach_the_transformer(inputs, small_models, tmp_path, monkeypatch):
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     from wan_animate.backends import diffusers

@@ -198,6 +198,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         from .plan.cards import device_here
         from .plan.measured import begin_clock, run_of
         from .record.compare import check_inputs
+        from .stitch.controls import shown_frames, stitch_clip
         from .video.audio import read_audio
         from .video.derived import PartSource
         from .weights.prompt_file import load_prompt
@@ -232,10 +233,11 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         shown = result_plan(job, store)
-        clip = generate(job, denoiser, vae, store, printing(clock), video, audio, made)
+        clip = generate(job, denoiser, vae, store, printing(clock), None if options.crop else video, audio, made)
         took = run_of(clock, device, job, store.folder)
         if took is not None and len(shown) == len(job.plan()):
             runs().add(took)
+        whole = stitch_clip(signals, clip, shown.first, video, audio, counting("stitch"))
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
@@ -247,14 +249,16 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
             def part(source: FrameSource) -> FrameSource:
                 return PartSource(source, shown.first, shown.first + len(clip))
 
-            columns: list[tuple[str, FrameSource]] = [("driver", part(frames)), ("pose", part(signals.pose))]
+            driver = shown_frames(signals, frames)
+            columns: list[tuple[str, FrameSource]] = [("driver", part(driver)), ("pose", part(signals.pose))]
             if signals.face is not None:
                 columns.append(("face", part(signals.face)))
             result: FrameSource = clip
             if signals.character_mask is not None:
-                columns.append(("mask", MaskShown(part(frames), part(signals.character_mask))))
+                columns.append(("mask", MaskShown(part(driver), part(signals.character_mask))))
                 result = MaskShown(clip, part(signals.character_mask), outline=True)
-            contact_sheet(options.sheet, [*columns, ("result", result)])
+            columns += [("result", result), *([] if whole is None else [("stitched", whole)])]
+            contact_sheet(options.sheet, columns)
         clip.close()
         if not options.keep_segments:
             store.remove()
@@ -266,15 +270,17 @@ def _frames(options: argparse.Namespace) -> VideoSource:
     """The driving video; its notes are printed."""
     from .video.source import VideoSource
 
+    # a small person is found on larger frames than the window is
+    area = max(options.area, 1280 * 720) if options.crop else options.area
     frames = VideoSource(
-        options.video, fps=options.fps, max_area=options.area, start=options.start, limit=options.limit, fit=options.fit
+        options.video, fps=options.fps, max_area=area, start=options.start, limit=options.limit, fit=options.fit
     )
     for note in frames.notes:
         print(f"wan-animate: {note}", file=sys.stderr)
     return frames
 
 
-def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, Controls]:
+def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
     from .chain.job import AnimateJob
     from .cli_options import clip_options
@@ -311,7 +317,14 @@ def _job(options: argparse.Namespace, frames: FrameSource) -> tuple[AnimateJob, 
         if found.lost:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
-    signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
+    if options.crop:
+        from .stitch.controls import cropped_controls
+
+        cropped = cropped_controls(frames.full_size(), track, mask, options.area, options.clean, counting("window"))
+        print(f"wan-animate: {cropped.report}", file=sys.stderr)
+        signals: Controls = cropped
+    else:
+        signals = controls(frames, track, options.mode, mask=mask, reference=body, strength=options.clean)
     length, previous = options.segment, options.previous_frames
     job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
     job.options = clip_options(options, track)

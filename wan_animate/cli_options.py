@@ -53,6 +53,12 @@ FILES = {
 
 def add_clip_options(parser: argparse.ArgumentParser) -> None:
     """Options of :class:`.chain.options.ClipOptions`."""
+    parser.add_argument(
+        "--crop",
+        action="store_true",
+        help="replace: work on a window of --area pixels around the person, and put it back into the video at its own "
+        "size",
+    )
     group = parser.add_argument_group("seams, shots, parts of a clip")
     group.add_argument(
         "--crossfade",
@@ -147,6 +153,8 @@ def check_options(options: argparse.Namespace) -> None:
     if not all(0 <= side <= 1 for side in options.person_point):
         x, y = options.person_point
         raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
+    if options.crop and options.mode != "replace":
+        raise InputError("--crop is given, but --mode is animate, which makes its own scene: leave --crop out.")
     check_segment_settings(options.segment, options.previous_frames, max(options.crossfade, 0))
     parse_segment_seeds(options.segment_seeds)
     prompt_ranges(options)

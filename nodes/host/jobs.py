@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 from contextlib import suppress
@@ -12,6 +13,7 @@ import folder_paths
 
 from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
+from ...wan_animate.files import make_folder
 from ...wan_animate.plan.measured import Runs
 from .accelerate.attention import CHANGED
 from .graph import graph_signature
@@ -39,6 +41,13 @@ def free_disk() -> int | None:
     with suppress(OSError):
         return shutil.disk_usage(folder_paths.get_output_directory()).free
     return None
+
+
+def stitched_path(fingerprint: str) -> Path:
+    """Where a stitched clip is written: in the temp folder, for Save Video to keep."""
+    name = hashlib.blake2b(fingerprint.encode(), digest_size=12).hexdigest()
+    folder = make_folder(Path(folder_paths.get_temp_directory()) / FOLDER / "stitched", "the stitched clip")
+    return folder / f"{name}.mp4"
 
 
 def other_jobs() -> list[Path]:

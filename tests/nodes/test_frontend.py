@@ -1,4 +1,4 @@
-"""Both workflows in the host's real frontend, in a headless Chromium.
+"""The workflows in the host's real frontend, in a headless Chromium.
 
 ``WAN_ANIMATE_SCREENSHOTS=docs python -m pytest tests/nodes/test_frontend.py`` renews the README's pictures.
 """
@@ -16,7 +16,7 @@ import pytest
 
 from demo.importing import ROOT
 
-WORKFLOWS = ("animate", "replace")
+WORKFLOWS = ("animate", "replace", "replace_crop")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -192,7 +192,7 @@ def test_every_loader_says_where_its_model_comes_from(name):
         for value in node["inputs"].values()
         if isinstance(value, str) and value.endswith((".safetensors", ".onnx"))
     }
-    assert set(linked) == named and len(named) == (8 if name == "replace" else 6)
+    assert set(linked) == named and len(named) == (6 if name == "animate" else 8)
     notes = " ".join(node["widgets_values"][0] for node in workflow(name)["nodes"] if node["type"] == "MarkdownNote")
     for model in linked.values():
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])

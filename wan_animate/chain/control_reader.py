@@ -13,8 +13,6 @@ from ..video.frames import FrameSource, reading_once
 from .control_sources import POSE
 from .segments import Segment
 
-READ_AT_ONCE = 8  # as derived sources read, so that frames which several of them are made of are decoded once
-
 
 class ControlReader:
     """Reads the controls in a thread, one segment ahead, always forwards; frames that two segments share are kept.
@@ -35,6 +33,8 @@ class ControlReader:
     ) -> None:
         self._sources, self._segments = sources, list(segments)
         self._needed = needed or (lambda segment: sources)
+        # as derived sources read, so that frames which several of them are made of are decoded once
+        self._at_once = min(source.chunk for source in sources.values())
         self._stopped = threading.Event()
         self._kept: dict[tuple[str, int], np.ndarray] = {}  # only the reading thread's
         self._now: dict[str, Future] = {}
@@ -107,7 +107,7 @@ class ControlReader:
                     missing.setdefault(frame, []).append(name)
                 else:
                     put(name, frame, kept)
-        for start, stop in _runs(missing):
+        for start, stop in _runs(missing, self._at_once):
             if self._stopped.is_set():
                 raise Cancelled
             with reading_once():
@@ -121,14 +121,14 @@ class ControlReader:
         return out
 
 
-def _runs(missing: dict[int, list[str]]) -> Iterable[tuple[int, int]]:
-    """Ranges without gaps, up to READ_AT_ONCE long, missing in the same sources."""
+def _runs(missing: dict[int, list[str]], at_once: int) -> Iterable[tuple[int, int]]:
+    """Ranges without gaps, up to ``at_once`` long, missing in the same sources."""
     frames = sorted(missing)
     start = 0
     for at in range(1, len(frames) + 1):
         if (
             at == len(frames)
-            or at - start == READ_AT_ONCE
+            or at - start == at_once
             or frames[at] != frames[at - 1] + 1
             or missing[frames[at]] != missing[frames[start]]
         ):

@@ -17,7 +17,6 @@ from ..video.derived import DerivedSource
 from ..video.frames import FrameSource, ahead
 from .boxes import MISSING
 
-READ_AT_ONCE = 8  # frames of the driver in memory while crops are made
 KEPT_BYTES = 160 * 512 * 512 * 3
 _MOST_SKIPPED = 64
 _NEAR = 1 / 48  # of a pixel of the frame
@@ -79,7 +78,7 @@ class FaceCropSource(DerivedSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
-        runs = list(_runs([index for index in range(start, stop) if index not in kept]))
+        runs = list(_runs([index for index in range(start, stop) if index not in kept], self.chunk))
 
         def chunks() -> Generator[tuple[int, np.ndarray], None, None]:
             for first, last in runs:
@@ -113,11 +112,11 @@ class FaceCropSource(DerivedSource):
         return f"face:{self.size}:{digest.hexdigest()}:{self.source.fingerprint()}"
 
 
-def _runs(frames: list[int]) -> Iterator[tuple[int, int]]:
-    """Gapless ranges of at most READ_AT_ONCE frames."""
+def _runs(frames: list[int], at_once: int) -> Iterator[tuple[int, int]]:
+    """Gapless ranges of at most ``at_once`` frames."""
     start = 0
     for at in range(1, len(frames) + 1):
-        if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == READ_AT_ONCE:
+        if at == len(frames) or frames[at] != frames[at - 1] + 1 or at - start == at_once:
             yield frames[start], frames[at - 1] + 1
             start = at
 

@@ -9,8 +9,6 @@ from ..video.derived import DerivedSource, lasting
 from ..video.frames import FrameSource
 from .track import binary
 
-READ_AT_ONCE = 8
-
 
 class BackgroundSource(DerivedSource):
     """Frames with the masked area black, in their dtype. A single frame or mask repeats.
@@ -41,7 +39,7 @@ class BackgroundSource(DerivedSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = None
-        for first, last, chunk in self.source.batches(READ_AT_ONCE, start, stop):
+        for first, last, chunk in self.source.batches(self.chunk, start, stop):
             if out is None:
                 out = np.empty((stop - start, *chunk.shape[1:]), chunk.dtype)
             keep = (1 - binary(self.mask.read(first, last)))[..., None]

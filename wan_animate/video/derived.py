@@ -20,6 +20,10 @@ class DerivedSource(FrameSource):
         self.width, self.height, self.fps = source.width, source.height, source.fps
         self._others = others
 
+    @property
+    def chunk(self) -> int:
+        return min(super().chunk, *(source.chunk for source in (self.source, *self._others)))
+
     def __len__(self) -> int:
         return len(self.source)
 

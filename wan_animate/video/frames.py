@@ -19,6 +19,7 @@ from ..finite import is_finite
 from .picture import over_background
 
 _cache = threading.local()
+_AT_ONCE, _BYTES_AT_ONCE = 8, 64 << 20
 
 
 class FrameSource(ABC):
@@ -41,6 +42,11 @@ class FrameSource(ABC):
     picture: tuple[float, float, float, float] | None = None
     native_size: tuple[int, int] | None = None
     start_seconds: float | None = None
+
+    @property
+    def chunk(self) -> int:
+        """Frames to read at once where all are wanted: 8, fewer of large ones (2 of 4K)."""
+        return max(1, min(_AT_ONCE, _BYTES_AT_ONCE // (3 * self.width * self.height)))
 
     @abstractmethod
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import threading
@@ -106,6 +107,17 @@ class VideoSource(FrameSource):
         self.notes = self._notes(frame)
         self._decoder.close()  # a source may be read much later, or never
         self._digest: str | None = None
+
+    def full_size(self) -> VideoSource:
+        """The same frames at :attr:`native_size`."""
+        if (self.width, self.height) == self.native_size:
+            return self
+        other = copy.copy(self)
+        other._lock, other._reformatters, other._buffers = threading.RLock(), threading.local(), BufferPool()
+        other._decoder = ClipDecoder(other._file, other._index, other._convert)
+        other.width, other.height = self.native_size
+        other.picture = placement(*self.native_size, *self.native_size, self._fit)
+        return other
 
     @property
     def decoded(self) -> int:

@@ -25,6 +25,7 @@ log = get_logger(__name__)
 _BT709 = 1
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _CHUNK = 8
+_LARGE = 1920 * 1088
 # Enough to encode faster than any GPU samples.
 ENCODER_THREADS = min(8, os.cpu_count() or 1)
 
@@ -139,9 +140,13 @@ def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fra
     stream.color_range = ColorRange.MPEG
     if codec == "libx264":
         stream.options = {"crf": str(crf), "preset": "medium"}
+        large = size[0] * size[1] > _LARGE
+        if large:
+            # by default some 50 frames are in work, 1.5 GB of 4K
+            stream.options["x264-params"] = "sync-lookahead=0:rc-lookahead=4:ref=1:bframes=2"
         # PyAV's default, slice threading, hardly uses more than one core.
         stream.codec_context.thread_type = "FRAME"
-        stream.codec_context.thread_count = ENCODER_THREADS
+        stream.codec_context.thread_count = min(ENCODER_THREADS, 2) if large else ENCODER_THREADS
     else:
         stream.bit_rate = max(2_000_000, int(size[0] * size[1] * float(rate) * 0.2))
     return stream

@@ -1,0 +1,103 @@
+"""Whole jobs in a window: several segments, a cut, a resumed one; the shell's --crop."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from demo.figure import draw_figure, figure_keypoints
+from wan_animate.chain.generate import generate
+from wan_animate.chain.job import AnimateJob
+from wan_animate.chain.store import SegmentStore
+from wan_animate.errors import Cancelled
+from wan_animate.pose.track import PoseTrack
+from wan_animate.stitch.controls import cropped_controls
+from wan_animate.stitch.plan import WindowSize
+from wan_animate.stitch.stitch import StitchedSource
+from wan_animate.video.derived import ResizedSource
+from wan_animate.video.frames import TensorSource
+from wan_animate.video.source import VideoSource
+
+from ..support.chain import PlainDenoiser, PlainVAE
+
+WIDTH, HEIGHT, COUNT, CUT, LENGTH = 640, 360, 22, 13, 9
+
+
+@pytest.fixture(scope="module")
+def source():
+    """A small dancer, and after a cut another place."""
+    frames = [
+        draw_figure(figure_keypoints(at / 24, WIDTH, HEIGHT, (0.3 if at < CUT else 0.7, 0.6), 0.4), WIDTH, HEIGHT)
+        for at in range(COUNT)
+    ]
+    return TensorSource(np.stack(frames), Fraction(24))
+
+
+@pytest.fixture(scope="module")
+def track():
+    """As found at a working size."""
+    points = [figure_keypoints(at / 24, WIDTH, HEIGHT, (0.3 if at < CUT else 0.7, 0.6), 0.4) for at in range(COUNT)]
+    return PoseTrack(np.stack(points), WIDTH, HEIGHT, Fraction(24), cuts=(CUT,)).scaled(320, 180)
+
+
+def run(source, track, folder, during=None):
+    controls = cropped_controls(source, track, size=WindowSize("budget", 96 * 96))
+    window = controls.window
+    controls.face = None
+    job = AnimateJob(torch.rand(60, 40, 3, generator=torch.Generator().manual_seed(1)), controls, "replace", LENGTH)
+    clip = generate(job, PlainDenoiser(during=during), PlainVAE(), SegmentStore(folder))
+    return StitchedSource(source, clip, window, controls.character_mask, feather=6), window
+
+
+def test_segments_and_cuts(source, track, tmp_path):
+    stitched, window = run(source, track, tmp_path / "job")
+    assert len(stitched) == COUNT and (stitched.width, stitched.height, stitched.fps) == (WIDTH, HEIGHT, 24)
+    assert window.speed == 0 and window.places[0, 0] != window.places[-1, 0]
+    frames, before = stitched.read(0, COUNT), source.read(0, COUNT)
+    differs = (frames != before).any(axis=3)
+    for at in range(COUNT):
+        left, top, width, height = window.places[at].round().astype(int)
+        outside = np.ones((HEIGHT, WIDTH), bool)
+        outside[top : top + height, left : left + width] = False
+        assert not differs[at][outside].any() and differs[at][~outside].mean() > 0.3
+
+
+def test_a_stopped_job_goes_on_and_gives_the_same_bytes(source, track, tmp_path):
+    whole, _ = run(source, track, tmp_path / "whole")
+
+    def stop(segment, step):
+        if segment == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(source, track, tmp_path / "stopped", stop)
+    made = []
+    again, _ = run(source, track, tmp_path / "stopped", lambda segment, step: made.append(segment))
+    assert set(made) == {2}
+    assert (again.read(0, COUNT) == whole.read(0, COUNT)).all()
+
+
+def test_the_window_is_planned_alike_from_frames_of_another_size(source, track):
+    """The same track on the video's own frames, or on the working frames it was found in."""
+    window = cropped_controls(source, track).window
+    same = cropped_controls(source, track.scaled(WIDTH, HEIGHT)).window
+    assert np.abs(window.places - same.places).max() < 4 and window.size == same.size
+    small = ResizedSource(source, 320, 176)
+    of_small = cropped_controls(small, track).window
+    assert np.abs(of_small.places[:, 2] * 2 - window.places[:, 2]).max() < 12
+
+
+def test_full_size_frames_of_a_video(tmp_path, source):
+    from wan_animate.video.write import write_video
+
+    write_video(tmp_path / "a.mp4", source)
+    working = VideoSource(tmp_path / "a.mp4", fps=12, max_area=160 * 96, start=2, limit=6)
+    full = working.full_size()
+    assert (full.width, full.height, len(full), full.fps) == (WIDTH, HEIGHT, 6, 12)
+    assert full.picture == (0, 0, WIDTH, HEIGHT) and full.start_seconds == working.start_seconds
+    native = VideoSource(tmp_path / "a.mp4", fps=12, start=2, limit=6)
+    assert full.fingerprint() == native.fingerprint() != working.fingerprint()
+    small = working.read(1, 3)
+    assert (full.read(0, 6) == native.read(0, 6)).all() and (working.read(1, 3) == small).all()
+    assert native.full_size() is native

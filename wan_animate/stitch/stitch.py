@@ -1,0 +1,183 @@
+"""The generated window back in its place in the source frames, at their own resolution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..mask.track import binary
+from ..video.derived import DerivedSource
+from ..video.frames import FrameSource, as_uint8
+from ..video.write import write_frames
+from .boxes import Rectangle
+from .resample import cut_out_mask, put_back, whole_pixels
+from .window import CropWindow
+
+_SAME_SHAPE = 0.02
+
+
+class StitchedSource(DerivedSource):
+    """The source frames with the generated character in them, uint8, at the source's size.
+
+    Inside the mask, grown, a pixel is the generated one; from there over ``feather`` pixels it goes over into the
+    source's; beyond, and outside the window, every value is the source's own. Without a mask the whole window is taken,
+    its edge feathered inwards, but not where it is the frame's.
+
+    Args:
+        source: the frames that the window was made for.
+        generated: the finished window, of its shape and at any size.
+        window: from :func:`.plan.plan_window`.
+        mask: of the window, at its sampled size (what the model was given).
+        feather, grow: pixels of the source, 0 to 512.
+
+    Raises:
+        InputError: kinds, lengths, shapes or sizes do not match, or a number is out of range.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        source: FrameSource,
+        generated: FrameSource,
+        window: CropWindow,
+        mask: FrameSource | None = None,
+        feather: float = 16.0,
+        grow: float = 0.0,
+    ) -> None:
+        if not 0 <= feather <= 512 or not 0 <= grow <= 512:
+            raise InputError(
+                f"stitch: feather ({feather:g}) and grow ({grow:g}) must be 0 to 512 pixels of the source."
+            )
+        if source.kind != "image" or generated.kind != "image":
+            raise InputError("stitch: source and generated frames must be pictures, not masks.")
+        window.check(source)
+        if len(generated) != len(window):
+            raise InputError(
+                f"stitch: {len(generated)} frames were generated and the window has {len(window)}: connect the clip "
+                "that was made in this window, whole."
+            )
+        width, height = window.size
+        if abs((generated.width * height) / (generated.height * width) - 1) > _SAME_SHAPE:
+            raise InputError(
+                f"stitch: the generated frames are {generated.width}x{generated.height}, of another shape than the "
+                f"window's {width}x{height}: connect the clip that was made in this window."
+            )
+        if mask is not None:
+            if mask.kind != "mask" or len(mask) != len(window) or (mask.width, mask.height) != window.size:
+                raise InputError(
+                    f"stitch: the mask has {len(mask)} {mask.kind}s of {mask.width}x{mask.height} and the window "
+                    f"{len(window)} of {width}x{height}: connect the mask that Animate Character was given."
+                )
+        super().__init__(source, generated, *(() if mask is None else (mask,)))
+        self.generated, self.window, self.mask = generated, window, mask
+        self.feather, self.grow = float(feather), float(grow)
+        self.fps, self.picture, self.start_seconds = generated.fps, source.picture, source.start_seconds
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        out: np.ndarray | None = None
+        for at in range(start, stop):
+            frame = as_uint8(self.source.read(at, at + 1))
+            if out is None:
+                out = np.empty((stop - start, *frame.shape[1:]), np.uint8)
+            out[at - start] = frame[0]
+            self._stitch(out[at - start], at)
+        assert out is not None  # start < stop
+        return out
+
+    def alpha(self, at: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """(Share of the generated pixel, float32 ``[h, w]``; x and y of its corner in the frame)."""
+        left, top, width, height = self.window.places[at].tolist()
+        place = (left, top, width, height)
+        x1, y1, x2, y2 = whole_pixels(place)
+        edge = _from_edge(place, self.window.source_size, self.feather)
+        if self.mask is None:
+            return edge, (x1, y1)
+        inside = binary(self.mask.read(at, at + 1))[0]
+        across, down = inside.shape[1] / width, inside.shape[0] / height
+        part = ((x1 - left) * across, (y1 - top) * down, (x2 - x1) * across, (y2 - y1) * down)
+        inside = cut_out_mask(inside, part, (x2 - x1, y2 - y1))
+        reach = int(np.ceil(self.feather + self.grow)) + 2
+        a, b, wide, high = cv2.boundingRect(inside)
+        if not wide:
+            return np.zeros((0, 0), np.float32), (x1, y1)
+        rows = slice(max(b - reach, 0), min(b + high + reach, inside.shape[0]))
+        columns = slice(max(a - reach, 0), min(a + wide + reach, inside.shape[1]))
+        inside = np.ascontiguousarray(inside[rows, columns])
+        # the outline runs half a pixel from the pixels on both sides
+        away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5 - self.grow
+        soft = np.minimum(_falling(away, self.feather), edge[rows, columns])
+        return soft, (x1 + columns.start, y1 + rows.start)
+
+    def _stitch(self, frame: np.ndarray, at: int) -> None:
+        """Put the window into ``frame``, uint8 ``[H, W, 3]``."""
+        alpha, (x, y) = self.alpha(at)
+        if not alpha.size:
+            return
+        left, top, width, height = self.window.places[at].tolist()
+        x1, y1, _, _ = whole_pixels((left, top, width, height))
+        made = put_back(as_uint8(self.generated.read(at, at + 1))[0], (left, top, width, height))
+        made = made[y - y1 : y - y1 + alpha.shape[0], x - x1 : x - x1 + alpha.shape[1]]
+        shown = frame[y : y + alpha.shape[0], x : x + alpha.shape[1]]
+        # a row block at a time: floats of a 4K frame would take 100 MB
+        for rows in range(0, len(alpha), 128):
+            part = slice(rows, rows + 128)
+            before = shown[part].astype(np.float32)
+            mixed = before + alpha[part, :, None] * (made[part].astype(np.float32) - before)
+            shown[part] = np.rint(mixed).astype(np.uint8)
+
+    def fingerprint(self) -> str:
+        mask = "" if self.mask is None else self.mask.fingerprint()
+        return (
+            f"stitched:{self.feather}:{self.grow}:{self.window.fingerprint()}:({self.source.fingerprint()})"
+            f"({self.generated.fingerprint()})({mask})"
+        )
+
+
+def _falling(away: np.ndarray, feather: float) -> np.ndarray:
+    """1 at distance 0 and below, 0 from ``feather`` on, without a kink (smoothstep)."""
+    if feather <= 0:
+        return (away <= 0).astype(np.float32)
+    linear = np.clip(1 - away / np.float32(feather), 0, 1).astype(np.float32)
+    return linear * linear * (3 - 2 * linear)
+
+
+def _from_edge(place: Rectangle, frame: tuple[int, int], feather: float) -> np.ndarray:
+    """1 inside the window, falling over ``feather`` pixels to 0 at its edges but those of the frame; float32
+    ``[h, w]``."""
+    left, top, width, height = place
+    x1, y1, x2, y2 = whole_pixels(place)
+
+    def inward(first: int, last: int, low: float, high: float, end: int) -> np.ndarray:
+        middle = np.arange(first, last, dtype=np.float32) + 0.5
+        before = np.full(len(middle), np.inf, np.float32) if low < 1 else middle - np.float32(low)
+        after = np.full(len(middle), np.inf, np.float32) if high > end - 1 else np.float32(high) - middle
+        return np.minimum(before, after)
+
+    across = inward(x1, x2, left, left + width, frame[0])
+    down = inward(y1, y2, top, top + height, frame[1])
+    if feather <= 0:
+        return np.ones((len(down), len(across)), np.float32)
+    soft = [_falling(feather - distance, feather) for distance in (down, across)]
+    return np.minimum.outer(*soft)
+
+
+def write_stitched(
+    path: str | os.PathLike,
+    stitched: StitchedSource,
+    audio: dict | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the clip (:func:`..video.write.write_frames`), a frame in memory at a time. H.264 takes even sides: an odd
+    last row or column is left out.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    width, height = stitched.width // 2 * 2, stitched.height // 2 * 2
+    chunks = (stitched.read(at, at + 1)[:, :height, :width] for at in range(len(stitched)))
+    write_frames(path, chunks, (width, height), len(stitched), stitched.fps, audio, progress=progress)
