@@ -80,9 +80,8 @@ def test_free_bytes_of_a_place_that_is_not_there_yet(tmp_path):
     assert free == pytest.approx(cli_plan.free_at(tmp_path / "a.mp4"), rel=0.01) and free > 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="another folder there")
 def test_where_runs_are_kept(monkeypatch, tmp_path):
     monkeypatch.delenv(cli_plan.FOLDER)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", str(tmp_path))
     assert cli_plan.runs().path == tmp_path / "wan-animate" / "runs.json"
     assert np.array_equal(cli_plan.runs().read(), [])

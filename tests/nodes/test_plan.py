@@ -16,7 +16,7 @@ import pytest
 
 from demo import graphs
 from demo.example import Dancer, track_beside
-from demo.server import PromptRejected
+from demo.server import HostServer, PromptRejected
 from wan_animate import cli
 from wan_animate.chain.segment_files import LosslessSource
 from wan_animate.plan.cards import Device
@@ -31,6 +31,15 @@ KIT = graphs.KIT
 LENGTH, FRAMES, STEPS, FPS, SEGMENTS = 5, 8, 2, 30, 2
 WIDTH, HEIGHT = 128, 80
 PREVIEW, TEXT, PREVIEW_OF_NODE = 1, 3, 4  # the host's binary messages
+
+
+@pytest.fixture(scope="module")
+def host_server(host, small_models, tmp_path_factory):
+    """A server of its own, on which nothing was measured before."""
+    base = tmp_path_factory.mktemp("server")
+    small_models.copy_to(base / "models")
+    with HostServer(host, base) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
