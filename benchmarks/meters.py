@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -38,7 +39,7 @@ class Usage:
 
 
 class Meters:
-    """Samples a process (with its children) and the first GPU, in two threads, inside ``with``.
+    """Samples a process (with its children) and the first visible GPU, in two threads, inside ``with``.
 
     Args:
         pid: of the server.
@@ -55,7 +56,7 @@ class Meters:
     def __enter__(self) -> Meters:
         try:
             self._smi = subprocess.Popen(
-                ["nvidia-smi", _QUERY, "--format=csv,noheader,nounits", "-i", "0", "-lms", "200"],
+                ["nvidia-smi", _QUERY, "--format=csv,noheader,nounits", "-i", first_visible(), "-lms", "200"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
@@ -110,6 +111,11 @@ class Meters:
             with self._lock:
                 self._usage.busy.append((time.time() - self._began, share / 100))
                 self._usage.vram_gb = max(self._usage.vram_gb or 0.0, used * 2**20 / GB)
+
+
+def first_visible() -> str:
+    """The GPU that CUDA calls 0, as ``nvidia-smi -i`` names it."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
 
 
 def anonymous_bytes(pid: int) -> int:
