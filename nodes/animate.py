@@ -311,8 +311,8 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.wanted())
             take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
-            shown = result_plan(job, store)
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio, record)
+            shown = result_plan(job, store)
             below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
             took = run_of(clock, device, job, store.folder, passes)

@@ -345,6 +345,6 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     (job,) = tmp_path.iterdir()
     # the clip's own file had room here, and had all frames already
     kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json"}
-    assert kept == {"segment_0000.mkv", "tail_0000.safetensors"}
+    assert kept == {"segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"}
     assert cli.main([*arguments, "--no-retarget"]) == 0
     assert made == [0, 1, 1] and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

@@ -110,7 +110,7 @@ def test_a_full_disk_keeps_the_finished_segments_and_nothing_of_the_next(tmp_pat
     with limited(room), pytest.raises(InputError) as found:
         store.save(1, np.concatenate([NOISE] * 3), tail, Fraction(30))
     assert_one_sentence(found.value, "run the same job again, it goes on from the finished segments")
-    assert sorted(os.listdir(tmp_path / "job")) == ["segment_0000.mkv", "tail_0000.safetensors"]
+    assert sorted(os.listdir(tmp_path / "job")) == ["segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"]
     again = SegmentStore(tmp_path / "job")
     assert again.finished() == 1 and torch.equal(again.tail(0), tail)
     again.save(1, NOISE, tail, Fraction(30))

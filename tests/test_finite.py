@@ -97,7 +97,7 @@ def test_a_vae_that_decodes_to_nan_keeps_the_finished_segments(tmp_path):
     store = SegmentStore(tmp_path / "job")
     with pytest.raises(InputError, match="what the VAE decoded of segment 2 holds 9 numbers of"):
         generate(job(17), PlainDenoiser(), Breaks("decode", 1), store, video=store.folder / "clip.mp4")
-    assert sorted(os.listdir(store.folder)) == ["segment_0000.mkv", "tail_0000.safetensors"]
+    assert sorted(os.listdir(store.folder)) == ["segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"]
     assert len(generate(job(17), PlainDenoiser(), PlainVAE(), store)) == 17
 
 

@@ -232,8 +232,8 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)))
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        shown = result_plan(job, store)
         clip = generate(job, denoiser, vae, store, printing(clock), None if options.crop else video, audio, made)
+        shown = result_plan(job, store)
         took = run_of(clock, device, job, store.folder)
         if took is not None and len(shown) == len(job.plan()):
             runs().add(took)

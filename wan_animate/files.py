@@ -95,8 +95,11 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[str]:
+def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: bool = False) -> Iterator[str]:
     """Yields a temporary path that replaces ``path`` after the block, or is removed if it raises.
+
+    Args:
+        durable: after a power cut ``path`` is there whole or not at all.
 
     Raises:
         InputError: as :func:`check_place`, or any library failed to write (disk full, quota).
@@ -105,7 +108,11 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[
     temporary = _create(path, what)
     try:
         yield str(temporary)
+        if durable:
+            _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        if durable and os.name != "nt":  # Windows opens no folder
+            _sync(path.parent, os.O_RDONLY)
     except Exception as error:
         if not _is_of_the_disk(error):
             raise
@@ -156,6 +163,14 @@ def _create(path: Path, what: str) -> Path:
             f"{what} cannot be written to the folder {path.parent} ({_reason(error)}): free it or name another folder."
         ) from None
     return temporary
+
+
+def _sync(path: Path, flags: int) -> None:
+    opened = os.open(path, flags)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _remove(path: Path) -> None:

@@ -216,7 +216,7 @@ def test_cancel_leaves_whole_files_and_no_thread(tmp_path, error, at):
     assert time.monotonic() - cancelled[0] < 1.0
     done = store.finished()
     names = [f"segment_{i:04d}.mkv" for i in range(done)] + [f"tail_{i:04d}.safetensors" for i in range(done)]
-    names += [f"segment_{i:04d}.json" for i in range(1, done)]
+    names += [f"segment_{i:04d}.json" for i in range(done)]
     assert sorted(os.listdir(store.folder)) == sorted(names) and done >= at[1] - 1
     again = generate(work, PlainDenoiser(), PlainVAE(), store, None, store.folder / "clip.mp4")
     whole = generate(job(33, face=None), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))
@@ -233,7 +233,7 @@ def test_a_full_disk_while_saving_is_said_and_ends_the_job(tmp_path):
             video=store.folder / "clip.mp4",
         )  # fmt: skip
     assert max(begun) == 2, "said while the next is sampled, and no further one is begun"
-    assert sorted(os.listdir(store.folder)) == ["segment_0000.mkv", "tail_0000.safetensors"]
+    assert sorted(os.listdir(store.folder)) == ["segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"]
 
 
 def test_a_clip_that_cannot_be_written_is_said_at_once(tmp_path):
@@ -367,7 +367,7 @@ def test_a_job_that_was_killed_between_finishing_and_saving_goes_on(tmp_path):
     assert list((tmp_path / "job").glob(".clip.*.part.mp4")), "the clip that was growing"
     store, segments = SegmentStore(tmp_path / "job"), []
     assert store.finished() == 1
-    again = generate(job(33), PlainDenoiser(), PlainVAE(), store, lambda p: segments.append(p.segment))
-    assert min(segments) == 1 and not list(store.folder.glob(".*"))
+    again = generate(job(33), PlainDenoiser(), PlainVAE(), store, lambda p: segments.append((p.stage, p.segment)))
+    assert min(number for stage, number in segments if stage != "verify") == 1 and not list(store.folder.glob(".*"))
     whole = generate(job(33), PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "whole"))
     assert np.array_equal(again.read(0, 33), whole.read(0, 33))

@@ -1,6 +1,5 @@
 """Colours through the chain: drift, light, resume, and jobs that it must not touch."""
 
-import json
 import shutil
 
 import numpy as np
@@ -47,7 +46,7 @@ def test_colours_stay(tmp_path, mode, previous, moves):
 
 
 def test_off_adds_nothing(tmp_path):
-    """What a segment shows is what the model made, and no file is added."""
+    """What a segment shows is what the model made, and nothing is measured."""
     here = world()
     frames = made(tmp_path / "job", here, "animate", "gain", color="off")
     shown = here.frame(0)
@@ -55,7 +54,7 @@ def test_off_adds_nothing(tmp_path):
         shown = np.clip(errors_of("gain")(index)(shown, 1.0), 0, 1).astype(np.float32)
         at = index * (LENGTH - 1) + 1
         assert np.array_equal(frames[at][here.still()], (shown * 255 + 0.5).astype(np.uint8)[here.still()])
-    assert not list((tmp_path / "job").glob("segment_*.json"))
+    assert not any(SegmentStore(tmp_path / "job").records(SEGMENTS))
 
 
 def test_one_segment_is_not_touched(tmp_path):
@@ -63,7 +62,7 @@ def test_one_segment_is_not_touched(tmp_path):
     for mode in ("animate", "replace"):
         off, on = (made(tmp_path / (mode + color), here, mode, color=color) for color in ("off", "anchor"))
         assert np.array_equal(off, on)
-        assert not list((tmp_path / f"{mode}anchor").glob("segment_*.json"))
+        assert SegmentStore(tmp_path / f"{mode}anchor").records(1) == [{}]
 
 
 @pytest.mark.parametrize("mode, change", [("replace", "ramp"), ("replace", "cut"), ("animate", "flash")])
@@ -112,7 +111,7 @@ def test_a_scene_that_is_remembered_is_still_compared(tmp_path):
     assert np.array_equal(first, made(tmp_path / "three", here, "replace"))
 
 
-def test_a_record_that_is_damaged_costs_only_its_figures(tmp_path):
+def test_a_segment_whose_record_is_damaged_is_made_again(tmp_path):
     here = world()
     whole = made(tmp_path / "job", here, "animate")
     store = SegmentStore(tmp_path / "job")
@@ -120,8 +119,10 @@ def test_a_record_that_is_damaged_costs_only_its_figures(tmp_path):
     store.record_path(2).write_text("[1]")
     store.record_path(3).unlink()
     assert [bool(one) for one in store.records(SEGMENTS)] == [False, False, False, False, True]
-    assert np.array_equal(made(tmp_path / "job", here, "animate"), whole)
-    assert json.loads(store.record_path(4).read_text())["color"]["previous"][1] < 0.1
+    again = []
+    assert np.array_equal(made(tmp_path / "job", here, "animate", progress=again.append), whole)
+    assert {now.segment for now in again if now.stage == "denoise"} == {1, 2, 3}
+    assert all(record["color"]["previous"][1] < 0.1 for record in store.records(SEGMENTS)[1:])
     shutil.rmtree(tmp_path / "job")
 
 

@@ -258,7 +258,7 @@ def test_a_full_disk_while_a_segment_is_saved_keeps_the_finished_ones(animate, m
     (job,) = set(unfinished.glob("*")) - before
     # the clip's own file had room here, and had all frames already
     names = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json"}
-    assert names == {"segment_0000.mkv", "tail_0000.safetensors"}
+    assert names == {"segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"}
 
     saved = []
     monkeypatch.setattr(

@@ -181,7 +181,7 @@ def test_cancel_in_the_middle(host_server, inputs):
     unfinished = host_server.base_dir / "output" / "wan_animate_kit" / "unfinished"
     (job,) = unfinished.iterdir()
     names = sorted(path.name for path in job.iterdir())
-    assert names == ["segment_0000.mkv", "segments.json", "tail_0000.safetensors"]
+    assert names == ["segment_0000.json", "segment_0000.mkv", "segments.json", "tail_0000.safetensors"]
     assert not list((host_server.base_dir / "output").rglob("*77*.mp4"))
 
     values = []

@@ -9,7 +9,13 @@ from statistics import median
 from ..text import duration
 from .generate import Progress
 
-PHASES = {"encode": "encoding", "decode": "decoding", "save": "saving", "write": "waiting for the disk"}
+PHASES = {
+    "verify": "reading finished segments",
+    "encode": "encoding",
+    "decode": "decoding",
+    "save": "saving",
+    "write": "waiting for the disk",
+}
 
 
 class RunClock:
@@ -72,7 +78,7 @@ class RunClock:
     def seconds_left(self) -> float | None:
         """None before anything is known of a step."""
         at, step = self._at, self.step_seconds
-        if at is None or step is None:
+        if at is None or step is None or at.stage == "verify":
             return None
         steps = _steps(at)
         begun = at.done if at.stage == "encode" else (at.done - 1) // steps * steps

@@ -47,7 +47,8 @@ class Progress:
 
     Attributes:
         segment, segments: current segment (from 0), number of segments.
-        stage: ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` (waiting for the disk).
+        stage: ``"verify"`` (reading finished segments), ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or
+            ``"write"`` (waiting for the disk).
         done, total: sampling steps of the job, resumed segments included.
         latent: while denoising, the current clean latent ``[1, 16, T+1, h, w]``, reference first.
         frames: while saving, the segment's new frames, float32 ``[keep, H, W, 3]`` in 0..1; not to be changed.
@@ -79,7 +80,7 @@ def generate(
 
     Args:
         vae: a :class:`.latents.CachedVAE` encodes nothing twice.
-        store: for finished segments; those found there are not made again.
+        store: for finished segments; those found there are not made again, unless they are damaged.
         progress: called at every stage and step; may raise to stop, finished segments stay.
         video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio`` and ``record``.
 
@@ -117,7 +118,10 @@ def _generate(
     audio: dict | None,
     record: ClipRecord | None,
 ) -> FrameSource:
-    plan, count = result_plan(job, store), len(job.plan())
+    count = len(job.plan())
+    begun = Progress(job.wanted().segments[0].index, count, "verify", 0, count * denoiser.steps, steps=denoiser.steps)
+    store.verify(job.plan(), lambda: None if progress is None else progress(begun))
+    plan = result_plan(job, store)
     total = len(plan) * denoiser.steps
     cached = vae if isinstance(vae, CachedVAE) else CachedVAE(vae)
     left = [segment for segment in plan if not store.is_whole(segment)]

@@ -49,17 +49,21 @@ def _take_over(
             if store.frames_path(index).exists() or have["made"].get(index) != key:
                 continue
             with suppress(_Gone):
-                for name in (other.tail_path(index).name, other.record_path(index).name):
-                    if (folder / name).exists():
-                        _link(folder / name, store.folder / name)
+                if other.tail_path(index).exists():
+                    _link(other.tail_path(index), store.tail_path(index))
+                _link(other.record_path(index), store.record_path(index))
                 _link(other.frames_path(index), store.frames_path(index))
                 taken.append(index)
         for index, key in former.items():
-            for name, path in (("made", other.frames_path(index)), ("former", other.former_path(index))):
+            for name, path, record in (
+                ("made", other.frames_path(index), other.record_path(index)),
+                ("former", other.former_path(index), other.former_record_path(index)),
+            ):
                 if have[name].get(index) != key or store.former_path(index).exists():
                     continue
                 with suppress(_Gone):
                     _link(other.tail_path(index), store.tail_path(index))
+                    _link(record, store.former_record_path(index))
                     _link(path, store.former_path(index))
     return sorted(taken)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import cast
 
@@ -20,6 +20,7 @@ from ..video.index import ClipFile, index_clip
 
 # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
 OPTIONS = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
+CONTAINER_OPTIONS = {"fflags": "bitexact"}  # no random segment UID: equal frames give equal files
 
 
 def bytes_a_pixel(frames: Iterable[np.ndarray]) -> float:
@@ -39,43 +40,47 @@ def bytes_a_pixel(frames: Iterable[np.ndarray]) -> float:
 
 
 def write_lossless(
-    path: str | os.PathLike, frames: Iterable[np.ndarray] | np.ndarray, fps: Fraction | float, remedy: str = ""
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray] | np.ndarray,
+    fps: Fraction | float,
+    remedy: str = "",
+    written: Callable[[str], None] = lambda temporary: None,
 ) -> int:
     """Writes RGB frames, uint8 ``[H, W, 3]``, atomically; returns their number.
 
     Args:
         path: usually ``.mkv``.
         remedy: as of :func:`wan_animate.files.replacing`.
+        written: called with the path of the whole file, before it is renamed to ``path``.
 
     Raises:
         InputError: no frames, different sizes or dtypes, or not writable.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
-    with (
-        replacing(path, "the lossless segment", remedy) as temporary,
-        av.open(temporary, "w", format="matroska") as container,
-    ):
-        for image in frames:
-            image = np.asarray(image)
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or (size and image.shape != size):
-                raise InputError(
-                    f"frame {count} of a lossless segment is {image.dtype} {list(image.shape)}: uint8 [H, W, 3], all "
-                    f"of one size, is wanted."
-                )
+    with replacing(path, "the lossless segment", remedy, durable=True) as temporary:
+        with av.open(temporary, "w", format="matroska", options=CONTAINER_OPTIONS) as container:
+            for image in frames:
+                image = np.asarray(image)
+                if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or (size and image.shape != size):
+                    raise InputError(
+                        f"frame {count} of a lossless segment is {image.dtype} {list(image.shape)}: uint8 [H, W, 3], "
+                        "all of one size, is wanted."
+                    )
+                if stream is None:
+                    size = image.shape
+                    stream = container.add_stream("ffv1", rate=rate)
+                    stream.height, stream.width, stream.pix_fmt = size[0], size[1], "bgr0"
+                    stream.options = OPTIONS
+                    stream.thread_type = "SLICE"
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                frame.pts, frame.time_base = count, 1 / rate
+                container.mux(stream.encode(frame))
+                count += 1
             if stream is None:
-                size = image.shape
-                stream = container.add_stream("ffv1", rate=rate)
-                stream.height, stream.width, stream.pix_fmt = size[0], size[1], "bgr0"
-                stream.options = OPTIONS
-                stream.thread_type = "SLICE"
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = count, 1 / rate
-            container.mux(stream.encode(frame))
-            count += 1
-        if stream is None:
-            raise InputError("a lossless segment was to be written without any frame in it.")
-        container.mux(stream.encode(None))
+                raise InputError("a lossless segment was to be written without any frame in it.")
+            container.mux(stream.encode(None))
+        written(temporary)
     return count
 
 

@@ -26,7 +26,7 @@ from ..files import reading, remove_empty, replacing
 from ..log import get_logger
 from ..video.frames import FrameSource
 from .boundaries import Boundary
-from .job_folder import JobFolder
+from .job_folder import FRAMES, TAIL, JobFolder, file_record
 from .job_lock import JobLock
 from .segments import Segment
 
@@ -163,14 +163,19 @@ class SegmentStore(JobFolder):
         """
         from .segment_files import write_lossless
 
+        files = {}
+
+        def write_record(frames_file: str) -> None:
+            files[FRAMES] = file_record(frames_file)
+            with replacing(self.record_path(index), "the segment's record", GO_ON, durable=True) as temporary:
+                Path(temporary).write_text(json.dumps({**(record or {}), "files": files}) + "\n", encoding="utf-8")
+
         if tail is not None:
-            with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
+            with replacing(self.tail_path(index), "the segment's last frames", GO_ON, durable=True) as temporary:
                 save_file({"frames": tail.contiguous().cpu(), **(state or {})}, temporary)
+                files[TAIL] = file_record(temporary)
         try:
-            if record is not None:
-                with replacing(self.record_path(index), "the segment's record", GO_ON) as temporary:
-                    Path(temporary).write_text(json.dumps(record) + "\n", encoding="utf-8")
-            write_lossless(self.frames_path(index), frames, fps, GO_ON)
+            write_lossless(self.frames_path(index), frames, fps, GO_ON, write_record)
         except BaseException:
             if tail is not None:
                 self.tail_path(index).unlink(missing_ok=True)
@@ -198,16 +203,34 @@ class SegmentStore(JobFolder):
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
 
-    def records(self, count: int) -> list[dict[str, Any]]:
-        """Those of the first ``count`` segments; empty where there is none."""
-        found = []
-        for index in range(count):
-            try:
-                record = json.loads(self.record_path(index).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                record = {}
-            found.append(record if isinstance(record, dict) else {})
-        return found
+    def verify(self, plan: Iterable[Segment], check: Callable[[], None] = lambda: None) -> list[int]:
+        """Reads the finished segments of ``plan`` whole, and removes those that are not what was written.
+
+        Args:
+            check: called while it reads; may raise to stop.
+
+        Returns:
+            The segments that were removed.
+
+        Raises:
+            InputError: a damaged file cannot be removed.
+        """
+        removed = []
+        for segment in plan:
+            index, damaged = segment.index, []
+            if self.frames_path(index).exists() and not self.is_intact(segment, check):
+                log.warning("segment %d in %s is damaged, it is made again", index + 1, self.folder)
+                damaged += [self.frames_path(index), self.record_path(index)]
+                if self.owns_tail(index):
+                    damaged.append(self.tail_path(index))
+                removed.append(index)
+            if self.former_path(index).exists() and not self.is_former_intact(segment, check):
+                log.warning("the former frames of segment %d in %s are damaged", index + 1, self.folder)
+                damaged += [self.former_path(index), self.former_record_path(index), self.tail_path(index)]
+            with self._writing():
+                for file in damaged:
+                    file.unlink(missing_ok=True)
+        return removed
 
     def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
         """The frames of finished segments, uint8."""
