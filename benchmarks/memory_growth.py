@@ -2,12 +2,14 @@
 
 The animate workflow as shipped (small models, saved tracks) on a server of its own for each length. Counted is the
 server's resident memory that no file backs, at its peak, over what it had after a first short job, which loads the
-models. The clip is the drawn dancer at 480x272; ``--driver 3840x2160`` reads it from a 4K file.
+models. The clip is the drawn dancer at 480x272; ``--driver 3840x2160`` reads it from a 4K file. ``--crop`` makes it by
+the crop and stitch workflow, in a window of as many pixels.
 
-    python benchmarks/memory_growth.py                     # about an hour on two cores
+    python benchmarks/memory_growth.py                     # minutes on a GPU, hours on two cores
     python benchmarks/memory_growth.py --frames 300        # shorter
+    python benchmarks/memory_growth.py --driver 3840x2160 --crop
 
-Writes ``results/memory_growth.json`` (with ``--driver``: ``memory_growth_<width>.json``).
+Writes ``results/memory_growth.json``; with ``--crop`` and ``--driver`` its name says so.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +64,28 @@ def job(limit: int, segment: int, seed: int) -> graphs.Graph:
     return graph
 
 
-def measure(found: host.Host, inputs: Path, frames: int, segment: int) -> tuple[float, float, float]:
+def crop_job(limit: int, segment: int, seed: int) -> graphs.Graph:
+    """The crop and stitch workflow, with the mask that the pose draws."""
+    graph = graphs.load_graph("replace_crop")
+    graphs.use_small_models(graph, "template", None)
+    detect, segmented = graphs.driver_detect(graph), graphs.node_of(graph, f"{KIT}SegmentCharacter")
+    frames = graph[detect]["inputs"]["frames"]
+    track = graphs.add(graph, f"{KIT}LoadPoseTrack", file=f"driver_{limit}.npz", frames=frames)
+    mask = graphs.add(graph, f"{KIT}MaskFromPose", pose=[track, 0], grow=1.0, width=0, height=0)
+    graphs.relink(graph, segmented, {0: [mask, 0]})
+    graphs.relink(graph, detect, {0: [track, 0]})
+    unused = ("DetectPose", "LoadPoseDetector", "SegmentCharacter", "LoadSegmenter")
+    graphs.drop_unused(graph, tuple(f"{KIT}{kind}" for kind in unused))
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file="driver.mp4", width=SIZE[0], height=SIZE[1], limit=limit)
+    graphs.set_inputs(graph, "LoadImage", image="robot.png")
+    graphs.set_inputs(graph, f"{KIT}CropToCharacter", size="pixel budget", width=SIZE[0], height=SIZE[1])
+    graphs.set_inputs(graph, f"{KIT}Animate", steps=1, segment_length=segment, seed=seed, sampler_name="euler")
+    return graph
+
+
+def measure(
+    found: host.Host, inputs: Path, frames: int, segment: int, job: Callable[[int, int, int], graphs.Graph]
+) -> tuple[float, float, float]:
     """(idle, peak over idle, seconds) of a job: MB of a fresh server's anonymous memory."""
     import psutil
 
@@ -88,6 +112,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1500)
     parser.add_argument("--segment", type=int, default=77)
     parser.add_argument("--driver", default="x".join(map(str, SIZE)), help="size of the driving video's file")
+    parser.add_argument("--crop", action="store_true", help="by the crop and stitch workflow")
     arguments = parser.parse_args()
     found = host.find_host()
     if found is None:
@@ -97,10 +122,11 @@ def main() -> None:
         inputs = Path(folder)
         example.write_example(inputs)
         write_driver(inputs, arguments.frames, (width, height))
-        _, short, _ = measure(found, inputs, SHORT, arguments.segment)
-        idle, long, seconds = measure(found, inputs, arguments.frames, arguments.segment)
+        make = crop_job if arguments.crop else job
+        _, short, _ = measure(found, inputs, SHORT, arguments.segment, make)
+        idle, long, seconds = measure(found, inputs, arguments.frames, arguments.segment, make)
     results.record(
-        "memory_growth" if (width, height) == SIZE else f"memory_growth_{width}",
+        "memory_growth" + "_crop" * arguments.crop + f"_{width}" * ((width, height) != SIZE),
         long,
         short,
         peer_name=f"the same job with {SHORT} frames",
