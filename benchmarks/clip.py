@@ -251,8 +251,7 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
 
 
 def report(jobs: list[Job], size: str, count: int, version: str, arguments: argparse.Namespace) -> None:
-    package = "_fa4" if results.version_of("flash-attn-4") else ""
-    base = f"clip_{size}_{arguments.steps}{NAMES.get(count, f'_{count}')}{package}"
+    base = f"clip_{size}_{arguments.steps}{NAMES.get(count, f'_{count}')}{results.attention_package()}"
     warm, cold = (
         {side: [job for job in jobs if (job.side, job.state) == (side, state)] for side in ("ours", "peer")}
         for state in ("warm", "cold")

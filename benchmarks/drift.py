@@ -41,7 +41,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks import results  # noqa: E402
+from benchmarks import color_formulas, results  # noqa: E402
 from tests.support.drift import (  # noqa: E402
     ERRORS,
     DriftingDenoiser,
@@ -65,32 +65,6 @@ Match = Callable[[np.ndarray], np.ndarray]
 # ---------------------------------------------------------------- the peers' ways
 
 
-def root(matrix: np.ndarray, power: float = 0.5) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(values, 1e-12) ** power) @ vectors.T
-
-
-def transported(frame: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Monge-Kantorovich: A = S^-1/2 (S^1/2 T S^1/2)^1/2 S^-1/2 (F. Pitie, A. Kokaram 2007)."""
-    pixels, wanted = frame.reshape(-1, 3).astype(float), target.reshape(-1, 3).astype(float)
-    s, t = np.cov(pixels.T), np.cov(wanted.T)
-    half, back = root(s), root(s, -0.5)
-    moved = (pixels - pixels.mean(0)) @ (back @ root(half @ t @ half) @ back) + wanted.mean(0)
-    return np.clip(moved, 0, 1).reshape(frame.shape).astype(np.float32)
-
-
-def lab(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(frame, np.float32), cv2.COLOR_RGB2Lab)
-
-
-def mean_and_deviation(frame: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Reinhard et al. 2001, in L*a*b*."""
-    here, there = lab(frame), lab(target)
-    axes = (0, 1)
-    moved = (here - here.mean(axes)) / np.maximum(here.std(axes), 1e-6) * there.std(axes) + there.mean(axes)
-    return np.clip(cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_Lab2RGB), 0, 1)
-
-
 def to_first(match: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Match:
     """Every frame matched to the first frame of the first segment."""
     first: list[np.ndarray] = []
@@ -104,7 +78,10 @@ def to_first(match: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Match:
     return matched
 
 
-PEERS = {"mkl to the first frame": transported, "mean and deviation to the first frame": mean_and_deviation}
+PEERS = {
+    "mkl to the first frame": color_formulas.transport,
+    "mean and deviation to the first frame": color_formulas.mean_and_deviation,
+}
 WAYS = ("off", "previous", "anchor", *PEERS)
 
 

@@ -36,7 +36,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks import results  # noqa: E402
+from benchmarks import color_formulas, results  # noqa: E402
 from benchmarks.prepare_memory import Growth  # noqa: E402
 from wan_animate.color.match import match_color  # noqa: E402
 from wan_animate.video.frames import FrameSource, TensorSource, read_float  # noqa: E402
@@ -56,25 +56,7 @@ def color_matcher(method: str) -> Match:
 
 
 def formula(method: str) -> Match:
-    return {"mkl": _transport, "reinhard": _reinhard, "hm": _histograms}[method]
-
-
-def _transport(frame: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    here, there = frame.reshape(-1, 3), reference.reshape(-1, 3)
-    root, inverse = (_power(np.cov(here.T), exponent) for exponent in (0.5, -0.5))
-    matrix = inverse @ _power(root @ np.cov(there.T) @ root, 0.5) @ inverse
-    return ((here - here.mean(0)) @ matrix + there.mean(0)).reshape(frame.shape)
-
-
-def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return vectors * np.maximum(values, 1e-12) ** exponent @ vectors.T
-
-
-def _reinhard(frame: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    here, there = (cv2.cvtColor(one, cv2.COLOR_RGB2Lab) for one in (frame, reference))
-    ratio = there.std((0, 1)) / here.std((0, 1))
-    return cv2.cvtColor((here - here.mean((0, 1))) * ratio + there.mean((0, 1)), cv2.COLOR_Lab2RGB)
+    return {"mkl": color_formulas.transport, "reinhard": color_formulas.mean_and_deviation, "hm": _histograms}[method]
 
 
 def _histograms(frame: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -171,17 +153,16 @@ def main(small: bool) -> None:
         grown = {who: memory_of(video, picture, who, len(clip)) for who in ("ours", "peer")}
     size = f"{clip.width}x{clip.height}"
     versions = results.versions("torch", "numpy", "kornia") | {"color-matcher": results.version_of("color-matcher")}
+    how = {"versions": versions, "hardware": results.cpu(1), "write": not small}
     results.record(
         "match_color",
         by_method["mkl"]["ours"],
         by_method["mkl"]["peer"],
         peer_name=f"{name}, method mkl",
         unit=f"CPU ms a frame, {size}",
-        versions=versions,
-        hardware=results.cpu(1),
         digits=2,
-        write=not small,
         by_method=by_method,
+        **how,
     )
     results.record(
         "match_color_memory",
@@ -189,10 +170,8 @@ def main(small: bool) -> None:
         grown["peer"],
         peer_name=f"{name}, whole clip as IMAGE",
         unit=f"MiB of peak resident memory over the start, {len(clip)} frames of {size}",
-        versions=versions,
-        hardware=results.cpu(1),
         digits=1,
-        write=not small,
+        **how,
     )
 
 

@@ -91,7 +91,10 @@ def measure(
 
     from benchmarks.meters import anonymous_bytes
 
-    with HostServer(found) as server:
+    pages = inputs.parent / "pages"
+    pages.mkdir(exist_ok=True)
+    (pages / "index.html").write_text("no pages are asked for here")
+    with HostServer(found, extra_args=("--front-end-root", str(pages))) as server:
         small_models.make().copy_to(server.base_dir / "models")
         for file in inputs.iterdir():
             shutil.copyfile(file, server.base_dir / "input" / file.name)  # ComfyUI follows no links out of it
@@ -119,7 +122,8 @@ def main() -> None:
         sys.exit("this needs a ComfyUI: see README, Demo")
     width, height = map(int, arguments.driver.split("x"))
     with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder)
+        inputs = Path(folder) / "inputs"
+        inputs.mkdir()
         example.write_example(inputs)
         write_driver(inputs, arguments.frames, (width, height))
         make = crop_job if arguments.crop else job

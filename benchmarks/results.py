@@ -116,6 +116,11 @@ def torch_versions(comfyui: str | None) -> dict[str, str | None]:
     return versions("torch") | {"cuda": torch.version.cuda, "cudnn": cudnn, "comfyui": comfyui, **packages}
 
 
+def attention_package() -> str:
+    """``_fa4`` where flash-attn-4 is installed, which the exact attention then takes: for a claim's name."""
+    return "_fa4" if version_of("flash-attn-4") else ""
+
+
 def version_of(package: str) -> str | None:
     """A package's version, or None where it is not installed."""
     try:

@@ -216,6 +216,7 @@ def main() -> None:
         unit="frame difference at a boundary over the median inside segments",
         versions=results.versions("torch", "cv2"),
         write=not options.small,
+        by_way={f"previous {previous}, cross-fade {fade}": round(worst[previous, fade], 4) for previous, fade in WAYS},
         light=LIGHT,
         shift=SHIFT,
         grain=GRAIN,

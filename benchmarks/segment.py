@@ -11,7 +11,8 @@ reference, the conditioning, the pose, the result.
     python benchmarks/segment.py --steps 4 --reckon 20  # 20 reckoned from the steps of the run with 4
     python benchmarks/segment.py --small                # on a CPU, small weights; writes nothing
 
-Writes ``results/segment_480p_4.json`` and so on; ``how`` says which are reckoned.
+Writes ``results/segment_480p_4.json`` and so on; ``how`` says which are reckoned. With flash-attn-4 installed the
+names end in ``_fa4``.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import argparse
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,8 @@ import torch  # noqa: E402
 from benchmarks import results  # noqa: E402
 from benchmarks import step as one_step  # noqa: E402
 from benchmarks.vae import random_vae  # noqa: E402
+from wan_animate.chain.store import SegmentStore  # noqa: E402
+from wan_animate.video.frames import FrameSource, TensorSource  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,20 +45,14 @@ if TYPE_CHECKING:
 SEED = 7
 
 
-class Memory:
-    """Keeps finished segments in memory: nothing goes to disk, as on the host's side."""
+class Memory(SegmentStore):
+    """Keeps the finished segment in memory: nothing goes to disk, as on the host's side."""
 
-    def locked(self) -> nullcontext:
-        return nullcontext()
-
-    def finished(self, segments: int) -> int:
-        return 0
-
-    def save(self, index: int, frames: np.ndarray, tail: Any, fps: Fraction) -> None:
+    def save(self, index: int, frames: np.ndarray, *_: Any) -> None:
         self.frames = frames
 
-    def clip(self, plan: Any, fps: Fraction) -> np.ndarray:
-        return self.frames
+    def clip(self, plan: Any, fps: Fraction) -> FrameSource:
+        return TensorSource(self.frames, fps)
 
 
 class Inputs:
@@ -153,7 +150,9 @@ def ours(model: Any, vae: Any, inputs: Inputs, steps: int, clock: Clock) -> torc
             clock()
 
     port = ports.HostVAE(vae)  # without cache: the latents of the round before do not count
-    return torch.from_numpy(generate.generate(job, denoiser, port, Memory(), report))
+    with tempfile.TemporaryDirectory() as folder:
+        made = generate.generate(job, denoiser, port, Memory(folder), report)
+    return torch.from_numpy(made.read(0, len(made)))
 
 
 def timed(run: Callable[..., torch.Tensor], *args: Any) -> tuple[torch.Tensor, float, list[float], float]:
@@ -213,7 +212,8 @@ def measure(
             seconds = {
                 name: whole[name] + (count - steps) * step[name] if count != steps else whole[name] for name in whole
             }
-            claim = f"segment_{size}_{count}" + ("_fp8" if arguments.linear_layers != "as loaded" else "")
+            layers = "_fp8" if arguments.linear_layers != "as loaded" else ""
+            claim = f"segment_{size}_{count}{layers}{results.attention_package()}"
             results.record_on_host(
                 claim,
                 seconds["ours"],

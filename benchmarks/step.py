@@ -262,7 +262,7 @@ def main(arguments: argparse.Namespace) -> None:
             for name, measured in found.items():
                 spread = [round(max(one["seconds"]) / min(one["seconds"]) - 1, 3) for one in (measured, host)]
                 results.record_on_host(
-                    f"step_{size}_{VARIANTS[name][0]}",
+                    f"step_{size}_{VARIANTS[name][0]}{results.attention_package()}",
                     statistics.median(measured["seconds"]),
                     statistics.median(host["seconds"]),
                     version,

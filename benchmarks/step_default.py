@@ -138,9 +138,9 @@ def main(options: argparse.Namespace) -> None:
                     first[side].append(round(start, 2))
                     print(f"{size} {side}: first {start:.2f} s, then {[round(one, 3) for one in steps]}", flush=True)
             apart = float((outs["ours"] - outs["peer"]).norm() / outs["peer"].norm())
-            package = "_fa4" if results.version_of("flash-attn-4") else ""
+            claim = f"step_{size}_default{results.attention_package()}"
             results.record_on_host(
-                f"step_{size}_default{package}", statistics.median(found["ours"]), statistics.median(found["peer"]),
+                claim, statistics.median(found["ours"]), statistics.median(found["peer"]),
                 version, write=not options.small,
                 peer_name=f"ComfyUI {version}, its defaults, same process and weights",
                 noise={side: round(max(one) / min(one) - 1, 3) for side, one in found.items()},

@@ -119,6 +119,21 @@ def test_still_parts_are_held_and_light_is_not(far, kept):
     assert measured.anchor is not None and off(made, later) < 0.1
 
 
+def test_a_clip_that_continues_another_has_no_anchor_yet_and_nothing_is_noted():
+    """Its first segment has previous frames; only after it is known whether anything stands still."""
+    still, moving = World(60), World(60, moves=True)
+    drift = DriftCorrection("anchor", False, still.width, still.height)
+    made = segment(still, 0)
+    assert drift.correct(made, made[:KNOWN].clone()).note == ""
+    assert drift.correct(segment(still, 1), segment(still, 1)[:KNOWN]).anchor is not None
+    noise = np.random.default_rng(0).random((2, len(made), moving.height, moving.width, 3), np.float32)
+    drift = DriftCorrection("anchor", False, moving.width, moving.height)
+    assert drift.correct(tensor(noise[0]), tensor(noise[0][:KNOWN])).note == ""
+    again = DriftCorrection("anchor", False, moving.width, moving.height, dict(drift.state))
+    for one in (drift, again):
+        assert one.correct(tensor(noise[1].copy()), tensor(noise[1][:KNOWN])).note == "nothing stands still"
+
+
 def test_state_is_all_that_the_next_segment_needs():
     world = World(60, moves=True)
     for replace in (False, True):

@@ -226,6 +226,13 @@ REFUSED = [
     ({"reference_frames": "last"}, "reference frames are 'last'"),
     ({"mask": np.zeros((FRAMES, HEIGHT, WIDTH), np.float32)}, "mask of the frames is empty in every frame"),
     ({"reference_mask": np.zeros((1, 20, 60), np.float32)}, "mask of the reference is empty in every frame"),
+    (
+        {
+            "reference": np.zeros((2, 20, 60, 3), np.uint8),
+            "reference_mask": np.repeat(np.float32([0, 1]), 20 * 60).reshape(2, 20, 60),
+        },
+        "mask of the reference is empty in the frame that counts, its first",
+    ),
     ({"mask": np.ones((3, HEIGHT, WIDTH), np.float32)}, "there are 3 masks for 20 pictures of the frames"),
     ({"mask": np.ones((1, WIDTH, WIDTH), np.float32)}, "mask of the frames is 48x48 and the pictures are 48x32"),
     ({"mask": np.ones((1, HEIGHT, WIDTH, 3), np.float32)}, "mask of the frames is a clip of pictures"),
@@ -235,7 +242,9 @@ REFUSED = [
 @pytest.mark.parametrize("given, says", REFUSED, ids=[says[:30] for _, says in REFUSED])
 def test_what_does_not_go_together_is_told(frames, reference, given, says):
     with pytest.raises(InputError, match=says):
-        match(frames, reference, **given)
+        match(
+            frames, given.get("reference", reference), **{key: one for key, one in given.items() if key != "reference"}
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)

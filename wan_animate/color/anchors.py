@@ -96,11 +96,14 @@ class StillScene:
         self._changed = False
         if state and "color_still" in state:
             self.colors, self.weight = state["color_still"].numpy(), state["color_still_weight"].numpy()
+        self._looked = bool(
+            state and {"color_still", "color_nothing_still"} & state.keys()
+        )  # whether a segment was looked at for what stands still
 
     @property
     def state(self) -> dict[str, torch.Tensor]:
         if self.colors is None or self.weight is None:
-            return {}
+            return {"color_nothing_still": torch.ones(1)} if self._looked else {}
         kept = {"color_still": self.colors, "color_still_weight": self.weight}
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in kept.items()}
 
@@ -109,7 +112,7 @@ class StillScene:
         ``times`` ``[n]`` (0..1 of the segment); or None, and why."""
         if self.colors is None or self.weight is None:
             self._changed = True
-            return None, "nothing stands still"
+            return None, "nothing stands still" if self._looked else ""
         self._changed = self._light_changes(made, times)
         if self._changed:
             return None, "the light changes"
@@ -120,6 +123,7 @@ class StillScene:
 
     def learn(self, made: np.ndarray, _scene: Scene | None) -> None:
         """Take the colours of the first segment, and of one in which the light has changed."""
+        self._looked = True
         if self.colors is not None and not self._changed:
             return
         recent = made if self.colors is None else made[-1:]  # what the light has come to

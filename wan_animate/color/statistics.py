@@ -130,7 +130,7 @@ def clip_colors(
         what: names the clip in errors.
 
     Raises:
-        InputError: a frame holds NaN, or the mask is empty in every frame.
+        InputError: a frame holds NaN, or the mask is empty in all that are measured.
     """
     count = len(source) if count is None else count
     statistics: np.ndarray | None = None  # one array: many small ones between large buffers would fragment the heap
@@ -156,9 +156,10 @@ def clip_colors(
             cuts.add(*(thumbnail(as_uint8(frame)) for frame in frames))
         progress(stop)
     if statistics is None:
+        where = "every frame" if count == len(source) else "the frame that counts, its first"
         raise InputError(
-            f"match color: the mask of the {what} is empty in every frame, so there is nothing to measure: connect "
-            "one that holds something, or none."
+            f"match color: the mask of the {what} is empty in {where}, so there is nothing to measure: connect one "
+            "that holds something there, or none."
         )
     return ClipColors(statistics, weights, (0, *cuts.finish()) if find_shots else (0,))
 
