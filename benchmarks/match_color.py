@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -153,7 +154,7 @@ def main(small: bool) -> None:
         grown = {who: memory_of(video, picture, who, len(clip)) for who in ("ours", "peer")}
     size = f"{clip.width}x{clip.height}"
     versions = results.versions("torch", "numpy", "kornia") | {"color-matcher": results.version_of("color-matcher")}
-    how = {"versions": versions, "hardware": results.cpu(1), "write": not small}
+    how: dict[str, Any] = {"versions": versions, "hardware": results.cpu(1), "write": not small}
     results.record(
         "match_color",
         by_method["mkl"]["ours"],
