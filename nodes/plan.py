@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from .types import Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input
+from .types import Options, Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input
 
 if TYPE_CHECKING:
     import torch
 
+    from ..wan_animate.chain.options import ClipOptions
     from ..wan_animate.pose.track import PoseTrack
     from ..wan_animate.video.frames import FrameSource
 
@@ -83,11 +84,16 @@ class PlanClip(io.ComfyNode):
                     advanced=True,
                     tooltip="The transformer's file: 34.5 GB in bf16, 18.4 GB in fp8.",
                 ),
+                Options.Input(
+                    "options",
+                    optional=True,
+                    tooltip="As in Animate Character: Clip Options with its cross-fade, shots and parts of the clip.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="text", tooltip="The plan in Markdown, what to look at first."),
                 io.Image.Output(display_name="plot", tooltip="The plan as a picture."),
-                io.Int.Output(display_name="segments", tooltip="How many segments there will be."),
+                io.Int.Output(display_name="segments", tooltip="How many segments will be made."),
             ],
             is_output_node=True,
         )
@@ -124,9 +130,11 @@ class PlanClip(io.ComfyNode):
         reference_image: torch.Tensor | None = None,
         character_mask: FrameSource | torch.Tensor | None = None,
         weights: str = "bf16",
+        options: ClipOptions | None = None,
     ) -> io.NodeOutput:
         import torch
 
+        from ..wan_animate.chain.options import DEFAULTS
         from ..wan_animate.plan.clip_plan import plan_clip
         from ..wan_animate.plan.sample import lossless_size
         from ..wan_animate.preview.plan_picture import draw_plan
@@ -140,22 +148,23 @@ class PlanClip(io.ComfyNode):
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
         like = clip if reference_image is None else first_picture(reference_image, "reference_image")
         plan = plan_clip(
-            size,
-            len(clip),
-            clip.fps,
-            lossless_size(like, size),
-            device_here(),
-            mode,
-            segment_length,
-            previous_frames,
-            steps,
-            cfg,
-            weights,
-            None if pose is None else fitted(pose, clip),
-            reference_pose,
-            None if mask is None else mask_areas(mask, progress_bar(len(mask))),
-            runs(),
-            free_disk(),
+            size=size,
+            frames=len(clip),
+            fps=clip.fps,
+            lossless=lossless_size(like, size),
+            device=device_here(),
+            mode=mode,
+            segment_length=segment_length,
+            previous_frames=previous_frames,
+            steps=steps,
+            cfg=cfg,
+            weights=weights,
+            track=None if pose is None else fitted(pose, clip),
+            reference=reference_pose,
+            mask_area=None if mask is None else mask_areas(mask, progress_bar(len(mask))),
+            runs=runs(),
+            free=free_disk(),
+            options=options or DEFAULTS,
         )
         picture, charts = (
             torch.from_numpy(draw_plan(plan, words=words))[None].float() / 255 for words in (True, False)

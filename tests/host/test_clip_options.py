@@ -129,6 +129,27 @@ def test_shots_of_a_track(run, pack_module):
         run(shots=track, count=17)
 
 
+@pytest.mark.parametrize("changes", [dict(cut=6), dict(cut=6, first_segment=2), dict(crossfade=-1), dict()])
+def test_plan_clip_says_what_the_run_makes(run, pack_nodes, pack_module, clips, changes):  # noqa: F811
+    import numpy as np
+
+    cut = changes.pop("cut", None)
+    cuts = () if cut is None else (cut,)
+    track = pack_module("wan_animate.pose.track").PoseTrack(np.zeros((COUNT, 133, 3)), 96, 64, cuts=cuts)
+    given = dict(
+        crossfade=0, share_noise=False, at_cuts="start anew", first_segment=1, last_segment=0, segment_seeds="",
+        keep_rest=False, shots=track,
+    )  # fmt: skip
+    options = pack_nodes["WanAnimateKitClipOptions"].execute(**given | changes).args[0]
+    plan = pack_nodes["WanAnimateKitPlanClip"].execute(
+        frames=clips["pose"][:COUNT], mode="animate", steps=1, cfg=1.0, segment_length=LENGTH,
+        previous_frames=PREVIOUS, pose=track, options=options,
+    )  # fmt: skip
+    _, _, calls = run(shots=track, **changes)
+    assert plan.args[2] == len(calls)
+    assert ("each begun anew" in plan.args[0]) == (cut is not None)
+
+
 def test_segment_seeds_are_checked_before_the_run(pack_nodes):
     node = pack_nodes["WanAnimateKitClipOptions"]
     assert node.validate_inputs("3:1234, 4:5") is True and "write 3:1234" in node.validate_inputs("three")

@@ -18,7 +18,7 @@ from ..video.resample import letterbox
 from .control_sources import Controls
 from .noise import shared_noise, unit_noise
 from .options import ClipOptions
-from .segments import Segment, SegmentPlan, plan_segments
+from .segments import Segment, SegmentPlan
 
 MODES = ("animate", "replace")
 
@@ -71,20 +71,11 @@ class AnimateJob:
 
     def plan(self) -> SegmentPlan:
         """Every segment of the clip."""
-        options = self.options
-        return plan_segments(
-            len(self.controls),
-            self.segment_length,
-            self.previous_frames,
-            options.faded(self.segment_length, self.previous_frames),
-            options.cuts,
-            options.continued,
-        )
+        return self.options.plan(len(self.controls), self.segment_length, self.previous_frames)
 
     def wanted(self) -> SegmentPlan:
         """The segments that are to be made."""
-        plan = self.plan()
-        return plan.part(self.options.first_segment, self.options.last_segment % len(plan))
+        return self.options.wanted(self.plan())
 
     def seed_of(self, index: int) -> int:
         """The seed of a segment."""

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..finite import check_finite
 from ..video.frames import FrameSource, as_float
 from ..video.resample import MOST_CUT, cut_share, place, placement
+from .segments import SegmentPlan, plan_segments
 
 SEED_LIMIT = 2**64
 
@@ -53,6 +54,15 @@ class ClipOptions:
     def continued(self) -> int | None:
         """The segment whose previous frames come from another clip."""
         return None if self.continue_from is None else self.first_segment
+
+    def plan(self, frames: int, segment_length: int, previous_frames: int) -> SegmentPlan:
+        """Every segment of a clip of so many frames (:func:`.segments.plan_segments`)."""
+        fade = self.faded(segment_length, previous_frames)
+        return plan_segments(frames, segment_length, previous_frames, fade, self.cuts, self.continued)
+
+    def wanted(self, plan: SegmentPlan) -> SegmentPlan:
+        """Those of a clip's segments that are to be made."""
+        return plan.part(self.first_segment, self.last_segment % len(plan))
 
     def signature(self) -> str:
         """What differs from the defaults; empty for the defaults."""

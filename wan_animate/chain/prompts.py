@@ -34,8 +34,7 @@ def prompts_for(segment: Segment, ranges: Sequence[FrameRange | None], frame_cou
     Raises:
         InputError: none covers any.
     """
-    end = frame_count if segment.shot is None else segment.shot[1]
-    new = set(range(segment.start + segment.previous_frames, min(segment.stop, end)))
+    new = set(range(segment.start + segment.previous_frames, min(segment.stop, segment.end(frame_count))))
     covered: dict[FrameRange | None, int] = {}
     rest = set(new)
     for frames in ranges:
