@@ -83,12 +83,21 @@ class AnimateJob:
 
     def noise(self, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
         """What a segment is sampled from, float32 on the CPU: ``shape`` is ``[1, 16, T+1, h, w]``."""
-        continued = segment.index == self.options.continued
-        if not self.options.share_noise or not segment.previous_frames or continued:
+        if not self.shares_noise(segment):
             return unit_noise(self.seed_of(segment.index), shape)
+
+        def seed_of(index: int) -> int:
+            former = self.options.keep_rest and index != segment.index  # it goes on from the former frames
+            return (self.seed + index) % 2**64 if former else self.seed_of(index)
+
         chain = [other.index for other in self.plan() if other.shot == segment.shot]
         start = max(chain[0], self.options.continued or 0)
-        return shared_noise(self.seed_of, segment.index, start, segment.previous_latents, shape)
+        return shared_noise(seed_of, segment.index, start, segment.previous_latents, shape)
+
+    def shares_noise(self, segment: Segment) -> bool:
+        """Whether a segment's noise begins as that of the one before ends."""
+        chained = segment.previous_frames > 0 and segment.index != self.options.continued
+        return self.options.share_noise and chained
 
     def returns(self, segment: Segment) -> bool:
         """Whether a segment with a seed of its own fades back into its former frames."""
@@ -121,7 +130,8 @@ class AnimateJob:
         fingerprints = list(self.controls.fingerprints.values())
         digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
-        digest.update(self.options.signature().encode())
+        faded = self.options.faded(self.segment_length, self.previous_frames)
+        digest.update(replace(self.options, crossfade=faded).signature().encode())
         return digest.hexdigest()
 
     def segment_keys(self, extra: str = "", prompts: Sequence[str] = ()) -> list[str]:
@@ -132,9 +142,7 @@ class AnimateJob:
             prompts: a word for each segment's prompt; empty: all have the same.
         """
         options = self.options
-        shared = replace(
-            options, segment_seeds={}, keep_rest=False, continue_from=None, first_segment=0, last_segment=-1
-        )
+        shared = ClipOptions(crossfade=options.crossfade, cuts=options.cuts)
         common = replace(self, seed=0, options=shared).key(extra)
         continued = "" if options.continue_from is None else options.continue_from.fingerprint()
 
@@ -145,7 +153,8 @@ class AnimateJob:
                 before = continued if segment.index == options.continued else before
                 seed = seeds.get(segment.index, (self.seed + segment.index) % 2**64)
                 prompt = prompts[segment.index] if prompts else ""
-                made.append(_digest(common, before, segment.index, seed, prompt))
+                noise = ["shared noise"] if self.shares_noise(segment) else []
+                made.append(_digest(common, before, segment.index, seed, prompt, *noise))
             return made
 
         if not options.keep_rest:

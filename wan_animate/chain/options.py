@@ -65,11 +65,11 @@ class ClipOptions:
         return plan.part(self.first_segment, self.last_segment % len(plan))
 
     def signature(self) -> str:
-        """What differs from the defaults; empty for the defaults."""
+        """What differs from the defaults and decides frames; empty for the defaults."""
         given: dict[str, object] = {
             item.name: getattr(self, item.name)
             for item in fields(self)
-            if getattr(self, item.name) != getattr(DEFAULTS, item.name)
+            if item.name != "cut_frames" and getattr(self, item.name) != getattr(DEFAULTS, item.name)
         }
         if self.continue_from is not None:
             given["continue_from"] = self.continue_from.fingerprint()
