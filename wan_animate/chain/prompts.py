@@ -39,8 +39,9 @@ def prompts_for(segment: Segment, ranges: Sequence[FrameRange | None], frame_cou
     rest = set(new)
     for frames in ranges:
         if frames is not None:
-            own = set(range(frames[0], frame_count if frames[1] == -1 else frames[1] + 1))
-            covered[frames] = len(new & own)
+            last = frame_count - 1 if frames[1] == -1 else frames[1]
+            own = {at for at in new if frames[0] <= at <= last}
+            covered[frames] = len(own)
             rest -= own
     if None in ranges:
         covered[None] = len(rest)
