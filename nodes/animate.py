@@ -263,6 +263,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import generate, result_plan
         from ..wan_animate.chain.job import AnimateJob
+        from ..wan_animate.chain.job_folder import clip_name
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.plan.measured import begin_clock, run_of
@@ -294,6 +295,7 @@ class Animate(io.ComfyNode):
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options = options or job.options
         job.check()
+        name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
         linked = ["model", "positive", "negative", "vae", "clip_vision_output"]
@@ -311,7 +313,7 @@ class Animate(io.ComfyNode):
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.wanted())
             take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
-            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio, record)
+            frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
             shown = result_plan(job, store)
             below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
@@ -321,5 +323,5 @@ class Animate(io.ComfyNode):
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps)
-        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        video = InputImpl.VideoFromFile(str(store.folder / name))
         return io.NodeOutput(video, frames, len(frames), ui=below)

@@ -39,15 +39,16 @@ def run(pack_nodes, pack_module, model, vae, prompt, clips, sampled, monkeypatch
         keep_rest=False,
     )  # fmt: skip
 
-    def run(positive=None, count=COUNT, **changes):
+    def run(positive=None, count=COUNT, audio=None, **changes):
         sampled.clear()
         given = options.execute(**(defaults | changes)).args[0] if changes else None
         made = animate.execute(
             model=model, positive=positive or [[prompt, {}]], negative=[[prompt, {}]], vae=vae,
             reference_image=clips["reference"], pose=clips["pose"][:count], mode="animate", seed=SEED, steps=1, cfg=1.0,
             sampler_name="euler", scheduler="simple", shift=5.0, segment_length=LENGTH, guidance_frames=PREVIOUS,
-            fps=0.0, options=given,
+            fps=0.0, audio=audio, options=given,
         )  # fmt: skip
+        run.video = made.args[0]
         frames = made.args[1].read(0, len(made.args[1])).astype(int)
         assert len(frames) == made.args[2]
         return frames, made.ui, list(sampled)
@@ -75,6 +76,32 @@ def test_cross_fade_and_segments_that_are_made_again(run):
     assert (kept[LENGTH:] == plain[LENGTH:]).all() and (kept[0] != plain[0]).any()
     again, _, calls = run()
     assert not calls and (again == plain).all(), "nothing that is finished is made again"
+
+
+def tone(hertz: float) -> dict:
+    return {"waveform": torch.sin(torch.arange(48_000) * hertz * 2 * torch.pi / 48_000)[None, None], "sample_rate": 48_000}
+
+
+def heard(video) -> float:
+    """The loudest frequency in a VIDEO's file, in Hz."""
+    from wan_animate.video.audio import read_audio
+
+    sound = read_audio(video.get_stream_source())
+    spectrum = torch.fft.rfft(sound["waveform"][0, 0]).abs()
+    return float(spectrum.argmax()) * sound["sample_rate"] / sound["waveform"].shape[-1]
+
+
+def test_another_sound_leaves_the_clip_that_was_given_before(run):
+    """The host keeps a node's outputs, and gives the first VIDEO again when its sound is back."""
+    run(audio=tone(440))
+    first = run.video
+    frames, _, calls = run(audio=tone(880))
+    assert not calls, "nothing is made again for it"
+    second = run.video
+    run()
+    assert heard(first) == pytest.approx(440, abs=5) and heard(second) == pytest.approx(880, abs=5)
+    with pytest.raises(Exception, match="must have a waveform and a sample_rate"):
+        run(audio={"waveform": torch.zeros(1, 1, 5)})
 
 
 def test_prompts_by_frames(run, pack_nodes, prompt, clips):  # noqa: F811
