@@ -305,8 +305,8 @@ class Animate(io.ComfyNode):
         if prompts is not None and cls.hidden is not None:
             signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
         extra = f"{signature} {sampling}", prompts or []
-        device, passes = device_here().name, 1 if cfg == 1 else 2
-        clock = begin_clock(runs(), device, job, passes)
+        device = device_here().name
+        clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock, getattr(cls.hidden, "unique_id", None))
         record = node_record(job, denoiser, cls.hidden, linked, device)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
@@ -315,13 +315,14 @@ class Animate(io.ComfyNode):
             take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
             shown = result_plan(job, store)
-            below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
-            took = run_of(clock, device, job, store.folder, passes)
+            took = run_of(clock, device, job, store.folder, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
                 runs().add(took)
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps)
+        below = finished_report(cls, store, shown, job, frames, progress.check)
+        frames.close()
         video = InputImpl.VideoFromFile(str(store.folder / name))
         return io.NodeOutput(video, frames, len(frames), ui=below)

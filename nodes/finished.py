@@ -35,8 +35,25 @@ def finished_report(
         check: called meanwhile; may raise to stop.
 
     Returns:
-        For ``io.NodeOutput``; None without any.
+        For ``io.NodeOutput``; None without any, or where they cannot be made: the clip is whole without them.
     """
+    from ..wan_animate.errors import InputError
+
+    try:
+        return _report(cls, store, shown, job, clip, check)
+    except (InputError, OSError) as error:
+        log.warning("Animate Character: what is known of the finished clip is not shown: %s", error)
+        return None
+
+
+def _report(
+    cls: type[io.ComfyNode],
+    store: SegmentStore,
+    shown: SegmentPlan,
+    job: AnimateJob,
+    clip: FrameSource,
+    check: Callable[[], None],
+) -> dict | None:
     from ..wan_animate.chain.boundaries import boundary_report
     from ..wan_animate.mask.coverage import warn_of_uncovered
     from ..wan_animate.preview.color_report import ColorReport, draw_color_report

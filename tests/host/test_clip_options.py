@@ -79,7 +79,8 @@ def test_cross_fade_and_segments_that_are_made_again(run):
 
 
 def tone(hertz: float) -> dict:
-    return {"waveform": torch.sin(torch.arange(48_000) * hertz * 2 * torch.pi / 48_000)[None, None], "sample_rate": 48_000}
+    phase = torch.arange(48_000) * hertz * 2 * torch.pi / 48_000
+    return {"waveform": torch.sin(phase)[None, None], "sample_rate": 48_000}
 
 
 def heard(video) -> float:
@@ -102,6 +103,22 @@ def test_another_sound_leaves_the_clip_that_was_given_before(run):
     assert heard(first) == pytest.approx(440, abs=5) and heard(second) == pytest.approx(880, abs=5)
     with pytest.raises(Exception, match="must have a waveform and a sample_rate"):
         run(audio={"waveform": torch.zeros(1, 1, 5)})
+
+
+def test_a_report_that_cannot_be_shown_costs_no_clip(run, monkeypatch, caplog):
+    """The host writes what stands below a node into its temp folder, which may be full."""
+    from PIL import Image
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        frames, ui, calls = run()
+    assert len(frames) == COUNT and len(calls) == 2 and ui is None
+    assert "is not shown" in caplog.text and "No space left" in caplog.text
+    again, ui, calls = run()
+    assert not calls and "images" in str(ui) and (again == frames).all()
 
 
 def test_prompts_by_frames(run, pack_nodes, prompt, clips):  # noqa: F811
