@@ -118,10 +118,10 @@ def parse_segment_seeds(text: str) -> dict[int, int]:
     """
     seeds: dict[int, int] = {}
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
-        match = re.fullmatch(r"(\d+):(\d+)", part)
+        match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,20})", part)
         if match is None or int(match[1]) < 1 or int(match[1]) - 1 in seeds:
             raise InputError(
-                f"segment seeds are {text!r}, which does not say segment:seed for each once: write 3:1234 for seed "
+                f"segment seeds are {text[:60]!r}, which does not say segment:seed for each once: write 3:1234 for seed "
                 "1234 in the third segment, and a comma before the next."
             )
         seeds[int(match[1]) - 1] = int(match[2])
