@@ -376,7 +376,12 @@ def test_options_that_cannot_work_are_refused_before_any_work(tmp_path, options,
     assert "\n" not in message and message.endswith(".")
 
 
-@pytest.mark.parametrize("text", ["3", "3:x", "0:5", "1:2,1:3", "-1:4", "1:2:3", "1:" + "9" * 5000, "9" * 5000 + ":1", "\u0661:\u0662"])
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "3:x", "0:5", "1:2,1:3", "-1:4", "1:2:3", f"1:{LONG}", f"{LONG}:1", "\u0661:\u0662"]
+)
 def test_segment_seeds_that_say_nothing_are_refused(text):
     with pytest.raises(InputError, match="write 3:1234") as error:
         parse_segment_seeds(text)

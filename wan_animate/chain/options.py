@@ -121,8 +121,8 @@ def parse_segment_seeds(text: str) -> dict[int, int]:
         match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,20})", part)
         if match is None or int(match[1]) < 1 or int(match[1]) - 1 in seeds:
             raise InputError(
-                f"segment seeds are {text[:60]!r}, which does not say segment:seed for each once: write 3:1234 for seed "
-                "1234 in the third segment, and a comma before the next."
+                f"segment seeds are {text[:60]!r}, which does not say segment:seed for each once: write 3:1234 for "
+                "seed 1234 in the third segment, and a comma before the next."
             )
         seeds[int(match[1]) - 1] = int(match[2])
     return seeds
