@@ -8,7 +8,7 @@ from comfy_api.latest import InputImpl, io
 
 from .finished import finished_report
 from .host.sampling import sampler_names, scheduler_names
-from .types import Frames, Options, as_images, as_masks, first_picture, frames_input, mask_input
+from .types import Frames, Options, as_images, as_masks, first_picture, frames_input, mask_input, valid
 
 if TYPE_CHECKING:
     import torch
@@ -222,16 +222,14 @@ class Animate(io.ComfyNode):
         """Before anything runs; what is linked is None here, and checked by the job."""
         from ..wan_animate.chain.job import check_scene
         from ..wan_animate.chain.segments import check_segment_settings
-        from ..wan_animate.errors import InputError
 
-        try:
+        def all_inputs() -> None:
             if mode is not None:
                 check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED)
             if segment_length is not None and guidance_frames is not None:
                 check_segment_settings(segment_length, guidance_frames)
-        except InputError as error:
-            return str(error)
-        return True
+
+        return valid(all_inputs)
 
     @classmethod
     def execute(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
-from .types import Options, Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input
+from .below import as_image, below
+from .types import Options, Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input, valid
 
 if TYPE_CHECKING:
     import torch
@@ -102,14 +103,10 @@ class PlanClip(io.ComfyNode):
     def validate_inputs(cls, segment_length: int | None, previous_frames: int | None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.segments import check_segment_settings
-        from ..wan_animate.errors import InputError
 
-        try:
-            if segment_length is not None and previous_frames is not None:
-                check_segment_settings(segment_length, previous_frames)
-        except InputError as error:
-            return str(error)
-        return True
+        if segment_length is None or previous_frames is None:
+            return True
+        return valid(lambda: check_segment_settings(segment_length, previous_frames))
 
     @classmethod
     def fingerprint_inputs(cls, **_inputs: Any) -> float:
@@ -132,8 +129,6 @@ class PlanClip(io.ComfyNode):
         weights: str = "bf16",
         options: ClipOptions | None = None,
     ) -> io.NodeOutput:
-        import torch
-
         from ..wan_animate.chain.options import DEFAULTS
         from ..wan_animate.plan.clip_plan import plan_clip
         from ..wan_animate.plan.sample import lossless_size
@@ -166,9 +161,6 @@ class PlanClip(io.ComfyNode):
             free=free_disk(),
             options=options or DEFAULTS,
         )
-        picture, charts = (
-            torch.from_numpy(draw_plan(plan, words=words))[None].float() / 255 for words in (True, False)
-        )
         # the node shows the words as text, next to the charts
-        shown = ui.PreviewImage(charts, cls=cls).as_dict() | ui.PreviewText(plan.text()).as_dict()
-        return io.NodeOutput(plan.text(), picture, len(plan.segments), ui=shown)
+        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()])
+        return io.NodeOutput(plan.text(), as_image(draw_plan(plan)), len(plan.segments), ui=shown)
