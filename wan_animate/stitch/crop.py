@@ -34,6 +34,11 @@ class CroppedSource(DerivedSource):
         self.width, self.height = window.size
         self.start_seconds = source.start_seconds
 
+    @property
+    def native_scale(self) -> float:
+        """As of :class:`..video.frames.FrameSource`, in the median frame."""
+        return self.window.scale * (self.source.native_scale or 1.0)
+
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
         for first, _, frames in self.source.batches(self.chunk, start, stop):

@@ -13,7 +13,7 @@ from .resample import area_size, as_rate, fill_size, place, placement, sample_fr
 
 
 class DerivedSource(FrameSource):
-    """Base: length, size and rate of the first source; ``close`` closes all."""
+    """Base: length, size, rate and, where the size stays, scale of the first source; ``close`` closes all."""
 
     def __init__(self, source: FrameSource, *others: FrameSource) -> None:
         self.source = source
@@ -26,6 +26,12 @@ class DerivedSource(FrameSource):
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def native_scale(self) -> float | None:
+        known = super().native_scale
+        same = (self.width, self.height) == (self.source.width, self.source.height)
+        return self.source.native_scale if known is None and same else known
 
     def close(self) -> None:
         for source in (self.source, *self._others):
@@ -44,8 +50,13 @@ class ResizedSource(DerivedSource):
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
-        self.native_size = source.native_size or (source.width, source.height)
+        self.native_size = source.native_size
         self.start_seconds = source.start_seconds
+
+    @property
+    def native_scale(self) -> float:
+        """As of :class:`.frames.FrameSource`; where it is unknown of the source, of the source's pixels."""
+        return (self.source.native_scale or 1.0) * self._where[2] / self.source.width
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         frames = self.source.read(start, stop)
