@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from demo.figure import draw_figure, figure_keypoints
+from wan_animate.chain.control_sources import Controls
 from wan_animate.chain.generate import generate
 from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled
+from wan_animate.pose.draw import DrawnPoseSource
 from wan_animate.pose.track import PoseTrack
+from wan_animate.pose.wholebody import RIGHT_HAND, RIGHT_WRIST
 from wan_animate.stitch.controls import cropped_controls
 from wan_animate.stitch.plan import WindowSize
 from wan_animate.stitch.stitch import StitchedSource
@@ -21,6 +24,7 @@ from wan_animate.video.source import VideoSource
 
 from ..support.chain import PlainDenoiser, PlainVAE
 
+RIGHT = [RIGHT_WRIST, *range(RIGHT_HAND.start, RIGHT_HAND.stop)]
 WIDTH, HEIGHT, COUNT, CUT, LENGTH = 640, 360, 22, 13, 9
 
 
@@ -76,6 +80,24 @@ def test_a_stopped_job_goes_on_and_gives_the_same_bytes(source, track, tmp_path)
     again, _ = run(source, track, tmp_path / "stopped", lambda segment, step: made.append(segment))
     assert set(made) == {2}
     assert (again.read(0, COUNT) == whole.read(0, COUNT)).all()
+
+
+@pytest.mark.parametrize("draw", [False, True])
+def test_a_hand_beyond_the_window_is_said(source, track, draw):
+    """A hand that leaps out for a frame does not move the window; the old one shows there."""
+    points = track.keypoints.copy()
+    points[5, RIGHT] += [150, 0, 0]
+    controls = cropped_controls(source, track.replaced(points), size=WindowSize("budget", 96 * 96), strength=0)
+    left, _, width, _ = controls.window.places[5]
+    assert (points[5, RIGHT, 0] * 2 > left + width).all() and (points[5, RIGHT, 0] * 2 < WIDTH).all()
+    if draw:  # as a graph's nodes make them, the pose drawn at twice the mask's size and brought back
+        pose = DrawnPoseSource.at_size(
+            controls.pose.track.scaled(*(2 * side for side in controls.size)), *controls.size
+        )
+        controls = Controls(pose, None, controls.background, controls.character_mask)
+    (words,) = controls.checked_mask.coverage().warnings
+    assert "cuts off part of the person in 1 of 22 frames (right hand 5)" in words
+    assert not cropped_controls(source, track).checked_mask.coverage().warnings
 
 
 def test_the_window_is_planned_alike_from_frames_of_another_size(source, track):

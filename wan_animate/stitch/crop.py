@@ -126,6 +126,7 @@ def crop_track(track: PoseTrack, window: CropWindow) -> PoseTrack:
         boxes = track.boxes.astype(np.float64)
         boxes[:, :2] = (boxes[:, :2] - corner[:, 0]) * scale[:, 0]
         boxes[:, 2:4] = (boxes[:, 2:4] - corner[:, 0]) * scale[:, 0]
+    pictures = np.concatenate([-window.places[:, :2], np.tile(window.source_size, (len(window), 1))], axis=1)
     width, height = window.size
     return replace(
         track,
@@ -134,6 +135,7 @@ def crop_track(track: PoseTrack, window: CropWindow) -> PoseTrack:
         height=height,
         boxes=None if boxes is None else boxes.astype(np.float32),
         picture=None,
+        pictures=pictures * np.tile(scale[:, 0], 2),
     )
 
 
