@@ -320,6 +320,6 @@ class Animate(io.ComfyNode):
                 runs().add(took)
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
-        frames = store.clip(shown, job.fps)
+        frames = store.clip(shown, job.fps, len(job.controls))
         video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
         return io.NodeOutput(video, frames, len(frames), ui=below)

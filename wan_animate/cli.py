@@ -237,7 +237,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         took = run_of(clock, device, job, store.folder)
         if took is not None and len(shown) == len(job.plan()):
             runs().add(took)
-        whole = stitch_clip(signals, clip, shown.first, video, audio, counting("stitch"))
+        whole = stitch_clip(signals, clip, video, audio, counting("stitch"))
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
