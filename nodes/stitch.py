@@ -235,6 +235,6 @@ class StitchCharacter(io.ComfyNode):
             feather,
             grow,
         )
-        path = stitched_path(stitched.fingerprint())
+        path = stitched_path(stitched.fingerprint(), audio, stitched.generated.tags)
         write_stitched(path, stitched, audio, progress=progress_bar(len(stitched)))
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), stitched)
