@@ -187,8 +187,8 @@ def write_stitched(
     audio: dict | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the clip (:func:`..video.write.write_frames`), with the tags of the generated frames, a frame in memory at a
-    time. H.264 takes even sides: an odd last row or column is left out.
+    """Write the clip (:func:`..video.write.write_frames`) with the tags of the generated frames, a frame in memory at
+    a time. H.264 takes even sides: an odd last row or column is left out.
 
     Args:
         audio: of the whole source; a part of the clip gets its own part of it.
@@ -201,6 +201,4 @@ def write_stitched(
     begins = float(stitched.first / stitched.fps)
     size, count = (width, height), len(stitched)
     tags = stitched.generated.tags
-    write_frames(
-        path, chunks, size, count, stitched.fps, audio, progress=progress, metadata=tags, audio_start=begins
-    )
+    write_frames(path, chunks, size, count, stitched.fps, audio, progress=progress, metadata=tags, audio_start=begins)
