@@ -132,6 +132,7 @@ def test_a_hand_beyond_the_window_is_said(source, track, draw):
         controls = Controls(pose, None, controls.background, controls.character_mask)
     (words,) = controls.checked_mask.coverage().warnings
     assert "cuts off part of the person in 1 of 22 frames (right hand 5)" in words
+    assert words.endswith("What lies beyond the window comes in with more margin in Crop to Character.")
     assert not cropped_controls(source, track).checked_mask.coverage().warnings
 
 

@@ -229,6 +229,17 @@ def test_a_part_of_the_clip_is_stitched_where_it_belongs(source, window, mask, f
     assert (matched.read(0, len(part)) == part.read(0, len(part))).all()
 
 
+def test_one_mask_stands_for_every_frame(source, window, mask):
+    """As Animate Character takes it."""
+    made = TensorSource(255 - smooth(COUNT, 144, 96, 5), Fraction(24))
+    one = TensorSource(mask.read(3, 4), Fraction(24))
+    repeated = TensorSource(np.repeat(mask.read(3, 4), COUNT, axis=0), Fraction(24))
+    stitched = StitchedSource(source, made, window, one).read(0, COUNT)
+    assert (stitched == StitchedSource(source, made, window, repeated).read(0, COUNT)).all()
+    part = StitchedSource(source, part_of(made, 4, 9), window, one)
+    assert (part.read(0, 5) == stitched[4:9]).all()
+
+
 def test_a_part_of_another_clip_is_said(source, window):
     made = TensorSource(np.zeros((COUNT, 96, 144, 3), np.uint8))
     for wrong in (part_of(made, 0, 5, 20), part_of(made, 2, COUNT, COUNT + 2), made_of(made, 0, 5)):

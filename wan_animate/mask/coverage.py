@@ -96,10 +96,12 @@ class Coverage:
     Attributes:
         faults: bool ``[T, 8]``, in the order of :data:`FAULTS`.
         points: int ``[T]``: how many points lie outside.
+        beyond: whether the masks are of a window, beyond which some of the points may lie.
     """
 
     faults: np.ndarray
     points: np.ndarray
+    beyond: bool = False
 
     @property
     def uncovered(self) -> np.ndarray:
@@ -136,11 +138,12 @@ class Coverage:
             )
         if parts:
             cut = np.any(list(parts.values()), axis=0)
+            beyond = " What lies beyond the window comes in with more margin in Crop to Character."
             where = "; ".join(f"{part} {frame_ranges(frames, 4)}" for part, frames in parts.items())
             said.append(
                 f"the mask cuts off part of the person in {cut.sum()} of {count} frames ({where}): the old person "
                 "shows there. Raise iterations in Shape Mask or lower its blocks_wide and blocks_high; where a hand or "
-                "foot is missing altogether, set a point on it in Segment Character."
+                "foot is missing altogether, set a point on it in Segment Character." + beyond * self.beyond
             )
         return said
 
@@ -200,7 +203,8 @@ class CheckedMaskSource(DerivedSource):
                 self.read(start, stop)
             if progress is not None:
                 progress(stop, len(self))
-        return Coverage(self._faults.copy(), self._points.copy())
+        beyond = self.pose is not None and self.pose.pictures is not None
+        return Coverage(self._faults.copy(), self._points.copy(), beyond)
 
     def is_black(self) -> bool | None:
         return self.source.is_black()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..mask.track import binary
-from ..video.derived import DerivedSource, PartSource
+from ..video.derived import DerivedSource, PartSource, lasting
 from ..video.frames import FrameSource, as_uint8
 from ..video.write import write_frames
 from .boxes import Rectangle
@@ -32,7 +32,7 @@ class StitchedSource(DerivedSource):
         generated: the finished window, of its shape and at any size; or a part of it that knows its place
             (:attr:`..video.frames.FrameSource.part_of`), such as some of the segments: only these frames are stitched.
         window: from :func:`.plan.plan_window`.
-        mask: of the window, at its sampled size (what the model was given).
+        mask: of the window, at its sampled size (what the model was given); a single one repeats.
         feather, grow: pixels of the source, 0 to 512.
 
     Attributes:
@@ -68,6 +68,7 @@ class StitchedSource(DerivedSource):
                 f"window's {width}x{height}: connect the clip that was made in this window."
             )
         if mask is not None:
+            mask = lasting(mask, source)
             if mask.kind != "mask" or len(mask) != len(window) or (mask.width, mask.height) != window.size:
                 raise InputError(
                     f"stitch: the mask has {len(mask)} {mask.kind}s of {mask.width}x{mask.height} and the window "
