@@ -1,0 +1,125 @@
+"""SIGKILL at random moments of the shell: the same frames in the end, nothing finished made again, no strays.
+
+A replace job of twelve segments in a window around the character (``--crop``), with colour correction and cross-faded
+segments, on the small weights of diffusers' classes. It is killed again and again, a random time after it has begun to
+make segments, then run to its end; a second job with the same inputs is never killed. Compared are the hashes of the
+lossless frames that both clips carry.
+
+    python benchmarks/kills.py             # ten kills, minutes on two cores
+    python benchmarks/kills.py --kills 3
+
+Prints what was found; ends with status 1 where the two differ. Writes no claim: nothing here is a speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+from demo import small_models  # noqa: E402
+from demo.example import Dancer, write_example  # noqa: E402
+
+SEGMENTS, LENGTH, PREVIOUS = 12, 9, 5
+FRAMES = LENGTH + (SEGMENTS - 1) * (LENGTH - PREVIOUS)
+LATEST = 8.0  # seconds after the first look at finished segments
+
+
+def command(folder: Path, out: Path) -> list[str]:
+    """The shell's command, as a user gives it."""
+    given = {
+        "video": folder / "driver.mp4", "image": folder / "robot.png", "track": folder / "track.npz", "out": out,
+        "prompt-file": folder / "prompt.safetensors", "models": small_models.make().diffusers, "mode": "replace",
+        "limit": FRAMES, "segment": LENGTH, "previous-frames": PREVIOUS, "crossfade": 3, "steps": 1, "area": 96 * 80,
+        "device": "cpu",
+    }  # fmt: skip
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from demo import importing; importing.install(); "
+    code += "from wan_animate.cli import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", code, str(ROOT), *(f"--{name}={value}" for name, value in given.items()), "--crop"]
+
+
+def write_inputs(folder: Path) -> None:
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from wan_animate.pose.track import PoseTrack
+    from wan_animate.video.write import write_video
+
+    write_example(folder)
+    dancer = Dancer(FRAMES / 30, (320, 176), 30)
+    write_video(folder / "driver.mp4", dancer, None, 30)
+    PoseTrack(np.stack([dancer.keypoints(at) for at in range(FRAMES)]), 320, 176).save(folder / "track.npz")
+    save_file({"cond": torch.zeros(1, 5, 4096)}, folder / "prompt.safetensors")
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Files of finished segments -> when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob(".clip-*/segment_*.mkv")}
+
+
+def killed(arguments: list[str], out: Path, chance: random.Random) -> dict[str, int]:
+    """Run, kill at a random moment after a folder for segments is there; returns what is finished."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(out.glob(".clip-*")):
+        time.sleep(0.02)
+    if process.poll() is None:
+        time.sleep(chance.uniform(0.0, LATEST))
+    process.kill()
+    process.wait()
+    return finished(out)
+
+
+def finish(arguments: list[str]) -> None:
+    ended = subprocess.run(arguments, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"the job ended with {ended.returncode}:\n{ended.stderr[-2000:]}")
+
+
+def main(kills: int) -> int:
+    from wan_animate.record.clip_record import read_record
+
+    chance, again, faults = random.Random(11), 0, []
+    with tempfile.TemporaryDirectory() as name:
+        folder, whole, broken = Path(name) / "in", Path(name) / "whole", Path(name) / "broken"
+        for one in (folder, whole, broken):
+            one.mkdir()
+        write_inputs(folder)
+        finish(command(folder, whole / "clip.mp4"))
+        before: dict[str, int] = {}
+        arguments = command(folder, broken / "clip.mp4")
+        for at in range(kills):
+            after = killed(arguments, broken, chance)
+            if (broken / "clip.mp4").exists():
+                print(f"kill {at + 1}: the job was done before")
+                break
+            again += sum(after.get(file) != written for file, written in before.items())
+            print(f"kill {at + 1}: {len(after)} of {SEGMENTS} segments finished", flush=True)
+            before = after
+        finish(arguments)
+        records = [read_record(place / "clip.mp4") for place in (whole, broken)]
+        if records[0].frames != records[1].frames or records[0].segments != records[1].segments:
+            faults.append("the frames differ")
+        if again:
+            faults.append(f"{again} finished segments were made again")
+        strays = sorted(path.name for path in broken.iterdir() if path.name != "clip.mp4")
+        if strays:
+            faults.append(f"left over: {', '.join(strays)}")
+        print(f"frames {records[0].frames} and {records[1].frames}; {'; '.join(faults) or 'equal, nothing made again'}")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    sys.exit(main(parser.parse_args().kills))
