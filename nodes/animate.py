@@ -265,6 +265,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.plan.measured import begin_clock, run_of
+        from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
         from .host.device import device_here
         from .host.jobs import (
@@ -319,8 +320,9 @@ class Animate(io.ComfyNode):
                 runs().add(took)
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
-        frames = store.clip(shown, job.fps)
+        frames = store.clip(shown, job.fps, len(job.controls))
         below = finished_report(cls, store, shown, job, frames, progress.check)
         frames.close()
+        frames.tags = record_tags(store.folder / name)
         video = InputImpl.VideoFromFile(str(store.folder / name))
         return io.NodeOutput(video, frames, len(frames), ui=below)

@@ -100,7 +100,9 @@ class ClipOptions(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[Options.Output(display_name="options", tooltip="For options of Animate Character and of Plan Clip.")],
+            outputs=[
+                Options.Output(display_name="options", tooltip="For options of Animate Character and of Plan Clip.")
+            ],
         )
 
     @classmethod
