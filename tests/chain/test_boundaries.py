@@ -66,5 +66,4 @@ def test_boundaries_of_a_resumed_job_are_the_same(tmp_path):
     with pytest.raises(Cancelled):
         made(with_options(), tmp_path / "job", progress=stop)
     _, store = made(with_options(), tmp_path / "job")
-    for one, other in zip(whole.boundaries(), store.boundaries()):
-        assert one == other
+    assert whole.boundaries() and whole.boundaries() == store.boundaries()

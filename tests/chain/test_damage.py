@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from wan_animate.chain.generate import generate
+from wan_animate.chain.clock import RunClock
+from wan_animate.chain.generate import Progress, generate
 from wan_animate.chain.reuse import take_over
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled
@@ -127,3 +128,62 @@ def test_equal_frames_give_equal_files(tmp_path, finished):
     generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"))
     for path in folder.iterdir():
         assert (tmp_path / "job" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_job_folder_edited_by_hand_costs_its_segment_and_no_error(tmp_path, finished):
+    folder, work, whole = finished
+    shutil.copytree(folder, tmp_path / "job")
+    store = SegmentStore(tmp_path / "job")
+    text = store.record_path(1).read_text()
+    store.record_path(1).write_text(text.replace('"bytes": ', '"bytes": 1'))
+    store.record_path(2).write_text(text.replace('{"', '{"color": 5, "', 1))
+    (store.folder / "boundaries.json").write_text('[{"segment": 1, "frame": 3, "difference": "x", "usual": 1}]')
+    assert store.boundaries() is None and store.records(3)[1:] == [{}, {}]
+    begun, frames = made_again(store, work)
+    assert begun == [1, 2] and np.array_equal(frames, whole) and store.boundaries()
+
+
+def test_a_cancelled_first_step_leaves_nothing_of_former_frames(tmp_path, finished):
+    folder, before, _ = finished
+    shutil.copytree(folder, tmp_path / "jobs" / "a")
+    take_over(SegmentStore(tmp_path / "jobs" / "a"), before.segment_keys("m"), [])
+    count = len(before.plan())
+    keep = with_options(segment_seeds={index: 5 + index for index in range(count)}, keep_rest=True)
+
+    def run(progress=None):
+        with SegmentStore(tmp_path / "jobs" / "b") as store:
+            take_over(store, keep.segment_keys("m"), [tmp_path / "jobs" / "a"], keep.former_keys("m"))
+            return len(generate(keep, PlainDenoiser(), PlainVAE(), store, progress))
+
+    def stop(now):
+        if now.stage == "denoise":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(stop)
+    assert not (tmp_path / "jobs" / "b").exists()
+    assert run() == COUNT
+
+
+def test_cancel_while_boundaries_are_compared(tmp_path, finished):
+    folder, work, _ = finished
+    shutil.copytree(folder, tmp_path / "job")
+    (tmp_path / "job" / "boundaries.json").unlink()
+
+    def stop(now):
+        if now.stage == "measure":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"), stop)
+    assert len(generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"))) == COUNT
+
+
+def test_time_left_of_one_segment_made_again(finished):
+    """Finished segments after it take no time."""
+    now = [0.0]
+    clock = RunClock(step=10.0, now=lambda: now[0])
+    for step in range(4):
+        clock(Progress(1, 12, "encode" if step == 0 else "denoise", 4 + step, 48, steps=4, later=0))
+        now[0] += 10
+    assert clock.seconds_left == pytest.approx(10, abs=10)

@@ -14,7 +14,7 @@ from wan_animate.chain.store import SegmentStore
 from .test_job_lock import IMPORTS, ROOT, start
 from .test_seams import with_options
 
-KILLS, COUNT = 5, 57
+KILLS, COUNT = 10, 57
 WORKER = f"""{IMPORTS}
 from tests.chain.test_kills import job
 from tests.chain.test_seams import PlainDenoiser, PlainVAE, SegmentStore, generate
@@ -78,4 +78,7 @@ def test_kills_at_random_moments(tmp_path):
             assert int(line) >= ready, "a finished segment is made again"
             made.add(int(line))
     assert made == set(range(12)) and log.read_text().count("start") == KILLS + 1
-    assert not list(folder.parent.rglob("*.part*")) and {path.name for path in folder.parent.iterdir()} == {"job"}
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
+    assert {path.name for path in folder.parent.iterdir()} == {"job"}

@@ -390,8 +390,3 @@ def test_segment_seeds_that_say_nothing_are_refused(text):
 
 def test_segment_seeds_are_read():
     assert parse_segment_seeds(" 3:1234, 1:7;2:0 ") == {2: 1234, 0: 7, 1: 0} and parse_segment_seeds("") == {}
-
-
-def test_old_jobs_keep_their_keys():
-    work = job(COUNT, pose=TensorSource(torch.zeros(9, 32, 48, 3)), face=None, color="off")
-    assert work.key("model") == "7167d80914a6dd7b70586abf"

@@ -172,6 +172,7 @@ def test_the_file_is_small_and_written_whole(tmp_path):
         b"", b"not json", b"5", b"{}", b"[5, null, []]", b"\xff\xfe", b"[" * 100_000,
         json.dumps([asdict(RUN) | {"step_seconds": "many"}, asdict(RUN) | {"tokens": -1}]).encode(),
         json.dumps([asdict(RUN) | {"step_seconds": float("nan")}]).encode(),
+        json.dumps([asdict(RUN) | {"width": 0}, asdict(RUN) | {"segment_length": 0}]).encode(),
     ],
 )  # fmt: skip
 def test_a_file_that_somebody_edited(tmp_path, content):

@@ -15,6 +15,7 @@ PHASES = {
     "decode": "decoding",
     "save": "saving",
     "write": "waiting for the disk",
+    "measure": "comparing where segments meet",
 }
 
 
@@ -78,12 +79,12 @@ class RunClock:
     def seconds_left(self) -> float | None:
         """None before anything is known of a step."""
         at, step = self._at, self.step_seconds
-        if at is None or step is None or at.stage == "verify":
+        if at is None or step is None or at.stage in ("verify", "measure"):
             return None
         steps = _steps(at)
         begun = at.done if at.stage == "encode" else (at.done - 1) // steps * steps
         segment = steps * step + (self.other_seconds or 0.0)
-        later = ((at.total - begun) // steps - 1) * segment
+        later = ((at.total - begun) // steps - 1 if at.later is None else at.later) * segment
         if at.stage in ("save", "write"):
             return later
         own = (steps - (at.done - begun)) * step

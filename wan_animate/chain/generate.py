@@ -48,11 +48,12 @@ class Progress:
     Attributes:
         segment, segments: current segment (from 0), number of segments.
         stage: ``"verify"`` (reading finished segments), ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or
-            ``"write"`` (waiting for the disk).
+            ``"write"`` (waiting for the disk), ``"measure"`` (comparing where segments meet).
         done, total: sampling steps of the job, resumed segments included.
         latent: while denoising, the current clean latent ``[1, 16, T+1, h, w]``, reference first.
         frames: while saving, the segment's new frames, float32 ``[keep, H, W, 3]`` in 0..1; not to be changed.
         steps: sampling steps of a segment.
+        later: segments that are made after this one; None: not known.
     """
 
     segment: int
@@ -63,6 +64,7 @@ class Progress:
     latent: torch.Tensor | None = None
     frames: torch.Tensor | None = None
     steps: int = 0
+    later: int | None = None
 
 
 @torch.no_grad()
@@ -146,7 +148,8 @@ def _generate(
             saver.check()
             if progress is not None:
                 done = (segment.index - plan.segments[0].index) * denoiser.steps + steps
-                progress(Progress(segment.index, count, stage, done, total, latent, frames, denoiser.steps))
+                later = sum(one.index > segment.index for one in left)
+                progress(Progress(segment.index, count, stage, done, total, latent, frames, denoiser.steps, later))
 
         for segment in plan:
             here = functools.partial(report, segment)
@@ -192,7 +195,9 @@ def _generate(
         saver.finish(waiting)
     clip = store.clip(plan, job.fps, len(job.controls))
     if any(segment.previous_frames for segment in plan) and (left or store.boundaries() is None):
-        _measure(job, plan, clip, differences, driver, store)
+        end = Progress(plan.segments[-1].index, count, "measure", total, total, steps=denoiser.steps, later=0)
+        check = lambda: None if progress is None else progress(end)  # noqa: E731
+        _measure(job, plan, clip, differences, driver, store, check)
     return clip
 
 
@@ -203,10 +208,11 @@ def _measure(
     differences: FrameDifferences,
     driver: DriverMotion,
     store: SegmentStore,
+    check: Callable[[], None],
 ) -> None:
     """Compares the boundaries with the frames around them; what shows is logged. It costs no clip that is whole."""
     try:
-        boundaries = _boundaries(job, plan, clip, differences, driver, store)
+        boundaries = _boundaries(job, plan, clip, differences, driver, store, check)
         store.save_boundaries(boundaries)
     except InputError as error:
         log.warning("the boundaries between segments were not measured: %s", error)
@@ -225,13 +231,14 @@ def _boundaries(
     differences: FrameDifferences,
     driver: DriverMotion,
     store: SegmentStore,
+    check: Callable[[], None],
 ) -> list[Boundary]:
     returning = [segment.index for segment in plan if job.returns(segment)]
     given = None
     if plan.segments[0].index == job.options.continued:
         given, _ = _handed_over(job, plan.segments[0], store)
     before = None if given is None else given[-1].numpy()
-    return measure_boundaries(plan, clip, differences, driver, returning, before)
+    return measure_boundaries(plan, clip, differences, driver, returning, before, check)
 
 
 def _check_start(job: AnimateJob, left: list[Segment], store: SegmentStore) -> None:
@@ -244,7 +251,7 @@ def _check_start(job: AnimateJob, left: list[Segment], store: SegmentStore) -> N
                 f"segment {number} is to be made, but segment {number - 1}, from which it goes on, is not finished "
                 "with these settings: make that first, start at segment 1, or give a clip to continue from."
             )
-        if job.returns(segment) and not store.former_path(segment.index).exists():
+        if job.returns(segment) and not store.has_former(segment.index):
             raise InputError(
                 f"the rest is to be kept beside a new segment {number}, but no clip with these settings is finished up "
                 "to there: make it first without segment seeds, or do not keep the rest."

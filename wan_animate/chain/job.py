@@ -125,8 +125,9 @@ class AnimateJob:
     def key(self, extra: str = "") -> str:
         """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
         digest = hashlib.blake2b(digest_size=12)
-        settings = [self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra]
-        settings += [self.color] if self.color != "off" else []  # without, as earlier versions made it
+        settings = [
+            self.mode, self.segment_length, self.previous_frames, self.seed, str(self.fps), extra, self.color
+        ]  # fmt: skip
         fingerprints = list(self.controls.fingerprints.values())
         digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)

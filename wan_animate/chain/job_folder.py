@@ -60,10 +60,17 @@ class JobFolder:
             for index in range(count)
         ]
 
+    def has_frames(self, index: int) -> bool:
+        """Whether a segment's frames are there, of the size that they had."""
+        return _has_size(self.frames_path(index), self._segment_record(index), FRAMES)
+
+    def has_former(self, index: int) -> bool:
+        """The same of :meth:`former_path`."""
+        return _has_size(self.former_path(index), self._former_record(index), FRAMES)
+
     def is_whole(self, segment: Segment) -> bool:
         """Whether a segment is finished, its tail included: all files there, and of the size that they had."""
-        whole = _has_size(self.frames_path(segment.index), self._segment_record(segment.index), FRAMES)
-        return whole and (not segment.hands_over or self.has_tail(segment.index))
+        return self.has_frames(segment.index) and (not segment.hands_over or self.has_tail(segment.index))
 
     def is_intact(self, segment: Segment, check: Callable[[], None] = lambda: None) -> bool:
         """Whether :meth:`is_whole`, and every byte is what was written.
@@ -115,13 +122,18 @@ class JobFolder:
             record = self._read_json(name)
         except (OSError, ValueError):
             return {}
-        return record if isinstance(record, dict) else {}
+        # edited or damaged: as if there were none
+        return record if isinstance(record, dict) and record.pop("blake2b", None) == _digest(record) else {}
 
     def boundaries(self) -> list[Boundary] | None:
         """What was measured where segments meet; None before the end."""
         try:
-            return [Boundary(**values) for values in self._read_json("boundaries.json")]
-        except (OSError, ValueError, TypeError):
+            kinds = {"segment": int, "frame": int, "difference": float, "usual": float, "driver": float}
+            return [
+                Boundary(**{name: kinds[name](value) for name, value in values.items()})
+                for values in self._read_json("boundaries.json")
+            ]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def keys(self) -> dict[str, dict[int, str]]:
@@ -145,6 +157,15 @@ def file_record(path: str | os.PathLike, check: Callable[[], None] = lambda: Non
             digest.update(data)
             size += len(data)
     return {"bytes": size, "blake2b": digest.hexdigest()}
+
+
+def record_text(record: dict[str, Any]) -> str:
+    """A segment's record as it is written: JSON with a hash of itself."""
+    return json.dumps({**record, "blake2b": _digest(record)}) + "\n"
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _files(record: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _take_over(
         other = JobFolder(folder)
         have = other.keys()
         for index, key in enumerate(keys):
-            if store.frames_path(index).exists() or have["made"].get(index) != key:
+            if store.has_frames(index) or have["made"].get(index) != key or not other.has_frames(index):
                 continue
             with suppress(_Gone):
                 if other.tail_path(index).exists():
@@ -59,7 +59,7 @@ def _take_over(
                 ("made", other.frames_path(index), other.record_path(index)),
                 ("former", other.former_path(index), other.former_record_path(index)),
             ):
-                if have[name].get(index) != key or store.former_path(index).exists():
+                if have[name].get(index) != key or store.has_former(index):
                     continue
                 with suppress(_Gone):
                     _link(other.tail_path(index), store.tail_path(index))

@@ -79,9 +79,12 @@ class FrameDifferences:
         if self._last is not None:
             self._last = self._last[0], self._last[1].copy()  # else a whole segment stays in memory
 
-    def read(self, source: FrameSource, numbers: Iterable[int], offset: int = 0) -> None:
+    def read(
+        self, source: FrameSource, numbers: Iterable[int], offset: int = 0, check: Callable[[], None] = lambda: None
+    ) -> None:
         """Read what is not known yet; frame ``n`` is frame ``n - offset`` of ``source``."""
         for number in sorted(set(numbers) - self._known.keys()):
+            check()
             before = self._last is not None and self._last[0] == number - 1
             first = number if before else number - 1
             self.add(first, source.read(first - offset, number + 1 - offset))
@@ -129,11 +132,11 @@ class DriverMotion:
         for motion in self._motion.values():
             motion.close()
 
-    def ratio(self, here: Sequence[int], around: Sequence[int]) -> float:
+    def ratio(self, here: Sequence[int], around: Sequence[int], check: Callable[[], None] = lambda: None) -> float:
         """The largest difference ``here`` over the median ``around``, of the control that moves most; at least 1."""
         most = 1.0
         for name, source in self._sources.items():
-            self._motion[name].read(source, [*here, *around])
+            self._motion[name].read(source, [*here, *around], check=check)
             usual = max(float(np.median(self._motion[name].of(around))), LEAST)
             most = max(most, max(self._motion[name].of(here), default=0.0) / usual)
         return most
@@ -160,6 +163,7 @@ def measure_boundaries(
     driver: DriverMotion,
     returning: Iterable[int] = (),
     before: np.ndarray | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Boundary]:
     """Compare each boundary with the frames around it, and with what the driver does there.
 
@@ -167,6 +171,7 @@ def measure_boundaries(
         clip: the result, from the plan's first frame on.
         differences: those that are known of it; the rest is read.
         before: the frame ``[H, W, 3]`` before its first, of the clip that it continues.
+        check: called at every frame that is read; may raise to stop.
     """
     if before is not None:
         differences.add(plan.first - 1, before[None])
@@ -183,12 +188,9 @@ def measure_boundaries(
         if not here or not around:
             continue
         unknown = [frame for frame in (*here, *around) if plan.first < frame]
-        differences.read(clip, unknown, plan.first)
+        differences.read(clip, unknown, plan.first, check)
         usual = float(np.median(differences.of(around)))
         first_new = segment.start + segment.previous_frames
-        found.append(
-            Boundary(
-                segment.index, first_new, max(differences.of(here)), usual, driver.ratio([f for f in here if f], around)
-            )
-        )
+        motion = driver.ratio([frame for frame in here if frame], around, check)
+        found.append(Boundary(segment.index, first_new, max(differences.of(here)), usual, motion))
     return found

@@ -26,7 +26,7 @@ from ..files import reading, remove_empty, replacing
 from ..log import get_logger
 from ..video.frames import FrameSource
 from .boundaries import Boundary
-from .job_folder import CLIPS, FRAMES, TAIL, JobFolder, file_record
+from .job_folder import CLIPS, FRAMES, TAIL, JobFolder, file_record, record_text
 from .job_lock import JobLock
 from .segments import Segment
 
@@ -81,6 +81,7 @@ class SegmentStore(JobFolder):
         if empty:
             for leftover in (
                 *self.folder.glob("tail_*.safetensors"),
+                *self.folder.glob("former_*.mkv"),
                 *self.folder.glob("*.json"),
                 *self.folder.glob(".*.part*"),
             ):
@@ -168,7 +169,7 @@ class SegmentStore(JobFolder):
         def write_record(frames_file: str) -> None:
             files[FRAMES] = file_record(frames_file)
             with replacing(self.record_path(index), "the segment's record", GO_ON, durable=True) as temporary:
-                Path(temporary).write_text(json.dumps({**(record or {}), "files": files}) + "\n", encoding="utf-8")
+                Path(temporary).write_text(record_text({**(record or {}), "files": files}), encoding="utf-8")
 
         if tail is not None:
             with replacing(self.tail_path(index), "the segment's last frames", GO_ON, durable=True) as temporary:

@@ -163,4 +163,5 @@ def _as_run(entry: object) -> Run | None:
     run = Run(**values)
     numbers = (run.step_seconds, run.other_seconds, run.start_seconds, run.lossless, run.video)
     sound = all(math.isfinite(number) and number >= 0 for number in numbers)
-    return run if sound and run.tokens > 0 and run.step_seconds > 0 else None
+    sound = sound and min(run.width, run.height, run.segment_length, run.tokens) > 0
+    return run if sound and run.step_seconds > 0 else None
