@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from .types import Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input
+from .types import Track, as_images, as_masks, fitted, frames_input, mask_input, pictures
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,8 @@ class PlanClip(io.ComfyNode):
                 io.Image.Input(
                     "reference_image",
                     optional=True,
-                    tooltip="The character's picture: tells the size on disk before a run here has measured it.",
+                    tooltip="The character's picture: tells the size on disk before a run here has measured it. "
+                    "Of a batch each picture adds a latent frame.",
                 ),
                 mask_input(
                     "character_mask",
@@ -138,12 +139,12 @@ class PlanClip(io.ComfyNode):
         clip = as_images(frames, "frames")
         size = clip.width, clip.height
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
-        like = clip if reference_image is None else first_picture(reference_image, "reference_image")
+        references = [clip] if reference_image is None else pictures(reference_image, "reference_image")
         plan = plan_clip(
             size,
             len(clip),
             clip.fps,
-            lossless_size(like, size),
+            lossless_size(references[0], size),
             device_here(),
             mode,
             segment_length,
@@ -156,6 +157,7 @@ class PlanClip(io.ComfyNode):
             None if mask is None else mask_areas(mask, progress_bar(len(mask))),
             runs(),
             free_disk(),
+            references=len(references),
         )
         picture, charts = (
             torch.from_numpy(draw_plan(plan, words=words))[None].float() / 255 for words in (True, False)

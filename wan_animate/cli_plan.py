@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .chain.controls import controls
+from .cli_options import more_images
 from .plan.cards import device_here
 from .plan.clip_plan import ClipPlan, plan_clip
 from .plan.measured import Runs
@@ -59,6 +60,7 @@ def plan(options: argparse.Namespace, frames: VideoSource) -> ClipPlan:
         reference=reference,
         runs=runs(),
         free=free_at(options.out),
+        references=1 + len(more_images(options)),
     )
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..chain.job import check_picture_count
 from ..chain.segments import SegmentPlan, plan_segments
 from ..errors import InputError
 from ..pose.track import PoseTrack
@@ -147,6 +148,7 @@ def plan_clip(
     free: int | None = None,
     sampled: tuple[int, int] | None = None,
     plan: SegmentPlan | None = None,
+    references: int = 1,
 ) -> ClipPlan:
     """Plan a clip; reads no frame and loads no model.
 
@@ -160,11 +162,13 @@ def plan_clip(
         free: bytes on the disk of the job.
         sampled: what the model works on, if not the whole frame.
         plan: the segments, where they are not those of ``segment_length`` and ``previous_frames`` alone.
+        references: pictures of the character.
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
     """
     plan = plan_segments(frames, segment_length, previous_frames) if plan is None else plan
+    check_picture_count(references)
     if weights not in costs.WEIGHTS:
         raise InputError(f"weights is {weights!r}: choose {' or '.join(costs.WEIGHTS)}.")
     if mask_area is not None and len(mask_area) == 1:
@@ -177,7 +181,7 @@ def plan_clip(
     track = None if track is None else _as_large(track, size)
     sampled = sampled or size
     first, passes = plan.segments[0], 1 if cfg == 1 else 2
-    count = costs.tokens(sampled, first.latent_frames)
+    count = costs.tokens(sampled, first.latent_frames, references)
     last = None if runs is None else runs.nearest(device.name, mode, sampled, count)
     # A run of the same mode shows what such pictures take; a drawn scene and a filmed one differ.
     same = last if last is not None and last.mode == mode and last.lossless else None
@@ -189,7 +193,7 @@ def plan_clip(
         same.lossless if same else lossless,
         same.video or None if same else None,
     )
-    memory = costs.memory(sampled, first, mode, weights)
+    memory = costs.memory(sampled, first, mode, weights, references)
     found = [
         *(_of_track(track, reference) if track is not None else []),
         None if mask_area is None else findings.empty_mask(mask_area, track),
