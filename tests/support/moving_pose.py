@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 
-def moving_pose(length: int = 17, height: int = 64, width: int = 160) -> torch.Tensor:
+def moving_pose(length: int = 13, height: int = 32, width: int = 96) -> torch.Tensor:
     """A white square that crosses black frames ``[length, height, width, 3]``, a step with every latent frame."""
     frames = torch.zeros(length, height, width, 3)
     for at in range(length):
-        left = 16 + 24 * ((at + 3) // 4)
-        frames[at, 16:48, left : left + 32] = 1.0
+        left = 24 * ((at + 3) // 4)
+        frames[at, :, left : left + 24] = 1.0
     return frames
 
 
@@ -26,6 +26,6 @@ def shift_of(clip: torch.Tensor, pose: torch.Tensor) -> int:
     def fit(shift: int) -> float:
         kept = slice(max(shift, 0), len(clip) + min(shift, 0))
         source = slice(max(-shift, 0), len(clip) + min(-shift, 0))
-        return float(torch.nn.functional.cosine_similarity(there[kept], wanted[source]).mean())
+        return float(torch.nn.functional.cosine_similarity(there[kept].detach(), wanted[source]).mean())
 
     return max(range(-8, 9, 4), key=fit)
