@@ -196,6 +196,23 @@ def test_the_pose_arrives_at_its_frames_where_the_hosts_graph_has_it_early(
     assert early == -4 * (count - 1)
 
 
+def test_a_preview_is_of_the_middle_of_the_clip(pack_module, model):
+    progress = pack_module("wan_animate.chain.generate").Progress
+    shown = pack_module("nodes.host.sampling").SamplingProgress(
+        model, pack_module("wan_animate.chain.clock").RunClock()
+    )
+    latent = torch.arange(8.0).reshape(1, 1, 8, 1, 1).expand(1, 16, 8, 4, 4)
+
+    class Previewer:
+        def decode_latent_to_preview_image(self, _, given):
+            assert given.shape[2] == 1
+            return given[0, 0, 0, 0, 0].item()
+
+    shown.previewer = Previewer()
+    at = [shown._preview(progress(0, 1, "denoise", 0, 1, latent, reference_latents=count)) for count in (1, 3)]
+    assert at == [4, 5], "of frames 1 to 7, and of 3 to 7"
+
+
 def test_too_many_pictures_are_refused(pack_nodes, model, vae, prompt, clips):
     with pytest.raises(Exception, match="the reference image is 40 pictures, but .* 5 at most are taken"):
         pack_nodes["WanAnimateKitAnimate"].execute(

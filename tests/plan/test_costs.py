@@ -11,6 +11,7 @@ import torch
 from demo.figure import draw_figure, figure_keypoints
 from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.segment_files import bytes_a_pixel, write_lossless
+from wan_animate.errors import InputError
 from wan_animate.plan import costs
 from wan_animate.plan.cards import CARDS, MEASURED, Device, device_here, known_card
 from wan_animate.plan.clip_plan import plan_clip
@@ -60,9 +61,15 @@ def test_tokens_are_the_transformers(small_models):
     (first, *_) = job.plan()
     latent = PlainVAE().encode(torch.zeros(9, 64, 96, 3))
     plan = plan_clip((96, 64), 20, Fraction(30), 1.0, H100, segment_length=9)
+    assert first.latent_frames == latent.shape[2]
     assert plan.tokens == (latent.shape[2] + 1) * latent.shape[3] * latent.shape[4] // 4
     assert costs.tokens((832, 480), 20) == 32_760
-    assert first.latent_frames == latent.shape[2]
+    job.more_references = (job.reference,) * 2
+    three = plan_clip((96, 64), 20, Fraction(30), 1.0, H100, segment_length=9, references=3)
+    latent = PlainVAE().encode(job.reference_pixels()).shape[2] + latent.shape[2]
+    assert three.tokens == latent * 12 * 8 // 4 and three.memory.resident > plan.memory.resident
+    with pytest.raises(InputError, match="is 6 pictures"):
+        plan_clip((96, 64), 20, Fraction(30), 1.0, H100, references=6)
 
 
 @pytest.mark.parametrize("frames, length, previous", [(20, 9, 1), (23, 9, 5), (9, 9, 1), (3, 9, 5), (77, 13, 1)])
