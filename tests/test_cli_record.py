@@ -149,7 +149,7 @@ def refused(capsys, clip, files, folder, *more) -> str:
 
 def test_what_is_missing_is_named(made, tmp_path, capsys):
     clip, files, _ = made
-    line = refused(capsys, clip, {name: files[name] for name in ("image", "models")}, tmp_path)
+    line = refused(capsys, clip, {name: files[name] for name in ("image", "image-2", "models")}, tmp_path)
     hashes = tag(clip)["files"]
     assert f"give --video (hash {hashes['video'][:12]}), --track (hash {hashes['track'][:12]})" in line
     assert "--prompt-file" in line
