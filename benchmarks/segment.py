@@ -51,7 +51,7 @@ class Memory(SegmentStore):
     def save(self, index: int, frames: np.ndarray, *_: Any) -> None:
         self.frames = frames
 
-    def clip(self, plan: Any, fps: Fraction) -> FrameSource:
+    def clip(self, plan: Any, fps: Fraction, count: int | None = None) -> FrameSource:
         return TensorSource(self.frames, fps)
 
 

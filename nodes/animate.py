@@ -267,6 +267,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.plan.measured import begin_clock, run_of
+        from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
         from .host.device import device_here
         from .host.jobs import (
@@ -321,6 +322,7 @@ class Animate(io.ComfyNode):
                 runs().add(took)
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
-        frames = store.clip(shown, job.fps)
+        frames = store.clip(shown, job.fps, len(job.controls))
+        frames.tags = record_tags(store.folder / "clip.mp4")
         video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
         return io.NodeOutput(video, frames, len(frames), ui=below)

@@ -51,7 +51,7 @@ class CropToCharacter(io.ComfyNode):
                     tooltip=(
                         "What the window is sampled at. pixel budget: width x height pixels in the window's shape, so "
                         "that a small person becomes large; as the window is: a pixel for each of the video's; factor: "
-                        "factor times that."
+                        "factor times that. At most 4096 a side."
                     ),
                 ),
                 io.Int.Input(
@@ -171,7 +171,13 @@ class StitchCharacter(io.ComfyNode):
             ),
             search_aliases=["crop and stitch", "uncrop", "paste back", "composite", "inpaint stitch", "4k"],
             inputs=[
-                frames_input("generated", tooltip="The finished window: frames of Animate Character, upscaled or not."),
+                frames_input(
+                    "generated",
+                    tooltip=(
+                        "The finished window: frames of Animate Character, whole or a part of the clip, upscaled or "
+                        "not."
+                    ),
+                ),
                 frames_input("frames", tooltip="The video that Crop to Character was given: full_size of the loader."),
                 Window.Input("window", tooltip="From Crop to Character."),
                 mask_input(
@@ -182,7 +188,11 @@ class StitchCharacter(io.ComfyNode):
                         "edge. Without it the whole window is taken."
                     ),
                 ),
-                io.Audio.Input("audio", optional=True, tooltip="Sound for the clip, usually the driving video's."),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="Sound for the clip, usually the driving video's; a part gets its own part of it.",
+                ),
                 io.Float.Input(
                     "feather",
                     default=16.0,
@@ -235,6 +245,6 @@ class StitchCharacter(io.ComfyNode):
             feather,
             grow,
         )
-        path = stitched_path(stitched.fingerprint())
+        path = stitched_path(stitched.fingerprint(), audio, stitched.generated.tags)
         write_stitched(path, stitched, audio, progress=progress_bar(len(stitched)))
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), stitched)

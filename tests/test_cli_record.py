@@ -16,6 +16,7 @@ from wan_animate.pose.track import PoseTrack
 from wan_animate.record.clip_record import TAG, ClipRecord, read_record
 from wan_animate.record.compare import check_inputs
 from wan_animate.record.frame_hashes import FrameHashes
+from wan_animate.video.source import VideoSource
 
 from .test_cli_options import inputs  # noqa: F401  (a fixture)
 
@@ -224,3 +225,53 @@ def test_every_option_is_an_input_or_recorded(made):
     options = {action.dest for action in cli.parser()._actions} - {"help"}
     recorded = set(tag(made[0])["settings"]) | {"prompt"}  # with a saved prompt there is none
     assert options == (options & LEFT_OUT) | (options & recorded)
+
+
+@pytest.fixture(scope="module")
+def cropped(inputs, small_models, tmp_path_factory):  # noqa: F811
+    """As :func:`made`, in a window."""
+    pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
+    folder = tmp_path_factory.mktemp("window")
+    given = inputs | {"models": small_models.diffusers, "steps": 1, "area": 96 * 80, "limit": FRAMES, "mode": "replace"}
+    files = {name: given.pop(name) for name in ("video", "image", "track", "prompt-file", "models")}
+    line = [f"--{name}={value}" for name, value in (files | given | {"out": folder / "clip.mp4"}).items()]
+    assert cli.main([*line, "--crop", "--keep-segments"]) == 0
+    hashes = FrameHashes()
+    for segment in sorted(folder.glob(".clip-*/segment_*.mkv")):
+        source = LosslessSource([(segment, 0, len(VideoSource(segment, fps=0)))], 30)
+        hashes.add(source.read(0, len(source)))
+        hashes.end_segment()
+    return folder / "clip.mp4", files, hashes
+
+
+def test_a_clip_of_a_window_says_how_it_was_made(cropped, inputs):  # noqa: F811
+    clip, _, hashes = cropped
+    record, driver, video = tag(clip), VideoSource(inputs["video"]), VideoSource(clip)
+    assert record["settings"]["crop"] is True and record["settings"]["mode"] == "replace"
+    assert (video.width, video.height, len(video)) == (driver.width, driver.height, FRAMES)
+    made = record["clip"]
+    assert made["frames"] == FRAMES and made["width"] * made["height"] <= 96 * 80, "of what lies in the window"
+    assert {"background", "character mask", "driving video", "pose track"} < set(record["inputs"])
+    assert len(record["segments"]) == 2 and record["segments"] == hashes.segments and record["frames"] == hashes.whole
+
+
+def test_a_clip_of_a_window_is_made_again(cropped, tmp_path, capsys):
+    clip, files, _ = cropped
+    assert again(clip, files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 0
+    assert "the same 8 frames, bit for bit" in capsys.readouterr().err
+    assert tag(clip) == tag(tmp_path / "b.mp4")
+    one, other = (VideoSource(path) for path in (clip, tmp_path / "b.mp4"))
+    assert (one.width, one.height) == (other.width, other.height)
+    assert again(clip, {}, f"--against={tmp_path / 'b.mp4'}") == 0
+
+
+def test_a_part_of_a_clip_of_a_window_is_made_again(cropped, tmp_path, capsys):
+    """The first segment alone: its hash is the whole clip's."""
+    clip, files, hashes = cropped
+    then = tag(clip)["settings"]
+    line = [f"--{name}={path}" for name, path in files.items()]
+    line += [f"--{name}={then[name]}" for name in ("steps", "area", "limit", "mode", "segment")]
+    assert cli.main([*line, f"--out={tmp_path / 'a.mp4'}", "--device=cpu", "--crop", "--last-segment=1"]) == 0
+    assert tag(tmp_path / "a.mp4")["segments"] == hashes.segments[:1] and len(VideoSource(tmp_path / "a.mp4")) == 5
+    assert again(tmp_path / "a.mp4", files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 0
+    assert tag(tmp_path / "a.mp4") == tag(tmp_path / "b.mp4")

@@ -199,6 +199,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         from .plan.cards import device_here
         from .plan.measured import begin_clock, run_of
         from .record.compare import check_inputs
+        from .record.frame_hashes import clip_hashes
         from .stitch.controls import shown_frames, stitch_clip
         from .video.audio import read_audio
         from .video.derived import PartSource
@@ -238,7 +239,9 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         took = run_of(clock, device, job, store.folder)
         if took is not None and len(shown) == len(job.plan()):
             runs().add(took)
-        whole = stitch_clip(signals, clip, shown.first, video, audio, counting("stitch"))
+        if options.crop:
+            clip.tags = made.tags(clip_hashes(clip, [segment.keep for segment in shown]))
+        whole = stitch_clip(signals, clip, video, audio, counting("stitch"))
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import shutil
 from contextlib import suppress
@@ -15,6 +16,7 @@ from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
 from ...wan_animate.files import make_folder
 from ...wan_animate.plan.measured import Runs
+from ...wan_animate.video.audio import audio_digest
 from .accelerate.attention import CHANGED
 from .graph import graph_signature
 
@@ -43,9 +45,11 @@ def free_disk() -> int | None:
     return None
 
 
-def stitched_path(fingerprint: str) -> Path:
-    """Where a stitched clip is written: in the temp folder, for Save Video to keep."""
-    name = hashlib.blake2b(fingerprint.encode(), digest_size=12).hexdigest()
+def stitched_path(fingerprint: str, audio: dict | None = None, tags: dict[str, str] | None = None) -> Path:
+    """Where a stitched clip is written: in the temp folder, for Save Video to keep. Another for other frames, sound or
+    tags. Raises InputError for what is no sound."""
+    content = json.dumps([fingerprint, audio_digest(audio), tags])
+    name = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
     folder = make_folder(Path(folder_paths.get_temp_directory()) / FOLDER / "stitched", "the stitched clip")
     return folder / f"{name}.mp4"
 

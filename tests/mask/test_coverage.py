@@ -1,6 +1,7 @@
 """Whether a mask holds the person of the pose: frames in which the old person would show are named, and no others."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,7 +174,10 @@ def test_what_lies_beyond_a_window_is_outside_its_mask(pose, masks):
     window = TensorSource(masks[:, :, left:right])
     pictures = np.tile([-float(left), 0, WIDTH, HEIGHT], (COUNT, 1))
     assert not CheckedMaskSource(window, shifted).coverage().uncovered.any()
-    found = CheckedMaskSource(window, shifted, pictures).coverage()
+    inside = replace(shifted, pictures=pictures)
+    found = CheckedMaskSource(window, inside).coverage()
+    twice = TensorSource(np.repeat(np.repeat(masks[:, :, left:right], 2, axis=1), 2, axis=2))
+    assert np.array_equal(CheckedMaskSource(twice, inside).coverage().uncovered, found.uncovered)
     cut = masks.copy()
     cut[:, :, :left] = cut[:, :, right:] = 0
     assert np.array_equal(found.faults, check_masks(TensorSource(cut), pose).faults) and found.uncovered.any()

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from wan_animate.color.match import match_color
 from wan_animate.errors import InputError
+from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.shape import ShapedMaskSource, scale_to
-from wan_animate.video.derived import RepeatedSource, ResizedSource, SampledSource
+from wan_animate.stitch.crop import CroppedSource
+from wan_animate.stitch.window import CropWindow
+from wan_animate.video.derived import PartSource, RepeatedSource, ResizedSource, SampledSource
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.source import VideoSource
 
@@ -76,3 +80,27 @@ def test_frames_know_how_large_the_files_pixels_are(tmp_path):
     assert RepeatedSource(ResizedSource(plain, 80, 45), 3).native_scale == 0.5
     masks = TensorSource(np.zeros((1, 90, 160), np.uint8))
     assert scale_to(masks, small) == 0.5 and scale_to(masks, VideoSource(path)) == 0.5 and scale_to(masks, plain) == 1
+
+
+def test_frames_in_a_window_know_it_too(tmp_path):
+    """240 pixels of the file sampled at 720: growing by pixels of the file grows three times as many of the mask's."""
+    path = write_clip(tmp_path / "a.mp4", count=4, width=640, height=480)
+    video = VideoSource(path)
+    window = CropWindow(np.tile([100.0, 80.0, 320.0, 240.0], (4, 1)), (640, 480), (960, 720))
+    frames = CroppedSource(video, window)
+    masks = TensorSource(np.zeros((4, 720, 960), np.uint8))
+    assert frames.native_scale == 3 and scale_to(masks, frames) == 3
+    assert ResizedSource(frames, 480, 368).native_scale == pytest.approx(1.5, rel=0.03)
+    half = VideoSource(path, size=(320, 240))
+    of_half = CroppedSource(half, CropWindow(window.places / 2, (320, 240), (960, 720)))
+    assert of_half.native_scale == 3 and scale_to(masks, of_half) == 3
+    plain = TensorSource(np.zeros((4, 480, 640, 3), np.uint8))
+    assert scale_to(masks, CroppedSource(plain, window)) == 3
+
+
+def test_frames_with_other_colours_know_it_too(tmp_path):
+    small = VideoSource(write_clip(tmp_path / "a.mp4", count=4, width=320, height=180), size=(160, 90))
+    masks = TensorSource(np.zeros((4, 90, 160), np.uint8))
+    matched = match_color(small, small)
+    assert scale_to(masks, matched) == scale_to(masks, PartSource(small, 1, 3)) == 0.5
+    assert scale_to(masks, BackgroundSource(small, masks)) == 0.5

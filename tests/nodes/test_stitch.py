@@ -14,6 +14,9 @@ import pytest
 from demo import graphs
 from demo.example import track_beside
 from demo.server import PromptFailed, output_items
+from wan_animate import cli
+from wan_animate.record.clip_record import read_record
+from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.source import VideoSource
 
 KIT = graphs.KIT
@@ -57,16 +60,25 @@ def crop_graph(inputs, **crop) -> dict:
     return graph
 
 
-def test_the_workflow(host_server, inputs):
+def saved_clip(server, entry: dict, graph: dict) -> bytes:
+    """What Save Video wrote."""
+    nodes = graphs.nodes_of(graph, "SaveVideo")
+    (item,) = output_items({"outputs": {node: entry["outputs"][node] for node in nodes}})
+    return server.fetch(item)
+
+
+def test_the_workflow(host_server, inputs, tmp_path):
     graph = crop_graph(inputs)
-    crop, stitch = (graphs.node_of(graph, f"{KIT}{name}") for name in ("CropToCharacter", "StitchCharacter"))
+    crop, stitch, animate = (
+        graphs.node_of(graph, f"{KIT}{name}") for name in ("CropToCharacter", "StitchCharacter", "Animate")
+    )
     load, shape = graphs.node_of(graph, f"{KIT}LoadVideo"), graphs.node_of(graph, f"{KIT}ShapeMask")
     report = graphs.add(graph, "PreviewAny", source=[crop, 4])
     frames, source = saved(graph, [stitch, 1]), saved(graph, [load, 6])
     masks = graphs.add(graph, f"{KIT}FramesToMask", frames=[shape, 0], channel="luma", start=0, limit=0)
     masks = graphs.add(graph, "SaveImage", images=[graphs.add(graph, "MaskToImage", mask=[masks, 0]), 0],
                        filename_prefix="stitch/mask")  # fmt: skip
-    window = saved(graph, [crop, 0])
+    window, generated = saved(graph, [crop, 0]), saved(graph, [animate, 1])
     progress = []
 
     def watch(kind, data):
@@ -76,8 +88,8 @@ def test_the_workflow(host_server, inputs):
     entry = host_server.run(graph, watch, timeout=1200)
     driver = VideoSource(inputs[3], fps=30, limit=FRAMES)
     assert max(progress) == (FRAMES, FRAMES)
-    (item,) = output_items({"outputs": {node: entry["outputs"][node] for node in graphs.nodes_of(graph, "SaveVideo")}})
-    with av.open(io.BytesIO(host_server.fetch(item))) as clip:
+    made = saved_clip(host_server, entry, graph)
+    with av.open(io.BytesIO(made)) as clip:
         stream = clip.streams.video[0]
         assert (stream.width, stream.height, stream.average_rate) == (driver.width, driver.height, Fraction(30))
         assert sum(1 for _ in clip.decode(stream)) == FRAMES
@@ -99,6 +111,30 @@ def test_the_workflow(host_server, inputs):
     assert columns[0] > 0 or columns[-1] < driver.width - 1
     (shown,) = entry["outputs"][crop]["images"]
     assert host_server.fetch(shown)
+
+    # the mp4 says how the window was made
+    (tmp_path / "a.mp4").write_bytes(made)
+    record, hashes = read_record(tmp_path / "a.mp4"), FrameHashes()
+    hashes.add(pictures(host_server, entry, generated))
+    assert (record.host, record.frames) == ("ComfyUI", hashes.whole) and len(record.segments) == 2
+    assert record.settings["mode"] == "replace" and record.clip["width"] == cropped.shape[2]
+
+    # the first segment of another alone is put back where it was, and made again from its record
+    options = graphs.add(
+        graph, f"{KIT}ClipOptions", crossfade=0, share_noise=False, at_cuts="chain on", first_segment=1, last_segment=1,
+        segment_seeds="", keep_rest=False,
+    )  # fmt: skip
+    graph[animate]["inputs"] |= {"options": [options, 0], "seed": 4}  # whose second segment is not finished
+    entry = host_server.run(graph, timeout=1200)
+    part = pictures(host_server, entry, frames)
+    assert part.shape == before[:LENGTH].shape and (part != stitched[:LENGTH]).any()
+    changed = (part != before[:LENGTH]).any(axis=(0, 3))
+    assert changed.mean() > 0.5 * differs.mean() and (changed & ~differs).mean() < 0.02 * differs.mean()
+    (tmp_path / "part.mp4").write_bytes(saved_clip(host_server, entry, graph))
+    assert len(VideoSource(tmp_path / "part.mp4", fps=0)) == LENGTH
+    assert cli.main(["reproduce", str(tmp_path / "part.mp4"), "--server", host_server.url]) == 0
+    again = read_record(tmp_path / "part-again.mp4")
+    assert again.frames == read_record(tmp_path / "part.mp4").frames and len(again.segments) == 1
 
 
 def test_images_upscaled_or_not_and_no_mask(host_server, inputs):

@@ -1,11 +1,13 @@
 """Pose tracks: kept whole on disk, moved with the frames, refused when they are something else."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from wan_animate.errors import InputError
+from wan_animate.pose.clean import clean_track
 from wan_animate.pose.track import PoseTrack
 from wan_animate.video.resample import letterbox
 
@@ -22,6 +24,22 @@ def test_saved_and_loaded_alike(tmp_path):
     assert (again.width, again.height, again.fps, len(again)) == (320, 240, Fraction(30000, 1001), 5)
     assert again.fingerprint() == kept.fingerprint() != track.fingerprint()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["track.npz"]
+
+
+def test_of_a_window_that_moves(tmp_path):
+    """Where the whole picture lies in each frame is cut, moved and saved with the track."""
+    pictures = np.array([[-10.0 - at, -20, 640, 480] for at in range(5)])
+    track = replace(dancer_track(5, 320, 240), pictures=pictures)
+    assert np.array_equal(track.slice(1, 4).pictures, pictures[1:4])
+    assert np.array_equal(track.scaled(160, 60).pictures, pictures * [0.5, 0.25, 0.5, 0.25])
+    assert np.array_equal(track.placed(640, 560, "pad").pictures, pictures * 2 + [0, 40, 0, 0])
+    assert np.array_equal(track.replaced(track.keypoints + 1).pictures, pictures)
+    assert np.array_equal(clean_track(track).pictures, pictures)
+    track.save(tmp_path / "track.npz")
+    assert np.array_equal(PoseTrack.load(tmp_path / "track.npz").pictures, pictures)
+    assert track.fingerprint() == dancer_track(5, 320, 240).fingerprint()
+    with pytest.raises(InputError, match=r"pictures must be \[5, 4\] numbers, but their shape is \[4, 4\]"):
+        replace(track, pictures=pictures[1:])
 
 
 def test_a_broken_off_save_leaves_the_old_file(tmp_path, monkeypatch):

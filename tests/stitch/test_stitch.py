@@ -5,9 +5,11 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import distance_transform_edt
 
 from demo.figure import draw_figure, figure_keypoints
+from wan_animate.color.match import match_color
 from wan_animate.errors import InputError
 from wan_animate.mask.shape import ShapedMaskSource
 from wan_animate.pose.track import PoseTrack
@@ -15,7 +17,8 @@ from wan_animate.stitch.crop import CroppedMaskSource, CroppedSource, crop_track
 from wan_animate.stitch.plan import WindowSize, plan_window
 from wan_animate.stitch.stitch import StitchedSource, write_stitched
 from wan_animate.stitch.window import CropWindow
-from wan_animate.video.derived import ResizedSource
+from wan_animate.video.audio import fit_audio, read_audio
+from wan_animate.video.derived import PartSource, ResizedSource
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.source import VideoSource
 
@@ -202,6 +205,67 @@ def test_rate_and_count_are_the_generated_clips(source, window, mask, tmp_path):
     assert (len(clip), clip.fps, clip.width, clip.height) == (COUNT, 25, WIDTH, HEIGHT)
     assert seen == [(at, COUNT) for at in range(1, COUNT + 1)]
     assert np.abs(clip.read(0, COUNT).astype(int) - stitched.read(0, COUNT)).mean() < 9
+
+
+def part_of(source, first: int, stop: int, count: int = COUNT):
+    """Some frames, as a clip of some segments is."""
+    part = TensorSource(source.read(first, stop), source.fps)
+    part.part_of = first, count
+    return part
+
+
+@pytest.mark.parametrize("first, stop", [(0, 5), (4, 9), (7, 12)])
+def test_a_part_of_the_clip_is_stitched_where_it_belongs(source, window, mask, first, stop):
+    made = TensorSource(255 - smooth(COUNT, 144, 96, 5), Fraction(24))
+    whole = StitchedSource(source, made, window, mask, 6)
+    part = StitchedSource(source, part_of(made, first, stop), window, mask, 6)
+    assert (len(part), part.first, part.part_of) == (stop - first, first, (first, COUNT))
+    assert (part.read(0, len(part)) == whole.read(first, stop)).all()
+    assert part.fingerprint() != whole.fingerprint() != StitchedSource(source, made, window, mask, 7).fingerprint()
+    cut = PartSource(part_of(made, first, stop), 1, 3)
+    again = StitchedSource(source, cut, window, mask, 6)
+    assert (again.read(0, 2) == whole.read(first + 1, first + 3)).all() and again.first == first + 1
+    matched = StitchedSource(source, match_color(part_of(made, first, stop), made, strength=0), window, mask, 6)
+    assert (matched.read(0, len(part)) == part.read(0, len(part))).all()
+
+
+def test_one_mask_stands_for_every_frame(source, window, mask):
+    """As Animate Character takes it."""
+    made = TensorSource(255 - smooth(COUNT, 144, 96, 5), Fraction(24))
+    one = TensorSource(mask.read(3, 4), Fraction(24))
+    repeated = TensorSource(np.repeat(mask.read(3, 4), COUNT, axis=0), Fraction(24))
+    stitched = StitchedSource(source, made, window, one).read(0, COUNT)
+    assert (stitched == StitchedSource(source, made, window, repeated).read(0, COUNT)).all()
+    part = StitchedSource(source, part_of(made, 4, 9), window, one)
+    assert (part.read(0, 5) == stitched[4:9]).all()
+
+
+def test_a_part_of_another_clip_is_said(source, window):
+    made = TensorSource(np.zeros((COUNT, 96, 144, 3), np.uint8))
+    for wrong in (part_of(made, 0, 5, 20), part_of(made, 2, COUNT, COUNT + 2), made_of(made, 0, 5)):
+        with pytest.raises(InputError, match="frames were generated and the window has 12: connect the clip that was"):
+            StitchedSource(source, wrong, window)
+
+
+def made_of(source, first: int, stop: int):
+    """As IMAGE, which does not know where it begins."""
+    return TensorSource(source.read(first, stop), source.fps)
+
+
+def test_a_part_of_the_clip_has_its_own_sound(source, window, tmp_path):
+    """Silence and from frame 6 on a tone: a clip of frames 6 to 9 sounds throughout."""
+    time = torch.arange(round(48000 * COUNT / 24)) / 48000
+    wave = torch.where(time < 6 / 24, 0, 0.5 * torch.sin(2 * torch.pi * 440 * time))
+    audio = {"waveform": wave[None, None], "sample_rate": 48000}
+    for first, stop in ((0, 5), (6, 10), (0, COUNT)):
+        made = part_of(CroppedSource(source, window), first, stop)
+        write_stitched(tmp_path / "a.mp4", StitchedSource(source, made, window), audio)
+        heard = read_audio(tmp_path / "a.mp4")["waveform"][0, 0]
+        begin, end = (max(int(48000 * at / 24), 0) for at in (0, stop - first))
+        expected = fit_audio(audio, (stop - first) / 24, first / 24)[0][0]
+        assert abs(len(heard) - (end - begin)) < 1100
+        middle = slice(2000, end - 2000)
+        assert np.sqrt(((heard[middle].numpy() - expected[middle]) ** 2).mean()) < 0.02
 
 
 def test_odd_sides_lose_a_row_in_the_mp4_alone(tmp_path):

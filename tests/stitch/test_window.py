@@ -5,7 +5,7 @@ import pytest
 
 from wan_animate.errors import InputError
 from wan_animate.stitch.cost import same_sharpness, step_work, tokens
-from wan_animate.stitch.plan import WindowSize, plan_window
+from wan_animate.stitch.plan import LARGEST, WindowSize, plan_window
 from wan_animate.stitch.report import draw_window, window_report
 from wan_animate.stitch.window import CropWindow
 
@@ -103,14 +103,43 @@ def test_bad_numbers_are_one_sentence(make, says):
         make()
 
 
-def test_saved_and_loaded(tmp_path):
-    window = plan_window(standing(), FRAME, 24, (10,))
-    window.save(tmp_path / "w.npz")
-    loaded = CropWindow.load(tmp_path / "w.npz")
-    assert loaded.fingerprint() == window.fingerprint() and (loaded.fps, loaded.cuts) == (24, (10,))
-    (tmp_path / "bad.npz").write_bytes(b"no")
-    with pytest.raises(InputError, match="crop window"):
-        CropWindow.load(tmp_path / "bad.npz")
+@pytest.mark.parametrize(
+    "frame, size, box, says",
+    [
+        (FRAME, WindowSize("factor", factor=8), [600, 200, 900, 900], "factor 8 samples the window at [0-9]+x[0-9]+, "),
+        ((3840, 2160), WindowSize("factor", factor=4), [600, 200, 1500, 1700], "factor 4 samples the window at "),
+        ((16000, 4000), WindowSize("window"), [2000, 200, 9000, 3800], "a pixel for each of the video's samples the "),
+    ],
+)
+def test_a_window_larger_than_can_be_sampled_is_said(frame, size, box, says):
+    with pytest.raises(InputError, match=f"{says}.*at most 4096 a side.*choose a smaller factor or a pixel budget"):
+        plan_window(np.tile(np.float64(box), (30, 1)), frame, size=size)
+
+
+@pytest.mark.parametrize(
+    "frame, size",
+    [
+        ((5120, 2880), WindowSize("window")),
+        ((7680, 4320), WindowSize("window")),
+        ((2160, 3840), WindowSize("factor", factor=2)),
+        (FRAME, WindowSize("factor", factor=8)),
+        (FRAME, WindowSize("budget", 8192 * 8192)),
+        ((9000, 1000), WindowSize("budget", 8192 * 8192)),
+    ],
+)
+def test_the_whole_frame_keeps_its_shape_at_the_largest_size(frame, size):
+    box = [0.05 * frame[0], 0.02 * frame[1], 0.96 * frame[0], 0.99 * frame[1]]
+    window = plan_window(np.tile(box, (10, 1)), frame, size=size)
+    assert window.places.tolist() == [[0, 0, *frame]] * 10
+    assert 4080 <= max(window.size) <= LARGEST
+    assert window.size[0] / window.size[1] == pytest.approx(frame[0] / frame[1], rel=0.03)
+
+
+@pytest.mark.parametrize("area", [4096 * 4096, 8192 * 8192])
+def test_a_large_budget_has_no_side_above_the_largest(area):
+    for boxes in (standing(), standing(width=700, height=350)):
+        window = plan_window(boxes, FRAME, size=WindowSize("budget", area))
+        assert 3000 < max(window.size) <= LARGEST and inside(window, boxes) and window.share < 0.4
 
 
 def test_fingerprints_differ_where_windows_do():

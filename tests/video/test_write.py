@@ -13,7 +13,7 @@ import torch
 
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.preview.sheet import contact_sheet
-from wan_animate.video.audio import read_audio
+from wan_animate.video.audio import audio_digest, fit_audio, read_audio
 from wan_animate.video.frames import FrameSource, TensorSource
 from wan_animate.video.source import VideoSource
 from wan_animate.video.write import write_video
@@ -232,3 +232,15 @@ def test_contact_sheet_of_one_frame(tmp_path):
     narrow = TensorSource(torch.ones(1, 200, 20, 3))
     contact_sheet(tmp_path / "one.png", [("a rather long label for a narrow clip", narrow)])
     assert cv2.imread(str(tmp_path / "one.png")).shape[0] == 40 + 188
+
+
+def test_sounds_are_known_by_their_samples_and_rate():
+    one = tone(0.1)
+    louder = {**one, "waveform": one["waveform"] * 2}
+    assert audio_digest(one) == audio_digest({**one, "waveform": one["waveform"].clone()}) != ""
+    others = [louder, {**one, "sample_rate": 44100}, tone(0.1, channels=2), tone(0.2)]
+    assert len({audio_digest(one), *map(audio_digest, others), audio_digest(None)}) == 6
+    for bad in ({"waveform": one["waveform"]}, {"waveform": torch.zeros(3), "sample_rate": 8000}):
+        for use in (audio_digest, lambda audio: fit_audio(audio, 1.0)):
+            with pytest.raises(InputError, match="audio.* (must have a waveform and a sample_rate|has the shape)"):
+                use(bad)

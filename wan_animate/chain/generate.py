@@ -196,7 +196,7 @@ def _generate(
             saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.finish(waiting)
-    clip = store.clip(plan, job.fps)
+    clip = store.clip(plan, job.fps, len(job.controls))
     if any(segment.previous_frames for segment in plan) and (left or store.boundaries() is None):
         _measure(job, plan, clip, differences, driver, store)
     return clip

@@ -232,11 +232,15 @@ class SegmentStore(JobFolder):
                     file.unlink(missing_ok=True)
         return removed
 
-    def clip(self, plan: Iterable[Segment], fps: Fraction) -> FrameSource:
-        """The frames of finished segments, uint8."""
+    def clip(self, plan: Iterable[Segment], fps: Fraction, count: int | None = None) -> FrameSource:
+        """The frames of finished segments, uint8; with ``count``, the frames of the whole clip, they know their place
+        in it."""
         from .segment_files import LosslessSource
 
-        return LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in plan], fps)
+        segments = list(plan)
+        found = LosslessSource([(self.frames_path(s.index), 0, s.keep) for s in segments], fps)
+        found.part_of = None if count is None else (segments[0].first, count)
+        return found
 
     def former(self, segment: Segment, fps: Fraction) -> FrameSource:
         """The frames of a segment that is made again, as they were."""

@@ -96,10 +96,12 @@ class Coverage:
     Attributes:
         faults: bool ``[T, 8]``, in the order of :data:`FAULTS`.
         points: int ``[T]``: how many points lie outside.
+        beyond: whether the masks are of a window, beyond which some of the points may lie.
     """
 
     faults: np.ndarray
     points: np.ndarray
+    beyond: bool = False
 
     @property
     def uncovered(self) -> np.ndarray:
@@ -136,11 +138,12 @@ class Coverage:
             )
         if parts:
             cut = np.any(list(parts.values()), axis=0)
+            beyond = " What lies beyond the window comes in with more margin in Crop to Character."
             where = "; ".join(f"{part} {frame_ranges(frames, 4)}" for part, frames in parts.items())
             said.append(
                 f"the mask cuts off part of the person in {cut.sum()} of {count} frames ({where}): the old person "
                 "shows there. Raise iterations in Shape Mask or lower its blocks_wide and blocks_high; where a hand or "
-                "foot is missing altogether, set a point on it in Segment Character."
+                "foot is missing altogether, set a point on it in Segment Character." + beyond * self.beyond
             )
         return said
 
@@ -150,8 +153,8 @@ class CheckedMaskSource(DerivedSource):
 
     Args:
         source: masks.
-        pose: the driver's, of these frames, at any size; None: only empty masks are found.
-        pictures: float ``[T, 4]``, see :func:`uncovered`; the pose is then in pixels of the masks.
+        pose: the driver's, of these frames, at any size; None: only empty masks are found. With
+            :attr:`..pose.track.PoseTrack.pictures`, what is beyond the window is outside the mask.
 
     Attributes:
         pose: in pixels of the masks, or None.
@@ -162,13 +165,12 @@ class CheckedMaskSource(DerivedSource):
 
     kind = "mask"
 
-    def __init__(self, source: FrameSource, pose: PoseTrack | None = None, pictures: np.ndarray | None = None) -> None:
+    def __init__(self, source: FrameSource, pose: PoseTrack | None = None) -> None:
         super().__init__(source)
         self.picture, self.start_seconds = source.picture, source.start_seconds
         if pose is not None:
             pose = fit_track(pose, source, "character mask, pose")
-        self.pose = pose if pose is None or pictures is not None else pose.onto(source)
-        self._pictures = pictures
+        self.pose = None if pose is None else pose.onto(source)
         self._faults = np.zeros((len(source), len(FAULTS)), bool)
         self._points = np.zeros(len(source), np.int64)
         self._checked = np.zeros(len(source), bool)
@@ -184,7 +186,8 @@ class CheckedMaskSource(DerivedSource):
         """:func:`uncovered` of one frame; ``mask``: uint8 ``[H, W]`` of 0 and 1."""
         if self.pose is None:
             return {} if mask.any() else {EMPTY: np.zeros((0, 2))}
-        return uncovered(mask, self.pose.keypoints[frame], None if self._pictures is None else self._pictures[frame])
+        pictures = self.pose.pictures
+        return uncovered(mask, self.pose.keypoints[frame], None if pictures is None else pictures[frame])
 
     def _check(self, frame: int, mask: np.ndarray) -> None:
         for fault, points in self.uncovered(frame, mask).items():
@@ -200,7 +203,8 @@ class CheckedMaskSource(DerivedSource):
                 self.read(start, stop)
             if progress is not None:
                 progress(stop, len(self))
-        return Coverage(self._faults.copy(), self._points.copy())
+        beyond = self.pose is not None and self.pose.pictures is not None
+        return Coverage(self._faults.copy(), self._points.copy(), beyond)
 
     def is_black(self) -> bool | None:
         return self.source.is_black()

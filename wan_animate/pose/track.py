@@ -31,6 +31,7 @@ class PoseTrack:
             0: interpolated.
         cuts: first frames of new shots, rising, without 0.
         picture, start_seconds: as of :class:`wan_animate.video.frames.FrameSource`.
+        pictures: float64 ``[T, 4]``, ``picture`` of every frame, where the frames are a window that moves; or None.
 
     Raises:
         InputError: wrong shapes, no frames, or a cut outside the clip.
@@ -44,6 +45,7 @@ class PoseTrack:
     cuts: tuple[int, ...] = ()
     picture: Picture | None = None
     start_seconds: float | None = None
+    pictures: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         keypoints = np.asarray(self.keypoints, dtype=np.float32)
@@ -67,6 +69,14 @@ class PoseTrack:
                 raise InputError(
                     f"pose track: boxes must be [{len(keypoints)}, 5], but their shape is {list(boxes.shape)}."
                 )
+        pictures = self.pictures
+        if pictures is not None:
+            pictures = np.asarray(pictures, np.float64)
+            if pictures.shape != (len(keypoints), 4) or not np.isfinite(pictures).all():
+                raise InputError(
+                    f"pose track: pictures must be [{len(keypoints)}, 4] numbers, but their shape is "
+                    f"{list(pictures.shape)}."
+                )
         cuts = tuple(sorted({int(cut) for cut in self.cuts}))
         if cuts and not (cuts[0] > 0 and cuts[-1] < len(keypoints)):
             raise InputError(
@@ -80,6 +90,7 @@ class PoseTrack:
             ("height", int(self.height)),
             ("fps", Fraction(self.fps).limit_denominator(100_000)),
             ("picture", None if self.picture is None else tuple(map(float, self.picture))),
+            ("pictures", pictures),
         ):
             object.__setattr__(self, name, value)
 
@@ -121,11 +132,13 @@ class PoseTrack:
 
     def slice(self, start: int, stop: int) -> PoseTrack:
         """Frames ``start`` to ``stop`` (exclusive)."""
-        boxes = None if self.boxes is None else self.boxes[start:stop]
+        boxes, pictures = (None if of is None else of[start:stop] for of in (self.boxes, self.pictures))
         start, stop, _ = slice(start, stop).indices(len(self))
         cuts = tuple(cut - start for cut in self.cuts if start < cut < stop)
         begins = None if self.start_seconds is None else self.start_seconds + start / float(self.fps)
-        return replace(self, keypoints=self.keypoints[start:stop], boxes=boxes, cuts=cuts, start_seconds=begins)
+        return replace(
+            self, keypoints=self.keypoints[start:stop], boxes=boxes, cuts=cuts, start_seconds=begins, pictures=pictures
+        )
 
     def scaled(self, width: int, height: int) -> PoseTrack:
         return self._moved(width, height, width / self.width, height / self.height, 0, 0)
@@ -164,7 +177,7 @@ class PoseTrack:
 
     def _moved(self, width: int, height: int, sx: float, sy: float, left: float, top: float) -> PoseTrack:
         keypoints = self.keypoints * np.array([sx, sy, 1], np.float32) + np.array([left, top, 0], np.float32)
-        boxes = picture = None
+        boxes = picture = pictures = None
         if self.boxes is not None:
             boxes = self.boxes * np.array([sx, sy, sx, sy, 1], np.float32)
             boxes = boxes + np.array([left, top, left, top, 0], np.float32)
@@ -172,7 +185,11 @@ class PoseTrack:
         if picture is not None:
             x, y, shown_width, shown_height = picture
             picture = (x * sx + left, y * sy + top, shown_width * sx, shown_height * sy)
-        return replace(self, keypoints=keypoints, width=width, height=height, boxes=boxes, picture=picture)
+        if self.pictures is not None:
+            pictures = self.pictures * (sx, sy, sx, sy) + (left, top, 0, 0)
+        return replace(
+            self, keypoints=keypoints, width=width, height=height, boxes=boxes, picture=picture, pictures=pictures
+        )
 
     def fingerprint(self) -> str:
         """Equal exactly for equal keypoints, size, rate and cuts."""
@@ -195,6 +212,8 @@ class PoseTrack:
             arrays["cuts"] = np.array(self.cuts, np.int64)
         if self.picture is not None:
             arrays["picture"] = np.array(self.picture, np.float64)
+        if self.pictures is not None:
+            arrays["pictures"] = self.pictures
         if self.start_seconds is not None:
             arrays["start_seconds"] = np.float64(self.start_seconds)
         save_npz(path, arrays, "pose track")
@@ -211,7 +230,8 @@ class PoseTrack:
             picture = tuple(arrays["picture"].tolist()) if "picture" in arrays else None
             start = float(arrays["start_seconds"]) if "start_seconds" in arrays else None
             size = int(arrays["width"]), int(arrays["height"])
-            return cls(arrays["keypoints"], *size, fps, arrays.get("boxes"), cuts, picture, start)
+            boxes, pictures = arrays.get("boxes"), arrays.get("pictures")
+            return cls(arrays["keypoints"], *size, fps, boxes, cuts, picture, start, pictures)
 
 
 def _alike(a: float, b: float) -> bool:

@@ -41,13 +41,13 @@ class ClipRecord:
     Attributes:
         host: ``"shell"`` or ``"ComfyUI"``.
         settings: by name; numbers, texts and lists of numbers.
-        clip: frames, width, height, fps (a fraction's text), segments.
+        clip: frames, width, height, fps (a fraction's text), segments; made in a window, of what lies in it.
         inputs: what the model was given, as hashes by name.
         files: what a user named, as content hashes by option; of the shell.
         models: weight files.
         versions: of packages, by name.
         device: the card's name, or ``"CPU"``.
-        frames: hash of the lossless frames; zeros until they are known.
+        frames: hash of the lossless frames, as the model made them; zeros until they are known.
         segments: the same of each segment.
     """
 
@@ -113,6 +113,16 @@ def _inputs(job: AnimateJob) -> dict[str, str]:
             found["driving video"] = source.file_digest()
     track = getattr(job.controls.pose, "track", None)
     return found | ({} if track is None else {"pose track": text_hash(track.fingerprint())})
+
+
+def record_tags(path: str | os.PathLike) -> dict[str, str] | None:
+    """A video's record as :meth:`ClipRecord.tags` gives it; None without one.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    text = read_tags(path).get(TAG)
+    return None if text is None else {TAG: text}
 
 
 def read_record(path: str | os.PathLike) -> ClipRecord:

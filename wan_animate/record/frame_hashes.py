@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ..video.frames import FrameSource, as_uint8
 
 SIZE = 16  # bytes
 UNKNOWN = "0" * 2 * SIZE
@@ -41,3 +44,14 @@ class FrameHashes:
     @property
     def whole(self) -> str:
         return self._whole.hexdigest()
+
+
+def clip_hashes(clip: FrameSource, segments: Iterable[int]) -> FrameHashes:
+    """Of a clip that is read through; ``segments``: the number of frames of each."""
+    hashes, start = FrameHashes(), 0
+    for count in segments:
+        for _, _, frames in clip.batches(clip.chunk, start, start + count):
+            hashes.add(as_uint8(frames))
+        hashes.end_segment()
+        start += count
+    return hashes

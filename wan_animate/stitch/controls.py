@@ -14,7 +14,6 @@ from ..mask.shape import ShapedMaskSource
 from ..pose.clean import clean_track
 from ..pose.draw import DrawnPoseSource
 from ..pose.track import PoseTrack, fit_track
-from ..video.derived import PartSource
 from ..video.frames import FrameSource
 from .character import crop_character
 from .crop import CroppedSource
@@ -85,21 +84,14 @@ def shown_frames(controls: Controls, frames: FrameSource) -> FrameSource:
 def stitch_clip(
     controls: Controls,
     clip: FrameSource,
-    first: int,
     path: str | os.PathLike,
     audio: dict | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> StitchedSource | None:
-    """Write a clip that was made in a window, back in the video, to an mp4; None if there is no window.
-
-    Args:
-        first: frame of the video that the clip begins with.
-    """
+    """Write a clip that was made in a window, or a part of it that knows its place, back in the video, to an mp4
+    (:func:`.stitch.write_stitched`); None if there is no window."""
     if not isinstance(controls, CroppedControls) or controls.source is None or controls.window is None:
         return None
-    last = first + len(clip)
-    mask = None if controls.character_mask is None else PartSource(controls.character_mask, first, last)
-    window = controls.window.part(first, last)
-    stitched = StitchedSource(PartSource(controls.source, first, last), clip, window, mask)
+    stitched = StitchedSource(controls.source, clip, controls.window, controls.character_mask)
     write_stitched(path, stitched, audio, progress)
     return stitched

@@ -34,6 +34,11 @@ class CroppedSource(DerivedSource):
         self.width, self.height = window.size
         self.start_seconds = source.start_seconds
 
+    @property
+    def native_scale(self) -> float:
+        """As of :class:`..video.frames.FrameSource`, in the median frame."""
+        return self.window.scale * (self.source.native_scale or 1.0)
+
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
         for first, _, frames in self.source.batches(self.chunk, start, stop):
@@ -121,6 +126,7 @@ def crop_track(track: PoseTrack, window: CropWindow) -> PoseTrack:
         boxes = track.boxes.astype(np.float64)
         boxes[:, :2] = (boxes[:, :2] - corner[:, 0]) * scale[:, 0]
         boxes[:, 2:4] = (boxes[:, 2:4] - corner[:, 0]) * scale[:, 0]
+    pictures = np.concatenate([-window.places[:, :2], np.tile(window.source_size, (len(window), 1))], axis=1)
     width, height = window.size
     return replace(
         track,
@@ -129,6 +135,7 @@ def crop_track(track: PoseTrack, window: CropWindow) -> PoseTrack:
         height=height,
         boxes=None if boxes is None else boxes.astype(np.float32),
         picture=None,
+        pictures=pictures * np.tile(scale[:, 0], 2),
     )
 
 

@@ -18,7 +18,7 @@ MOST_OF_FRAME = 0.7  # of the frame's area: a larger window becomes the whole fr
 _SHAPES = (9 / 16, 16 / 9)  # that the model was trained on
 _LITTLE = 1.03  # by how much a character may be larger than the largest window
 _FINEST = 1 / 64  # of a pixel: positions are rounded, so that the solver's last bits do not make another job
-_LARGEST = 4096  # pixels of a sampled side
+LARGEST = 4096  # pixels of a sampled side
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def plan_window(
     """Find the window: its shape for the whole clip, then its path in each shot (:func:`.path.shot_path`).
 
     The shape is the one that shows the character largest at this number of pixels, between 9:16 and 16:9. A window that
-    would be more than :data:`MOST_OF_FRAME` of the frame is the whole frame.
+    would be more than :data:`MOST_OF_FRAME` of the frame is the whole frame, sampled at no more than :data:`LARGEST` a
+    side.
 
     Args:
         boxes: float ``[T, 4]``: the character's x1, y1, x2, y2 in pixels of the frame; NaN where it is not seen.
@@ -70,7 +71,8 @@ def plan_window(
         room: how many times as high as needed the window may be, to stand still or move slowly, 1 to 4.
 
     Raises:
-        InputError: nobody is seen in any frame, or a number is out of range.
+        InputError: nobody is seen in any frame, a number is out of range, or a window would be sampled at more than
+            :data:`LARGEST` a side.
     """
     if not 0 <= margin <= 2 or not 1 <= room <= 4:
         raise InputError(f"crop: margin ({margin:g}) must be 0 to 2 and room ({room:g}) 1 to 4.")
@@ -85,15 +87,21 @@ def plan_window(
     held = _to_edges(_inside(_grown(boxes, margin), frame), frame)
     sampled = _sampled_size(boxes, held, shots, frame, float(fps), size, room)
     places = _places(held, shots, frame, sampled, float(fps), room, size.scale)
-    if size.scale is not None and places is not None:
+    if size.scale is not None:
         # room made the window larger than it was reckoned: sample that, not less of it
         height = float(np.median(places[:, 3])) * size.scale
         if _up(height) > sampled[1]:
             width = _up(height * sampled[0] / sampled[1])
             sampled = width, _up(height)
             places = _places(held, shots, frame, sampled, float(fps), room, size.scale)
-    if places is None or places[:, 2:].prod(axis=1).mean() > MOST_OF_FRAME * frame[0] * frame[1]:
+    if places[:, 2:].prod(axis=1).mean() > MOST_OF_FRAME * frame[0] * frame[1]:
         sampled, places = _whole_frame(len(boxes), frame, size)
+    if max(sampled) > LARGEST:
+        asked = f"factor {size.factor:g}" if size.mode == "factor" else "a pixel for each of the video's"
+        raise InputError(
+            f"crop: {asked} samples the window at {sampled[0]}x{sampled[1]}, but at most {LARGEST} a side can be: "
+            "choose a smaller factor or a pixel budget."
+        )
     return CropWindow(places, frame, sampled, Fraction(fps).limit_denominator(100_000), tuple(cuts))
 
 
@@ -145,7 +153,7 @@ def _sampled_size(
                 typical = min(float(np.nanmedian(wanted)), largest_height(frame, aspect)) * (size.scale or 1.0)
                 given = _up(typical * aspect), _up(typical)
             best, best_score = given, score
-    if best is None or max(best) > _LARGEST:
+    if best is None:
         return _whole_frame(1, frame, size)[0]
     return best
 
@@ -159,7 +167,7 @@ def _candidates(frame: tuple[int, int], size: WindowSize) -> list[tuple[float, t
     else:
         for width in range(SIDE, int(np.sqrt(size.area * wide) * 1.05) + SIDE, SIDE):
             height = size.area // width // SIDE * SIDE
-            if height and narrow * 0.97 <= width / height <= wide * 1.03:
+            if 0 < height <= LARGEST >= width and narrow * 0.97 <= width / height <= wide * 1.03:
                 found.append((width / height, (width, height)))
     return sorted(found, key=lambda pair: abs(np.log(pair[0])))
 
@@ -201,9 +209,10 @@ def _places(
 def _whole_frame(count: int, frame: tuple[int, int], size: WindowSize) -> tuple[tuple[int, int], np.ndarray]:
     """The sampled size of the whole frame, and this as the window: stretched by a few pixels, for what an edge left
     out would show of the old person."""
+    most = LARGEST / max(frame)
     if size.scale is None:
-        sampled = fill_size(*frame, size.area)
+        sampled = fill_size(*frame, min(size.area, int(frame[0] * frame[1] * most**2)))
     else:
-        width, height = (max(int(side * size.scale) // SIDE, 1) * SIDE for side in frame)
-        sampled = min(width, _LARGEST), min(height, _LARGEST)
+        width, height = (max(int(side * min(size.scale, most)) // SIDE, 1) * SIDE for side in frame)
+        sampled = width, height
     return sampled, np.tile([0.0, 0.0, *map(float, frame)], (count, 1))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..mask.track import binary
-from ..video.derived import DerivedSource
+from ..video.derived import DerivedSource, PartSource, lasting
 from ..video.frames import FrameSource, as_uint8
 from ..video.write import write_frames
 from .boxes import Rectangle
@@ -29,10 +29,14 @@ class StitchedSource(DerivedSource):
 
     Args:
         source: the frames that the window was made for.
-        generated: the finished window, of its shape and at any size.
+        generated: the finished window, of its shape and at any size; or a part of it that knows its place
+            (:attr:`..video.frames.FrameSource.part_of`), such as some of the segments: only these frames are stitched.
         window: from :func:`.plan.plan_window`.
-        mask: of the window, at its sampled size (what the model was given).
+        mask: of the window, at its sampled size (what the model was given); a single one repeats.
         feather, grow: pixels of the source, 0 to 512.
+
+    Attributes:
+        first: frame of the source that these begin with.
 
     Raises:
         InputError: kinds, lengths, shapes or sizes do not match, or a number is out of range.
@@ -56,11 +60,7 @@ class StitchedSource(DerivedSource):
         if source.kind != "image" or generated.kind != "image":
             raise InputError("stitch: source and generated frames must be pictures, not masks.")
         window.check(source)
-        if len(generated) != len(window):
-            raise InputError(
-                f"stitch: {len(generated)} frames were generated and the window has {len(window)}: connect the clip "
-                "that was made in this window, whole."
-            )
+        self.first, last = _place(generated, window)
         width, height = window.size
         if abs((generated.width * height) / (generated.height * width) - 1) > _SAME_SHAPE:
             raise InputError(
@@ -68,15 +68,20 @@ class StitchedSource(DerivedSource):
                 f"window's {width}x{height}: connect the clip that was made in this window."
             )
         if mask is not None:
+            mask = lasting(mask, source)
             if mask.kind != "mask" or len(mask) != len(window) or (mask.width, mask.height) != window.size:
                 raise InputError(
                     f"stitch: the mask has {len(mask)} {mask.kind}s of {mask.width}x{mask.height} and the window "
                     f"{len(window)} of {width}x{height}: connect the mask that Animate Character was given."
                 )
+        if (self.first, last) != (0, len(window)):
+            source, window = PartSource(source, self.first, last), window.part(self.first, last)
+            mask = None if mask is None else PartSource(mask, self.first, last)
         super().__init__(source, generated, *(() if mask is None else (mask,)))
         self.generated, self.window, self.mask = generated, window, mask
         self.feather, self.grow = float(feather), float(grow)
         self.fps, self.picture, self.start_seconds = generated.fps, source.picture, source.start_seconds
+        self.part_of = generated.part_of
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out: np.ndarray | None = None
@@ -138,6 +143,17 @@ class StitchedSource(DerivedSource):
         )
 
 
+def _place(generated: FrameSource, window: CropWindow) -> tuple[int, int]:
+    """First frame of the window that was generated, and the one after the last."""
+    first, count = generated.part_of or (0, len(generated))
+    if count != len(window) or first + len(generated) > count:
+        raise InputError(
+            f"stitch: {len(generated)} frames were generated and the window has {len(window)}: connect the clip that "
+            "was made in this window, whole, or of a part the frames of Animate Character, which know where they begin."
+        )
+    return first, first + len(generated)
+
+
 def _falling(away: np.ndarray, feather: float) -> np.ndarray:
     """1 at distance 0 and below, 0 from ``feather`` on, without a kink (smoothstep)."""
     if feather <= 0:
@@ -172,12 +188,18 @@ def write_stitched(
     audio: dict | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the clip (:func:`..video.write.write_frames`), a frame in memory at a time. H.264 takes even sides: an odd
-    last row or column is left out.
+    """Write the clip (:func:`..video.write.write_frames`) with the tags of the generated frames, a frame in memory at
+    a time. H.264 takes even sides: an odd last row or column is left out.
+
+    Args:
+        audio: of the whole source; a part of the clip gets its own part of it.
 
     Raises:
         InputError: the file cannot be written.
     """
     width, height = stitched.width // 2 * 2, stitched.height // 2 * 2
     chunks = (stitched.read(at, at + 1)[:, :height, :width] for at in range(len(stitched)))
-    write_frames(path, chunks, (width, height), len(stitched), stitched.fps, audio, progress=progress)
+    begins = float(stitched.first / stitched.fps)
+    size, count = (width, height), len(stitched)
+    tags = stitched.generated.tags
+    write_frames(path, chunks, size, count, stitched.fps, audio, progress=progress, metadata=tags, audio_start=begins)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from ..errors import InputError
-from ..pose.track import load_npz, save_npz
 from ..video.frames import FrameSource
 
 
@@ -79,13 +77,8 @@ class CropWindow:
     @property
     def speed(self) -> float:
         """The largest motion of an edge between two frames of a shot, in source pixels."""
-        return max(self.speeds)
-
-    @property
-    def speeds(self) -> list[float]:
-        """As :attr:`speed`, of each shot."""
         edges = np.concatenate([self.places[:, :2], self.places[:, :2] + self.places[:, 2:]], axis=1)
-        return [float(np.abs(np.diff(edges[start:stop], axis=0)).max(initial=0.0)) for start, stop in self.shots]
+        return max(float(np.abs(np.diff(edges[start:stop], axis=0)).max(initial=0.0)) for start, stop in self.shots)
 
     @property
     def standing(self) -> float:
@@ -115,26 +108,3 @@ class CropWindow:
     def fingerprint(self) -> str:
         digest = hashlib.blake2b(np.ascontiguousarray(self.places).data, digest_size=16)
         return f"window:{self.source_size}:{self.size}:{digest.hexdigest()}"
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write an ``.npz``. Raises InputError."""
-        arrays = {
-            "places": self.places,
-            "source_size": np.array(self.source_size, np.int64),
-            "size": np.array(self.size, np.int64),
-            "fps_ratio": np.array([self.fps.numerator, self.fps.denominator], np.int64),
-            "cuts": np.array(self.cuts, np.int64),
-        }
-        save_npz(path, arrays, "crop window")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> CropWindow:
-        """Read what :meth:`save` wrote. Raises InputError."""
-        arrays = load_npz(path, ("places", "source_size", "size", "fps_ratio", "cuts"), "crop window")
-        try:
-            width, height = arrays["source_size"].tolist()
-            across, down = arrays["size"].tolist()
-            fps = Fraction(*map(int, arrays["fps_ratio"]))
-        except (TypeError, ValueError, ZeroDivisionError) as error:
-            raise InputError(f"crop window: {path} is damaged ({error}): save it again.") from error
-        return cls(arrays["places"], (width, height), (across, down), fps, tuple(arrays["cuts"].tolist()))

@@ -13,11 +13,13 @@ from .resample import area_size, as_rate, fill_size, place, placement, sample_fr
 
 
 class DerivedSource(FrameSource):
-    """Base: length, size and rate of the first source; ``close`` closes all."""
+    """Base: length, size, rate, place in its clip and, where the size stays, scale of the first source; ``close``
+    closes all."""
 
     def __init__(self, source: FrameSource, *others: FrameSource) -> None:
         self.source = source
         self.width, self.height, self.fps = source.width, source.height, source.fps
+        self.part_of = source.part_of
         self._others = others
 
     @property
@@ -26,6 +28,12 @@ class DerivedSource(FrameSource):
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def native_scale(self) -> float | None:
+        known = super().native_scale
+        same = (self.width, self.height) == (self.source.width, self.source.height)
+        return self.source.native_scale if known is None and same else known
 
     def close(self) -> None:
         for source in (self.source, *self._others):
@@ -44,8 +52,13 @@ class ResizedSource(DerivedSource):
         x, y, shown_width, shown_height = source.picture or (0, 0, source.width, source.height)
         across, down = new_width / source.width, new_height / source.height
         self.picture = (left + x * across, top + y * down, shown_width * across, shown_height * down)
-        self.native_size = source.native_size or (source.width, source.height)
+        self.native_size = source.native_size
         self.start_seconds = source.start_seconds
+
+    @property
+    def native_scale(self) -> float:
+        """As of :class:`.frames.FrameSource`; where it is unknown of the source, of the source's pixels."""
+        return (self.source.native_scale or 1.0) * self._where[2] / self.source.width
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         frames = self.source.read(start, stop)
@@ -73,6 +86,10 @@ class PartSource(DerivedSource):
     def __init__(self, source: FrameSource, start: int, stop: int):
         super().__init__(source)
         self.kind, self.picture, self._start, self._stop = source.kind, source.picture, start, stop
+        if source.start_seconds is not None:
+            self.start_seconds = source.start_seconds + start / float(source.fps)
+        if source.part_of is not None:
+            self.part_of = source.part_of[0] + start, source.part_of[1]
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -91,7 +108,7 @@ class RepeatedSource(DerivedSource):
         if len(source) != 1:
             raise InputError(f"one frame was expected to stand for {count}, but there are {len(source)}.")
         super().__init__(source)
-        self.kind, self.fps, self._count = source.kind, fps or source.fps, int(count)
+        self.kind, self.fps, self._count, self.part_of = source.kind, fps or source.fps, int(count), None
         self.picture, self.native_size = source.picture, source.native_size
 
     def __len__(self) -> int:
@@ -125,6 +142,7 @@ class SampledSource(DerivedSource):
     def __init__(self, source: FrameSource, fps: Fraction | float | int = 30, start: int = 0, limit: int = 0):
         super().__init__(source)
         self.kind, self.picture, self.native_size = source.kind, source.picture, source.native_size
+        self.part_of = None
         self.fps = as_rate(fps) if fps else source.fps
         count = len(source)
         numbers = sample_frames(

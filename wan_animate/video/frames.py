@@ -33,6 +33,8 @@ class FrameSource(ABC):
             unknown.
         native_size: (width, height) of the original picture, upright and with square pixels, None if unknown.
         start_seconds: time of frame 0 in the video file, None if unknown.
+        tags: what an mp4 of these very frames says of how they were made; None if unknown.
+        part_of: number of frame 0 in the clip that these frames are of, and how many that has; None if unknown.
     """
 
     kind: str = "image"
@@ -42,6 +44,8 @@ class FrameSource(ABC):
     picture: tuple[float, float, float, float] | None = None
     native_size: tuple[int, int] | None = None
     start_seconds: float | None = None
+    tags: dict[str, str] | None = None
+    part_of: tuple[int, int] | None = None
 
     @property
     def chunk(self) -> int:
