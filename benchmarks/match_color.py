@@ -17,6 +17,7 @@ Writes ``results/match_color.json`` and ``results/match_color_memory.json``.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -25,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -154,8 +154,8 @@ def main(small: bool) -> None:
         grown = {who: memory_of(video, picture, who, len(clip)) for who in ("ours", "peer")}
     size = f"{clip.width}x{clip.height}"
     versions = results.versions("torch", "numpy", "kornia") | {"color-matcher": results.version_of("color-matcher")}
-    how: dict[str, Any] = {"versions": versions, "hardware": results.cpu(1), "write": not small}
-    results.record(
+    record = functools.partial(results.record, versions=versions, hardware=results.cpu(1), write=not small)
+    record(
         "match_color",
         by_method["mkl"]["ours"],
         by_method["mkl"]["peer"],
@@ -163,16 +163,14 @@ def main(small: bool) -> None:
         unit=f"CPU ms a frame, {size}",
         digits=2,
         by_method=by_method,
-        **how,
     )
-    results.record(
+    record(
         "match_color_memory",
         grown["ours"],
         grown["peer"],
         peer_name=f"{name}, whole clip as IMAGE",
         unit=f"MiB of peak resident memory over the start, {len(clip)} frames of {size}",
         digits=1,
-        **how,
     )
 
 

@@ -8,7 +8,7 @@ from comfy_api.latest import InputImpl, io
 
 from .finished import finished_report
 from .host.sampling import sampler_names, scheduler_names
-from .types import Frames, Options, as_images, as_masks, frames_input, mask_input, pictures
+from .types import Frames, Options, as_images, as_masks, frames_input, mask_input, pictures, valid
 
 if TYPE_CHECKING:
     import torch
@@ -223,16 +223,14 @@ class Animate(io.ComfyNode):
         """Before anything runs; what is linked is None here, and checked by the job."""
         from ..wan_animate.chain.job import check_scene
         from ..wan_animate.chain.segments import check_segment_settings
-        from ..wan_animate.errors import InputError
 
-        try:
+        def all_inputs() -> None:
             if mode is not None:
                 check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED)
             if segment_length is not None and guidance_frames is not None:
                 check_segment_settings(segment_length, guidance_frames)
-        except InputError as error:
-            return str(error)
-        return True
+
+        return valid(all_inputs)
 
     @classmethod
     def execute(
@@ -264,6 +262,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import generate, result_plan
         from ..wan_animate.chain.job import AnimateJob
+        from ..wan_animate.chain.job_folder import clip_name
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.plan.measured import begin_clock, run_of
@@ -296,6 +295,7 @@ class Animate(io.ComfyNode):
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
+        name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
         linked = ["model", "positive", "negative", "vae", "clip_vision_output"]
@@ -305,24 +305,25 @@ class Animate(io.ComfyNode):
         if prompts is not None and cls.hidden is not None:
             signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
         extra = f"{signature} {sampling}", prompts or []
-        device, passes = device_here().name, 1 if cfg == 1 else 2
-        clock = begin_clock(runs(), device, job, passes)
+        device = device_here().name
+        clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock, getattr(cls.hidden, "unique_id", None))
         record = node_record(job, denoiser, cls.hidden, linked, device)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.wanted())
             take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
-            frames = generate(job, denoiser, video_vae, store, progress, store.folder / "clip.mp4", audio, record)
+            frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
             shown = result_plan(job, store)
-            below = finished_report(cls, store, shown, job, frames, progress.check)
             frames.close()
-            took = run_of(clock, device, job, store.folder, passes)
+            took = run_of(clock, device, job, store.folder, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
                 runs().add(took)
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps, len(job.controls))
-        frames.tags = record_tags(store.folder / "clip.mp4")
-        video = InputImpl.VideoFromFile(str(store.folder / "clip.mp4"))
+        below = finished_report(cls, store, shown, job, frames, progress.check)
+        frames.close()
+        frames.tags = record_tags(store.folder / name)
+        video = InputImpl.VideoFromFile(str(store.folder / name))
         return io.NodeOutput(video, frames, len(frames), ui=below)

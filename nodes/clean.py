@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
+from .below import as_image, preview
 from .types import Track, as_masks, mask_input
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
     from ..wan_animate.pose.track import PoseTrack
 
 CATEGORY = "WanAnimateKit/pose"
@@ -59,7 +57,7 @@ class CleanPose(io.ComfyNode):
 
         clean = clean_track(pose, strength)
         report = pose_report(clean, pose)
-        return io.NodeOutput(clean, pose, ui=_picture(cls, draw_report(report, 960, 560)))
+        return io.NodeOutput(clean, pose, ui=preview(cls, draw_report(report, 960, 560)))
 
 
 class PoseReport(io.ComfyNode):
@@ -103,14 +101,4 @@ class PoseReport(io.ComfyNode):
         mask = None if mask is None else as_masks(mask, "mask", fps=float(pose.fps))
         report = pose_report(pose, raw, mask, progress=progress_bar(len(pose)))
         picture = draw_report(report)
-        return io.NodeOutput(_image(picture), report.text(), ui=_picture(cls, picture))
-
-
-def _image(picture: np.ndarray) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(picture)[None].float() / 255
-
-
-def _picture(cls: type[io.ComfyNode], picture: np.ndarray) -> ui.PreviewImage:
-    return ui.PreviewImage(_image(picture), cls=cls)
+        return io.NodeOutput(as_image(picture), report.text(), ui=preview(cls, picture))

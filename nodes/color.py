@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
+from .below import preview
 from .types import Frames, as_images, as_masks, frames_input, mask_input
 
 CATEGORY = "WanAnimateKit/color"
@@ -126,7 +127,6 @@ class MatchColor(io.ComfyNode):
         smooth: int = 12,
         per_shot: bool = True,
     ) -> io.NodeOutput:
-        import torch
 
         from ..wan_animate.color.match import match_color
         from ..wan_animate.preview.side_by_side import side_by_side
@@ -160,4 +160,4 @@ class MatchColor(io.ComfyNode):
                 ("after", read_uint8(matched, middle, middle + 1)[0]),
             ]
         )
-        return io.NodeOutput(matched, ui=ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls))
+        return io.NodeOutput(matched, ui=preview(cls, picture))

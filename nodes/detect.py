@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 from comfy_api.latest import io, ui
 
+from .below import preview
 from .face import crop_face, face_inputs
 from .host.folders import DETECTION, file_stamp, list_models
 from .types import Detector, Frames, Track, as_images, frames_input
@@ -228,7 +229,6 @@ class DetectPose(io.ComfyNode):
 def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection) -> ui.PreviewImage:
     """The skeleton on a middle frame; of several people also the boxes."""
     import numpy as np
-    import torch
 
     from ..wan_animate.pose.draw import draw_pose
     from ..wan_animate.pose.found import warn_if_rarely_found
@@ -251,4 +251,4 @@ def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection)
         picture_people(canvas, shot)
     words = warn_if_rarely_found(track, "detect pose")
     canvas = with_warnings(canvas, [words] if words else [])
-    return ui.PreviewImage(torch.from_numpy(canvas)[None].float() / 255, cls=cls)
+    return preview(cls, canvas)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..wan_animate.log import get_logger
+from .below import below
+from .warning import uncovered_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,12 +37,27 @@ def finished_report(
         check: called meanwhile; may raise to stop.
 
     Returns:
-        For ``io.NodeOutput``; None without any.
+        For ``io.NodeOutput``; None without any, or where they cannot be made: the clip is whole without them.
     """
+    from ..wan_animate.errors import InputError
+
+    try:
+        return _report(cls, store, shown, job, clip, check)
+    except (InputError, OSError) as error:
+        log.warning("Animate Character: what is known of the finished clip is not shown: %s", error)
+        return None
+
+
+def _report(
+    cls: type[io.ComfyNode],
+    store: SegmentStore,
+    shown: SegmentPlan,
+    job: AnimateJob,
+    clip: FrameSource,
+    check: Callable[[], None],
+) -> dict | None:
     from ..wan_animate.chain.boundaries import boundary_report
-    from ..wan_animate.mask.coverage import warn_of_uncovered
     from ..wan_animate.preview.color_report import ColorReport, draw_color_report
-    from ..wan_animate.preview.coverage import coverage_picture
     from ..wan_animate.preview.finished import boundary_strip
 
     pictures: list[np.ndarray | None] = []
@@ -55,22 +72,7 @@ def finished_report(
     mask = job.controls.checked_mask
     if mask is not None:
         coverage = mask.coverage(lambda *_: check())
-        warn_of_uncovered(coverage, "animate character")
         whole = len(clip) == len(job.controls)
-        pictures.append(coverage_picture(coverage, mask, clip if whole else None))
+        pictures.append(uncovered_picture(coverage, mask, clip if whole else None, "animate character"))
         lines += coverage.warnings
     return below(cls, [picture for picture in pictures if picture is not None], list(filter(None, lines)))
-
-
-def below(cls: type[io.ComfyNode], pictures: list[np.ndarray], lines: list[str]) -> dict | None:
-    """Pictures ``[H, W, 3]`` uint8 of any sizes, and text, below a node; None without either."""
-    import torch
-
-    out: dict = {}
-    for picture in pictures:
-        shown = ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls).as_dict()
-        for name, values in shown.items():
-            out[name] = (*out.get(name, ()), *values)
-    if lines:
-        out |= ui.PreviewText("\n".join(lines)).as_dict()
-    return out or None

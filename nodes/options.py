@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from .types import Options, Track, as_images, frames_input
+from .types import Options, Track, as_images, frames_input, valid
 
 if TYPE_CHECKING:
     import torch
@@ -100,20 +100,17 @@ class ClipOptions(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[Options.Output(display_name="options", tooltip="Connect options of Animate Character.")],
+            outputs=[
+                Options.Output(display_name="options", tooltip="For options of Animate Character and of Plan Clip.")
+            ],
         )
 
     @classmethod
     def validate_inputs(cls, segment_seeds: str | None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.options import parse_segment_seeds
-        from ..wan_animate.errors import InputError
 
-        try:
-            parse_segment_seeds(segment_seeds or "")
-        except InputError as error:
-            return str(error)
-        return True
+        return valid(lambda: parse_segment_seeds(segment_seeds or ""))
 
     @classmethod
     def execute(

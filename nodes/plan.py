@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
-from .types import Track, as_images, as_masks, fitted, frames_input, mask_input, pictures
+from .below import as_image, below
+from .types import Options, Track, as_images, as_masks, fitted, frames_input, mask_input, pictures, valid
 
 if TYPE_CHECKING:
     import torch
 
+    from ..wan_animate.chain.options import ClipOptions
     from ..wan_animate.pose.track import PoseTrack
     from ..wan_animate.video.frames import FrameSource
 
@@ -84,11 +86,16 @@ class PlanClip(io.ComfyNode):
                     advanced=True,
                     tooltip="The transformer's file: 34.5 GB in bf16, 18.4 GB in fp8.",
                 ),
+                Options.Input(
+                    "options",
+                    optional=True,
+                    tooltip="As in Animate Character: Clip Options with its cross-fade, shots and parts of the clip.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="text", tooltip="The plan in Markdown, what to look at first."),
                 io.Image.Output(display_name="plot", tooltip="The plan as a picture."),
-                io.Int.Output(display_name="segments", tooltip="How many segments there will be."),
+                io.Int.Output(display_name="segments", tooltip="How many segments will be made."),
             ],
             is_output_node=True,
         )
@@ -97,14 +104,10 @@ class PlanClip(io.ComfyNode):
     def validate_inputs(cls, segment_length: int | None, previous_frames: int | None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.segments import check_segment_settings
-        from ..wan_animate.errors import InputError
 
-        try:
-            if segment_length is not None and previous_frames is not None:
-                check_segment_settings(segment_length, previous_frames)
-        except InputError as error:
-            return str(error)
-        return True
+        if segment_length is None or previous_frames is None:
+            return True
+        return valid(lambda: check_segment_settings(segment_length, previous_frames))
 
     @classmethod
     def fingerprint_inputs(cls, **_inputs: Any) -> float:
@@ -125,9 +128,9 @@ class PlanClip(io.ComfyNode):
         reference_image: torch.Tensor | None = None,
         character_mask: FrameSource | torch.Tensor | None = None,
         weights: str = "bf16",
+        options: ClipOptions | None = None,
     ) -> io.NodeOutput:
-        import torch
-
+        from ..wan_animate.chain.options import DEFAULTS
         from ..wan_animate.plan.clip_plan import plan_clip
         from ..wan_animate.plan.sample import lossless_size
         from ..wan_animate.preview.plan_picture import draw_plan
@@ -141,27 +144,25 @@ class PlanClip(io.ComfyNode):
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
         references = [clip] if reference_image is None else pictures(reference_image, "reference_image")
         plan = plan_clip(
-            size,
-            len(clip),
-            clip.fps,
-            lossless_size(references[0], size),
-            device_here(),
-            mode,
-            segment_length,
-            previous_frames,
-            steps,
-            cfg,
-            weights,
-            None if pose is None else fitted(pose, clip),
-            reference_pose,
-            None if mask is None else mask_areas(mask, progress_bar(len(mask))),
-            runs(),
-            free_disk(),
+            size=size,
+            frames=len(clip),
+            fps=clip.fps,
+            lossless=lossless_size(references[0], size),
+            device=device_here(),
+            mode=mode,
+            segment_length=segment_length,
+            previous_frames=previous_frames,
+            steps=steps,
+            cfg=cfg,
+            weights=weights,
+            track=None if pose is None else fitted(pose, clip),
+            reference=reference_pose,
+            mask_area=None if mask is None else mask_areas(mask, progress_bar(len(mask))),
+            runs=runs(),
+            free=free_disk(),
+            options=options or DEFAULTS,
             references=len(references),
         )
-        picture, charts = (
-            torch.from_numpy(draw_plan(plan, words=words))[None].float() / 255 for words in (True, False)
-        )
         # the node shows the words as text, next to the charts
-        shown = ui.PreviewImage(charts, cls=cls).as_dict() | ui.PreviewText(plan.text()).as_dict()
-        return io.NodeOutput(plan.text(), picture, len(plan.segments), ui=shown)
+        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()])
+        return io.NodeOutput(plan.text(), as_image(draw_plan(plan)), len(plan.segments), ui=shown)

@@ -9,7 +9,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
-from .types import Frames, Track, drawn_at_inputs, fitted, frames_input
+from .types import Frames, Track, drawn_at_inputs, fitted, frames_input, valid
 from .warning import rarely_found
 
 if TYPE_CHECKING:
@@ -131,14 +131,7 @@ class SavePoseTrack(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix: str) -> bool | str:
         """Before anything runs: the pose may take minutes to detect. A linked value is None here."""
-        from ..wan_animate.errors import InputError
-
-        try:
-            if filename_prefix is not None:
-                check_prefix(filename_prefix, NUMBERED)
-        except InputError as error:
-            return str(error)
-        return True
+        return filename_prefix is None or valid(lambda: check_prefix(filename_prefix, NUMBERED))
 
     @classmethod
     def execute(cls, pose: PoseTrack, filename_prefix: str) -> io.NodeOutput:

@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from ..wan_animate.log import get_logger
 from .host.folders import PROMPTS, file_stamp, list_models
 from .host.graph import graph_signature
+from .types import valid
 
 log = get_logger(__name__)
 
@@ -193,14 +194,10 @@ class PromptForFrames(io.ComfyNode):
     def validate_inputs(cls, first_frame: int | None, last_frame: int | None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.prompts import check_range
-        from ..wan_animate.errors import InputError
 
-        try:
-            if first_frame is not None and last_frame is not None:
-                check_range((first_frame, last_frame))
-        except InputError as error:
-            return str(error)
-        return True
+        if first_frame is None or last_frame is None:
+            return True
+        return valid(lambda: check_range((first_frame, last_frame)))
 
     @classmethod
     def execute(cls, conditioning: Any, first_frame: int, last_frame: int, others: Any = None) -> io.NodeOutput:

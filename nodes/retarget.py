@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
+from .below import preview
 from .types import Track, as_images, first_picture, fitted, frames_input
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ class RetargetPose(io.ComfyNode):
             travel=travel,
             follow_depth=follow_depth,
         )
-        preview = _preview(cls, pose, reference_pose, track, frames, reference_image, bodies.best_frame)
-        return io.NodeOutput(track, track.width, track.height, ui=preview)
+        shown = _preview(cls, pose, reference_pose, track, frames, reference_image, bodies.best_frame)
+        return io.NodeOutput(track, track.width, track.height, ui=shown)
 
 
 def _preview(
@@ -186,7 +187,6 @@ def _preview(
     first: int,
 ) -> ui.PreviewImage:
     import numpy as np
-    import torch
 
     from ..wan_animate.pose.found import warn_if_rarely_found
     from ..wan_animate.preview.canvas import with_warnings
@@ -198,7 +198,7 @@ def _preview(
     sheet = retarget_sheet(pose, reference_pose, track, frames, picture, first)
     warning = warn_if_rarely_found(pose, "retarget pose")
     sheet = with_warnings(sheet, [warning] if warning else [])
-    return ui.PreviewImage(torch.from_numpy(sheet)[None].float() / 255, cls=cls)
+    return preview(cls, sheet)
 
 
 class EditPrompts(io.ComfyNode):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 from comfy_api.latest import io, ui
 
+from .below import preview
 from .host.folders import SAM2, file_stamp, list_models
 from .types import Frames, Segmenter, Track, as_images, frames_input
 
@@ -192,8 +193,6 @@ def _points_input(id: str, where: str) -> io.String.Input:
 def _preview(
     cls: type[io.ComfyNode], frames: FrameSource, mask: MaskTrackSource, found: CharacterMask
 ) -> ui.PreviewImage:
-    import torch
-
     from ..wan_animate.mask.track import overlay
     from ..wan_animate.preview.canvas import with_warnings
     from ..wan_animate.video.frames import read_uint8
@@ -201,4 +200,4 @@ def _preview(
     at = len(frames) // 2
     picture = overlay(read_uint8(frames, at, at + 1)[0], mask.read(at, at + 1)[0])
     picture = with_warnings(picture, [found.report] if found.lost else [])
-    return ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls)
+    return preview(cls, picture)

@@ -6,6 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .types import valid
+
 TIMING = "As in ControlNet and ConditioningSetTimestepRange: 0 is the first step, 1 the last."
 
 
@@ -84,19 +86,17 @@ class PoseFaceStrength(io.ComfyNode):
     ) -> bool | str:
         """A linked value is None here, and is checked when the node runs."""
         from ..wan_animate.chain.strength import Strength
-        from ..wan_animate.errors import InputError
         from .host.strength import check
 
-        try:
+        def all_parts() -> None:
             for name, start, end in (
                 ("pose", pose_start_percent, pose_end_percent),
                 ("face", face_start_percent, face_end_percent),
             ):
                 if start is not None and end is not None:
                     check(name, Strength(1.0, start, end))
-        except InputError as error:
-            return str(error)
-        return True
+
+        return valid(all_parts)
 
     @classmethod
     def execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -18,6 +19,17 @@ Detector = io.Custom("POSE_DETECTOR")
 Segmenter = io.Custom("SEGMENTER")
 Window = io.Custom("CROP_WINDOW")
 Options = io.Custom("CLIP_OPTIONS")
+
+
+def valid(check: Callable[[], object]) -> bool | str:
+    """For ``validate_inputs``: True, or the sentence of the InputError that ``check`` raises."""
+    from ..wan_animate.errors import InputError
+
+    try:
+        check()
+    except InputError as error:
+        return str(error)
+    return True
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
+from .below import preview
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..wan_animate.mask.coverage import CheckedMaskSource, Coverage
     from ..wan_animate.pose.track import PoseTrack
     from ..wan_animate.video.frames import FrameSource
@@ -14,26 +18,29 @@ if TYPE_CHECKING:
 
 def rarely_found(cls: type[io.ComfyNode], pose: PoseTrack, who: str) -> ui.PreviewImage | None:
     """A picture and a log line if the body was found in less than half of the frames."""
-    import torch
-
     from ..wan_animate.pose.found import warn_if_rarely_found
     from ..wan_animate.preview.rarely_found import found_picture
 
     warning = warn_if_rarely_found(pose, who)
     if warning is None:
         return None
-    return ui.PreviewImage(torch.from_numpy(found_picture(pose, warning))[None].float() / 255, cls=cls)
+    return preview(cls, found_picture(pose, warning))
 
 
 def uncovered(
     cls: type[io.ComfyNode], coverage: Coverage, masks: CheckedMaskSource, frames: FrameSource | None, who: str
 ) -> ui.PreviewImage | None:
     """A picture, and lines in the log, if the masks do not hold the person in every frame."""
-    import torch
+    picture = uncovered_picture(coverage, masks, frames, who)
+    return None if picture is None else preview(cls, picture)
 
+
+def uncovered_picture(
+    coverage: Coverage, masks: CheckedMaskSource, frames: FrameSource | None, who: str
+) -> np.ndarray | None:
+    """As :func:`uncovered`, uint8 ``[H, W, 3]``."""
     from ..wan_animate.mask.coverage import warn_of_uncovered
     from ..wan_animate.preview.coverage import coverage_picture
 
     warn_of_uncovered(coverage, who)
-    picture = coverage_picture(coverage, masks, frames)
-    return None if picture is None else ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls)
+    return coverage_picture(coverage, masks, frames)

@@ -53,6 +53,15 @@ def comfy(host, small_models, tmp_path_factory):
     return host
 
 
+@pytest.fixture
+def interrupt(comfy):
+    """A call that asks the host of this process to stop, as Cancel does; the wish is gone after the test."""
+    import comfy.model_management as management
+
+    yield lambda: management.interrupt_current_processing(True)
+    management.interrupt_current_processing(False)
+
+
 @pytest.fixture(scope="session")
 def pack(comfy):
     """This repository loaded in process as the host loads a custom node."""

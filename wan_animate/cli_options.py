@@ -111,14 +111,14 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def clip_options(options: argparse.Namespace, track: PoseTrack) -> ClipOptions:
-    """Those of :func:`add_clip_options`; the shots are the track's."""
-    anew = options.at_cuts == "anew"
+def clip_options(options: argparse.Namespace, track: PoseTrack | None) -> ClipOptions:
+    """Those of :func:`add_clip_options`; the shots are the track's, and not known without one."""
+    anew = track if options.at_cuts == "anew" else None
     return ClipOptions(
         crossfade=options.crossfade,
         share_noise=options.share_noise,
-        cuts=track.cuts if anew else (),
-        cut_frames=len(track) if anew else 0,
+        cuts=() if anew is None else anew.cuts,
+        cut_frames=0 if anew is None else len(anew),
         continue_from=VideoSource(options.continue_from, fps=0) if options.continue_from else None,
         first_segment=options.first_segment - 1,
         last_segment=options.last_segment - 1,

@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 from .chain.controls import controls
-from .cli_options import more_images
+from .cli_options import clip_options, more_images
 from .plan.cards import device_here
 from .plan.clip_plan import ClipPlan, plan_clip
 from .plan.measured import Runs
 from .plan.sample import lossless_size
 from .pose.track import PoseTrack, fit_track
+from .stitch.controls import cropped_controls
 from .video.picture import read_picture
+from .video.resample import fill_size
 from .video.source import VideoSource
 
 FOLDER = "WAN_ANIMATE_CACHE"
@@ -36,30 +38,38 @@ def runs() -> Runs:
 
 def plan(options: argparse.Namespace, frames: VideoSource) -> ClipPlan:
     """The plan of the job that the options describe. No model is loaded: without ``--track`` the person is not looked
-    for, and a mask is not made."""
+    for, and a mask is not made, so that shots, the window's shape and an empty mask are not known."""
     picture = read_picture(options.image, "the reference image")
     track = reference = None
-    size = frames.width, frames.height
     if options.track:
         track = fit_track(PoseTrack.load(options.track), frames, f"the pose track {options.track}")
     if options.reference_track and options.mode == "animate" and not options.no_retarget:
         reference = PoseTrack.load(options.reference_track)
-    if track is not None and track.body_found.any():
-        size = controls(frames, track, options.mode, reference=reference).size
+    seen = None if track is None or not track.body_found.any() else track
+    size = sampled = frames.width, frames.height
+    if options.crop:
+        full = frames.full_size()
+        size = full.width, full.height
+        window = None if seen is None else cropped_controls(full, seen, None, options.area, options.clean)
+        sampled = fill_size(*size, options.area) if window is None else window.size
+    elif seen is not None:
+        size = sampled = controls(frames, seen, options.mode, reference=reference).size
     return plan_clip(
-        size,
-        len(frames),
-        frames.fps,
-        lossless_size(picture if options.mode == "animate" else frames, size),
-        device_here(options.device),
-        options.mode,
-        options.segment,
-        options.previous_frames,
-        options.steps,
+        size=size,
+        frames=len(frames),
+        fps=frames.fps,
+        lossless=lossless_size(picture if options.mode == "animate" else frames, sampled),
+        device=device_here(options.device),
+        mode=options.mode,
+        segment_length=options.segment,
+        previous_frames=options.previous_frames,
+        steps=options.steps,
         track=track,
         reference=reference,
         runs=runs(),
         free=free_at(options.out),
+        sampled=sampled,
+        options=clip_options(options, track),
         references=1 + len(more_images(options)),
     )
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -52,7 +53,8 @@ def graph_signature(
 
 
 def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, str]]:
-    """(base name, :func:`file_identity`) of the files in the host's model folders that nodes above an input name."""
+    """(base name, :func:`weights_hash`) of the files in the host's model folders that nodes above an input name; those
+    that cannot be read are left out."""
     get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
     paths: set[str] = set()
     pending, seen = [get_node(node_id)["inputs"].get(input_name)], set()
@@ -63,11 +65,15 @@ def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, s
             pending += get_node(value[0])["inputs"].values()
         elif isinstance(value, str):
             paths.update(_model_files(value))
-    return sorted((os.path.basename(path), file_identity(path)) for path in paths)
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((os.path.basename(path), weights_hash(path)))
+    return sorted(found)
 
 
 def file_identity(path: str) -> str:
-    """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable."""
+    """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable. For keys: it is private."""
     try:
         return weights_hash(path)
     except OSError:

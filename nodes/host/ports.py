@@ -125,6 +125,7 @@ class HostDenoiser:
         if clip_vision_output is not None:
             check_image_features(clip_vision_output, image_width(model))
         check_steps(sampler_name, steps)
+        self.passes = 1 + self.uses_negative  # a step
         self.frame_count = 0
         self.model = with_face_motion(with_shift(model, shift))
         self.positive, self.negative = positive, negative

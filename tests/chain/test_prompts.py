@@ -1,5 +1,7 @@
 """Which prompt a segment is made with."""
 
+import tracemalloc
+
 import pytest
 
 from wan_animate.chain.prompts import check_range, prompts_for
@@ -25,6 +27,17 @@ def test_the_prompt_that_covers_most_of_the_new_frames_holds():
 def test_played_back_frames_do_not_count():
     plan = plan_segments(11, 9, 1)  # the second segment has two new frames, and six that are played back
     assert chosen([(0, 8), (9, 10)], plan) == [[0], [1]]
+
+
+def test_a_range_far_past_the_end_takes_no_memory():
+    """The node's numbers go to a thousand million: as a set of frames that would be 60 GB."""
+    tracemalloc.start()
+    try:
+        assert chosen([(0, 12), (13, 10**7)]) == [[0], [0], [1], [1]]
+        assert chosen([None, (10**7, 2 * 10**7)]) == [[0]] * 4
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_frames_without_a_prompt_are_named():

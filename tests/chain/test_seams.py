@@ -262,6 +262,35 @@ def test_another_prompt_for_a_segment_keeps_those_before(tmp_path):
     assert same == [segment.shot == (20, COUNT) for segment in shots.plan()], "shots do not depend on each other"
 
 
+@pytest.mark.parametrize(
+    "options, other",
+    [(dict(), dict(cut_frames=COUNT)), (dict(crossfade=3), dict(crossfade=-1))],
+)
+def test_options_that_change_no_frame_change_no_key(options, other):
+    one, two = with_options(**options), with_options(**other)
+    assert one.key("m") == two.key("m") and one.segment_keys("m") == two.segment_keys("m")
+
+
+def test_shared_noise_changes_the_keys_of_the_segments_that_share_it():
+    cut = 20
+    plain, shared = with_options(cuts=(cut,)), with_options(cuts=(cut,), share_noise=True)
+    assert plain.key("m") != shared.key("m")
+    plan, shape = plain.plan(), (1, 16, LENGTH // 4 + 2, 4, 6)
+    changed = [a != b for a, b in zip(plain.segment_keys("m"), shared.segment_keys("m"))]
+    assert changed == [not torch.equal(plain.noise(one, shape), shared.noise(one, shape)) for one in plan]
+    assert not changed[0] and changed.count(False) == 2, "the first of each shot"
+
+
+def test_the_noise_of_a_kept_segment_is_what_its_key_says():
+    """It goes on from the former frames, and shares their noise, whatever seed the one before is given."""
+    shape = (1, 16, LENGTH // 4 + 2, 4, 6)
+    before = with_options(share_noise=True)
+    keep = with_options(share_noise=True, segment_seeds={1: 99}, keep_rest=True)
+    for segment, one, two in zip(before.plan(), before.segment_keys("m"), keep.segment_keys("m")):
+        same = torch.equal(before.noise(segment, shape), keep.noise(segment, shape))
+        assert (one == two) == same == (segment.index != 1)
+
+
 def test_only_some_segments_are_made(tmp_path):
     whole, store = made(with_options(), tmp_path / "whole")
     plan = with_options().plan()
@@ -347,10 +376,16 @@ def test_options_that_cannot_work_are_refused_before_any_work(tmp_path, options,
     assert "\n" not in message and message.endswith(".")
 
 
-@pytest.mark.parametrize("text", ["3", "3:x", "0:5", "1:2,1:3", "-1:4", "1:2:3"])
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "3:x", "0:5", "1:2,1:3", "-1:4", "1:2:3", f"1:{LONG}", f"{LONG}:1", "\u0661:\u0662"]
+)
 def test_segment_seeds_that_say_nothing_are_refused(text):
-    with pytest.raises(InputError, match="write 3:1234"):
+    with pytest.raises(InputError, match="write 3:1234") as error:
         parse_segment_seeds(text)
+    assert len(str(error.value)) < 300
 
 
 def test_segment_seeds_are_read():

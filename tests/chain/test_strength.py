@@ -11,6 +11,8 @@ from wan_animate.chain.segments import Segment
 from wan_animate.chain.strength import Strength, flow_sigma
 from wan_animate.errors import InputError
 
+from ..support.forwards import counted
+
 STEPS, SHIFT = 4, 5.0
 
 
@@ -78,37 +80,23 @@ def test_one_is_the_same_and_others_are_those_of_the_weights(parts, denoise, pla
 
 
 def test_what_is_off_is_not_computed(parts, denoise, monkeypatch):
-    calls, steps = {}, []
-    watched = {
+    parts_of_the_face = {
         "motion": parts[0].motion_encoder.conv_in, "encoder": parts[0].face_encoder.conv1_local,
         "block": parts[0].face_adapter[0].to_q,
     }  # fmt: skip
-    pose, handles = parts[0].pose_patch_embedding, []
+    pose = parts[0].pose_patch_embedding
     convolve = pose._conv_forward
+    with counted(parts_of_the_face) as found:
 
-    def convolved(*given):
-        calls["pose"] = 1
-        return convolve(*given)
+        def convolved(*given):
+            found.calls["pose"] += 1
+            return convolve(*given)
 
-    monkeypatch.setattr(pose, "_conv_forward", convolved)
-    for name, part in watched.items():
-
-        def called(*_, name=name):
-            calls[name] = calls.get(name, 0) + 1
-
-        handles.append(part.register_forward_pre_hook(called))
-
-    def step(*_):
-        steps.append(set(calls))
-        calls.clear()
-
-    try:
-        denoise(face=0, on_step=step)
-        denoise(pose=0, face=(0.5, 0.0, 0.5), on_step=step)
-        denoise(pose=(1.0, 0.5, 1.0), face=0, on_step=step)
-    finally:
-        for handle in handles:
-            handle.remove()
+        monkeypatch.setattr(pose, "_conv_forward", convolved)
+        denoise(face=0, on_step=found.step)
+        denoise(pose=0, face=(0.5, 0.0, 0.5), on_step=found.step)
+        denoise(pose=(1.0, 0.5, 1.0), face=0, on_step=found.step)
+    steps = [set(calls) for calls in found.steps]
     face = {"motion", "encoder", "block"}
     assert steps[:4] == [{"pose"}] * 4
     assert flow_sigma(0.5, SHIFT) == pytest.approx(5 / 6)

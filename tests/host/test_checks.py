@@ -81,6 +81,7 @@ def test_the_negative_counts_where_the_host_uses_it(denoiser, model):
     always.model_options["disable_cfg1_optimization"] = True
     with pytest.raises(ValueError, match="the negative input holds"):
         denoiser(negative=prompt(768), model=always)
+    assert [denoiser(model=given).passes for given in (model, always)] == [1, 2], "a step takes twice as long"
 
 
 @pytest.mark.parametrize("given, says", [

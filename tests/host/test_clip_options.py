@@ -39,15 +39,16 @@ def run(pack_nodes, pack_module, model, vae, prompt, clips, sampled, monkeypatch
         keep_rest=False,
     )  # fmt: skip
 
-    def run(positive=None, count=COUNT, **changes):
+    def run(positive=None, count=COUNT, audio=None, **changes):
         sampled.clear()
         given = options.execute(**(defaults | changes)).args[0] if changes else None
         made = animate.execute(
             model=model, positive=positive or [[prompt, {}]], negative=[[prompt, {}]], vae=vae,
             reference_image=clips["reference"], pose=clips["pose"][:count], mode="animate", seed=SEED, steps=1, cfg=1.0,
             sampler_name="euler", scheduler="simple", shift=5.0, segment_length=LENGTH, guidance_frames=PREVIOUS,
-            fps=0.0, options=given,
+            fps=0.0, audio=audio, options=given,
         )  # fmt: skip
+        run.video = made.args[0]
         frames = made.args[1].read(0, len(made.args[1])).astype(int)
         assert len(frames) == made.args[2]
         return frames, made.ui, list(sampled)
@@ -75,6 +76,49 @@ def test_cross_fade_and_segments_that_are_made_again(run):
     assert (kept[LENGTH:] == plain[LENGTH:]).all() and (kept[0] != plain[0]).any()
     again, _, calls = run()
     assert not calls and (again == plain).all(), "nothing that is finished is made again"
+
+
+def tone(hertz: float) -> dict:
+    phase = torch.arange(48_000) * hertz * 2 * torch.pi / 48_000
+    return {"waveform": torch.sin(phase)[None, None], "sample_rate": 48_000}
+
+
+def heard(video) -> float:
+    """The loudest frequency in a VIDEO's file, in Hz."""
+    from wan_animate.video.audio import read_audio
+
+    sound = read_audio(video.get_stream_source())
+    spectrum = torch.fft.rfft(sound["waveform"][0, 0]).abs()
+    return float(spectrum.argmax()) * sound["sample_rate"] / sound["waveform"].shape[-1]
+
+
+def test_another_sound_leaves_the_clip_that_was_given_before(run):
+    """The host keeps a node's outputs, and gives the first VIDEO again when its sound is back."""
+    run(audio=tone(440))
+    first = run.video
+    frames, _, calls = run(audio=tone(880))
+    assert not calls, "nothing is made again for it"
+    second = run.video
+    run()
+    assert heard(first) == pytest.approx(440, abs=5) and heard(second) == pytest.approx(880, abs=5)
+    with pytest.raises(Exception, match="must have a waveform and a sample_rate"):
+        run(audio={"waveform": torch.zeros(1, 1, 5)})
+
+
+def test_a_report_that_cannot_be_shown_costs_no_clip(run, monkeypatch, caplog):
+    """The host writes what stands below a node into its temp folder, which may be full."""
+    from PIL import Image
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        frames, ui, calls = run()
+    assert len(frames) == COUNT and len(calls) == 2 and ui is None
+    assert "is not shown" in caplog.text and "No space left" in caplog.text
+    again, ui, calls = run()
+    assert not calls and "images" in str(ui) and (again == frames).all()
 
 
 def test_prompts_by_frames(run, pack_nodes, prompt, clips):  # noqa: F811
@@ -127,6 +171,27 @@ def test_shots_of_a_track(run, pack_module):
     assert len(calls) == 2
     with pytest.raises(Exception, match="shots are of a video of 21 frames and the driving video has 17"):
         run(shots=track, count=17)
+
+
+@pytest.mark.parametrize("changes", [dict(cut=6), dict(cut=6, first_segment=2), dict(crossfade=-1), dict()])
+def test_plan_clip_says_what_the_run_makes(run, pack_nodes, pack_module, clips, changes):  # noqa: F811
+    import numpy as np
+
+    cut = changes.pop("cut", None)
+    cuts = () if cut is None else (cut,)
+    track = pack_module("wan_animate.pose.track").PoseTrack(np.zeros((COUNT, 133, 3)), 96, 64, cuts=cuts)
+    given = dict(
+        crossfade=0, share_noise=False, at_cuts="start anew", first_segment=1, last_segment=0, segment_seeds="",
+        keep_rest=False, shots=track,
+    )  # fmt: skip
+    options = pack_nodes["WanAnimateKitClipOptions"].execute(**given | changes).args[0]
+    plan = pack_nodes["WanAnimateKitPlanClip"].execute(
+        frames=clips["pose"][:COUNT], mode="animate", steps=1, cfg=1.0, segment_length=LENGTH,
+        previous_frames=PREVIOUS, pose=track, options=options,
+    )  # fmt: skip
+    _, _, calls = run(shots=track, **changes)
+    assert plan.args[2] == len(calls)
+    assert ("each begun anew" in plan.args[0]) == (cut is not None)
 
 
 def test_segment_seeds_are_checked_before_the_run(pack_nodes):

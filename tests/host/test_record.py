@@ -77,6 +77,23 @@ def test_a_weight_file_in_a_folder_of_its_own_is_named_alone(pack_module, graph,
     shutil.rmtree(folder)
 
 
+def test_a_weight_file_that_cannot_be_read_is_left_out(pack_module, graph, small_models, monkeypatch):
+    """Its path would be in every clip."""
+    graphs = pack_module("nodes.host.graph")
+    read = graphs.weights_hash
+
+    def unreadable(path):
+        if os.path.basename(path) == small_models.lora.name:
+            raise PermissionError(13, "Permission denied", path)
+        return read(path)
+
+    monkeypatch.setattr(graphs, "weights_hash", unreadable)
+    made = record(pack_module, graph)
+    names = {model.name for model in made.models}
+    assert names == {small_models.transformer.name, small_models.vae.name}
+    assert "unreadable" not in str(made.tags()) and "/" not in str([model.hash for model in made.models])
+
+
 def test_a_server_without_metadata_writes_none(pack_module, graph, monkeypatch):
     from comfy.cli_args import args
 

@@ -172,6 +172,8 @@ def test_points_and_boxes_of_an_editor():
         (("[{x: 1}]", None), "points_positive must be a JSON list"),
         (('[{"x": 1}]', None), "points_positive must be a JSON list"),
         (("3", None), "points_positive must be a JSON list"),
+        (("[[" + "9" * 400 + ", 3]]", None), "points_positive must be a JSON list"),
+        (("[" * 100_000, None), "points_positive must be a JSON list"),
         (('[{"x": 64, "y": 1}]', None), "64, 1, outside the 64x64 frame"),
         ((None, None, [1, 2, 3]), "bbox must be four numbers"),
         ((None, None, (5, 5, 5, 9)), "bbox is 5, 5, 5, 9"),

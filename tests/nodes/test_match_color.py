@@ -62,15 +62,12 @@ def test_every_option_of_the_node_is_one_of_the_engine(node):
     assert options == {"method": list(METHODS), "reference_frames": list(REFERENCE_FRAMES)}
 
 
-def test_cancel_is_noticed_while_it_measures(node, frames, reference, comfy):
+def test_cancel_is_noticed_while_it_measures(node, frames, reference, interrupt):
     import comfy.model_management as management
 
-    management.interrupt_current_processing(True)
-    try:
-        with pytest.raises(management.InterruptProcessingException):
-            node.execute(frames, reference, "histogram", 1.0)
-    finally:
-        management.interrupt_current_processing(False)
+    interrupt()
+    with pytest.raises(management.InterruptProcessingException):
+        node.execute(frames, reference, "histogram", 1.0)
 
 
 def test_masks_where_pictures_belong(pack, node, frames, reference):

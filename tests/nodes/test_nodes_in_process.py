@@ -20,13 +20,13 @@ def test_more_frames_than_memory_are_refused(pack_nodes):
         node.execute(huge, 0, 0)
 
 
-def test_cancel_is_noticed_at_every_report(pack):
+def test_cancel_is_noticed_at_every_report(pack, interrupt):
     import comfy.model_management as management
     from wan_animate_kit_pack.nodes.host.progress import progress_bar
 
     report = progress_bar(10)
     report(1, 10)
-    management.interrupt_current_processing(True)
+    interrupt()
     with pytest.raises(management.InterruptProcessingException):
         report(2, 10)
     report(3, 10)  # the host takes the wish back once it was heard

@@ -66,17 +66,12 @@ def test_the_dancer_is_found(pack_nodes, segmenter, track, pictures, given):
     assert node.ui.as_dict()["images"]
 
 
-def test_cancel_frees_the_card(pack_nodes, segmenter, track, pictures, comfy):
+def test_cancel_frees_the_card(pack_nodes, segmenter, track, pictures, interrupt):
     import comfy.model_management as management
 
-    management.interrupt_current_processing(True)
-    try:
-        with pytest.raises(management.InterruptProcessingException):
-            pack_nodes["WanAnimateKitSegmentCharacter"].execute(
-                segmenter, torch.from_numpy(pictures) / 255.0, pose=track
-            )
-    finally:
-        management.interrupt_current_processing(False)
+    interrupt()
+    with pytest.raises(management.InterruptProcessingException):
+        pack_nodes["WanAnimateKitSegmentCharacter"].execute(segmenter, torch.from_numpy(pictures) / 255.0, pose=track)
     assert not segmenter.loaded
 
 

@@ -79,9 +79,9 @@ def test_frames_in_which_the_old_person_shows_are_named_before_sampling(node, ma
         node.execute(mask[:7], **OLD, pose=pose)
 
 
-def test_cancel_is_noticed_while_masks_are_checked(node, mask, pose):
+def test_cancel_is_noticed_while_masks_are_checked(node, mask, pose, interrupt):
     import comfy.model_management as management
 
-    management.interrupt_current_processing(True)
+    interrupt()
     with pytest.raises(management.InterruptProcessingException):
         node.execute(mask, **OLD, pose=pose)

@@ -10,12 +10,14 @@ import torch
 
 from demo.figure import draw_figure, figure_keypoints
 from wan_animate.chain.job import AnimateJob
+from wan_animate.chain.options import ClipOptions
 from wan_animate.chain.segment_files import bytes_a_pixel, write_lossless
 from wan_animate.errors import InputError
 from wan_animate.plan import costs
 from wan_animate.plan.cards import CARDS, MEASURED, Device, device_here, known_card
 from wan_animate.plan.clip_plan import plan_clip
 from wan_animate.plan.sample import lossless_size
+from wan_animate.preview.plan_picture import draw_plan
 from wan_animate.text import duration
 from wan_animate.video.frames import TensorSource
 
@@ -79,6 +81,59 @@ def test_segments_overlaps_and_padding(frames, length, previous):
     assert plan.segments == job.plan()
     sampled = sum(segment.length for segment in job.plan())
     assert sampled == frames + plan.padding + plan.made_twice
+
+
+@pytest.mark.parametrize(
+    "frames, previous, options",
+    [
+        (100, 1, dict(cuts=(20, 50))),
+        (100, 5, dict(cuts=(20, 50), crossfade=-1)),
+        (200, 5, dict(crossfade=5, first_segment=1)),
+        (200, 5, dict(crossfade=3, last_segment=1)),
+        (200, 5, dict(continue_from=TensorSource(torch.zeros(9, 16, 16, 3)), first_segment=1)),
+    ],
+)
+def test_the_plan_is_the_jobs(frames, previous, options):
+    given = ClipOptions(**options)
+    job = AnimateJob(torch.zeros(16, 16, 3), make_controls(frames), "animate", 77, previous, options=given)
+    plan = plan_clip((16, 16), frames, Fraction(30), 1.0, H100, previous_frames=previous, options=given)
+    made = list(job.wanted())
+    assert list(plan.segments) == made and plan.count == len(job.plan())
+    ends = [frames if one.shot is None else one.shot[1] for one in made]
+    played_back = [max(one.driving_frames(frames).count(at) - 1, 0) for one in made for at in range(frames)]
+    assert plan.padding == sum(played_back) == sum(max(one.stop - end, 0) for one, end in zip(made, ends))
+    pixels = 16 * 16
+    assert plan.disk.segments == pixels * job.wanted().keep
+    assert plan.disk.tails == pixels * 12 * previous * sum(one.hands_over for one in made)
+    assert draw_plan(plan).std() > 20
+
+
+def test_shots_that_are_begun_anew():
+    """100 frames with cuts at 20 and 50: a segment for each shot, each filled to 77 frames."""
+    plan = plan_clip((832, 480), 100, Fraction(30), 1.0, H100, options=ClipOptions(cuts=(20, 50), cut_frames=100))
+    text = plan.text()
+    assert "| Segments | 3 of 77 frames |" in text and "| Padding | 131 frames at the end of shots" in text
+    assert "| Shots | 3 (cuts at 20, 50), each begun anew |" in text
+    with pytest.raises(InputError, match="shots are of a video of 100 frames and the driving video has 99"):
+        plan_clip((832, 480), 99, Fraction(30), 1.0, H100, options=ClipOptions(cuts=(20, 50), cut_frames=100))
+
+
+def test_a_part_and_a_clip_that_goes_on():
+    def text(**options):
+        return plan_clip((832, 480), 229, Fraction(30), 1.0, H100, options=ClipOptions(**options)).text()
+
+    assert "| Segments | 3 of 77 frames, 1 of them taken over (2 in all) |" in text()
+    assert "7.6 s |" in text() and "7.6 s; frames 77 to 228 are made |" in text(first_segment=1)
+    assert "| Segments | 2 to 3 of 3: 2 of 77 frames, 1 of them taken over (2 in all) |" in text(first_segment=1)
+    assert "| Segments | 1 of 3: 1 of 77 frames |" in text(last_segment=0)
+    clip = TensorSource(torch.zeros(5, 480, 832, 3))
+    assert "frames 1 to 228 are made" in text(continue_from=clip)
+
+
+def test_a_last_segment_with_few_new_frames_where_it_is_faded():
+    plan = plan_clip((832, 480), 79, Fraction(30), 1.0, H100, previous_frames=5, options=ClipOptions(crossfade=5))
+    (finding,) = [one for one in plan.findings if one.kind == "last_segment"]
+    assert "makes 2 new frames and 75 that are not kept" in finding.what and "limit of 77 frames" in finding.remedy
 
 
 def make_controls(frames: int):

@@ -19,7 +19,7 @@ from ..video.resample import letterbox
 from .control_sources import Controls
 from .noise import shared_noise, unit_noise
 from .options import ClipOptions
-from .segments import Segment, SegmentPlan, plan_segments
+from .segments import Segment, SegmentPlan
 
 MODES = ("animate", "replace")
 MOST_PICTURES = 5
@@ -76,20 +76,11 @@ class AnimateJob:
 
     def plan(self) -> SegmentPlan:
         """Every segment of the clip."""
-        options = self.options
-        return plan_segments(
-            len(self.controls),
-            self.segment_length,
-            self.previous_frames,
-            options.faded(self.segment_length, self.previous_frames),
-            options.cuts,
-            options.continued,
-        )
+        return self.options.plan(len(self.controls), self.segment_length, self.previous_frames)
 
     def wanted(self) -> SegmentPlan:
         """The segments that are to be made."""
-        plan = self.plan()
-        return plan.part(self.options.first_segment, self.options.last_segment % len(plan))
+        return self.options.wanted(self.plan())
 
     def seed_of(self, index: int) -> int:
         """The seed of a segment."""
@@ -97,12 +88,21 @@ class AnimateJob:
 
     def noise(self, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
         """What a segment is sampled from, float32 on the CPU: ``shape`` is ``[1, 16, T+R, h, w]``."""
-        continued = segment.index == self.options.continued
-        if not self.options.share_noise or not segment.previous_frames or continued:
+        if not self.shares_noise(segment):
             return unit_noise(self.seed_of(segment.index), shape)
+
+        def seed_of(index: int) -> int:
+            former = self.options.keep_rest and index != segment.index  # it goes on from the former frames
+            return (self.seed + index) % 2**64 if former else self.seed_of(index)
+
         chain = [other.index for other in self.plan() if other.shot == segment.shot]
         start = max(chain[0], self.options.continued or 0)
-        return shared_noise(self.seed_of, segment.index, start, segment.previous_latents, shape, self.reference_latents)
+        return shared_noise(seed_of, segment.index, start, segment.previous_latents, shape, self.reference_latents)
+
+    def shares_noise(self, segment: Segment) -> bool:
+        """Whether a segment's noise begins as that of the one before ends."""
+        chained = segment.previous_frames > 0 and segment.index != self.options.continued
+        return self.options.share_noise and chained
 
     def returns(self, segment: Segment) -> bool:
         """Whether a segment with a seed of its own fades back into its former frames."""
@@ -153,7 +153,8 @@ class AnimateJob:
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
         for picture in self.more_references:
             digest.update(picture_hash(picture).encode())
-        digest.update(self.options.signature().encode())
+        faded = self.options.faded(self.segment_length, self.previous_frames)
+        digest.update(replace(self.options, crossfade=faded).signature().encode())
         return digest.hexdigest()
 
     def segment_keys(self, extra: str = "", prompts: Sequence[str] = ()) -> list[str]:
@@ -164,9 +165,7 @@ class AnimateJob:
             prompts: a word for each segment's prompt; empty: all have the same.
         """
         options = self.options
-        shared = replace(
-            options, segment_seeds={}, keep_rest=False, continue_from=None, first_segment=0, last_segment=-1
-        )
+        shared = ClipOptions(crossfade=options.crossfade, cuts=options.cuts)
         common = replace(self, seed=0, options=shared).key(extra)
         continued = "" if options.continue_from is None else options.continue_from.fingerprint()
 
@@ -177,7 +176,8 @@ class AnimateJob:
                 before = continued if segment.index == options.continued else before
                 seed = seeds.get(segment.index, (self.seed + segment.index) % 2**64)
                 prompt = prompts[segment.index] if prompts else ""
-                made.append(_digest(common, before, segment.index, seed, prompt))
+                noise = ["shared noise"] if self.shares_noise(segment) else []
+                made.append(_digest(common, before, segment.index, seed, prompt, *noise))
             return made
 
         if not options.keep_rest:

@@ -4,7 +4,7 @@
 starts from it, that one's previous frames, before rounding, and what else it needs to know; ``segment_0000.json`` the
 sizes and hashes of these files, and what was measured in the segment; ``former_0000.mkv`` and ``.json`` the frames it
 had before it was made again. ``boundaries.json`` has what :mod:`.seams` measured, ``segments.json`` the keys by which
-other jobs find segments (:mod:`.reuse`).
+other jobs find segments (:mod:`.reuse`); :func:`clip_name` is the finished clip.
 """
 
 from __future__ import annotations
@@ -17,11 +17,18 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+from ..video.audio import audio_digest
 from .boundaries import Boundary
 from .segments import Segment
 
 FRAMES, TAIL = "frames", "tail"
 """Files in a segment's record."""
+CLIPS = "clip*.mp4"
+
+
+def clip_name(audio: dict | None) -> str:
+    """Of the mp4: another for each sound. Raises InputError for what is no sound."""
+    return "clip.mp4" if audio is None else f"clip-{audio_digest(audio)}.mp4"
 
 
 class JobFolder:

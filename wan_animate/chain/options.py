@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..finite import check_finite
 from ..video.frames import FrameSource, as_float
 from ..video.resample import MOST_CUT, cut_share, place, placement
+from .segments import SegmentPlan, plan_segments
 
 SEED_LIMIT = 2**64
 
@@ -54,12 +55,21 @@ class ClipOptions:
         """The segment whose previous frames come from another clip."""
         return None if self.continue_from is None else self.first_segment
 
+    def plan(self, frames: int, segment_length: int, previous_frames: int) -> SegmentPlan:
+        """Every segment of a clip of so many frames (:func:`.segments.plan_segments`)."""
+        fade = self.faded(segment_length, previous_frames)
+        return plan_segments(frames, segment_length, previous_frames, fade, self.cuts, self.continued)
+
+    def wanted(self, plan: SegmentPlan) -> SegmentPlan:
+        """Those of a clip's segments that are to be made."""
+        return plan.part(self.first_segment, self.last_segment % len(plan))
+
     def signature(self) -> str:
-        """What differs from the defaults; empty for the defaults."""
+        """What differs from the defaults and decides frames; empty for the defaults."""
         given: dict[str, object] = {
             item.name: getattr(self, item.name)
             for item in fields(self)
-            if getattr(self, item.name) != getattr(DEFAULTS, item.name)
+            if item.name != "cut_frames" and getattr(self, item.name) != getattr(DEFAULTS, item.name)
         }
         if self.continue_from is not None:
             given["continue_from"] = self.continue_from.fingerprint()
@@ -108,11 +118,11 @@ def parse_segment_seeds(text: str) -> dict[int, int]:
     """
     seeds: dict[int, int] = {}
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
-        match = re.fullmatch(r"(\d+):(\d+)", part)
+        match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,20})", part)
         if match is None or int(match[1]) < 1 or int(match[1]) - 1 in seeds:
             raise InputError(
-                f"segment seeds are {text!r}, which does not say segment:seed for each once: write 3:1234 for seed "
-                "1234 in the third segment, and a comma before the next."
+                f"segment seeds are {text[:60]!r}, which does not say segment:seed for each once: write 3:1234 for "
+                "seed 1234 in the third segment, and a comma before the next."
             )
         seeds[int(match[1]) - 1] = int(match[2])
     return seeds

@@ -34,14 +34,14 @@ def prompts_for(segment: Segment, ranges: Sequence[FrameRange | None], frame_cou
     Raises:
         InputError: none covers any.
     """
-    end = frame_count if segment.shot is None else segment.shot[1]
-    new = set(range(segment.start + segment.previous_frames, min(segment.stop, end)))
+    new = set(range(segment.start + segment.previous_frames, min(segment.stop, segment.end(frame_count))))
     covered: dict[FrameRange | None, int] = {}
     rest = set(new)
     for frames in ranges:
         if frames is not None:
-            own = set(range(frames[0], frame_count if frames[1] == -1 else frames[1] + 1))
-            covered[frames] = len(new & own)
+            last = frame_count - 1 if frames[1] == -1 else frames[1]
+            own = {at for at in new if frames[0] <= at <= last}
+            covered[frames] = len(own)
             rest -= own
     if None in ranges:
         covered[None] = len(rest)

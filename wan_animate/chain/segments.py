@@ -57,6 +57,10 @@ class Segment:
     def previous_latents(self) -> int:
         return (self.previous_frames - 1) // 4 + 1 if self.previous_frames else 0
 
+    def end(self, count: int) -> int:
+        """The first driving frame past its shot, in a clip of ``count``: from there on it is padding."""
+        return count if self.shot is None else self.shot[1]
+
     def driving_frames(self, count: int) -> list[int]:
         """The driving frame at each of its places, in a clip of ``count``."""
         first, stop = self.shot or (0, count)

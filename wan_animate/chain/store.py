@@ -26,7 +26,7 @@ from ..files import reading, remove_empty, replacing
 from ..log import get_logger
 from ..video.frames import FrameSource
 from .boundaries import Boundary
-from .job_folder import FRAMES, TAIL, JobFolder, file_record
+from .job_folder import CLIPS, FRAMES, TAIL, JobFolder, file_record
 from .job_lock import JobLock
 from .segments import Segment
 
@@ -77,7 +77,7 @@ class SegmentStore(JobFolder):
         return self
 
     def __exit__(self, *_: object) -> None:
-        empty = not any(self.folder.glob("segment_*.mkv")) and not (self.folder / "clip.mp4").exists()
+        empty = not any(self.folder.glob("segment_*.mkv")) and not any(self.folder.glob(CLIPS))
         if empty:
             for leftover in (
                 *self.folder.glob("tail_*.safetensors"),
@@ -272,6 +272,9 @@ class SegmentStore(JobFolder):
             return self
         try:
             if folder.exists():
+                for clip in folder.glob(CLIPS):  # with another sound: who was given it may still read it
+                    if not (self.folder / clip.name).exists():
+                        shutil.move(clip, self.folder / clip.name)
                 shutil.rmtree(folder)
             folder.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self.folder, folder)

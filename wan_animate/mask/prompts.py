@@ -123,7 +123,7 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
         points = [
             (float(point["x"]), float(point["y"])) if isinstance(point, dict) else _pair(point) for point in given
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(
             f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '
             f"gives it, but it is {str(text)[:60]!r}."

@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..chain.job import check_picture_count
-from ..chain.segments import SegmentPlan, plan_segments
+from ..chain.options import ClipOptions
+from ..chain.segments import SegmentPlan
 from ..errors import InputError
 from ..pose.track import PoseTrack
 from ..preview.report import listed
@@ -41,8 +42,11 @@ class ClipPlan:
     """Result of :func:`plan_clip`.
 
     Attributes:
+        segments: those that are made.
+        count: of all segments of the clip.
         size, sampled: width and height of the clip, and as the model works on it.
         cuts: of the driver; None where no track was given.
+        anew: whether each shot begins a chain of its own.
         tokens: of a segment.
         times: None where nothing was measured on such a device.
         free: bytes on the disk of the job, None if not asked.
@@ -50,6 +54,7 @@ class ClipPlan:
     """
 
     segments: SegmentPlan
+    count: int
     size: tuple[int, int]
     sampled: tuple[int, int]
     fps: Fraction
@@ -58,6 +63,7 @@ class ClipPlan:
     passes: int
     tokens: int
     cuts: tuple[int, ...] | None
+    anew: bool
     disk: costs.Disk
     memory: costs.Memory
     times: Times | None
@@ -73,25 +79,22 @@ class ClipPlan:
 
     @property
     def padding(self) -> int:
-        """Frames past the end that are made and not kept."""
-        return sum(segment.length - segment.previous_frames - segment.keep for segment in self.segments)
+        """Frames past the end of the clip, or of a shot, that are made and not kept."""
+        return sum(max(segment.stop - segment.end(self.frames), 0) for segment in self.segments)
 
     @property
     def made_twice(self) -> int:
-        """Frames that segments take over from the one before."""
+        """Frames that segments take over from the one before, or from a clip that goes on."""
         return sum(segment.previous_frames for segment in self.segments)
 
     def rows(self) -> list[tuple[str, str]]:
         """(what, in words)"""
-        first, count = self.segments.segments[0], len(self.segments)
-        seconds = self.frames / float(self.fps)
-        each = f"1 of {first.length} frames" if count == 1 else f"{count} of {first.length} frames"
-        overlap = self.segments.segments[-1].previous_frames
+        clip = f"{self.frames} frames of {_by(self.size)} at {float(self.fps):g} a second"
         rows = [
-            ("Clip", f"{self.frames} frames of {_by(self.size)} at {float(self.fps):g} a second: {seconds:.1f} s"),
-            ("Segments", each + (f", {overlap} of them taken over ({self.made_twice} in all)" if count > 1 else "")),
-            ("Shots", _shots(self.cuts)),
-            ("Padding", f"{counted(self.padding, 'frame')} at the end, made and not kept"),
+            ("Clip", f"{clip}: {self.frames / float(self.fps):.1f} s{self._part()}"),
+            ("Segments", self._segments()),
+            ("Shots", _shots(self.cuts, self.anew)),
+            ("Padding", f"{counted(self.padding, 'frame')} at the end{' of shots' * self.anew}, made and not kept"),
             ("Sampled", f"{_by(self.sampled)}: {self.tokens:,} tokens a segment"),
             ("Time", self._time()),
             ("Disk", self._disk()),
@@ -108,6 +111,20 @@ class ClipPlan:
             head = "\n".join(["**Look at this first**", "", *faults])
         table = [f"| {name} | {words} |" for name, words in self.rows()]
         return "\n".join([head, "", "| Plan | |", "| --- | --- |", *table])
+
+    def _part(self) -> str:
+        first, keep = self.segments.first, self.segments.keep
+        return "" if keep == self.frames else f"; frames {first} to {first + keep - 1} are made"
+
+    def _segments(self) -> str:
+        segments = self.segments.segments
+        which = ""
+        if len(segments) < self.count:
+            last = f" to {segments[-1].index + 1}" if len(segments) > 1 else ""
+            which = f"{segments[0].index + 1}{last} of {self.count}: "
+        overlap = max(segment.previous_frames for segment in segments)
+        taken = f", {overlap} of them taken over ({self.made_twice} in all)" if overlap else ""
+        return f"{which}{len(segments)} of {segments[0].length} frames{taken}"
 
     def _time(self) -> str:
         if self.times is None:
@@ -147,10 +164,10 @@ def plan_clip(
     runs: Runs | None = None,
     free: int | None = None,
     sampled: tuple[int, int] | None = None,
-    plan: SegmentPlan | None = None,
+    options: ClipOptions = ClipOptions(),  # noqa: B008  frozen
     references: int = 1,
 ) -> ClipPlan:
-    """Plan a clip; reads no frame and loads no model.
+    """Plan a clip; reads no frame of it and loads no model.
 
     Args:
         size: of the clip, in pixels.
@@ -161,14 +178,17 @@ def plan_clip(
         runs: what this machine's runs took.
         free: bytes on the disk of the job.
         sampled: what the model works on, if not the whole frame.
-        plan: the segments, where they are not those of ``segment_length`` and ``previous_frames`` alone.
+        options: as the job has them: cross-fade, shots, which segments are made.
         references: pictures of the character.
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
     """
-    plan = plan_segments(frames, segment_length, previous_frames) if plan is None else plan
     check_picture_count(references)
+    sampled = sampled or size
+    whole = options.plan(frames, segment_length, previous_frames)
+    options.check(frames, len(whole), previous_frames, *sampled)
+    plan = options.wanted(whole)
     if weights not in costs.WEIGHTS:
         raise InputError(f"weights is {weights!r}: choose {' or '.join(costs.WEIGHTS)}.")
     if mask_area is not None and len(mask_area) == 1:
@@ -179,30 +199,31 @@ def plan_clip(
                 f"plan clip: the clip has {frames} frames and the {name} {len(given)}: connect those of one clip."
             )
     track = None if track is None else _as_large(track, size)
-    sampled = sampled or size
     first, passes = plan.segments[0], 1 if cfg == 1 else 2
     count = costs.tokens(sampled, first.latent_frames, references)
     last = None if runs is None else runs.nearest(device.name, mode, sampled, count)
     # A run of the same mode shows what such pictures take; a drawn scene and a filmed one differ.
     same = last if last is not None and last.mode == mode and last.lossless else None
     disk = costs.disk(
-        size,
-        frames,
-        len(plan) - 1,
+        sampled,
+        plan.keep,
+        sum(segment.hands_over for segment in plan),
         previous_frames,
         same.lossless if same else lossless,
         same.video or None if same else None,
+        size,
     )
     memory = costs.memory(sampled, first, mode, weights, references)
     found = [
         *(_of_track(track, reference) if track is not None else []),
         None if mask_area is None else findings.empty_mask(mask_area, track),
-        *findings.settings(plan, size, fps, segment_length, previous_frames),
+        *findings.settings(plan, sampled, fps, segment_length, previous_frames),
         None if free is None else findings.disk(disk.total, free),
         findings.vram(memory.resident, memory.offloaded, device.memory),
     ]
     return ClipPlan(
         segments=plan,
+        count=len(whole),
         size=size,
         sampled=sampled,
         fps=fps,
@@ -210,7 +231,8 @@ def plan_clip(
         steps=steps,
         passes=passes,
         tokens=count,
-        cuts=None if track is None else track.cuts,
+        cuts=options.cuts or (None if track is None else track.cuts),
+        anew=bool(options.cuts),
         disk=disk,
         memory=memory,
         times=_times(plan, sampled, mode, count, steps * passes, device, last),
@@ -276,10 +298,11 @@ def _sentence(finding: Finding) -> str:
     return text[0].upper() + text[1:]
 
 
-def _shots(cuts: tuple[int, ...] | None) -> str:
+def _shots(cuts: tuple[int, ...] | None, anew: bool) -> str:
     if cuts is None:
         return "not known without a pose"
-    return "1, no cut" if not cuts else f"{len(cuts) + 1} (cuts at {listed(cuts)})"
+    begun = ", each begun anew" * anew
+    return "1, no cut" if not cuts else f"{len(cuts) + 1} (cuts at {listed(cuts)}){begun}"
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -104,13 +104,18 @@ def disk(
     previous_frames: int,
     lossless: float,
     video: float | None = None,
+    shown: tuple[int, int] | None = None,
 ) -> Disk:
     """What a job writes.
 
     Args:
+        size: of the segments.
+        boundaries: segments whose last frames are carried over.
         lossless, video: bytes a pixel; ``video`` None takes :data:`MP4_SHARE` of the other.
+        shown: size of the mp4, where it is another.
     """
     pixels = size[0] * size[1]
+    width, height = shown or size
     tails = boundaries * previous_frames * pixels * 3 * 4  # float32
     each = lossless * MP4_SHARE if video is None else video
-    return Disk(lossless * pixels * frames, tails, each * pixels * frames)
+    return Disk(lossless * pixels * frames, tails, each * width * height * frames)

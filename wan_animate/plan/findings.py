@@ -178,12 +178,14 @@ def settings(plan: SegmentPlan, size: tuple[int, int], fps: Fraction, length: in
             )
         )
     last = plan.segments[-1]
-    if len(plan) > 1 and last.keep <= (length - previous) // 8:
+    new = last.keep - last.fade
+    ends = not last.hands_over and last.end(plan.frame_count) == plan.frame_count
+    if ends and last.index and new <= (length - previous) // 8:
         found.append(
             Finding(
                 "last_segment",
-                f"the last segment makes {last.keep} new frames and {last.length - last.keep} that are not kept",
-                f"a limit of {plan.frame_count - last.keep} frames saves it",
+                f"the last segment makes {new} new frames and {last.length - new} that are not kept",
+                f"a limit of {plan.frame_count - new} frames saves it",
             )
         )
     return found

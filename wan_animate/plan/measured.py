@@ -14,6 +14,7 @@ from typing import Any
 
 from ..chain.clock import RunClock
 from ..chain.job import AnimateJob
+from ..chain.job_folder import CLIPS
 from ..errors import InputError
 from ..files import make_folder, replacing
 from ..log import get_logger
@@ -114,16 +115,16 @@ def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: 
     """What a finished job took; None if no segment was made.
 
     Args:
-        folder: of the job's segments and its ``clip.mp4``.
+        folder: of the job's segments and its mp4.
     """
     step, other = clock.step_seconds, clock.other_seconds
     if not clock.measured or step is None or other is None:
         return None
     width, height = job.controls.size
     pixels = width * height * len(job.controls)
-    video = folder / "clip.mp4"
     with suppress(OSError):
         lossless = sum(path.stat().st_size for path in folder.glob("segment_*.mkv"))
+        video = max((path.stat().st_size for path in folder.glob(CLIPS)), default=0)
         return Run(
             device=device,
             mode=job.mode,
@@ -135,7 +136,7 @@ def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: 
             other_seconds=other,
             start_seconds=clock.start_seconds,
             lossless=lossless / pixels,
-            video=video.stat().st_size / pixels if video.exists() else 0.0,
+            video=video / pixels,
             date=date.today().isoformat(),
         )
     return None

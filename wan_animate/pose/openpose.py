@@ -107,7 +107,7 @@ def _parse(frames: Any) -> list[dict]:
     if isinstance(frames, (str, bytes)):
         try:
             frames = json.loads(frames)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"pose keypoints: the text is not JSON ({error}); connect POSE_KEYPOINT from a pose node."
             ) from error

@@ -21,7 +21,7 @@ def segment_picture(frames: np.ndarray, columns: int = 3, rows: int = 2, width: 
         frames: ``[n, H, W, 3]`` RGB, uint8 or float in 0..1.
 
     Returns:
-        uint8 ``[h, width, 3]``; fewer columns and rows for fewer frames.
+        uint8 ``[h, w, 3]``, at most ``width`` wide; fewer columns and rows for fewer frames.
     """
     count = min(columns * rows, len(frames))
     columns = min(columns, count)
@@ -37,7 +37,7 @@ def boundary_strip(clip: FrameSource, starts: Sequence[int], width: int = 1280) 
         starts: frames with which a segment begins, without 0; of more than :data:`MOST_BOUNDARIES` some are shown.
 
     Returns:
-        uint8 ``[h, width, 3]`` RGB; None without a boundary.
+        uint8 ``[h, w, 3]`` RGB, at most ``width`` wide; None without a boundary.
     """
     if not starts:
         return None

@@ -40,7 +40,7 @@ def draw_plan(plan: ClipPlan, width: int = 1200, words: bool = True) -> np.ndarr
 
 
 def _panel(image: np.ndarray, plan: ClipPlan, y: int, height: int, top: float, title: str) -> Panel:
-    shown = plan.frames + plan.padding
+    shown = max(plan.frames, *(segment.stop for segment in plan.segments))
     return Panel(image, (LEFT, y, image.shape[1] - RIGHT, y + height), shown, top, title)
 
 
@@ -49,7 +49,7 @@ def _segments(image: np.ndarray, plan: ClipPlan, y: int) -> None:
     for segment in plan.segments:
         row = y + 1 + 11 * (segment.index % 2)
         new = segment.start + segment.previous_frames
-        end = min(segment.stop, plan.frames)
+        end = min(segment.stop, segment.end(plan.frames))
         for start, stop, color in (
             (segment.start, new, TAKEN_OVER),
             (new, end, SEGMENTS[segment.index % 2]),

@@ -246,9 +246,11 @@ def parse_blocks(text: str, count: int) -> set[int] | None:
         return None
     numbers: set[int] = set()
     for part in text.replace(";", ",").split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:-\s*([0-9]{1,6})\s*)?", part)
         if match is None:
-            raise InputError(f"blocks is {text!r}: write numbers and ranges, for instance 0-19, 25; empty means all.")
+            raise InputError(
+                f"blocks is {text[:60]!r}: write numbers and ranges, for instance 0-19, 25; empty means all."
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last or last >= count:
             raise InputError(f"blocks names {part.strip()}, but the model has blocks 0 to {count - 1}.")

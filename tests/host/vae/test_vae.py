@@ -251,11 +251,11 @@ def test_levels_and_a_count_of_still_frames_encode_to_the_same_bits(kit, host_va
         assert relative(wanted, host_vae.encode(every)) < 1e-5
 
 
-def test_the_hosts_cancel_is_seen(kit, host_vae):
+def test_the_hosts_cancel_is_seen(kit, host_vae, interrupt):
     import comfy.model_management
 
     fast = kit.accelerate_vae(host_vae)
-    comfy.model_management.interrupt_current_processing(True)
+    interrupt()
     with torch.inference_mode(), pytest.raises(comfy.model_management.InterruptProcessingException):
         fast.encode(clip(5))
     assert not comfy.model_management.processing_interrupted()
