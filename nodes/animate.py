@@ -8,7 +8,7 @@ from comfy_api.latest import InputImpl, io
 
 from .finished import finished_report
 from .host.sampling import sampler_names, scheduler_names
-from .types import Frames, Options, as_images, as_masks, first_picture, frames_input, mask_input, valid
+from .types import Frames, Options, as_images, as_masks, frames_input, mask_input, pictures, valid
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,8 @@ class Animate(io.ComfyNode):
                     "reference_image",
                     tooltip=(
                         "The character. A picture of another shape is fitted onto black, as the model was trained; "
-                        "transparent parts become black; only the first of a batch is used."
+                        "transparent parts become black. A batch is up to 5 pictures, the best first; each makes "
+                        "every segment a latent frame longer. The model was trained with one."
                     ),
                 ),
                 frames_input(
@@ -284,7 +285,7 @@ class Animate(io.ComfyNode):
         denoiser = HostDenoiser(
             model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed
         )
-        reference = first_picture(reference_image, "reference_image")
+        reference, *more = pictures(reference_image, "reference_image")
         controls = Controls(
             pose=as_images(pose, "pose"),
             face=None if face is None else as_images(face, "face"),
@@ -292,7 +293,7 @@ class Animate(io.ComfyNode):
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
         )
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
-        job.options = options or job.options
+        job.options, job.more_references = options or job.options, tuple(more)
         job.check()
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())

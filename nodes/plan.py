@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .below import as_image, below
-from .types import Options, Track, as_images, as_masks, first_picture, fitted, frames_input, mask_input, valid
+from .types import Options, Track, as_images, as_masks, fitted, frames_input, mask_input, pictures, valid
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,8 @@ class PlanClip(io.ComfyNode):
                 io.Image.Input(
                     "reference_image",
                     optional=True,
-                    tooltip="The character's picture: tells the size on disk before a run here has measured it.",
+                    tooltip="The character's picture: tells the size on disk before a run here has measured it. "
+                    "Of a batch each picture adds a latent frame.",
                 ),
                 mask_input(
                     "character_mask",
@@ -141,12 +142,12 @@ class PlanClip(io.ComfyNode):
         clip = as_images(frames, "frames")
         size = clip.width, clip.height
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
-        like = clip if reference_image is None else first_picture(reference_image, "reference_image")
+        references = [clip] if reference_image is None else pictures(reference_image, "reference_image")
         plan = plan_clip(
             size=size,
             frames=len(clip),
             fps=clip.fps,
-            lossless=lossless_size(like, size),
+            lossless=lossless_size(references[0], size),
             device=device_here(),
             mode=mode,
             segment_length=segment_length,
@@ -160,6 +161,7 @@ class PlanClip(io.ComfyNode):
             runs=runs(),
             free=free_disk(),
             options=options or DEFAULTS,
+            references=len(references),
         )
         # the node shows the words as text, next to the charts
         shown = below(cls, [draw_plan(plan, words=False)], [plan.text()])

@@ -84,6 +84,11 @@ def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
 
 def first_picture(value: torch.Tensor, name: str) -> torch.Tensor:
     """``[H, W, 3]``, transparency as black. Raises InputError if there is none."""
+    return pictures(value, name)[0]
+
+
+def pictures(value: torch.Tensor, name: str) -> list[torch.Tensor]:
+    """Each ``[H, W, 3]``, transparency as black. Raises InputError if there is none."""
     from ..wan_animate.errors import InputError
     from ..wan_animate.video.picture import over_background
 
@@ -91,7 +96,7 @@ def first_picture(value: torch.Tensor, name: str) -> torch.Tensor:
         raise InputError(
             f"{name} needs a picture, but its shape is {list(value.shape)}: connect an IMAGE with at least one in it."
         )
-    return over_background(value[0])
+    return [over_background(picture) for picture in value]
 
 
 def _some_frames(value: Any, name: str, fps: float) -> FrameSource:

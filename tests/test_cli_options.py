@@ -117,6 +117,7 @@ def test_every_number_has_a_range():
         ({"device": "cuda:99"}, "--device is 'cuda:99'"),
         ({"device": "meta:x"}, "--device is 'meta:x'"),
         ({"image": "/no/a.png"}, "--image is /no/a.png, which is not there: give the path of a picture"),
+        ({"image_3": "/no/a.png"}, "--image-3 is /no/a.png, which is not there: give the path of a picture"),
         ({"video": "/no/a.mp4"}, "--video is /no/a.mp4, which is not there"),
         ({"track": "/no/a.npz"}, "--track is /no/a.npz, which is not there"),
         ({"track": None}, "there is nothing to read the pose with"),

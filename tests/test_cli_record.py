@@ -28,8 +28,15 @@ def made(inputs, small_models, tmp_path_factory):  # noqa: F811
     """(the clip, the files it was made of by option, the hashes of its lossless frames)"""
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     folder = tmp_path_factory.mktemp("clip-of-somebody")
-    given = inputs | {"models": small_models.diffusers, "steps": 1, "area": 128 * 80, "limit": FRAMES, "seed": 7}
-    files = {name: given.pop(name) for name in ("video", "image", "track", "prompt-file", "models")}
+    given = inputs | {
+        "image-2": inputs["image"],
+        "models": small_models.diffusers,
+        "steps": 1,
+        "area": 128 * 80,
+        "limit": FRAMES,
+        "seed": 7,
+    }
+    files = {name: given.pop(name) for name in ("video", "image", "image-2", "track", "prompt-file", "models")}
     for name, path in files.items():
         files[name] = folder / f"jane-doe-{name}{path.suffix}"
         files[name].symlink_to(path)
@@ -71,8 +78,10 @@ def test_the_mp4_says_how_it_was_made(made, small_models):
     assert record["versions"]["torch"] == torch.__version__ and record["versions"]["wan_animate_kit"] == "0.1.0"
     assert record["device"] == "CPU"
     assert {model["part"] for model in record["models"]} == {"transformer", "vae"}
-    assert set(record["files"]) == {"video", "image", "track", "prompt_file"}
-    assert {"reference image", "pose", "face", "driving video", "pose track"} == set(record["inputs"])
+    assert set(record["files"]) == {"video", "image", "image_2", "track", "prompt_file"}
+    assert {"reference image", "reference image 2", "pose", "face", "driving video", "pose track"} == set(
+        record["inputs"]
+    )
     digests = [*record["files"].values(), *record["inputs"].values(), record["frames"], *record["segments"]]
     assert all(len(digest) == 32 and int(digest, 16) for digest in digests) and len(record["segments"]) == 2
     assert record["frames"] == hashes.whole, "of the frames as they lie on disk, lossless"
@@ -141,7 +150,7 @@ def refused(capsys, clip, files, folder, *more) -> str:
 
 def test_what_is_missing_is_named(made, tmp_path, capsys):
     clip, files, _ = made
-    line = refused(capsys, clip, {name: files[name] for name in ("image", "models")}, tmp_path)
+    line = refused(capsys, clip, {name: files[name] for name in ("image", "image-2", "models")}, tmp_path)
     hashes = tag(clip)["files"]
     assert f"give --video (hash {hashes['video'][:12]}), --track (hash {hashes['track'][:12]})" in line
     assert "--prompt-file" in line

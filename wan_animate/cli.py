@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
     import torch
 
-    from .cli_options import add_clip_options
+    from .cli_options import add_clip_options, add_more_images
 
     p = argparse.ArgumentParser(
         prog="wan-animate",
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="wan-animate reproduce CLIP.mp4 makes a clip again from the record in it: see its --help.",
     )
     p.add_argument("--image", required=True, help="the character; transparent parts of a cut-out become black")
+    add_more_images(p)
     p.add_argument("--video", required=True, help="the driving video")
     p.add_argument(
         "--out",
@@ -286,7 +287,7 @@ def _frames(options: argparse.Namespace) -> VideoSource:
 def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, Controls]:
     from .chain.controls import controls
     from .chain.job import AnimateJob
-    from .cli_options import clip_options
+    from .cli_options import clip_options, more_images
     from .errors import InputError
     from .pose.track import PoseTrack, fit_track
     from .video.picture import read_picture
@@ -331,6 +332,7 @@ def _job(options: argparse.Namespace, frames: VideoSource) -> tuple[AnimateJob, 
     length, previous = options.segment, options.previous_frames
     job = AnimateJob(reference, signals, options.mode, length, previous, options.seed, frames.fps, options.color)
     job.options = clip_options(options, track)
+    job.more_references = tuple(read_picture(path, "the reference image") for path in more_images(options))
     return job, signals
 
 

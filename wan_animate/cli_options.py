@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from .chain.job import MOST_PICTURES
 from .chain.options import ClipOptions, parse_segment_seeds
 from .chain.prompts import FrameRange, check_range, prompts_for
 from .chain.segments import SegmentPlan, check_segment_settings
@@ -38,8 +39,10 @@ RANGES = {
     "first_segment": (1, 100_000, "1 for the first"),
     "last_segment": (0, 100_000, "0 for the last"),
 }
+MORE_IMAGES = tuple(f"image_{number}" for number in range(2, MOST_PICTURES + 1))
 FILES = {
     "image": "a picture",
+    **dict.fromkeys(MORE_IMAGES, "a picture"),
     "video": "a video",
     "track": "a pose track (.npz)",
     "reference_track": "a pose track (.npz)",
@@ -49,6 +52,19 @@ FILES = {
     "prompt_file": "a saved prompt (.safetensors)",
     "continue_from": "a video",
 }
+
+
+def add_more_images(parser: argparse.ArgumentParser) -> None:
+    """``--image-2`` to ``--image-5``: further pictures of the character."""
+    for name in MORE_IMAGES:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", help="another picture of the character; the model was trained with one"
+        )
+
+
+def more_images(options: argparse.Namespace) -> list[str]:
+    """The paths of :func:`add_more_images`."""
+    return [path for name in MORE_IMAGES if (path := getattr(options, name))]
 
 
 def add_clip_options(parser: argparse.ArgumentParser) -> None:

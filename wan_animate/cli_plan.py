@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .chain.controls import controls
-from .cli_options import clip_options
+from .cli_options import clip_options, more_images
 from .plan.cards import device_here
 from .plan.clip_plan import ClipPlan, plan_clip
 from .plan.measured import Runs
@@ -70,6 +70,7 @@ def plan(options: argparse.Namespace, frames: VideoSource) -> ClipPlan:
         free=free_at(options.out),
         sampled=sampled,
         options=clip_options(options, track),
+        references=1 + len(more_images(options)),
     )
 
 

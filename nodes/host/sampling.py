@@ -71,8 +71,9 @@ class SamplingProgress:
             return "JPEG", Image.fromarray(segment_picture(progress.frames.numpy())), None
         if self.previewer is None or progress.latent is None:
             return None
-        # The previewer shows the first latent frame, here the reference: it gets the middle of the clip.
-        middle = 1 + (progress.latent.shape[2] - 1) // 2
+        # The previewer shows the first latent frame, here a reference: it gets the middle of the clip.
+        first = progress.reference_latents
+        middle = first + (progress.latent.shape[2] - first) // 2
         return self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
 
 

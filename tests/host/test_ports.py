@@ -9,6 +9,7 @@ import torch
 from demo.importing import ROOT
 
 from ..support.mask_rows import host_layout, in_layout
+from ..support.moving_pose import moving_pose, shift_of
 
 LENGTH, WIDTH, HEIGHT, FRAMES = 17, 96, 64, 40
 
@@ -106,6 +107,119 @@ def test_conditioning_equals_wan_animate_to_video(pack_module, vae, clips, mode,
         assert ours.noise_shape == tuple(latent["samples"].shape)
         assert (trim_latent, trim_image, offset) == (1, segment.previous_frames, segment.stop)
         before = clips["before"]
+
+
+@pytest.mark.parametrize("mode", ["animate", "replace"])
+def test_several_pictures_equal_wan_animate_to_video(pack_module, vae, clips, mode):
+    """The latents, mask and shape of the node with the same batch, bit for bit; pose and face come later than there."""
+    from comfy_extras.nodes_wan import WanAnimateToVideo
+
+    frames = pack_module("wan_animate.video.frames")
+    vae_port = pack_module("nodes.host.ports").cached_vae(vae)
+    names = ("pose", "face", "background", "mask") if mode == "replace" else ("pose", "face")
+    controls = pack_module("wan_animate.chain.control_sources").Controls(
+        *(frames.TensorSource(clips[name]) for name in names)
+    )
+    first, *more = clips["reference"][0], clips["background"][0], clips["before"][3]
+    job = pack_module("wan_animate.chain.job").AnimateJob(first, controls, mode, LENGTH, more_references=tuple(more))
+    job.check()
+    segment = job.plan().segments[0]
+    scene = {"background_video": clips["background"], "character_mask": clips["mask"]} if mode == "replace" else {}
+    positive, _, latent, trim_latent, *_ = WanAnimateToVideo.execute(
+        positive=[[torch.zeros(1, 1, 8), {}]],
+        negative=[[torch.zeros(1, 1, 8), {}]],
+        vae=vae,
+        width=WIDTH,
+        height=HEIGHT,
+        length=LENGTH,
+        batch_size=1,
+        continue_motion_max_frames=1,
+        video_frame_offset=0,
+        reference_image=torch.stack([first, *[more[0]] * 4, *[more[1]] * 4]),
+        face_video=clips["face"],
+        pose_video=clips["pose"],
+        **scene,
+    ).args
+    values = positive[0][1]
+    build = pack_module("wan_animate.chain.conditioning").build_conditioning
+    ours = build(segment, controls, vae_port, vae_port.encode(job.reference_pixels()))
+    assert trim_latent == ours.reference_latents == job.reference_latents == 3
+    assert ours.noise_shape == tuple(latent["samples"].shape)
+    assert torch.equal(ours.concat_latent, values["concat_latent_image"])
+    assert torch.equal(ours.unknown_mask[:, :, :3], values["concat_mask"][:, :, :3])
+    made = in_layout(ours.unknown_mask[:, :, 3:], host_layout(vae) if mode == "replace" else "causal", segment)
+    assert torch.equal(made, values["concat_mask"][:, :, 3:])
+    assert torch.equal(ours.pose_latent[:, :, 2:], values["pose_video_latent"])
+    assert torch.equal(ours.face[:, :, 8:], values["face_video_pixels"])
+
+
+@pytest.mark.parametrize("count", [2])
+def test_the_pose_arrives_at_its_frames_where_the_hosts_graph_has_it_early(
+    pack_module, pack_nodes, model, vae, prompt, count
+):
+    """On weights that show the pose: the node with a batch of pictures, and the host's nodes with the same batch."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+    from comfy_extras.nodes_wan import TrimVideoLatent, WanAnimateToVideo
+
+    import nodes
+
+    pose = moving_pose()
+    length, height, width, _ = pose.shape
+    positive = [[prompt, {}]]
+    sampling = dict(steps=2, cfg=1.0, sampler_name="euler", scheduler="simple")
+    batch = torch.full((count, height, width, 3), 0.5)
+    given = dict(positive=positive, negative=positive, vae=vae)
+    ours = pack_nodes["WanAnimateKitAnimate"].execute(
+        model=model, **given, reference_image=batch, pose=pose, mode="animate", seed=3, shift=5.0,
+        segment_length=length, guidance_frames=1, fps=0.0, color="off", **sampling,
+    )  # fmt: skip
+    ours = torch.from_numpy(ours.args[1].read(0, length)).float() / 255
+    assert shift_of(ours, pose) == 0
+
+    *conditioned, trim, _, _ = WanAnimateToVideo.execute(
+        **given,
+        width=width,
+        height=height,
+        length=length,
+        batch_size=1,
+        continue_motion_max_frames=1,
+        video_frame_offset=0,
+        reference_image=torch.full((4 * count - 3, height, width, 3), 0.5),
+        pose_video=pose,
+    ).args
+    shifted = ModelSamplingSD3().patch(pack_module("nodes.host.accelerate").with_face_motion(model), 5.0)[0]
+    sampled = nodes.KSampler().sample(shifted, 3, *sampling.values(), *conditioned)[0]
+    theirs = nodes.VAEDecode().decode(vae, TrimVideoLatent.execute(sampled, trim).args[0])[0]
+    early = shift_of(theirs, pose)
+    if early == 0:
+        pytest.skip("this ComfyUI moves pose and face as well")
+    assert early == -4 * (count - 1)
+
+
+def test_a_preview_is_of_the_middle_of_the_clip(pack_module, model):
+    progress = pack_module("wan_animate.chain.generate").Progress
+    shown = pack_module("nodes.host.sampling").SamplingProgress(
+        model, pack_module("wan_animate.chain.clock").RunClock()
+    )
+    latent = torch.arange(8.0).reshape(1, 1, 8, 1, 1).expand(1, 16, 8, 4, 4)
+
+    class Previewer:
+        def decode_latent_to_preview_image(self, _, given):
+            assert given.shape[2] == 1
+            return given[0, 0, 0, 0, 0].item()
+
+    shown.previewer = Previewer()
+    at = [shown._preview(progress(0, 1, "denoise", 0, 1, latent, reference_latents=count)) for count in (1, 3)]
+    assert at == [4, 5], "of frames 1 to 7, and of 3 to 7"
+
+
+def test_too_many_pictures_are_refused(pack_nodes, model, vae, prompt, clips):
+    with pytest.raises(Exception, match="the reference image is 40 pictures, but .* 5 at most are taken"):
+        pack_nodes["WanAnimateKitAnimate"].execute(
+            model=model, positive=[[prompt, {}]], negative=[[prompt, {}]], vae=vae,
+            reference_image=clips["background"], pose=clips["pose"][:5], mode="animate", seed=1, steps=1, cfg=1.0,
+            sampler_name="euler", scheduler="simple", shift=5.0, segment_length=5, guidance_frames=1, fps=0.0,
+        )  # fmt: skip
 
 
 def test_chain_equals_the_hosts_own_graph(pack_module, pack_nodes, model, vae, prompt, clips):

@@ -63,9 +63,15 @@ def test_tokens_are_the_transformers(small_models):
     (first, *_) = job.plan()
     latent = PlainVAE().encode(torch.zeros(9, 64, 96, 3))
     plan = plan_clip((96, 64), 20, Fraction(30), 1.0, H100, segment_length=9)
+    assert first.latent_frames == latent.shape[2]
     assert plan.tokens == (latent.shape[2] + 1) * latent.shape[3] * latent.shape[4] // 4
     assert costs.tokens((832, 480), 20) == 32_760
-    assert first.latent_frames == latent.shape[2]
+    job.more_references = (job.reference,) * 2
+    three = plan_clip((96, 64), 20, Fraction(30), 1.0, H100, segment_length=9, references=3)
+    latent = PlainVAE().encode(job.reference_pixels()).shape[2] + latent.shape[2]
+    assert three.tokens == latent * 12 * 8 // 4 and three.memory.resident > plan.memory.resident
+    with pytest.raises(InputError, match="is 6 pictures"):
+        plan_clip((96, 64), 20, Fraction(30), 1.0, H100, references=6)
 
 
 @pytest.mark.parametrize("frames, length, previous", [(20, 9, 1), (23, 9, 5), (9, 9, 1), (3, 9, 5), (77, 13, 1)])

@@ -140,7 +140,7 @@ class DiffusersDenoiser:
         pose = self._place(conditioning.pose_latent)
         face = conditioning.face
         if face is None:  # the transformer needs a face: that of the unconditional pass
-            face = torch.full((1, 3, conditioning.segment.length, self.face_size, self.face_size), -1.0)
+            face = torch.full((1, 3, 4 * pose.shape[2] - 3, self.face_size, self.face_size), -1.0)
         face = self._place(face)
 
         def predict(

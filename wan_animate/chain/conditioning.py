@@ -1,7 +1,8 @@
 """What the transformer is given for one segment.
 
 L frames a segment (4n+1), T = (L-1)/4+1 latent frames, h = H/8, w = W/8. The transformer takes 16 noise, 4 mask and 16
-conditioning channels over T+1 latent frames, the reference first; the pose latent is added from latent frame 1 on.
+conditioning channels over T+R latent frames, the R of the reference first (1 as trained). Whatever R is, it adds the
+pose latent from latent frame 1 on and the first face feature there, so that these get R-1 frames in front.
 Sources: ``wan/animate.py: generate, get_i2v_mask`` of Wan-Video/Wan2.2; ComfyUI's ``WanAnimateToVideo``.
 """
 
@@ -69,6 +70,16 @@ def face_pixels(crops: np.ndarray, size: int) -> torch.Tensor:
     return rearrange(pixels.mul_(2.0).sub_(1.0), "l c h w -> 1 c l h w")
 
 
+def later(faces: torch.Tensor, latents: int) -> torch.Tensor:
+    """Faces ``[1, 3, L, S, S]`` with the first repeated in front for so many more latent frames.
+
+    The face encoder is causal and starts as if the first face had always been there: each frame keeps its feature.
+    """
+    if not latents:
+        return faces
+    return torch.cat((faces[:, :, :1].expand(-1, -1, 4 * latents, -1, -1), faces), dim=2)
+
+
 def latent_keys(segment: Segment, controls: Controls) -> tuple[str, str | None]:
     """Cache keys of a segment's pose and scene; None for a scene with previous frames, which comes once."""
 
@@ -96,13 +107,14 @@ def build_conditioning(
     A latent pixel whose 8x8 cell holds any of the character mask is made; upstream and ComfyUI look at one pixel.
 
     Args:
-        reference_latent: ``[1, 16, 1, h, w]``, the reference image encoded alone.
+        reference_latent: ``[1, 16, R, h, w]``, the reference encoded alone.
         previous: ``[segment.previous_frames, H, W, 3]`` in 0..1, or None for 0.
         face_size: width and height of the motion encoder's input.
         take: as :meth:`.control_reader.ControlReader.take`; None reads the frames here.
     """
     width, height = controls.size
     pose_key, scene_key = latent_keys(segment, controls) if vae.cache is not None else (None, None)
+    more = reference_latent.shape[2] - 1
     read = take or (lambda name: segment.read(controls.sources[name]))
 
     def pixels(name: str) -> torch.Tensor:
@@ -113,8 +125,15 @@ def build_conditioning(
         return conditioning_pixels(segment, height, width, previous, background)
 
     with ThreadPoolExecutor(1, "face") as executor:  # face crops are converted while the VAE works
-        faces = executor.submit(lambda: face_pixels(read(FACE), face_size)) if controls.face is not None else None
+        faces = (
+            executor.submit(lambda: later(face_pixels(read(FACE), face_size), more))
+            if controls.face is not None
+            else None
+        )
         pose_latent = vae.encode_once(pose_key, lambda: pixels(POSE))
+        if more:
+            blank = vae.encode_once(f"black:{width}x{height}", lambda: torch.zeros(1, height, width, 3))
+            pose_latent = torch.cat((blank.expand(-1, -1, more, -1, -1).to(pose_latent), pose_latent), dim=2)
         still = 0 if controls.background is not None else segment.length - segment.previous_frames - 1
         latent = vae.encode_once(scene_key, scene, still)
     mask = None
@@ -131,7 +150,7 @@ def build_conditioning(
     return SegmentConditioning(
         segment=segment,
         concat_latent=torch.cat((reference_latent, latent), dim=2),
-        unknown_mask=torch.cat((torch.zeros_like(made[:, :, :1]), made), dim=2),
+        unknown_mask=torch.cat((torch.zeros_like(reference_latent[:, :4]).to(made), made), dim=2),
         pose_latent=pose_latent,
         face=faces.result() if faces is not None else None,
     )

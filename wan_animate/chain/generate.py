@@ -50,9 +50,10 @@ class Progress:
         stage: ``"verify"`` (reading finished segments), ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or
             ``"write"`` (waiting for the disk), ``"measure"`` (comparing where segments meet).
         done, total: sampling steps of the job, resumed segments included.
-        latent: while denoising, the current clean latent ``[1, 16, T+1, h, w]``, reference first.
+        latent: while denoising, the current clean latent ``[1, 16, T+R, h, w]``, reference first.
         frames: while saving, the segment's new frames, float32 ``[keep, H, W, 3]`` in 0..1; not to be changed.
         steps: sampling steps of a segment.
+        reference_latents: R.
         later: segments that are made after this one; None: not known.
     """
 
@@ -64,6 +65,7 @@ class Progress:
     latent: torch.Tensor | None = None
     frames: torch.Tensor | None = None
     steps: int = 0
+    reference_latents: int = 1
     later: int | None = None
 
 
@@ -148,8 +150,12 @@ def _generate(
             saver.check()
             if progress is not None:
                 done = (segment.index - plan.segments[0].index) * denoiser.steps + steps
-                later = sum(one.index > segment.index for one in left)
-                progress(Progress(segment.index, count, stage, done, total, latent, frames, denoiser.steps, later))
+                later, references = sum(one.index > segment.index for one in left), job.reference_latents
+                progress(
+                    Progress(
+                        segment.index, count, stage, done, total, latent, frames, denoiser.steps, references, later
+                    )
+                )
 
         for segment in plan:
             here = functools.partial(report, segment)
@@ -177,7 +183,7 @@ def _generate(
             del conditioning, noise
             check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)
             here("decode", denoiser.steps)
-            frames = cached.decode(latent[:, :, 1:])
+            frames = cached.decode(latent[:, :, job.reference_latents :])
             check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
             colors.correct(segment, frames, tail)

@@ -14,6 +14,7 @@ import torch
 from ..color.drift import MODES as COLOR_MODES
 from ..errors import InputError
 from ..finite import check_finite
+from ..record.identity import picture_hash
 from ..video.resample import letterbox
 from .control_sources import Controls
 from .noise import shared_noise, unit_noise
@@ -21,6 +22,8 @@ from .options import ClipOptions
 from .segments import Segment, SegmentPlan
 
 MODES = ("animate", "replace")
+MOST_PICTURES = 5
+"""Of the character; each adds a latent frame to every segment."""
 
 
 def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
@@ -54,6 +57,7 @@ class AnimateJob:
         color: how drift from segment to segment is taken out (:mod:`..color.drift`): ``"off"``, ``"previous"`` (match
             the previous frames) or ``"anchor"`` (and hold on to the scene).
         options: what most clips leave alone.
+        more_references: further pictures of the character, each as ``reference``. The model was trained with one.
     """
 
     reference: torch.Tensor
@@ -65,6 +69,7 @@ class AnimateJob:
     fps: Fraction = Fraction(0)
     color: str = "anchor"
     options: ClipOptions = ClipOptions()
+    more_references: tuple[torch.Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         self.fps = Fraction(self.fps) if self.fps else self.controls.pose.fps
@@ -82,7 +87,7 @@ class AnimateJob:
         return self.options.segment_seeds.get(index, self.seed + index) % 2**64
 
     def noise(self, segment: Segment, shape: tuple[int, ...]) -> torch.Tensor:
-        """What a segment is sampled from, float32 on the CPU: ``shape`` is ``[1, 16, T+1, h, w]``."""
+        """What a segment is sampled from, float32 on the CPU: ``shape`` is ``[1, 16, T+R, h, w]``."""
         if not self.shares_noise(segment):
             return unit_noise(self.seed_of(segment.index), shape)
 
@@ -92,7 +97,7 @@ class AnimateJob:
 
         chain = [other.index for other in self.plan() if other.shot == segment.shot]
         start = max(chain[0], self.options.continued or 0)
-        return shared_noise(seed_of, segment.index, start, segment.previous_latents, shape)
+        return shared_noise(seed_of, segment.index, start, segment.previous_latents, shape, self.reference_latents)
 
     def shares_noise(self, segment: Segment) -> bool:
         """Whether a segment's noise begins as that of the one before ends."""
@@ -109,18 +114,34 @@ class AnimateJob:
         check_scene(self.mode, self.controls.background is not None, self.controls.character_mask is not None)
         if self.color not in COLOR_MODES:
             raise InputError(f"color is {self.color!r}: choose {', '.join(COLOR_MODES[:-1])} or {COLOR_MODES[-1]}.")
-        if self.reference.ndim != 3 or self.reference.shape[-1] != 3:
-            raise InputError(
-                f"the reference image must be one RGB picture, but its shape is {list(self.reference.shape)}: "
-                "connect one image."
-            )
-        check_finite(self.reference, "the reference image", "connect another picture, or look at what made this one")
+        check_picture_count(1 + len(self.more_references))
+        for name, picture in self.pictures.items():
+            if picture.ndim != 3 or picture.shape[-1] != 3:
+                raise InputError(
+                    f"the {name} must be one RGB picture, but its shape is {list(picture.shape)}: connect one image."
+                )
+            check_finite(picture, f"the {name}", "connect another picture, or look at what made this one")
         self.controls.check()
 
+    @property
+    def pictures(self) -> dict[str, torch.Tensor]:
+        """The reference and further pictures, by what they are called."""
+        more = {f"reference image {number}": one for number, one in enumerate(self.more_references, 2)}
+        return {"reference image": self.reference} | more
+
+    @property
+    def reference_latents(self) -> int:
+        """R, the latent frames in front of a segment's own: one for each picture."""
+        return 1 + len(self.more_references)
+
     def reference_pixels(self) -> torch.Tensor:
-        """``[1, H, W, 3]`` at the result's size, letterboxed on black."""
-        fitted = letterbox(self.reference.float().cpu().numpy(), *self.controls.size)
-        return torch.from_numpy(np.ascontiguousarray(fitted))[None].clamp(0.0, 1.0)
+        """``[4R-3, H, W, 3]`` at the result's size, letterboxed on black.
+
+        The first picture once and each further one four times, as many frames as the VAE has in a latent frame.
+        """
+        fitted = [letterbox(one.float().cpu().numpy(), *self.controls.size) for one in self.pictures.values()]
+        pixels = torch.stack([torch.from_numpy(np.ascontiguousarray(one)) for one in fitted]).clamp_(0.0, 1.0)
+        return torch.cat((pixels[:1], pixels[1:].repeat_interleave(4, 0)))
 
     def key(self, extra: str = "") -> str:
         """A hash of what decides the frames; ``extra`` for model, prompt and sampler."""
@@ -131,6 +152,8 @@ class AnimateJob:
         fingerprints = list(self.controls.fingerprints.values())
         digest.update(json.dumps([settings, fingerprints, list(self.reference.shape)]).encode())
         digest.update(np.ascontiguousarray(self.reference.float().cpu().numpy()).data)
+        for picture in self.more_references:
+            digest.update(picture_hash(picture).encode())
         faded = self.options.faded(self.segment_length, self.previous_frames)
         digest.update(replace(self.options, crossfade=faded).signature().encode())
         return digest.hexdigest()
@@ -171,6 +194,15 @@ class AnimateJob:
         before = replace(self, options=replace(self.options, segment_seeds={}, keep_rest=False))
         keys = before.segment_keys(extra, prompts) if self.options.keep_rest else []
         return {segment.index: keys[segment.index] for segment in self.plan() if self.returns(segment)}
+
+
+def check_picture_count(count: int) -> None:
+    """Raises InputError for more pictures of the character than :data:`MOST_PICTURES`."""
+    if count > MOST_PICTURES:
+        raise InputError(
+            f"the reference image is {count} pictures, but each makes every segment longer, so {MOST_PICTURES} at most "
+            "are taken: give one picture of the character, as the model was trained, or a few."
+        )
 
 
 def _digest(*values: object) -> str:

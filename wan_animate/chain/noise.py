@@ -14,7 +14,12 @@ def unit_noise(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def shared_noise(
-    seed_of: Callable[[int], int], index: int, chain_start: int, latents: int, shape: tuple[int, ...]
+    seed_of: Callable[[int], int],
+    index: int,
+    chain_start: int,
+    latents: int,
+    shape: tuple[int, ...],
+    references: int = 1,
 ) -> torch.Tensor:
     """A segment's noise, where the frames that it shares with the one before have the noise that they had there.
 
@@ -22,12 +27,13 @@ def shared_noise(
         seed_of: the seed of each segment.
         index, chain_start: the segment, and the first of its chain, which shares none.
         latents: how many latent frames two segments share.
-        shape: ``[1, 16, T+1, h, w]``, the reference first.
+        shape: ``[1, 16, T+R, h, w]``, the reference first.
+        references: R, its latent frames.
     """
-    frames = shape[2] - 1
+    frames = shape[2] - references
     start = index - 1 if 2 * latents <= frames else chain_start  # else what is handed on was itself taken over
     noise = unit_noise(seed_of(max(start, chain_start)), shape)
     for at in range(max(start, chain_start) + 1, index + 1):
         before, noise = noise, unit_noise(seed_of(at), shape)
-        noise[:, :, 1 : 1 + latents] = before[:, :, 1 + frames - latents :]
+        noise[:, :, references : references + latents] = before[:, :, references + frames - latents :]
     return noise

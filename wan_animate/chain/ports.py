@@ -24,10 +24,10 @@ class SegmentConditioning:
 
     Attributes:
         segment: its frames.
-        concat_latent: ``[1, 16, T+1, h, w]``: reference latent, latent of the conditioning pixels.
-        unknown_mask: ``[1, 4, T+1, h, w]``, 1 = to be made, 0 = known.
-        pose_latent: ``[1, 16, T, h, w]``.
-        face: ``[1, 3, L, S, S]`` float32 in -1..1, or None without a face video.
+        concat_latent: ``[1, 16, T+R, h, w]``: R reference latents, latent of the conditioning pixels.
+        unknown_mask: ``[1, 4, T+R, h, w]``, 1 = to be made, 0 = known.
+        pose_latent: ``[1, 16, T+R-1, h, w]``, of latent frame 1 on.
+        face: ``[1, 3, L+4(R-1), S, S]`` float32 in -1..1, of latent frame 1 on, or None without a face video.
         seed: for samplers that draw noise of their own; None leaves it to the denoiser.
     """
 
@@ -46,6 +46,11 @@ class SegmentConditioning:
     @property
     def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.concat_latent.shape)
+
+    @property
+    def reference_latents(self) -> int:
+        """R: one latent frame for each picture of the character."""
+        return self.concat_latent.shape[2] - self.segment.latent_frames
 
 
 class VideoVAE(Protocol):
@@ -71,4 +76,4 @@ class Denoiser(Protocol):
     """Width and height of the face crops that the motion encoder takes (512 for the published model)."""
 
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
-        """Noise ``[1, 16, T+1, h, w]`` (float32, unit variance) -> clean latent of that shape, reference first."""
+        """Noise ``[1, 16, T+R, h, w]`` (float32, unit variance) -> clean latent of that shape, reference first."""

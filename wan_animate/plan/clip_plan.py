@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..chain.job import check_picture_count
 from ..chain.options import ClipOptions
 from ..chain.segments import SegmentPlan
 from ..errors import InputError
@@ -164,6 +165,7 @@ def plan_clip(
     free: int | None = None,
     sampled: tuple[int, int] | None = None,
     options: ClipOptions = ClipOptions(),  # noqa: B008  frozen
+    references: int = 1,
 ) -> ClipPlan:
     """Plan a clip; reads no frame of it and loads no model.
 
@@ -177,10 +179,12 @@ def plan_clip(
         free: bytes on the disk of the job.
         sampled: what the model works on, if not the whole frame.
         options: as the job has them: cross-fade, shots, which segments are made.
+        references: pictures of the character.
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
     """
+    check_picture_count(references)
     sampled = sampled or size
     whole = options.plan(frames, segment_length, previous_frames)
     options.check(frames, len(whole), previous_frames, *sampled)
@@ -196,7 +200,7 @@ def plan_clip(
             )
     track = None if track is None else _as_large(track, size)
     first, passes = plan.segments[0], 1 if cfg == 1 else 2
-    count = costs.tokens(sampled, first.latent_frames)
+    count = costs.tokens(sampled, first.latent_frames, references)
     last = None if runs is None else runs.nearest(device.name, mode, sampled, count)
     # A run of the same mode shows what such pictures take; a drawn scene and a filmed one differ.
     same = last if last is not None and last.mode == mode and last.lossless else None
@@ -209,7 +213,7 @@ def plan_clip(
         same.video or None if same else None,
         size,
     )
-    memory = costs.memory(sampled, first, mode, weights)
+    memory = costs.memory(sampled, first, mode, weights, references)
     found = [
         *(_of_track(track, reference) if track is not None else []),
         None if mask_area is None else findings.empty_mask(mask_area, track),

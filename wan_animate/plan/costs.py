@@ -35,14 +35,15 @@ MP4_SHARE = 0.06
 """Bytes of the mp4 for one of the lossless frames, before a run here has measured it."""
 
 
-def tokens(size: tuple[int, int], latent_frames: int) -> int:
+def tokens(size: tuple[int, int], latent_frames: int, references: int = 1) -> int:
     """Tokens of one segment, the reference included: latents of 8x8 pixels in patches of 2x2.
 
     Args:
         size: sampled width and height.
         latent_frames: of the segment, without the reference.
+        references: pictures of the character, a latent frame each.
     """
-    return (latent_frames + 1) * (size[0] // 16) * (size[1] // 16)
+    return (latent_frames + references) * (size[0] // 16) * (size[1] // 16)
 
 
 def step_flops(count: int) -> float:
@@ -72,9 +73,9 @@ class Memory:
     ram: float
 
 
-def memory(size: tuple[int, int], segment: Segment, mode: str, weights: str) -> Memory:
+def memory(size: tuple[int, int], segment: Segment, mode: str, weights: str, references: int = 1) -> Memory:
     """What one segment needs; ``weights`` is a key of :data:`WEIGHTS`."""
-    activations = ACTIVATIONS * tokens(size, segment.latent_frames)
+    activations = ACTIVATIONS * tokens(size, segment.latent_frames, references)
     pixels = segment.length * size[0] * size[1]
     controls = 3 + (4 if mode == "replace" else 0)  # bytes a pixel: pose; background and mask
     frames = 2 * (controls * pixels + 3 * FACE * FACE * segment.length)  # this segment's and the next one's

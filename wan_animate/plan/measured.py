@@ -143,7 +143,7 @@ def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: 
 
 
 def _tokens(job: AnimateJob) -> int:
-    return tokens(job.controls.size, job.plan().segments[0].latent_frames)
+    return tokens(job.controls.size, job.plan().segments[0].latent_frames, job.reference_latents)
 
 
 def _kind(run: Run) -> Sequence[Any]:

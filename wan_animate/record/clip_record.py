@@ -79,7 +79,7 @@ def record_of(job: AnimateJob, host: str, settings: dict[str, Any], **more: Any)
         settings: those that the job does not know: prompt, sampler.
         more: ``files``, ``models``, ``versions``, ``device`` of :class:`ClipRecord`.
     """
-    left_out = ("reference", "controls", "fps")
+    left_out = ("reference", "more_references", "controls", "fps")
     known = {one.name: _plain(getattr(job, one.name)) for one in fields(job) if one.name not in left_out}
     width, height = job.controls.size
     clip = {
@@ -104,7 +104,7 @@ def _plain(value: Any) -> Any:
 
 
 def _inputs(job: AnimateJob) -> dict[str, str]:
-    found = {"reference image": picture_hash(job.reference)}
+    found = {name: picture_hash(picture) for name, picture in job.pictures.items()}
     found |= {name: text_hash(fingerprint) for name, fingerprint in job.controls.fingerprints.items()}
     for source in job.controls.sources.values():
         while isinstance(inner := getattr(source, "source", None), FrameSource):
