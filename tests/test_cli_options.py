@@ -12,7 +12,7 @@ from demo.example import Dancer, write_example
 from wan_animate import cli
 from wan_animate.backends.diffusers import check_folder
 from wan_animate.chain.strength import Strength
-from wan_animate.cli_options import RANGES, check_device, check_options
+from wan_animate.cli_options import RANGES, check_device, check_options, segment_settings
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 
@@ -236,7 +236,8 @@ def test_strengths_make_another_job(inputs, tmp_path):
         ["--pose-range", "0", "0.5"],
         ["--face-range", "0", "0.5"],
     ]
-    keys = [cli._settings(cli.parser().parse_args([*given, *change])) for change in ([], [], *changes)]
+    parsed = [cli.parser().parse_args([*given, *change]) for change in ([], [], *changes)]
+    keys = [segment_settings(options, "weights") for options in parsed]
     assert keys[0] == keys[1] and len(set(keys)) == 1 + len(changes)
 
 

@@ -182,6 +182,7 @@ def run(options: argparse.Namespace, expected: ClipRecord | None = None) -> Path
 
 
 def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
+    import glob
     from pathlib import Path
 
     from .interrupt import whole_imports
@@ -194,7 +195,7 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
         from .cli_imports import import_packages
         from .cli_options import check_options, prompt_ranges, segment_prompts, segment_settings
         from .cli_plan import plan, runs
-        from .cli_record import record
+        from .cli_record import job_settings, record, weights_key
         from .files import rename, short_name
         from .plan.cards import device_here
         from .plan.measured import begin_clock, run_of
@@ -224,10 +225,11 @@ def _run(options: argparse.Namespace, expected: ClipRecord | None) -> Path:
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    keys = segment_settings(options), segment_prompts(options, job.plan())
+    settings = segment_settings(options, weights_key(made))
+    keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder = f".{short_name(out.stem)}-"
-    with SegmentStore(out.parent / f"{folder}{job.key(_settings(options))}") as store:
-        take_over(store, job.segment_keys(*keys), out.parent.glob(f"{folder}*"), job.former_keys(*keys))
+    with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options, settings, made))}") as store:
+        take_over(store, job.segment_keys(*keys), out.parent.glob(f"{glob.escape(folder)}*"), job.former_keys(*keys))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompt_for]
@@ -358,14 +360,6 @@ def _character(options: argparse.Namespace, picture: torch.Tensor, detector: Pos
             f"the reference image {options.image} shows no body to retarget the pose to ({error}); use another picture "
             "or --no-retarget."
         ) from error
-
-
-def _settings(options: argparse.Namespace) -> str:
-    from .cli_options import strengths
-
-    names = ("models", "prompt", "prompt_file", "steps", "shift", *(["prompt_for"] if options.prompt_for else []))
-    values = {name: getattr(options, name) for name in names} | strengths(options)
-    return " ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _ports(

@@ -147,15 +147,19 @@ def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
     return ranges
 
 
-def segment_settings(options: argparse.Namespace) -> str:
-    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds."""
-    values = {name: getattr(options, name) for name in ("models", "steps", "shift")} | strengths(options)
+def segment_settings(options: argparse.Namespace, weights: str) -> str:
+    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds.
+
+    Args:
+        weights: their hashes (:func:`.cli_record.weights_key`): a file that is replaced makes another job.
+    """
+    values = {"weights": weights, "steps": options.steps, "shift": options.shift} | strengths(options)
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
-def segment_prompts(options: argparse.Namespace, plan: SegmentPlan) -> list[str]:
-    """The text or file of each segment's prompt."""
-    texts = [options.prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
+def segment_prompts(options: argparse.Namespace, plan: SegmentPlan, prompt_file: str | None = None) -> list[str]:
+    """The text, or the hash of the file, of each segment's prompt."""
+    texts = [prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
     ranges = [None, *prompt_ranges(options)]
     return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from .video.source import VideoSource
 WEIGHTS = ("detector", "pose", "sam2")
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
 # neither settings of the clip nor inputs
-LEFT_OUT = {"out", "sheet", "models", "device", "plan", *FILES}
+LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", *FILES}
 DIFFERENT = 1
 """Exit code for frames that differ."""
 
@@ -53,6 +54,17 @@ def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
         for path in sorted(Path(folder, part).glob("*"))
         if path.suffix in (".safetensors", ".bin") and path.is_file()
     ]
+
+
+def weights_key(made: ClipRecord) -> str:
+    """The hashes of a record's weights that make the frames; those of the pose and the mask show in the controls."""
+    return " ".join(model.hash for model in made.models if model.part in PARTS)
+
+
+def job_settings(options: argparse.Namespace, settings: str, made: ClipRecord) -> str:
+    """Those of all segments (:func:`.cli_options.segment_settings`) with the prompts, for the job's key."""
+    prompt = made.files.get("prompt_file") or options.prompt
+    return " ".join([settings, f"prompt={prompt}", *(f"prompt_for={one}" for one in options.prompt_for)])
 
 
 def _single_models(options: argparse.Namespace) -> list[Model]:
@@ -156,6 +168,8 @@ def _options(given: argparse.Namespace, then: ClipRecord, shell: argparse.Argume
 
 def _out(given: argparse.Namespace) -> str:
     clip = Path(given.clip)
+    if given.out and os.path.exists(given.out) and os.path.samefile(given.out, clip):
+        raise InputError(f"--out and the clip are the same file, {clip}: name another to write.")
     return given.out or str(clip.with_name(f"{clip.stem}-again.mp4"))
 
 
