@@ -207,7 +207,7 @@ class Animate(io.ComfyNode):
                     tooltip=("Frames in the clip: exactly as many as the pose has, unless options leaves some out."),
                 ),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             has_intermediate_output=True,
         )
 
@@ -274,6 +274,7 @@ class Animate(io.ComfyNode):
             finished_meanwhile,
             model_signature,
             other_jobs,
+            run_mark,
             runs,
             unfinished_folder,
         )
@@ -300,7 +301,8 @@ class Animate(io.ComfyNode):
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
         linked = ["model", "positive", "negative", "vae", "clip_vision_output"]
         signature = model_signature(cls.hidden, linked)
-        key = job.key(f"{signature} {sampling}")
+        anew = run_mark(cls.hidden)
+        key = job.key(f"{signature} {sampling}") + anew
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
         if prompts is not None and cls.hidden is not None:
             signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
@@ -312,7 +314,8 @@ class Animate(io.ComfyNode):
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.wanted())
-            take_over(store, job.segment_keys(*extra), other_jobs(), job.former_keys(*extra))
+            others = [] if anew else other_jobs()
+            take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
             shown = result_plan(job, store)
             frames.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from contextlib import suppress
@@ -16,6 +17,7 @@ from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.chain.store import SegmentStore
 from ...wan_animate.files import make_folder
 from ...wan_animate.plan.measured import Runs
+from ...wan_animate.record.server import ANEW
 from ...wan_animate.video.audio import audio_digest
 from .accelerate.attention import CHANGED
 from .graph import graph_signature
@@ -52,6 +54,13 @@ def stitched_path(fingerprint: str, audio: dict | None = None, tags: dict[str, s
     name = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
     folder = make_folder(Path(folder_paths.get_temp_directory()) / FOLDER / "stitched", "the stitched clip")
     return folder / f"{name}.mp4"
+
+
+def run_mark(hidden: Any) -> str:
+    """What a run with :data:`...wan_animate.record.server.ANEW` adds to its job's folder; else empty."""
+    extra = getattr(hidden, "extra_pnginfo", None)
+    mark = extra.get(ANEW) if isinstance(extra, dict) else None
+    return f"-{mark}" if isinstance(mark, str) and re.fullmatch("[0-9a-f]{8,32}", mark) else ""
 
 
 def other_jobs() -> list[Path]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from .clip_record import TAG
 
 POLL = 1.0  # seconds between two looks whether the server is done
 SAVE = "SaveVideo"
+ANEW = "wan_animate_kit_anew"
+"""Name in a prompt's ``extra_pnginfo``: Animate Character takes nothing over that was finished before. Its value, some
+hexadecimal digits, is the run's own."""
 
 
 def run_again(server: str, clip: str, out: str) -> Path:
@@ -42,11 +47,14 @@ def run_again(server: str, clip: str, out: str) -> Path:
     check_place(out, "the video (--out)")
     _post(server, "/free", {"unload_models": False, "free_memory": True})
     time.sleep(POLL)  # an idle server forgets at once, but after a workflow that is there already
-    prompt = str(_post(server, "/prompt", {"prompt": workflow})["prompt_id"])
+    extra = {"extra_pnginfo": {ANEW: secrets.token_hex(8)}}
+    prompt = str(_post(server, "/prompt", {"prompt": workflow, "extra_data": extra})["prompt_id"])
     try:
         entry = _wait(server, prompt)
     except BaseException:
-        _post(server, "/interrupt", {"prompt_id": prompt})
+        with suppress(InputError):  # the server may be what failed
+            _post(server, "/queue", {"delete": [prompt]})
+            _post(server, "/interrupt", {"prompt_id": prompt})
         raise
     if entry.get("status", {}).get("status_str") != "success":
         raise InputError(f"{server} could not run the workflow of {clip}: {_failure(entry)}")
@@ -65,10 +73,16 @@ def run_again(server: str, clip: str, out: str) -> Path:
 
 def _wait(server: str, prompt: str) -> dict[str, Any]:
     while True:
+        # first: a prompt that ends in between is then in the history
+        with _open(server, "/queue") as answer:
+            queue = json.load(answer)
         with _open(server, f"/history/{prompt}") as answer:
             entry = json.load(answer).get(prompt)
         if entry is not None:
             return entry
+        waiting = {item[1] for name in ("queue_running", "queue_pending") for item in queue.get(name, [])}
+        if prompt not in waiting:
+            raise InputError(f"the workflow was taken out of the queue of {server}: run the command again.")
         time.sleep(POLL)
 
 
