@@ -11,6 +11,7 @@ import torch
 
 from wan_animate import cli
 from wan_animate.chain.segment_files import LosslessSource
+from wan_animate.cli_record import LEFT_OUT
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 from wan_animate.record.clip_record import TAG, ClipRecord, read_record
@@ -116,6 +117,21 @@ def test_the_same_frames_again(made, tmp_path, capsys):
     first, second = tag(clip), tag(tmp_path / "b.mp4")
     assert first == second
     assert again(clip, {}, f"--against={tmp_path / 'b.mp4'}") == 0
+
+
+def test_the_clip_is_not_written_over(made, tmp_path, capsys):
+    clip, files, _ = made
+    own = tmp_path / "c.mp4"
+    shutil.copy(clip, own)
+    assert again(own, files, f"--out={own}", "--device=cpu") == 2
+    assert f"--out and the clip are the same file, {own}" in capsys.readouterr().err
+    assert own.read_bytes() == clip.read_bytes()
+
+
+def test_whether_segments_are_kept_is_no_setting(made):
+    """Reproduce would keep its own, and compare them with themselves the next time."""
+    clip, _, _ = made
+    assert "keep_segments" in LEFT_OUT and "keep_segments" not in read_record(clip).settings
 
 
 def test_its_place_by_default_is_next_to_the_clip(made, tmp_path):
