@@ -130,5 +130,5 @@ def test_a_sentence_on_the_server(host_server, uploaded):
         })  # fmt: skip
     assert failed.value.text == (
         "match color: the mask of the frames is empty in every frame, so there is nothing to measure: connect one that "
-        "holds something, or none."
+        "holds something there, or none."
     )
