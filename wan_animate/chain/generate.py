@@ -123,7 +123,10 @@ def _generate(
     record: ClipRecord | None,
 ) -> FrameSource:
     count = len(job.plan())
-    begun = Progress(job.wanted().segments[0].index, count, "verify", 0, count * denoiser.steps, steps=denoiser.steps)
+    done = sum(map(store.is_whole, job.plan())) * denoiser.steps
+    begun = Progress(
+        job.wanted().segments[0].index, count, "verify", done, count * denoiser.steps, steps=denoiser.steps
+    )
     store.verify(job.plan(), lambda: None if progress is None else progress(begun))
     plan = result_plan(job, store)
     total = len(plan) * denoiser.steps
