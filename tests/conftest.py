@@ -81,13 +81,22 @@ def pack_module(pack) -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def host_server(host, small_models, tmp_path_factory):
-    """A running ComfyUI (:class:`demo.server.HostServer`) with this pack and the small weights."""
+def start_server(host, small_models, tmp_path_factory):
+    """Makes a ComfyUI (:class:`demo.server.HostServer`) with this pack and the small weights, for ``with``."""
     from demo.server import HostServer
 
-    base = tmp_path_factory.mktemp("server")
-    small_models.copy_to(base / "models")
-    with HostServer(host, base) as server:
+    def start():
+        base = tmp_path_factory.mktemp("server")
+        small_models.copy_to(base / "models")
+        return HostServer(host, base)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def host_server(start_server):
+    """A running ComfyUI, one for all tests."""
+    with start_server() as server:
         yield server
 
 

@@ -89,12 +89,20 @@ def test_former_frames_that_are_damaged_are_taken_anew(tmp_path, finished):
     shutil.copytree(folder, tmp_path / "jobs" / "a")
     take_over(SegmentStore(tmp_path / "jobs" / "a"), before.segment_keys("m"), [])
     keep = with_options(segment_seeds={2: 99}, keep_rest=True)
-    keys, former = keep.segment_keys("m"), keep.former_keys("m")
+    keys = keep.segment_keys("m")
     store = SegmentStore(tmp_path / "jobs" / "b")
-    take_over(store, keys, [tmp_path / "jobs" / "a"], former)
+    take_over(store, keys, [tmp_path / "jobs" / "a"], keep.former_keys("m"))
     assert made_again(store, keep)[0] == [2]
     kept = np.array(store.clip(keep.plan(), 30).read(0, COUNT))
     assert store.verify(keep.plan()) == [] and made_again(store, keep)[0] == []
+
+    former = store.former_path(2).read_bytes()
+    os.unlink(store.former_path(2))
+    store.former_path(2).write_bytes(former[:-9])
+    assert made_again(store, keep)[0] == [], "a segment that is whole needs its former frames no more"
+    os.unlink(store.frames_path(2))
+    assert store.verify(keep.plan()) == [] and not store.former_path(2).exists()
+    take_over(store, keys, [tmp_path / "jobs" / "a"], keep.former_keys("m"))
 
     for path in (store.former_path(2), store.tail_path(2), store.frames_path(2)):
         whole_file = path.read_bytes()
@@ -102,7 +110,7 @@ def test_former_frames_that_are_damaged_are_taken_anew(tmp_path, finished):
         path.write_bytes(whole_file)
         flip(path, len(whole_file) // 2)
         store.verify(keep.plan())
-        take_over(store, keys, [tmp_path / "jobs" / "a"], former)
+        take_over(store, keys, [tmp_path / "jobs" / "a"], keep.former_keys("m"))
         _, frames = made_again(store, keep)
         assert np.array_equal(frames, kept)
     other = SegmentStore(tmp_path / "jobs" / "a")

@@ -47,13 +47,20 @@ def prompt():
     return torch.randn(1, 512, 4096, generator=torch.Generator().manual_seed(2)) * 0.1
 
 
+def by_host(vae, **given):
+    """What WanAnimateToVideo makes of one segment: positive, negative, latent, and three counts."""
+    from comfy_extras.nodes_wan import WanAnimateToVideo
+
+    empty = [[torch.zeros(1, 1, 8), {}]]
+    size = {"width": WIDTH, "height": HEIGHT, "length": LENGTH, "batch_size": 1}
+    return WanAnimateToVideo.execute(positive=empty, negative=empty, vae=vae, **size, **given).args
+
+
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 @pytest.mark.parametrize("previous_frames", [1, 5])
 def test_conditioning_equals_wan_animate_to_video(pack_module, vae, clips, mode, previous_frames):
     """Every value that WanAnimateToVideo sets, on first and following segments. If the installed host places the
     character mask on other frames than upstream (see ``support/mask_rows.py``), ours is moved first."""
-    from comfy_extras.nodes_wan import WanAnimateToVideo
-
     frames, segments = pack_module("wan_animate.video.frames"), pack_module("wan_animate.chain.segments")
     build = pack_module("wan_animate.chain.conditioning").build_conditioning
     vae_port = pack_module("nodes.host.ports").cached_vae(vae)
@@ -72,14 +79,8 @@ def test_conditioning_equals_wan_animate_to_video(pack_module, vae, clips, mode,
             if replace
             else {}
         )
-        theirs = WanAnimateToVideo.execute(
-            positive=[[torch.zeros(1, 1, 8), {}]],
-            negative=[[torch.zeros(1, 1, 8), {}]],
-            vae=vae,
-            width=WIDTH,
-            height=HEIGHT,
-            length=LENGTH,
-            batch_size=1,
+        theirs = by_host(
+            vae,
             continue_motion_max_frames=previous_frames,
             video_frame_offset=offset,
             reference_image=clips["reference"],
@@ -87,7 +88,7 @@ def test_conditioning_equals_wan_animate_to_video(pack_module, vae, clips, mode,
             pose_video=clips["pose"][padded],
             continue_motion=before,
             **scene,
-        ).args
+        )
         ours = build(
             segment,
             controls,
@@ -112,8 +113,6 @@ def test_conditioning_equals_wan_animate_to_video(pack_module, vae, clips, mode,
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 def test_several_pictures_equal_wan_animate_to_video(pack_module, vae, clips, mode):
     """The latents, mask and shape of the node with the same batch, bit for bit; pose and face come later than there."""
-    from comfy_extras.nodes_wan import WanAnimateToVideo
-
     frames = pack_module("wan_animate.video.frames")
     vae_port = pack_module("nodes.host.ports").cached_vae(vae)
     names = ("pose", "face", "background", "mask") if mode == "replace" else ("pose", "face")
@@ -125,21 +124,15 @@ def test_several_pictures_equal_wan_animate_to_video(pack_module, vae, clips, mo
     job.check()
     segment = job.plan().segments[0]
     scene = {"background_video": clips["background"], "character_mask": clips["mask"]} if mode == "replace" else {}
-    positive, _, latent, trim_latent, *_ = WanAnimateToVideo.execute(
-        positive=[[torch.zeros(1, 1, 8), {}]],
-        negative=[[torch.zeros(1, 1, 8), {}]],
-        vae=vae,
-        width=WIDTH,
-        height=HEIGHT,
-        length=LENGTH,
-        batch_size=1,
+    positive, _, latent, trim_latent, *_ = by_host(
+        vae,
         continue_motion_max_frames=1,
         video_frame_offset=0,
         reference_image=torch.stack([first, *[more[0]] * 4, *[more[1]] * 4]),
         face_video=clips["face"],
         pose_video=clips["pose"],
         **scene,
-    ).args
+    )
     values = positive[0][1]
     build = pack_module("wan_animate.chain.conditioning").build_conditioning
     ours = build(segment, controls, vae_port, vae_port.encode(job.reference_pixels()))
@@ -191,9 +184,8 @@ def test_the_pose_arrives_at_its_frames_where_the_hosts_graph_has_it_early(
     sampled = nodes.KSampler().sample(shifted, 3, *sampling.values(), *conditioned)[0]
     theirs = nodes.VAEDecode().decode(vae, TrimVideoLatent.execute(sampled, trim).args[0])[0]
     early = shift_of(theirs, pose)
-    if early == 0:
-        pytest.skip("this ComfyUI moves pose and face as well")
-    assert early == -4 * (count - 1)
+    # early in 0.33.0; a later ComfyUI may move pose and face as well
+    assert early in (-4 * (count - 1), 0)
 
 
 def test_a_preview_is_of_the_middle_of_the_clip(pack_module, model):

@@ -17,7 +17,7 @@ import pytest
 
 from demo import graphs
 from demo.example import Dancer, track_beside
-from demo.server import HostServer, PromptRejected
+from demo.server import PromptRejected
 from wan_animate import cli
 from wan_animate.chain.segment_files import LosslessSource
 from wan_animate.plan.cards import Device
@@ -35,11 +35,9 @@ PREVIEW, TEXT, PREVIEW_OF_NODE = 1, 3, 4  # the host's binary messages
 
 
 @pytest.fixture(scope="module")
-def host_server(host, small_models, tmp_path_factory):
+def host_server(start_server):
     """A server of its own, on which nothing was measured before."""
-    base = tmp_path_factory.mktemp("server")
-    small_models.copy_to(base / "models")
-    with HostServer(host, base) as server:
+    with start_server() as server:
         yield server
 
 

@@ -219,7 +219,9 @@ class SegmentStore(JobFolder):
         removed = []
         for segment in plan:
             index, damaged = segment.index, []
-            if self.frames_path(index).exists() and not self.is_intact(segment, check):
+            if self.is_intact(segment, check):
+                continue  # its former frames are not needed any more
+            if self.frames_path(index).exists():
                 log.warning("segment %d in %s is damaged, it is made again", index + 1, self.folder)
                 damaged += [self.frames_path(index), self.record_path(index)]
                 if self.owns_tail(index):
