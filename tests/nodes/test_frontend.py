@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from demo.importing import ROOT
+from demo.workflows.catalog import TITLES
 
-WORKFLOWS = ("animate", "replace", "replace_crop")
+WORKFLOWS = tuple(TITLES)
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -80,7 +81,7 @@ def chromium() -> str | None:
 
 
 def workflow(name: str) -> dict:
-    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((ROOT / "workflows" / f"{TITLES[name]}.json").read_text(encoding="utf-8"))
 
 
 def api_workflow(name: str) -> dict:
