@@ -13,7 +13,7 @@ Graph = dict[str, dict[str, Any]]  # node id to {"class_type", "inputs", "_meta"
 
 
 def load_graph(mode: str) -> Graph:
-    """``workflows/api/animate.json`` or ``replace.json``."""
+    """A workflow by its short name: ``workflows/api/animate.json``, ``replace.json``, ..."""
     return json.loads((ROOT / "workflows" / "api" / f"{mode}.json").read_text(encoding="utf-8"))
 
 
@@ -77,7 +77,8 @@ def use_small_models(graph: Graph, detectors: str, character: str | None) -> Non
 def use_small_sampling(graph: Graph) -> None:
     """Use the small transformer, LoRA, VAE and prompt; no text encoder and no CLIP vision."""
     set_inputs(graph, f"{KIT}LoadModel", model=small.TRANSFORMER_NAME)
-    set_inputs(graph, f"{KIT}RelightLora", lora=small.LORA_NAME)
+    for kind in ("RelightLora", "ApplyLora"):
+        set_inputs(graph, f"{KIT}{kind}", lora=small.LORA_NAME)
     set_inputs(graph, "VAELoader", vae_name=small.VAE_NAME)
     use_saved_prompt(graph, small.PROMPT_NAME)
     leave_out_clip_vision(graph)
@@ -103,11 +104,18 @@ def leave_out_clip_vision(graph: Graph) -> None:
     drop_unused(graph, ("CLIPVisionEncode", "CLIPVisionLoader"))
 
 
-def leave_out_lora(graph: Graph) -> None:
-    """Sample without the relighting LoRA."""
-    lora = node_of(graph, f"{KIT}RelightLora")
+def leave_out_lora(graph: Graph, kind: str = f"{KIT}RelightLora") -> None:
+    """Sample without the relighting LoRA, or without another kind of LoRA node."""
+    lora = node_of(graph, kind)
     relink(graph, lora, {0: graph[lora]["inputs"]["model"]})
-    drop_unused(graph, (f"{KIT}RelightLora",))
+    drop_unused(graph, (kind,))
+
+
+def leave_out_speed_lora(graph: Graph) -> None:
+    """Sample without the LoRA for few steps, with the steps and the sampler that the model needs then."""
+    for _ in nodes_of(graph, f"{KIT}ApplyLora"):
+        leave_out_lora(graph, f"{KIT}ApplyLora")
+        set_inputs(graph, f"{KIT}Animate", steps=20, sampler_name="uni_pc")
 
 
 def driver_detect(graph: Graph) -> str:

@@ -194,6 +194,10 @@ def name_lora(graph: graphs.Graph, real: dict[str, str]) -> None:
     elif graphs.nodes_of(graph, f"{KIT}RelightLora"):
         print("light    no relighting LoRA in models/loras: the character keeps its own light")
         graphs.leave_out_lora(graph)
+    if "distill_lora" in real:
+        graphs.set_inputs(graph, f"{KIT}ApplyLora", lora=real["distill_lora"])
+    else:
+        graphs.leave_out_speed_lora(graph)
 
 
 def name_pose(server: HostServer, graph: graphs.Graph, job: argparse.Namespace, real: dict[str, str]) -> float:

@@ -27,19 +27,31 @@ APPS = {"animate": "Wan Animate - Character App", "replace": "Wan Animate - Repl
 BLUEPRINTS = {"animate": "Animate a Character (Wan Animate)", "replace": "Replace a Person (Wan Animate)"}
 Make = Callable[[Definitions], Workflow]
 PICTURE_AND_VIDEO = "Your picture and your video"
-APP = [("image", "image"), ("video", "file"), ("video", "limit"), ("positive", "text"), ("animate", "mode"), ("animate", "seed")]
+APP = [
+    ("image", "image"),
+    ("video", "file"),
+    ("video", "limit"),
+    ("positive", "text"),
+    ("animate", "mode"),
+    ("animate", "seed"),
+]
 
 
 def model_groups(b: Builder, *second: str) -> list[Any]:
     first = [key for key in ("model", "relight", "speed", "offload", "strength", "accelerate") if key in b.nodes]
     return [
-        b.group("Models", BLUE, first, [key for key in ("vae", "fast_vae", "clip", "clip_vision", *second) if key in b.nodes]),
+        b.group(
+            "Models",
+            BLUE,
+            first,
+            [key for key in ("vae", "fast_vae", "clip", "clip_vision", *second) if key in b.nodes],
+        ),
         b.group("Prompt", GOLD, ["positive"], ["negative"]),
     ]
 
 
 def inputs_group(b: Builder) -> list[Any]:
-    keys = [key for key in ("image", "video", "encode") if key in b.nodes]
+    keys = [key for key in ("image", "encode", "video") if key in b.nodes]
     return [b.group(PICTURE_AND_VIDEO, GREEN, keys)]
 
 
@@ -61,11 +73,13 @@ def animate(definitions: Definitions) -> Workflow:
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate")
     b.save(b["animate"]["video"], "animate")
     stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])], body_group(b),
-              [b.group("Result", BLUE, ["animate", "save"])]]  # fmt: skip
+              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
     return b.finish(START["animate"], stages, APP)
 
 
-def replacing(name: str, definitions: Definitions, ids: list[str], identity: str | None = None, **video: Any) -> tuple[Builder, Any]:
+def replacing(
+    name: str, definitions: Definitions, ids: list[str], identity: str | None = None, **video: Any
+) -> tuple[Builder, Any]:
     b = Builder(TITLES[name], definitions, ids, identity=identity)
     model = b.model(relight=True)
     b.encoders()
@@ -91,13 +105,15 @@ def replace(definitions: Definitions) -> Workflow:
     b.save(b["animate"]["video"], "replace")
     stages = [model_groups(b, "detector", "segmenter"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean", "draw"])],
               [b.group("Who is replaced", GREEN, ["segment", "shape", "background"])],
-              [b.group("Result", BLUE, ["animate", "save"])]]  # fmt: skip
+              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
     return b.finish(START["replace"], stages, APP)
 
 
 def replace_crop(definitions: Definitions) -> Workflow:
     ids = [*REPLACE_IDS, "crop", "crop_face", "stitch"]
-    b, model = replacing("replace_crop", definitions, ids, "5a1f3c0e-2b7d-5e64-9a90-6c1df0a4b7e2", width=1280, height=720)
+    b, model = replacing(
+        "replace_crop", definitions, ids, "5a1f3c0e-2b7d-5e64-9a90-6c1df0a4b7e2", width=1280, height=720
+    )
     pose = b.pose()
     full = b["video"]["full_size"]
     b.kit("segment", "SegmentCharacter", segmenter=b["segmenter"]["segmenter"], frames=b["video"]["frames"], pose=pose)
@@ -108,7 +124,7 @@ def replace_crop(definitions: Definitions) -> Workflow:
     b.kit("crop_face", "CropFace", frames=full, pose=b["detect"]["pose"])
     b.animate(model, b["draw"]["frames"], b["crop_face"]["face"], mode="replace", background=b["background"]["background"],
               character_mask=b["shape"]["mask"], audio=None)  # fmt: skip
-    b.kit("stitch", "StitchCharacter", width=WIDE, generated=b["animate"]["frames"], frames=full, window=b["crop"]["window"],
+    b.kit("stitch", "StitchCharacter", column=WIDE, generated=b["animate"]["frames"], frames=full, window=b["crop"]["window"],
           mask=b["shape"]["mask"], audio=b["video"]["audio"])  # fmt: skip
     b.save(b["stitch"]["video"], "replace_crop")
     stages = [model_groups(b, "detector", "segmenter"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])],
@@ -118,7 +134,9 @@ def replace_crop(definitions: Definitions) -> Workflow:
     return b.finish(START["replace_crop"], stages)
 
 
-def animating(name: str, definitions: Definitions, offload: int = 0, mediapipe: bool = False, **video: Any) -> tuple[Builder, Any]:
+def animating(
+    name: str, definitions: Definitions, offload: int = 0, mediapipe: bool = False, **video: Any
+) -> tuple[Builder, Any]:
     b = Builder(TITLES[name], definitions)
     model = b.model(offload=offload)
     b.encoders()
@@ -140,7 +158,7 @@ def talking_head(definitions: Definitions) -> Workflow:
     b.animate(model, b["draw"]["frames"], b["crop_face"]["face"], mode="animate")
     b.save(b["animate"]["video"], "talking_head")
     stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean", "crop_face"])], body_group(b),
-              [b.group("Result", BLUE, ["animate", "save"])]]  # fmt: skip
+              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
     return b.finish(START["talking_head"], stages)
 
 
@@ -150,18 +168,33 @@ def long_clip(definitions: Definitions) -> Workflow:
     pose = b.retargeted(clean)
     b.kit("draw", "DrawPose", pose=pose)
     b.kit("report", "PoseReport", pose=clean, raw=b["clean"]["raw"])
-    b.kit("later", "CachedPrompt", "Cached Prompt (later)", clip=b["clip"]["CLIP"], text="The person in the video is dancing.")
+    b.kit(
+        "later",
+        "CachedPrompt",
+        "Cached Prompt (later)",
+        clip=b["clip"]["CLIP"],
+        text="The person in the video is dancing.",
+    )
     b.kit("from_frame", "PromptForFrames", conditioning=b["later"]["conditioning"], first_frame=154,
           others=b["positive"]["conditioning"])  # fmt: skip
     b.kit("options", "ClipOptions", crossfade=-1)
-    b.kit("plan", "PlanClip", width=WIDE, frames=b["video"]["frames"], mode="animate", steps=6, previous_frames=5, pose=clean,
+    b.kit("plan", "PlanClip", column=WIDE, frames=b["video"]["frames"], mode="animate", steps=6, previous_frames=5, pose=clean,
           reference_pose=b["reference"]["pose"], reference_image=b["image"]["IMAGE"], weights="fp8",
           options=b["options"]["options"])  # fmt: skip
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", positive=b["from_frame"]["conditioning"],
               guidance_frames=5, options=b["options"]["options"], audio=None)  # fmt: skip
-    b.kit("match", "MatchColor", width=WIDE, frames=b["animate"]["frames"], reference=b["image"]["IMAGE"], strength=0.5)
-    b.kit("images", "FramesToImage", width=WIDE, frames=b["match"]["frames"])
-    b.add("create", "CreateVideo", width=WIDE, images=b["images"]["image"], audio=b["video"]["audio"], fps=b["video"]["fps"])
+    b.kit(
+        "match", "MatchColor", column=WIDE, frames=b["animate"]["frames"], reference=b["image"]["IMAGE"], strength=0.5
+    )
+    b.kit("images", "FramesToImage", column=WIDE, frames=b["match"]["frames"])
+    b.add(
+        "create",
+        "CreateVideo",
+        column=WIDE,
+        images=b["images"]["image"],
+        audio=b["video"]["audio"],
+        fps=b["video"]["fps"],
+    )
     b.save(b["create"]["VIDEO"], "long_clip")
     stages = [
         [model_groups(b, "detector")[0], b.group("Prompts", GOLD, ["positive", "negative"], ["later", "from_frame"])],
@@ -182,7 +215,7 @@ def low_vram(definitions: Definitions) -> Workflow:
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", vae=vae, segment_length=49)
     b.save(b["animate"]["video"], "low_vram")
     stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])], body_group(b),
-              [b.group("Result", BLUE, ["animate", "save"])]]  # fmt: skip
+              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
     return b.finish(START["low_vram"], stages)
 
 
@@ -194,5 +227,5 @@ def four_steps(definitions: Definitions) -> Workflow:
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", steps=4)
     b.save(b["animate"]["video"], "four_steps")
     stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])], body_group(b),
-              [b.group("Result", BLUE, ["animate", "save"])]]  # fmt: skip
+              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
     return b.finish(START["four_steps"], stages)

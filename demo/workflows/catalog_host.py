@@ -15,7 +15,9 @@ def _edit(b: Builder, key: str, whose: str, image: Output, prompt: Output) -> Ou
     scaled = b.add(f"{key}_scale", "FluxKontextImageScale", image=image)["IMAGE"]
     shared = {"clip": b["edit_clip"]["CLIP"], "vae": b["edit_vae"]["VAE"], "image1": scaled}
     words = b.add(f"{key}_prompt", "TextEncodeQwenImageEditPlus", f"Edit ({whose})", room=120, prompt=prompt, **shared)
-    empty = b.add(f"{key}_empty", "TextEncodeQwenImageEditPlus", f"Edit, negative ({whose})", room=200, prompt="", **shared)
+    empty = b.add(
+        f"{key}_empty", "TextEncodeQwenImageEditPlus", f"Edit, negative ({whose})", room=200, prompt="", **shared
+    )
     latent = b.add(f"{key}_latent", "VAEEncode", pixels=scaled, vae=b["edit_vae"]["VAE"])["LATENT"]
     sampled = b.add(f"{key}_sampler", "KSampler", f"KSampler ({whose})", model=b["edit_norm"]["patched_model"],
                     positive=words["CONDITIONING"], negative=empty["CONDITIONING"], latent_image=latent, seed=1,
@@ -37,7 +39,9 @@ def edited_pose(definitions: Definitions) -> Workflow:
     driver = _edit(b, "driver", "driver", b["prompts"]["frame_image"], b["prompts"]["driver_prompt"])
     character = _edit(b, "character", "character", picture, b["prompts"]["reference_prompt"])
     b.kit("driver_edited", "DetectPose", "Detect Pose and Face (edited driver)", detector=detector, frames=driver)
-    b.kit("character_edited", "DetectPose", "Detect Pose and Face (edited character)", detector=detector, frames=character)
+    b.kit(
+        "character_edited", "DetectPose", "Detect Pose and Face (edited character)", detector=detector, frames=character
+    )
     b.kit("retarget", "RetargetPose", pose=clean, reference_pose=b["reference"]["pose"], frames=b["video"]["frames"],
           reference_image=picture, driver_edit_pose=b["driver_edited"]["pose"],
           reference_edit_pose=b["character_edited"]["pose"])  # fmt: skip
@@ -56,7 +60,7 @@ def edited_pose(definitions: Definitions) -> Workflow:
                  steps("character"))],
         [b.group("The edited people", PURPLE, ["driver_edited", "character_edited"])],
         [b.group("On the character's body", TEAL, ["retarget", "draw"])],
-        [b.group("Result", BLUE, ["animate", "save"])],
+        [b.group("Result", BLUE, ["animate"], ["save"])],
     ]  # fmt: skip
     return b.finish(START["edited_pose"], stages)
 
@@ -70,7 +74,9 @@ def host_pose(definitions: Definitions) -> Workflow:
     video = b["video"]
     b.add("sdpose_model", "CheckpointLoaderSimple", "Load Checkpoint (SDPose)",
           ckpt_name="sdpose_wholebody_fp16.safetensors")  # fmt: skip
-    b.add("sam3_model", "CheckpointLoaderSimple", "Load Checkpoint (SAM 3)", ckpt_name="sam3.1_multiplex_fp16.safetensors")
+    b.add(
+        "sam3_model", "CheckpointLoaderSimple", "Load Checkpoint (SAM 3)", ckpt_name="sam3.1_multiplex_fp16.safetensors"
+    )
     b.kit("images", "FramesToImage", frames=video["frames"], limit=77)
     b.add("sdpose", "SDPoseKeypointExtractor", model=b["sdpose_model"]["MODEL"], vae=b["sdpose_model"]["VAE"],
           image=b["images"]["image"])  # fmt: skip
@@ -96,7 +102,7 @@ def host_pose(definitions: Definitions) -> Workflow:
         [b.group("Pose by SDPose", PURPLE, ["images", "sdpose", "keypoints", "clean", "keep"])],
         [b.group("Mask by SAM 3", GREEN, ["outline", "first_mask", "sam3", "sam3_mask", "mask"])],
         [b.group("For the model", TEAL, ["crop_face", "draw", "shape", "background"])],
-        [b.group("Result", BLUE, ["animate", "save"])],
+        [b.group("Result", BLUE, ["animate"], ["save"])],
     ]
     return b.finish(START["host_pose"], stages)
 
@@ -114,7 +120,9 @@ def saved_pose(definitions: Definitions) -> Workflow:
     b.kit("crop_face", "CropFace", frames=frames, pose=pose)
     b.kit("keypoints", "PoseToKeypoints", pose=pose)
     b.add("openpose", "SDPoseDrawKeypoints", keypoints=b["keypoints"]["keypoints"], draw_face=False)
-    b.kit("drawn", "ImageToFrames", image=b["openpose"]["IMAGE"], fps=b["video"]["fps"])
+    b.add("scaled", "ImageScale", image=b["openpose"]["IMAGE"], upscale_method="area", width=b["video"]["width"],
+          height=b["video"]["height"])  # fmt: skip
+    b.kit("drawn", "ImageToFrames", image=b["scaled"]["IMAGE"], fps=b["video"]["fps"])
     b.kit("outline", "MaskFromPose", pose=pose, frames=frames)
     b.kit("shape", "ShapeMask", mask=b["outline"]["mask"], frames=frames, pose=pose)
     b.kit("background", "MaskBackground", frames=frames, mask=b["shape"]["mask"])
@@ -124,8 +132,8 @@ def saved_pose(definitions: Definitions) -> Workflow:
     stages = [
         model_groups(b),
         inputs_group(b),
-        [b.group("Saved pose", PURPLE, ["track", "crop_face", "keypoints", "openpose", "drawn"])],
+        [b.group("Saved pose", PURPLE, ["track", "crop_face", "keypoints", "openpose", "scaled", "drawn"])],
         [b.group("Who is replaced", GREEN, ["outline", "shape", "background"])],
-        [b.group("Result", BLUE, ["animate", "save"])],
+        [b.group("Result", BLUE, ["animate"], ["save"])],
     ]
     return b.finish(START["saved_pose"], stages)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 KIT = "WanAnimateKit"
 Definitions = Mapping[str, Any]  # a host's /object_info
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+NOTE_COLOR, NOTE_BACKGROUND = "#2a363b", "#1f2426"  # links and text can be read on it in every theme
 NAMESPACE = uuid.UUID("410b4eca-2fc2-5994-b68b-8bfd4ac158a5")
 
 
@@ -56,7 +57,7 @@ class Node:
 
     @property
     def shown_title(self) -> str:
-        return self.title or self.definition["display_name"]
+        return self.title or self.definition["display_name"] or self.type
 
     def inputs(self) -> Iterator[Input]:
         """Inputs in the order of the definition, a dynamic combo's own behind it."""
@@ -132,7 +133,7 @@ class Workflow:
         self.notes.append(
             {"id": self._id(key), "type": "MarkdownNote", "pos": list(position), "size": list(size), "flags": {},
              "order": 0, "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [text],
-             "title": title}
+             "title": title, "color": NOTE_COLOR, "bgcolor": NOTE_BACKGROUND}
         )  # fmt: skip
 
     def _id(self, key: str) -> int:

@@ -21,10 +21,10 @@ COLUMN, WIDE = 380, 420
 ROOM = {
     "LoadModel": 150, "RelightLora": 220, "ApplyLora": 220, "Accelerate": 290, "OffloadBlocks": 200, "Strength": 240,
     "AccelerateVae": 60, "LoadPoseDetector": 140, "LoadMediaPipe": 60, "LoadSegmenter": 100, "CachedPrompt": 230,
-    "LoadPrompt": 80, "PromptForFrames": 150, "LoadVideo": 700, "DetectPose": 780, "CleanPose": 480,
+    "LoadPrompt": 80, "PromptForFrames": 150, "LoadVideo": 1100, "DetectPose": 780, "CleanPose": 480,
     "RetargetPose": 700, "EditPrompts": 420, "DrawPose": 260, "MaskFromPose": 220, "CropFace": 220,
     "SegmentCharacter": 560, "ShapeMask": 380, "MaskBackground": 70, "CropToCharacter": 700, "StitchCharacter": 260,
-    "PlanClip": 980, "ClipOptions": 320, "MatchColor": 380, "Animate": 900, "PoseReport": 560, "SavePoseTrack": 110,
+    "PlanClip": 980, "ClipOptions": 320, "MatchColor": 380, "Animate": 1160, "PoseReport": 560, "SavePoseTrack": 110,
     "LoadPoseTrack": 110, "PoseToKeypoints": 60, "KeypointsToPose": 190, "FramesToImage": 130, "ImageToFrames": 90,
     "FramesToMask": 160, "MaskToFrames": 130, "SaveClip": 620,
 }  # fmt: skip
@@ -33,7 +33,7 @@ HOST_ROOM = {
     "SaveVideo": 560, "PreviewImage": 320, "CheckpointLoaderSimple": 110, "UNETLoader": 100, "CLIPTextEncode": 140,
     "SDPoseKeypointExtractor": 140, "SDPoseDrawKeypoints": 320, "SAM3_VideoTrack": 220, "SAM3_TrackToMask": 90,
     "KSampler": 320, "VAEDecode": 60, "VAEEncode": 60, "TextEncodeQwenImageEditPlus": 260, "CFGNorm": 70,
-    "FluxKontextImageScale": 50, "ModelSamplingAuraFlow": 70, "CreateVideo": 110, "ConditioningZeroOut": 50,
+    "FluxKontextImageScale": 50, "ModelSamplingAuraFlow": 70, "CreateVideo": 110, "ImageScale": 170,
 }  # fmt: skip
 
 
@@ -51,7 +51,12 @@ class Builder:
     """Makes one workflow; every method adds nodes and keeps them by key."""
 
     def __init__(
-        self, name: str, definitions: Definitions, ids: Sequence[str] = (), first_id: int = 3, identity: str | None = None
+        self,
+        name: str,
+        definitions: Definitions,
+        ids: Sequence[str] = (),
+        first_id: int = 3,
+        identity: str | None = None,
     ):
         numbers = {"start": 1, "models": 2} | {key: at for at, key in enumerate(ids, first_id)}
         self.workflow = Workflow(name, definitions, numbers, identity)
@@ -61,13 +66,17 @@ class Builder:
     def __getitem__(self, key: str) -> Node:
         return self.nodes[key]
 
-    def kit(self, key: str, type: str, title: str | None = None, /, room: int = 0, width: int = COLUMN, **values: Any) -> Node:
+    def kit(
+        self, key: str, type: str, title: str | None = None, /, room: int = 0, column: int = COLUMN, **values: Any
+    ) -> Node:
         """One of our nodes."""
-        return self.add(key, KIT + type, title, room or ROOM[type], width, **values)
+        return self.add(key, KIT + type, title, room=room or ROOM[type], column=column, **values)
 
-    def add(self, key: str, type: str, title: str | None = None, /, room: int = 0, width: int = COLUMN, **values: Any) -> Node:
+    def add(
+        self, key: str, type: str, title: str | None = None, /, room: int = 0, column: int = COLUMN, **values: Any
+    ) -> Node:
         """Any node; a file of the manifest in its values gets its download link."""
-        node = self.workflow.add(key, type, title, (width, room or HOST_ROOM[type]), **values)
+        node = self.workflow.add(key, type, title, (column, room or HOST_ROOM[type]), **values)
         for value in values.values():
             if isinstance(value, str) and value in self._manifest:
                 model = self._manifest[value]
@@ -117,7 +126,9 @@ class Builder:
 
     def pose(self, **detect: Any) -> Output:
         """The driver's pose, steadied."""
-        self.kit("detect", "DetectPose", detector=self["detector"]["detector"], frames=self["video"]["frames"], **detect)
+        self.kit(
+            "detect", "DetectPose", detector=self["detector"]["detector"], frames=self["video"]["frames"], **detect
+        )
         return self.kit("clean", "CleanPose", pose=self["detect"]["pose"])["pose"]
 
     def retargeted(self, pose: Output, **retarget: Any) -> Output:
@@ -148,10 +159,10 @@ class Builder:
             given |= {"steps": 6, "sampler_name": "lcm"}
         given |= values
         given = {name: value for name, value in given.items() if value is not None}
-        return self.kit("animate", "Animate", width=WIDE, **given)
+        return self.kit("animate", "Animate", column=WIDE, **given)
 
     def save(self, video: Output, prefix: str) -> Node:
-        return self.add("save", "SaveVideo", width=WIDE, video=video, filename_prefix=f"video/{prefix}")
+        return self.add("save", "SaveVideo", column=WIDE, video=video, filename_prefix=f"video/{prefix}")
 
     # -- the page
 
@@ -159,7 +170,9 @@ class Builder:
         """Notes, positions, and the widgets that the app view shows."""
         size = (NOTE_WIDTH, 560)
         self.workflow.note("start", "Start here", start, (0, 0), size)
-        self.workflow.note("models", "Models and where they go", self._models_note(), (0, size[1] + 70), (NOTE_WIDTH, 480))
+        self.workflow.note(
+            "models", "Models and where they go", self._models_note(), (0, size[1] + 70), (NOTE_WIDTH, 480)
+        )
         place(self.workflow, stages)
         if app:
             inputs = [[self[key].id, widget] for key, widget in app]
@@ -167,7 +180,11 @@ class Builder:
         return self.workflow
 
     def _models_note(self) -> str:
-        rows = ["Into ComfyUI/models, then press **R**. Loaders with a red edge lack theirs.\n", "| folder | file |", "| --- | --- |"]
+        rows = [
+            "Into ComfyUI/models, then press **R**. Loaders with a red edge lack theirs.\n",
+            "| folder | file |",
+            "| --- | --- |",
+        ]
         for node in self.workflow.nodes:
             for one in node.models:
                 model = self._manifest[one["name"]]
