@@ -48,12 +48,28 @@ def blueprint(name: str, workflow: Workflow) -> dict[str, Any]:
         elif gone.get(target) == "SaveVideo":
             target, target_slot = OUTSIDE, 0
             video_links.append(at)
-        links.append({"id": at, "origin_id": origin, "origin_slot": slot, "target_id": target, "target_slot": target_slot,
-                      "type": type_})  # fmt: skip
+        links.append(
+            {
+                "id": at,
+                "origin_id": origin,
+                "origin_slot": slot,
+                "target_id": target,
+                "target_slot": target_slot,
+                "type": type_,
+            }
+        )
     proxies = [(label, _first(nodes, type_), widget) for label, type_, widget in WIDGETS]
     right = max(node["pos"][0] + node["size"][0] for node in nodes)
-    inputs = [{"id": str(uuid.uuid5(NAMESPACE, f"{name} image")), "name": "image", "type": "IMAGE", "linkIds": image_links,
-               "label": "character", "pos": [330, 20]}]  # fmt: skip
+    inputs = [
+        {
+            "id": str(uuid.uuid5(NAMESPACE, f"{name} image")),
+            "name": "image",
+            "type": "IMAGE",
+            "linkIds": image_links,
+            "label": "character",
+            "pos": [330, 20],
+        }
+    ]
     slots: list[dict[str, Any]] = [{"name": "image", "label": "character", "type": "IMAGE", "link": None}]
     number = page["last_link_id"]
     for label, node, widget in proxies:
@@ -61,33 +77,84 @@ def blueprint(name: str, workflow: Workflow) -> dict[str, Any]:
         target_slot = len(node["inputs"])
         kind_of = _widget_type(workflow, node["id"], widget)
         node["inputs"].append({"name": widget, "type": kind_of, "widget": {"name": widget}, "link": number})
-        links.append({"id": number, "origin_id": INSIDE, "origin_slot": len(inputs), "target_id": node["id"],
-                      "target_slot": target_slot, "type": kind_of})  # fmt: skip
-        inputs.append({"id": str(uuid.uuid5(NAMESPACE, f"{name} {label}")), "name": widget, "type": kind_of,
-                       "linkIds": [number], "label": label, "pos": [330, 20 + 20 * len(inputs)]})  # fmt: skip
+        links.append(
+            {
+                "id": number,
+                "origin_id": INSIDE,
+                "origin_slot": len(inputs),
+                "target_id": node["id"],
+                "target_slot": target_slot,
+                "type": kind_of,
+            }
+        )
+        inputs.append(
+            {
+                "id": str(uuid.uuid5(NAMESPACE, f"{name} {label}")),
+                "name": widget,
+                "type": kind_of,
+                "linkIds": [number],
+                "label": label,
+                "pos": [330, 20 + 20 * len(inputs)],
+            }
+        )
         slots.append({"name": widget, "label": label, "type": kind_of, "widget": {"name": widget}, "link": None})
-    outputs = [{"id": str(uuid.uuid5(NAMESPACE, f"{name} video")), "name": "video", "type": "VIDEO", "linkIds": video_links,
-                "pos": [right + 120, 20]}]  # fmt: skip
+    outputs = [
+        {
+            "id": str(uuid.uuid5(NAMESPACE, f"{name} video")),
+            "name": "video",
+            "type": "VIDEO",
+            "linkIds": video_links,
+            "pos": [right + 120, 20],
+        }
+    ]
     subgraph = {
-        "id": kind, "version": 1, "revision": 0, "config": {}, "name": title, "category": "WanAnimateKit",
-        "state": {"lastGroupId": len(page["groups"]), "lastNodeId": page["last_node_id"], "lastLinkId": number,
-                  "lastRerouteId": 0},
+        "id": kind,
+        "version": 1,
+        "revision": 0,
+        "config": {},
+        "name": title,
+        "category": "WanAnimateKit",
+        "state": {
+            "lastGroupId": len(page["groups"]),
+            "lastNodeId": page["last_node_id"],
+            "lastLinkId": number,
+            "lastRerouteId": 0,
+        },
         "description": ABOUT[name],
         "inputNode": {"id": INSIDE, "bounding": [220, 0, 130, 60 + 20 * len(inputs)]},
         "outputNode": {"id": OUTSIDE, "bounding": [right + 100, 0, 130, 70]},
-        "inputs": inputs, "outputs": outputs, "widgets": [], "nodes": nodes,
-        "groups": [{**group, "font_size": 24} for group in page["groups"]], "links": links, "extra": {},
-    }  # fmt: skip
+        "inputs": inputs,
+        "outputs": outputs,
+        "widgets": [],
+        "nodes": nodes,
+        "groups": [{**group, "font_size": 24} for group in page["groups"]],
+        "links": links,
+        "extra": {},
+    }
     node = {
-        "id": 1, "type": kind, "pos": [0, 0], "size": [420, 320], "flags": {}, "order": 0, "mode": 0, "inputs": slots,
-        "outputs": [{"name": "video", "type": "VIDEO", "links": []}], "title": title, "widgets_values": [],
+        "id": 1,
+        "type": kind,
+        "pos": [0, 0],
+        "size": [420, 320],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": slots,
+        "outputs": [{"name": "video", "type": "VIDEO", "links": []}],
+        "title": title,
+        "widgets_values": [],
         "properties": {"proxyWidgets": [[str(node["id"]), widget] for _, node, widget in proxies]},
-    }  # fmt: skip
+    }
     return {
-        "revision": 0, "last_node_id": page["last_node_id"], "last_link_id": 0, "nodes": [node], "links": [], "version": 0.4,
+        "revision": 0,
+        "last_node_id": page["last_node_id"],
+        "last_link_id": 0,
+        "nodes": [node],
+        "links": [],
+        "version": 0.4,
         "definitions": {"subgraphs": [subgraph]},
         "extra": {"BlueprintDescription": ABOUT[name], "BlueprintSearchAliases": ALIASES[name]},
-    }  # fmt: skip
+    }
 
 
 def _first(nodes: list[dict[str, Any]], type_: str) -> dict[str, Any]:

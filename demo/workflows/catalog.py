@@ -60,8 +60,26 @@ def body_group(b: Builder) -> list[Any]:
 
 
 def animate(definitions: Definitions) -> Workflow:
-    ids = ["model", "accelerate", "vae", "clip", "clip_vision", "detector", "positive", "negative", "image", "video",
-           "encode", "detect", "clean", "reference", "retarget", "draw", "animate", "save"]  # fmt: skip
+    ids = [
+        "model",
+        "accelerate",
+        "vae",
+        "clip",
+        "clip_vision",
+        "detector",
+        "positive",
+        "negative",
+        "image",
+        "video",
+        "encode",
+        "detect",
+        "clean",
+        "reference",
+        "retarget",
+        "draw",
+        "animate",
+        "save",
+    ]
     b = Builder(TITLES["animate"], definitions, ids, identity="410b4eca-2fc2-5994-b68b-8bfd4ac158a5")
     model = b.model()
     b.encoders()
@@ -72,8 +90,13 @@ def animate(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose)
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate")
     b.save(b["animate"]["video"], "animate")
-    stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])], body_group(b),
-              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
+    stages = [
+        model_groups(b, "detector"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
+        body_group(b),
+        [b.group("Result", BLUE, ["animate"], ["save"])],
+    ]
     return b.finish(START["animate"], stages, APP)
 
 
@@ -90,9 +113,29 @@ def replacing(
     return b, model
 
 
-REPLACE_IDS = ["model", "relight", "accelerate", "vae", "clip", "clip_vision", "detector", "segmenter", "positive",
-               "negative", "image", "video", "encode", "detect", "clean", "segment", "shape", "background", "draw",
-               "animate", "save"]  # fmt: skip
+REPLACE_IDS = [
+    "model",
+    "relight",
+    "accelerate",
+    "vae",
+    "clip",
+    "clip_vision",
+    "detector",
+    "segmenter",
+    "positive",
+    "negative",
+    "image",
+    "video",
+    "encode",
+    "detect",
+    "clean",
+    "segment",
+    "shape",
+    "background",
+    "draw",
+    "animate",
+    "save",
+]
 
 
 def replace(definitions: Definitions) -> Workflow:
@@ -100,12 +143,22 @@ def replace(definitions: Definitions) -> Workflow:
     pose = b.pose()
     b.mask(pose)
     b.kit("draw", "DrawPose", pose=pose)
-    b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="replace", background=b["background"]["background"],
-              character_mask=b["shape"]["mask"])  # fmt: skip
+    b.animate(
+        model,
+        b["draw"]["frames"],
+        b["detect"]["face"],
+        mode="replace",
+        background=b["background"]["background"],
+        character_mask=b["shape"]["mask"],
+    )
     b.save(b["animate"]["video"], "replace")
-    stages = [model_groups(b, "detector", "segmenter"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean", "draw"])],
-              [b.group("Who is replaced", GREEN, ["segment", "shape", "background"])],
-              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
+    stages = [
+        model_groups(b, "detector", "segmenter"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean", "draw"])],
+        [b.group("Who is replaced", GREEN, ["segment", "shape", "background"])],
+        [b.group("Result", BLUE, ["animate"], ["save"])],
+    ]
     return b.finish(START["replace"], stages, APP)
 
 
@@ -122,15 +175,34 @@ def replace_crop(definitions: Definitions) -> Workflow:
     b.kit("background", "MaskBackground", frames=b["crop"]["frames"], mask=b["shape"]["mask"])
     b.kit("draw", "DrawPose", pose=b["crop"]["pose"])
     b.kit("crop_face", "CropFace", frames=full, pose=b["detect"]["pose"])
-    b.animate(model, b["draw"]["frames"], b["crop_face"]["face"], mode="replace", background=b["background"]["background"],
-              character_mask=b["shape"]["mask"], audio=None)  # fmt: skip
-    b.kit("stitch", "StitchCharacter", column=WIDE, generated=b["animate"]["frames"], frames=full, window=b["crop"]["window"],
-          mask=b["shape"]["mask"], audio=b["video"]["audio"])  # fmt: skip
+    b.animate(
+        model,
+        b["draw"]["frames"],
+        b["crop_face"]["face"],
+        mode="replace",
+        background=b["background"]["background"],
+        character_mask=b["shape"]["mask"],
+        audio=None,
+    )
+    b.kit(
+        "stitch",
+        "StitchCharacter",
+        column=WIDE,
+        generated=b["animate"]["frames"],
+        frames=full,
+        window=b["crop"]["window"],
+        mask=b["shape"]["mask"],
+        audio=b["video"]["audio"],
+    )
     b.save(b["stitch"]["video"], "replace_crop")
-    stages = [model_groups(b, "detector", "segmenter"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])],
-              [b.group("Who is replaced", GREEN, ["segment", "crop"])],
-              [b.group("In the window", PURPLE, ["shape", "background", "draw", "crop_face"])],
-              [b.group("Result", BLUE, ["animate"], ["stitch", "save"])]]  # fmt: skip
+    stages = [
+        model_groups(b, "detector", "segmenter"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
+        [b.group("Who is replaced", GREEN, ["segment", "crop"])],
+        [b.group("In the window", PURPLE, ["shape", "background", "draw", "crop_face"])],
+        [b.group("Result", BLUE, ["animate"], ["stitch", "save"])],
+    ]
     return b.finish(START["replace_crop"], stages)
 
 
@@ -157,8 +229,13 @@ def talking_head(definitions: Definitions) -> Workflow:
     b.kit("crop_face", "CropFace", frames=b["video"]["frames"], pose=b["clean"]["pose"], face_scale=1.4)
     b.animate(model, b["draw"]["frames"], b["crop_face"]["face"], mode="animate")
     b.save(b["animate"]["video"], "talking_head")
-    stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean", "crop_face"])], body_group(b),
-              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
+    stages = [
+        model_groups(b, "detector"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean", "crop_face"])],
+        body_group(b),
+        [b.group("Result", BLUE, ["animate"], ["save"])],
+    ]
     return b.finish(START["talking_head"], stages)
 
 
@@ -175,14 +252,38 @@ def long_clip(definitions: Definitions) -> Workflow:
         clip=b["clip"]["CLIP"],
         text="The person in the video is dancing.",
     )
-    b.kit("from_frame", "PromptForFrames", conditioning=b["later"]["conditioning"], first_frame=154,
-          others=b["positive"]["conditioning"])  # fmt: skip
+    b.kit(
+        "from_frame",
+        "PromptForFrames",
+        conditioning=b["later"]["conditioning"],
+        first_frame=154,
+        others=b["positive"]["conditioning"],
+    )
     b.kit("options", "ClipOptions", crossfade=-1)
-    b.kit("plan", "PlanClip", column=WIDE, frames=b["video"]["frames"], mode="animate", steps=6, previous_frames=5, pose=clean,
-          reference_pose=b["reference"]["pose"], reference_image=b["image"]["IMAGE"], weights="fp8",
-          options=b["options"]["options"])  # fmt: skip
-    b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", positive=b["from_frame"]["conditioning"],
-              guidance_frames=5, options=b["options"]["options"], audio=None)  # fmt: skip
+    b.kit(
+        "plan",
+        "PlanClip",
+        column=WIDE,
+        frames=b["video"]["frames"],
+        mode="animate",
+        steps=6,
+        previous_frames=5,
+        pose=clean,
+        reference_pose=b["reference"]["pose"],
+        reference_image=b["image"]["IMAGE"],
+        weights="fp8",
+        options=b["options"]["options"],
+    )
+    b.animate(
+        model,
+        b["draw"]["frames"],
+        b["detect"]["face"],
+        mode="animate",
+        positive=b["from_frame"]["conditioning"],
+        guidance_frames=5,
+        options=b["options"]["options"],
+        audio=None,
+    )
     b.kit(
         "match", "MatchColor", column=WIDE, frames=b["animate"]["frames"], reference=b["image"]["IMAGE"], strength=0.5
     )
@@ -203,7 +304,7 @@ def long_clip(definitions: Definitions) -> Workflow:
         body_group(b),
         [b.group("The clip's plan", GOLD, ["options", "plan"])],
         [b.group("Result", BLUE, ["animate"], ["match", "images", "create", "save"])],
-    ]  # fmt: skip
+    ]
     return b.finish(START["long_clip"], stages)
 
 
@@ -214,8 +315,13 @@ def low_vram(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose)
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", vae=vae, segment_length=49)
     b.save(b["animate"]["video"], "low_vram")
-    stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])], body_group(b),
-              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
+    stages = [
+        model_groups(b, "detector"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
+        body_group(b),
+        [b.group("Result", BLUE, ["animate"], ["save"])],
+    ]
     return b.finish(START["low_vram"], stages)
 
 
@@ -226,6 +332,11 @@ def four_steps(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose)
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", steps=4)
     b.save(b["animate"]["video"], "four_steps")
-    stages = [model_groups(b, "detector"), inputs_group(b), [b.group("Pose and face", PURPLE, ["detect", "clean"])], body_group(b),
-              [b.group("Result", BLUE, ["animate"], ["save"])]]  # fmt: skip
+    stages = [
+        model_groups(b, "detector"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
+        body_group(b),
+        [b.group("Result", BLUE, ["animate"], ["save"])],
+    ]
     return b.finish(START["four_steps"], stages)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from demo.workflows.catalog import TITLES, animating, body_group, inputs_group, model_groups
+from typing import Any
+
+from demo.workflows.catalog import TITLES, animating, inputs_group, model_groups
 from demo.workflows.graph import Definitions, Output, Workflow
 from demo.workflows.notes import START
 from demo.workflows.parts import BLUE, GOLD, GREEN, PURPLE, TEAL, Builder
@@ -13,15 +15,26 @@ EDIT_STEPS, EDIT_CFG = 40, 4.0  # Qwen Image Edit 2511's own, as in ComfyUI's bl
 def _edit(b: Builder, key: str, whose: str, image: Output, prompt: Output) -> Output:
     """An image edited by words, as ComfyUI's blueprint *Image Edit (Qwen 2511)* does."""
     scaled = b.add(f"{key}_scale", "FluxKontextImageScale", image=image)["IMAGE"]
-    shared = {"clip": b["edit_clip"]["CLIP"], "vae": b["edit_vae"]["VAE"], "image1": scaled}
+    shared: dict[str, Any] = {"clip": b["edit_clip"]["CLIP"], "vae": b["edit_vae"]["VAE"], "image1": scaled}
     words = b.add(f"{key}_prompt", "TextEncodeQwenImageEditPlus", f"Edit ({whose})", room=120, prompt=prompt, **shared)
     empty = b.add(
         f"{key}_empty", "TextEncodeQwenImageEditPlus", f"Edit, negative ({whose})", room=200, prompt="", **shared
     )
     latent = b.add(f"{key}_latent", "VAEEncode", pixels=scaled, vae=b["edit_vae"]["VAE"])["LATENT"]
-    sampled = b.add(f"{key}_sampler", "KSampler", f"KSampler ({whose})", model=b["edit_norm"]["patched_model"],
-                    positive=words["CONDITIONING"], negative=empty["CONDITIONING"], latent_image=latent, seed=1,
-                    steps=EDIT_STEPS, cfg=EDIT_CFG, sampler_name="euler", scheduler="simple")["LATENT"]  # fmt: skip
+    sampled = b.add(
+        f"{key}_sampler",
+        "KSampler",
+        f"KSampler ({whose})",
+        model=b["edit_norm"]["patched_model"],
+        positive=words["CONDITIONING"],
+        negative=empty["CONDITIONING"],
+        latent_image=latent,
+        seed=1,
+        steps=EDIT_STEPS,
+        cfg=EDIT_CFG,
+        sampler_name="euler",
+        scheduler="simple",
+    )["LATENT"]
     return b.add(f"{key}_decode", "VAEDecode", samples=sampled, vae=b["edit_vae"]["VAE"])["IMAGE"]
 
 
@@ -42,9 +55,16 @@ def edited_pose(definitions: Definitions) -> Workflow:
     b.kit(
         "character_edited", "DetectPose", "Detect Pose and Face (edited character)", detector=detector, frames=character
     )
-    b.kit("retarget", "RetargetPose", pose=clean, reference_pose=b["reference"]["pose"], frames=b["video"]["frames"],
-          reference_image=picture, driver_edit_pose=b["driver_edited"]["pose"],
-          reference_edit_pose=b["character_edited"]["pose"])  # fmt: skip
+    b.kit(
+        "retarget",
+        "RetargetPose",
+        pose=clean,
+        reference_pose=b["reference"]["pose"],
+        frames=b["video"]["frames"],
+        reference_image=picture,
+        driver_edit_pose=b["driver_edited"]["pose"],
+        reference_edit_pose=b["character_edited"]["pose"],
+    )
     b.kit("draw", "DrawPose", pose=b["retarget"]["pose"])
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate")
     b.save(b["animate"]["video"], "edited_pose")
@@ -56,12 +76,19 @@ def edited_pose(definitions: Definitions) -> Workflow:
         model_groups(b, "detector"),
         inputs_group(b),
         [b.group("Pose and face", PURPLE, ["detect", "clean"], ["reference", "prompts"])],
-        [b.group("Edit", GOLD, ["edit_model", "edit_clip", "edit_vae", "edit_shift", "edit_norm"], steps("driver"),
-                 steps("character"))],
+        [
+            b.group(
+                "Edit",
+                GOLD,
+                ["edit_model", "edit_clip", "edit_vae", "edit_shift", "edit_norm"],
+                steps("driver"),
+                steps("character"),
+            )
+        ],
         [b.group("The edited people", PURPLE, ["driver_edited", "character_edited"])],
         [b.group("On the character's body", TEAL, ["retarget", "draw"])],
         [b.group("Result", BLUE, ["animate"], ["save"])],
-    ]  # fmt: skip
+    ]
     return b.finish(START["edited_pose"], stages)
 
 
@@ -72,14 +99,23 @@ def host_pose(definitions: Definitions) -> Workflow:
     b.prompt()
     b.inputs(limit=77)
     video = b["video"]
-    b.add("sdpose_model", "CheckpointLoaderSimple", "Load Checkpoint (SDPose)",
-          ckpt_name="sdpose_wholebody_fp16.safetensors")  # fmt: skip
+    b.add(
+        "sdpose_model",
+        "CheckpointLoaderSimple",
+        "Load Checkpoint (SDPose)",
+        ckpt_name="sdpose_wholebody_fp16.safetensors",
+    )
     b.add(
         "sam3_model", "CheckpointLoaderSimple", "Load Checkpoint (SAM 3)", ckpt_name="sam3.1_multiplex_fp16.safetensors"
     )
     b.kit("images", "FramesToImage", frames=video["frames"], limit=77)
-    b.add("sdpose", "SDPoseKeypointExtractor", model=b["sdpose_model"]["MODEL"], vae=b["sdpose_model"]["VAE"],
-          image=b["images"]["image"])  # fmt: skip
+    b.add(
+        "sdpose",
+        "SDPoseKeypointExtractor",
+        model=b["sdpose_model"]["MODEL"],
+        vae=b["sdpose_model"]["VAE"],
+        image=b["images"]["image"],
+    )
     b.kit("keypoints", "KeypointsToPose", keypoints=b["sdpose"]["keypoints"])
     pose = b.kit("clean", "CleanPose", pose=b["keypoints"]["pose"])["pose"]
     b.kit("keep", "SavePoseTrack", pose=pose)
@@ -87,14 +123,26 @@ def host_pose(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose, frames=video["frames"])
     b.kit("outline", "MaskFromPose", pose=pose, frames=video["frames"])
     b.kit("first_mask", "FramesToMask", frames=b["outline"]["mask"], limit=1)
-    b.add("sam3", "SAM3_VideoTrack", images=b["images"]["image"], model=b["sam3_model"]["MODEL"], max_objects=1,
-          initial_mask=b["first_mask"]["mask"])  # fmt: skip
+    b.add(
+        "sam3",
+        "SAM3_VideoTrack",
+        images=b["images"]["image"],
+        model=b["sam3_model"]["MODEL"],
+        max_objects=1,
+        initial_mask=b["first_mask"]["mask"],
+    )
     b.add("sam3_mask", "SAM3_TrackToMask", track_data=b["sam3"]["track_data"])
     b.kit("mask", "MaskToFrames", mask=b["sam3_mask"]["masks"], fps=30.0)
     b.kit("shape", "ShapeMask", mask=b["mask"]["mask"], frames=video["frames"], pose=pose)
     b.kit("background", "MaskBackground", frames=video["frames"], mask=b["shape"]["mask"])
-    b.animate(model, b["draw"]["frames"], b["crop_face"]["face"], mode="replace", background=b["background"]["background"],
-              character_mask=b["shape"]["mask"])  # fmt: skip
+    b.animate(
+        model,
+        b["draw"]["frames"],
+        b["crop_face"]["face"],
+        mode="replace",
+        background=b["background"]["background"],
+        character_mask=b["shape"]["mask"],
+    )
     b.save(b["animate"]["video"], "host_pose")
     stages = [
         model_groups(b, "sdpose_model", "sam3_model"),
@@ -120,14 +168,26 @@ def saved_pose(definitions: Definitions) -> Workflow:
     b.kit("crop_face", "CropFace", frames=frames, pose=pose)
     b.kit("keypoints", "PoseToKeypoints", pose=pose)
     b.add("openpose", "SDPoseDrawKeypoints", keypoints=b["keypoints"]["keypoints"], draw_face=False)
-    b.add("scaled", "ImageScale", image=b["openpose"]["IMAGE"], upscale_method="area", width=b["video"]["width"],
-          height=b["video"]["height"])  # fmt: skip
+    b.add(
+        "scaled",
+        "ImageScale",
+        image=b["openpose"]["IMAGE"],
+        upscale_method="area",
+        width=b["video"]["width"],
+        height=b["video"]["height"],
+    )
     b.kit("drawn", "ImageToFrames", image=b["scaled"]["IMAGE"], fps=b["video"]["fps"])
     b.kit("outline", "MaskFromPose", pose=pose, frames=frames)
     b.kit("shape", "ShapeMask", mask=b["outline"]["mask"], frames=frames, pose=pose)
     b.kit("background", "MaskBackground", frames=frames, mask=b["shape"]["mask"])
-    b.animate(model, b["drawn"]["frames"], b["crop_face"]["face"], mode="replace", background=b["background"]["background"],
-              character_mask=b["shape"]["mask"])  # fmt: skip
+    b.animate(
+        model,
+        b["drawn"]["frames"],
+        b["crop_face"]["face"],
+        mode="replace",
+        background=b["background"]["background"],
+        character_mask=b["shape"]["mask"],
+    )
     b.save(b["animate"]["video"], "saved_pose")
     stages = [
         model_groups(b),

@@ -19,22 +19,72 @@ BLUE, GOLD, GREEN, PURPLE, TEAL = "#3f789e", "#b58b2a", "#88AA88", "#a1309b", "#
 # width of a column, and the heights that nodes need once their pictures are there (both renderers)
 COLUMN, WIDE = 380, 420
 ROOM = {
-    "LoadModel": 150, "RelightLora": 220, "ApplyLora": 220, "Accelerate": 290, "OffloadBlocks": 200, "Strength": 240,
-    "AccelerateVae": 60, "LoadPoseDetector": 140, "LoadMediaPipe": 60, "LoadSegmenter": 100, "CachedPrompt": 230,
-    "LoadPrompt": 80, "PromptForFrames": 150, "LoadVideo": 1100, "DetectPose": 780, "CleanPose": 480,
-    "RetargetPose": 700, "EditPrompts": 420, "DrawPose": 260, "MaskFromPose": 220, "CropFace": 220,
-    "SegmentCharacter": 560, "ShapeMask": 380, "MaskBackground": 70, "CropToCharacter": 700, "StitchCharacter": 260,
-    "PlanClip": 980, "ClipOptions": 320, "MatchColor": 380, "Animate": 1160, "PoseReport": 560, "SavePoseTrack": 110,
-    "LoadPoseTrack": 110, "PoseToKeypoints": 60, "KeypointsToPose": 190, "FramesToImage": 130, "ImageToFrames": 90,
-    "FramesToMask": 160, "MaskToFrames": 130, "SaveClip": 620,
-}  # fmt: skip
+    "LoadModel": 150,
+    "RelightLora": 220,
+    "ApplyLora": 220,
+    "Accelerate": 290,
+    "OffloadBlocks": 200,
+    "Strength": 240,
+    "AccelerateVae": 60,
+    "LoadPoseDetector": 140,
+    "LoadMediaPipe": 60,
+    "LoadSegmenter": 100,
+    "CachedPrompt": 230,
+    "LoadPrompt": 80,
+    "PromptForFrames": 150,
+    "LoadVideo": 1100,
+    "DetectPose": 780,
+    "CleanPose": 480,
+    "RetargetPose": 700,
+    "EditPrompts": 420,
+    "DrawPose": 260,
+    "MaskFromPose": 220,
+    "CropFace": 220,
+    "SegmentCharacter": 560,
+    "ShapeMask": 380,
+    "MaskBackground": 70,
+    "CropToCharacter": 700,
+    "StitchCharacter": 260,
+    "PlanClip": 980,
+    "ClipOptions": 320,
+    "MatchColor": 380,
+    "Animate": 1160,
+    "PoseReport": 560,
+    "SavePoseTrack": 110,
+    "LoadPoseTrack": 110,
+    "PoseToKeypoints": 60,
+    "KeypointsToPose": 190,
+    "FramesToImage": 130,
+    "ImageToFrames": 90,
+    "FramesToMask": 160,
+    "MaskToFrames": 130,
+    "SaveClip": 620,
+}
 HOST_ROOM = {
-    "VAELoader": 70, "CLIPLoader": 130, "CLIPVisionLoader": 70, "LoadImage": 420, "CLIPVisionEncode": 90,
-    "SaveVideo": 560, "PreviewImage": 320, "CheckpointLoaderSimple": 110, "UNETLoader": 100, "CLIPTextEncode": 140,
-    "SDPoseKeypointExtractor": 140, "SDPoseDrawKeypoints": 320, "SAM3_VideoTrack": 220, "SAM3_TrackToMask": 90,
-    "KSampler": 320, "VAEDecode": 60, "VAEEncode": 60, "TextEncodeQwenImageEditPlus": 260, "CFGNorm": 70,
-    "FluxKontextImageScale": 50, "ModelSamplingAuraFlow": 70, "CreateVideo": 110, "ImageScale": 170,
-}  # fmt: skip
+    "VAELoader": 70,
+    "CLIPLoader": 130,
+    "CLIPVisionLoader": 70,
+    "LoadImage": 420,
+    "CLIPVisionEncode": 90,
+    "SaveVideo": 560,
+    "PreviewImage": 320,
+    "CheckpointLoaderSimple": 110,
+    "UNETLoader": 100,
+    "CLIPTextEncode": 140,
+    "SDPoseKeypointExtractor": 140,
+    "SDPoseDrawKeypoints": 320,
+    "SAM3_VideoTrack": 220,
+    "SAM3_TrackToMask": 90,
+    "KSampler": 320,
+    "VAEDecode": 60,
+    "VAEEncode": 60,
+    "TextEncodeQwenImageEditPlus": 260,
+    "CFGNorm": 70,
+    "FluxKontextImageScale": 50,
+    "ModelSamplingAuraFlow": 70,
+    "CreateVideo": 110,
+    "ImageScale": 170,
+}
 
 
 def manifest() -> dict[str, dict[str, Any]]:
@@ -121,8 +171,13 @@ class Builder:
         """The character's picture, the driving video."""
         self.add("image", "LoadImage", "Load Image (your character)", image="example.png")
         self.kit("video", "LoadVideo", file="", **video)
-        self.add("encode", "CLIPVisionEncode", clip_vision=self["clip_vision"]["CLIP_VISION"], image=self["image"]["IMAGE"],
-                 crop="none")  # fmt: skip
+        self.add(
+            "encode",
+            "CLIPVisionEncode",
+            clip_vision=self["clip_vision"]["CLIP_VISION"],
+            image=self["image"]["IMAGE"],
+            crop="none",
+        )
 
     def pose(self, **detect: Any) -> Output:
         """The driver's pose, steadied."""
@@ -134,10 +189,22 @@ class Builder:
     def retargeted(self, pose: Output, **retarget: Any) -> Output:
         """The driver's motion on the character's body."""
         picture = self["image"]["IMAGE"]
-        self.kit("reference", "DetectPose", "Detect Pose and Face (your character)", detector=self["detector"]["detector"],
-                 frames=picture)  # fmt: skip
-        return self.kit("retarget", "RetargetPose", pose=pose, reference_pose=self["reference"]["pose"],
-                        frames=self["video"]["frames"], reference_image=picture, **retarget)["pose"]  # fmt: skip
+        self.kit(
+            "reference",
+            "DetectPose",
+            "Detect Pose and Face (your character)",
+            detector=self["detector"]["detector"],
+            frames=picture,
+        )
+        return self.kit(
+            "retarget",
+            "RetargetPose",
+            pose=pose,
+            reference_pose=self["reference"]["pose"],
+            frames=self["video"]["frames"],
+            reference_image=picture,
+            **retarget,
+        )["pose"]
 
     def mask(self, pose: Output) -> None:
         """The person in the video, and the video without them."""
@@ -149,10 +216,16 @@ class Builder:
     def animate(self, model: Output, pose: Output, face: Output, **values: Any) -> Node:
         """Animate Character, with the speed LoRA's settings unless others are given."""
         given: dict[str, Any] = {
-            "model": model, "positive": self["positive"]["conditioning"], "negative": self["negative"]["conditioning"],
-            "vae": self["vae"]["VAE"], "reference_image": self["image"]["IMAGE"], "pose": pose, "face": face,
-            "audio": self["video"]["audio"], "seed": 1,
-        }  # fmt: skip
+            "model": model,
+            "positive": self["positive"]["conditioning"],
+            "negative": self["negative"]["conditioning"],
+            "vae": self["vae"]["VAE"],
+            "reference_image": self["image"]["IMAGE"],
+            "pose": pose,
+            "face": face,
+            "audio": self["video"]["audio"],
+            "seed": 1,
+        }
         if "encode" in self.nodes:
             given["clip_vision_output"] = self["encode"]["CLIP_VISION_OUTPUT"]
         if "speed" in self.nodes:
@@ -193,13 +266,13 @@ class Builder:
         files = {one["name"] for node in self.workflow.nodes for one in node.models}
         if TRANSFORMER in files:
             rows.append(
-                "\n**40 GB of card memory or more**: the bf16 file (35 GB) in *Load Animate Model*. **Less than 12 GB**: the "
-                "workflow *Low VRAM*."
+                "\n**40 GB of card memory or more**: the bf16 file (35 GB) in *Load Animate Model*. "
+                "**Less than 12 GB**: the workflow *Low VRAM*."
             )
         if SPEED in files:
             rows.append(
-                "\n**Without the speed LoRA**: bypass *Apply LoRA (fewer steps)* and set 20 steps and the sampler uni_pc in "
-                "*Animate Character*: three times as long."
+                "\n**Without the speed LoRA**: bypass *Apply LoRA (fewer steps)* and set 20 steps and "
+                "the sampler uni_pc in *Animate Character*: three times as long."
             )
         if RELIGHT in files:
             rows.append("\n**Relighting LoRA**: bypass it to keep the picture's own light on the character.")

@@ -66,7 +66,7 @@ def face(moment: int) -> np.ndarray:
 
 def small_person(moment: int) -> np.ndarray:
     """A small person in a large frame, with the window around them."""
-    keypoints = figure_keypoints(moment / FPS, *SIZE, center=(0.66, 0.7), size=0.34)
+    keypoints = figure_keypoints(moment / FPS, *SIZE, center=(0.55, 0.7), size=0.34)
     frame = draw_figure(keypoints, *SIZE, marked=False)
     seen = keypoints[keypoints[:, 2] > 0.3, :2]
     low, high = seen.min(axis=0) - 16, seen.max(axis=0) + 16
