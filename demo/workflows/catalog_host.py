@@ -16,9 +16,9 @@ def _edit(b: Builder, key: str, whose: str, image: Output, prompt: Output) -> Ou
     """An image edited by words, as ComfyUI's blueprint *Image Edit (Qwen 2511)* does."""
     scaled = b.add(f"{key}_scale", "FluxKontextImageScale", image=image)["IMAGE"]
     shared: dict[str, Any] = {"clip": b["edit_clip"]["CLIP"], "vae": b["edit_vae"]["VAE"], "image1": scaled}
-    words = b.add(f"{key}_prompt", "TextEncodeQwenImageEditPlus", f"Edit ({whose})", room=120, prompt=prompt, **shared)
+    words = b.add(f"{key}_prompt", "TextEncodeQwenImageEditPlus", f"Edit ({whose})", room=210, prompt=prompt, **shared)
     empty = b.add(
-        f"{key}_empty", "TextEncodeQwenImageEditPlus", f"Edit, negative ({whose})", room=200, prompt="", **shared
+        f"{key}_empty", "TextEncodeQwenImageEditPlus", f"Edit, negative ({whose})", room=240, prompt="", **shared
     )
     latent = b.add(f"{key}_latent", "VAEEncode", pixels=scaled, vae=b["edit_vae"]["VAE"])["LATENT"]
     sampled = b.add(

@@ -79,7 +79,7 @@ HOST_ROOM = {
     "VAEDecode": 60,
     "VAEEncode": 60,
     "TextEncodeQwenImageEditPlus": 260,
-    "CFGNorm": 70,
+    "CFGNorm": 150,
     "FluxKontextImageScale": 50,
     "ModelSamplingAuraFlow": 70,
     "CreateVideo": 110,

@@ -98,23 +98,30 @@ def test_templates_have_names_and_pictures(page, host_server):  # noqa: F811
         decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
         assert decoded.shape[0] >= 256 and decoded.std() > 8
     page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.wait_for_timeout(1500)
-    page.get_by_role("textbox").last.fill("wan animate")
     page.wait_for_timeout(2500)
+    page.locator("[role=dialog] input:visible").first.fill("Wan Animate - Talking")
+    page.wait_for_timeout(2500)
+    page.screenshot(path="/tmp/wfshots/templates.png")
     pictures = page.evaluate(
-        "[...document.querySelectorAll('img')].filter(i => i.src.includes('workflow_templates'))"
-        ".map(i => [decodeURIComponent(i.src).split('/').pop().split('.jpg')[0], i.naturalWidth])"
+        "[...document.querySelectorAll('img')].filter(i => i.src.includes('workflow_templates')).map(i => i.naturalWidth)"
     )
     page.keyboard.press("Escape")
-    assert pictures and all(width > 0 for _, width in pictures)
+    assert pictures and all(pictures)
 
 
 @pytest.mark.parametrize("name", list(APPS))
-def test_an_app_opens_with_its_widgets(page, name):  # noqa: F811
+def test_an_app_opens_with_its_widgets(page, tmp_path, name):  # noqa: F811
     graph = json.loads((ROOT / "workflows" / f"{APPS[name]}.json").read_text(encoding="utf-8"))
     page.evaluate(LOAD, graph)
     page.wait_for_timeout(1500)
+    skip = page.get_by_role("button", name="Skip", exact=True)  # the welcome, shown once
+    if skip.count():
+        skip.first.click()
+        page.wait_for_timeout(1000)
     assert page.evaluate(FAULTS) == []
+    shown = page.evaluate("document.body.innerText").split("\n")
+    assert {widget for _, widget in graph["extra"]["linearData"]["inputs"]} | {"Run"} <= set(shown)
+    page.screenshot(path=tmp_path / "app.png")
     assert page.evaluate("app.graph.extra.linearData.inputs.length") == len(graph["extra"]["linearData"]["inputs"])
 
 
