@@ -32,7 +32,6 @@ APP = [
     ("video", "file"),
     ("video", "limit"),
     ("positive", "text"),
-    ("animate", "mode"),
     ("animate", "seed"),
 ]
 

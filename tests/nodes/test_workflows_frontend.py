@@ -101,12 +101,10 @@ def test_templates_have_names_and_pictures(page, host_server):  # noqa: F811
     page.wait_for_timeout(2500)
     page.locator("[role=dialog] input:visible").first.fill("Wan Animate - Talking")
     page.wait_for_timeout(2500)
-    page.screenshot(path="/tmp/wfshots/templates.png")
-    pictures = page.evaluate(
-        "[...document.querySelectorAll('img')].filter(i => i.src.includes('workflow_templates')).map(i => i.naturalWidth)"
-    )
+    pictures = page.evaluate("[...document.querySelectorAll('[role=dialog] img')].map(i => i.naturalWidth)")
+    names = page.locator("[role=dialog]").first.inner_text()
     page.keyboard.press("Escape")
-    assert pictures and all(pictures)
+    assert pictures == [480] and TITLES["talking_head"] in names
 
 
 @pytest.mark.parametrize("name", list(APPS))
