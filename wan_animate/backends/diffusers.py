@@ -96,7 +96,7 @@ class DiffusersDenoiser:
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
         self.pose_strength, self.face_strength = pose_strength, face_strength
-        self.face_size = transformer.config.motion_encoder_size
+        self.face_size, self.face_dtype = transformer.config.motion_encoder_size, transformer.dtype
         self.prompt = self._place(prompt)
         self.negative = None if negative is None else self._place(negative)
         self.image = None if image is None else self._place(image)

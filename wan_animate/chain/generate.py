@@ -175,7 +175,7 @@ def _generate(
                 tail, state = _handed_over(job, segment, store)
                 colors = SegmentColors(job.color, job.controls, job.plan(), state)
             conditioning = build_conditioning(
-                segment, job.controls, cached, reference_latent, tail, denoiser.face_size,
+                segment, job.controls, cached, reference_latent, tail, denoiser.face_size, denoiser.face_dtype,
                 driver.watching(segment, colors.watching(segment, reader.take)),
             )  # fmt: skip
             conditioning.seed = job.seed_of(segment.index)
