@@ -46,7 +46,7 @@ class CleanPose(io.ComfyNode):
                 Track.Output(display_name="pose", tooltip="The cleaned pose."),
                 Track.Output(display_name="raw", tooltip="The pose as it came in, to compare with in Pose Report."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -99,6 +99,6 @@ class PoseReport(io.ComfyNode):
         from .host.progress import progress_bar
 
         mask = None if mask is None else as_masks(mask, "mask", fps=float(pose.fps))
-        report = pose_report(pose, raw, mask, progress=progress_bar(len(pose)))
+        report = pose_report(pose, raw, mask, progress=progress_bar(len(pose), "Looking through the mask"))
         picture = draw_report(report)
         return io.NodeOutput(as_image(picture), report.text(), ui=preview(cls, picture))
