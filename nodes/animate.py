@@ -331,6 +331,7 @@ class Animate(io.ComfyNode):
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps, len(job.controls))
+        progress.timeline.finish()
         progress.tell("looking at the finished clip", state=progress.timeline.state())
         below = finished_report(cls, store, shown, job, frames, progress, name)
         frames.close()

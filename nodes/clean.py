@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .below import as_image, preview
+from .below import Shown, as_image, preview
 from .types import Track, as_masks, mask_input
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class CleanPose(io.ComfyNode):
 
         clean = clean_track(pose, strength)
         report = pose_report(clean, pose)
-        return io.NodeOutput(clean, pose, ui=preview(cls, draw_report(report, 960, 560)))
+        return io.NodeOutput(clean, pose, ui=Shown(cls, [draw_report(report, 960, 560)], [report.text()]))
 
 
 class PoseReport(io.ComfyNode):

@@ -17,6 +17,7 @@ EVERY = 0.25  # seconds between two texts of one phase
 KEPT = 64  # nodes whose last phase is remembered, for a page that is loaded again
 
 _last: OrderedDict[tuple[str | None, str], dict[str, Any]] = OrderedDict()
+_drawing: OrderedDict[str, bool] = OrderedDict()  # clients that draw live previews themselves
 
 
 class Teller:
@@ -34,7 +35,7 @@ class Teller:
         self._where: dict[str, Any] = {}
         if context is not None and self._server is not None:
             node = get_progress_state().dynprompt.get_display_node_id(context.node_id)
-            workflow = _workflow_of(self._server, context.prompt_id)
+            workflow = running_prompts(self._server).get(context.prompt_id)
             self._where = {"prompt_id": context.prompt_id, "workflow": workflow, "node": str(node)}
 
     def __call__(self, text: str, phase: str | None = None, **more: Any) -> None:
@@ -47,7 +48,17 @@ class Teller:
         if not self._where or (phase == self._phase and now - self._told < EVERY):
             return
         self._phase, self._told = phase, now
-        self.send({"text": text, **more})
+        self.send({"text": text, "left": None, **more})
+
+    @property
+    def draws(self) -> bool:
+        """Whether the page draws live previews itself: the host's new renderer would make the node larger for them."""
+        return _drawing.get(self._client or "", False)
+
+    def show(self, picture: str) -> None:
+        """Show a picture, a data URL, until the next."""
+        if self._where and self._server is not None and self._client is not None:
+            self._server.send_sync(EVENT, {**self._where, "live": picture}, self._client)
 
     def send(self, message: dict[str, Any]) -> None:
         """Send at once; the frontend keeps what earlier messages of this run said and this one does not."""
@@ -62,24 +73,31 @@ class Teller:
             self._server.send_sync(EVENT, {**self._where, **message}, self._client)
 
 
+def set_drawing(client: str, draws: bool) -> None:
+    """Remember whether a client draws live previews itself."""
+    _drawing.pop(client, None)
+    _drawing[client] = draws
+    while len(_drawing) > KEPT:
+        _drawing.popitem(last=False)
+
+
 def last_phases(workflow: str) -> list[dict[str, Any]]:
     """What was last sent of each node of a workflow, by its id; ``running``: whether its prompt still runs."""
     from server import PromptServer
 
-    running, _ = PromptServer.instance.prompt_queue.get_current_queue_volatile()
-    prompts = {item[1] for item in running}
+    prompts = running_prompts(PromptServer.instance)
     found = [known for (of, _), known in list(_last.items()) if of == workflow]
     return [{**known, "running": known["prompt_id"] in prompts} for known in found]
 
 
-def _workflow_of(server: Any, prompt_id: str) -> str | None:
-    """The id of the graph that a running prompt was made from."""
+def running_prompts(server: Any) -> dict[str, str | None]:
+    """Running prompts, and the id of the graph that each was made from; None from outside the frontend."""
     running, _ = server.prompt_queue.get_current_queue_volatile()
+    found = {}
     for item in running:
-        if item[1] == prompt_id:
-            workflow = ((item[3] or {}).get("extra_pnginfo") or {}).get("workflow")
-            return workflow.get("id") if isinstance(workflow, dict) else None
-    return None
+        workflow = ((item[3] or {}).get("extra_pnginfo") or {}).get("workflow")
+        found[item[1]] = workflow.get("id") if isinstance(workflow, dict) else None
+    return found
 
 
 def progress_bar(total: int | None = None, phase: str = "", unit: str = "frames") -> Callable[[int, int], None]:
@@ -98,16 +116,19 @@ def progress_bar(total: int | None = None, phase: str = "", unit: str = "frames"
         bar.update_absolute(done, total)
         if phase:
             begun.extend([] if begun else [time.monotonic(), done])
-            tell(f"{phase}: {done} of {total} {unit}{_left(begun, done, total)}", f"{phase} of {total}")
+            left = _left(begun, done, total)
+            text = f"{phase}: {done} of {total} {unit}" + (f", {duration(left)} left" if left else "")
+            tell(text, f"{phase} of {total}", left=left)
 
     return report
 
 
-def _left(begun: list[float], done: int, total: int) -> str:
+def _left(begun: list[float], done: int, total: int) -> float | None:
+    """Seconds; None before they are known."""
     spent = time.monotonic() - begun[0]
     if spent < 1 or done <= begun[1] or done >= total:
-        return ""
-    return f", {duration((total - done) * spent / (done - begun[1]))} left"
+        return None
+    return (total - done) * spent / (done - begun[1])
 
 
 def tell_phase(text: str) -> None:

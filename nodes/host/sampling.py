@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,17 @@ class SamplingProgress:
         if self.timeline is not None:
             self.timeline(progress)
             phase = f"{progress.segment} {progress.stage}"
-            self.tell(self.clock.text(), phase, state=self.timeline.state())
+            self.tell(self.clock.text(), phase, left=self.clock.seconds_left, state=self.timeline.state())
         if progress.frames is not None:
             self._keep_ends(progress)
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(progress.total)
         done = progress.total - self.clock.steps_left
-        self.bar.update_absolute(done, progress.total, self._preview(progress))
+        preview = self._preview(progress)
+        if preview is not None and self.tell.draws:
+            self.tell.show(as_data_url(preview[1]))
+            preview = None
+        self.bar.update_absolute(done, progress.total, preview)
 
     def finish(self) -> None:
         """Everything is made and shown."""
@@ -116,9 +121,12 @@ class SamplingProgress:
         return self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
 
 
-def as_data_url(picture: np.ndarray) -> str:
-    """A small picture, uint8 ``[H, W, 3]`` RGB, as a JPEG in a URL."""
-    import cv2
+def as_data_url(picture: Any, largest: int = 512) -> str:
+    """A picture, uint8 ``[H, W, 3]`` RGB or of PIL, at most ``largest`` pixels a side, as a JPEG in a URL."""
+    from PIL import Image
 
-    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.thumbnail((largest, largest))
+    held = io.BytesIO()
+    image.convert("RGB").save(held, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()

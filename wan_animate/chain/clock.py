@@ -12,14 +12,13 @@ from .generate import Progress
 PHASES = {
     "verify": "reading finished segments",
     "encode": "encoding",
-    "load": "sampling",
     "decode": "decoding",
     "save": "saving",
     "write": "writing",
     "measure": "comparing where segments meet",
 }
-FIRST = {"encode": "loading the VAE, encoding", "load": "loading the model, step 1"}
-"""While nothing is loaded yet."""
+LOADING = {"encode": "loading the VAE, ", "load": "loading the model, "}
+"""While nothing was sampled yet."""
 
 
 class RunClock:
@@ -122,15 +121,16 @@ class RunClock:
         return 0 if at.stage in ("verify", "encode", "load") else (at.done - 1) % steps + 1 if at.done else 0
 
     def text(self) -> str:
-        """``segment 2 of 5: step 3 of 20, 4 min 10 s left``."""
+        """``segment 2 of 5: sampling, step 3 of 20, 4 min 10 s left``; the step is the one that is made."""
         at = self._at
         if at is None:
             return ""
         steps = _steps(at)
-        first = FIRST if not self._steps and not self._own_steps else {}
-        phase = f"step {self._steps_done(at)} of {steps}" if at.stage == "denoise" else PHASES[at.stage]
+        step = min(self._steps_done(at) + 1, steps)
+        phase = f"sampling, step {step} of {steps}" if at.stage in ("load", "denoise") else PHASES[at.stage]
+        loading = LOADING.get(at.stage, "") if not self._steps and not self._own_steps else ""
         left = self.seconds_left
-        words = f"segment {at.segment + 1} of {at.segments}: {first.get(at.stage, phase)}"
+        words = f"segment {at.segment + 1} of {at.segments}: {loading}{phase}"
         return words if left is None or left < 1 else f"{words}, {duration(left)} left"
 
 
