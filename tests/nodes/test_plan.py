@@ -190,13 +190,6 @@ def test_the_segments_are_followed(graph, ran):
     assert own["timeline"]["state"]["states"] == ["done", "done"] and own["clip"]["frames"] == FRAMES
 
 
-def test_nodes_below_the_detector_say_what_they_do(graph, ran):
-    node = graphs.driver_detect(graph)
-    texts = [data["text"] for kind, data in ran[1] if kind == PHASE and data["node"] == node]
-    assert texts[0] == "Finding the pose" and texts[1].startswith("loading the models")
-    assert any(text.startswith(f"Finding the pose: {FRAMES} of {FRAMES} frames") for text in texts)
-
-
 def test_every_finished_segment_is_previewed(ran):
     pictures = [data for kind, data in ran[1] if kind in (PREVIEW, PREVIEW_OF_NODE)]
     shown = [cv2.imdecode(np.frombuffer(data[data.index(b"\xff\xd8") :], np.uint8), 1) for data in pictures]
