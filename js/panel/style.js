@@ -7,7 +7,7 @@ export const STYLE = `
     font: 11px/1.35 Inter, Arial, sans-serif; color: var(--input-text, #ddd); border-radius: 6px;
     background: color-mix(in srgb, var(--comfy-input-bg, #222) 70%, transparent);
     --done: #2f9e63; --now: #3b82f6; --todo: color-mix(in srgb, var(--input-text, #ddd) 22%, transparent);
-    --alert: color-mix(in srgb, #f59e0b 65%, var(--input-text, #ddd));
+    --alert: color-mix(in srgb, #f59e0b 45%, var(--input-text, #ddd));
 }
 .panel > * { flex: none; }
 .status { display: flex; gap: 6px; align-items: center; min-height: 16px; }
