@@ -7,6 +7,15 @@ const graphOf = new Map(); // of prompts
 const watchers = new Set();
 export const running = { prompt: null, nodes: new Map() }; // nodes by execution id: since when
 
+// The job that was asked for here and has not begun: since when, and whether the server has it.
+let asked = null;
+
+export function queuedFor() {
+    if (!asked || asked.graph !== root()?.id || runsHere()) return null;
+    const seconds = (Date.now() - asked.at) / 1000;
+    return asked.taken || seconds < 10 ? seconds : null;
+}
+
 export function watch(callback) {
     watchers.add(callback);
     return () => watchers.delete(callback);
@@ -110,6 +119,7 @@ async function begun(prompt) {
     running.nodes.clear();
     askPreviews();
     for (const { prompt_id, workflow } of await fetchJson("/wan_animate_kit/running")) graphOf.set(prompt_id, workflow);
+    if (runsHere()) asked = null;
     tell();
 }
 
@@ -143,6 +153,15 @@ export function listen() {
     api.addEventListener("execution_success", ({ detail }) => end(detail.prompt_id, "done"));
     api.addEventListener("execution_interrupted", ({ detail }) => end(detail.prompt_id, "stopped"));
     api.addEventListener("execution_error", ({ detail }) => end(detail.prompt_id, "failed"));
-    api.addEventListener("promptQueueing", askPreviews);
-    setInterval(() => running.prompt && tell(), 1000);
+    api.addEventListener("promptQueueing", () => {
+        asked = { graph: root()?.id, at: Date.now(), taken: false };
+        askPreviews();
+        tell();
+    });
+    api.addEventListener("promptQueued", () => { if (asked) asked.taken = true; });
+    api.addEventListener("status", ({ detail }) => {
+        const over = detail?.exec_info?.queue_remaining === 0 && asked?.taken;
+        if (over && Date.now() - asked.at > 2000) asked = null;
+    });
+    setInterval(() => (running.prompt || asked) && tell(), 1000);
 }

@@ -1,7 +1,7 @@
 // The panel below a node: what it is doing, warnings, segments, and what it made, within the node's own size.
 import { Compare } from "./compare.js";
 import { button, duration, element, fileUrl, passOn } from "./dom.js";
-import { recordOf, runsHere, running } from "./events.js";
+import { queuedFor, recordOf, runsHere, running } from "./events.js";
 import { above, driverOf, executionId, nodeOf, root } from "./graph.js";
 import { STYLE } from "./style.js";
 import { Timeline } from "./timeline.js";
@@ -138,6 +138,8 @@ export class Panel {
     }
 
     #waiting(id, record) {
+        const queued = queuedFor();
+        if (queued !== null && this.node.mode === 0) return `queued, ${duration(queued)}`;
         if (!runsHere() || this.node.graph !== root() || this.node.mode !== 0) return "";
         if (record?.prompt === running.prompt && record.outcome !== "running") return "";
         const sources = [...above(this.node)].map(each => String(each.id));
