@@ -189,8 +189,6 @@ class HostServer:
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(self.log().splitlines()[-lines:])
 
-    # -- HTTP
-
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
@@ -253,13 +251,18 @@ class HostServer:
         """Queue a graph in API format; returns its prompt id.
 
         Raises:
-            PromptRejected: the host finds the graph invalid.
+            PromptRejected: the host finds the graph, or a part of it, invalid.
         """
         body = {"prompt": graph, **({"client_id": client_id} if client_id else {})}
         try:
-            return self.post("/prompt", body)["prompt_id"]
+            answer = self.post("/prompt", body)
         except urllib.error.HTTPError as error:
             raise PromptRejected(json.loads(error.read())) from error
+        if answer.get("node_errors"):  # the host runs what is valid, such as a preview of the pose
+            self.post("/queue", {"delete": [answer["prompt_id"]]})
+            self.post("/interrupt", {"prompt_id": answer["prompt_id"]})
+            raise PromptRejected({"error": "some nodes are not valid.", "node_errors": answer["node_errors"]})
+        return answer["prompt_id"]
 
     def run(
         self, graph: dict[str, Any], on_message: Callable[[str, Any], None] | None = None, timeout: float = 1800

@@ -10,6 +10,7 @@ from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
 from .host.folders import register_folders
+from .host.routes import register_routes
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
@@ -73,6 +74,7 @@ NODES: list[type[io.ComfyNode]] = [
 class WanAnimateKit(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
+        register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = {".git", ".venv", ".cache", "__pycache__", ".pytest_cache", ".ruff_cache", "out", "build", "dist"}
 ANNOTATED = ("wan_animate", "nodes", "demo", "benchmarks")
 HOST_MODULES = {
+    "aiohttp",
     "comfy",
     "comfy_api",
     "comfy_extras",

@@ -54,6 +54,17 @@ def annotated_path(name: str) -> str | None:
     return path if os.path.isfile(path) else None
 
 
+def served_file(path: str | os.PathLike) -> dict[str, str] | None:
+    """Where ``/view`` finds a file below the temp or output folder; None elsewhere."""
+    path = os.path.abspath(path)
+    for kind, folder in (("temp", folder_paths.get_temp_directory()), ("output", folder_paths.get_output_directory())):
+        below = os.path.relpath(path, os.path.abspath(folder)).replace(os.sep, "/")
+        if not below.startswith("../") and not os.path.isabs(below):
+            subfolder, _, name = below.rpartition("/")
+            return {"filename": name, "subfolder": subfolder, "type": kind}
+    return None
+
+
 def check_prefix(prefix: str, numbered: str) -> None:
     """Raises InputError unless such files can be written below the output folder.
 
