@@ -1,13 +1,16 @@
-// Shows the text of Plan Clip as Markdown on the node.
+// Shows the text of these nodes as Markdown on the node.
 import { app } from "../../scripts/app.js";
 
-const NODE = "WanAnimateKitPlanClip";
-const NAME = "plan";
+const WIDGETS = {
+    WanAnimateKitPlanClip: "plan",
+    WanAnimateKitCheckModels: "models",
+    WanAnimateKitDownloadModels: "models",
+};
 
-function widget(node) {
-    const found = node.widgets?.find(each => each.name === NAME);
+function widget(node, name) {
+    const found = node.widgets?.find(each => each.name === name);
     if (found) return found;
-    const made = app.widgets.MARKDOWN(node, NAME, ["MARKDOWN", {}], app).widget;
+    const made = app.widgets.MARKDOWN(node, name, ["MARKDOWN", {}], app).widget;
     made.serialize = false;
     made.options.serialize = false;
     if (made.element) made.element.readOnly = true;
@@ -17,11 +20,12 @@ function widget(node) {
 app.registerExtension({
     name: "WanAnimateKit.PlanClip",
     beforeRegisterNodeDef(type, definition) {
-        if (definition.name !== NODE) return;
+        const name = WIDGETS[definition.name];
+        if (!name) return;
         const before = type.prototype.onExecuted;
         type.prototype.onExecuted = function (output) {
             before?.apply(this, arguments);
-            if (output.text) widget(this).value = output.text.join("\n");
+            if (output.text) widget(this, name).value = output.text.join("\n");
         };
     },
 });
