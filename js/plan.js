@@ -1,16 +1,13 @@
-// Shows the text of these nodes as Markdown on the node.
+// Shows the text of Plan Clip as Markdown on the node.
 import { app } from "../../scripts/app.js";
 
-const WIDGETS = {
-    WanAnimateKitPlanClip: "plan",
-    WanAnimateKitCheckModels: "models",
-    WanAnimateKitDownloadModels: "models",
-};
+const NODE = "WanAnimateKitPlanClip";
+const NAME = "plan";
 
-function widget(node, name) {
-    const found = node.widgets?.find(each => each.name === name);
+function widget(node) {
+    const found = node.widgets?.find(each => each.name === NAME);
     if (found) return found;
-    const made = app.widgets.MARKDOWN(node, name, ["MARKDOWN", {}], app).widget;
+    const made = app.widgets.MARKDOWN(node, NAME, ["MARKDOWN", {}], app).widget;
     made.serialize = false;
     made.options.serialize = false;
     if (made.element) made.element.readOnly = true;
@@ -20,12 +17,11 @@ function widget(node, name) {
 app.registerExtension({
     name: "WanAnimateKit.PlanClip",
     beforeRegisterNodeDef(type, definition) {
-        const name = WIDGETS[definition.name];
-        if (!name) return;
+        if (definition.name !== NODE) return;
         const before = type.prototype.onExecuted;
         type.prototype.onExecuted = function (output) {
             before?.apply(this, arguments);
-            if (output.text) widget(this, name).value = output.text.join("\n");
+            if (output.text) widget(this).value = output.text.join("\n");
         };
     },
 });

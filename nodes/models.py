@@ -30,8 +30,9 @@ class CheckModels(io.ComfyNode):
             display_name="Check Models",
             category="WanAnimateKit/models",
             description=(
-                "Lists every weight file that the workflows use: what is missing, of the wrong size, corrupt, in another "
-                "folder or under another name, what fits the card, and where to get it. Fetches nothing; run it alone."
+                "Lists every weight file that the workflows use: what is missing, of the wrong size, corrupt, in "
+                "another folder or under another name, what fits the card, and where to get it. Fetches nothing; run "
+                "it alone."
             ),
             search_aliases=[
                 "missing models",
@@ -84,9 +85,9 @@ class DownloadModels(io.ComfyNode):
             display_name="Download Models",
             category="WanAnimateKit/models",
             description=(
-                "Fetches a weight file of the list into its folder, after you have read what, from where and under which "
-                "licence, and confirmed. Goes on after a stop or a broken connection; a file gets its name only once its "
-                "size and SHA-256 are right."
+                "Fetches a weight file of the list into its folder, after you have read what, from where and under "
+                "which licence, and confirmed. Goes on after a stop or a broken connection; a file gets its name only "
+                "once its size and SHA-256 are right."
             ),
             search_aliases=["get models", "fetch weights", "huggingface download", "install models", "missing models"],
             inputs=[
@@ -94,8 +95,8 @@ class DownloadModels(io.ComfyNode):
                     "file",
                     display_name="file",
                     options=[MISSING, *(model.name for model in read_manifest())],
-                    tooltip="What to fetch: one file, or one of each kind that a clip needs and is not here, as it fits "
-                    "the card.",
+                    tooltip="What to fetch: one file, or one of each kind that a clip needs and is not here, as it "
+                    "fits the card.",
                 ),
                 _vram_input(),
                 io.Boolean.Input(

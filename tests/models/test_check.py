@@ -91,11 +91,12 @@ def test_the_same_file_under_another_name(folders):
     assert one(replace(VAE, size=None), folders).state == checking.RENAMED, "by its hash alone"
 
 
-def test_a_file_of_the_list_is_not_taken_for_another(folders):
-    put(folders, "vae", "twin.safetensors", CONTENT["vae"])
-    twin = model("twin.safetensors")
-    found = check([VAE, twin], folders)
-    assert [one.state for one in found] == [checking.MISSING, checking.GOOD]
+def test_two_files_that_were_swapped_are_told_apart(folders):
+    other = model("other.safetensors", content="other")
+    put(folders, "vae", VAE.name, CONTENT["other"])
+    found = check([VAE, other], folders)
+    assert [one.state for one in found] == [checking.CORRUPT, checking.RENAMED]
+    assert found[1].path.name == VAE.name
 
 
 def test_a_file_in_another_folder_is_told_and_not_used(folders):

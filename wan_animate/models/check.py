@@ -86,9 +86,8 @@ def check(
         raise InputError(f"hash {hashing!r} is none of {', '.join(HASH)}: name one of them.")
     files = list(_files(folders))
     hashes = _Hashes(hashing, cache or HashCache(None), report)
-    taken = {path for model in models for path in _named(model, files)}
-    hashes.plan(_worth_hashing(models, files, taken))
-    return [_look(model, files, taken, hashes, folders) for model in models]
+    hashes.plan(_worth_hashing(models, files))
+    return [_look(model, files, hashes, folders) for model in models]
 
 
 class _Hashes:
@@ -140,39 +139,38 @@ def _files(folders: Folders) -> Iterator[_File]:
                         yield _File(path, folder, path.stat().st_size)
 
 
-def _named(model: ModelFile, files: Iterable[_File]) -> list[Path]:
-    return [file.path for file in files if file.folder == model.folder and file.path.name == model.name]
+def _named(model: ModelFile, files: Iterable[_File]) -> list[_File]:
+    return [file for file in files if file.folder == model.folder and file.path.name == model.name]
 
 
-def _others(model: ModelFile, files: Iterable[_File], taken: set[Path]) -> list[_File]:
+def _others(model: ModelFile, files: Iterable[_File]) -> list[_File]:
     """Files that may be this one under another name: of its size, or of any where that is not known."""
     if model.sha256 is None:
         return []
     return [
         file
         for file in files
-        if file.path not in taken
-        and file.path.suffix == Path(model.name).suffix
+        if file.path.suffix == Path(model.name).suffix
         and (file.size == model.size if model.size is not None else file.folder == model.folder)
     ]
 
 
-def _worth_hashing(models: Iterable[ModelFile], files: Sequence[_File], taken: set[Path]) -> list[_File]:
+def _worth_hashing(models: Iterable[ModelFile], files: Sequence[_File]) -> list[_File]:
     found: dict[Path, _File] = {}
     for model in models:
-        own = [file for file in files if file.folder == model.folder and file.path.name == model.name]
+        own = _named(model, files)
         right = [file for file in own if model.size in (None, file.size) and model.sha256]
-        for file in right or ([] if own else _others(model, files, taken)):
+        for file in right or ([] if own else _others(model, files)):
             found[file.path] = file
     return list(found.values())
 
 
-def _look(model: ModelFile, files: list[_File], taken: set[Path], hashes: _Hashes, folders: Folders) -> Found:
-    own = [file for file in files if file.path in set(_named(model, files))]
+def _look(model: ModelFile, files: list[_File], hashes: _Hashes, folders: Folders) -> Found:
+    own = _named(model, files)
     if own:
         looks = [_judge(model, file, hashes) for file in own]
         return next((found for found in looks if found.usable), looks[0])
-    return _search(model, files, taken, hashes, folders)
+    return _search(model, files, hashes, folders)
 
 
 def _judge(model: ModelFile, file: _File, hashes: _Hashes) -> Found:
@@ -215,8 +213,8 @@ def _fault(path: Path) -> str | None:
     return None
 
 
-def _search(model: ModelFile, files: list[_File], taken: set[Path], hashes: _Hashes, folders: Folders) -> Found:
-    other = _others(model, files, taken)
+def _search(model: ModelFile, files: list[_File], hashes: _Hashes, folders: Folders) -> Found:
+    other = _others(model, files)
     same = next((file for file in other if hashes.of(file.path) == model.sha256), None)
     if same is not None and same.folder == model.folder:
         return Found(model, RENAMED, same.path, f"it is here as {same.path.name}, by its hash: choose that one.")

@@ -1,0 +1,126 @@
+"""wan-animate models: what it prints, its exit codes, and that it fetches nothing unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from demo.importing import ROOT
+from tests.support.hub_server import Hub, serving
+from wan_animate.errors import InputError
+from wan_animate.models import manifest
+from wan_animate.models.command import app
+
+RUN = CliRunner()
+FILES = {name: np.random.default_rng(at).bytes(300_000) for at, name in enumerate(("t.safetensors", "v.safetensors"))}
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """A list of two files, and a hub that has them."""
+    entries = [
+        {
+            "name": name, "role": role, "folder": folder, "size": len(FILES[name]), "size_about": "300 kB",
+            "sha256": hashlib.sha256(FILES[name]).hexdigest(), "evidence": "hub", "licence": licence,
+            "source": {"repo": "a/b", "path": name}, "optional": False, "default": True,
+        }
+        for name, role, folder, licence in (
+            ("t.safetensors", "transformer", "diffusion_models", "Apache-2.0"),
+            ("v.safetensors", "vae", "vae", "AGPL-3.0"),
+        )
+    ]  # fmt: skip
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"models": entries}))
+    monkeypatch.setattr(manifest, "manifest_path", lambda: path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("WAN_ANIMATE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "models").mkdir()
+    with serving(Hub(dict(FILES))) as hub:
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield hub
+
+
+def run(*arguments, **more):
+    return RUN.invoke(app, [str(one) for one in arguments], **more)
+
+
+def test_nothing_here_then_fetched_then_all_here(listed, tmp_path):
+    folder = tmp_path / "models"
+    first = run("check", "--folder", folder, "--vram", 24)
+    assert first.exit_code == 1 and "2 files are needed (600 kB)" in first.stdout
+    done = run("download", "--missing", "--folder", folder, "--vram", 24, "--yes")
+    assert done.exit_code == 0, done.output
+    for said in ("licence AGPL-3.0", "from https://huggingface.co/a/b/resolve/main/v.safetensors", "as its source"):
+        assert said in done.stdout
+    assert (folder / "vae" / "v.safetensors").read_bytes() == FILES["v.safetensors"]
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "diffusion_models/t.safetensors", "vae/v.safetensors",
+    ]  # fmt: skip
+    last = run("check", "--folder", folder, "--vram", 24)
+    assert last.exit_code == 0 and "Everything that a clip needs is here." in last.stdout
+    assert run("download", "--missing", "--folder", folder).stdout == "Everything that a clip needs is here.\n"
+
+
+def test_nothing_is_fetched_without_a_word(listed, tmp_path):
+    folder = tmp_path / "models"
+    refused = run("download", "v.safetensors", "--folder", folder)
+    assert isinstance(refused.exception, InputError) and "without your word" in str(refused.exception)
+    assert run("download", "v.safetensors", "--folder", folder, "--dry-run").exit_code == 0
+    assert run("check", "--folder", folder).exit_code == 1
+    unnamed = run("download", "--folder", folder, "--yes")
+    assert isinstance(unnamed.exception, InputError) and "no file is named" in str(unnamed.exception)
+    assert listed.asked == [] and not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_only_what_is_named_is_fetched(listed, tmp_path):
+    assert run("download", "v.safetensors", "--folder", tmp_path / "models", "--yes").exit_code == 0
+    assert {path for _, path, *_ in listed.asked} == {"/a/b/resolve/main/v.safetensors", "/cdn/v.safetensors"}
+
+
+def test_for_a_program(listed, tmp_path):
+    (tmp_path / "models" / "vae").mkdir()
+    (tmp_path / "models" / "vae" / "v.safetensors").write_bytes(FILES["t.safetensors"])
+    found = json.loads(run("check", "--folder", tmp_path / "models", "--json", "--vram", 0).stdout)
+    states = {one["name"]: (one["state"], one["hash_verified"]) for one in found["models"]}
+    assert states["v.safetensors"] == ("corrupt", True)
+    assert states["t.safetensors"][0] == "in another folder" and not found["complete"]
+
+
+def test_several_folders(listed, tmp_path):
+    (tmp_path / "more" / "vae").mkdir(parents=True)
+    (tmp_path / "more" / "vae" / "v.safetensors").write_bytes(FILES["v.safetensors"])
+    found = run("check", "--folder", tmp_path / "models", "--folder", tmp_path / "more")
+    assert "1 file is needed" in found.stdout and f"into {tmp_path / 'models' / 'diffusion_models'}" in found.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--folder", "/no/such"], ["--hash", "yes"]])
+def test_bad_input_is_one_sentence(listed, tmp_path, arguments):
+    given = arguments if "--folder" in arguments else [*arguments, "--folder", tmp_path / "models"]
+    error = run("check", *given).exception
+    assert isinstance(error, InputError) and "\n" not in str(error) and str(error).endswith(".")
+
+
+def test_a_comfyui_is_found_by_its_path(listed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    assert str(tmp_path / "models" / "vae") in run("check").stdout
+
+
+def test_in_a_process_of_its_own():
+    environment = {**os.environ, "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "wan_animate.models.command", "check", "--help"],
+        capture_output=True, text=True, env=environment, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Exit codes" in done.stdout and "Examples" in done.stdout
