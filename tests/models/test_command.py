@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from demo.importing import ROOT
 from tests.support.hub_server import Hub, serving
 from wan_animate.errors import InputError
-from wan_animate.models import manifest
 from wan_animate.models.command import app
 
 RUN = CliRunner()
@@ -38,7 +37,7 @@ def listed(tmp_path, monkeypatch):
     ]  # fmt: skip
     path = tmp_path / "list.json"
     path.write_text(json.dumps({"models": entries}))
-    monkeypatch.setattr(manifest, "manifest_path", lambda: path)
+    monkeypatch.setenv("WAN_ANIMATE_MANIFEST", str(path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setenv("WAN_ANIMATE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "models").mkdir()

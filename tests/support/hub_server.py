@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
     def fault_gzip(self, content: bytes, start: int) -> None:
         import gzip
 
-        self._answer(200, {"Content-Encoding": "gzip"}, gzip.compress(content))
+        self._answer(200, {"Content-Encoding": "gzip"}, gzip.compress(content, 0))
 
     def fault_busy(self, content: bytes, start: int) -> None:
         self._answer(503, {"Retry-After": "0"})

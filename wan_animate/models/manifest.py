@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sysconfig
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from typing import Any
 from ..errors import InputError
 
 FILE = "models_manifest.json"
+OWN = "WAN_ANIMATE_MANIFEST"
+"""Environment variable: another list, such as a studio's own."""
 EVIDENCE = ("hub", "copy", "published", None)
 ROLES = (
     "transformer", "vae", "text_encoder", "clip_vision", "person_detector", "pose_detector", "pose_detector_data",
@@ -96,7 +99,9 @@ def bytes_text(count: float) -> str:
 
 
 def manifest_path() -> Path:
-    """Beside the package in a checkout, else where the wheel puts it."""
+    """That of :data:`OWN`, else beside the package in a checkout, else where the wheel puts it."""
+    if own := os.environ.get(OWN):
+        return Path(own)
     beside = Path(__file__).parents[2] / FILE
     return beside if beside.is_file() else Path(sysconfig.get_path("data")) / "share" / "wan-animate" / FILE
 
