@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
+
+if TYPE_CHECKING:
+    from ..wan_animate.models.view import View
 
 MISSING = "all that is missing"
 
@@ -72,7 +75,8 @@ class CheckModels(io.ComfyNode):
 
         bar = progress_bar()
         report = _report(vram, hash, lambda done, total, _name: bar(done, total))
-        return io.NodeOutput(report.text(), report.complete, ui=ui.PreviewText(report.text()))
+        view = report.view()
+        return io.NodeOutput(view.markdown(), report.complete, ui={"view": [view.data()]})
 
 
 class DownloadModels(io.ComfyNode):
@@ -122,6 +126,7 @@ class DownloadModels(io.ComfyNode):
         from ..wan_animate.models.download import check_disk
         from ..wan_animate.models.manifest import named, read_manifest
         from ..wan_animate.models.report import offer
+        from ..wan_animate.models.view import View
         from .host.folders import model_folders
 
         if file == MISSING:
@@ -129,16 +134,16 @@ class DownloadModels(io.ComfyNode):
         else:
             wanted = named(read_manifest(), [file])
         if not wanted:
-            return _said("Everything that a clip needs is here.")
+            return _said(View("Everything that a clip needs is here."))
         folders = model_folders({model.folder for model in wanted})
         if not confirm:
-            return _said(f"{offer(wanted, folders)}\n\nNothing was fetched: turn *confirm* on and run again.")
+            return _said(offer(wanted, folders, ["Nothing was fetched: turn confirm on and run again."]))
         check_disk(wanted, folders)
         return _said(_fetch(wanted, folders))
 
 
-def _said(text: str) -> io.NodeOutput:
-    return io.NodeOutput(text, ui=ui.PreviewText(text))
+def _said(view: View) -> io.NodeOutput:
+    return io.NodeOutput(view.markdown(), ui={"view": [view.data()]})
 
 
 def _report(vram: float, hashing: str, report: Any = None) -> Any:
@@ -154,12 +159,13 @@ def _report(vram: float, hashing: str, report: Any = None) -> Any:
     return Report(tuple(found), folders, int(vram * 2**30) or device_here().memory)
 
 
-def _fetch(models: list[Any], folders: Any) -> str:
+def _fetch(models: list[Any], folders: Any) -> View:
     from ..wan_animate.models.download import THERE, download
+    from ..wan_animate.models.view import Table, View
     from .host.folders import hash_cache
     from .host.progress import progress_bar
 
-    total, before, lines = sum(model.size or 0 for model in models), 0, []
+    total, before, rows = sum(model.size or 0 for model in models), 0, []
     bar = progress_bar()
     for model in models:
 
@@ -168,5 +174,6 @@ def _fetch(models: list[Any], folders: Any) -> str:
 
         found = download(model, folders, report, hash_cache())
         before += found.path.stat().st_size
-        lines.append(f"- **{model.name}** {'was here' if found.how == THERE else found.how}: {found.path}")
-    return "\n".join([*lines, "", "Press R, and the loaders list what is new."])
+        rows.append((model.name, "was here" if found.how == THERE else found.how, str(found.path.parent)))
+    done = Table(("File", "Now", "Folder"), tuple(rows))
+    return View("Size and SHA-256 are right.", (), (done,), ("Press R, and the loaders list what is new.",))

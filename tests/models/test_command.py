@@ -42,12 +42,7 @@ def listed(tmp_path, monkeypatch):
     monkeypatch.setenv("WAN_ANIMATE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "models").mkdir()
     with serving(Hub(dict(FILES))) as hub:
-        from huggingface_hub import constants
-
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
 
 
@@ -61,7 +56,7 @@ def test_nothing_here_then_fetched_then_all_here(listed, tmp_path):
     assert first.exit_code == 1 and "2 files are needed (600 kB)" in first.stdout
     done = run("download", "--missing", "--folder", folder, "--vram", 24, "--yes")
     assert done.exit_code == 0, done.output
-    for said in ("licence AGPL-3.0", "from https://huggingface.co/a/b/resolve/main/v.safetensors", "as its source"):
+    for said in ("Licence: AGPL-3.0", "https://huggingface.co/a/b/resolve/main/v.safetensors", "its source lists it"):
         assert said in done.stdout
     assert (folder / "vae" / "v.safetensors").read_bytes() == FILES["v.safetensors"]
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
@@ -69,7 +64,7 @@ def test_nothing_here_then_fetched_then_all_here(listed, tmp_path):
     ]  # fmt: skip
     last = run("check", "--folder", folder, "--vram", 24)
     assert last.exit_code == 0 and "Everything that a clip needs is here." in last.stdout
-    assert run("download", "--missing", "--folder", folder).stdout == "Everything that a clip needs is here.\n"
+    assert run("download", "--missing", "--folder", folder).stdout.startswith("Everything that a clip needs is here.")
 
 
 def test_nothing_is_fetched_without_a_word(listed, tmp_path):
@@ -101,7 +96,7 @@ def test_several_folders(listed, tmp_path):
     (tmp_path / "more" / "vae").mkdir(parents=True)
     (tmp_path / "more" / "vae" / "v.safetensors").write_bytes(FILES["v.safetensors"])
     found = run("check", "--folder", tmp_path / "models", "--folder", tmp_path / "more")
-    assert "1 file is needed" in found.stdout and f"into {tmp_path / 'models' / 'diffusion_models'}" in found.stdout
+    assert "1 file is needed" in found.stdout and f"below {tmp_path / 'models'}." in found.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--folder", "/no/such"], ["--hash", "yes"]])
@@ -113,7 +108,7 @@ def test_bad_input_is_one_sentence(listed, tmp_path, arguments):
 
 def test_a_comfyui_is_found_by_its_path(listed, tmp_path, monkeypatch):
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
-    assert str(tmp_path / "models" / "vae") in run("check").stdout
+    assert f"below {tmp_path / 'models'}" in run("check").stdout
 
 
 def test_in_a_process_of_its_own():

@@ -73,14 +73,21 @@ def empty(host_server, hub):
     return host_server
 
 
+def words(view: dict) -> str:
+    """All of it as one text, cells apart by bars."""
+    rows = [row for table in view["tables"] for row in (table["head"], *table["rows"])]
+    cells = [" | ".join(cell if isinstance(cell, str) else cell["text"] for cell in row) for row in rows]
+    return "\n".join([view["title"], *view["notes"], *cells, *view["after"]])
+
+
 def check(server, **inputs) -> str:
     graph = {"1": {"class_type": CHECK, "inputs": {"vram": 24.0, "hash": "changed"} | inputs}}
-    return server.run(graph)["outputs"]["1"]["text"][0]
+    return words(server.run(graph)["outputs"]["1"]["view"][0])
 
 
 def download(server, file: str, confirm: bool, on_message=None) -> str:
     graph = {"1": {"class_type": DOWNLOAD, "inputs": {"file": file, "vram": 24.0, "confirm": confirm}}}
-    return server.run(graph, on_message)["outputs"]["1"]["text"][0]
+    return words(server.run(graph, on_message)["outputs"]["1"]["view"][0])
 
 
 def ours(server) -> list[str]:
@@ -90,15 +97,12 @@ def ours(server) -> list[str]:
 
 def test_what_is_missing_is_told_and_nothing_is_fetched(empty, hub):
     text = check(empty)
-    assert text.startswith("**3 files are needed** (6.29 MB).") and "| kit_v.safetensors | vae |" in text
-    assert f"into {empty.base_dir / 'models' / 'detection'}" in text
-    assert "On a card of 24 GiB" in text
+    assert text.startswith("3 files are needed (6.29 MB).")
+    assert "VAE | kit_v.safetensors | 2.1 MB | vae | missing" in text
+    assert f"Folders are those below {empty.base_dir / 'models'}." in text and "On 24 GiB" in text
     said = download(empty, "kit_v.safetensors", False)
-    assert (
-        "Nothing was fetched" in said
-        and "licence Apache-2.0" in said
-        and str(path_of(empty, "kit_v.safetensors")) in said
-    )
+    assert "Nothing was fetched" in said and "Apache-2.0" in said
+    assert str(path_of(empty, "kit_v.safetensors").parent) in said
     assert hub.asked == [] and ours(empty) == []
 
 
@@ -110,7 +114,7 @@ def test_what_is_confirmed_is_fetched_and_no_more(empty, hub):
             seen.extend(node["value"] / node["max"] for node in data["nodes"].values())
 
     text = download(empty, "kit_v.safetensors", True, on_message)
-    assert "**kit_v.safetensors** fetched" in text and ours(empty) == ["kit_v.safetensors"]
+    assert "kit_v.safetensors | fetched" in text and ours(empty) == ["kit_v.safetensors"]
     assert path_of(empty, "kit_v.safetensors").read_bytes() == FILES["kit_v.safetensors"]
     assert {path.rsplit("/", 1)[1] for _, path, *_ in hub.asked} == {"kit_v.safetensors"}
     assert seen and max(seen) == 1
@@ -123,7 +127,7 @@ def test_all_that_is_missing_then_nothing_is(empty):
     path.write_bytes(FILES["kit_t.safetensors"])
     try:
         text = check(empty)
-        assert "**2 files are needed**" in text and "under another name (under_another_name.safetensors)" in text
+        assert "2 files are needed" in text and "under another name (under_another_name.safetensors)" in text
         download(empty, "all that is missing", True)
         assert ours(empty) == ["kit_p.onnx", "kit_v.safetensors"]
         assert check(empty).startswith("Everything that a clip needs is here.")
@@ -176,30 +180,38 @@ RUN = """async ([type, values]) => {
     app.graph.add(node);
     node.pos = [140, 160];
     for (const [key, value] of Object.entries(values)) node.widgets.find(w => w.name === key).value = value;
-    const text = node.widgets.find(w => w.name === 'models');
-    text.value = '';  // the frontend keeps that of a former node of this number
+    const box = node.widgets.find(w => w.name === 'below').element.shadowRoot.querySelector('.box');
+    const size = [...node.size];
     await app.queuePrompt(0);
-    for (let i = 0; i < 300 && !text.value; i++) await new Promise(done => setTimeout(done, 100));
-    return text.value;
+    for (let i = 0; i < 300 && !box.querySelector('h4'); i++) await new Promise(done => setTimeout(done, 100));
+    await new Promise(done => setTimeout(done, 500));
+    return {text: box.innerText, cells: box.querySelectorAll('td').length, before: size, after: [...node.size],
+        links: [...box.querySelectorAll('a')].map(a => a.href)};
 }"""
 
 
-def test_the_table_stands_on_the_node(page, empty, tmp_path):  # noqa: F811
-    text = page.evaluate(RUN, [CHECK, {"vram": 16}])
-    assert "files are needed" in text and "| kit_v.safetensors |" in text
-    page.wait_for_timeout(1000)
-    assert page.evaluate("[...document.querySelectorAll('table td')].some(cell => cell.innerText === 'kit_p.onnx')")
-    page.set_viewport_size({"width": 1100, "height": 900})
-    path = tmp_path / "check.png"
+@pytest.mark.parametrize(("vue", "palette"), [(False, "dark"), (True, "dark"), (True, "light")])
+def test_the_table_stands_on_the_node(page, empty, tmp_path, vue, palette):  # noqa: F811
+    empty.post("/settings/Comfy.VueNodes.Enabled", vue)
+    empty.post("/settings/Comfy.ColorPalette", palette)
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_function("'WanAnimateKitAnimate' in (window.LiteGraph?.registered_node_types ?? {})", timeout=120_000)
+    page.wait_for_timeout(2000)
+    page.set_viewport_size({"width": 1300, "height": 900})
+    found = page.evaluate(RUN, [CHECK, {"vram": 16}])
+    assert "3 files are needed" in found["text"] and "kit_v.safetensors" in found["text"] and found["cells"] == 19
+    assert found["links"][0] == "https://huggingface.co/Owner/Repo/resolve/main/files/kit_t.safetensors"
+    assert found["before"] == found["after"], "no node grows by a run"
+    path = tmp_path / f"check_{vue}_{palette}.png"
     page.screenshot(path=path)
     assert cv2.imread(str(path)).std() > 5 and page.evaluate(FAULTS) == []
 
 
 def test_a_confirmation_counts_once_and_is_not_saved(page, empty, hub):  # noqa: F811
-    said = page.evaluate(RUN, [DOWNLOAD, {"file": "kit_p.onnx"}])
+    said = page.evaluate(RUN, [DOWNLOAD, {"file": "kit_p.onnx"}])["text"]
     assert "Nothing was fetched" in said and hub.asked == []
-    said = page.evaluate(RUN, [DOWNLOAD, {"file": "kit_p.onnx", "confirm": True}])
-    assert "**kit_p.onnx** fetched" in said and ours(empty) == ["kit_p.onnx"]
+    said = page.evaluate(RUN, [DOWNLOAD, {"file": "kit_p.onnx", "confirm": True}])["text"]
+    assert "kit_p.onnx" in said and "fetched" in said and ours(empty) == ["kit_p.onnx"]
     confirm = "app.graph.nodes[0].widgets.find(w => w.name === 'confirm').value"
     assert page.evaluate(confirm) is False
     page.evaluate("app.graph.nodes[0].widgets.find(w => w.name === 'confirm').value = true")

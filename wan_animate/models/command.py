@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +15,13 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+    from rich.table import Table as RichTable
 
     from .check import Folders
     from .hashing import HashCache
     from .manifest import ModelFile
     from .report import Report
+    from .view import Cell, Table, View
 
 CHECK_EXAMPLES = """[bold]Examples[/]
 
@@ -71,7 +73,7 @@ def check_command(
     if as_json:
         print(json.dumps(_as_json(report), indent=1))
     else:
-        _print(report)
+        _show(report.view())
     if report.faults or not report.complete:
         raise typer.Exit(1)
 
@@ -102,7 +104,7 @@ def download_command(
         raise InputError("no file is named: name files as `wan-animate models check` lists them, or give --missing.")
     if not wanted:
         return _say("Everything that a clip needs is here.")
-    _say(offer(wanted, folders))
+    _show(offer(wanted, folders))
     if dry_run:
         return
     if not yes and not _confirmed():
@@ -208,27 +210,67 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
-def _print(report: Report) -> None:
+def _show(view: View) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
-    colours = {"good": "green", "missing": "dim", "corrupt": "red", "wrong size": "red"}
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("file", "folder", "size", "here", *(["on this card"] if report.vram else [])):
-        table.add_column(name, overflow="fold")
-    for found, row in zip(report.found, report.rows()):
-        shown = row if report.vram else row[:4]
-        table.add_row(*shown, style=colours.get(found.state, ""))
     console = Console()
-    console.print(table)
+    console.print(f"[bold]{escape(view.title)}[/]", highlight=False)
+    for line in view.notes:
+        _say(line)
+    for rows in view.tables:
+        console.print()
+        table = _table(rows)
+        wide = console.measure(table, options=console.options.update(width=10_000)).maximum
+        if wide <= console.width:
+            console.print(table)
+            if rows is view.tables[0]:
+                _say("\n".join(_addresses(rows)))
+        else:
+            _say("\n".join(_block(rows.head, row) for row in rows.rows))
     console.print()
-    _say("\n".join(report.lines()))
+    for line in view.after:
+        _say(line)
+
+
+def _addresses(rows: Table) -> list[str]:
+    """Of the files that are not here."""
+    from .view import Link
+
+    absent = [row for row in rows.rows if any(isinstance(cell, str) and "missing" in cell for cell in row)]
+    return [f"{cell.text}: {cell.url}" for row in absent for cell in row if isinstance(cell, Link)]
+
+
+def _table(rows: Table) -> RichTable:
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    from .view import Link
+
+    table = RichTable(box=None, header_style="bold", pad_edge=False)
+    for name in rows.head:
+        table.add_column(name, no_wrap=True)
+    for row in rows.rows:
+        cells = [escape(cell.text) if isinstance(cell, Link) else escape(cell) for cell in row]
+        table.add_row(*cells, style="green" if "good" in row else "")
+    return table
+
+
+def _block(head: Sequence[str], row: Sequence[Cell]) -> str:
+    """A row that is too wide for the terminal: a line a cell, links with their address."""
+    from .view import Link
+
+    lines: list[str] = []
+    for name, cell in zip(head, row):
+        shown = f"{cell.text}, {cell.url}" if isinstance(cell, Link) else cell
+        lines += [f"{'  ' if lines else ''}{name}: {shown}"] if shown else []
+    return "\n".join(lines)
 
 
 def _say(text: str) -> None:
     from rich.console import Console
 
-    Console().print(text.replace("**", ""), markup=False, highlight=False, soft_wrap=True)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _as_json(report: Report) -> dict:
@@ -237,7 +279,7 @@ def _as_json(report: Report) -> dict:
     return {
         "complete": report.complete,
         "vram": report.vram,
-        "to_do": report.lines(),
+        "title": report.view().title,
         "models": [
             {
                 "name": one.model.name,

@@ -34,7 +34,7 @@ class Fit:
             return "not known"
         words = {
             WHOLE: f"fits ({bytes_text(self.whole)})",
-            PARTS: f"in parts ({bytes_text(self.parts)} of {bytes_text(self.whole)} on the card)",
+            PARTS: f"in parts ({bytes_text(self.parts)} of {bytes_text(self.whole)})",
             NO: f"too large ({bytes_text(self.parts)} at least)",
         }
         return words[self.how]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ def ask(model: ModelFile, look: Callable[[], None], endpoint: str | None = None)
         raise InputError(f"HF_HUB_OFFLINE is set, so {model.name} is not fetched: unset it, or {by_hand(model)}.")
     if source.url is not None or source.repo is None or source.path is None:
         return Listing(source.text, {"User-Agent": NAME})
+    endpoint = endpoint or os.environ.get("HF_ENDPOINT")  # as it is now, not when the library was imported
     url = hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
     try:
         found = waiting(

@@ -1,26 +1,33 @@
-"""What was found, in words: a table, and what to do about it."""
+"""What was found, in words and tables, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from .check import CORRUPT, ELSEWHERE, GOOD, PART, SIZE, Folders, Found, own_folder
+from .check import CORRUPT, ELSEWHERE, GOOD, MISSING, PART, SIZE, Folders, Found, own_folder
 from .fit import fit, recommended
 from .manifest import ModelFile, bytes_text
+from .view import Cell, Link, Table, View
 
 FAULTS = (SIZE, CORRUPT, ELSEWHERE, PART)
 ROLES = {
-    "transformer": "the model itself",
-    "vae": "the VAE",
-    "text_encoder": "the text encoder",
-    "clip_vision": "the picture encoder",
-    "person_detector": "the person detector",
-    "pose_detector": "the pose detector",
-    "segmenter": "the segmenter (replace)",
-    "relight_lora": "the relighting LoRA (replace)",
-    "distill_lora": "the LoRA for 4 to 6 steps",
+    "transformer": "model",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "clip_vision": "picture encoder",
+    "person_detector": "person detector",
+    "pose_detector": "pose detector",
+    "pose_detector_data": "pose detector, its weights",
+    "segmenter": "segmenter, for replace",
+    "relight_lora": "relighting, for replace",
+    "distill_lora": "4 to 6 steps",
+}
+WHO = {
+    "hub": "its source lists it",
+    "copy": "a copy is listed at the hub",
+    "published": "published, not verified: the hub's listing decides",
+    None: "not known: the hub's listing decides",
 }
 
 
@@ -62,80 +69,76 @@ class Report:
         """Files that are here and wrong, in the wrong place or begun."""
         return [one for one in self.found if one.state in FAULTS]
 
-    def lines(self) -> list[str]:
-        """What to do, in sentences; what is good first."""
+    def view(self) -> View:
         lack = self.lacking()
-        lines = [_needed(lack)]
-        for model in lack:
-            role = ROLES.get(model.role, "beside it")
-            fits = f"; on this card {fit(model, self.vram).text}" if self.vram and model.role == "transformer" else ""
-            lines.append(
-                f"{role[0].upper()}{role[1:]}: {model.name}, {model.size_text}, from {model.source.text} into "
-                f"{own_folder(model, self.folders)}{fits}."
-            )
-        lines += [f"{one.model.name}: {one.detail}" for one in self.faults]
-        optional = self.lacking(optional=True)
-        if optional:
-            named = ", ".join(f"{model.name} ({ROLES.get(model.role, model.role)})" for model in optional)
-            lines.append(f"Not here, and not always needed: {named}.")
-        return lines
+        told = [one for one in self.found if one.detail and (one.state != MISSING or one.model in lack)]
+        notes = [f"{one.model.name}: {one.detail}" for one in told]
+        tables = [Table(("For", "File", "Size", "Folder", "Here"), tuple(self._files(lack)))]
+        if self.vram:
+            card = f"On {self.vram / 2**30:.3g} GiB"
+            tables.append(Table(("Model file", "Size", "Here", card), tuple(self._transformers())))
+        needed = _needed(lack) if lack else "Everything that a clip needs is here."
+        return View(needed, tuple(notes), tuple(tables), (where(self.folders),), not lack and not self.faults)
 
-    def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """(file, folder, size, state, on the card) of every file."""
+    def _files(self, lack: Sequence[ModelFile]) -> list[tuple[Cell, ...]]:
+        """What is here, and of what is not here the recommended files."""
+        optional = self.lacking(optional=True)
+        rows: list[tuple[Cell, ...]] = []
+        for one in sorted(self.found, key=lambda one: list(ROLES).index(one.model.role)):
+            model = one.model
+            if one.state == MISSING and model not in lack and model not in optional:
+                continue
+            state = _state(one) + (", not always needed" if one.state == MISSING and model not in lack else "")
+            rows.append((ROLES[model.role], _link(model), model.size_text, model.folder, state))
+        return rows
+
+    def _transformers(self) -> list[tuple[Cell, ...]]:
         return [
             (
-                one.model.name,
-                one.model.folder,
+                _link(one.model),
                 one.model.size_text,
-                _state(one),
-                fit(one.model, self.vram).text if self.vram and one.model.role == "transformer" else "",
+                one.state,
+                fit(one.model, self.vram).text + (f", by {one.model.loader}" if one.model.loader else ""),
             )
             for one in self.found
+            if one.model.role == "transformer"
         ]
 
-    def text(self) -> str:
-        """All of it in Markdown."""
-        head = [f"{at}. {line}" if at else line for at, line in enumerate(self.lines())]
-        card = f"On a card of {self.vram / 2**30:.3g} GiB" if self.vram else ""
-        table = [
-            f"| File | Folder | Size | Here |{f' {card} |' if card else ''}",
-            f"| --- | --- | --- | --- |{' --- |' if card else ''}",
-            *("| " + " | ".join(row if card else row[:4]) + " |" for row in self.rows()),
-        ]
-        return "\n".join([head[0], "", *head[1:], *([""] if head[1:] else []), *table])
+
+def offer(models: Sequence[ModelFile], folders: Folders, after: Sequence[str] = ()) -> View:
+    """What would be fetched, for the user to confirm."""
+    rows = tuple(
+        (_link(model), model.size_text, model.licence, str(own_folder(model, folders)), hash_text(model))
+        for model in models
+    )
+    total = bytes_text(sum(model.size or 0 for model in models))
+    table = Table(("File", "Size", "Licence", "Into", "SHA-256"), rows)
+    return View(f"To be fetched: {total}.", (), (table,), tuple(after))
+
+
+def where(folders: Folders) -> str:
+    """Which folders are meant, a sentence."""
+    roots = {str(paths[0].parent) for paths in folders.values() if paths}
+    if len(roots) == 1:
+        return f"Folders are those below {roots.pop()}."
+    return "Folders: " + ", ".join(f"{kind} is {paths[0]}" for kind, paths in folders.items() if paths) + "."
+
+
+def hash_text(model: ModelFile) -> str:
+    """Which hash the bytes must have, and who says so."""
+    return f"{model.sha256} ({WHO[model.evidence]})" if model.sha256 else f"({WHO[None]})"
+
+
+def _link(model: ModelFile) -> Link:
+    return Link(model.name, model.source.text)
 
 
 def _needed(lack: Sequence[ModelFile]) -> str:
-    if not lack:
-        return "Everything that a clip needs is here."
     known = sum(model.size or 0 for model in lack)
-    return f"**{len(lack)} {'file is' if len(lack) == 1 else 'files are'} needed** ({bytes_text(known)})."
+    return f"{len(lack)} {'file is' if len(lack) == 1 else 'files are'} needed ({bytes_text(known)})."
 
 
 def _state(found: Found) -> str:
     name = "" if found.path is None or found.path.name == found.model.name else f" ({found.path.name})"
     doubt = "" if found.state != GOOD or found.model.verified else ", by a hash not verified at its source"
     return f"{found.state}{name}{doubt}"
-
-
-def offer(models: Sequence[ModelFile], folders: Folders) -> str:
-    """What would be fetched, for the user to confirm: Markdown."""
-    lines = [
-        f"- **{model.name}**, {model.size_text}, licence {model.licence}\n  from {model.source.text}\n"
-        f"  to {Path(own_folder(model, folders)) / model.name}\n  {hash_text(model)}"
-        for model in models
-    ]
-    total = sum(model.size or 0 for model in models)
-    return "\n".join([f"To be fetched: {bytes_text(total)}", "", *lines])
-
-
-def hash_text(model: ModelFile) -> str:
-    """Which hash the bytes must have, and who says so."""
-    if model.sha256 is None:
-        return "hash not known: what the hub lists is taken"
-    who = {
-        "hub": "as its source lists it",
-        "copy": "as a copy of it is listed at the hub",
-        "published": "as others published it, not verified: what the hub lists is taken",
-    }
-    return f"sha256 {model.sha256}, {who[str(model.evidence)]}"
