@@ -3,7 +3,7 @@
 import { app } from "../../scripts/app.js";
 
 const NODES = ["WanAnimateKitCheckModels", "WanAnimateKitDownloadModels"];
-const NAME = "below", WIDTH = 720, LEAST = 120, WANTED = 360;
+const NAME = "below", WIDTH = 720, LEAST = 120, WANTED = 470;
 const HINT = "Run this node alone to see here what it finds.";
 // In a shadow root: nothing of it reaches the page, and the page's colours reach in as variables.
 const STYLE = `
@@ -17,7 +17,7 @@ p, li { margin: 2px 0; overflow-wrap: anywhere; } ul { margin: 2px 0; padding-le
 table { border-collapse: collapse; width: 100%; margin: 6px 0; }
 th, td { text-align: left; vertical-align: top; padding: 2px 8px 2px 0; overflow-wrap: anywhere; min-width: 44px;
     border-bottom: 1px solid color-mix(in srgb, var(--input-text, #ddd) 18%, transparent); }
-a { color: inherit; } .hint { opacity: 0.6; }
+.short { white-space: nowrap; } a { color: inherit; } .hint { opacity: 0.6; }
 `;
 
 function make(tag, text, ...children) {
@@ -28,7 +28,11 @@ function make(tag, text, ...children) {
 }
 
 function cell(content) {
-    if (typeof content === "string") return make("td", content);
+    if (typeof content === "string") {
+        const made = make("td", content);
+        if (content.length < 18) made.className = "short";
+        return made;
+    }
     const link = make("a", content.text);
     if (/^https?:/.test(content.url)) Object.assign(link, { href: content.url, target: "_blank", rel: "noreferrer" });
     return make("td", "", link);

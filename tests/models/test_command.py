@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -80,7 +82,7 @@ def test_nothing_is_fetched_without_a_word(listed, tmp_path):
 
 def test_only_what_is_named_is_fetched(listed, tmp_path):
     assert run("download", "v.safetensors", "--folder", tmp_path / "models", "--yes").exit_code == 0
-    assert {path for _, path, *_ in listed.asked} == {"/a/b/resolve/main/v.safetensors", "/cdn/v.safetensors"}
+    assert {path for _, path, *_ in listed.fetched} == {"/a/b/resolve/main/v.safetensors", "/cdn/v.safetensors"}
 
 
 def test_for_a_program(listed, tmp_path):
@@ -109,6 +111,25 @@ def test_bad_input_is_one_sentence(listed, tmp_path, arguments):
 def test_a_comfyui_is_found_by_its_path(listed, tmp_path, monkeypatch):
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
     assert f"below {tmp_path / 'models'}" in run("check").stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_ctrl_c_keeps_what_came(listed, tmp_path):
+    listed.faults = ["stall"]
+    command = [sys.executable, "-m", "wan_animate.models.command", "download", "v.safetensors", "--yes", "--folder"]
+    process = subprocess.Popen([*command, str(tmp_path / "models")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    part = tmp_path / "models" / "vae" / "v.safetensors.part"
+    for _ in range(300):
+        if len(listed.fetched) == 2:
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=5)
+    assert process.returncode in (1, 130, -2) and "Traceback" not in said
+    assert part.is_file() and not part.with_suffix("").exists()
+    assert run("download", "v.safetensors", "--yes", "--folder", tmp_path / "models").exit_code == 0
+    assert part.with_suffix("").read_bytes() == FILES["v.safetensors"] and not part.exists()
 
 
 def test_in_a_process_of_its_own():

@@ -116,7 +116,7 @@ def test_what_is_confirmed_is_fetched_and_no_more(empty, hub):
     text = download(empty, "kit_v.safetensors", True, on_message)
     assert "kit_v.safetensors | fetched" in text and ours(empty) == ["kit_v.safetensors"]
     assert path_of(empty, "kit_v.safetensors").read_bytes() == FILES["kit_v.safetensors"]
-    assert {path.rsplit("/", 1)[1] for _, path, *_ in hub.asked} == {"kit_v.safetensors"}
+    assert {path.rsplit("/", 1)[1] for _, path, *_ in hub.fetched} == {"kit_v.safetensors"}
     assert seen and max(seen) == 1
     assert "was here" in download(empty, "kit_v.safetensors", True)
     assert "kit_v.safetensors" in empty.get("/models/vae"), "the loaders list it"

@@ -31,7 +31,8 @@ class Hub:
 
     @property
     def fetched(self) -> list[tuple[str, str, str | None, str | None]]:
-        return [one for one in self.asked if one[0] == "GET"]
+        """Requests for bytes (the hub's library may ask for other things)."""
+        return [one for one in self.asked if one[0] == "GET" and ("/resolve/" in one[1] or one[1].startswith("/cdn/"))]
 
     def listing(self, path: str) -> tuple[str | None, int]:
         content = self.files[path]

@@ -105,7 +105,7 @@ class Report:
         ]
 
 
-def offer(models: Sequence[ModelFile], folders: Folders, after: Sequence[str] = ()) -> View:
+def offer(models: Sequence[ModelFile], folders: Folders, notes: Sequence[str] = ()) -> View:
     """What would be fetched, for the user to confirm."""
     rows = tuple(
         (_link(model), model.size_text, model.licence, str(own_folder(model, folders)), hash_text(model))
@@ -113,7 +113,7 @@ def offer(models: Sequence[ModelFile], folders: Folders, after: Sequence[str] = 
     )
     total = bytes_text(sum(model.size or 0 for model in models))
     table = Table(("File", "Size", "Licence", "Into", "SHA-256"), rows)
-    return View(f"To be fetched: {total}.", (), (table,), tuple(after))
+    return View(f"To be fetched: {total}.", tuple(notes), (table,), good=False)
 
 
 def where(folders: Folders) -> str:
