@@ -128,9 +128,11 @@ class DownloadModels(io.ComfyNode):
         from ..wan_animate.models.report import offer
         from ..wan_animate.models.view import View
         from .host.folders import model_folders
+        from .host.progress import progress_bar
 
         if file == MISSING:
-            wanted = _report(vram, "no").lacking()
+            bar = progress_bar()  # hashed, or a file under another name would be fetched once more
+            wanted = _report(vram, "changed", lambda done, total, _name: bar(done, total)).lacking()
         else:
             wanted = named(read_manifest(), [file])
         if not wanted:

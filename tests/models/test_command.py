@@ -80,6 +80,14 @@ def test_nothing_is_fetched_without_a_word(listed, tmp_path):
     assert listed.asked == [] and not [path for path in folder.rglob("*") if path.is_file()]
 
 
+def test_what_is_here_under_another_name_is_not_fetched(listed, tmp_path):
+    folder = tmp_path / "models"
+    (folder / "vae").mkdir()
+    (folder / "vae" / "mine.safetensors").write_bytes(FILES["v.safetensors"])
+    assert run("download", "--missing", "--folder", folder, "--yes").exit_code == 0
+    assert {path for _, path, *_ in listed.fetched} == {"/a/b/resolve/main/t.safetensors", "/cdn/t.safetensors"}
+
+
 def test_only_what_is_named_is_fetched(listed, tmp_path):
     assert run("download", "v.safetensors", "--folder", tmp_path / "models", "--yes").exit_code == 0
     assert {path for _, path, *_ in listed.fetched} == {"/a/b/resolve/main/v.safetensors", "/cdn/v.safetensors"}

@@ -99,7 +99,7 @@ def download_command(
     folders, models = _folders(folder), read_manifest()
     wanted = named(models, names or [])
     if missing:
-        wanted += [one for one in _report(folder, vram, "no").lacking() if one not in wanted]
+        wanted += [one for one in _report(folder, vram, "changed").lacking() if one not in wanted]
     if not wanted and not missing:
         raise InputError("no file is named: name files as `wan-animate models check` lists them, or give --missing.")
     if not wanted:
