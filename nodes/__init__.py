@@ -16,6 +16,7 @@ from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
+from .models import CheckModels, DownloadModels
 from .offload import OffloadBlocks
 from .options import ClipOptions
 from .plan import PlanClip
@@ -68,6 +69,8 @@ NODES: list[type[io.ComfyNode]] = [
     PlanClip,
     ClipOptions,
     Animate,
+    CheckModels,
+    DownloadModels,
 ]
 
 

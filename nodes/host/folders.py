@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import folder_paths
+
+if TYPE_CHECKING:
+    from ...wan_animate.models.hashing import HashCache
 
 DETECTION = "detection"
 PROMPTS = "wan_animate_prompts"
@@ -119,3 +125,20 @@ def file_stamp(path: str | None) -> tuple[float, int] | None:
         return None
     stat = os.stat(path)
     return stat.st_mtime, stat.st_size
+
+
+def model_folders(kinds: Iterable[str]) -> dict[str, list[Path]]:
+    """The host's folders of each kind, extra ones included, in its order."""
+    return {
+        kind: [Path(path) for path in folder_paths.get_folder_paths(kind)]
+        if kind in folder_paths.folder_names_and_paths
+        else [Path(folder_paths.models_dir, kind)]
+        for kind in kinds
+    }
+
+
+def hash_cache() -> HashCache:
+    """Hashes of model files, kept in the host's user folder."""
+    from ...wan_animate.models.hashing import HashCache
+
+    return HashCache(Path(folder_paths.get_user_directory()) / "wan_animate_kit" / "hashes.json")
