@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .chain.clock import RunClock
-    from .chain.generate import Progress
+    from ..chain.clock import RunClock
+    from ..chain.generate import Progress
 
 
 def counting(what: str) -> Callable[[int, int], None]:
@@ -18,7 +18,7 @@ def counting(what: str) -> Callable[[int, int], None]:
 
 
 def print_colors(records: list[dict[str, Any]]) -> None:
-    from .preview.color_report import ColorReport
+    from ..preview.color_report import ColorReport
 
     report = ColorReport.of(records)
     if report is not None:
