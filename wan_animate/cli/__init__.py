@@ -21,8 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
         with whole_imports():
             from ..errors import InputError
             from .app import execute
-            from .progress import line_end
-        return execute(sys.argv[1:] if arguments is None else arguments)
+            from .progress import close, line_end
+        try:
+            return execute(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            close()
     except BaseException as error:
         if is_interrupt(error):
             from .progress import line_end

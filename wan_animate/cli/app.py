@@ -52,6 +52,12 @@ class Commands(TyperGroup):
             command.params = [one for one in command.params if one.name not in OWN]
         return self.commands.get(cmd_name)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        if args[0] not in self.list_commands(ctx):
+            for name in self.list_commands(ctx):  # for "Did you mean"
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         if args and args[0].startswith("-") and args[0].split("=")[0] not in own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .progress import counting, print_colors, printing
+from .progress import close, counting, print_colors, printing
 
 # Everything else is imported where it is used: Ctrl+C during imports, which take seconds, would end in a traceback.
 TYPE_CHECKING = False
@@ -96,6 +96,7 @@ def _run(options: RunOptions, expected: ClipRecord | None) -> Path:
         audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         clip = generate(job, denoiser, vae, store, printing(clock), None if options.crop else video, audio, made)
+        close()
         shown = result_plan(job, store)
         took = run_of(clock, device, job, store.folder)
         if took is not None and len(shown) == len(job.plan()):
