@@ -112,8 +112,12 @@ def segment_prompts(options: RunOptions, plan: SegmentPlan, prompt_file: str | N
     return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
 
 
-def check_options(options: RunOptions) -> None:
-    """Raises InputError for the first option that cannot work."""
+def check_options(options: RunOptions, pose: bool = True) -> None:
+    """Raises InputError for the first option that cannot work.
+
+    Args:
+        pose: it is to be found, or read from a track.
+    """
     for name, (low, high, give) in RANGES.items():
         value = getattr(options, name)
         if not low <= value <= high:  # nor does "not a number" lie between them
@@ -134,7 +138,7 @@ def check_options(options: RunOptions) -> None:
         if path is not None and not _is_file(path):
             found = "a folder" if _is_folder(path) else "not there"
             raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}.")
-    if not options.plan and not options.track and not (options.detector and options.pose):
+    if pose and not options.plan and not options.track and not (options.detector and options.pose):
         raise InputError(
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
         )

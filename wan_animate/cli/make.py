@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from .options import AS_RUN
 from .progress import close, counting, print_colors, printing
 
 # Everything else is imported where it is used: Ctrl+C during imports, which take seconds, would end in a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
@@ -22,12 +24,25 @@ if TYPE_CHECKING:
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource
     from ..video.source import VideoSource
-    from .options import RunOptions
+    from .options import RunOptions, Sampling
+
+    Prepared = tuple[AnimateJob, Controls, VideoSource]
 
 
-def run(options: RunOptions, expected: ClipRecord | None = None) -> Path:
-    """Do the job that the options describe; returns the mp4's path. Raises InputError if its inputs are not those of
-    the record ``expected``."""
+def run(
+    options: RunOptions,
+    expected: ClipRecord | None = None,
+    source: Callable[[RunOptions], Prepared] | None = None,
+    sampling: Sampling = AS_RUN,
+) -> Path:
+    """Do the job that the options describe; returns the mp4's path.
+
+    Args:
+        source: makes job, controls and driving video; None: from ``--video``.
+
+    Raises:
+        InputError: bad input, or another one than that of the record ``expected``.
+    """
     import os.path
 
     from ..files import no_empty_folders
@@ -37,10 +52,15 @@ def run(options: RunOptions, expected: ClipRecord | None = None) -> Path:
         from .checks import default_device
     options.device = options.device or default_device()
     with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options, expected)
+        return _run(options, expected, source, sampling)
 
 
-def _run(options: RunOptions, expected: ClipRecord | None) -> Path:
+def _run(
+    options: RunOptions,
+    expected: ClipRecord | None,
+    source: Callable[[RunOptions], Prepared] | None,
+    sampling: Sampling,
+) -> Path:
     import glob
     from pathlib import Path
 
@@ -65,7 +85,7 @@ def _run(options: RunOptions, expected: ClipRecord | None) -> Path:
         from .plans import plan_of, runs
         from .recording import job_settings, record, weights_key
 
-    check_options(options)
+    check_options(options, pose=source is None)
     out = Path(options.out)
     if options.plan:
         print(plan_of(options, driving_video(options)).text())
@@ -75,16 +95,15 @@ def _run(options: RunOptions, expected: ClipRecord | None) -> Path:
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
-    frames = driving_video(options)
-    job, signals = animate_job(options, frames)
+    job, signals, frames = from_video(options) if source is None else source(options)
     job.check()
-    made = record(options, job, frames)
+    made = record(options, job, frames, sampling)
     if expected is not None:
         check_inputs(expected, made)
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    settings = segment_settings(options, weights_key(made))
+    settings = " ".join([segment_settings(options, weights_key(made)), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder = f".{short_name(out.stem)}-"
     with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options, settings, made))}") as store:
@@ -92,8 +111,11 @@ def _run(options: RunOptions, expected: ClipRecord | None) -> Path:
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompts()]
-        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)))
-        audio = read_audio(options.video, float(options.start / frames.fps), float(len(frames) / frames.fps))
+        negative = encode_prompt(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
+        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)), sampling, negative)
+        audio = read_audio(
+            sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
+        )
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         clip = generate(job, denoiser, vae, store, printing(clock), None if options.crop else video, audio, made)
         close()
@@ -130,6 +152,11 @@ def _run(options: RunOptions, expected: ClipRecord | None) -> Path:
             store.remove()
     print(out)
     return out
+
+
+def from_video(options: RunOptions) -> Prepared:
+    frames = driving_video(options)
+    return *animate_job(options, frames), frames
 
 
 def driving_video(options: RunOptions) -> VideoSource:
@@ -227,18 +254,26 @@ def _ports(
     prompt: torch.Tensor,
     job: AnimateJob,
     others: list[tuple[tuple[int, int], torch.Tensor]],
+    sampling: Sampling,
+    negative: torch.Tensor | None,
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
-    from ..backends.diffusers import DiffusersDenoiser, encode_image, load
+    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load
     from .checks import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
+    if sampling.solver != AS_RUN.solver:
+        scheduler = flow_scheduler(sampling.solver, options.shift)
+    if sampling.lora:
+        from ..backends.lora import add_lora
+
+        add_lora(transformer, sampling.lora)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
-        transformer, scheduler, prompt, image=image, steps=options.steps,
+        transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,
         pose_strength=given["pose_strength"], face_strength=given["face_strength"],
     )  # fmt: skip
     denoiser.set_prompts(others, len(job.controls))

@@ -241,6 +241,36 @@ class ReproduceOptions:
     device: Annotated[str, Option(help="cuda, cuda:1, cpu; by default cuda where PyTorch has it.")] = ""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """What ``generate`` has beyond ``run``.
+
+    Attributes:
+        command: for the clip's record.
+        solver: ``"unipc"`` or ``"dpm++"``.
+        cfg: above 1, a negative prompt and a blank face are told apart from.
+        lora: path of a LoRA on the transformer.
+        sound: path of the file that the sound is taken from; None: the driving video.
+    """
+
+    command: str = "shell"
+    solver: str = "unipc"
+    cfg: float = 1.0
+    negative: str = ""
+    lora: str | None = None
+    sound: str | None = None
+
+    def settings(self) -> list[str]:
+        """What makes another clip, beside the LoRA's content."""
+        values = {"solver": self.solver, "cfg": self.cfg, "negative": self.negative if self.cfg > 1 else ""}
+        return [f"{name}={value}" for name, value in values.items() if value != getattr(AS_RUN, name)]
+
+
+AS_RUN = Sampling()
+GENERATE = "shell generate"
+"""The command in the record of what it makes."""
+
+
 def three_words(given: str | list[str]) -> list[str]:
     """Of ``--prompt-for``: [FIRST, LAST, TEXT].
 

@@ -12,7 +12,7 @@ from ..record.identity import content_hash, weights_hash
 from ..record.versions import versions
 from ..video.source import VideoSource
 from .checks import FILES
-from .options import RunOptions
+from .options import AS_RUN, RunOptions, Sampling
 
 WEIGHTS = ("detector", "pose", "sam2")
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
@@ -20,17 +20,17 @@ PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
 LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", *FILES}
 
 
-def record(options: RunOptions, job: AnimateJob, frames: VideoSource) -> ClipRecord:
+def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: Sampling = AS_RUN) -> ClipRecord:
     """The record of the job that the options describe, whose driving video is ``frames``."""
     settings = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
     if options.prompt_file:
         del settings["prompt"]
     return record_of(
         job,
-        "shell",
+        sampling.command,
         {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()},
         files={"video": frames.file_digest()} | _hashes(options, content_hash, set(FILES) - {*WEIGHTS, "video"}),
-        models=(*folder_models(options.models, bool(options.prompt_file)), *_single_models(options)),
+        models=(*folder_models(options.models, bool(options.prompt_file)), *_single_models(options), *_lora(sampling)),
         versions=versions(),
         device=device_here(options.device).name,
     )
@@ -49,7 +49,7 @@ def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
 
 def weights_key(made: ClipRecord) -> str:
     """The hashes of a record's weights that make the frames; those of the pose and the mask show in the controls."""
-    return " ".join(model.hash for model in made.models if model.part in PARTS)
+    return " ".join(model.hash for model in made.models if model.part in (*PARTS, "lora"))
 
 
 def job_settings(options: RunOptions, settings: str, made: ClipRecord) -> str:
@@ -61,6 +61,10 @@ def job_settings(options: RunOptions, settings: str, made: ClipRecord) -> str:
 def _single_models(options: RunOptions) -> list[Model]:
     hashes = _hashes(options, weights_hash, set(WEIGHTS))
     return [Model(name, Path(getattr(options, name)).name, key) for name, key in hashes.items()]
+
+
+def _lora(sampling: Sampling) -> list[Model]:
+    return [Model("lora", Path(sampling.lora).name, weights_hash(sampling.lora))] if sampling.lora else []
 
 
 def _hashes(options: RunOptions, of: Callable[[str], str], names: set[str]) -> dict[str, str]:

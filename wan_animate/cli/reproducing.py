@@ -15,7 +15,7 @@ from ..record.compare import frames_compared, other_inputs, other_surroundings, 
 from ..record.identity import content_hash, weights_hash
 from .checks import FILES
 from .make import run
-from .options import ReproduceOptions, RunOptions
+from .options import GENERATE, ReproduceOptions, RunOptions
 from .recording import LEFT_OUT, WEIGHTS, folder_models
 from .run import parsed
 
@@ -34,6 +34,11 @@ def reproduce(given: ReproduceOptions) -> int:
         now = read_record(run_again(given.server, given.clip, _out(given)))
         for line in other_inputs(then, now):
             print(f"wan-animate: {line}", file=sys.stderr)
+    elif then.host == GENERATE:
+        raise InputError(
+            f"{given.clip} was made of intermediate files: run wan-animate generate again with them, "
+            f"--base_seed {then.settings.get('seed')} and the same options, and compare with --against."
+        )
     elif then.host != "shell":
         raise InputError(
             f"{given.clip} was made in {then.host}, which computes with other kernels than the shell: give --server, "
