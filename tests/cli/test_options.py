@@ -346,7 +346,7 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     assert said.startswith("wan-animate: ") and "cannot be written to" in said and "free space there and run" in said
     (job,) = tmp_path.iterdir()
     # the clip's own file had room here, and had all frames already
-    kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json"}
+    kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json", "command.json"}
     assert kept == {"segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"}
     assert cli.main([*arguments, "--no-retarget"]) == 0
     assert made == [0, 1, 1] and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

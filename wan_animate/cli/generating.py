@@ -35,9 +35,8 @@ def generate(options: GenerateOptions) -> None:
     folder = Path(options.src_root_path)
     lora = _lora(options)
     _check(options)
-    read_intermediates(
-        folder, "replace" if options.replace_flag else "animate"
-    )  # what is wrong with them is said before anything else
+    # what is wrong with them is said before anything else
+    read_intermediates(folder, "replace" if options.replace_flag else "animate")
     seed = options.base_seed if options.base_seed >= 0 else random.randrange(2**31)
     if options.base_seed < 0:
         print(f"wan-animate: --base_seed {seed}", file=sys.stderr)
@@ -52,19 +51,20 @@ def generate(options: GenerateOptions) -> None:
     negative = options.n_prompt or NEGATIVE
     sound = options.audio or str(folder / POSE)
     sampling = Sampling(GENERATE, options.sample_solver, options.sample_guide_scale, negative, lora, sound)
-    run(given, source=_prepared, sampling=sampling)
+    run(given, source=prepared, sampling=sampling)
 
 
-def _prepared(options: RunOptions) -> tuple[AnimateJob, Controls, VideoSource]:
+def prepared(options: RunOptions) -> tuple[AnimateJob, Controls, VideoSource]:
+    """The job of intermediate files, for :func:`.make.run`."""
     made = read_intermediates(Path(options.video).parent, options.mode)
-    pose = made.controls.pose
-    assert isinstance(pose, VideoSource)
+    pose, scene = made.controls.pose, made.controls.background or made.controls.pose
+    assert isinstance(scene, VideoSource)
     job = AnimateJob(
         made.reference, made.controls, options.mode, options.segment, options.previous_frames, options.seed, pose.fps,
         options.color,
     )  # fmt: skip
     job.options = clip_options(options, None)
-    return job, made.controls, pose
+    return job, made.controls, scene
 
 
 def _check(options: GenerateOptions) -> None:

@@ -69,6 +69,7 @@ def _run(
     with whole_imports():
         from ..backends.diffusers import check_folder, encode_prompt
         from ..chain.generate import generate, result_plan
+        from ..chain.job_list import write_command
         from ..chain.reuse import take_over
         from ..chain.store import SegmentStore
         from ..files import rename, short_name
@@ -82,6 +83,7 @@ def _run(
         from ..weights.prompt_file import load_prompt
         from .checks import check_options, prompt_ranges, segment_prompts, segment_settings
         from .imports import import_packages
+        from .options import command_of
         from .plans import plan_of, runs
         from .recording import job_settings, record, weights_key
 
@@ -108,6 +110,7 @@ def _run(
     folder = f".{short_name(out.stem)}-"
     with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options, settings, made))}") as store:
         take_over(store, job.segment_keys(*keys), out.parent.glob(f"{glob.escape(folder)}*"), job.former_keys(*keys))
+        write_command(store.folder, command_of(options, sampling))
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompts()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -269,6 +270,11 @@ class Sampling:
 AS_RUN = Sampling()
 GENERATE = "shell generate"
 """The command in the record of what it makes."""
+
+
+def command_of(options: RunOptions, sampling: Sampling) -> dict[str, Any]:
+    """How the shell was called, for ``jobs resume``."""
+    return {"options": vars(options), "sampling": vars(sampling), "cwd": os.getcwd()}
 
 
 def three_words(given: str | list[str]) -> list[str]:
