@@ -75,9 +75,9 @@ def clear_found(folders: list[str], names: list[str], every: bool, limit: str, o
     if not (names or every or older or most is not None):
         raise InputError("nothing says which jobs to clear: give --name, --limit, --older or --all.")
     jobs = _named(_find(folders), names)
-    jobs = [job for job in jobs if not job.running and time.time() - job.changed >= older * 86400]
     if most is not None:
         jobs = above_limit(jobs, most)
+    jobs = [job for job in jobs if not job.running and time.time() - job.changed >= older * 86400]
     if not jobs:
         print("nothing to clear")
         return
