@@ -27,7 +27,7 @@ class FoundJob:
         folder: its files.
         finished, segments: how many are whole, and of how many; 0 where that is not known.
         size: bytes; a file that several jobs share counts in the first.
-        changed: when something was last written, seconds since 1970.
+        changed: when a file was last written, seconds since 1970.
         running: a process works on it.
         command: how the shell was called; empty for ComfyUI's.
     """
@@ -97,7 +97,7 @@ def _places(folder: Path) -> Iterable[Path]:
 
 
 def _found(path: Path, seen: set[tuple[int, int]]) -> FoundJob:
-    size, changed = 0, path.stat().st_mtime
+    size, changed = 0, 0.0
     for file in path.iterdir():
         stat = file.stat()
         if (stat.st_dev, stat.st_ino) not in seen:
