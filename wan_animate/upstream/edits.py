@@ -11,6 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..files import replacing
+from ..video.resample import letterbox
 
 GUIDANCE, STEPS = 2.5, 28
 """Upstream's (``process_pipepline.py``)."""
@@ -53,6 +54,8 @@ def edit_with_flux(
             image=Image.fromarray(pixels), prompt=prompt, height=height, width=width, guidance_scale=GUIDANCE,
             num_inference_steps=STEPS, generator=torch.Generator().manual_seed(0),
         ).images[0]  # fmt: skip
+        # FLUX chooses a size of about a million pixels
+        edited = Image.fromarray(letterbox(np.asarray(edited.convert("RGB")), pixels.shape[1], pixels.shape[0]))
         saved[name] = str(Path(folder) / f"{name}.png")
         with replacing(saved[name], "the edited picture") as temporary:
             edited.save(temporary, format="PNG")
