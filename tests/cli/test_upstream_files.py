@@ -326,8 +326,7 @@ def test_the_flags_are_upstreams():
     """Of preprocess_data.py and, for animate-14B on one card, generate.py."""
     from dataclasses import fields
 
-    from wan_animate.cli.generate import GenerateOptions
-    from wan_animate.cli.preprocess import PreprocessOptions
+    from wan_animate.cli.upstream_options import GenerateOptions, PreprocessOptions
 
     first = "ckpt_path video_path refer_path save_path resolution_area fps replace_flag retarget_flag use_flux"
     first += " iterations k w_len h_len"

@@ -13,9 +13,9 @@ from ..files import check_ending
 from ..upstream.intermediates import POSE, REFERENCE, read_intermediates
 from ..video.source import VideoSource
 from .checks import RANGES, VIDEO_ENDINGS, clip_options
-from .generate import NEGATIVE, GenerateOptions
 from .make import run
 from .options import GENERATE, RunOptions, Sampling
+from .upstream_options import NEGATIVE, GenerateOptions
 
 LORAS = ("relighting_lora.safetensors", "relighting_lora.ckpt", "*relight*lora*.safetensors")
 

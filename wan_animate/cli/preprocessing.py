@@ -21,8 +21,8 @@ from ..video.frames import FrameSource, TensorSource
 from ..video.picture import read_picture
 from ..video.source import VideoSource
 from .checks import check_device, default_device
-from .preprocess import PreprocessOptions
 from .progress import counting, line_end
+from .upstream_options import PreprocessOptions
 
 if TYPE_CHECKING:
     from ..detect.detector import PoseDetector
