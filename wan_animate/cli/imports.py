@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
+from .options import RunOptions
 
 
-def import_packages(options: argparse.Namespace) -> None:
+def import_packages(options: RunOptions) -> None:
     """What is imported where it is used, before anything is written. One that is missing is said there."""
     from contextlib import suppress
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 import torch
 
-from .chain.job import MOST_PICTURES
-from .chain.options import ClipOptions, parse_segment_seeds
-from .chain.prompts import FrameRange, check_range, prompts_for
-from .chain.segments import SegmentPlan, check_segment_settings
-from .chain.strength import HIGHEST, Strength
-from .errors import InputError
-from .files import check_ending, check_place, make_folder
-from .pose.track import PoseTrack
-from .video.source import VideoSource
+from ..chain.job import MOST_PICTURES
+from ..chain.options import ClipOptions, parse_segment_seeds
+from ..chain.prompts import FrameRange, check_range, prompts_for
+from ..chain.segments import SegmentPlan, check_segment_settings
+from ..chain.strength import HIGHEST, Strength
+from ..errors import InputError
+from ..files import check_ending, check_place, make_folder
+from ..pose.track import PoseTrack
+from ..video.source import VideoSource
+from .options import RunOptions
 
 VIDEO_ENDINGS = (".mp4", ".m4v")
 SHEET_ENDINGS = (".png",)
@@ -54,65 +54,13 @@ FILES = {
 }
 
 
-def add_more_images(parser: argparse.ArgumentParser) -> None:
-    """``--image-2`` to ``--image-5``: further pictures of the character."""
-    for name in MORE_IMAGES:
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", help="another picture of the character; the model was trained with one"
-        )
-
-
-def more_images(options: argparse.Namespace) -> list[str]:
-    """The paths of :func:`add_more_images`."""
+def more_images(options: RunOptions) -> list[str]:
+    """The paths of further pictures."""
     return [path for name in MORE_IMAGES if (path := getattr(options, name))]
 
 
-def add_clip_options(parser: argparse.ArgumentParser) -> None:
-    """Options of :class:`.chain.options.ClipOptions`."""
-    parser.add_argument(
-        "--crop",
-        action="store_true",
-        help="replace: work on a window of --area pixels around the person, and put it back into the video at its own "
-        "size",
-    )
-    group = parser.add_argument_group("seams, shots, parts of a clip")
-    group.add_argument(
-        "--crossfade",
-        type=int,
-        default=0,
-        help="frames over which segments are cross-faded, of --previous-frames; 0 cuts, -1 takes all",
-    )
-    group.add_argument("--share-noise", action="store_true", help="the frames that segments share start from one noise")
-    group.add_argument(
-        "--at-cuts", choices=["anew", "chain"], default="chain", help="a cut in the video: start anew, or chain on"
-    )
-    group.add_argument(
-        "--continue-from",
-        help="a video to go on from; the driving video begins with its last frames, the result after them",
-    )
-    group.add_argument("--first-segment", type=int, default=1, help="make the clip from this segment on")
-    group.add_argument("--last-segment", type=int, default=0, help="and up to this one; 0 = the last")
-    group.add_argument("--segment-seeds", default="", help="seeds of single segments, as 3:1234,5:99")
-    group.add_argument(
-        "--keep-rest", action="store_true", help="with --segment-seeds: what follows such a segment stays as it is"
-    )
-    group.add_argument(
-        "--keep-segments",
-        action="store_true",
-        help="leave the finished segments beside --out, for a run that makes some of them again",
-    )
-    group.add_argument(
-        "--prompt-for",
-        nargs=3,
-        action="append",
-        default=[],
-        metavar=("FIRST", "LAST", "TEXT"),
-        help="another prompt for these frames (LAST -1: to the end); each segment takes the one for most of its frames",
-    )
-
-
-def clip_options(options: argparse.Namespace, track: PoseTrack | None) -> ClipOptions:
-    """Those of :func:`add_clip_options`; the shots are the track's, and not known without one."""
+def clip_options(options: RunOptions, track: PoseTrack | None) -> ClipOptions:
+    """Of the chain; the shots are the track's, and not known without one."""
     anew = track if options.at_cuts == "anew" else None
     return ClipOptions(
         crossfade=options.crossfade,
@@ -127,14 +75,14 @@ def clip_options(options: argparse.Namespace, track: PoseTrack | None) -> ClipOp
     )
 
 
-def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
+def prompt_ranges(options: RunOptions) -> list[FrameRange]:
     """The frames of ``--prompt-for``.
 
     Raises:
         InputError: no numbers, or no frames.
     """
     ranges = []
-    for first, last, _ in options.prompt_for:
+    for first, last, _ in options.prompts():
         try:
             frames = int(first), int(last)
         except ValueError:
@@ -147,25 +95,29 @@ def prompt_ranges(options: argparse.Namespace) -> list[FrameRange]:
     return ranges
 
 
-def segment_settings(options: argparse.Namespace, weights: str) -> str:
+def segment_settings(options: RunOptions, weights: str) -> str:
     """What all segments share, beside what :class:`.chain.job.AnimateJob` holds.
 
     Args:
-        weights: their hashes (:func:`.cli_record.weights_key`): a file that is replaced makes another job.
+        weights: their hashes (:func:`.recording.weights_key`): a file that is replaced makes another job.
     """
     values = {"weights": weights, "steps": options.steps, "shift": options.shift} | strengths(options)
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
-def segment_prompts(options: argparse.Namespace, plan: SegmentPlan, prompt_file: str | None = None) -> list[str]:
+def segment_prompts(options: RunOptions, plan: SegmentPlan, prompt_file: str | None = None) -> list[str]:
     """The text, or the hash of the file, of each segment's prompt."""
-    texts = [prompt_file or options.prompt, *(text for _, _, text in options.prompt_for)]
+    texts = [prompt_file or options.prompt, *(text for _, _, text in options.prompts())]
     ranges = [None, *prompt_ranges(options)]
     return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
 
 
-def check_options(options: argparse.Namespace) -> None:
-    """Raises InputError for the first option that cannot work."""
+def check_options(options: RunOptions, pose: bool = True) -> None:
+    """Raises InputError for the first option that cannot work.
+
+    Args:
+        pose: it is to be found, or read from a track.
+    """
     for name, (low, high, give) in RANGES.items():
         value = getattr(options, name)
         if not low <= value <= high:  # nor does "not a number" lie between them
@@ -186,7 +138,7 @@ def check_options(options: argparse.Namespace) -> None:
         if path is not None and not _is_file(path):
             found = "a folder" if _is_folder(path) else "not there"
             raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}.")
-    if not options.plan and not options.track and not (options.detector and options.pose):
+    if pose and not options.plan and not options.track and not (options.detector and options.pose):
         raise InputError(
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
         )
@@ -194,12 +146,17 @@ def check_options(options: argparse.Namespace) -> None:
         _check_outputs(options)
 
 
-def strengths(options: argparse.Namespace) -> dict[str, Strength]:
+def strengths(options: RunOptions) -> dict[str, Strength]:
     """Of "pose_strength" and "face_strength"."""
     return {
         f"{name}_strength": Strength(getattr(options, f"{name}_strength"), *getattr(options, f"{name}_range"))
         for name in ("pose", "face")
     }
+
+
+def default_device() -> str:
+    """The card, where PyTorch has one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_device(name: str) -> None:
@@ -213,7 +170,7 @@ def check_device(name: str) -> None:
         ) from error
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
+def _check_outputs(options: RunOptions) -> None:
     given = {"out": ("the video (--out)", VIDEO_ENDINGS), "sheet": ("the contact sheet (--sheet)", SHEET_ENDINGS)}
     for name, (what, endings) in given.items():
         if not getattr(options, name):

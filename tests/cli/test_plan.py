@@ -6,11 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from wan_animate import cli, cli_plan
+from wan_animate import cli
+from wan_animate.cli import plans
+from wan_animate.cli.make import animate_job, driving_video
+from wan_animate.cli.run import parsed
 from wan_animate.pose import wholebody as body
 from wan_animate.pose.track import PoseTrack
 
-from .test_cli_options import inputs  # noqa: F401  (a fixture)
+from .test_options import inputs  # noqa: F401  (a fixture)
 
 
 @pytest.fixture
@@ -61,10 +64,10 @@ def test_a_picture_of_another_framing(planned, inputs, tmp_path):  # noqa: F811
     keypoints[:, body.LEFT_HIP : body.FEET.stop, 2] = 0
     track.replaced(keypoints).slice(0, 1).save(tmp_path / "bust.npz")
     arguments = [f"--{name}={value}" for name, value in inputs.items()]
-    options = cli.parser().parse_args(
+    options = parsed(
         [*arguments, f"--out={tmp_path / 'a.mp4'}", f"--reference-track={tmp_path / 'bust.npz'}", "--plan"]
     )
-    plan = cli_plan.plan(options, cli._frames(options))
+    plan = plans.plan_of(options, driving_video(options))
     assert "framing" in {finding.kind for finding in plan.findings}
     assert plan.size != (320, 176), "the retargeted clip has the picture's shape"
 
@@ -84,10 +87,10 @@ def test_the_plan_is_the_runs(inputs, tmp_path, changes):  # noqa: F811
     given = inputs | {"track": tmp_path / "cut.npz", "limit": 8, "out": tmp_path / "a.mp4"}
     arguments = [f"--{name}={value}" for name, value in given.items()]
     changes = [change.format(video=inputs["video"]) for change in changes]
-    options = cli.parser().parse_args([*arguments, *changes, "--no-retarget", "--plan"])
-    frames = cli._frames(options)
-    job, _ = cli._job(options, frames)
-    plan = cli_plan.plan(options, frames)
+    options = parsed([*arguments, *changes, "--no-retarget", "--plan"])
+    frames = driving_video(options)
+    job, _ = animate_job(options, frames)
+    plan = plans.plan_of(options, frames)
     assert plan.segments == job.wanted() and plan.sampled == job.controls.size
     whole = job.plan()
     assert plan.count == len(whole) and plan.made_twice == sum(one.previous_frames for one in job.wanted())
@@ -110,12 +113,12 @@ def test_bad_input_is_refused_as_ever(planned):
 
 
 def test_free_bytes_of_a_place_that_is_not_there_yet(tmp_path):
-    free = cli_plan.free_at(tmp_path / "a" / "b" / "c.mp4")
-    assert free == pytest.approx(cli_plan.free_at(tmp_path / "a.mp4"), rel=0.01) and free > 0
+    free = plans.free_at(tmp_path / "a" / "b" / "c.mp4")
+    assert free == pytest.approx(plans.free_at(tmp_path / "a.mp4"), rel=0.01) and free > 0
 
 
 def test_where_runs_are_kept(monkeypatch, tmp_path):
-    monkeypatch.delenv(cli_plan.FOLDER)
+    monkeypatch.delenv(plans.FOLDER)
     monkeypatch.setenv("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", str(tmp_path))
-    assert cli_plan.runs().path == tmp_path / "wan-animate" / "runs.json"
-    assert np.array_equal(cli_plan.runs().read(), [])
+    assert plans.runs().path == tmp_path / "wan-animate" / "runs.json"
+    assert np.array_equal(plans.runs().read(), [])

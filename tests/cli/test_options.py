@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from demo.example import Dancer, write_example
 from wan_animate import cli
 from wan_animate.backends.diffusers import check_folder
 from wan_animate.chain.strength import Strength
-from wan_animate.cli_options import RANGES, check_device, check_options, segment_settings
+from wan_animate.cli.checks import RANGES, check_device, check_options, segment_settings
+from wan_animate.cli.options import RunOptions
+from wan_animate.cli.run import parsed
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 
@@ -100,12 +103,9 @@ def test_a_number_out_of_range(said, name, value):
 
 
 def test_every_number_has_a_range():
-    numbers = {action.dest for action in cli.parser()._actions if action.type in (int, float)}
-    assert (
-        numbers - {"person_point", "pose_range", "face_range"}
-        == set(RANGES)
-        == {name.replace("-", "_") for name, _ in OUT_OF_RANGE}
-    )
+    number = ("Annotated[int", "Annotated[float", "Signal")
+    numbers = {one.name for one in fields(RunOptions) if one.type.startswith(number)}
+    assert numbers == set(RANGES) == {name.replace("-", "_") for name, _ in OUT_OF_RANGE}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_results_are_not_written_over_what_they_are_made_from(said, inputs, tmp_
 
 def test_folders_for_results_are_made(inputs, tmp_path):
     given = inputs | {"out": tmp_path / "new" / "a.mp4", "sheet": tmp_path / "other" / "a.png"}
-    check_options(cli.parser().parse_args([f"--{name}={value}" for name, value in given.items()]))
+    check_options(parsed([f"--{name}={value}" for name, value in given.items()]))
     assert not list((tmp_path / "new").iterdir()) and not list((tmp_path / "other").iterdir())
     check_device("cpu")
 
@@ -220,7 +220,7 @@ def test_weights_that_are_not_there_are_one_sentence(tmp_path):
 @pytest.mark.parametrize("start, end", [("0.6", "0.3"), ("0.5", "0.5"), ("-0.1", "1"), ("0", "1.5"), ("nan", "1")])
 def test_a_part_of_the_sampling_that_is_none(inputs, tmp_path, start, end):
     given = [f"--{name}={value}" for name, value in (inputs | {"out": tmp_path / "a.mp4"}).items()]
-    options = cli.parser().parse_args([*given, "--pose-range", start, end])
+    options = parsed([*given, "--pose-range", start, end])
     says = (
         "^--pose-range is .* to .*, but it must be a part of 0 to 1 .* or set --pose-strength to 0 to switch it off.$"
     )
@@ -236,8 +236,8 @@ def test_strengths_make_another_job(inputs, tmp_path):
         ["--pose-range", "0", "0.5"],
         ["--face-range", "0", "0.5"],
     ]
-    parsed = [cli.parser().parse_args([*given, *change]) for change in ([], [], *changes)]
-    keys = [segment_settings(options, "weights") for options in parsed]
+    given_options = [parsed([*given, *change]) for change in ([], [], *changes)]
+    keys = [segment_settings(options, "weights") for options in given_options]
     assert keys[0] == keys[1] and len(set(keys)) == 1 + len(changes)
 
 
@@ -329,7 +329,7 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     from wan_animate.chain.store import SegmentStore
 
-    from .test_files import limited
+    from ..test_files import limited
 
     given = inputs | {"models": small_models.diffusers, "steps": 1, "area": 128 * 80, "limit": 8}
     arguments = [f"--{name}={value}" for name, value in (given | {"out": tmp_path / "a.mp4"}).items()]
@@ -346,7 +346,7 @@ def test_a_full_disk_in_the_shell_keeps_the_finished_segment(inputs, small_model
     assert said.startswith("wan-animate: ") and "cannot be written to" in said and "free space there and run" in said
     (job,) = tmp_path.iterdir()
     # the clip's own file had room here, and had all frames already
-    kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json"}
+    kept = {path.name for path in job.iterdir()} - {"clip.mp4", "segments.json", "command.json"}
     assert kept == {"segment_0000.json", "segment_0000.mkv", "tail_0000.safetensors"}
     assert cli.main([*arguments, "--no-retarget"]) == 0
     assert made == [0, 1, 1] and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from wan_animate import cli
 from wan_animate.backends.diffusers import DiffusersDenoiser
 
-from .test_cli_options import inputs  # noqa: F401  (a fixture)
+from .test_options import inputs  # noqa: F401  (a fixture)
 
 
 @pytest.fixture

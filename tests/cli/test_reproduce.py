@@ -3,6 +3,7 @@
 import getpass
 import json
 import shutil
+from dataclasses import fields
 
 import av
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 
 from wan_animate import cli
 from wan_animate.chain.segment_files import LosslessSource
-from wan_animate.cli_record import LEFT_OUT
+from wan_animate.cli.options import RunOptions
+from wan_animate.cli.recording import LEFT_OUT
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 from wan_animate.record.clip_record import TAG, ClipRecord, read_record
@@ -19,7 +21,7 @@ from wan_animate.record.compare import check_inputs
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.source import VideoSource
 
-from .test_cli_options import inputs  # noqa: F401  (a fixture)
+from .test_options import inputs  # noqa: F401  (a fixture)
 
 FRAMES = 8  # two segments of 5 with one frame taken over
 
@@ -236,9 +238,7 @@ def test_a_record_that_somebody_wrote(made, tmp_path, capsys, change, says):
 
 
 def test_every_option_is_an_input_or_recorded(made):
-    from wan_animate.cli_record import LEFT_OUT
-
-    options = {action.dest for action in cli.parser()._actions} - {"help"}
+    options = {one.name for one in fields(RunOptions)}
     recorded = set(tag(made[0])["settings"]) | {"prompt"}  # with a saved prompt there is none
     assert options == (options & LEFT_OUT) | (options & recorded)
 

@@ -12,11 +12,12 @@ import pytest
 
 from wan_animate import cli
 from wan_animate.chain.store import SegmentStore
+from wan_animate.cli import make
 from wan_animate.errors import InputError
 
-from .test_cli_options import inputs  # noqa: F401  (a fixture)
+from .test_options import inputs  # noqa: F401  (a fixture)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +34,15 @@ def arguments(given: dict, folder: Path) -> list[str]:
 
 
 def test_the_shell_loads_nothing_before_it_looks_for_ctrl_c():
-    code = "import sys; import wan_animate.cli; print(sorted({'torch', 'numpy', 'argparse', 'cv2'} & set(sys.modules)))"
+    heavy = {"torch", "numpy", "argparse", "cv2", "typer", "rich"}
+    code = f"import sys; import wan_animate.cli; print(sorted({heavy} & set(sys.modules)))"
     run = [sys.executable, "-S", "-c", code]  # without site, whose .pth files import what they like
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise on Windows")
-@pytest.mark.parametrize("module", ["torch", "argparse", "cv2", "diffusers"])
+@pytest.mark.parametrize("module", ["typer", "torch", "cv2", "diffusers"])
 def test_ctrl_c_while_a_module_is_imported(inputs, tmp_path, module):  # noqa: F811
     """The signal is sent as the import begins."""
     pytest.importorskip(module, reason="the embedded backend needs diffusers: run make setup")
@@ -71,7 +73,7 @@ def test_an_import_that_turns_ctrl_c_into_its_own_error(inputs, tmp_path, monkey
         except KeyboardInterrupt:
             raise ImportError("initialization failed") from None
 
-    monkeypatch.setattr(cli, "run", broken)
+    monkeypatch.setattr(make, "run", broken)
     assert cli.main(arguments(inputs, tmp_path)) == cli.STOPPED
     assert capsys.readouterr().err.startswith("wan-animate: stopped;")
 

@@ -1,24 +1,24 @@
-"""``wan-animate --plan``, and where the shell keeps what its runs took."""
+"""What ``wan-animate plan`` prints, and where the shell keeps what its runs took."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 from pathlib import Path
 
-from .chain.controls import controls
-from .cli_options import clip_options, more_images
-from .plan.cards import device_here
-from .plan.clip_plan import ClipPlan, plan_clip
-from .plan.measured import Runs
-from .plan.sample import lossless_size
-from .pose.track import PoseTrack, fit_track
-from .stitch.controls import cropped_controls
-from .video.picture import read_picture
-from .video.resample import fill_size
-from .video.source import VideoSource
+from ..chain.controls import controls
+from ..plan.cards import device_here
+from ..plan.clip_plan import ClipPlan, plan_clip
+from ..plan.measured import Runs
+from ..plan.sample import lossless_size
+from ..pose.track import PoseTrack, fit_track
+from ..stitch.controls import cropped_controls
+from ..video.picture import read_picture
+from ..video.resample import fill_size
+from ..video.source import VideoSource
+from .checks import clip_options, more_images
+from .options import RunOptions
 
 FOLDER = "WAN_ANIMATE_CACHE"
 """Environment variable: the folder of :func:`runs` in place of the user's own for such files."""
@@ -36,7 +36,7 @@ def runs() -> Runs:
     return Runs(base / "wan-animate" / "runs.json")
 
 
-def plan(options: argparse.Namespace, frames: VideoSource) -> ClipPlan:
+def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
     """The plan of the job that the options describe. No model is loaded: without ``--track`` the person is not looked
     for, and a mask is not made, so that shots, the window's shape and an empty mask are not known."""
     picture = read_picture(options.image, "the reference image")
