@@ -143,11 +143,9 @@ def _nodes(graph: Graph, name: str) -> list[str]:
     if name in graph:
         return [name]
     lower = name.lower()
-    return [node for node in graph if title(graph, node).lower() == lower] or [
-        node
-        for node, what in graph.items()
-        if what["class_type"].lower() in (lower, f"wananimatekit{lower}")
-    ]  # fmt: skip
+    titled = [node for node, what in graph.items() if str((what.get("_meta") or {}).get("title")).lower() == lower]
+    kinds = (lower, f"wananimatekit{lower}")
+    return titled or [node for node, what in graph.items() if what["class_type"].lower() in kinds]
 
 
 def _inputs(graph: Graph, node: str, info: dict[str, Any]) -> set[str]:
@@ -227,17 +225,13 @@ def _number(text: str, kind: str, options: dict[str, Any], called: str) -> int |
     return number
 
 
-def check_choices(graph: Graph, info: dict[str, Any], where: str, skipped: set[tuple[str, str]] = frozenset()) -> None:  # type: ignore[assignment]
-    """Raises InputError where a server does not have what is chosen in a list: a model, a sampler.
-
-    Args:
-        skipped: inputs that are uploaded.
-    """
+def check_choices(graph: Graph, info: dict[str, Any], where: str) -> None:
+    """Raises InputError where a server does not have what is chosen in a list: a model, a sampler."""
     for node, what in graph.items():
         for name, value in what["inputs"].items():
             kind, options = _spec(info, what["class_type"], name)
             choices = kind if isinstance(kind, list) else options.get("options")
-            if any(options.get(upload) for upload in UPLOADS) or _is_link(value) or (node, name) in skipped:
+            if any(options.get(upload) for upload in UPLOADS) or _is_link(value):
                 continue
             if kind not in ("COMBO",) and not isinstance(kind, list):
                 continue
