@@ -39,15 +39,12 @@ def node(kind: str, title: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
 
 
-CODE = "import sys; from wan_animate.cli import main; sys.exit(main(['queue', *sys.argv[1:]]))"
-
-
 @pytest.fixture(scope="session")
 def driver():
     """Starts the command in a process of its own."""
 
     def start(*arguments: object) -> subprocess.Popen:
-        command = [sys.executable, "-c", CODE, *map(str, arguments)]
+        command = [sys.executable, "-m", "tests.support.queue_command", *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return start

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wan_animate.cli import main
 from wan_animate.errors import InputError
 from wan_animate.queue.client import ComfyClient, PromptFailed
 from wan_animate.queue.jobs import graph_key
 from wan_animate.queue.server import ComfyServer
 from wan_animate.queue.state import FILE
+
+from ..support.queue_command import main
 
 JOBS = 8
 POISONED = "poisoned"
@@ -54,7 +55,7 @@ def serial(first, folder, table, tmp_path_factory):
 
 
 def queue(*arguments: object) -> int:
-    return main(["queue", *map(str, arguments)])
+    return main([*map(str, arguments)])
 
 
 def events(out) -> list[dict]:

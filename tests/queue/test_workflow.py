@@ -10,7 +10,7 @@ from wan_animate.queue.jobs import JobMaker, Row, graph_key, parse_setting, read
 from wan_animate.queue.workflow import Setting, check_choices, load_workflow, prepare
 
 INFO = {
-    "Load": {"input": {"required": {"file": [["a.mp4"], {"video_upload": True}], "fps": ["FLOAT", {"min": 0, "max": 60}]}}},
+    "Load": {"input": {"required": {"file": [["a.mp4"], {"video_upload": True}], "fps": ["FLOAT", {"max": 60}]}}},
     "Work": {
         "input": {
             "required": {

@@ -97,7 +97,7 @@ class Dispatcher:
         self._losses: dict[str, int] = {}
         self._running = 0
         self._lost: dict[str, float] = {}  # worker -> since when
-        self._alone_since: float | None = None
+        self._abandoned = False
         self._change, self._stop = Condition(), Event()
         self._error: BaseException | None = None
         self.summary = Summary()
@@ -128,7 +128,7 @@ class Dispatcher:
                 thread.join()
         if self._error is not None:
             raise self._error
-        self.summary.left = {job.name: self._last_word(job) for job in self._pending}
+        self.summary.left = {job.name: self._last_word() for job in self._pending}
         self.summary.seconds = time.monotonic() - begun
         return self.summary
 
@@ -234,6 +234,7 @@ class Dispatcher:
                 latest = max(self._lost.values(), default=0.0)
                 everyone = len(self._lost) == len({one.name for one in self._workers})
                 if everyone and time.monotonic() - latest > self._patience:
+                    self._abandoned = True
                     self._stop.set()
         with self._change:
             self._lost.pop(worker.name, None)
@@ -248,8 +249,8 @@ class Dispatcher:
             self._change.notify_all()
         self._news("failed", job, worker, why)
 
-    def _last_word(self, job: Job) -> str:
-        return f"no server was there for {self._patience:.0f} s" if self._lost else "it was not begun"
+    def _last_word(self) -> str:
+        return f"no server was there for {self._patience:.0f} s" if self._abandoned else "it was not begun"
 
     def _halt(self) -> None:
         self._stop.set()
