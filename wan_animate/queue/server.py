@@ -28,14 +28,13 @@ from .workflow import title
 
 POLL = 0.5  # seconds between two looks at a prompt
 GRACE = 10.0  # seconds that a server may be silent before its job is given to others
-NAMESPACE = uuid.UUID("6f1d3c52-5a0c-4f1e-9a52-0f6c2d2b7c11")
 
 
 class ComfyServer:
     """One server.
 
-    A prompt's id is made of the job's key and how often it was tried, and noted before it is sent: what was sent is
-    found again by it, and never sent twice to a server that has it.
+    A prompt's id is noted before it is sent: what was sent is found again by it, and never sent twice to a server that
+    has it.
 
     Args:
         slots: jobs in its queue: with two the next is there when one ends.
@@ -92,7 +91,7 @@ class ComfyServer:
         except PromptInterrupted as error:
             raise InputError(f"somebody stopped it on {self.name}: run the same command again.") from error
         except Cancelled:
-            self._cancel(prompt)
+            self._cancel(job, state, prompt)
             raise
         except urllib.error.HTTPError as error:
             raise ServerError(f"{self.name} answered {error.code} {error.reason}.") from error
@@ -104,13 +103,13 @@ class ComfyServer:
         """(prompt id, how often it was tried, whether the server has it)."""
         last = state.last(job.key)
         attempt = int(last.get("attempt", 0))
-        if last.get("event") in ("sent", "lost") and last.get("worker") == self.name and last.get("prompt"):
+        if last.get("worker") == self.name and last.get("prompt"):
             prompt = str(last["prompt"])
             place, entry = self.client.state(prompt)
-            # one that was given up is being cancelled here
-            if (place and last["event"] == "sent") or _succeeded(entry):
+            running = place in ("running", "pending") and last["event"] == "sent"  # else it is being cancelled
+            if running or (last["event"] in ("sent", "lost", "stopped") and _succeeded(entry)):
                 return prompt, attempt, True
-        return str(uuid.uuid5(NAMESPACE, f"{job.key}/{self.name}/{attempt + 1}")), attempt + 1, False
+        return str(uuid.uuid4()), attempt + 1, False
 
     def _send(self, job: Job, prompt: str) -> None:
         for name, path in job.files.items():
@@ -165,10 +164,13 @@ class ComfyServer:
             paths.append(path)
         return paths
 
-    def _cancel(self, prompt: str) -> None:
+    def _cancel(self, job: Job, state: State, prompt: str) -> None:
+        last = state.last(job.key)
+        if last.get("prompt") != prompt:
+            return
+        state.tell(job.key, "stopped", **{name: last[name] for name in ("name", "worker", "prompt", "attempt")})
         try:
-            if prompt:
-                self.client.cancel(prompt)
+            self.client.cancel(prompt)
         except (ServerError, urllib.error.HTTPError):
             pass  # it is gone, and the job with it
 

@@ -47,7 +47,8 @@ class State:
         self._lock.release()
 
     def last(self, key: str) -> dict[str, Any]:
-        """The newest event of a job: ``event`` is ``sent``, ``lost``, ``failed`` or ``done``; ``{}`` for a new one."""
+        """The newest event of a job: ``event`` is ``sent``, ``lost``, ``stopped``, ``failed`` or ``done``; ``{}`` for
+        a new one."""
         return self._last.get(key, {})
 
     def tell(self, key: str, event: str, **more: Any) -> None:
