@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo import graphs
+from demo.example import track_beside
 from wan_animate.errors import InputError
 from wan_animate.queue.client import ComfyClient, PromptFailed
 from wan_animate.queue.jobs import graph_key
 from wan_animate.queue.server import ComfyServer
 from wan_animate.queue.state import FILE
+from wan_animate.video.source import VideoSource
 
 from ..support.queue_command import main
 
@@ -170,6 +173,22 @@ def test_a_server_and_the_driver_killed(first, start_server, folder, table, driv
     history = [entry for prompt, entry in first.get("/history").items() if prompt not in before]
     made = [graph_key(entry["prompt"][2]) for entry in history if entry["status"]["status_str"] == "success"]
     assert sorted(made) == sorted(one["key"] for one in finished if one["worker"] == first.url), "nothing run twice"
+
+
+def test_the_shipped_workflow_tells_its_segments(first, driving, tmp_path, capfd):
+    video, image, detectors = driving
+    character = track_beside(image)
+    graph = graphs.load_graph("animate")
+    graphs.use_small_models(graph, detectors, character and first.upload(character))
+    settings = {"segment_length": 5, "guidance_frames": 1, "steps": 1, "sampler_name": "euler"}
+    graphs.set_inputs(graph, f"{graphs.KIT}Animate", **settings)
+    (tmp_path / "animate.json").write_text(json.dumps(graph))
+    given = {"image": image, "video": video, "LoadVideo.limit": 9, "LoadVideo.width": 128, "LoadVideo.height": 96,
+             "seed": 3, "LoadVideo.fps": 30}  # fmt: skip
+    settings = [one for name, value in given.items() for one in ("--set", f"{name}={value}")]
+    assert queue(tmp_path / "animate.json", "--server", first.url, "--out", tmp_path / "out", *settings) == 0
+    assert "Animate Character" in capfd.readouterr().err
+    assert len(VideoSource(tmp_path / "out" / "animate.mp4")) == 9
 
 
 def test_the_client_as_others_use_it(first, folder):

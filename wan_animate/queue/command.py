@@ -65,8 +65,7 @@ def queue(
 ) -> int:
     """Send a workflow to one or several ComfyUI servers: files uploaded, results fetched, nothing run twice.
 
-    Bad input is refused before anything is uploaded. A job whose server goes down is given to another; one that cannot
-    be done fails alone."""
+    Bad input is refused before anything is uploaded. A dead server's job goes to others; a bad one fails alone."""
     with whole_imports():
         from ..errors import InputError
         from .display import Display, summary_text

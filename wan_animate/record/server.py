@@ -43,13 +43,14 @@ def run_again(server: str, clip: str, out: str) -> Path:
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{clip} holds no workflow: give the mp4 that Save Video wrote.") from None
     check_place(out, "the video (--out)")
+    client.check()
     client.post("/free", {"unload_models": False, "free_memory": True})
     time.sleep(POLL)  # an idle server forgets at once, but after a workflow that is there already
     extra = {"extra_pnginfo": {ANEW: secrets.token_hex(8)}}
     try:
         prompt = client.post_prompt(workflow, extra_data=extra)
     except PromptRejected as error:
-        raise InputError(f"{server} refused the workflow: {error}") from error
+        raise InputError(f"{server} refused the workflow: {' '.join(str(error).split())}") from error
     try:
         entry = _wait(client, prompt)
     except BaseException:
