@@ -74,7 +74,7 @@ class LosslessVAE:
 class ErringDenoiser:
     """The pose video, with another error in each segment and grain in each frame."""
 
-    steps, face_size = 1, 16
+    steps, face_size, face_dtype = 1, 16, torch.float32
 
     def __init__(self, light: float, shift: float) -> None:
         self.light, self.shift = light, shift

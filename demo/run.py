@@ -321,7 +321,8 @@ def write_sheet(job: argparse.Namespace, graph: graphs.Graph, paths: dict[str, P
 
 
 def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
-    from wan_animate import cli
+    from wan_animate.cli.make import run
+    from wan_animate.cli.run import parsed
 
     print("no ComfyUI found: the embedded diffusers backend does the work")
     files = small_models()
@@ -346,7 +347,7 @@ def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
     if job.character is not None:
         given["reference-track"] = job.character
     try:
-        cli.run(cli.parser().parse_args([f"--{name}={value}" for name, value in given.items()]))
+        run(parsed([f"--{name}={value}" for name, value in given.items()]))
     finally:
         if job.track:
             path.unlink(missing_ok=True)

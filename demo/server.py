@@ -11,8 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -22,41 +20,25 @@ from typing import Any
 
 from demo.host import PACK_NAME, Host, HostError, has_accelerator, server_python
 from demo.importing import ROOT
+from wan_animate.queue.client import (
+    ComfyClient,
+    PromptFailed,
+    PromptInterrupted,
+    PromptRejected,
+    ServerGone,
+    output_items,
+)
+
+__all__ = ["HostServer", "PromptFailed", "PromptInterrupted", "PromptRejected", "output_items"]
 
 FOLDERS = ("custom_nodes", "models", "input", "output", "temp", "user")
 
 
-class PromptFailed(HostError):
-    """A queued graph ended with an error: at ``node`` (``node_type``), with the message ``text``."""
-
-    def __init__(self, data: dict[str, Any]):
-        self.node, self.node_type = data.get("node_id"), data.get("node_type")
-        self.text = str(data.get("exception_message", "")).strip()
-        self.exception_type = data.get("exception_type", "")
-        self.traceback = "".join(data.get("traceback") or [])
-        super().__init__(f"{self.node_type} (node {self.node}): {self.text}")
+class HostEnded(HostError, ServerGone):
+    """The server that was started here does not answer."""
 
 
-class PromptRejected(HostError):
-    """The host refused a graph before running it; ``node_errors`` is its answer by node id."""
-
-    def __init__(self, body: dict[str, Any]):
-        error = body.get("error")
-        error = error.get("message", "") + " " + error.get("details", "") if isinstance(error, dict) else str(error)
-        self.node_errors = body.get("node_errors") or {}
-        lines = [
-            f"{found.get('class_type')} (node {node}): {one.get('message')} {one.get('details')}"
-            for node, found in self.node_errors.items()
-            for one in found.get("errors", [])
-        ]
-        super().__init__("\n".join([error.strip(), *lines]))
-
-
-class PromptInterrupted(HostError):
-    """A queued graph was cancelled."""
-
-
-class HostServer:
+class HostServer(ComfyClient):
     """A ComfyUI server that runs inside ``with``.
 
     Args:
@@ -77,6 +59,7 @@ class HostServer:
         extra_models: tuple[Path, ...] = (),
         startup_timeout: float = 240,
     ):
+        super().__init__("http://127.0.0.1", timeout=120)  # the port is known when it runs
         self.host = host
         self._own_base = base_dir is None
         self.base_dir = Path(base_dir or tempfile.mkdtemp(prefix="wan-animate-server-")).absolute()
@@ -122,7 +105,7 @@ class HostServer:
                 if self.port or attempt == 2 or "address already in use" not in self.log_tail(200).lower():
                     raise
                 continue
-            self.port = port
+            self.port, self.url = port, f"http://127.0.0.1:{port}"
             return
 
     def _launch(self, command: list[str]) -> None:
@@ -192,10 +175,6 @@ class HostServer:
     # -- HTTP
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
     def pid(self) -> int:
         """Process id of the running server."""
         return self._running.pid
@@ -205,61 +184,8 @@ class HostServer:
         assert self._process is not None, "the server is not running"
         return self._process
 
-    def request(
-        self, path: str, data: bytes | None = None, headers: dict[str, Any] | None = None, timeout: float = 120
-    ) -> bytes:
-        """The body of a GET, or of a POST when ``data`` is given.
-
-        Raises:
-            urllib.error.HTTPError: the host answered with an error status.
-            HostError: the host is gone.
-        """
-        try:
-            request = urllib.request.Request(self.url + path, data=data, headers=headers or {})
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return answer.read()
-        except urllib.error.HTTPError:
-            raise
-        except OSError as error:
-            raise HostError(f"ComfyUI does not answer on {self.url}{path} ({error}):\n{self.log_tail()}") from error
-
-    def get(self, path: str) -> Any:
-        """A GET's answer, decoded from JSON."""
-        return json.loads(self.request(path))
-
-    def post(self, path: str, body: Any) -> dict[str, Any]:
-        """A POST of JSON; the answer decoded from JSON (``{}`` when empty)."""
-        answer = self.request(path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        return json.loads(answer) if answer.strip() else {}
-
-    def upload(self, path: Path | str, name: str | None = None) -> str:
-        """Put a file into the input folder, replacing any of that name; returns its name in a graph."""
-        path = Path(path)
-        boundary = uuid.uuid4().hex
-        parts = b""
-        for key, value in (("overwrite", "true"), ("type", "input")):
-            parts += f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-        parts += (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name or path.name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode()
-        body = parts + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-        answer = json.loads(
-            self.request("/upload/image", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
-        )
-        return "/".join(part for part in (answer.get("subfolder"), answer["name"]) if part)
-
-    def post_prompt(self, graph: dict[str, Any], client_id: str | None = None) -> str:
-        """Queue a graph in API format; returns its prompt id.
-
-        Raises:
-            PromptRejected: the host finds the graph invalid.
-        """
-        body = {"prompt": graph, **({"client_id": client_id} if client_id else {})}
-        try:
-            return self.post("/prompt", body)["prompt_id"]
-        except urllib.error.HTTPError as error:
-            raise PromptRejected(json.loads(error.read())) from error
+    def _gone(self, error: BaseException) -> HostEnded:
+        return HostEnded(f"ComfyUI does not answer on {self.url} ({error}):\n{self.log_tail()}")
 
     def run(
         self, graph: dict[str, Any], on_message: Callable[[str, Any], None] | None = None, timeout: float = 1800
@@ -289,7 +215,7 @@ class HostServer:
                 raise
         finally:
             socket_.close()
-        return self._history(prompt)
+        return self._entry(prompt)
 
     def _follow(self, socket_: Any, prompt: str, on_message: Callable[[str, Any], None] | None, end: float) -> None:
         import websocket
@@ -322,38 +248,13 @@ class HostServer:
             if kind == "execution_success":
                 return
 
-    def _history(self, prompt: str) -> dict[str, Any]:
-        for _ in range(100):  # the entry is written a moment after the last message
-            entry = self.get(f"/history/{prompt}").get(prompt)
+    def _entry(self, prompt: str) -> dict[str, Any]:
+        for _ in range(100):  # it is written a moment after the last message
+            entry = self.history(prompt)
             if entry:
                 return entry
             time.sleep(0.1)
         raise HostError(f"no history of prompt {prompt}")
-
-    def interrupt(self) -> None:
-        """Cancel what is running."""
-        self.post("/interrupt", {})
-
-    def is_idle(self) -> bool:
-        queue = self.get("/queue")
-        return not queue["queue_running"] and not queue["queue_pending"]
-
-    def fetch(self, item: dict[str, Any]) -> bytes:
-        """The bytes of one output item (``{"filename", "subfolder", "type"}``)."""
-        query = {key: item.get(key, "") for key in ("filename", "subfolder", "type")}
-        return self.request("/view?" + urllib.parse.urlencode(query))
-
-
-def output_items(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every file that a history entry names, in the order of the nodes."""
-    return [
-        item
-        for node in entry.get("outputs", {}).values()
-        for items in node.values()
-        if isinstance(items, list)
-        for item in items
-        if isinstance(item, dict) and "filename" in item
-    ]
 
 
 def _free_port() -> int:

@@ -4,24 +4,19 @@ import { app } from "../../scripts/app.js";
 const NODE = "WanAnimateKitPlanClip";
 const NAME = "plan";
 
-function widget(node) {
-    const found = node.widgets?.find(each => each.name === NAME);
-    if (found) return found;
-    const made = app.widgets.MARKDOWN(node, NAME, ["MARKDOWN", {}], app).widget;
-    made.serialize = false;
-    made.options.serialize = false;
-    if (made.element) made.element.readOnly = true;
-    return made;
-}
-
 app.registerExtension({
     name: "WanAnimateKit.PlanClip",
-    beforeRegisterNodeDef(type, definition) {
-        if (definition.name !== NODE) return;
-        const before = type.prototype.onExecuted;
-        type.prototype.onExecuted = function (output) {
+    nodeCreated(node) {
+        if (node.comfyClass !== NODE) return;
+        const widget = app.widgets.MARKDOWN(node, NAME, ["MARKDOWN", {}], app).widget;
+        widget.serialize = false;
+        widget.options.serialize = false;
+        if (widget.element) widget.element.readOnly = true;
+        const before = node.onExecuted;
+        node.onExecuted = function (output) {
             before?.apply(this, arguments);
-            if (output.text) widget(this).value = output.text.join("\n");
+            if (output.text) widget.value = output.text.join("\n");
         };
+        node.setSize([Math.max(node.size[0], 420), node.computeSize()[1] + 160]);
     },
 });

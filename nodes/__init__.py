@@ -10,11 +10,13 @@ from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
 from .host.folders import register_folders
+from .host.routes import register_routes
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
 from .mediapipe import LoadMediaPipe
 from .model import LoadModel
+from .models import CheckModels, DownloadModels
 from .offload import OffloadBlocks
 from .options import ClipOptions
 from .plan import PlanClip
@@ -67,12 +69,15 @@ NODES: list[type[io.ComfyNode]] = [
     PlanClip,
     ClipOptions,
     Animate,
+    CheckModels,
+    DownloadModels,
 ]
 
 
 class WanAnimateKit(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
+        register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
-from .finished import finished_report
+from .finished import finished_report, stored_ends
 from .host.sampling import sampler_names, scheduler_names
 from .types import Frames, Options, as_images, as_masks, frames_input, mask_input, pictures, valid
 
@@ -208,7 +208,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.unique_id, io.Hidden.extra_pnginfo],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -265,6 +265,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.job_folder import clip_name
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
+        from ..wan_animate.chain.timeline import Timeline
         from ..wan_animate.plan.measured import begin_clock, run_of
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
@@ -279,9 +280,11 @@ class Animate(io.ComfyNode):
             unfinished_folder,
         )
         from .host.ports import HostDenoiser, cached_vae
+        from .host.progress import tell_phase
         from .host.record import node_record
         from .host.sampling import SamplingProgress
 
+        tell_phase("comparing the inputs with finished segments")
         video_vae = cached_vae(vae)
         denoiser = HostDenoiser(
             model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed
@@ -309,13 +312,16 @@ class Animate(io.ComfyNode):
         extra = f"{signature} {sampling}", prompts or []
         device = device_here().name
         clock = begin_clock(runs(), device, job, denoiser.passes)
-        progress = SamplingProgress(denoiser.model, clock, getattr(cls.hidden, "unique_id", None))
+        progress = SamplingProgress(denoiser.model, clock)
         record = node_record(job, denoiser, cls.hidden, linked, device)
         # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
         with SegmentStore(unfinished_folder(key), progress.check) as store:
             store = finished_meanwhile(store, key, job.wanted())
             others = [] if anew else other_jobs()
             take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
+            whole = [segment for segment in job.plan() if store.is_whole(segment)]
+            progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
+            progress.begin(stored_ends(store, whole, job.fps))
             frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
             shown = result_plan(job, store)
             frames.close()
@@ -325,8 +331,11 @@ class Animate(io.ComfyNode):
             if len(shown) == len(job.plan()):  # a part is kept for the rest
                 store = store.move_to(finished_folder(key))
         frames = store.clip(shown, job.fps, len(job.controls))
-        below = finished_report(cls, store, shown, job, frames, progress.check)
+        progress.timeline.finish()
+        progress.tell("looking at the finished clip", state=progress.timeline.state())
+        below = finished_report(cls, store, shown, job, frames, progress, name)
         frames.close()
+        progress.finish()
         frames.tags = record_tags(store.folder / name)
         video = InputImpl.VideoFromFile(str(store.folder / name))
         return io.NodeOutput(video, frames, len(frames), ui=below)

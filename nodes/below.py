@@ -1,14 +1,17 @@
-"""What a node shows below itself: pictures and text."""
+"""What a node shows below itself: pictures, text and warnings (drawn by ``js/panel.js``)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+KEY = "wan_animate_kit"
 
 
 def as_image(picture: np.ndarray) -> torch.Tensor:
@@ -18,17 +21,50 @@ def as_image(picture: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(picture)[None].float() / 255
 
 
-def preview(cls: type[io.ComfyNode], picture: np.ndarray) -> ui.PreviewImage:
+class Shown(ui.PreviewImage):
+    """Pictures and text of a node.
+
+    Args:
+        pictures: uint8 ``[H, W, 3]``, of any sizes.
+        lines: of text.
+        warnings: sentences that must be seen.
+        more: what else this pack's frontend shows; what JSON can hold.
+    """
+
+    def __init__(
+        self,
+        cls: type[io.ComfyNode],
+        pictures: Sequence[np.ndarray],
+        lines: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+        **more: Any,
+    ) -> None:
+        self.values = []
+        self.animated = False
+        for picture in pictures:
+            self.values += ui.PreviewImage(as_image(picture), cls=cls).values
+        self._lines, self._more = lines, {"warnings": list(warnings), **more} if warnings or more else {}
+
+    def as_dict(self) -> dict:
+        out: dict = super().as_dict() if self.values else {}
+        if self._lines:
+            out |= ui.PreviewText("\n".join(self._lines)).as_dict()
+        if self._more:
+            out[KEY] = [self._more]
+        return out
+
+
+def preview(cls: type[io.ComfyNode], picture: np.ndarray, warnings: Sequence[str] = ()) -> Shown:
     """A picture, uint8 ``[H, W, 3]``, below a node."""
-    return ui.PreviewImage(as_image(picture), cls=cls)
+    return Shown(cls, [picture], warnings=warnings)
 
 
-def below(cls: type[io.ComfyNode], pictures: list[np.ndarray], lines: list[str]) -> dict | None:
-    """Pictures ``[H, W, 3]`` uint8 of any sizes, and text, below a node; None without either."""
-    out: dict = {}
-    for picture in pictures:
-        for name, values in preview(cls, picture).as_dict().items():
-            out[name] = (*out.get(name, ()), *values)
-    if lines:
-        out |= ui.PreviewText("\n".join(lines)).as_dict()
-    return out or None
+def below(
+    cls: type[io.ComfyNode],
+    pictures: Sequence[np.ndarray],
+    lines: Sequence[str],
+    warnings: Sequence[str] = (),
+    **more: Any,
+) -> dict | None:
+    """As :class:`Shown`; None without any."""
+    return Shown(cls, pictures, lines, warnings, **more).as_dict() or None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .below import as_image, preview
+from .below import Shown, as_image, preview
 from .types import Track, as_masks, mask_input
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class CleanPose(io.ComfyNode):
                 Track.Output(display_name="pose", tooltip="The cleaned pose."),
                 Track.Output(display_name="raw", tooltip="The pose as it came in, to compare with in Pose Report."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -57,7 +57,7 @@ class CleanPose(io.ComfyNode):
 
         clean = clean_track(pose, strength)
         report = pose_report(clean, pose)
-        return io.NodeOutput(clean, pose, ui=preview(cls, draw_report(report, 960, 560)))
+        return io.NodeOutput(clean, pose, ui=Shown(cls, [draw_report(report, 960, 560)], [report.text()]))
 
 
 class PoseReport(io.ComfyNode):
@@ -99,6 +99,6 @@ class PoseReport(io.ComfyNode):
         from .host.progress import progress_bar
 
         mask = None if mask is None else as_masks(mask, "mask", fps=float(pose.fps))
-        report = pose_report(pose, raw, mask, progress=progress_bar(len(pose)))
+        report = pose_report(pose, raw, mask, progress=progress_bar(len(pose), "Looking through the mask"))
         picture = draw_report(report)
         return io.NodeOutput(as_image(picture), report.text(), ui=preview(cls, picture))

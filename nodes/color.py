@@ -110,7 +110,7 @@ class MatchColor(io.ComfyNode):
             outputs=[
                 Frames.Output(display_name="frames", tooltip="The frames in the reference's colours, in their order.")
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -149,7 +149,7 @@ class MatchColor(io.ComfyNode):
             smooth=smooth if over == "window" else None,
             per_shot=per_shot,
             device=compute_device(),
-            progress=progress_bar(),
+            progress=progress_bar(phase="Measuring colours"),
         )
         middle = len(source) // 2
         shown = middle if reference_frames == "frame by frame" and len(wanted) > 1 else 0

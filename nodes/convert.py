@@ -56,7 +56,7 @@ def _to_tensor(source: FrameSource, start: int, limit: int) -> torch.Tensor:
             f"limit: {count} frames of {source.width}x{source.height} take {needed / 1e9:.1f} GB of memory and "
             f"{free / 1e9:.1f} GB are free: set limit to {max(free // 2 // (needed // count), 1)} or less."
         )
-    report, tensor = progress_bar(count), torch.empty(shape)
+    report, tensor = progress_bar(count, "Reading"), torch.empty(shape)
     for first, last, frames in source.batches(16, start, start + count):
         tensor[first - start : last - start] = as_float(frames)
         report(last - start, count)

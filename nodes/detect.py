@@ -196,7 +196,7 @@ class DetectPose(io.ComfyNode):
                 Frames.Output(display_name="face", tooltip="The face, 512x512, frame by frame, for Animate Character."),
                 io.Int.Output(display_name="found", tooltip="In how many frames a body was found."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -213,12 +213,14 @@ class DetectPose(io.ComfyNode):
         **face_options: Any,
     ) -> io.NodeOutput:
         from ..wan_animate.people.choosing import PersonChoice
-        from .host.progress import progress_bar
+        from .host.progress import progress_bar, tell_phase
 
         frames = as_images(frames, "frames")
         choice = PersonChoice(PEOPLE.get(person, person), person_number, point_x, point_y, point_frame)
+        report = progress_bar(len(frames), "Finding the pose")
+        tell_phase("loading the models, reading the first frames")
         try:
-            detection = detector.detect(frames, batch=batch_size, progress=progress_bar(len(frames)), person=choice)
+            detection = detector.detect(frames, batch=batch_size, progress=report, person=choice)
         finally:
             detector.close()  # the sampler needs the GPU's memory
         track = detection.track
@@ -250,5 +252,5 @@ def _preview(cls: type[io.ComfyNode], frames: FrameSource, detection: Detection)
     if shot is not None:
         picture_people(canvas, shot)
     words = warn_if_rarely_found(track, "detect pose")
-    canvas = with_warnings(canvas, [words] if words else [])
-    return preview(cls, canvas)
+    warnings = [words] if words else []
+    return preview(cls, with_warnings(canvas, warnings), warnings)

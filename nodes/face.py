@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from .below import preview
 from .types import Frames, Track, as_images, frames_input
 
 if TYPE_CHECKING:
@@ -97,8 +98,12 @@ class CropFace(io.ComfyNode):
                 Frames.Output(display_name="face", tooltip="The face, 512x512, frame by frame, for Animate Character."),
                 io.Int.Output(display_name="found", tooltip="In how many frames a face was found."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, frames: Any, pose: PoseTrack, **face_options: Any) -> io.NodeOutput:
-        return io.NodeOutput(*crop_face(as_images(frames, "frames"), pose, **face_options))
+        from ..wan_animate.preview.moments import moments_picture
+
+        crops, found = crop_face(as_images(frames, "frames"), pose, **face_options)
+        return io.NodeOutput(crops, found, ui=preview(cls, moments_picture(crops)))

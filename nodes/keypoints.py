@@ -86,7 +86,7 @@ class KeypointsToPose(io.ComfyNode):
                 ),
                 io.Int.Output(display_name="found", tooltip="In how many frames a body was found."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
+from .below import Shown, preview
 from .types import Frames, Track, as_images, as_masks, drawn_at_inputs, fitted, frames_input, mask_input
 from .warning import rarely_found, uncovered
 
@@ -57,7 +58,7 @@ class MaskFromPose(io.ComfyNode):
                     tooltip="One mask a frame; the character is 1. Usually goes through Shape Mask next.",
                 )
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -68,7 +69,8 @@ class MaskFromPose(io.ComfyNode):
 
         pose = fitted(pose, frames, size=True)
         mask = PoseMaskSource.at_size(pose, width, height, fit, grow=grow)
-        return io.NodeOutput(mask, ui=rarely_found(cls, pose, "mask from pose"))
+        video = None if frames is None else as_images(frames, "frames")
+        return io.NodeOutput(mask, ui=rarely_found(cls, pose, "mask from pose", mask, video))
 
 
 def _size_inputs() -> list[io.Input]:
@@ -214,7 +216,7 @@ class ShapeMask(io.ComfyNode):
                     tooltip="The grown, block-shaped mask, for Background without Character and for Animate Character.",
                 )
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -252,18 +254,20 @@ class ShapeMask(io.ComfyNode):
         shaped = ShapedMaskSource(
             mask, iterations, kernel, blocks_wide, blocks_high, steady, feather, whole_cells, scale
         )
-        return io.NodeOutput(shaped, ui=None if pose is None else _check(cls, shaped, pose, frames))
+        return io.NodeOutput(shaped, ui=_check(cls, shaped, pose, frames))
 
 
-def _check(
-    cls: type[io.ComfyNode], mask: FrameSource, pose: PoseTrack, frames: FrameSource | None
-) -> ui.PreviewImage | None:
-    """Warns of frames in which the mask does not hold the person."""
+def _check(cls: type[io.ComfyNode], mask: FrameSource, pose: PoseTrack | None, frames: FrameSource | None) -> Shown:
+    """Moments of the mask; or, with a pose, the frames in which it does not hold the person."""
     from ..wan_animate.mask.coverage import checked_masks
+    from ..wan_animate.preview.moments import moments_picture
     from .host.progress import progress_bar
 
+    if pose is None:
+        return preview(cls, moments_picture(mask, frames))
     masks = checked_masks(mask, fitted(pose, frames))
-    return uncovered(cls, masks.coverage(progress_bar(len(masks))), masks, frames, "shape mask")
+    coverage = masks.coverage(progress_bar(len(masks), "Comparing the mask with the pose"))
+    return uncovered(cls, coverage, masks, frames, "shape mask") or preview(cls, moments_picture(mask, frames))
 
 
 class MaskBackground(io.ComfyNode):
@@ -293,11 +297,14 @@ class MaskBackground(io.ComfyNode):
                     tooltip="The video with black where the mask is 1, for Animate Character in replace mode.",
                 )
             ],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(cls, frames: Any, mask: Any) -> io.NodeOutput:
         from ..wan_animate.mask.background import BackgroundSource
+        from ..wan_animate.preview.moments import moments_picture
 
         frames = as_images(frames, "frames")
-        return io.NodeOutput(BackgroundSource(frames, as_masks(mask, "mask", fps=float(frames.fps))))
+        background = BackgroundSource(frames, as_masks(mask, "mask", fps=float(frames.fps)))
+        return io.NodeOutput(background, ui=preview(cls, moments_picture(background)))

@@ -157,7 +157,7 @@ class PlanClip(io.ComfyNode):
             weights=weights,
             track=None if pose is None else fitted(pose, clip),
             reference=reference_pose,
-            mask_area=None if mask is None else mask_areas(mask, progress_bar(len(mask))),
+            mask_area=None if mask is None else mask_areas(mask, progress_bar(len(mask), "Looking through the mask")),
             runs=runs(),
             free=free_disk(),
             options=options or DEFAULTS,

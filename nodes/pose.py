@@ -80,7 +80,7 @@ class DrawPose(io.ComfyNode):
                 *drawn_at_inputs(),
             ],
             outputs=[Frames.Output(display_name="frames", tooltip="The drawn pose, for Animate Character.")],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -99,7 +99,7 @@ class DrawPose(io.ComfyNode):
 
         pose = fitted(pose, frames, size=True)
         drawn = DrawnPoseSource.at_size(pose, width, height, fit, threshold=threshold, hands=hands, head=head)
-        return io.NodeOutput(drawn, ui=rarely_found(cls, pose, "draw pose"))
+        return io.NodeOutput(drawn, ui=rarely_found(cls, pose, "draw pose", drawn))
 
 
 class SavePoseTrack(io.ComfyNode):
@@ -175,7 +175,7 @@ class LoadPoseTrack(io.ComfyNode):
                 ),
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -190,7 +190,8 @@ class LoadPoseTrack(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str, frames: Any = None) -> io.NodeOutput:
+        from ..wan_animate.pose.draw import DrawnPoseSource
         from ..wan_animate.pose.track import PoseTrack
 
         track = fitted(PoseTrack.load(folder_paths.get_annotated_filepath(file)), frames)
-        return io.NodeOutput(track, len(track), ui=rarely_found(cls, track, "load pose track"))
+        return io.NodeOutput(track, len(track), ui=rarely_found(cls, track, "load pose track", DrawnPoseSource(track)))

@@ -132,7 +132,7 @@ class RetargetPose(io.ComfyNode):
                 io.Int.Output(display_name="width", tooltip="Width of the result: make the clip at this size."),
                 io.Int.Output(display_name="height", tooltip="Height of the result."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -197,8 +197,8 @@ def _preview(
         picture = np.rint(first_picture(image, "reference_image").cpu().numpy() * 255).astype(np.uint8)
     sheet = retarget_sheet(pose, reference_pose, track, frames, picture, first)
     warning = warn_if_rarely_found(pose, "retarget pose")
-    sheet = with_warnings(sheet, [warning] if warning else [])
-    return preview(cls, sheet)
+    warnings = [warning] if warning else []
+    return preview(cls, with_warnings(sheet, warnings), warnings)
 
 
 class EditPrompts(io.ComfyNode):
@@ -230,7 +230,7 @@ class EditPrompts(io.ComfyNode):
                     display_name="frame_image", tooltip="That frame as an IMAGE, to edit; needs frames connected."
                 ),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod

@@ -90,7 +90,7 @@ class SegmentCharacter(io.ComfyNode):
             description=(
                 "Cuts the person out of every frame. The pose shows the model where the person is, so nobody has to "
                 "click; points and a box from an editor can be added. Frames in which the model loses the person are "
-                "named and filled. Shows the mask over the frame in the middle."
+                "named and filled. Shows the mask over some frames."
             ),
             search_aliases=["sam2", "character mask", "video segmentation", "track person", "rotoscope", "matte"],
             inputs=[
@@ -144,7 +144,7 @@ class SegmentCharacter(io.ComfyNode):
                 io.Int.Output(display_name="lost", tooltip="In how many frames the model lost the person."),
                 io.String.Output(display_name="report", tooltip="Which frames these are, and what to do about them."),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -164,15 +164,17 @@ class SegmentCharacter(io.ComfyNode):
         from ..wan_animate.mask.prompts import prompt_from_editor
         from ..wan_animate.mask.track import MaskTrackSource
         from .host.device import make_room, release
-        from .host.progress import progress_bar
+        from .host.progress import progress_bar, tell_phase
 
         frames = as_images(frames, "frames")
         own = prompt_from_editor(point_frame, points_positive, points_negative, bbox, (frames.width, frames.height))
+        tell_phase("loading the model")
         make_room(CARD_MEMORY)
         try:
             found = segment_character(
                 segmenter, frames, pose, own,
-                replace=points_do == "replace the pose", fill=FILLS[fill_lost], progress=progress_bar(len(frames)),
+                replace=points_do == "replace the pose", fill=FILLS[fill_lost],
+                progress=progress_bar(len(frames), "Following the person"),
             )  # fmt: skip
         finally:
             segmenter.close()  # free the card for sampling
@@ -193,11 +195,8 @@ def _points_input(id: str, where: str) -> io.String.Input:
 def _preview(
     cls: type[io.ComfyNode], frames: FrameSource, mask: MaskTrackSource, found: CharacterMask
 ) -> ui.PreviewImage:
-    from ..wan_animate.mask.track import overlay
     from ..wan_animate.preview.canvas import with_warnings
-    from ..wan_animate.video.frames import read_uint8
+    from ..wan_animate.preview.moments import moments_picture
 
-    at = len(frames) // 2
-    picture = overlay(read_uint8(frames, at, at + 1)[0], mask.read(at, at + 1)[0])
-    picture = with_warnings(picture, [found.report] if found.lost else [])
-    return preview(cls, picture)
+    warnings = [found.report] if found.lost else []
+    return preview(cls, with_warnings(moments_picture(mask, frames), warnings), warnings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
+from .below import Shown, below, preview
 from .types import Frames, Track, Window, as_images, as_masks, frames_input, mask_input
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class CropToCharacter(io.ComfyNode):
                     display_name="report", tooltip="Its size, share of the frame, cost and motion, in words."
                 ),
             ],
-            has_intermediate_output=True,
+            is_output_node=True,
         )
 
     @classmethod
@@ -138,16 +139,15 @@ class CropToCharacter(io.ComfyNode):
         masks = None if mask is None else as_masks(mask, "mask", fps=float(frames.fps))
         found = crop_character(
             frames, pose, masks, WindowSize(SIZES.get(size, size), width * height, factor), margin, room,
-            progress=progress_bar(len(frames)),
+            progress=progress_bar(len(frames), "Finding the window"),
         )  # fmt: skip
         picture = _preview(cls, frames, found.window, found.boxes)
         report = window_report(found.window)
         return io.NodeOutput(found.frames, found.pose, found.mask, found.window, report, ui=picture)
 
 
-def _preview(cls: type[io.ComfyNode], frames: FrameSource, window: CropWindow, boxes: np.ndarray) -> ui.PreviewImage:
+def _preview(cls: type[io.ComfyNode], frames: FrameSource, window: CropWindow, boxes: np.ndarray) -> Shown:
     import numpy as np
-    import torch
 
     from ..wan_animate.stitch.report import draw_window
     from ..wan_animate.video.frames import read_uint8
@@ -155,7 +155,7 @@ def _preview(cls: type[io.ComfyNode], frames: FrameSource, window: CropWindow, b
     seen = np.flatnonzero(~np.isnan(boxes).any(axis=1))
     at = int(seen[len(seen) // 2])
     picture = draw_window(read_uint8(frames, at, at + 1)[0], window, at, boxes[at])
-    return ui.PreviewImage(torch.from_numpy(picture)[None].float() / 255, cls=cls)
+    return preview(cls, picture)
 
 
 class StitchCharacter(io.ComfyNode):
@@ -233,6 +233,7 @@ class StitchCharacter(io.ComfyNode):
         audio: dict | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.stitch.stitch import StitchedSource, write_stitched
+        from .host.folders import served_file
         from .host.jobs import stitched_path
         from .host.progress import progress_bar
 
@@ -246,5 +247,8 @@ class StitchCharacter(io.ComfyNode):
             grow,
         )
         path = stitched_path(stitched.fingerprint(), audio, stitched.generated.tags)
-        write_stitched(path, stitched, audio, progress=progress_bar(len(stitched)))
-        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), stitched)
+        write_stitched(path, stitched, audio, progress=progress_bar(len(stitched), "Writing the clip"))
+        first = (stitched.part_of or (0, 0))[0]
+        clip = {"file": served_file(path), "first": first, "frames": len(stitched), "fps": float(stitched.fps)}
+        shown = below(cls, [], [], clip=clip)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), stitched, ui=shown)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = {".git", ".venv", ".cache", "__pycache__", ".pytest_cache", ".ruff_cache", "out", "build", "dist"}
 ANNOTATED = ("wan_animate", "nodes", "demo", "benchmarks")
 HOST_MODULES = {
+    "aiohttp",
     "comfy",
     "comfy_api",
     "comfy_extras",
@@ -253,7 +254,7 @@ def test_manifest():
     for model in models:
         for name in (model["name"], model["folder"]):
             assert re.fullmatch(r"\w[\w.-]*", name) and ".." not in name, name
-        assert Path(model["name"]).suffix in {".safetensors", ".onnx", ".bin"}
+        assert Path(model["name"]).suffix in {".safetensors", ".onnx", ".bin", ".gguf"}
         assert model["sha256"] is None or re.fullmatch(r"[0-9a-f]{64}", model["sha256"])
         assert model["size"] is None or model["size"] > 1000
         assert re.fullmatch(r"[\w-]+/[\w.-]+", model["source"]["repo"])

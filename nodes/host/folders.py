@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import folder_paths
+
+if TYPE_CHECKING:
+    from ...wan_animate.models.hashing import HashCache
 
 DETECTION = "detection"
 PROMPTS = "wan_animate_prompts"
@@ -52,6 +58,17 @@ def annotated_path(name: str) -> str | None:
     except ValueError:  # the name leads out of its folder
         return None
     return path if os.path.isfile(path) else None
+
+
+def served_file(path: str | os.PathLike) -> dict[str, str] | None:
+    """Where ``/view`` finds a file below the temp or output folder; None elsewhere."""
+    path = os.path.abspath(path)
+    for kind, folder in (("temp", folder_paths.get_temp_directory()), ("output", folder_paths.get_output_directory())):
+        below = os.path.relpath(path, os.path.abspath(folder)).replace(os.sep, "/")
+        if not below.startswith("../") and not os.path.isabs(below):
+            subfolder, _, name = below.rpartition("/")
+            return {"filename": name, "subfolder": subfolder, "type": kind}
+    return None
 
 
 def check_prefix(prefix: str, numbered: str) -> None:
@@ -108,3 +125,20 @@ def file_stamp(path: str | None) -> tuple[float, int] | None:
         return None
     stat = os.stat(path)
     return stat.st_mtime, stat.st_size
+
+
+def model_folders(kinds: Iterable[str]) -> dict[str, list[Path]]:
+    """The host's folders of each kind, extra ones included, in its order."""
+    return {
+        kind: [Path(path) for path in folder_paths.get_folder_paths(kind)]
+        if kind in folder_paths.folder_names_and_paths
+        else [Path(folder_paths.models_dir, kind)]
+        for kind in kinds
+    }
+
+
+def hash_cache() -> HashCache:
+    """Hashes of model files, kept in the host's user folder."""
+    from ...wan_animate.models.hashing import HashCache
+
+    return HashCache(Path(folder_paths.get_user_directory()) / "wan_animate_kit" / "hashes.json")

@@ -101,7 +101,7 @@ class HostDenoiser:
         InputError: not Wan Animate, or prompt or image features of other encoders.
     """
 
-    face_size = 512
+    face_size, face_dtype = 512, torch.float32
 
     def __init__(
         self,
@@ -128,6 +128,7 @@ class HostDenoiser:
         self.passes = 1 + self.uses_negative  # a step
         self.frame_count = 0
         self.model = with_face_motion(with_shift(model, shift))
+        self.face_dtype = model.model.get_dtype_inference()  # ComfyUI rounds to it before every step
         self.positive, self.negative = positive, negative
         self.clip_vision_output = clip_vision_output
         self.steps, self.cfg, self.seed = steps, cfg, seed

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import time
+import base64
+import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .progress import Teller
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from ...wan_animate.chain.clock import RunClock
     from ...wan_animate.chain.generate import Progress
-
-TEXT_SECONDS = 0.5  # between two texts of one stage
+    from ...wan_animate.chain.timeline import Timeline
 
 
 def sampler_names() -> list[str]:
@@ -25,23 +30,25 @@ def scheduler_names() -> list[str]:
 
 
 class SamplingProgress:
-    """A progress callback: a bar over segments x steps with previews, and what is left as the node's text.
+    """A progress callback: a bar over segments x steps with previews, and what is done, running and left on the node.
 
     Previews are the middle frame while sampling (where the host shows previews), and frames of every finished segment.
     Raises on Cancel.
 
     Args:
-        clock: follows the job.
-        node_id: whose text it is; None shows none.
+        clock, timeline: follow the job.
+
+    Attributes:
+        ends: first and last frame of finished segments (:func:`...wan_animate.preview.finished.segment_ends`).
     """
 
-    def __init__(self, model: Any, clock: RunClock, node_id: str | None = None) -> None:
+    def __init__(self, model: Any, clock: RunClock, timeline: Timeline | None = None) -> None:
         import latent_preview
 
         self.bar: Any = None
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-        self.clock, self.node_id = clock, node_id
-        self._told = ("", -1.0)  # stage, when
+        self.clock, self.timeline, self.tell = clock, timeline, Teller()
+        self.ends: dict[int, np.ndarray] = {}
 
     def check(self) -> None:
         """Raises ``InterruptProcessingException`` on Cancel."""
@@ -49,18 +56,55 @@ class SamplingProgress:
 
         comfy.model_management.throw_exception_if_processing_interrupted()
 
+    def begin(self, ends: Iterable[tuple[int, np.ndarray]]) -> None:
+        """Say what a job begins with: its plan, and the ``ends`` of segments that are there."""
+        if self.timeline is None:
+            return
+        self.tell.send({"text": self._begun(), "plan": self.timeline.plan(), "state": self.timeline.state()})
+        for segment, picture in ends:
+            self._show_ends(segment, picture)
+
+    def _begun(self) -> str:
+        assert self.timeline is not None
+        resumed, count = self.timeline.resumed, len(self.timeline.plan()["first"])
+        return f"goes on: {resumed} of {count} segments are there" if resumed else "begins"
+
     def __call__(self, progress: Progress) -> None:
         import comfy.utils
 
         self.check()
         self.clock(progress)
-        now = time.monotonic()
-        if progress.stage != self._told[0] or now - self._told[1] >= TEXT_SECONDS:
-            self._told = progress.stage, now
-            show_text(self.clock.text(), self.node_id)
+        if self.timeline is not None:
+            self.timeline(progress)
+            phase = f"{progress.segment} {progress.stage}"
+            self.tell(self.clock.text(), phase, left=self.clock.seconds_left, state=self.timeline.state())
+        if progress.frames is not None:
+            self._keep_ends(progress)
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(progress.total)
-        self.bar.update_absolute(progress.done, progress.total, self._preview(progress))
+        done = progress.total - self.clock.steps_left
+        preview = self._preview(progress)
+        if preview is not None and self.tell.draws:
+            self.tell.show(as_data_url(preview[1]))
+            preview = None
+        self.bar.update_absolute(done, progress.total, preview)
+
+    def finish(self) -> None:
+        """Everything is made and shown."""
+        if self.bar is not None:
+            self.bar.update_absolute(self.bar.total, self.bar.total)
+
+    def _keep_ends(self, progress: Progress) -> None:
+        from ...wan_animate.preview.finished import segment_ends
+
+        assert progress.frames is not None
+        if self.timeline is not None:
+            first, last = progress.frames[0].numpy(), progress.frames[-1].numpy()
+            self._show_ends(progress.segment, segment_ends(first, last))
+
+    def _show_ends(self, segment: int, picture: np.ndarray) -> None:
+        self.ends[segment] = picture
+        self.tell.send({f"ends_{segment}": as_data_url(picture)})
 
     def _preview(self, progress: Progress) -> tuple[str, Any, int | None] | None:
         if progress.frames is not None:
@@ -77,10 +121,12 @@ class SamplingProgress:
         return self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
 
 
-def show_text(text: str, node_id: str | None) -> None:
-    """Show text on a node, as the host's own nodes do; in a call from Python, without a server, nowhere."""
-    from server import PromptServer
+def as_data_url(picture: Any, largest: int = 512) -> str:
+    """A picture, uint8 ``[H, W, 3]`` RGB or of PIL, at most ``largest`` pixels a side, as a JPEG in a URL."""
+    from PIL import Image
 
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.thumbnail((largest, largest))
+    held = io.BytesIO()
+    image.convert("RGB").save(held, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()

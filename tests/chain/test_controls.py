@@ -5,8 +5,9 @@ import pytest
 
 from demo.example import Dancer, write_example
 from demo.robot import character_keypoints
-from wan_animate import cli
 from wan_animate.chain.controls import controls
+from wan_animate.cli.make import animate_job
+from wan_animate.cli.run import parsed
 from wan_animate.errors import InputError
 from wan_animate.pose import wholebody
 from wan_animate.pose.track import PoseTrack
@@ -67,13 +68,13 @@ def options(files, *more: str):
     video, image, detector, pose = files
     given = {"image": image, "video": video, "out": image.with_name("x.mp4"), "models": image.parent, "limit": 6}
     given |= {"detector": detector, "pose": pose, "area": SIZE[0] * SIZE[1], "fps": 30}
-    return cli.parser().parse_args([*(f"--{name}={value}" for name, value in given.items()), *more])
+    return parsed([*(f"--{name}={value}" for name, value in given.items()), *more])
 
 
 def job_of(given):
     from wan_animate.video.source import VideoSource
 
-    return cli._job(given, VideoSource(given.video, fps=given.fps, max_area=given.area, limit=given.limit))
+    return animate_job(given, VideoSource(given.video, fps=given.fps, max_area=given.area, limit=given.limit))
 
 
 def test_the_shell_retargets_to_a_saved_pose(files):

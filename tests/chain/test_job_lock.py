@@ -16,9 +16,9 @@ from wan_animate.chain.job_lock import JobLock
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
 
+from ..cli.test_options import inputs  # noqa: F401  (a fixture)
+from ..cli.test_stopped import arguments
 from ..support.chain import PlainDenoiser, PlainVAE
-from ..test_cli_options import inputs  # noqa: F401  (a fixture)
-from ..test_cli_stopped import arguments
 from .test_background import job
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -31,7 +31,8 @@ from wan_animate.video.write import write_video
 KIT = graphs.KIT
 LENGTH, FRAMES, STEPS, FPS, SEGMENTS = 5, 8, 2, 30, 2
 WIDTH, HEIGHT = 128, 80
-PREVIEW, TEXT, PREVIEW_OF_NODE = 1, 3, 4  # the host's binary messages
+PREVIEW, PREVIEW_OF_NODE = 1, 4  # the host's binary messages
+PHASE = "wan_animate_kit.phase"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,8 @@ def ran(host_server, graph):
         if kind == "preview":
             (number,) = struct.unpack(">I", data[:4])
             messages.append((number, data[4:]))
+        elif kind == PHASE:
+            messages.append((PHASE, data))
 
     entry = host_server.run(graph, watch, timeout=1200)
     return before, messages, entry, plan_text(host_server, graph)
@@ -161,17 +164,30 @@ def test_the_disk_is_what_the_plan_said(host_server, saved):
 
 def test_the_node_tells_what_is_left(graph, ran):
     node = graphs.node_of(graph, f"{KIT}Animate")
-    texts = []
-    for kind, data in ran[1]:
-        if kind == TEXT:
-            (length,) = struct.unpack(">I", data[:4])
-            if data[4 : 4 + length].decode() == node:
-                texts.append(data[4 + length :].decode())
+    texts = [data["text"] for kind, data in ran[1] if kind == PHASE and data["node"] == node and "text" in data]
     # a step here may end with less than a second left, which is not told
-    assert any(re.fullmatch(r"segment 2 of 2: step 1 of 2(, \d.* left)?", text) for text in texts), texts
+    assert any(re.fullmatch(r"segment 2 of 2: sampling, step 1 of 2(, \d.* left)?", text) for text in texts), texts
     assert any(re.fullmatch(r"segment 2 of 2: encoding(, \d.* left)?", text) for text in texts), texts
-    assert texts[0].startswith("segment 1 of 2: encoding")
+    assert texts[:2] == ["comparing the inputs with finished segments", "begins"]
+    assert texts[2].startswith("segment 1 of 2: loading the VAE, encoding")
+    assert any(text.startswith("segment 1 of 2: loading the model, sampling") for text in texts)
     assert any(text.startswith("segment 2 of 2: decoding") for text in texts)
+    assert texts[-1] == "looking at the finished clip"
+
+
+def test_the_segments_are_followed(graph, ran):
+    """The states that the frontend draws: nothing done, one after the other, all done; and both ends of each."""
+    node = graphs.node_of(graph, f"{KIT}Animate")
+    told = [data for kind, data in ran[1] if kind == PHASE and data["node"] == node]
+    states = [data["state"]["states"] for data in told if "state" in data]
+    assert states[0] == ["to do", "to do"] and states[-1] == ["done", "done"]
+    for wanted in (["running", "to do"], ["done", "running"]):
+        assert wanted in states
+    (plan,) = [data["plan"] for data in told if "plan" in data]
+    assert sum(plan["frames"]) == FRAMES and plan["first"][0] == 0 and plan["resumed"] == 0
+    assert {name for data in told for name in data if name.startswith("ends_")} == {"ends_0", "ends_1"}
+    (own,) = ran[2]["outputs"][node]["wan_animate_kit"]
+    assert own["timeline"]["state"]["states"] == ["done", "done"] and own["clip"]["frames"] == FRAMES
 
 
 def test_every_finished_segment_is_previewed(ran):

@@ -64,11 +64,13 @@ def test_said_on_the_node_and_in_the_log(pack_nodes, found, name, caplog):
     with caplog.at_level(logging.WARNING):
         output = run(pack_nodes, name, track)
     band = 0 if output.ui is None else (np.abs(picture(output).astype(int) - LOST).max(axis=2) < 3).mean()
+    own = {} if output.ui is None else output.ui.as_dict().get("wan_animate_kit", [{}])[0]
     if count == COUNT // 2:
-        assert "a body was found" not in caplog.text and band == 0
-        assert name == "RetargetPose" or output.ui is None
+        assert "a body was found" not in caplog.text and band == 0 and not own
+        assert (output.ui is None) == (name == "KeypointsToPose"), "the others show what they made"
     else:
         assert f"{SAYS[name]}: {WORDS[count]}" in caplog.text and band > 0.02
+        assert own["warnings"][0].startswith(WORDS[count])
 
 
 def test_from_keypoints_to_the_drawing_without_cleaning(pack_nodes, found, caplog):
@@ -77,5 +79,6 @@ def test_from_keypoints_to_the_drawing_without_cleaning(pack_nodes, found, caplo
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         drawn = run(pack_nodes, "DrawPose", made)
-    assert (drawn.ui is not None) == (WORDS.get(count, "nothing is said") in caplog.text) == (count < COUNT // 2)
+    warned = "wan_animate_kit" in drawn.ui.as_dict()
+    assert warned == (WORDS.get(count, "nothing is said") in caplog.text) == (count < COUNT // 2)
     assert sum(frame.any() for frame in drawn.result[0].read(0, COUNT)) == count

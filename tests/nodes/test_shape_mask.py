@@ -40,7 +40,7 @@ def frames(pack_module, tmp_path_factory):
 
 def test_graphs_from_before_the_new_inputs_give_the_same_masks(node, mask, pose, frames):
     old = node.execute(mask, **OLD)
-    assert old.ui is None
+    assert set(old.ui.as_dict()) == {"images", "animated"}, "moments of the mask, no warning"
     for more in ({}, {"pixels": "of the mask"}, {"frames": frames}, {"pose": pose, "frames": frames}):
         new = node.execute(mask, **OLD, **more).result[0]
         assert new.fingerprint() == old.result[0].fingerprint()
@@ -71,10 +71,12 @@ def test_frames_in_which_the_old_person_shows_are_named_before_sampling(node, ma
         shown = node.execute(mask, **given, pose=pose, frames=frames).ui
     assert "shape mask: the mask " in caplog.text and "of 12 frames" in caplog.text and "4-6" in caplog.text
     assert len(shown.as_dict()["images"]) == 1
+    (own,) = shown.as_dict()["wan_animate_kit"]
+    assert own["warnings"] and "4-6" in own["warnings"][0], "as text, beside the picture"
     caplog.clear()
     whole = mask.clone()
     whole[4:7] = mask[3]
-    assert node.execute(whole, **OLD, pose=pose).ui is None and not caplog.text
+    assert "wan_animate_kit" not in node.execute(whole, **OLD, pose=pose).ui.as_dict() and not caplog.text
     with pytest.raises(ValueError, match="character mask, pose: it has 12 frames and there are 7 pictures"):
         node.execute(mask[:7], **OLD, pose=pose)
 

@@ -81,8 +81,8 @@ def test_the_words():
     told, said = Told(step=2.0, other=7.0), []
     for _ in told.run(2, 2, step=2, encode=3, rest=4, load=0):
         said.append(told.clock.text())
-    assert said[0] == "segment 1 of 2: encoding, 22 s left"
-    assert said[1] == "segment 1 of 2: step 1 of 2, 17 s left"
+    assert said[0] == "segment 1 of 2: loading the VAE, encoding, 22 s left"
+    assert said[1] == "segment 1 of 2: sampling, step 2 of 2, 17 s left"
     assert said[-1] == "segment 2 of 2: saving"
     assert RunClock().text() == ""
 

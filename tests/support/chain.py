@@ -45,7 +45,7 @@ class PlainVAE:
 class PlainDenoiser:
     """Adds up all that it is told; ``during(segment index, step)`` is called in the middle of each step."""
 
-    face_size = 16
+    face_size, face_dtype = 16, torch.float32
 
     def __init__(self, steps: int = 2, during=None):
         self.steps, self.during, self.told = steps, during, []

@@ -208,7 +208,7 @@ class DriftingDenoiser:
         vae: by whose loss the picture that is passed through is encoded.
     """
 
-    steps, face_size = 1, 16
+    steps, face_size, face_dtype = 1, 16, torch.float32
 
     def __init__(self, world: World, error: Callable[[int], Error], vae: PackingVAE, grows: bool = False) -> None:
         self.world, self.error, self.vae, self.grows = world, error, vae, grows

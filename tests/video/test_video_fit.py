@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from wan_animate import cli
+from wan_animate.cli.make import driving_video
+from wan_animate.cli.run import parsed
 from wan_animate.errors import InputError
 from wan_animate.mask.from_pose import PoseMaskSource
 from wan_animate.pose import wholebody
@@ -199,7 +200,7 @@ def test_a_resized_clip_knows_where_its_picture_lies(tmp_path):
 def test_the_shell_takes_fit_and_says_what_was_done(tmp_path, capsys):
     path = hdr_clip(tmp_path / "h.mp4", width=320, height=180, count=2, paint=grey)
     given = ["--image=x.png", f"--video={path}", "--out=o.mp4", "--models=m", f"--area={208 * 120}"]
-    filled, padded = (cli._frames(cli.parser().parse_args([*given, *more])) for more in ([], ["--fit=pad"]))
+    filled, padded = (driving_video(parsed([*given, *more])) for more in ([], ["--fit=pad"]))
     assert filled.read(0, 1).min() > 170
     assert padded.read(0, 1).min() < 8
     said = capsys.readouterr().err.splitlines()

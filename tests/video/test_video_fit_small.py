@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from wan_animate import cli
+from wan_animate.cli.make import driving_video
+from wan_animate.cli.run import parsed
 from wan_animate.errors import InputError
 from wan_animate.video.resample import area_size, cut_share, fill_size
 from wan_animate.video.source import VideoSource, cut_note
@@ -72,7 +73,7 @@ def test_what_is_cut_is_said_in_the_source_the_shell_and_the_node(tmp_path, caps
     assert not VideoSource(path, max_area=256 * 144, fit="pad").notes and not VideoSource(path).notes
     assert not VideoSource(path, max_area=832 * 480).notes
     given = ["--image=x.png", f"--video={path}", "--out=o.mp4", "--models=m", f"--area={256 * 144}"]
-    cli._frames(cli.parser().parse_args(given))
+    driving_video(parsed(given))
     assert says in capsys.readouterr().err
 
 

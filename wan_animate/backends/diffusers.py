@@ -96,7 +96,7 @@ class DiffusersDenoiser:
         self.transformer, self.scheduler = transformer, scheduler
         self.steps, self.cfg = steps, cfg
         self.pose_strength, self.face_strength = pose_strength, face_strength
-        self.face_size = transformer.config.motion_encoder_size
+        self.face_size, self.face_dtype = transformer.config.motion_encoder_size, transformer.dtype
         self.prompt = self._place(prompt)
         self.negative = None if negative is None else self._place(negative)
         self.image = None if image is None else self._place(image)
@@ -240,7 +240,7 @@ def load(
     """(transformer, VAE port, scheduler) from a diffusers folder. Raises InputError."""
     check_folder(folder)
     folder = Path(folder)
-    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanAnimateTransformer3DModel
+    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
 
     with _loading(folder, "transformer") as path:
         transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype)
@@ -248,10 +248,15 @@ def load(
     with _loading(folder, "vae") as path:
         vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
     vae = vae.to(device).eval()
-    scheduler = UniPCMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift
-    )
-    return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), scheduler
+    return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), flow_scheduler("unipc", shift)
+
+
+def flow_scheduler(solver: str, shift: float) -> SchedulerMixin:
+    """``"unipc"`` or ``"dpm++"``, upstream's two."""
+    from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+    kind = {"unipc": UniPCMultistepScheduler, "dpm++": DPMSolverMultistepScheduler}[solver]
+    return kind(prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=shift)
 
 
 @torch.no_grad()

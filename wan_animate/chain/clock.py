@@ -14,9 +14,11 @@ PHASES = {
     "encode": "encoding",
     "decode": "decoding",
     "save": "saving",
-    "write": "waiting for the disk",
+    "write": "writing",
     "measure": "comparing where segments meet",
 }
+LOADING = {"encode": "loading the VAE, ", "load": "loading the model, "}
+"""While nothing was sampled yet."""
 
 
 class RunClock:
@@ -76,29 +78,59 @@ class RunClock:
         return bool(self._others)
 
     @property
-    def seconds_left(self) -> float | None:
-        """None before anything is known of a step."""
-        at, step = self._at, self.step_seconds
-        if at is None or step is None or at.stage in ("verify", "measure"):
+    def segment_seconds(self) -> float | None:
+        """Of a whole segment; None before anything is known of a step."""
+        step, steps = self.step_seconds, 0 if self._at is None else _steps(self._at)
+        return None if step is None else steps * step + (self.other_seconds or 0.0)
+
+    @property
+    def segment_seconds_left(self) -> float | None:
+        """Of the segment that is made; None before anything is known of a step."""
+        at, step, segment = self._at, self.step_seconds, self.segment_seconds
+        if at is None or step is None or segment is None or at.stage in ("verify", "measure"):
             return None
-        steps = _steps(at)
-        begun = at.done if at.stage == "encode" else (at.done - 1) // steps * steps
-        segment = steps * step + (self.other_seconds or 0.0)
-        later = ((at.total - begun) // steps - 1 if at.later is None else at.later) * segment
         if at.stage in ("save", "write"):
-            return later
-        own = (steps - (at.done - begun)) * step
-        return later + max(segment - (self._now() - self._begun), own)
+            return 0.0
+        return max(segment - (self._now() - self._begun), (_steps(at) - self._steps_done(at)) * step)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the job; None before anything is known of a step."""
+        at, segment, own = self._at, self.segment_seconds, self.segment_seconds_left
+        if at is None or segment is None or own is None:
+            return None
+        begun = at.done - self._steps_done(at)
+        return ((at.total - begun) // _steps(at) - 1 if at.later is None else at.later) * segment + own
+
+    @property
+    def steps_left(self) -> float:
+        """Steps of the job that are not made, in parts of one: what comes before and after the steps of a segment
+        counts as one step each. Only a finished job has none left."""
+        at = self._at
+        if at is None:
+            return 0.0
+        steps = _steps(at)
+        done = self._steps_done(at)
+        passed = {"verify": 0.0, "encode": 0.0, "load": 0.5, "denoise": 1.0 + done, "decode": steps + 1.0}
+        return at.total - (at.done - done) - steps * passed.get(at.stage, steps + 1.5) / (steps + 2)
+
+    @staticmethod
+    def _steps_done(at: Progress) -> int:
+        """Of the segment that is made."""
+        steps = _steps(at)
+        return 0 if at.stage in ("verify", "encode", "load") else (at.done - 1) % steps + 1 if at.done else 0
 
     def text(self) -> str:
-        """``segment 2 of 5: step 3 of 20, 4 min 10 s left``."""
+        """``segment 2 of 5: sampling, step 3 of 20, 4 min 10 s left``; the step is the one that is made."""
         at = self._at
         if at is None:
             return ""
         steps = _steps(at)
-        phase = f"step {(at.done - 1) % steps + 1} of {steps}" if at.stage == "denoise" else PHASES[at.stage]
+        step = min(self._steps_done(at) + 1, steps)
+        phase = f"sampling, step {step} of {steps}" if at.stage in ("load", "denoise") else PHASES[at.stage]
+        loading = LOADING.get(at.stage, "") if not self._steps and not self._own_steps else ""
         left = self.seconds_left
-        words = f"segment {at.segment + 1} of {at.segments}: {phase}"
+        words = f"segment {at.segment + 1} of {at.segments}: {loading}{phase}"
         return words if left is None or left < 1 else f"{words}, {duration(left)} left"
 
 

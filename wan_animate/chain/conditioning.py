@@ -60,14 +60,15 @@ def conditioning_pixels(
     return torch.cat((previous.to(torch.float32), as_unit_float(scene)))
 
 
-def face_pixels(crops: np.ndarray, size: int) -> torch.Tensor:
-    """``[1, 3, L, size, size]`` in -1..1 of crops ``[L, h, w, 3]``."""
-    pixels = rearrange(as_float(crops), "l h w c -> l c h w")
-    if pixels.shape[-2:] != (size, size):
-        pixels = F.interpolate(pixels, size=(size, size), mode="area")
-    elif crops.dtype != np.uint8:
-        pixels = pixels.clone()  # a float source's own frames
-    return rearrange(pixels.mul_(2.0).sub_(1.0), "l c h w -> 1 c l h w")
+def face_pixels(crops: np.ndarray, size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """``[1, 3, L, size, size]`` in -1..1 of crops ``[L, h, w, 3]``, a few at a time: 77 are 242 MB in float32."""
+    out = torch.empty((len(crops), 3, size, size), dtype=dtype)
+    for start in range(0, len(crops), 8):
+        pixels = rearrange(as_float(crops[start : start + 8]), "l h w c -> l c h w")
+        if pixels.shape[-2:] != (size, size):
+            pixels = F.interpolate(pixels, size=(size, size), mode="area")
+        out[start : start + 8] = pixels * 2.0 - 1.0
+    return rearrange(out, "l c h w -> 1 c l h w")
 
 
 def later(faces: torch.Tensor, latents: int) -> torch.Tensor:
@@ -100,6 +101,7 @@ def build_conditioning(
     reference_latent: torch.Tensor,
     previous: torch.Tensor | None = None,
     face_size: int = 512,
+    face_dtype: torch.dtype = torch.float32,
     take: Callable[[str], np.ndarray] | None = None,
 ) -> SegmentConditioning:
     """Read and encode one segment's frames; past the shot's end the controls play back and forth.
@@ -109,7 +111,7 @@ def build_conditioning(
     Args:
         reference_latent: ``[1, 16, R, h, w]``, the reference encoded alone.
         previous: ``[segment.previous_frames, H, W, 3]`` in 0..1, or None for 0.
-        face_size: width and height of the motion encoder's input.
+        face_size, face_dtype: of the motion encoder's input.
         take: as :meth:`.control_reader.ControlReader.take`; None reads the frames here.
     """
     width, height = controls.size
@@ -126,7 +128,7 @@ def build_conditioning(
 
     with ThreadPoolExecutor(1, "face") as executor:  # face crops are converted while the VAE works
         faces = (
-            executor.submit(lambda: later(face_pixels(read(FACE), face_size), more))
+            executor.submit(lambda: later(face_pixels(read(FACE), face_size, face_dtype), more))
             if controls.face is not None
             else None
         )

@@ -47,8 +47,9 @@ class Progress:
 
     Attributes:
         segment, segments: current segment (from 0), number of segments.
-        stage: ``"verify"`` (reading finished segments), ``"encode"``, ``"denoise"``, ``"decode"``, ``"save"``, or
-            ``"write"`` (waiting for the disk), ``"measure"`` (comparing where segments meet).
+        stage: ``"verify"`` (reading finished segments), ``"encode"``, ``"load"`` (the denoiser begins, and may load its
+            weights), ``"denoise"``, ``"decode"``, ``"save"``, or ``"write"`` (waiting for the disk), ``"measure"``
+            (comparing where segments meet).
         done, total: sampling steps of the job, resumed segments included.
         latent: while denoising, the current clean latent ``[1, 16, T+R, h, w]``, reference first.
         frames: while saving, the segment's new frames, float32 ``[keep, H, W, 3]`` in 0..1; not to be changed.
@@ -175,13 +176,14 @@ def _generate(
                 tail, state = _handed_over(job, segment, store)
                 colors = SegmentColors(job.color, job.controls, job.plan(), state)
             conditioning = build_conditioning(
-                segment, job.controls, cached, reference_latent, tail, denoiser.face_size,
+                segment, job.controls, cached, reference_latent, tail, denoiser.face_size, denoiser.face_dtype,
                 driver.watching(segment, colors.watching(segment, reader.take)),
             )  # fmt: skip
             conditioning.seed = job.seed_of(segment.index)
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
             noise = job.noise(segment, conditioning.noise_shape)
+            here("load")
             latent = denoiser.denoise(conditioning, noise, _on_step(here))
             del conditioning, noise
             check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)

@@ -27,7 +27,7 @@ class SegmentConditioning:
         concat_latent: ``[1, 16, T+R, h, w]``: R reference latents, latent of the conditioning pixels.
         unknown_mask: ``[1, 4, T+R, h, w]``, 1 = to be made, 0 = known.
         pose_latent: ``[1, 16, T+R-1, h, w]``, of latent frame 1 on.
-        face: ``[1, 3, L+4(R-1), S, S]`` float32 in -1..1, of latent frame 1 on, or None without a face video.
+        face: ``[1, 3, L+4(R-1), S, S]`` in -1..1, of latent frame 1 on, or None without a face video.
         seed: for samplers that draw noise of their own; None leaves it to the denoiser.
     """
 
@@ -74,6 +74,8 @@ class Denoiser(Protocol):
     steps: int
     face_size: int
     """Width and height of the face crops that the motion encoder takes (512 for the published model)."""
+    face_dtype: torch.dtype
+    """What they are computed in: half as much memory in half precision."""
 
     def denoise(self, conditioning: SegmentConditioning, noise: torch.Tensor, on_step: StepCallback) -> torch.Tensor:
         """Noise ``[1, 16, T+R, h, w]`` (float32, unit variance) -> clean latent of that shape, reference first."""

@@ -12,6 +12,7 @@ from .canvas import FAINT, PAPER, text
 
 GAP, CAPTION = 6, 22
 MOST_BOUNDARIES = 24
+ENDS_HEIGHT = 72
 
 
 def segment_picture(frames: np.ndarray, columns: int = 3, rows: int = 2, width: int = 512) -> np.ndarray:
@@ -28,6 +29,17 @@ def segment_picture(frames: np.ndarray, columns: int = 3, rows: int = 2, width: 
     cell = (width - GAP * (columns - 1)) // columns
     shown = [_small(frames[at], cell) for at in _spread(len(frames), count)]
     return _in_rows(shown, columns)
+
+
+def segment_ends(first: np.ndarray, last: np.ndarray, height: int = ENDS_HEIGHT) -> np.ndarray:
+    """A segment's first and last frame side by side, uint8 ``[height, 2 * w, 3]``.
+
+    Args:
+        first, last: ``[H, W, 3]`` RGB, uint8 or float in 0..1.
+    """
+    width = max(round(first.shape[1] * height / first.shape[0]), 1)
+    pair = [cv2.resize(as_uint8(one), (width, height), interpolation=cv2.INTER_AREA) for one in (first, last)]
+    return np.concatenate(pair, axis=1)
 
 
 def boundary_strip(clip: FrameSource, starts: Sequence[int], width: int = 1280) -> np.ndarray | None:

@@ -1,0 +1,4 @@
+from . import program
+
+if __name__ == "__main__":
+    program()

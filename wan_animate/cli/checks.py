@@ -1,0 +1,202 @@
+"""The shell's options, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..chain.job import MOST_PICTURES
+from ..chain.options import ClipOptions, parse_segment_seeds
+from ..chain.prompts import FrameRange, check_range, prompts_for
+from ..chain.segments import SegmentPlan, check_segment_settings
+from ..chain.strength import HIGHEST, Strength
+from ..errors import InputError
+from ..files import check_ending, check_place, make_folder
+from ..pose.track import PoseTrack
+from ..video.source import VideoSource
+from .options import RunOptions
+
+VIDEO_ENDINGS = (".mp4", ".m4v")
+SHEET_ENDINGS = (".png",)
+# option -> (lowest, highest, what to give), as the nodes' inputs have it
+RANGES = {
+    "steps": (1, 1000, "20 as trained, 4 to 6 with a distillation LoRA"),
+    "shift": (0.01, 100, "5 as trained"),
+    "seed": (0, 2**64 - 1, "any number from 0 on"),
+    "fps": (0, 240, "30 as trained, or 0 for the video's own"),
+    "area": (16 * 16, 8192 * 8192, "the pixels of a frame, such as 399360 for 832x480"),
+    "start": (0, 1_000_000_000, "the first frame, counted from 0"),
+    "limit": (0, 1_000_000_000, "a number of frames, or 0 for all"),
+    "segment": (5, 1001, "77 as trained"),
+    "previous_frames": (1, 997, "1 or 5 as trained"),
+    "clean": (0, 1, "0 for off, to 1"),
+    "person_number": (1, 1000, "1 for the leftmost"),
+    "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
+    "first_segment": (1, 100_000, "1 for the first"),
+    "last_segment": (0, 100_000, "0 for the last"),
+}
+MORE_IMAGES = tuple(f"image_{number}" for number in range(2, MOST_PICTURES + 1))
+FILES = {
+    "image": "a picture",
+    **dict.fromkeys(MORE_IMAGES, "a picture"),
+    "video": "a video",
+    "track": "a pose track (.npz)",
+    "reference_track": "a pose track (.npz)",
+    "detector": "an ONNX file",
+    "pose": "an ONNX file",
+    "sam2": "a safetensors file",
+    "prompt_file": "a saved prompt (.safetensors)",
+    "continue_from": "a video",
+}
+
+
+def more_images(options: RunOptions) -> list[str]:
+    """The paths of further pictures."""
+    return [path for name in MORE_IMAGES if (path := getattr(options, name))]
+
+
+def clip_options(options: RunOptions, track: PoseTrack | None) -> ClipOptions:
+    """Of the chain; the shots are the track's, and not known without one."""
+    anew = track if options.at_cuts == "anew" else None
+    return ClipOptions(
+        crossfade=options.crossfade,
+        share_noise=options.share_noise,
+        cuts=() if anew is None else anew.cuts,
+        cut_frames=0 if anew is None else len(anew),
+        continue_from=VideoSource(options.continue_from, fps=0) if options.continue_from else None,
+        first_segment=options.first_segment - 1,
+        last_segment=options.last_segment - 1,
+        segment_seeds=parse_segment_seeds(options.segment_seeds),
+        keep_rest=options.keep_rest,
+    )
+
+
+def prompt_ranges(options: RunOptions) -> list[FrameRange]:
+    """The frames of ``--prompt-for``.
+
+    Raises:
+        InputError: no numbers, or no frames.
+    """
+    ranges = []
+    for first, last, _ in options.prompts():
+        try:
+            frames = int(first), int(last)
+        except ValueError:
+            raise InputError(
+                f"--prompt-for is {first} {last}, which are no frame numbers: give the first and the last frame, then "
+                "the text."
+            ) from None
+        check_range(frames)
+        ranges.append(frames)
+    return ranges
+
+
+def segment_settings(options: RunOptions, weights: str) -> str:
+    """What all segments share, beside what :class:`.chain.job.AnimateJob` holds.
+
+    Args:
+        weights: their hashes (:func:`.recording.weights_key`): a file that is replaced makes another job.
+    """
+    values = {"weights": weights, "steps": options.steps, "shift": options.shift} | strengths(options)
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def segment_prompts(options: RunOptions, plan: SegmentPlan, prompt_file: str | None = None) -> list[str]:
+    """The text, or the hash of the file, of each segment's prompt."""
+    texts = [prompt_file or options.prompt, *(text for _, _, text in options.prompts())]
+    ranges = [None, *prompt_ranges(options)]
+    return [texts[prompts_for(segment, ranges, plan.frame_count)[0]] for segment in plan]
+
+
+def check_options(options: RunOptions, pose: bool = True) -> None:
+    """Raises InputError for the first option that cannot work.
+
+    Args:
+        pose: it is to be found, or read from a track.
+    """
+    for name, (low, high, give) in RANGES.items():
+        value = getattr(options, name)
+        if not low <= value <= high:  # nor does "not a number" lie between them
+            raise InputError(f"{_flag(name)} is {value}, but it must be {low:,} to {high:,}: give {give}.")
+    if not all(0 <= side <= 1 for side in options.person_point):
+        x, y = options.person_point
+        raise InputError(f"--person-point is {x:g} {y:g}, but both must be 0 to 1: give fractions of the frame.")
+    if options.crop and options.mode != "replace":
+        raise InputError("--crop is given, but --mode is animate, which makes its own scene: leave --crop out.")
+    check_segment_settings(options.segment, options.previous_frames, max(options.crossfade, 0))
+    parse_segment_seeds(options.segment_seeds)
+    prompt_ranges(options)
+    for name, strength in strengths(options).items():
+        strength.check(_flag(name), _flag(name.replace("strength", "range")))
+    check_device(options.device)
+    for name, kind in FILES.items():
+        path = getattr(options, name)
+        if path is not None and not _is_file(path):
+            found = "a folder" if _is_folder(path) else "not there"
+            raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}.")
+    if pose and not options.plan and not options.track and not (options.detector and options.pose):
+        raise InputError(
+            "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
+        )
+    if not options.plan:  # which writes nothing
+        _check_outputs(options)
+
+
+def strengths(options: RunOptions) -> dict[str, Strength]:
+    """Of "pose_strength" and "face_strength"."""
+    return {
+        f"{name}_strength": Strength(getattr(options, f"{name}_strength"), *getattr(options, f"{name}_range"))
+        for name in ("pose", "face")
+    }
+
+
+def default_device() -> str:
+    """The card, where PyTorch has one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(name: str) -> None:
+    """Raises InputError unless PyTorch has this device here."""
+    try:
+        torch.zeros(1, device=name)
+    except Exception as error:  # a RuntimeError or AssertionError of many kinds, or NotImplementedError
+        have = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise InputError(
+            f"--device is {name!r}, which this PyTorch cannot use here: give one of {', '.join(have)}."
+        ) from error
+
+
+def _check_outputs(options: RunOptions) -> None:
+    given = {"out": ("the video (--out)", VIDEO_ENDINGS), "sheet": ("the contact sheet (--sheet)", SHEET_ENDINGS)}
+    for name, (what, endings) in given.items():
+        if not getattr(options, name):
+            continue
+        path = check_ending(getattr(options, name), what, endings)
+        make_folder(path.parent, what)
+        check_place(path, what)
+        for other in FILES:
+            used = getattr(options, other)
+            if used is not None and path.exists() and os.path.samefile(path, used):
+                raise InputError(f"{_flag(name)} and {_flag(other)} are the same file, {path}: name another to write.")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,168 @@
+"""What ``wan-animate jobs`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..chain.job_list import FoundJob, above_limit, find_jobs, remove_job
+from ..errors import InputError
+from ..text import duration
+from .options import GENERATE, RunOptions, Sampling
+from .plans import free_at
+from .progress import line_end
+
+ABOVE_LIMIT = 1
+"""Exit code of ``list --limit``."""
+PIPED = 1000
+"""Width of a table that another program reads: no line is broken."""
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def list_found(folders: list[str], limit: str, as_json: bool) -> int:
+    """Prints the jobs; returns the exit code."""
+    most, jobs = size_of(limit), _find(folders)
+    total = sum(job.size for job in jobs)
+    above = most is not None and total > most
+    if as_json:
+        print(json.dumps([_plain(job) for job in jobs], indent=1))
+        return ABOVE_LIMIT if above else 0
+    if jobs:
+        table = Table("job", "segments", "size", "untouched for", "state", "folder", box=None, pad_edge=False)
+        for job in jobs:
+            age = duration(max(time.time() - job.changed, 0))
+            count = f"{job.finished} of {job.segments}" if job.segments else str(job.finished)
+            table.add_row(job.name, count, size_text(job.size), age, job.state, str(job.folder))
+        Console(width=None if sys.stdout.isatty() else PIPED, highlight=False, markup=False).print(table)
+    free = free_at(Path(folders[0]) / "clip.mp4")
+    left = "" if free is None else f"; {size_text(free)} free"
+    print(f"{len(jobs)} job{'s' * (len(jobs) != 1)}, {size_text(total)}{left}")
+    if above and most is not None:
+        line_end(f"wan-animate: the jobs take more than {size_text(most)}: clear the oldest with jobs clear --limit.")
+        return ABOVE_LIMIT
+    return 0
+
+
+def resume_found(folders: list[str], names: list[str], every: bool) -> None:
+    """Goes on with stopped jobs."""
+    jobs = [job for job in _named(_find(folders), names) if job.state == "stopped"]
+    known = [job for job in jobs if job.command]
+    if not known:
+        other = " Those of ComfyUI go on when their workflow is queued again." if jobs else ""
+        raise InputError(f"there is no stopped job of the shell in {', '.join(folders)}: see jobs list.{other}")
+    if len(known) > 1 and not (every or names):
+        raise InputError(
+            f"there are {len(known)} stopped jobs ({', '.join(job.name for job in known)}): give --name, or --all."
+        )
+    for job in known:
+        line_end(f"wan-animate: {job.name}: {job.finished} of {job.segments} segments are finished")
+        _go_on(job)
+
+
+def clear_found(folders: list[str], names: list[str], every: bool, limit: str, older: float, yes: bool) -> None:
+    """Deletes jobs, after a question."""
+    most = size_of(limit)
+    if not (names or every or older or most is not None):
+        raise InputError("nothing says which jobs to clear: give --name, --limit, --older or --all.")
+    jobs = _named(_find(folders), names)
+    if most is not None:
+        jobs = above_limit(jobs, most)
+    jobs = [job for job in jobs if not job.running and time.time() - job.changed >= older * 86400]
+    if not jobs:
+        print("nothing to clear")
+        return
+    for job in jobs:
+        print(f"{job.name}: {job.finished} of {job.segments} segments, {size_text(job.size)}, {job.folder}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("clear asks before it deletes, and there is nobody to ask: add --yes.")
+        import typer
+
+        if not typer.confirm(f"Delete {len(jobs)} of them?"):
+            return
+    freed = sum(job.size for job in jobs if remove_job(job))
+    print(f"{size_text(freed)} freed")
+
+
+def _plain(job: FoundJob) -> dict[str, Any]:
+    named = {"name": job.name, "state": job.state, "folder": str(job.folder)}
+    return named | {"finished": job.finished, "segments": job.segments, "bytes": job.size, "changed": job.changed}
+
+
+def size_of(text: str) -> int | None:
+    """Bytes of ``100GB``; None for "".
+
+    Raises:
+        InputError: no size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    if not text:
+        return None
+    unit = "" if found is None else found[2]
+    unit = unit if unit in UNITS else unit + "B"
+    if found is None:
+        raise InputError(f"--limit is {text!r}: give a size such as 500MB or 100GB.")
+    return int(float(found[1]) * UNITS[unit])
+
+
+def size_text(size: float) -> str:
+    """``1.2 GB``."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _find(folders: list[str]) -> list[FoundJob]:
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise InputError(f"{folder} is no folder: give one in which clips are written.")
+    return find_jobs(folders)
+
+
+def _named(jobs: list[FoundJob], names: list[str]) -> list[FoundJob]:
+    missing = [name for name in names if not any(name in (job.name, job.folder.name) for job in jobs)]
+    if missing:
+        known = ", ".join(job.name for job in jobs) or "none"
+        raise InputError(f"there is no job {', '.join(missing)}: there are {known}.")
+    return [job for job in jobs if not names or job.name in names or job.folder.name in names]
+
+
+def _go_on(job: FoundJob) -> None:
+    from .generating import prepared
+    from .make import run
+
+    try:
+        options, sampling = RunOptions(**job.command["options"]), Sampling(**job.command["sampling"])
+        folder = str(job.command["cwd"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{job.folder} is of another version: run its command again as it was given, or clear it."
+        ) from error
+    with _in_folder(folder):
+        run(options, source=prepared if sampling.command == GENERATE else None, sampling=sampling)
+
+
+@contextmanager
+def _in_folder(folder: str) -> Iterator[None]:
+    """Paths of the command may be relative to where it was given."""
+    before = os.getcwd()
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError(f"the job was started in {folder}, which is gone: run its command again.") from error
+    try:
+        yield
+    finally:
+        os.chdir(before)

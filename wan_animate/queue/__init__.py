@@ -1,0 +1,1 @@
+"""Workflows sent to ComfyUI servers, many at once."""
