@@ -61,7 +61,7 @@ class InterpolateFrames(io.ComfyNode):
                     max=16,
                     optional=True,
                     advanced=True,
-                    tooltip="How many times the clip's rate, in place of fps, as ComfyUI's own node has it. 0 takes fps.",
+                    tooltip="In place of fps: how many times the clip's rate, as in ComfyUI's own node. 0 takes fps.",
                 ),
                 Track.Input(
                     "pose",

@@ -29,8 +29,8 @@ class SaveClip(io.ComfyNode):
                 "WebP. A few frames are in memory at a time, of any clip. The file is there whole or not at all."
             ),
             search_aliases=[
-                "save video", "export", "video combine", "prores", "h265", "hevc", "av1", "ffv1", "lossless", "gif", "webp",
-                "image sequence", "png sequence", "side by side", "wipe", "compare video", "vhs",
+                "save video", "export", "video combine", "prores", "h265", "hevc", "av1", "ffv1", "lossless", "gif",
+                "webp", "image sequence", "png sequence", "side by side", "wipe", "compare video", "vhs",
             ],
             inputs=[
                 frames_input("frames", "The clip: frames of Animate Character or any other, or an IMAGE."),
@@ -46,7 +46,7 @@ class SaveClip(io.ComfyNode):
                     "filename_prefix",
                     display_name="file name",
                     default="video/WanAnimateKit",
-                    tooltip="Below the output folder; a number and the ending are added. %date:yyyy-MM-dd% and %width% work.",
+                    tooltip="Below the output folder; a number and the ending are added. %width% and %year% work.",
                 ),
                 io.Combo.Input(
                     "codec",
@@ -54,16 +54,18 @@ class SaveClip(io.ComfyNode):
                     default="h264",
                     tooltip=(
                         "h264 (mp4) plays everywhere. h265 and av1 (mp4, 10 bits) are smaller. prores_422 and "
-                        "prores_4444 (mov) are for editing. ffv1 (mkv) and png (a folder of pictures, the sound beside) "
-                        "lose nothing. gif and webp are short, without sound."
+                        "prores_4444 (mov) are for editing. ffv1 (mkv) and png (a folder of pictures, the sound in it) "
+                        "lose nothing. gif and webp are for short clips, without sound."
                     ),
                 ),
                 io.Combo.Input(
                     "quality",
                     options=QUALITIES,
                     default="high",
-                    tooltip="best: no difference to be seen, large. high: for showing. small: for sending. ffv1 and png lose "
-                    "nothing at any.",
+                    tooltip=(
+                        "best: no difference to be seen, large. high: for showing. small: for sending. ffv1 and png "
+                        "lose nothing at any."
+                    ),
                 ),
                 io.Float.Input(
                     "fps",
@@ -71,7 +73,7 @@ class SaveClip(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.01,
-                    tooltip="Frames a second. 0 takes the frames' own; an IMAGE counts as 30. Another plays faster or slower.",
+                    tooltip="Frames a second. 0 takes the frames' own (an IMAGE has 30); others change its speed.",
                 ),
                 io.Combo.Input(
                     "encoder",
@@ -79,8 +81,8 @@ class SaveClip(io.ComfyNode):
                     default="auto",
                     advanced=True,
                     tooltip=(
-                        "auto: the card's encoder (NVENC, Quick Sync, AMF) where it works, else software. software: the "
-                        "same file on every machine."
+                        "auto: the card's encoder (NVENC, Quick Sync, AMF) where it works, else software. The report "
+                        "says which."
                     ),
                 ),
                 io.Combo.Input(
@@ -117,8 +119,8 @@ class SaveClip(io.ComfyNode):
                     default="off",
                     advanced=True,
                     tooltip=(
-                        "With driver: side by side has the driver left and the result right; wipe a line that goes over "
-                        "the picture and back in 4 seconds, left of it the driver."
+                        "With driver. side by side: the driver left, the result right. wipe: a line goes over the "
+                        "picture and back in 4 seconds, left of it the driver."
                     ),
                 ),
                 frames_input("driver", "For compare: the driving video, of any size and rate.", optional=True),

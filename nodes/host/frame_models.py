@@ -20,7 +20,8 @@ class HostInterpolator:
     """INTERP_MODEL: RIFE or FILM, as run by the host's FrameInterpolate (comfy_extras/nodes_frame_interpolation.py)."""
 
     def __init__(self, patcher: Any) -> None:
-        self._patcher, self._features, self._at_once = patcher, None, 0
+        self._patcher, self._at_once = patcher, 0
+        self._features: tuple[int, Any] | None = None  # of a frame, and its number
 
     def fingerprint(self) -> str:
         return _weights(self._patcher.model)

@@ -31,8 +31,8 @@ class ComparedSource(DerivedSource):
 
     Args:
         result: its length, rate and size are the clip's; side by side is as wide as both.
-        driver: any rate and size; scaled to the result's height, for a wipe to its size between black bars. Where it ends
-            earlier, its last frame stays.
+        driver: any rate and size; scaled to the result's height, for a wipe to its size between black bars. Its last
+            frame stays to the end.
         how: ``"side by side"`` (driver left) or ``"wipe"``: a line that goes over the picture and back in 4 seconds,
             left of it the driver.
 

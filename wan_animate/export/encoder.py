@@ -9,7 +9,7 @@ from typing import cast
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ..errors import InputError
 from ..log import get_logger
@@ -116,7 +116,7 @@ def as_frame(
         frame,
         format=pixels,
         interpolation=EXACT,
-        dst_colorspace="itu709",
+        dst_colorspace=Colorspace.ITU709,
         dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
     )
     out.color_range = ColorRange.JPEG if full else ColorRange.MPEG

@@ -183,7 +183,8 @@ class _Preview(Movie):
 
     def __init__(self, path: str, size: tuple[int, int], rate: Fraction, sound: tuple[np.ndarray, int] | None) -> None:
         scale = min(_PREVIEW_SIDE / max(size), 1.0)
-        self._shown = tuple(max(round(side * scale) // 2 * 2, 16) for side in size)
+        width, height = (max(round(side * scale) // 2 * 2, 16) for side in size)
+        self._shown = width, height
         codec = CODECS["h264"]
         super().__init__(path, codec, codec.encoders[-1], "medium", self._shown, rate, sound=sound)
 
