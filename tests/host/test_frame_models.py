@@ -7,16 +7,30 @@ import torch
 
 from demo.small_frame_models import write_interpolation, write_upscaling
 
-SIZE = 70, 90  # not divisible by what the networks pad to
+SIZE = 54, 60  # not divisible by what the networks pad to
+LARGE = 70, 90  # FILM halves a frame six times
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """These networks are so small that a second one costs more than it brings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
 def clip():
-    """Six frames of a moving pattern, as IMAGE."""
+    return moving(5, SIZE)
+
+
+def moving(count, size):
+    """Frames of a moving pattern, as IMAGE."""
     rng = torch.Generator().manual_seed(0)
     ground = torch.rand((1, 3, 12, 14), generator=rng)
-    large = torch.nn.functional.interpolate(ground, (SIZE[0] + 12, SIZE[1] + 12), mode="bicubic").clamp(0, 1)
-    frames = [large[0, :, at : at + SIZE[0], 2 * at : 2 * at + SIZE[1]].movedim(0, -1) for at in range(6)]
+    large = torch.nn.functional.interpolate(ground, (size[0] + 12, size[1] + 12), mode="bicubic").clamp(0, 1)
+    frames = [large[0, :, at : at + size[0], 2 * at : 2 * at + size[1]].movedim(0, -1) for at in range(count)]
     return torch.stack(frames).mul(255).round().div(255)
 
 
@@ -73,11 +87,11 @@ def read(source, *ranges):
 
 
 @pytest.mark.parametrize("name, multiplier", [("rife", 2), ("rife", 3), ("film", 2), ("film", 3)])
-def test_frames_between_are_the_hosts_bit_for_bit(pack_nodes, clip, request, name, multiplier):
-    model = request.getfixturevalue(name)
+def test_frames_between_are_the_hosts_bit_for_bit(pack_nodes, request, name, multiplier):
+    model, clip = request.getfixturevalue(name), moving(*(5, SIZE) if name == "rife" else (3, LARGE))
     theirs = whole(model, clip, multiplier)
     frames = interpolated(pack_nodes, model, clip, multiplier=multiplier)
-    count = 5 * multiplier + 1
+    count = (len(clip) - 1) * multiplier + 1
     assert len(frames) == count == len(theirs) and frames.fps == 30 * multiplier
     assert torch.equal(read(frames, (0, count)), theirs)
     parts = [(at, min(at + 4, count)) for at in range(0, count, 4)]
@@ -94,8 +108,8 @@ def test_another_rate_is_the_hosts_at_the_common_multiple(pack_nodes, clip, rife
     slow = node.execute(clip, 16.0).result[0]
     frames = interpolated(pack_nodes, rife, slow, fps=30.0)
     theirs = whole(rife, clip, 15)[::8]
-    assert len(frames) == len(theirs) == 10 and frames.fps == 30
-    ours = read(frames, (0, 10))
+    assert len(frames) == len(theirs) == 8 and frames.fps == 30
+    ours = read(frames, (0, 8))
     assert (ours - theirs).abs().max() < 2e-6, "but for the batch they are made in"
     assert torch.equal(ours[0], clip[0]) and not torch.equal(ours[1], clip[1])
 
@@ -126,7 +140,7 @@ def test_larger_frames_are_the_hosts_bit_for_bit(pack_nodes, clip, upscaler, til
     frames, width, height = pack_nodes["WanAnimateKitUpscaleFrames"].execute(upscaler, clip, 0).result
     scale = int(upscaler.scale)
     assert (height, width) == (SIZE[0] * scale, SIZE[1] * scale) == theirs.shape[1:3]
-    assert torch.equal(read(frames, (0, 2), (2, 3), (3, 6)), theirs)
+    assert torch.equal(read(frames, (0, 2), (2, 3), (3, 5)), theirs)
     assert torch.equal(read(frames, (4, 5)), theirs[4:5])
 
 
@@ -145,9 +159,9 @@ def test_what_runs_a_network_is_made_once_for_nodes_with_threads(pack_nodes, pac
     assert frames.by_network and not pack_module("nodes.types").as_frames(clip).by_network
     kept = pack_module("nodes.types").as_images(frames, "frames")
     assert not kept.by_network and len(kept) == len(frames) and kept.fps == frames.fps == Fraction(60)
-    made = torch.from_numpy(kept.read(0, 11))
+    made = torch.from_numpy(kept.read(0, 9))
     assert made.dtype == torch.uint8
-    assert torch.equal(made, (read(frames, (0, 11)) * 255 + 0.5).to(torch.uint8))
+    assert torch.equal(made, (read(frames, (0, 9)) * 255 + 0.5).to(torch.uint8))
     image = pack_nodes["WanAnimateKitFramesToImage"].execute(frames, 3, 4).result[0]
     assert torch.equal(image, read(frames, (3, 7)))
 
