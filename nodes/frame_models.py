@@ -42,9 +42,14 @@ class InterpolateFrames(io.ComfyNode):
                     display_name="interpolation model",
                     tooltip="From Load Frame Interpolation Model (RIFE or FILM).",
                 ),
-                frames_input("frames", "The clip, before or after Upscale Frames; before takes less time."),
+                frames_input(
+                    "frames",
+                    display_name="frames",
+                    tooltip="The clip, before or after Upscale Frames; before takes less time.",
+                ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps",
                     default=60.0,
                     min=1.0,
                     max=1000.0,
@@ -56,6 +61,7 @@ class InterpolateFrames(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "multiplier",
+                    display_name="multiplier (0: by fps)",
                     default=0,
                     min=0,
                     max=16,
@@ -65,13 +71,14 @@ class InterpolateFrames(io.ComfyNode):
                 ),
                 Track.Input(
                     "pose",
+                    display_name="pose",
                     optional=True,
                     advanced=True,
                     tooltip="The clip's pose, which knows its cuts: no frame is made between two shots.",
                 ),
             ],
             outputs=[
-                Frames.Output(display_name="frames", tooltip="The clip at the new rate: connect Save Clip."),
+                Frames.Output("The clip at the new rate: connect Save Clip."),
                 io.Float.Output(display_name="fps", tooltip="Its frames a second."),
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
             ],

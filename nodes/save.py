@@ -36,6 +36,7 @@ class SaveClip(io.ComfyNode):
                 frames_input("frames", "The clip: frames of Animate Character or any other, or an IMAGE."),
                 io.Audio.Input(
                     "audio",
+                    display_name="audio",
                     optional=True,
                     tooltip=(
                         "Its sound, usually the driving video's, cut or padded with silence to the clip. Another sound "
@@ -50,6 +51,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "codec",
+                    display_name="format",
                     options=CODECS,
                     default="h264",
                     tooltip=(
@@ -60,6 +62,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "quality",
+                    display_name="quality",
                     options=QUALITIES,
                     default="high",
                     tooltip=(
@@ -69,6 +72,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps (0: frames' own)",
                     default=0.0,
                     min=0.0,
                     max=1000.0,
@@ -77,6 +81,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "encoder",
+                    display_name="encoder",
                     options=["auto", "software", "hardware"],
                     default="auto",
                     advanced=True,
@@ -95,7 +100,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "audio_start",
-                    display_name="audio start",
+                    display_name="audio from second",
                     default=0.0,
                     min=0.0,
                     max=1_000_000.0,
@@ -105,7 +110,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "audio_seconds",
-                    display_name="audio length",
+                    display_name="audio seconds (0: all)",
                     default=0.0,
                     min=0.0,
                     max=1_000_000.0,
@@ -115,6 +120,7 @@ class SaveClip(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "compare",
+                    display_name="compare with driver",
                     options=COMPARISONS,
                     default="off",
                     advanced=True,
@@ -184,8 +190,9 @@ class SaveClip(io.ComfyNode):
         finally:
             source.close()
         shown = [_result(name, io.FolderType.output)] if preview is None else [_result(preview[1], io.FolderType.temp)]
-        files = [_result(name, io.FolderType.output)]
-        below = ui.PreviewVideo(shown).as_dict() | ui.PreviewText(saved.text()).as_dict() | {"files": files}
+        below = ui.PreviewVideo(shown).as_dict() | ui.PreviewText(saved.text()).as_dict()
+        if preview is not None:  # what was saved, for whoever fetches it
+            below["files"] = [_result(name, io.FolderType.output)]
         return io.NodeOutput(str(saved.path), saved.text(), ui=below)
 
 
