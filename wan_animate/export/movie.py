@@ -10,7 +10,6 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
-from typing_extensions import Self
 
 from ..video.sound import SoundTrack
 from .codecs import Codec, Encoder
@@ -87,7 +86,7 @@ class Movie:
         if self._sound is not None:
             self._sound.finish()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Movie:
         return self
 
     def __exit__(
