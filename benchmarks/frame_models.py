@@ -139,7 +139,6 @@ def main() -> None:
         digits=1,
         write=not given.small,
         frames=[ours["frames"], host["frames"]],
-        seconds=[round(ours["seconds"], 1), round(host["seconds"], 1)],
     )
 
 
