@@ -9,6 +9,7 @@ from .color import MatchColor
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
+from .frame_models import InterpolateFrames, UpscaleFrames
 from .host.folders import register_folders
 from .host.routes import register_routes
 from .keypoints import KeypointsToPose, PoseToKeypoints
@@ -23,6 +24,7 @@ from .plan import PlanClip
 from .pose import DrawPose, LoadPoseTrack, SavePoseTrack
 from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
+from .save import SaveClip
 from .segmentation import LoadSegmenter, SegmentCharacter
 from .stitch import CropToCharacter, StitchCharacter
 from .strength import PoseFaceStrength
@@ -71,6 +73,9 @@ NODES: list[type[io.ComfyNode]] = [
     Animate,
     CheckModels,
     DownloadModels,
+    InterpolateFrames,
+    UpscaleFrames,
+    SaveClip,
 ]
 
 

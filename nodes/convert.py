@@ -86,7 +86,7 @@ class FramesToImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames: FrameSource, start: int, limit: int) -> io.NodeOutput:
-        return io.NodeOutput(_to_tensor(as_images(frames, "frames"), start, limit))
+        return io.NodeOutput(_to_tensor(as_images(frames, "frames", lazily=True), start, limit))
 
 
 class ImageToFrames(io.ComfyNode):

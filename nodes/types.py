@@ -55,17 +55,23 @@ def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
     return pose.onto(frames) if size else pose
 
 
-def as_frames(value: Any, fps: float = 30) -> FrameSource:
-    """FRAMES as they are; IMAGE or MASK as a source at ``fps``."""
+def as_frames(value: Any, fps: float = 30, lazily: bool = False) -> FrameSource:
+    """FRAMES as they are; IMAGE or MASK as a source at ``fps``.
+
+    Args:
+        lazily: they are read in this thread alone, so frames that a network makes are made when they are read.
+    """
     from ..wan_animate.video.frames import FrameSource, TensorSource
+    from .host.kept_frames import kept
 
-    return value if isinstance(value, FrameSource) else TensorSource(value, fps)
+    source = value if isinstance(value, FrameSource) else TensorSource(value, fps)
+    return source if lazily else kept(source)
 
 
-def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
+def as_images(value: Any, name: str, fps: float = 30, lazily: bool = False) -> FrameSource:
     """As :func:`as_frames`. Raises InputError if ``name`` carries masks."""
     return _of_kind(
-        _some_frames(value, name, fps),
+        _some_frames(value, name, fps, lazily),
         "image",
         name,
         "pictures, but it carries masks: connect the video's FRAMES or an IMAGE",
@@ -99,12 +105,12 @@ def pictures(value: torch.Tensor, name: str) -> list[torch.Tensor]:
     return [over_background(picture) for picture in value]
 
 
-def _some_frames(value: Any, name: str, fps: float) -> FrameSource:
+def _some_frames(value: Any, name: str, fps: float, lazily: bool = False) -> FrameSource:
     from ..wan_animate.errors import InputError
 
     if len(value) == 0:
         raise InputError(f"{name} carries no frames (an empty batch): connect at least one picture.")
-    return as_frames(value, fps)
+    return as_frames(value, fps, lazily)
 
 
 def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameSource:
