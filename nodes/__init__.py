@@ -8,8 +8,10 @@ from .clean import CleanPose, PoseReport
 from .color import MatchColor
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
+from .edit import EditPose
 from .face import CropFace
 from .host.folders import register_folders
+from .host.routes import register_routes
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
@@ -33,6 +35,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadMediaPipe,
     DetectPose,
     RetargetPose,
+    EditPose,
     EditPrompts,
     CleanPose,
     PoseReport,
@@ -73,6 +76,7 @@ NODES: list[type[io.ComfyNode]] = [
 class WanAnimateKit(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
+        register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

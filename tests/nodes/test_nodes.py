@@ -114,7 +114,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
 def test_every_node_explains_itself(server):
     info = server.get("/object_info")
     ours = {name: node for name, node in info.items() if node["python_module"].endswith("ComfyUI-WanAnimateKit")}
-    assert len(ours) == 39 and all(name.startswith(PREFIX) for name in ours)
+    assert len(ours) == 40 and all(name.startswith(PREFIX) for name in ours)
     assert len({node["display_name"] for node in ours.values()}) == len(ours)
     silent = []
     for name, node in ours.items():
