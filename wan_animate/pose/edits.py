@@ -6,7 +6,8 @@ As JSON, numbers in pixels and frames of the track that was edited, ranges half-
      "keys": {"9": [[12, -20.5, 3], [30, 0, 0]]},
      "hidden": {"10": [[40, 48]]}}
 
-``keys`` holds by keypoint ``[frame, right, down]``, ``hidden`` by keypoint ``[first, stop]``.
+``keys`` holds by keypoint ``[frame, right, down]``, ``hidden`` by keypoint ``[first, stop]``. Frames below 0 lie before
+this part of the clip.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _read_keys(values: Any) -> dict[int, tuple[float, float]]:
     out = {}
     for value in values:
         frame, x, y = value
-        out[_whole(frame, 0, LAST_FRAME)] = (_number(x, -FARTHEST, FARTHEST), _number(y, -FARTHEST, FARTHEST))
+        out[_whole(frame, -LAST_FRAME, LAST_FRAME)] = (_number(x, -FARTHEST, FARTHEST), _number(y, -FARTHEST, FARTHEST))
     return out
 
 
@@ -147,7 +148,7 @@ def _read_ranges(values: Any) -> tuple[tuple[int, int], ...]:
     out = []
     for value in values:
         first, stop = value
-        first = _whole(first, 0, LAST_FRAME)
+        first = _whole(first, -LAST_FRAME, LAST_FRAME)
         out.append((first, _whole(stop, first + 1, LAST_FRAME + 1)))
     return tuple(out)
 
