@@ -1,23 +1,24 @@
 // The row under a stage: steps, slider, frame number, play, zoom; and the keys for them.
 import { button, make } from "./dom.js";
 
-export function frameBar(stage, zooming = true) {
+export function frameBar(stage, editing = true, ...more) {
     const step = by => stage.go(stage.frame + by);
+    const key = name => (editing ? name : "");
     const parts = [
-        button("◀", () => step(-1), { title: "one frame back", key: "," }),
-        button("▶", () => step(1), { title: "one frame on", key: "." }),
+        button("‹", () => step(-1), { title: "one frame back", key: key(","), name: "back" }),
+        button("›", () => step(1), { title: "one frame on", key: key("."), name: "on" }),
         stage.track,
         stage.number,
         make("span", { className: "said", textContent: `of ${stage.clip.frames - 1}` }),
-        button("Play", () => stage.play(), { title: "plays the clip", key: "Space" }),
+        button("Play", () => stage.play(), { title: "plays the clip", key: key("Space"), name: "play" }),
     ];
-    if (zooming) {
+    if (editing) {
         parts.push(
-            button("−", () => stage.zoomBy(1 / 1.4), { title: "zoom out, also with the wheel" }),
-            button("+", () => stage.zoomBy(1.4), { title: "zoom in, also with the wheel" }),
+            button("−", () => stage.zoomBy(1 / 1.4), { title: "zoom out, also with the wheel", name: "smaller" }),
+            button("+", () => stage.zoomBy(1.4), { title: "zoom in, also with the wheel", name: "larger" }),
         );
     }
-    return make("div", { className: "bar" }, ...parts);
+    return make("div", { className: "bar" }, ...parts, ...more);
 }
 
 // Steps to the next or the last of some frames.

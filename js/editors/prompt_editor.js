@@ -26,7 +26,7 @@ export class PromptEditor {
             panes: [{ width: clip.width, height: clip.height, layer: () => (this.masked ? "mask" : "frame") }],
             draw: (context, box) => this.draw(context, box),
             editable: true,
-            changed: () => this.refresh(),
+            changed: () => this.moved(),
         });
         this.stage.canvas.ariaLabel = "frame: click to set a point";
         this.cursor = { x: clip.width / 2, y: clip.height / 2 };
@@ -103,6 +103,13 @@ export class PromptEditor {
         const touched = [...new Set([...P.frames(before), ...P.frames(after)])]
             .find(f => JSON.stringify(before[f]) !== JSON.stringify(after[f]));
         if (touched !== undefined && touched !== this.stage.frame) this.stage.go(touched);
+        this.refresh();
+    }
+
+    // Another frame: nothing on it is selected.
+    moved() {
+        if (this.shown !== this.stage.frame) this.selected = null;
+        this.shown = this.stage.frame;
         this.refresh();
     }
 

@@ -2,6 +2,7 @@
 import { Clip, clipOfFile } from "./clip.js";
 import { button, make, openDialog, shadow } from "./dom.js";
 import { frameBar } from "./frame_bar.js";
+import { keepMounted } from "./mounted.js";
 import * as E from "./pose_edits.js";
 import { PoseEditor } from "./pose_editor.js";
 import { PoseScene } from "./pose_scene.js";
@@ -13,7 +14,7 @@ const ROW = 48;
 const POSE = { least: 260, wide: 420 };
 const VIDEO_SETTINGS = ["file", "fps", "width", "height", "start", "limit", "fit"];
 
-// The widget's text, and one step of the graph's undo for all that a dialog changed.
+// A widget that holds text.
 function textWidget(node, name, type, host, changed, options) {
     let text = "";
     const widget = node.addDOMWidget(name, type, host, {
@@ -25,6 +26,7 @@ function textWidget(node, name, type, host, changed, options) {
         hideOnZoom: false,
         ...options,
     });
+    keepMounted(node, host);
     return widget;
 }
 
@@ -80,6 +82,7 @@ export function promptsWidget(node, name) {
     return { widget, minWidth: 260, minHeight: ROW };
 }
 
+// Opens an editor; the graph's undo takes all that it changed as one step.
 function edited(node, label, build) {
     let stage;
     const { graph } = node;
@@ -128,8 +131,8 @@ export function poseWidget(node, name) {
             });
             return editor.stage;
         }), { title: "opens the editor", name: "edit-pose" });
-        body.replaceChildren(stage.view, frameBar(stage, false),
-            make("div", { className: "bar" }, open, stage.said));
+        stage.number.title = "frame number";
+        body.replaceChildren(stage.view, frameBar(stage, false), make("div", { className: "bar" }, open, stage.said));
         stage.refresh();
         stage.go(frame);
     };
