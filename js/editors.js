@@ -5,6 +5,13 @@ import { poseWidget, promptsWidget } from "./editors/widgets.js";
 const VIEW = "wan_animate_kit_view"; // nodes/host/views.py
 const NODES = new Set(["WanAnimateKitSegmentCharacter", "WanAnimateKitEditPose"]);
 
+function show(node, output) {
+    const told = output?.[VIEW]?.[0];
+    if (!told || !NODES.has(node?.comfyClass) || node.wanAnimateKitView?.view === told.view) return;
+    node.wanAnimateKitView = told;
+    node.wanAnimateKitShow?.(told);
+}
+
 app.registerExtension({
     name: "WanAnimateKit.Editors",
     getCustomWidgets: () => ({
@@ -16,10 +23,11 @@ app.registerExtension({
         const before = node.onExecuted;
         node.onExecuted = function (output) {
             before?.apply(this, arguments);
-            const told = output?.[VIEW]?.[0];
-            if (!told) return;
-            node.wanAnimateKitView = told;
-            node.wanAnimateKitShow?.(told);
+            show(node, output);
         };
+    },
+    // after undo, or back on the tab of a workflow that ran, the nodes are new ones
+    onNodeOutputsUpdated(outputs) {
+        for (const [id, output] of Object.entries(outputs)) if (output?.[VIEW]) show(app.graph?.getNodeById(id), output);
     },
 });

@@ -67,6 +67,7 @@ export class Stage {
         if (mine !== this.wanted) return this.go(this.frame);
         this.changed?.();
         this.paint();
+        this.canvas.dataset.frame = this.frame;
     }
 
     async play() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -44,12 +45,10 @@ def register_routes() -> None:
 
     Without a server (a host loaded by a script) there is nothing to register at.
     """
-    from aiohttp import web
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is None or not hasattr(server, "routes"):
         return
+    from aiohttp import web
 
     async def answer(call: Callable[..., Any], *args: Any) -> Any:
         """What ``call`` gives, or the response that says why not."""

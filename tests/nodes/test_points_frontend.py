@@ -53,13 +53,13 @@ def page(request, host_server, track):
 @pytest.fixture
 def editor(page):
     build(page, NODES, LINKS)
-    before = page.evaluate(PAGE)
+    page.before = page.evaluate(PAGE)
     del page.faults[:]
     yield Dialog(page, "edit-points")
-    if page.locator("dialog[open]").count():
-        page.keyboard.press("Escape")
+    page.evaluate("document.querySelectorAll('dialog[open]').forEach(one => one.close())")
+    page.wait_for_function("!document.querySelector('dialog')")
     assert page.faults == []
-    assert page.evaluate(PAGE) == before  # nothing of the page was touched, and the dialog is gone
+    assert page.evaluate(PAGE) == page.before  # nothing of the page was touched, and the dialog is gone
     assert page.evaluate("app.graph.nodes.length") == len(NODES)
 
 
@@ -113,10 +113,10 @@ def test_keyboard(page, editor):
     editor.press("Control+z", "[", "Backspace")
     assert sum(map(len, shown(page)[0][:2])) == 1
     editor.press(".", ".", "1", "n")
-    page.wait_for_timeout(300)
+    editor.shows(2)
     assert sorted(shown(page)) == [0, 2]
     editor.press("PageUp")
-    page.wait_for_timeout(300)
+    editor.shows(0)
     assert page.locator("dialog input[type=number]").input_value() == "0"
     editor.press("Escape")  # closes: nothing is selected
     page.locator("dialog[open]").wait_for(state="detached")
@@ -130,15 +130,19 @@ def test_touch(page, editor):
     assert near(shown(page)[0][0], [(150, 100), (200, 150)])
     editor.swipe((200, 150), (220, 60))
     assert near(shown(page)[0][0], [(150, 100), (220, 60)], 2)
-    page.locator("dialog [data-name=undo]").tap()
+    editor.tap_button("undo")
     assert near(shown(page)[0][0], [(150, 100), (200, 150)])
     editor.tap(150, 100)
-    page.locator("dialog [data-name=delete]").tap()
+    editor.tap_button("delete")
     assert near(shown(page)[0][0], [(200, 150)])
-    page.locator("dialog [data-name=box]").tap()
+    editor.tap_button("box")
     editor.swipe((60, 40), (180, 200))
     assert near(shown(page)[0][2], [60, 40, 180, 200], 2)
-    page.locator("dialog [data-name=done]").tap()
+    before, small = value(page, "segment", "prompts"), editor.canvas.screenshot()
+    editor.pinch(160, 120, 60)
+    assert value(page, "segment", "prompts") == before  # the first finger's point is gone again
+    assert editor.canvas.screenshot() != small  # larger
+    editor.tap_button("done")
 
 
 def test_saved_reloaded_and_the_same_points_in_python(page, editor, host_server, track):
@@ -164,6 +168,7 @@ def test_saved_reloaded_and_the_same_points_in_python(page, editor, host_server,
     )
     page.wait_for_timeout(800)
     assert value(page, "segment", "prompts") == text
+    page.before = page.evaluate(PAGE)
     del page.faults[:]
     queued = page.evaluate("app.graphToPrompt().then(prompt => prompt.output)")
     node = next(one for one in queued.values() if one["class_type"] == "WanAnimateKitSegmentCharacter")

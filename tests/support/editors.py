@@ -23,11 +23,20 @@ from .figures import dancer_track
 WIDTH, HEIGHT, FRAMES = 320, 240, 24
 CLIP, TRACK = "dancer.mp4", "dancer.npz"
 READY = "window.app?.graph && app.extensionManager && 'WanAnimateKitAnimate' in LiteGraph.registered_node_types"
-# what our scripts may not touch: the page's styles, and the host's classes
-PAGE = """() => [document.styleSheets.length, document.querySelectorAll('style, link[rel=stylesheet]').length,
-    document.adoptedStyleSheets.length, document.documentElement.className, document.body.className,
-    document.querySelectorAll('dialog').length, ...[LGraphNode, LGraphCanvas, LGraph,
-        HTMLElement, Element, CanvasRenderingContext2D].map(one => Object.getOwnPropertyNames(one.prototype).length)]"""
+# What our scripts may not touch: how plain elements of the page look, and the host's and the browser's classes.
+PAGE = """() => [
+    ...['button', 'input', 'canvas', 'dialog', 'span'].map(tag => {
+        const probe = document.createElement(tag);
+        probe.className = 'bar row root said track view';
+        document.body.append(probe);
+        const style = getComputedStyle(probe), look = Array.from(style, name => name + ':' + style[name]).join(';');
+        probe.remove();
+        return look;
+    }),
+    document.adoptedStyleSheets.length, document.querySelectorAll('dialog').length,
+    ...[LGraphNode, LGraphCanvas, LGraph, HTMLElement, Element, CanvasRenderingContext2D]
+        .map(one => Object.getOwnPropertyNames(one.prototype).join()),
+]"""
 
 
 def example_files(folder: Path) -> PoseTrack:
@@ -100,8 +109,8 @@ class Dialog:
     def __init__(self, page, opener: str):
         self.page = page
         page.locator(f"[data-name={opener}]").click()
-        page.locator("dialog[open] canvas").wait_for()
-        page.wait_for_timeout(400)
+        page.locator("dialog[open] canvas[data-frame]").wait_for()
+        page.wait_for_timeout(200)
         self.canvas = page.locator("dialog canvas")
 
     def place(self, x: float, y: float) -> tuple[float, float]:
@@ -123,6 +132,11 @@ class Dialog:
 
     def tap(self, x: float, y: float) -> None:
         self.page.touchscreen.tap(*self.place(x, y))
+        self.page.wait_for_timeout(100)
+
+    def tap_button(self, name: str) -> None:
+        self.page.locator(f"dialog [data-name={name}]").tap()
+        self.page.wait_for_timeout(150)  # the click follows the touch
 
     def swipe(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """A finger's drag, as the browser gets it from a screen."""
@@ -134,6 +148,23 @@ class Dialog:
             session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
         session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         session.detach()
+        self.page.wait_for_timeout(100)
+
+    def pinch(self, x: float, y: float, wide: float) -> None:
+        """Two fingers, one after the other, that move apart."""
+        session, (left, top) = self.page.context.new_cdp_session(self.page), self.place(x, y)
+
+        def touch(kind: str, *across: float) -> None:
+            points = [{"x": left + one, "y": top, "id": at} for at, one in enumerate(across)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", -20)
+        touch("touchStart", -20, 20)
+        for share in (0.25, 0.5, 0.75, 1):
+            touch("touchMove", -20 - wide * share, 20 + wide * share)
+        touch("touchEnd")
+        session.detach()
+        self.page.wait_for_timeout(300)
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -146,8 +177,12 @@ class Dialog:
         field = self.page.locator("dialog input[type=number]")
         field.fill(str(number))
         field.press("Enter")
-        self.page.wait_for_timeout(300)
+        self.shows(number)
         self.canvas.focus()
+
+    def shows(self, number: int) -> None:
+        """Waits until the frame is there."""
+        self.page.locator(f"dialog canvas[data-frame='{number}']").wait_for()
 
     def done(self) -> None:
         self.button("done")
