@@ -22,6 +22,7 @@ CATEGORY = "WanAnimateKit/mask"
 Box = io.Custom("BBOX")
 HostBox = io.Custom("BOUNDING_BOX")
 FILLS = {"pose outline": "pose", "masks around": "between", "nothing": "leave"}
+MOST_LOST = 1000  # frames told to the editor
 PROMPTS_WIDGET = "WAN_ANIMATE_KIT_PROMPTS"  # js/editors.js
 CARD_MEMORY = 3 << 30  # SAM 2.1 large took 1.4 GB in bf16; fp32 takes more
 
@@ -202,9 +203,9 @@ class SegmentCharacter(io.ComfyNode):
             segmenter.close()  # free the card for sampling
             release()
         mask = MaskTrackSource(found.masks)
-        shown = _preview(cls, frames, mask, found).as_dict() | views.shown(
-            cls, frames.fps, size, len(frames), layers={"frame": given, "mask": mask}
-        )
+        layers = {"frame": given, "mask": mask}
+        view = views.shown(cls, frames.fps, size, len(frames), layers, more={"lost": found.lost[:MOST_LOST]})
+        shown = _preview(cls, frames, mask, found).as_dict() | view
         return io.NodeOutput(mask, len(found.lost), found.report, ui=shown)
 
 

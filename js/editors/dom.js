@@ -37,6 +37,7 @@ input[type=range] { flex: 1; min-width: 60px; height: 30px; margin: 0; accent-co
 .track { position: relative; flex: 1; display: flex; min-width: 60px; }
 .ticks { position: absolute; left: 8px; right: 8px; top: 0; height: 6px; pointer-events: none; }
 .ticks i { position: absolute; width: 3px; height: 7px; margin-left: -1px; border-radius: 1px; background: #f2b134; }
+.ticks i.lost { background: #e5484d; }
 .said { color: var(--descrip-text, #999); min-height: 17px; }
 .said.bad { color: #e5484d; }
 .row { display: flex; gap: 8px; align-items: center; height: 100%; box-sizing: border-box; }

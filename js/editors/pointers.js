@@ -51,5 +51,7 @@ export function listen(stage, { down, move, up }) {
     };
     canvas.addEventListener("pointerup", end);
     canvas.addEventListener("pointercancel", end);
+    // no gesture of the browser's begins here: after a quick swipe it would swallow the next tap
+    canvas.addEventListener("touchstart", event => event.preventDefault(), { passive: false });
     canvas.addEventListener("contextmenu", event => event.preventDefault());
 }

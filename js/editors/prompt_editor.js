@@ -121,8 +121,9 @@ export class PromptEditor {
         this.deleteButton.disabled = !this.selected;
         this.clearButton.disabled = !points.length && !box;
         const text = P.format(this.state, this.clip.width, this.clip.height);
-        this.said.textContent = `Prompts: ${P.summary(text)}.`;
-        this.stage.mark(P.frames(this.state));
+        const lost = this.clip.lost?.length;
+        this.said.textContent = `Prompts: ${P.summary(text)}.` + (lost ? ` The person was lost in ${lost} frames (red).` : "");
+        this.stage.mark(P.frames(this.state), this.clip.lost);
         this.stage.paint();
         if (text !== this.told) this.changed(text);
         this.told = text;

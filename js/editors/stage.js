@@ -91,12 +91,12 @@ export class Stage {
         return SIDES.find(side => side >= wide / this.panes.length) ?? SIDES[SIDES.length - 1];
     }
 
-    mark(frames) {
+    // Ticks over the slider: of frames with edits, and in red of others.
+    mark(frames, lost = []) {
         const last = Math.max(this.clip.frames - 1, 1);
-        this.ticks.replaceChildren(
-            ...frames.filter(frame => frame >= 0 && frame <= last)
-                .map(frame => make("i", { style: { left: `${(100 * frame) / last}%` } })),
-        );
+        const ticks = (list, name) => list.filter(frame => frame >= 0 && frame <= last)
+            .map(frame => make("i", { className: name, style: { left: `${(100 * frame) / last}%` } }));
+        this.ticks.replaceChildren(...ticks(lost, "lost"), ...ticks(frames, ""));
     }
 
     // Where the panes lie, in CSS pixels of the canvas.

@@ -19,6 +19,7 @@ from ..support.editors import (
     WIDTH,
     Dialog,
     build,
+    eventually,
     example_files,
     near,
     opened,
@@ -127,17 +128,17 @@ def test_keyboard(page, editor):
 def test_touch(page, editor):
     editor.tap(150, 100)
     editor.tap(200, 150)
-    assert near(shown(page)[0][0], [(150, 100), (200, 150)])
+    assert eventually(page, lambda: near(shown(page)[0][0], [(150, 100), (200, 150)]))
     editor.swipe((200, 150), (220, 60))
-    assert near(shown(page)[0][0], [(150, 100), (220, 60)], 2)
+    assert eventually(page, lambda: near(shown(page)[0][0], [(150, 100), (220, 60)], 2))
     editor.tap_button("undo")
-    assert near(shown(page)[0][0], [(150, 100), (200, 150)])
+    assert eventually(page, lambda: near(shown(page)[0][0], [(150, 100), (200, 150)]))
     editor.tap(150, 100)
     editor.tap_button("delete")
-    assert near(shown(page)[0][0], [(200, 150)])
+    assert eventually(page, lambda: near(shown(page)[0][0], [(200, 150)]))
     editor.tap_button("box")
     editor.swipe((60, 40), (180, 200))
-    assert near(shown(page)[0][2], [60, 40, 180, 200], 2)
+    assert eventually(page, lambda: near(shown(page)[0][2], [60, 40, 180, 200], 2))
     before, small = value(page, "segment", "prompts"), editor.canvas.screenshot()
     editor.pinch(160, 120, 60)
     assert value(page, "segment", "prompts") == before  # the first finger's point is gone again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -65,12 +65,26 @@ def opened(server: HostServer, vue: bool, palette: str = "dark") -> Iterator:
         page.wait_for_function(READY, timeout=120_000)
         page.wait_for_timeout(1500)
         page.faults = []
-        page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+        page.on("console", lambda message: _is_fault(message) and page.faults.append(message.text))
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         yield page
         browser.close()
     for name, value in {"Comfy.VueNodes.Enabled": False, "Comfy.ColorPalette": "dark"}.items():
         server.post(f"/settings/{name}", value)
+
+
+def _is_fault(message) -> bool:
+    """An error, but not the host's own look for the models of its first graph."""
+    return message.type == "error" and "Content Security Policy" not in message.text
+
+
+def eventually(page, check: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether it is so before long: what a finger does reaches the page a moment later."""
+    for _ in range(int(seconds * 10)):
+        if check():
+            return True
+        page.wait_for_timeout(100)
+    return False
 
 
 def build(page, nodes: dict[str, tuple[str, list, dict]], links: list[tuple[str, int, str, str]]) -> None:

@@ -70,7 +70,7 @@ def segment_character(
             + (
                 "no frame of the pose has three sure joints of the body, so set a point on the person."
                 if pose is not None
-                else "connect the pose of this clip, or set a point on the person with a points editor."
+                else "connect the pose of this clip, or set a point on the person (Edit points)."
             )
         )
     cuts = pose.cuts if pose is not None else ()
@@ -83,7 +83,7 @@ def segment_character(
     if len(frame_numbers) == count and not can_fill:
         raise InputError(
             f"segment character: {segmenter.name} found nobody in any of the {count} frames; set a point on the person "
-            "with a points editor, or use Mask from Pose."
+            "(Edit points), or use Mask from Pose."
         )
     done = {
         "pose": "filled from the pose's outline" if pose is not None else "filled from the masks around them",
