@@ -39,9 +39,14 @@ class EditPose(io.ComfyNode):
                 "openpose editor",
             ],
             inputs=[
-                Track.Input("pose", tooltip="The pose to look at and to edit: the driver's, or of Retarget Pose."),
+                Track.Input(
+                    "pose",
+                    display_name="pose",
+                    tooltip="The pose to look at and to edit: the driver's, or of Retarget Pose.",
+                ),
                 io.String.Input(
                     "edits",
+                    display_name="edits",
                     default="",
                     optional=True,
                     tooltip=(
@@ -52,6 +57,7 @@ class EditPose(io.ComfyNode):
                 ),
                 frames_input(
                     "frames",
+                    display_name="frames",
                     optional=True,
                     tooltip=(
                         "The driving video, to be shown behind the driver's skeleton. The pose is cut to these frames "
@@ -60,16 +66,19 @@ class EditPose(io.ComfyNode):
                 ),
                 Track.Input(
                     "driver_pose",
+                    display_name="driver pose",
                     optional=True,
                     tooltip="After Retarget Pose: the pose that went into it, shown beside what came out.",
                 ),
                 io.Image.Input(
                     "reference_image",
+                    display_name="reference image",
                     optional=True,
                     tooltip="After Retarget Pose: the character's picture, shown behind the result.",
                 ),
                 io.Int.Input(
                     "fade",
+                    display_name="fade frames",
                     default=5,
                     min=0,
                     max=1000,

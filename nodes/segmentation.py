@@ -139,6 +139,7 @@ class SegmentCharacter(io.ComfyNode):
                 ),
                 io.String.Input(
                     "prompts",
+                    display_name="points and boxes",
                     default="",
                     optional=True,
                     tooltip=(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ...wan_animate.video.frames import FrameSource
 
 MOST_VIEWS, MOST_FILES = 24, 2
+OF_A_NODE = 3  # two graphs may have a node of the same number, and the host answers from its cache
 SIDES = (64, 1536)  # of a picture that is sent
 MOST_PIXELS = 1 << 25  # of a frame that is read
 AT_ONCE = 256  # frames of keypoints that are sent
@@ -93,37 +94,43 @@ class View:
 
 
 class Views:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._views: OrderedDict[str, tuple[str, View]] = OrderedDict()  # by node or file
+    """The last views by id; a node's own older ones go first."""
 
-    def add(self, key: str, view: View, most: int = MOST_VIEWS) -> str:
-        """Its id; takes the place of the one under ``key``."""
+    def __init__(self, most: int, of_a_key: int) -> None:
+        self._most, self._of_a_key = most, of_a_key
+        self._lock = threading.Lock()
+        self._views: OrderedDict[str, tuple[str, View]] = OrderedDict()  # by id: node or file, view
+
+    def add(self, key: str, view: View) -> str:
+        """Its id."""
         name = secrets.token_hex(8)
         with self._lock:
-            self._views.pop(key, None)
-            self._views[key] = (name, view)
-            while len(self._views) > most:
+            own = [one for one, (of, _) in self._views.items() if of == key]
+            for old in own[: max(len(own) - self._of_a_key + 1, 0)]:
+                del self._views[old]
+            self._views[name] = (key, view)
+            while len(self._views) > self._most:
                 self._views.popitem(last=False)
         return name
 
     def known(self, key: str) -> tuple[str, View] | None:
         with self._lock:
-            if key in self._views:
-                self._views.move_to_end(key)
-            return self._views.get(key)
+            for name, (of, view) in self._views.items():
+                if of == key:
+                    self._views.move_to_end(name)
+                    return name, view
+        return None
 
     def get(self, name: str) -> View:
         """Raises GoneError."""
         with self._lock:
-            for key, (own, view) in self._views.items():
-                if own == name:
-                    self._views.move_to_end(key)
-                    return view
-        raise GoneError("this run is no longer kept: run the node again")
+            if name not in self._views:
+                raise GoneError("this run is no longer kept: run the node again")
+            self._views.move_to_end(name)
+            return self._views[name][1]
 
 
-NODES, FILES = Views(), Views()
+NODES, FILES = Views(MOST_VIEWS, OF_A_NODE), Views(MOST_FILES, 1)
 
 
 def shown(
@@ -193,7 +200,7 @@ def file_view(
     if found is None:
         source = VideoSource(path, fps=fps, max_area=width * height, start=start, limit=limit, fit=fit)
         view = View(len(source), {"frame": source})
-        found = FILES.add(key, view, MOST_FILES), view
+        found = FILES.add(key, view), view
     name, view = found
     source = view.layers["frame"]
     return described(name, view, source.fps, (source.width, source.height))
