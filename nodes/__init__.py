@@ -8,10 +8,12 @@ from .clean import CleanPose, PoseReport
 from .color import MatchColor
 from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
+from .edit import EditPose
 from .face import CropFace
 from .frame_models import InterpolateFrames, UpscaleFrames
 from .host.folders import register_folders
 from .host.routes import register_routes
+from .host.view_routes import register_view_routes
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
@@ -37,6 +39,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadMediaPipe,
     DetectPose,
     RetargetPose,
+    EditPose,
     EditPrompts,
     CleanPose,
     PoseReport,
@@ -83,6 +86,7 @@ class WanAnimateKit(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
         register_routes()
+        register_view_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from .below import preview
 from .host.folders import SAM2, file_stamp, list_models
-from .types import Frames, Segmenter, Track, as_images, frames_input
+from .types import Frames, Segmenter, Track, as_images, frames_input, valid
 
 if TYPE_CHECKING:
     from ..wan_animate.mask.character import CharacterMask
@@ -22,6 +22,8 @@ CATEGORY = "WanAnimateKit/mask"
 Box = io.Custom("BBOX")
 HostBox = io.Custom("BOUNDING_BOX")
 FILLS = {"pose outline": "pose", "masks around": "between", "nothing": "leave"}
+MOST_LOST = 1000  # frames told to the editor
+PROMPTS_WIDGET = "WAN_ANIMATE_KIT_PROMPTS"  # js/editors.js
 CARD_MEMORY = 3 << 30  # SAM 2.1 large took 1.4 GB in bf16; fp32 takes more
 
 
@@ -135,6 +137,18 @@ class SegmentCharacter(io.ComfyNode):
                         "between the good masks before and after, or nothing."
                     ),
                 ),
+                io.String.Input(
+                    "prompts",
+                    display_name="points and boxes",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "Points and boxes on any frames, set with Edit points on this node. Without it JSON: "
+                        '[{"frame": 0, "positive": [{"x": 320, "y": 200}], "negative": [], "box": [x1, y1, x2, y2]}], '
+                        "pixels of the frame."
+                    ),
+                    extra_dict={"widgetType": PROMPTS_WIDGET},
+                ),
             ],
             outputs=[
                 Frames.Output(
@@ -145,7 +159,16 @@ class SegmentCharacter(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="Which frames these are, and what to do about them."),
             ],
             is_output_node=True,
+            has_intermediate_output=True,
+            hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, prompts: str | None = None) -> bool | str:
+        """Before anything runs; what is linked is None here."""
+        from ..wan_animate.mask.prompts import read_prompts
+
+        return valid(lambda: read_prompts(prompts))
 
     @classmethod
     def execute(
@@ -159,15 +182,19 @@ class SegmentCharacter(io.ComfyNode):
         points_positive: str | None = None,
         points_negative: str | None = None,
         bbox: Any = None,
+        prompts: str = "",
     ) -> io.NodeOutput:
         from ..wan_animate.mask.character import segment_character
-        from ..wan_animate.mask.prompts import prompt_from_editor
+        from ..wan_animate.mask.prompts import prompt_from_editor, read_prompts
         from ..wan_animate.mask.track import MaskTrackSource
+        from .host import views
         from .host.device import make_room, release
         from .host.progress import progress_bar, tell_phase
 
-        frames = as_images(frames, "frames")
-        own = prompt_from_editor(point_frame, points_positive, points_negative, bbox, (frames.width, frames.height))
+        given, frames = frames, as_images(frames, "frames")
+        size = frames.width, frames.height
+        linked = prompt_from_editor(point_frame, points_positive, points_negative, bbox, size)
+        own = [*([linked] if linked is not None else []), *read_prompts(prompts, size)]
         tell_phase("loading the model")
         make_room(CARD_MEMORY)
         try:
@@ -180,7 +207,10 @@ class SegmentCharacter(io.ComfyNode):
             segmenter.close()  # free the card for sampling
             release()
         mask = MaskTrackSource(found.masks)
-        return io.NodeOutput(mask, len(found.lost), found.report, ui=_preview(cls, frames, mask, found))
+        layers = {"frame": given, "mask": mask}
+        view = views.shown(cls, frames.fps, size, len(frames), layers, more={"lost": found.lost[:MOST_LOST]})
+        shown = _preview(cls, frames, mask, found).as_dict() | view
+        return io.NodeOutput(mask, len(found.lost), found.report, ui=shown)
 
 
 def _points_input(id: str, where: str) -> io.String.Input:
