@@ -41,17 +41,23 @@ class Animate(io.ComfyNode):
                 "WanAnimateToVideo",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="Wan 2.2 Animate 14B, from any loader; LoRAs and other patches apply."),
+                io.Model.Input(
+                    "model",
+                    display_name="model",
+                    tooltip="Wan 2.2 Animate 14B, from any loader; LoRAs and other patches apply.",
+                ),
                 io.Conditioning.Input(
                     "positive",
+                    display_name="positive",
                     tooltip=(
                         "What the clip shows. The model was trained with a plain sentence; long prompts add little."
                     ),
                 ),
-                io.Conditioning.Input("negative", tooltip="Only used when cfg is above 1."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (wan_2.1_vae.safetensors)."),
+                io.Conditioning.Input("negative", display_name="negative", tooltip="Only used when cfg is above 1."),
+                io.Vae.Input("vae", display_name="vae", tooltip="The Wan 2.1 VAE (wan_2.1_vae.safetensors)."),
                 io.Image.Input(
                     "reference_image",
+                    display_name="reference image",
                     tooltip=(
                         "The character. A picture of another shape is fitted onto black, as the model was trained; "
                         "transparent parts become black. A batch is up to 5 pictures, the best first; each makes "
@@ -79,15 +85,22 @@ class Animate(io.ComfyNode):
                 ),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output",
+                    display_name="clip vision output",
                     optional=True,
                     tooltip=(
                         "CLIP ViT-H of the reference image (CLIP Vision Encode). The model was trained with it: "
                         "leave it out only to save memory."
                     ),
                 ),
-                io.Audio.Input("audio", optional=True, tooltip="Sound for the clip, usually the driving video's."),
+                io.Audio.Input(
+                    "audio",
+                    display_name="audio",
+                    optional=True,
+                    tooltip="Sound for the clip, usually the driving video's.",
+                ),
                 io.Combo.Input(
                     "mode",
+                    display_name="mode",
                     options=["animate", "replace"],
                     tooltip=(
                         "animate: the reference's own scene. replace: the driver's scene; needs background and "
@@ -96,6 +109,7 @@ class Animate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
+                    display_name="seed",
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
@@ -104,6 +118,7 @@ class Animate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
+                    display_name="steps",
                     default=20,
                     min=1,
                     max=1000,
@@ -111,6 +126,7 @@ class Animate(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "cfg",
+                    display_name="cfg",
                     default=1.0,
                     min=0.0,
                     max=20.0,
@@ -123,23 +139,29 @@ class Animate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "sampler_name",
+                    display_name="sampler name",
                     options=sampler_names(),
                     default="uni_pc",
+                    advanced=True,
                     tooltip="Upstream uses UniPC or DPM++ (uni_pc, dpmpp_2m).",
                 ),
                 io.Combo.Input(
                     "scheduler",
+                    display_name="scheduler",
                     options=scheduler_names(),
                     default="simple",
+                    advanced=True,
                     tooltip="How the steps are spread over the noise levels. simple matches upstream.",
                 ),
                 io.Float.Input(
                     "shift",
+                    display_name="shift",
                     default=5.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,
                     round=0.01,
+                    advanced=True,
                     tooltip=(
                         "Shift of the noise schedule, 5 as upstream. 0 keeps the model's own, for a model that was "
                         "patched with ModelSamplingSD3."
@@ -147,15 +169,17 @@ class Animate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "segment_length",
+                    display_name="segment length",
                     default=77,
                     min=5,
                     max=1001,
                     step=4,
+                    advanced=True,
                     tooltip="Frames a segment, 4n+1. 77 as trained; fewer saves memory, more drifts.",
                 ),
                 io.Int.Input(
                     "guidance_frames",
-                    display_name="previous_frames",
+                    display_name="previous frames",
                     default=1,
                     min=1,
                     max=997,
@@ -167,11 +191,13 @@ class Animate(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps (0: as pose)",
                     default=0.0,
                     min=0.0,
                     max=240.0,
                     step=0.01,
                     round=0.001,
+                    advanced=True,
                     tooltip=(
                         "Frame rate of the clip. 0 takes the pose's (frames from Load Driving Video know it; plain "
                         "images count as 30)."
@@ -179,6 +205,7 @@ class Animate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "color",
+                    display_name="color",
                     options=["anchor", "previous", "off"],
                     default="anchor",
                     optional=True,
@@ -192,6 +219,7 @@ class Animate(io.ComfyNode):
                 ),
                 Options.Input(
                     "options",
+                    display_name="options",
                     optional=True,
                     tooltip="Clip Options: seams, shots, parts of the clip, seeds of single segments, continuing.",
                 ),

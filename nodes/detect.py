@@ -42,12 +42,14 @@ class LoadPoseDetector(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "detector",
+                    display_name="detector",
                     options=names,
                     default=_option(names, "yolo"),
                     tooltip="The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx.",
                 ),
                 io.Combo.Input(
                     "pose_model",
+                    display_name="pose model",
                     options=names,
                     default=_option(names, "pose"),
                     tooltip=(
@@ -57,7 +59,9 @@ class LoadPoseDetector(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "provider",
+                    display_name="provider",
                     options=["auto", "cuda", "directml", "coreml", "cpu"],
+                    advanced=True,
                     tooltip=(
                         "What runs the models. auto takes the first of CUDA, DirectML and CoreML that the installed "
                         "onnxruntime offers, or else the CPU."
@@ -99,6 +103,7 @@ def _person_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "person",
+            display_name="person",
             options=list(PEOPLE),
             default="largest",
             optional=True,
@@ -109,14 +114,17 @@ def _person_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "person_number",
+            display_name="person number",
             default=1,
             min=1,
             max=16,
             optional=True,
+            advanced=True,
             tooltip="For left to right: 1 is the leftmost person in the frame that the picture under this node shows.",
         ),
         io.Float.Input(
             "point_x",
+            display_name="point x",
             default=0.5,
             min=0.0,
             max=1.0,
@@ -127,6 +135,7 @@ def _person_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "point_y",
+            display_name="point y",
             default=0.5,
             min=0.0,
             max=1.0,
@@ -137,6 +146,7 @@ def _person_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "point_frame",
+            display_name="point frame",
             default=0,
             min=0,
             max=1_000_000,
@@ -170,13 +180,14 @@ class DetectPose(io.ComfyNode):
                 "multiple people",
             ],
             inputs=[
-                Detector.Input("detector", tooltip="From Load Pose Detector."),
+                Detector.Input("detector", display_name="detector", tooltip="From Load Pose Detector."),
                 frames_input(
                     "frames",
                     tooltip="The driving video. Where several people are in view, person says whom to follow.",
                 ),
                 io.Int.Input(
                     "batch_size",
+                    display_name="batch size",
                     default=8,
                     min=1,
                     max=128,

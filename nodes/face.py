@@ -20,10 +20,12 @@ def face_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
             "face_scale",
+            display_name="face scale",
             default=1.3,
             min=1.0,
             max=4.0,
             step=0.05,
+            advanced=True,
             tooltip=(
                 "Area of the face crop as a multiple of the box around the face points. 1.3 is what the model was "
                 "trained with; more if eyebrows or chin are cut off."
@@ -31,8 +33,10 @@ def face_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "missing_face",
+            display_name="missing face",
             options=["blend", "hold", "blank"],
             default="blend",
+            advanced=True,
             tooltip=(
                 "Frames in which no face is found: blend shows the place between where the face was before and after, "
                 "along with the shoulders, as the model saw heads that turn away; hold the place in the nearest frame "
@@ -41,6 +45,7 @@ def face_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "face_steady",
+            display_name="face steady",
             default=1.0,
             min=0.0,
             max=1.0,
@@ -89,7 +94,9 @@ class CropFace(io.ComfyNode):
                     "frames", tooltip="The video the pose was found in; another size of the same video will do."
                 ),
                 Track.Input(
-                    "pose", tooltip="The pose of that video; one of a longer part of it is cut as the frames are."
+                    "pose",
+                    display_name="pose",
+                    tooltip="The pose of that video; one of a longer part of it is cut as the frames are.",
                 ),
                 *face_inputs(),
             ],

@@ -16,15 +16,19 @@ MODES = ["auto", "merge", "beside"]
 def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
     names = folder_paths.get_filename_list(FOLDER)
     return [
-        io.Model.Input("model", tooltip="From Load Animate Model or any other loader; LoRAs stack."),
+        io.Model.Input(
+            "model", display_name="model", tooltip="From Load Animate Model or any other loader; LoRAs stack."
+        ),
         io.Combo.Input(
             "lora",
+            display_name="lora",
             options=names,
             default=next((name for name in names if default_part and default_part in name.lower()), None),
             tooltip=tooltip,
         ),
         io.Float.Input(
             "strength",
+            display_name="strength",
             default=1.0,
             min=-10.0,
             max=10.0,
@@ -33,6 +37,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.Float.Input(
             "start",
+            display_name="start percent",
             default=0.0,
             min=0.0,
             max=1.0,
@@ -42,6 +47,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.Float.Input(
             "end",
+            display_name="end percent",
             default=1.0,
             min=0.0,
             max=1.0,
@@ -51,6 +57,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.String.Input(
             "blocks",
+            display_name="blocks",
             default="",
             advanced=True,
             tooltip=(
@@ -60,6 +67,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.Combo.Input(
             "apply",
+            display_name="how to apply",
             options=MODES,
             advanced=True,
             tooltip=(
@@ -73,7 +81,9 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
 
 def _outputs() -> list[io.Output]:
     return [
-        io.Model.Output(tooltip="The model with the LoRA on it; the one that came in stays without."),
+        io.Model.Output(
+            display_name="model", tooltip="The model with the LoRA on it; the one that came in stays without."
+        ),
         io.String.Output(
             display_name="report", tooltip="How many layers it changes, how, and what of the file was left out."
         ),

@@ -35,6 +35,7 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
+                    display_name="model",
                     options=names,
                     default=next((name for name in names if "animate" in name.lower()), None),
                     tooltip=(
@@ -44,6 +45,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
+                    display_name="precision",
                     options=["auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2"],
                     advanced=True,
                     tooltip=(
@@ -54,7 +56,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
-                    display_name="fp8_linear_layers",
+                    display_name="fp8 layers",
                     options=["auto", "full precision", "fp8"],
                     advanced=True,
                     tooltip=(
@@ -65,7 +67,9 @@ class LoadModel(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="For Animate Character, Apply LoRA, or any node that takes a MODEL."),
+                io.Model.Output(
+                    display_name="model", tooltip="For Animate Character, Apply LoRA, or any node that takes a MODEL."
+                ),
                 io.String.Output(display_name="report", tooltip="What the file holds: size, precision, scaled layers."),
             ],
         )

@@ -45,30 +45,57 @@ class PlanClip(io.ComfyNode):
                     "What goes into pose of Animate Character (from Draw Pose), or the driving video: its size, length "
                     "and rate are the clip's.",
                 ),
-                io.Combo.Input("mode", options=["animate", "replace"], tooltip="As in Animate Character."),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="As in Animate Character."),
+                io.Combo.Input(
+                    "mode", display_name="mode", options=["animate", "replace"], tooltip="As in Animate Character."
+                ),
+                io.Int.Input(
+                    "steps", display_name="steps", default=20, min=1, max=1000, tooltip="As in Animate Character."
+                ),
                 io.Float.Input(
                     "cfg",
+                    display_name="cfg",
                     default=1.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,
+                    advanced=True,
                     tooltip="As in Animate Character: every step takes twice as long unless it is 1.",
                 ),
-                io.Int.Input("segment_length", default=77, min=5, max=1001, step=4, tooltip="As in Animate Character."),
-                io.Int.Input("previous_frames", default=1, min=1, max=997, step=4, tooltip="As in Animate Character."),
+                io.Int.Input(
+                    "segment_length",
+                    display_name="segment length",
+                    default=77,
+                    min=5,
+                    max=1001,
+                    step=4,
+                    advanced=True,
+                    tooltip="As in Animate Character.",
+                ),
+                io.Int.Input(
+                    "previous_frames",
+                    display_name="previous frames",
+                    default=1,
+                    min=1,
+                    max=997,
+                    step=4,
+                    advanced=True,
+                    tooltip="As in Animate Character.",
+                ),
                 Track.Input(
                     "pose",
+                    display_name="pose",
                     optional=True,
                     tooltip="The driver's pose, from Detect Pose and Face: frames without a person, small faces, cuts.",
                 ),
                 Track.Input(
                     "reference_pose",
+                    display_name="reference pose",
                     optional=True,
                     tooltip="The pose of the character's picture: whether it is framed as the driver is.",
                 ),
                 io.Image.Input(
                     "reference_image",
+                    display_name="reference image",
                     optional=True,
                     tooltip="The character's picture: tells the size on disk before a run here has measured it. "
                     "Of a batch each picture adds a latent frame.",
@@ -80,6 +107,7 @@ class PlanClip(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "weights",
+                    display_name="weights",
                     options=["bf16", "fp8"],
                     default="bf16",
                     optional=True,
@@ -88,6 +116,7 @@ class PlanClip(io.ComfyNode):
                 ),
                 Options.Input(
                     "options",
+                    display_name="options",
                     optional=True,
                     tooltip="As in Animate Character: Clip Options with its cross-fade, shots and parts of the clip.",
                 ),

@@ -41,6 +41,7 @@ class LoadSegmenter(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
+                    display_name="model",
                     options=names,
                     default=next((name for name in names if "large" in name), None),
                     tooltip=(
@@ -50,6 +51,7 @@ class LoadSegmenter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
+                    display_name="precision",
                     options=["auto", "bf16", "fp16", "fp32"],
                     advanced=True,
                     tooltip="auto takes bf16 on cards that compute in it, fp16 on other CUDA cards, fp32 elsewhere.",
@@ -94,10 +96,11 @@ class SegmentCharacter(io.ComfyNode):
             ),
             search_aliases=["sam2", "character mask", "video segmentation", "track person", "rotoscope", "matte"],
             inputs=[
-                Segmenter.Input("segmenter", tooltip="From Load Segmenter."),
+                Segmenter.Input("segmenter", display_name="segmenter", tooltip="From Load Segmenter."),
                 frames_input("frames", tooltip="The driving video."),
                 Track.Input(
                     "pose",
+                    display_name="pose",
                     optional=True,
                     tooltip=(
                         "The pose of this video, from Detect Pose and Face. It says where the person is, where the "
@@ -109,11 +112,13 @@ class SegmentCharacter(io.ComfyNode):
                 io.MultiType.Input(
                     "bbox",
                     [Box, HostBox],
+                    display_name="box",
                     optional=True,
                     tooltip="A box around the person on one frame, x1, y1, x2, y2 in pixels. Of several, the first.",
                 ),
                 io.Int.Input(
                     "point_frame",
+                    display_name="point frame",
                     default=0,
                     min=0,
                     max=1_000_000,
@@ -121,6 +126,7 @@ class SegmentCharacter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "points_do",
+                    display_name="points",
                     options=["add to the pose", "replace the pose"],
                     tooltip=(
                         "Whether points and box come on top of what the pose shows, or stand alone: then the pose is "
@@ -129,7 +135,9 @@ class SegmentCharacter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "fill_lost",
+                    display_name="fill lost frames with",
                     options=list(FILLS),
+                    advanced=True,
                     tooltip=(
                         "What goes into frames in which the model lost the person: the outline of the pose, a shape "
                         "between the good masks before and after, or nothing."
@@ -184,6 +192,7 @@ class SegmentCharacter(io.ComfyNode):
 def _points_input(id: str, where: str) -> io.String.Input:
     return io.String.Input(
         id,
+        display_name=id.replace("_", " "),
         optional=True,
         force_input=True,
         tooltip=f'Points {where}, as a points editor gives them: JSON, pixels of the frame, [{{"x": 320, "y": 200}}].',

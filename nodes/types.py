@@ -33,10 +33,12 @@ def valid(check: Callable[[], object]) -> bool | str:
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)
 
 
 def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
@@ -116,7 +118,9 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 
 
 def fit_input(tooltip: str, **options: Any) -> io.Input:
-    return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
+    return io.Combo.Input(
+        "fit", display_name="fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options
+    )
 
 
 def drawn_at_inputs() -> list[io.Input]:

@@ -37,12 +37,14 @@ class LoadVideo(io.ComfyNode):
                 # its own (video is connected, or the folder is empty) names the empty file.
                 io.Combo.Input(
                     "file",
+                    display_name="file",
                     options=[*list_input(content="video"), ""],
                     upload=io.UploadType.video,
                     tooltip="A video in the input folder, or upload one. Not used when video is connected.",
                 ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps (0: video's own)",
                     optional=True,
                     default=30.0,
                     min=0.0,
@@ -55,6 +57,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "width",
+                    display_name="area width",
                     optional=True,
                     default=832,
                     min=64,
@@ -67,6 +70,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "height",
+                    display_name="area height",
                     optional=True,
                     default=480,
                     min=64,
@@ -79,6 +83,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "start",
+                    display_name="start frame",
                     optional=True,
                     default=0,
                     min=0,
@@ -87,6 +92,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "limit",
+                    display_name="limit (0: all)",
                     optional=True,
                     default=0,
                     min=0,
@@ -95,6 +101,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Video.Input(
                     "video",
+                    display_name="video",
                     optional=True,
                     tooltip="A video from another node (Load Video, Trim Video, Create Video), in place of file.",
                 ),
