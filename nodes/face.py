@@ -77,6 +77,33 @@ def crop_face(
     return FaceCropSource(frames, boxes, found=found, missing=missing_face), int(found.sum())
 
 
+def face_of(face: Any, pose: Any, driving_video: Any) -> FrameSource | None:
+    """The face crops that are connected, else those that the track in ``pose`` gives of the driving video; None without
+    either.
+
+    Raises:
+        InputError: the driving video is connected, but ``pose`` says nothing of where its faces are.
+    """
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.pose.track import PoseTrack
+
+    if face is not None:
+        return as_images(face, "face")
+    if driving_video is None:
+        return None
+    if not isinstance(pose, PoseTrack):
+        raise InputError(
+            "driving_video is connected to have its faces cropped, but pose carries pictures, not a pose track: "
+            "connect pose of Detect Pose and Face, or face crops to face."
+        )
+    if pose.boxes is None:
+        raise InputError(
+            "driving_video is connected to have its faces cropped, but the track in pose was not found in a video (it "
+            "was retargeted, or loaded without boxes): connect face of Detect Pose and Face, or of Crop Face."
+        )
+    return crop_face(as_images(driving_video, "driving_video"), pose)[0]
+
+
 class CropFace(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

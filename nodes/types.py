@@ -42,6 +42,20 @@ def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
 
 
+def pose_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    """A drawn skeleton, or the track that is drawn (:func:`as_drawn`)."""
+    kwargs.setdefault("display_name", id.replace("_", " "))
+    return io.MultiType.Input(id, [Frames, Track, io.Image], tooltip=tooltip, **kwargs)
+
+
+def as_drawn(value: Any, name: str) -> FrameSource:
+    """A track as Draw Pose draws it with its defaults; pictures as :func:`as_images`. Raises InputError for masks."""
+    from ..wan_animate.pose.draw import DrawnPoseSource
+    from ..wan_animate.pose.track import PoseTrack
+
+    return DrawnPoseSource.at_size(value) if isinstance(value, PoseTrack) else as_images(value, name)
+
+
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
     """The pose cut to ``frames``, and with ``size`` scaled to them.
 
