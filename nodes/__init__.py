@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..wan_animate.errors import InputError
 from .accelerate import Accelerate
 from .animate import Animate
 from .clean import CleanPose, PoseReport
@@ -26,6 +27,8 @@ from .stitch import CropToCharacter, StitchCharacter
 from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
+
+InputError.__module__ = "builtins"  # the host puts an error's module in front of its sentence, except this one
 
 NODES: list[type[io.ComfyNode]] = [
     LoadVideo,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/pose"
+WHERE_ONNX = "ComfyUI offers no download of ONNX files, so get it from {} on Hugging Face"
 PEOPLE = {"largest": "largest", "most central": "central", "left to right": "number", "point": "point"}
 
 
@@ -45,7 +46,10 @@ class LoadPoseDetector(io.ComfyNode):
                     display_name="detector",
                     options=names,
                     default=_option(names, "yolo"),
-                    tooltip="The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx.",
+                    tooltip=(
+                        "The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx. "
+                        f"{WHERE_ONNX.format('Wan-AI/Wan2.2-Animate-14B (process_checkpoint/det)')}."
+                    ),
                 ),
                 io.Combo.Input(
                     "pose_model",
@@ -54,7 +58,7 @@ class LoadPoseDetector(io.ComfyNode):
                     default=_option(names, "pose"),
                     tooltip=(
                         "The pose model: a ViTPose whole-body ONNX file (133 points) in models/detection, for instance "
-                        "vitpose-l-wholebody.onnx."
+                        f"vitpose-l-wholebody.onnx. {WHERE_ONNX.format('JunkyByte/easy_ViTPose')}."
                     ),
                 ),
                 io.Combo.Input(
@@ -72,14 +76,15 @@ class LoadPoseDetector(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, detector: str, pose_model: str) -> bool | str:
-        for name, value in (("detector", detector), ("pose_model", pose_model)):
-            if value is not None and folder_paths.get_full_path(DETECTION, value) is None:
-                return (
-                    f"{name} {value!r} is not in models/{DETECTION}: download it there (its link is in the workflow's "
-                    "notes), press R and choose it."
-                )
-        return True
+    def validate_inputs(cls, pose_model: str) -> bool | str:
+        """The pose model alone: the host repeats a sentence for every input taken here, and looks at the detector
+        itself."""
+        if pose_model is None or folder_paths.get_full_path(DETECTION, pose_model) is not None:
+            return True
+        return (
+            f"pose_model {pose_model!r} is not in models/{DETECTION}: {WHERE_ONNX.format('JunkyByte/easy_ViTPose')}, "
+            "press R and choose it."
+        )
 
     @classmethod
     def fingerprint_inputs(cls, detector: str, pose_model: str, provider: str) -> list[Any]:
@@ -179,6 +184,7 @@ class DetectPose(io.ComfyNode):
                 "person tracking",
                 "multiple people",
             ],
+            essentials_category="Video Tools",
             inputs=[
                 Detector.Input("detector", display_name="detector", tooltip="From Load Pose Detector."),
                 frames_input(

@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .host.folders import file_stamp
+from .types import valid
 
 FOLDER = "loras"
 MODES = ["auto", "merge", "beside"]
@@ -90,6 +91,13 @@ def _outputs() -> list[io.Output]:
     ]
 
 
+def check_lora(path: str) -> None:
+    """Raises InputError where the file's header is not a LoRA's."""
+    from ..wan_animate.weights.lora_file import check_lora_file
+
+    check_lora_file(path)
+
+
 class ApplyLora(io.ComfyNode):
     RELIGHTING = False
 
@@ -115,7 +123,7 @@ class ApplyLora(io.ComfyNode):
     def validate_inputs(cls, lora: str) -> bool | str:
         if lora is not None and folder_paths.get_full_path(FOLDER, lora) is None:
             return f"lora {lora!r} is not in models/{FOLDER}: put the file there, press R and choose it."
-        return True
+        return lora is None or valid(lambda: check_lora(folder_paths.get_full_path(FOLDER, lora)))
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: Any) -> tuple[float, int] | None:

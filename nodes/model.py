@@ -6,6 +6,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .host.folders import file_stamp
+from .types import valid
 
 FOLDER = "diffusion_models"
 ENDINGS = (".safetensors", ".sft")
@@ -88,7 +89,7 @@ class LoadModel(io.ComfyNode):
                 f"model {model!r} is not a safetensors file in models/{FOLDER}: download it there (its link is in the "
                 "help of this node), press R and choose it."
             )
-        return True
+        return valid(lambda: check_transformer(folder_paths.get_full_path(FOLDER, model)))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
@@ -101,6 +102,14 @@ class LoadModel(io.ComfyNode):
         path = folder_paths.get_full_path_or_raise(FOLDER, model)
         patcher, file = load_animate(path, precision, products)
         return io.NodeOutput(patcher, file.summary())
+
+
+def check_transformer(path: str) -> None:
+    """Raises InputError unless the file's header is that of a whole Wan 2.2 Animate."""
+    from ..wan_animate.weights.header import read_model_header
+    from ..wan_animate.weights.transformer import read_animate
+
+    read_animate(read_model_header(path))
 
 
 def list_transformers() -> list[str]:

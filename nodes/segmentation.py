@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from .below import preview
 from .host.folders import SAM2, file_stamp, list_models
-from .types import Frames, Segmenter, Track, as_images, frames_input
+from .types import Frames, Segmenter, Track, as_images, frames_input, valid
 
 if TYPE_CHECKING:
     from ..wan_animate.mask.character import CharacterMask
@@ -31,13 +31,13 @@ class LoadSegmenter(io.ComfyNode):
         names = list_models(SAM2, ".safetensors")
         return io.Schema(
             node_id="WanAnimateKitLoadSegmenter",
-            display_name="Load Segmenter",
+            display_name="Load Segmenter (SAM2)",
             category=CATEGORY,
             description=(
                 "Loads the model that cuts the person out of the video: SAM 2 or SAM 2.1 (tiny, small, base plus or "
                 "large), a safetensors file in models/sam2."
             ),
-            search_aliases=["sam2", "segment anything", "sam 2.1 video model loader", "mask model"],
+            search_aliases=["sam2", "sam 2", "segment anything", "sam 2.1 video model loader", "mask model"],
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -67,7 +67,7 @@ class LoadSegmenter(io.ComfyNode):
                 f"model {model!r} is not in models/{SAM2}: download it there (its link is in the help of this node), "
                 "press R and choose it."
             )
-        return True
+        return model is None or valid(lambda: check_segmenter(folder_paths.get_full_path(SAM2, model)))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str) -> tuple[float, int] | None:
@@ -82,6 +82,13 @@ class LoadSegmenter(io.ComfyNode):
         return io.NodeOutput(segmentation.Segmenter(path, compute_device(), precision))
 
 
+def check_segmenter(path: str) -> None:
+    """Raises InputError unless the file's header is that of a SAM 2 video model."""
+    from ..wan_animate.mask.sam2_weights import read_weights
+
+    read_weights(path, shapes_only=True)
+
+
 class SegmentCharacter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -94,7 +101,18 @@ class SegmentCharacter(io.ComfyNode):
                 "click; points and a box from an editor can be added. Frames in which the model loses the person are "
                 "named and filled. Shows the mask over the frame in the middle."
             ),
-            search_aliases=["sam2", "character mask", "video segmentation", "track person", "rotoscope", "matte"],
+            search_aliases=[
+                "sam2",
+                "mask person",
+                "person mask",
+                "character mask",
+                "points editor",
+                "video segmentation",
+                "track person",
+                "rotoscope",
+                "matte",
+            ],
+            essentials_category="Video Tools",
             inputs=[
                 Segmenter.Input("segmenter", display_name="segmenter", tooltip="From Load Segmenter."),
                 frames_input("frames", tooltip="The driving video."),

@@ -32,6 +32,7 @@ class LoadVideo(io.ComfyNode):
                 "time, so that a long video takes no more memory than a short one."
             ),
             search_aliases=["load video", "driving video", "video frames", "video upload", "reference motion", "vhs"],
+            essentials_category="Video Tools",
             inputs=[
                 # The frontend gives an upload button and a preview to required inputs only, so a graph that has none of
                 # its own (video is connected, or the folder is empty) names the empty file.
