@@ -119,7 +119,7 @@ class Accelerate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, attention: str | None) -> bool | str:
+    def validate_inputs(cls, attention: str | None = None) -> bool | str:
         """Older versions' choices pass. A linked value is None here; ``execute`` checks it."""
         from .host.accelerate.attention import CHOICES, REMOVED
 

@@ -67,7 +67,7 @@ class Animate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, mode: str | None, background: Any = UNLINKED, character_mask: Any = UNLINKED
+        cls, mode: str | None = None, background: Any = UNLINKED, character_mask: Any = UNLINKED
     ) -> bool | str:
         """Before anything runs; what is linked is None here. The host repeats the sentence for every input that is
         taken here: so no more than these, and the job checks the rest."""

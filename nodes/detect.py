@@ -76,7 +76,7 @@ class LoadPoseDetector(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, pose_model: str) -> bool | str:
+    def validate_inputs(cls, pose_model: str | None = None) -> bool | str:
         """The pose model alone: the host repeats a sentence for every input taken here, and looks at the detector
         itself."""
         if pose_model is None or folder_paths.get_full_path(DETECTION, pose_model) is not None:

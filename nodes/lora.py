@@ -120,7 +120,7 @@ class ApplyLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, lora: str) -> bool | str:
+    def validate_inputs(cls, lora: str | None = None) -> bool | str:
         if lora is not None and folder_paths.get_full_path(FOLDER, lora) is None:
             return f"lora {lora!r} is not in models/{FOLDER}: put the file there, press R and choose it."
         return lora is None or valid(lambda: check_lora(folder_paths.get_full_path(FOLDER, lora)))

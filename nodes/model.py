@@ -76,7 +76,7 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str) -> bool | str:
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is None:
             return True
         if model.lower().endswith(".gguf"):

@@ -114,7 +114,7 @@ class ClipOptions(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, segment_seeds: str | None) -> bool | str:
+    def validate_inputs(cls, segment_seeds: str | None = None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.options import parse_segment_seeds
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .below import as_image, below
-from .types import Options, Track, as_images, as_masks, fitted, frames_input, mask_input, pictures, valid
+from .types import Options, Track, as_drawn, as_masks, fitted, mask_input, pictures, pose_input, valid
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +40,10 @@ class PlanClip(io.ComfyNode):
                 "dry run",
             ],
             inputs=[
-                frames_input(
+                pose_input(
                     "frames",
-                    "What goes into pose of Animate Character (from Draw Pose), or the driving video: its size, length "
-                    "and rate are the clip's.",
+                    "What goes into pose of Animate Character (a pose, or its drawing), or the driving video: its "
+                    "size, length and rate are the clip's.",
                 ),
                 io.Combo.Input(
                     "mode", display_name="mode", options=["animate", "replace"], tooltip="As in Animate Character."
@@ -130,7 +130,7 @@ class PlanClip(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, segment_length: int | None, previous_frames: int | None) -> bool | str:
+    def validate_inputs(cls, segment_length: int | None = None, previous_frames: int | None = None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.segments import check_segment_settings
 
@@ -146,7 +146,7 @@ class PlanClip(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        frames: FrameSource | torch.Tensor,
+        frames: FrameSource | PoseTrack | torch.Tensor,
         mode: str,
         steps: int,
         cfg: float,
@@ -162,13 +162,16 @@ class PlanClip(io.ComfyNode):
         from ..wan_animate.chain.options import DEFAULTS
         from ..wan_animate.plan.clip_plan import plan_clip
         from ..wan_animate.plan.sample import lossless_size
+        from ..wan_animate.pose.track import PoseTrack
         from ..wan_animate.preview.plan_picture import draw_plan
         from ..wan_animate.preview.report import mask_areas
         from .host.device import device_here
         from .host.jobs import free_disk, runs
         from .host.progress import progress_bar
 
-        clip = as_images(frames, "frames")
+        clip = as_drawn(frames, "frames")
+        if pose is None and isinstance(frames, PoseTrack):
+            pose = frames
         size = clip.width, clip.height
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
         references = [clip] if reference_image is None else pictures(reference_image, "reference_image")

@@ -135,7 +135,7 @@ class SavePoseTrack(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str) -> bool | str:
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
         """Before anything runs: the pose may take minutes to detect. A linked value is None here."""
         return filename_prefix is None or valid(lambda: check_prefix(filename_prefix, NUMBERED))
 
@@ -186,7 +186,7 @@ class LoadPoseTrack(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         if file is None or annotated_path(file):
             return True
         return f"there is no pose track {file!r} in the input folder: put the .npz file there, press R and choose it."

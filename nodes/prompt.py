@@ -145,7 +145,7 @@ class LoadPrompt(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         if file is None or folder_paths.get_full_path(PROMPTS, file):
             return True
         return (
@@ -213,7 +213,7 @@ class PromptForFrames(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, first_frame: int | None, last_frame: int | None) -> bool | str:
+    def validate_inputs(cls, first_frame: int | None = None, last_frame: int | None = None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.prompts import check_range
 

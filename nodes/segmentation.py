@@ -61,7 +61,7 @@ class LoadSegmenter(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str) -> bool | str:
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is not None and folder_paths.get_full_path(SAM2, model) is None:
             return (
                 f"model {model!r} is not in models/{SAM2}: download it there (its link is in the help of this node), "

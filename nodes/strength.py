@@ -89,10 +89,10 @@ class PoseFaceStrength(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
-        pose_start_percent: float | None,
-        pose_end_percent: float | None,
-        face_start_percent: float | None,
-        face_end_percent: float | None,
+        pose_start_percent: float | None = None,
+        pose_end_percent: float | None = None,
+        face_start_percent: float | None = None,
+        face_end_percent: float | None = None,
     ) -> bool | str:
         """A linked value is None here, and is checked when the node runs."""
         from ..wan_animate.chain.strength import Strength

@@ -138,7 +138,9 @@ class LoadVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None, video: str | None = "not linked", fit: str = "fill") -> bool | str:
+    def validate_inputs(
+        cls, file: str | None = None, video: str | None = "not linked", fit: str = "fill"
+    ) -> bool | str:
         if fit not in ("fill", "pad", _UPLOAD, None):
             return f"fit is {fit!r}, but it must be fill or pad."
         # The host passes None for what is linked and leaves out what is not there.
