@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
+from ..wan_animate.log import get_logger
 from .animate_inputs import animate_inputs
 from .face import face_of
 from .finished import finished_report
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..wan_animate.chain.options import ClipOptions
     from ..wan_animate.pose.track import PoseTrack
     from ..wan_animate.video.frames import FrameSource
+
+log = get_logger(__name__)
 
 UNLINKED = object()
 
@@ -116,6 +119,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.video.resample import as_rate
         from .host.default_prompt import default_prompt
         from .host.device import device_here
+        from .host.example_picture import example_note, with_note
         from .host.jobs import (
             finished_folder,
             finished_meanwhile,
@@ -129,6 +133,9 @@ class Animate(io.ComfyNode):
         from .host.record import node_record
         from .host.sampling import SamplingProgress
 
+        note = example_note(cls.hidden, "reference_image")
+        if note:
+            log.warning("Animate Character: %s", note)
         video_vae = cached_vae(vae)
         denoiser = HostDenoiser(
             model,
@@ -186,4 +193,4 @@ class Animate(io.ComfyNode):
         frames.close()
         frames.tags = record_tags(store.folder / name)
         video = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(video, frames, len(frames), ui=below)
+        return io.NodeOutput(video, frames, len(frames), ui=with_note(below, note))

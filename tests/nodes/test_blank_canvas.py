@@ -140,6 +140,22 @@ def test_a_clip_from_eight_nodes(host_server, smallest):
     wired["face"] = face
 
 
+def test_a_forgotten_picture_is_said(host_server, smallest, host):
+    """Load Image begins with the host's example.png: the node says so below itself."""
+    original = host.path / "input" / "example.png"
+    (host_server.base_dir / "input" / "example.png").write_bytes(original.read_bytes())
+    load = smallest[graphs.node_of(smallest, "LoadImage")]["inputs"]
+    chosen, animate = load["image"], graphs.node_of(smallest, f"{KIT}Animate")
+    load["image"] = "example.png"
+    try:
+        entry = host_server.run(smallest, timeout=300)
+    finally:
+        load["image"] = chosen
+    assert "ComfyUI's own example.png" in " ".join(entry["outputs"][animate]["text"])
+    entry = host_server.run(smallest, timeout=300)
+    assert "example.png" not in str(entry["outputs"].get(animate))
+
+
 def test_the_negative_is_asked_for_above_cfg_1(host_server, smallest):
     wired = smallest[graphs.node_of(smallest, f"{KIT}Animate")]["inputs"]
     wired["cfg"] = 2.0
