@@ -11,6 +11,7 @@ from .convert import FramesToImage, FramesToMask, ImageToFrames, MaskToFrames
 from .detect import DetectPose, LoadPoseDetector
 from .face import CropFace
 from .host.folders import register_folders
+from .host.video_route import register_video_route
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .lora import ApplyLora, RelightLora
 from .mask import MaskBackground, MaskFromPose, ShapeMask
@@ -76,6 +77,7 @@ NODES: list[type[io.ComfyNode]] = [
 class WanAnimateKit(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
+        register_video_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -69,9 +69,52 @@ def test_the_canvas_shows_the_words(page):  # noqa: F811
     assert set(detect["widgets"]) - set(detect["advanced"]) == {"person"}
 
 
-BEFORE = {  # inputs that were required and are optional now, or whose widgets are shown elsewhere
-    "WanAnimateKitAnimate": ("positive", "negative"),
-}
+BECOMES = """async ([width, height]) => {
+    app.graph.clear();
+    const node = LiteGraph.createNode('WanAnimateKitLoadVideo');
+    app.graph.add(node);
+    const set = (name, value) => {
+        const widget = node.widgets.find(w => w.name === name);
+        widget.value = value;
+        widget.callback?.(value);
+    };
+    set('file', 'driver.mp4');
+    set('width', width);
+    set('height', height);
+    const line = node.widgets.find(w => w.name === 'becomes');
+    line.value = '';  // the frontend keeps it by the node's id
+    for (let i = 0; i < 50 && !line.value; i++) await new Promise(done => setTimeout(done, 100));
+    return [line.value, node.serialize().widgets_values];
+}"""
+
+
+def test_the_line_under_a_video_says_what_it_becomes(page, host_server):  # noqa: F811
+    from wan_animate.video.source import VideoSource
+
+    for width, height in ((832, 480), (320, 192)):
+        made = VideoSource(host_server.base_dir / "input" / "driver.mp4", fps=30, max_area=width * height)
+        seconds = len(made) / float(made.fps)
+        said, saved = page.evaluate(BECOMES, [width, height])
+        assert said == f"{made.width} x {made.height}, {len(made)} frames, {seconds:.1f} s"
+        assert said not in saved, "a graph keeps its widgets in their places"
+
+
+@pytest.mark.parametrize(
+    "query, says",
+    [
+        ("file=../../x.mp4&fps=30&width=832&height=480&start=0&limit=0", "no such video"),
+        ("file=driver.mp4&fps=x&width=832&height=480&start=0&limit=0", "not a number"),
+        ("file=driver.mp4&fps=30&width=1&height=480&start=0&limit=0", "out of its range"),
+        ("file=driver.mp4&fps=30&width=832&height=480&start=9999&limit=0", "start is frame 9999"),
+    ],
+)
+def test_the_line_is_refused_in_a_sentence(page, host_server, query, says):  # noqa: F811
+    import urllib.error
+    import urllib.request
+
+    with pytest.raises(urllib.error.HTTPError) as told:
+        urllib.request.urlopen(f"{host_server.url}/wan_animate_kit/video?{query}")
+    assert told.value.code == 400 and says in json.loads(told.value.read())["error"]
 
 
 def graph_of_before(name: str) -> dict:
