@@ -117,8 +117,12 @@ def torch_versions(comfyui: str | None) -> dict[str, str | None]:
 
 
 def attention_package() -> str:
-    """``_fa4`` where flash-attn-4 is installed, which the exact attention then takes: for a claim's name."""
-    return "_fa4" if version_of("flash-attn-4") else ""
+    """``_fa4`` where flash-attn-4 can be imported, which the exact attention then takes: for a claim's name."""
+    try:
+        importlib.import_module("flash_attn.cute")
+    except Exception:  # absent, or one of the packages that it needs is
+        return ""
+    return "_fa4"
 
 
 def version_of(package: str) -> str | None:
