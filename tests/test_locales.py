@@ -38,7 +38,6 @@ def test_a_language_is_complete(infos, language):
     wanted, found = locales.texts(locales.node_defs(infos)), locales.texts(read(language, "nodeDefs"))
     missing = sorted(wanted.keys() - found.keys())
     assert not missing, f"locales/{language}/nodeDefs.json lacks these:\n" + "\n".join(missing)
-    assert not found.keys() - wanted.keys(), "texts of what is not there"
     assert not [place for place, text in found.items() if not text.strip()]
     for place in wanted:
         if place.endswith("/tooltip") and len(wanted[place]) > 60:
