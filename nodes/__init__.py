@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..wan_animate.errors import InputError
 from .accelerate import Accelerate
 from .animate import Animate
 from .clean import CleanPose, PoseReport
@@ -13,6 +14,7 @@ from .face import CropFace
 from .frame_models import InterpolateFrames, UpscaleFrames
 from .host.folders import register_folders
 from .host.routes import register_routes
+from .host.video_route import register_video_route
 from .host.view_routes import register_view_routes
 from .keypoints import KeypointsToPose, PoseToKeypoints
 from .lora import ApplyLora, RelightLora
@@ -32,6 +34,8 @@ from .stitch import CropToCharacter, StitchCharacter
 from .strength import PoseFaceStrength
 from .vae import AccelerateVae
 from .video import LoadVideo
+
+InputError.__module__ = "builtins"  # the host puts an error's module in front of its sentence, except this one
 
 NODES: list[type[io.ComfyNode]] = [
     LoadVideo,
@@ -87,6 +91,7 @@ class WanAnimateKit(ComfyExtension):
         register_folders()
         register_routes()
         register_view_routes()
+        register_video_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -33,16 +33,17 @@ class LoadSegmenter(io.ComfyNode):
         names = list_models(SAM2, ".safetensors")
         return io.Schema(
             node_id="WanAnimateKitLoadSegmenter",
-            display_name="Load Segmenter",
+            display_name="Load Segmenter (SAM2)",
             category=CATEGORY,
             description=(
                 "Loads the model that cuts the person out of the video: SAM 2 or SAM 2.1 (tiny, small, base plus or "
                 "large), a safetensors file in models/sam2."
             ),
-            search_aliases=["sam2", "segment anything", "sam 2.1 video model loader", "mask model"],
+            search_aliases=["sam2", "sam 2", "segment anything", "sam 2.1 video model loader", "mask model"],
             inputs=[
                 io.Combo.Input(
                     "model",
+                    display_name="model",
                     options=names,
                     default=next((name for name in names if "large" in name), None),
                     tooltip=(
@@ -52,6 +53,7 @@ class LoadSegmenter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
+                    display_name="precision",
                     options=["auto", "bf16", "fp16", "fp32"],
                     advanced=True,
                     tooltip="auto takes bf16 on cards that compute in it, fp16 on other CUDA cards, fp32 elsewhere.",
@@ -61,13 +63,13 @@ class LoadSegmenter(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str) -> bool | str:
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is not None and folder_paths.get_full_path(SAM2, model) is None:
             return (
                 f"model {model!r} is not in models/{SAM2}: download it there (its link is in the help of this node), "
                 "press R and choose it."
             )
-        return True
+        return model is None or valid(lambda: check_segmenter(folder_paths.get_full_path(SAM2, model)))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str) -> tuple[float, int] | None:
@@ -82,6 +84,13 @@ class LoadSegmenter(io.ComfyNode):
         return io.NodeOutput(segmentation.Segmenter(path, compute_device(), precision))
 
 
+def check_segmenter(path: str) -> None:
+    """Raises InputError unless the file's header is that of a SAM 2 video model."""
+    from ..wan_animate.mask.sam2_weights import read_weights
+
+    read_weights(path, shapes_only=True)
+
+
 class SegmentCharacter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -94,12 +103,24 @@ class SegmentCharacter(io.ComfyNode):
                 "click; points and a box from an editor can be added. Frames in which the model loses the person are "
                 "named and filled. Shows the mask over some frames."
             ),
-            search_aliases=["sam2", "character mask", "video segmentation", "track person", "rotoscope", "matte"],
+            search_aliases=[
+                "sam2",
+                "mask person",
+                "person mask",
+                "character mask",
+                "points editor",
+                "video segmentation",
+                "track person",
+                "rotoscope",
+                "matte",
+            ],
+            essentials_category="Video Tools",
             inputs=[
-                Segmenter.Input("segmenter", tooltip="From Load Segmenter."),
+                Segmenter.Input("segmenter", display_name="segmenter", tooltip="From Load Segmenter."),
                 frames_input("frames", tooltip="The driving video."),
                 Track.Input(
                     "pose",
+                    display_name="pose",
                     optional=True,
                     tooltip=(
                         "The pose of this video, from Detect Pose and Face. It says where the person is, where the "
@@ -111,11 +132,13 @@ class SegmentCharacter(io.ComfyNode):
                 io.MultiType.Input(
                     "bbox",
                     [Box, HostBox],
+                    display_name="box",
                     optional=True,
                     tooltip="A box around the person on one frame, x1, y1, x2, y2 in pixels. Of several, the first.",
                 ),
                 io.Int.Input(
                     "point_frame",
+                    display_name="point frame",
                     default=0,
                     min=0,
                     max=1_000_000,
@@ -123,6 +146,7 @@ class SegmentCharacter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "points_do",
+                    display_name="points",
                     options=["add to the pose", "replace the pose"],
                     tooltip=(
                         "Whether points and box come on top of what the pose shows, or stand alone: then the pose is "
@@ -131,7 +155,9 @@ class SegmentCharacter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "fill_lost",
+                    display_name="fill lost frames with",
                     options=list(FILLS),
+                    advanced=True,
                     tooltip=(
                         "What goes into frames in which the model lost the person: the outline of the pose, a shape "
                         "between the good masks before and after, or nothing."
@@ -216,6 +242,7 @@ class SegmentCharacter(io.ComfyNode):
 def _points_input(id: str, where: str) -> io.String.Input:
     return io.String.Input(
         id,
+        display_name=id.replace("_", " "),
         optional=True,
         force_input=True,
         tooltip=f'Points {where}, as a points editor gives them: JSON, pixels of the frame, [{{"x": 320, "y": 200}}].',

@@ -33,11 +33,27 @@ def valid(check: Callable[[], object]) -> bool | str:
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)
 
 
 def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
+
+
+def pose_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    """A drawn skeleton, or the track that is drawn (:func:`as_drawn`)."""
+    kwargs.setdefault("display_name", id.replace("_", " "))
+    return io.MultiType.Input(id, [Frames, Track, io.Image], tooltip=tooltip, **kwargs)
+
+
+def as_drawn(value: Any, name: str) -> FrameSource:
+    """A track as Draw Pose draws it with its defaults; pictures as :func:`as_images`. Raises InputError for masks."""
+    from ..wan_animate.pose.draw import DrawnPoseSource
+    from ..wan_animate.pose.track import PoseTrack
+
+    return DrawnPoseSource.at_size(value) if isinstance(value, PoseTrack) else as_images(value, name)
 
 
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
@@ -122,7 +138,9 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 
 
 def fit_input(tooltip: str, **options: Any) -> io.Input:
-    return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
+    return io.Combo.Input(
+        "fit", display_name="fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options
+    )
 
 
 def drawn_at_inputs() -> list[io.Input]:

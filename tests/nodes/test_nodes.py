@@ -319,7 +319,11 @@ def test_a_video_that_is_not_there_is_refused_before_the_run(server, name, sente
 def test_models_and_tracks_that_are_not_there_are_refused_before_the_run(server):
     graph = Graph()
     graph.show(graph.kit("LoadPoseDetector", detector="none.onnx", pose_model=DETECTION["dancer"][1], provider="cpu"))
-    with pytest.raises(PromptRejected, match="detector 'none.onnx' is not in models/detection: download it there"):
+    with pytest.raises(PromptRejected, match="Value not in list detector: 'none.onnx' not in"):  # the host's own words
+        server.run(graph)
+    graph = Graph()
+    graph.show(graph.kit("LoadPoseDetector", detector=DETECTION["dancer"][0], pose_model="none.onnx", provider="cpu"))
+    with pytest.raises(PromptRejected, match="pose_model 'none.onnx' is not in models/detection: ComfyUI offers no"):
         server.run(graph)
     graph = Graph()
     graph.show(graph.kit("LoadPoseTrack", file="../none.npz"))
