@@ -39,10 +39,14 @@ class Accelerate(io.ComfyNode):
                 "optimize",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."),
+                io.Model.Input(
+                    "model", display_name="model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."
+                ),
                 io.Combo.Input(
                     "attention",
+                    display_name="attention",
                     options=CHOICES,
+                    advanced=True,
                     tooltip=(
                         "auto (exact): in the first step, time the exact kernels that are installed (cuDNN, flash, "
                         "flash-attn 2 to 4, xformers) on this card and size and keep the fastest; the log says which. "
@@ -52,7 +56,9 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "face_motion",
+                    display_name="encode face once",
                     default=True,
+                    advanced=True,
                     tooltip=(
                         "Encode the face video once a segment instead of in every step. Takes about a megabyte, saves "
                         "a quarter of a step at 480p."
@@ -60,8 +66,10 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "reuse",
+                    display_name="keep between steps",
                     options=list(REUSE),
                     default="small",
+                    advanced=True,
                     tooltip=(
                         "What is kept between the steps of a run. small: rotary tables, no extra memory at the peak. "
                         "all: also keys and values of text and reference image (0.63 GB a prompt with the 14B model) "
@@ -71,7 +79,9 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "compile_blocks",
+                    display_name="torch.compile",
                     default=False,
+                    advanced=True,
                     tooltip=(
                         "Compile the transformer blocks with torch.compile, in place of fused: the first step after a "
                         "start takes much longer, the others about as long as with fused. Off for models that are "
@@ -80,10 +90,11 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
-                    display_name="linear_layers",
+                    display_name="linear layers",
                     options=list(LINEARS),
                     default=LINEARS[0],
                     optional=True,
+                    advanced=True,
                     tooltip=(
                         "How the large linear layers of the blocks are computed. as loaded: as the model file and the "
                         "loader say. fp8 (row-wise): matrix multiplications in fp8 with a scale for each token and "
@@ -94,8 +105,10 @@ class Accelerate(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "fused",
+                    display_name="fused kernels",
                     default=True,
                     optional=True,
+                    advanced=True,
                     tooltip=(
                         "Join norm and modulation, norm and rotation, residuals and fp8 rounding into kernels that "
                         "go over the memory once (with Triton). The same numbers within bf16 rounding."
@@ -106,7 +119,7 @@ class Accelerate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, attention: str | None) -> bool | str:
+    def validate_inputs(cls, attention: str | None = None) -> bool | str:
         """Older versions' choices pass. A linked value is None here; ``execute`` checks it."""
         from .host.accelerate.attention import CHOICES, REMOVED
 

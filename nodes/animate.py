@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
+from ..wan_animate.log import get_logger
+from .animate_inputs import animate_inputs
+from .face import face_of
 from .finished import finished_report, stored_ends
-from .host.sampling import sampler_names, scheduler_names
-from .types import Frames, Options, as_images, as_masks, frames_input, mask_input, pictures, valid
+from .types import Frames, as_drawn, as_images, as_masks, pictures, valid
 
 if TYPE_CHECKING:
     import torch
 
     from ..wan_animate.chain.options import ClipOptions
+    from ..wan_animate.pose.track import PoseTrack
     from ..wan_animate.video.frames import FrameSource
+
+log = get_logger(__name__)
 
 UNLINKED = object()
 
@@ -39,163 +44,15 @@ class Animate(io.ComfyNode):
                 "character replacement",
                 "motion transfer",
                 "WanAnimateToVideo",
+                "face swap",
+                "character swap",
+                "person swap",
+                "long video",
+                "mimic motion",
+                "animate anyone",
             ],
-            inputs=[
-                io.Model.Input("model", tooltip="Wan 2.2 Animate 14B, from any loader; LoRAs and other patches apply."),
-                io.Conditioning.Input(
-                    "positive",
-                    tooltip=(
-                        "What the clip shows. The model was trained with a plain sentence; long prompts add little."
-                    ),
-                ),
-                io.Conditioning.Input("negative", tooltip="Only used when cfg is above 1."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (wan_2.1_vae.safetensors)."),
-                io.Image.Input(
-                    "reference_image",
-                    tooltip=(
-                        "The character. A picture of another shape is fitted onto black, as the model was trained; "
-                        "transparent parts become black. A batch is up to 5 pictures, the best first; each makes "
-                        "every segment a latent frame longer. The model was trained with one."
-                    ),
-                ),
-                frames_input(
-                    "pose", "The drawn skeleton, from Draw Pose or any pose node. Its size and length are the clip's."
-                ),
-                frames_input(
-                    "face",
-                    "512x512 crops of the driver's face, from Detect Pose and Face. Without it the expression "
-                    "is left to the pose.",
-                    optional=True,
-                ),
-                frames_input(
-                    "background",
-                    "Replace: the driving video with the character blacked out, from Background without Character.",
-                    optional=True,
-                ),
-                mask_input(
-                    "character_mask",
-                    "Replace: where the character goes (white), from Shape Mask or any segmentation node.",
-                    optional=True,
-                ),
-                io.ClipVisionOutput.Input(
-                    "clip_vision_output",
-                    optional=True,
-                    tooltip=(
-                        "CLIP ViT-H of the reference image (CLIP Vision Encode). The model was trained with it: "
-                        "leave it out only to save memory."
-                    ),
-                ),
-                io.Audio.Input("audio", optional=True, tooltip="Sound for the clip, usually the driving video's."),
-                io.Combo.Input(
-                    "mode",
-                    options=["animate", "replace"],
-                    tooltip=(
-                        "animate: the reference's own scene. replace: the driver's scene; needs background and "
-                        "character_mask."
-                    ),
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Noise of the first segment; the k-th segment uses seed + k.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=20,
-                    min=1,
-                    max=1000,
-                    tooltip="Sampling steps a segment. 20 as trained; 4 to 6 with a distillation LoRA.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip=(
-                        "1 is what the model is meant for and twice as fast. Above 1 strengthens expression: the "
-                        "negative sees a blank face."
-                    ),
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=sampler_names(),
-                    default="uni_pc",
-                    tooltip="Upstream uses UniPC or DPM++ (uni_pc, dpmpp_2m).",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=scheduler_names(),
-                    default="simple",
-                    tooltip="How the steps are spread over the noise levels. simple matches upstream.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip=(
-                        "Shift of the noise schedule, 5 as upstream. 0 keeps the model's own, for a model that was "
-                        "patched with ModelSamplingSD3."
-                    ),
-                ),
-                io.Int.Input(
-                    "segment_length",
-                    default=77,
-                    min=5,
-                    max=1001,
-                    step=4,
-                    tooltip="Frames a segment, 4n+1. 77 as trained; fewer saves memory, more drifts.",
-                ),
-                io.Int.Input(
-                    "guidance_frames",
-                    display_name="previous_frames",
-                    default=1,
-                    min=1,
-                    max=997,
-                    step=4,
-                    tooltip=(
-                        "Frames that each segment takes over from the one before, 4n+1: 1 or 5 as trained. More "
-                        "holds motion better and makes fewer new frames a segment."
-                    ),
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=0.0,
-                    min=0.0,
-                    max=240.0,
-                    step=0.01,
-                    round=0.001,
-                    tooltip=(
-                        "Frame rate of the clip. 0 takes the pose's (frames from Load Driving Video know it; plain "
-                        "images count as 30)."
-                    ),
-                ),
-                io.Combo.Input(
-                    "color",
-                    options=["anchor", "previous", "off"],
-                    default="anchor",
-                    optional=True,
-                    advanced=True,
-                    tooltip=(
-                        "How colour drift from segment to segment is taken out. anchor: each segment is matched to the "
-                        "frames it takes over, and to what stays the same: the driver's scene in replace, the parts "
-                        "that stand still in animate. previous: to the frames it takes over alone. off: nothing is "
-                        "changed. The first segment never is."
-                    ),
-                ),
-                Options.Input(
-                    "options",
-                    optional=True,
-                    tooltip="Clip Options: seams, shots, parts of the clip, seeds of single segments, continuing.",
-                ),
-            ],
+            essentials_category="Video Generation",
+            inputs=animate_inputs(),
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The clip with its sound: connect Save Video."),
                 Frames.Output(
@@ -213,34 +70,23 @@ class Animate(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls,
-        mode: str | None,
-        segment_length: int | None,
-        guidance_frames: int | None,
-        background: Any = UNLINKED,
-        character_mask: Any = UNLINKED,
+        cls, mode: str | None = None, background: Any = UNLINKED, character_mask: Any = UNLINKED
     ) -> bool | str:
-        """Before anything runs; what is linked is None here, and checked by the job."""
+        """Before anything runs; what is linked is None here. The host repeats the sentence for every input that is
+        taken here: so no more than these, and the job checks the rest."""
         from ..wan_animate.chain.job import check_scene
-        from ..wan_animate.chain.segments import check_segment_settings
 
-        def all_inputs() -> None:
-            if mode is not None:
-                check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED)
-            if segment_length is not None and guidance_frames is not None:
-                check_segment_settings(segment_length, guidance_frames)
-
-        return valid(all_inputs)
+        if mode is None:
+            return True
+        return valid(lambda: check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED))
 
     @classmethod
     def execute(
         cls,
         model: Any,
-        positive: Any,
-        negative: Any,
         vae: Any,
         reference_image: torch.Tensor,
-        pose: FrameSource | torch.Tensor,
+        pose: FrameSource | PoseTrack | torch.Tensor,
         mode: str,
         seed: int,
         steps: int,
@@ -251,6 +97,8 @@ class Animate(io.ComfyNode):
         segment_length: int,
         guidance_frames: int,
         fps: float,
+        positive: Any = None,
+        negative: Any = None,
         face: FrameSource | torch.Tensor | None = None,
         background: FrameSource | torch.Tensor | None = None,
         character_mask: FrameSource | torch.Tensor | None = None,
@@ -258,6 +106,7 @@ class Animate(io.ComfyNode):
         audio: dict | None = None,
         color: str = "anchor",
         options: ClipOptions | None = None,
+        driving_video: FrameSource | torch.Tensor | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import generate, result_plan
@@ -269,7 +118,9 @@ class Animate(io.ComfyNode):
         from ..wan_animate.plan.measured import begin_clock, run_of
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
+        from .host.default_prompt import default_prompt
         from .host.device import device_here
+        from .host.example_picture import example_note, with_note
         from .host.jobs import (
             finished_folder,
             finished_meanwhile,
@@ -285,14 +136,26 @@ class Animate(io.ComfyNode):
         from .host.sampling import SamplingProgress
 
         tell_phase("comparing the inputs with finished segments")
+        note = example_note(cls.hidden, "reference_image")
+        if note:
+            log.warning("Animate Character: %s", note)
         video_vae = cached_vae(vae)
         denoiser = HostDenoiser(
-            model, positive, negative, clip_vision_output, steps, cfg, sampler_name, scheduler, shift, seed
+            model,
+            default_prompt() if positive is None else positive,
+            negative,
+            clip_vision_output,
+            steps,
+            cfg,
+            sampler_name,
+            scheduler,
+            shift,
+            seed,
         )
         reference, *more = pictures(reference_image, "reference_image")
         controls = Controls(
-            pose=as_images(pose, "pose"),
-            face=None if face is None else as_images(face, "face"),
+            pose=as_drawn(pose, "pose"),
+            face=face_of(face, pose, driving_video),
             background=None if background is None else as_images(background, "background"),
             character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
         )
@@ -305,7 +168,8 @@ class Animate(io.ComfyNode):
         linked = ["model", "positive", "negative", "vae", "clip_vision_output"]
         signature = model_signature(cls.hidden, linked)
         anew = run_mark(cls.hidden)
-        key = job.key(f"{signature} {sampling}") + anew
+        default = "" if positive is not None or prompts is None else f" {prompts[0]}"
+        key = job.key(f"{signature} {sampling}{default}") + anew
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
         if prompts is not None and cls.hidden is not None:
             signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
@@ -338,4 +202,4 @@ class Animate(io.ComfyNode):
         progress.finish()
         frames.tags = record_tags(store.folder / name)
         video = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(video, frames, len(frames), ui=below)
+        return io.NodeOutput(video, frames, len(frames), ui=with_note(below, note))

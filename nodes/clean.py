@@ -29,9 +29,14 @@ class CleanPose(io.ComfyNode):
             ),
             search_aliases=["smooth pose", "pose jitter", "one euro filter", "savitzky golay", "stabilize keypoints"],
             inputs=[
-                Track.Input("pose", tooltip="From Detect Pose and Face, a loaded track, or another pack's keypoints."),
+                Track.Input(
+                    "pose",
+                    display_name="pose",
+                    tooltip="From Detect Pose and Face, a loaded track, or another pack's keypoints.",
+                ),
                 io.Float.Input(
                     "strength",
+                    display_name="strength",
                     default=0.5,
                     min=0.0,
                     max=1.0,
@@ -73,9 +78,10 @@ class PoseReport(io.ComfyNode):
             ),
             search_aliases=["pose quality", "jitter plot", "mask area", "tracking statistics", "missing frames"],
             inputs=[
-                Track.Input("pose", tooltip="The pose that is used."),
+                Track.Input("pose", display_name="pose", tooltip="The pose that is used."),
                 Track.Input(
                     "raw",
+                    display_name="raw",
                     optional=True,
                     tooltip="The same pose before cleaning, from Clean Pose: shows what cleaning changed.",
                 ),

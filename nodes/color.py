@@ -42,6 +42,7 @@ class MatchColor(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "method",
+                    display_name="method",
                     options=["mkl", "mkl_lab", "reinhard_lab", "histogram"],
                     tooltip=(
                         "mkl: mean and covariance by linear optimal transport (Monge-Kantorovich) in RGB, the "
@@ -52,6 +53,7 @@ class MatchColor(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "strength",
+                    display_name="strength",
                     default=1.0,
                     min=0.0,
                     max=1.0,
@@ -69,9 +71,11 @@ class MatchColor(io.ComfyNode):
                 mask_input("reference_mask", optional=True, tooltip="What is measured of the reference."),
                 io.Combo.Input(
                     "reference_frames",
+                    display_name="reference frames",
                     options=["first", "mean", "frame by frame"],
                     default="first",
                     optional=True,
+                    advanced=True,
                     tooltip=(
                         "Which frames of the reference count, if it has several: its first, the mean of all, or for "
                         "each frame its own, for a reference of the same length (averaged as the frames are)."
@@ -79,9 +83,11 @@ class MatchColor(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "over",
+                    display_name="match over",
                     options=["shot", "window"],
                     default="shot",
                     optional=True,
+                    advanced=True,
                     tooltip=(
                         "shot: one change for all of a shot, so that nothing in it flickers and light that really "
                         "changes stays. window: the change follows the video, for colours that drift; slow changes "
@@ -90,10 +96,12 @@ class MatchColor(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "smooth",
+                    display_name="averaged frames",
                     default=12,
                     min=0,
                     max=10_000,
                     optional=True,
+                    advanced=True,
                     tooltip=(
                         "With window: frames before and after over which the change is averaged, so that somebody who "
                         "walks through the picture does not make it flicker. 0 matches each frame on its own."
@@ -101,6 +109,7 @@ class MatchColor(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "per_shot",
+                    display_name="each shot alone",
                     default=True,
                     optional=True,
                     advanced=True,

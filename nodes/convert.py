@@ -20,9 +20,17 @@ _CHANNELS = ["luma", "red", "green", "blue"]
 
 def _window_inputs() -> list[io.Input]:
     return [
-        io.Int.Input("start", default=0, min=0, max=1_000_000, tooltip="The first frame to take, counted from 0."),
+        io.Int.Input(
+            "start",
+            display_name="start frame",
+            default=0,
+            min=0,
+            max=1_000_000,
+            tooltip="The first frame to take, counted from 0.",
+        ),
         io.Int.Input(
             "limit",
+            display_name="limit (0: all)",
             default=0,
             min=0,
             max=1_000_000,
@@ -75,6 +83,7 @@ class FramesToImage(io.ComfyNode):
             inputs=[
                 Frames.Input(
                     "frames",
+                    display_name="frames",
                     tooltip="Any FRAMES of pictures: the video, the drawn pose, the face crops, the background.",
                 ),
                 *_window_inputs(),
@@ -86,7 +95,7 @@ class FramesToImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames: FrameSource, start: int, limit: int) -> io.NodeOutput:
-        return io.NodeOutput(_to_tensor(as_images(frames, "frames"), start, limit))
+        return io.NodeOutput(_to_tensor(as_images(frames, "frames", lazily=True), start, limit))
 
 
 class ImageToFrames(io.ComfyNode):
@@ -101,9 +110,10 @@ class ImageToFrames(io.ComfyNode):
             ),
             search_aliases=["images to frames", "dwpose", "batch to frames"],
             inputs=[
-                io.Image.Input("image", tooltip="The frames, in order."),
+                io.Image.Input("image", display_name="image", tooltip="The frames, in order."),
                 io.Float.Input(
                     "fps",
+                    display_name="fps",
                     default=30.0,
                     min=0.01,
                     max=1000.0,
@@ -130,10 +140,13 @@ class FramesToMask(io.ComfyNode):
             search_aliases=["preview mask", "mask batch", "frames to masks"],
             inputs=[
                 Frames.Input(
-                    "frames", tooltip="FRAMES of masks, or of pictures that show a mask (a black and white video)."
+                    "frames",
+                    display_name="frames",
+                    tooltip="FRAMES of masks, or of pictures that show a mask (a black and white video).",
                 ),
                 io.Combo.Input(
                     "channel",
+                    display_name="channel",
                     options=_CHANNELS,
                     tooltip="For pictures: what becomes the mask. luma is the brightness. Not used for masks.",
                 ),
@@ -164,15 +177,18 @@ class MaskToFrames(io.ComfyNode):
                 io.MultiType.Input(
                     "mask",
                     [Frames, io.Mask, io.Image],
+                    display_name="mask",
                     tooltip="A MASK batch, or pictures that show a mask (white is the character).",
                 ),
                 io.Combo.Input(
                     "channel",
+                    display_name="channel",
                     options=_CHANNELS,
                     tooltip="For pictures: what becomes the mask. luma is the brightness. Not used for masks.",
                 ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps",
                     default=30.0,
                     min=0.01,
                     max=1000.0,

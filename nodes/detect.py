@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 CATEGORY = "WanAnimateKit/pose"
+WHERE_ONNX = "ComfyUI offers no download of ONNX files, so get it from {} on Hugging Face"
 PEOPLE = {"largest": "largest", "most central": "central", "left to right": "number", "point": "point"}
 
 
@@ -42,22 +43,29 @@ class LoadPoseDetector(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "detector",
+                    display_name="detector",
                     options=names,
                     default=_option(names, "yolo"),
-                    tooltip="The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx.",
+                    tooltip=(
+                        "The person detector: a YOLOv10 ONNX file in models/detection, for instance yolov10m.onnx. "
+                        f"{WHERE_ONNX.format('Wan-AI/Wan2.2-Animate-14B (process_checkpoint/det)')}."
+                    ),
                 ),
                 io.Combo.Input(
                     "pose_model",
+                    display_name="pose model",
                     options=names,
                     default=_option(names, "pose"),
                     tooltip=(
                         "The pose model: a ViTPose whole-body ONNX file (133 points) in models/detection, for instance "
-                        "vitpose-l-wholebody.onnx."
+                        f"vitpose-l-wholebody.onnx. {WHERE_ONNX.format('JunkyByte/easy_ViTPose')}."
                     ),
                 ),
                 io.Combo.Input(
                     "provider",
+                    display_name="provider",
                     options=["auto", "cuda", "directml", "coreml", "cpu"],
+                    advanced=True,
                     tooltip=(
                         "What runs the models. auto takes the first of CUDA, DirectML and CoreML that the installed "
                         "onnxruntime offers, or else the CPU."
@@ -68,14 +76,15 @@ class LoadPoseDetector(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, detector: str, pose_model: str) -> bool | str:
-        for name, value in (("detector", detector), ("pose_model", pose_model)):
-            if value is not None and folder_paths.get_full_path(DETECTION, value) is None:
-                return (
-                    f"{name} {value!r} is not in models/{DETECTION}: download it there (its link is in the workflow's "
-                    "notes), press R and choose it."
-                )
-        return True
+    def validate_inputs(cls, pose_model: str | None = None) -> bool | str:
+        """The pose model alone: the host repeats a sentence for every input taken here, and looks at the detector
+        itself."""
+        if pose_model is None or folder_paths.get_full_path(DETECTION, pose_model) is not None:
+            return True
+        return (
+            f"pose_model {pose_model!r} is not in models/{DETECTION}: {WHERE_ONNX.format('JunkyByte/easy_ViTPose')}, "
+            "press R and choose it."
+        )
 
     @classmethod
     def fingerprint_inputs(cls, detector: str, pose_model: str, provider: str) -> list[Any]:
@@ -99,6 +108,7 @@ def _person_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "person",
+            display_name="person",
             options=list(PEOPLE),
             default="largest",
             optional=True,
@@ -109,14 +119,17 @@ def _person_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "person_number",
+            display_name="person number",
             default=1,
             min=1,
             max=16,
             optional=True,
+            advanced=True,
             tooltip="For left to right: 1 is the leftmost person in the frame that the picture under this node shows.",
         ),
         io.Float.Input(
             "point_x",
+            display_name="point x",
             default=0.5,
             min=0.0,
             max=1.0,
@@ -127,6 +140,7 @@ def _person_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "point_y",
+            display_name="point y",
             default=0.5,
             min=0.0,
             max=1.0,
@@ -137,6 +151,7 @@ def _person_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "point_frame",
+            display_name="point frame",
             default=0,
             min=0,
             max=1_000_000,
@@ -169,14 +184,16 @@ class DetectPose(io.ComfyNode):
                 "person tracking",
                 "multiple people",
             ],
+            essentials_category="Video Tools",
             inputs=[
-                Detector.Input("detector", tooltip="From Load Pose Detector."),
+                Detector.Input("detector", display_name="detector", tooltip="From Load Pose Detector."),
                 frames_input(
                     "frames",
                     tooltip="The driving video. Where several people are in view, person says whom to follow.",
                 ),
                 io.Int.Input(
                     "batch_size",
+                    display_name="batch size",
                     default=8,
                     min=1,
                     max=128,

@@ -21,10 +21,12 @@ def face_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
             "face_scale",
+            display_name="face scale",
             default=1.3,
             min=1.0,
             max=4.0,
             step=0.05,
+            advanced=True,
             tooltip=(
                 "Area of the face crop as a multiple of the box around the face points. 1.3 is what the model was "
                 "trained with; more if eyebrows or chin are cut off."
@@ -32,8 +34,10 @@ def face_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "missing_face",
+            display_name="missing face",
             options=["blend", "hold", "blank"],
             default="blend",
+            advanced=True,
             tooltip=(
                 "Frames in which no face is found: blend shows the place between where the face was before and after, "
                 "along with the shoulders, as the model saw heads that turn away; hold the place in the nearest frame "
@@ -42,6 +46,7 @@ def face_inputs() -> list[io.Input]:
         ),
         io.Float.Input(
             "face_steady",
+            display_name="face steady",
             default=1.0,
             min=0.0,
             max=1.0,
@@ -73,6 +78,33 @@ def crop_face(
     return FaceCropSource(frames, boxes, found=found, missing=missing_face), int(found.sum())
 
 
+def face_of(face: Any, pose: Any, driving_video: Any) -> FrameSource | None:
+    """The face crops that are connected, else those that the track in ``pose`` gives of the driving video; None without
+    either.
+
+    Raises:
+        InputError: the driving video is connected, but ``pose`` says nothing of where its faces are.
+    """
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.pose.track import PoseTrack
+
+    if face is not None:
+        return as_images(face, "face")
+    if driving_video is None:
+        return None
+    if not isinstance(pose, PoseTrack):
+        raise InputError(
+            "driving_video is connected to have its faces cropped, but pose carries pictures, not a pose track: "
+            "connect pose of Detect Pose and Face, or face crops to face."
+        )
+    if pose.boxes is None:
+        raise InputError(
+            "driving_video is connected to have its faces cropped, but the track in pose was not found in a video (it "
+            "was retargeted, or loaded without boxes): connect face of Detect Pose and Face, or of Crop Face."
+        )
+    return crop_face(as_images(driving_video, "driving_video"), pose)[0]
+
+
 class CropFace(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -90,7 +122,9 @@ class CropFace(io.ComfyNode):
                     "frames", tooltip="The video the pose was found in; another size of the same video will do."
                 ),
                 Track.Input(
-                    "pose", tooltip="The pose of that video; one of a longer part of it is cut as the frames are."
+                    "pose",
+                    display_name="pose",
+                    tooltip="The pose of that video; one of a longer part of it is cut as the frames are.",
                 ),
                 *face_inputs(),
             ],

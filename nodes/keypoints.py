@@ -26,7 +26,7 @@ class PoseToKeypoints(io.ComfyNode):
             category=CATEGORY,
             description="Turns a pose track into POSE_KEYPOINT (OpenPose JSON) for nodes of ComfyUI and other packs.",
             search_aliases=["openpose json", "pose keypoint", "export keypoints", "dwpose json"],
-            inputs=[Track.Input("pose", tooltip="The pose track.")],
+            inputs=[Track.Input("pose", display_name="pose", tooltip="The pose track.")],
             outputs=[
                 Keypoints.Output(
                     display_name="keypoints",
@@ -54,9 +54,12 @@ class KeypointsToPose(io.ComfyNode):
             ),
             search_aliases=["openpose json", "pose keypoint", "import keypoints", "dwpose", "sdpose"],
             inputs=[
-                Keypoints.Input("keypoints", tooltip="Keypoints of every frame of the driving video."),
+                Keypoints.Input(
+                    "keypoints", display_name="keypoints", tooltip="Keypoints of every frame of the driving video."
+                ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps",
                     default=30.0,
                     min=1.0,
                     max=240.0,
@@ -65,6 +68,7 @@ class KeypointsToPose(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "person",
+                    display_name="person",
                     options=list(PEOPLE),
                     tooltip=(
                         "Who of several people: the largest, the one nearest to the middle, or by number from left to "
@@ -73,9 +77,11 @@ class KeypointsToPose(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "person_number",
+                    display_name="person number",
                     default=1,
                     min=1,
                     max=100,
+                    advanced=True,
                     tooltip="With left to right: 1 is the leftmost person.",
                 ),
             ],

@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .host.folders import file_stamp
+from .types import valid
 
 FOLDER = "loras"
 MODES = ["auto", "merge", "beside"]
@@ -16,15 +17,19 @@ MODES = ["auto", "merge", "beside"]
 def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
     names = folder_paths.get_filename_list(FOLDER)
     return [
-        io.Model.Input("model", tooltip="From Load Animate Model or any other loader; LoRAs stack."),
+        io.Model.Input(
+            "model", display_name="model", tooltip="From Load Animate Model or any other loader; LoRAs stack."
+        ),
         io.Combo.Input(
             "lora",
+            display_name="lora",
             options=names,
             default=next((name for name in names if default_part and default_part in name.lower()), None),
             tooltip=tooltip,
         ),
         io.Float.Input(
             "strength",
+            display_name="strength",
             default=1.0,
             min=-10.0,
             max=10.0,
@@ -33,6 +38,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.Float.Input(
             "start",
+            display_name="start percent",
             default=0.0,
             min=0.0,
             max=1.0,
@@ -42,6 +48,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.Float.Input(
             "end",
+            display_name="end percent",
             default=1.0,
             min=0.0,
             max=1.0,
@@ -51,6 +58,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.String.Input(
             "blocks",
+            display_name="blocks",
             default="",
             advanced=True,
             tooltip=(
@@ -60,6 +68,7 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
         ),
         io.Combo.Input(
             "apply",
+            display_name="how to apply",
             options=MODES,
             advanced=True,
             tooltip=(
@@ -73,11 +82,20 @@ def _inputs(default_part: str, tooltip: str) -> list[io.Input]:
 
 def _outputs() -> list[io.Output]:
     return [
-        io.Model.Output(tooltip="The model with the LoRA on it; the one that came in stays without."),
+        io.Model.Output(
+            display_name="model", tooltip="The model with the LoRA on it; the one that came in stays without."
+        ),
         io.String.Output(
             display_name="report", tooltip="How many layers it changes, how, and what of the file was left out."
         ),
     ]
+
+
+def check_lora(path: str) -> None:
+    """Raises InputError where the file's header is not a LoRA's."""
+    from ..wan_animate.weights.lora_file import check_lora_file
+
+    check_lora_file(path)
 
 
 class ApplyLora(io.ComfyNode):
@@ -102,10 +120,10 @@ class ApplyLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, lora: str) -> bool | str:
+    def validate_inputs(cls, lora: str | None = None) -> bool | str:
         if lora is not None and folder_paths.get_full_path(FOLDER, lora) is None:
             return f"lora {lora!r} is not in models/{FOLDER}: put the file there, press R and choose it."
-        return True
+        return lora is None or valid(lambda: check_lora(folder_paths.get_full_path(FOLDER, lora)))
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: Any) -> tuple[float, int] | None:

@@ -37,9 +37,12 @@ class MaskFromPose(io.ComfyNode):
             ),
             search_aliases=["silhouette", "character mask", "body mask", "segment person", "pose to mask"],
             inputs=[
-                Track.Input("pose", tooltip="The pose of the driving video, from Detect Pose and Face."),
+                Track.Input(
+                    "pose", display_name="pose", tooltip="The pose of the driving video, from Detect Pose and Face."
+                ),
                 io.Float.Input(
                     "grow",
+                    display_name="thickness",
                     default=1.0,
                     min=0.2,
                     max=5.0,
@@ -77,6 +80,7 @@ def _size_inputs() -> list[io.Input]:
     return [
         io.Int.Input(
             name,
+            display_name=f"{name} (0: video's)",
             default=0,
             min=0,
             max=8192,
@@ -110,6 +114,7 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "iterations",
+                    display_name="grow iterations",
                     default=3,
                     min=0,
                     max=100,
@@ -117,10 +122,12 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "kernel",
+                    display_name="grow brush size",
                     default=7,
                     min=1,
                     max=63,
                     step=2,
+                    advanced=True,
                     tooltip=(
                         "Size in pixels of the brush that grows the mask; odd. Each iteration adds half of it all "
                         "around."
@@ -128,9 +135,11 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "blocks_wide",
+                    display_name="blocks across",
                     default=1,
                     min=1,
                     max=64,
+                    advanced=True,
                     tooltip=(
                         "How many blocks lie side by side over the mask's width. 1 fills its whole bounding box; 10 "
                         "follows the outline more closely."
@@ -138,9 +147,11 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "blocks_high",
+                    display_name="blocks down",
                     default=1,
                     min=1,
                     max=64,
+                    advanced=True,
                     tooltip=(
                         "The same over the mask's height. 1 fills its whole bounding box; 20 follows the outline more "
                         "closely."
@@ -148,10 +159,12 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steady",
+                    display_name="steady over frames",
                     default=2,
                     min=0,
                     max=16,
                     optional=True,
+                    advanced=True,
                     tooltip=(
                         "Frames before and after that each mask is compared with: what appears or disappears for a "
                         "moment is taken out before the mask grows. 0 leaves the masks as they come."
@@ -159,6 +172,7 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "feather",
+                    display_name="feather",
                     default=0.0,
                     min=0.0,
                     max=256.0,
@@ -172,6 +186,7 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "whole_cells",
+                    display_name="fill whole 8x8 cells",
                     default=True,
                     optional=True,
                     advanced=True,
@@ -183,6 +198,7 @@ class ShapeMask(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "pixels",
+                    display_name="pixels are",
                     options=[MASK_PIXELS, VIDEO_PIXELS],
                     default=MASK_PIXELS,
                     optional=True,
@@ -203,6 +219,7 @@ class ShapeMask(io.ComfyNode):
                 ),
                 Track.Input(
                     "pose",
+                    display_name="pose",
                     optional=True,
                     tooltip=(
                         "The pose of the driving video, to check the shaped mask by. Where hands, feet, head, arms or "

@@ -6,6 +6,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .host.folders import file_stamp
+from .types import valid
 
 FOLDER = "diffusion_models"
 ENDINGS = (".safetensors", ".sft")
@@ -35,6 +36,7 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
+                    display_name="model",
                     options=names,
                     default=next((name for name in names if "animate" in name.lower()), None),
                     tooltip=(
@@ -44,6 +46,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
+                    display_name="precision",
                     options=["auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2"],
                     advanced=True,
                     tooltip=(
@@ -54,7 +57,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "products",
-                    display_name="fp8_linear_layers",
+                    display_name="fp8 layers",
                     options=["auto", "full precision", "fp8"],
                     advanced=True,
                     tooltip=(
@@ -65,13 +68,15 @@ class LoadModel(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="For Animate Character, Apply LoRA, or any node that takes a MODEL."),
+                io.Model.Output(
+                    display_name="model", tooltip="For Animate Character, Apply LoRA, or any node that takes a MODEL."
+                ),
                 io.String.Output(display_name="report", tooltip="What the file holds: size, precision, scaled layers."),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, model: str) -> bool | str:
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is None:
             return True
         if model.lower().endswith(".gguf"):
@@ -84,7 +89,7 @@ class LoadModel(io.ComfyNode):
                 f"model {model!r} is not a safetensors file in models/{FOLDER}: download it there (its link is in the "
                 "help of this node), press R and choose it."
             )
-        return True
+        return valid(lambda: check_transformer(folder_paths.get_full_path(FOLDER, model)))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
@@ -97,6 +102,14 @@ class LoadModel(io.ComfyNode):
         path = folder_paths.get_full_path_or_raise(FOLDER, model)
         patcher, file = load_animate(path, precision, products)
         return io.NodeOutput(patcher, file.summary())
+
+
+def check_transformer(path: str) -> None:
+    """Raises InputError unless the file's header is that of a whole Wan 2.2 Animate."""
+    from ..wan_animate.weights.header import read_model_header
+    from ..wan_animate.weights.transformer import read_animate
+
+    read_animate(read_model_header(path))
 
 
 def list_transformers() -> list[str]:

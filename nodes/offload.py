@@ -22,9 +22,12 @@ class OffloadBlocks(io.ComfyNode):
             ),
             search_aliases=["block swap", "low vram", "lowvram", "offload", "blocks to swap", "cpu offload", "memory"],
             inputs=[
-                io.Model.Input("model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."),
+                io.Model.Input(
+                    "model", display_name="model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."
+                ),
                 io.Combo.Input(
                     "how",
+                    display_name="offload by",
                     options=["fit", "blocks"],
                     tooltip=(
                         "fit: as few blocks as it takes to stay within gigabytes; what a step of this size takes is "
@@ -33,6 +36,7 @@ class OffloadBlocks(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "gigabytes",
+                    display_name="card memory (GB)",
                     default=12.0,
                     min=1.0,
                     max=1000.0,
@@ -45,6 +49,7 @@ class OffloadBlocks(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "blocks",
+                    display_name="blocks offloaded",
                     default=40,
                     min=0,
                     max=40,
@@ -52,6 +57,7 @@ class OffloadBlocks(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "lock_memory",
+                    display_name="lock memory",
                     default=True,
                     tooltip=(
                         "Lock (pin) the blocks' host memory, so that they are copied while the card computes. Takes "

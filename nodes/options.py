@@ -33,6 +33,7 @@ class ClipOptions(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "crossfade",
+                    display_name="crossfade frames",
                     default=0,
                     min=-1,
                     max=996,
@@ -43,6 +44,7 @@ class ClipOptions(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "share_noise",
+                    display_name="share noise",
                     default=False,
                     tooltip="The frames that two segments share start from the same noise.",
                     advanced=True,
@@ -55,11 +57,13 @@ class ClipOptions(io.ComfyNode):
                 ),
                 Track.Input(
                     "shots",
+                    display_name="shots from pose",
                     optional=True,
                     tooltip="The pose of the driving video (Detect Pose and Face), which knows its cuts.",
                 ),
                 io.Combo.Input(
                     "at_cuts",
+                    display_name="at cuts",
                     options=AT_CUTS,
                     tooltip=(
                         "With shots. start anew: each shot begins from the reference image. chain on: it goes on from "
@@ -68,6 +72,7 @@ class ClipOptions(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "first_segment",
+                    display_name="first segment",
                     default=1,
                     min=1,
                     max=100_000,
@@ -78,6 +83,7 @@ class ClipOptions(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "last_segment",
+                    display_name="last segment (0: end)",
                     default=0,
                     min=0,
                     max=100_000,
@@ -85,6 +91,7 @@ class ClipOptions(io.ComfyNode):
                 ),
                 io.String.Input(
                     "segment_seeds",
+                    display_name="segment seeds",
                     default="",
                     tooltip=(
                         "Seeds for single segments, as 3:1234, 5:99 (the third and the fifth). A finished clip is "
@@ -93,6 +100,7 @@ class ClipOptions(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "keep_rest",
+                    display_name="keep what follows",
                     default=False,
                     tooltip=(
                         "With segment_seeds: keep what follows such a segment as well. It fades back into its former "
@@ -106,7 +114,7 @@ class ClipOptions(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, segment_seeds: str | None) -> bool | str:
+    def validate_inputs(cls, segment_seeds: str | None = None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.options import parse_segment_seeds
 

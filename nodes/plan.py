@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .below import as_image, below
-from .types import Options, Track, as_images, as_masks, fitted, frames_input, mask_input, pictures, valid
+from .types import Options, Track, as_drawn, as_masks, fitted, mask_input, pictures, pose_input, valid
 
 if TYPE_CHECKING:
     import torch
@@ -40,35 +40,62 @@ class PlanClip(io.ComfyNode):
                 "dry run",
             ],
             inputs=[
-                frames_input(
+                pose_input(
                     "frames",
-                    "What goes into pose of Animate Character (from Draw Pose), or the driving video: its size, length "
-                    "and rate are the clip's.",
+                    "What goes into pose of Animate Character (a pose, or its drawing), or the driving video: its "
+                    "size, length and rate are the clip's.",
                 ),
-                io.Combo.Input("mode", options=["animate", "replace"], tooltip="As in Animate Character."),
-                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="As in Animate Character."),
+                io.Combo.Input(
+                    "mode", display_name="mode", options=["animate", "replace"], tooltip="As in Animate Character."
+                ),
+                io.Int.Input(
+                    "steps", display_name="steps", default=20, min=1, max=1000, tooltip="As in Animate Character."
+                ),
                 io.Float.Input(
                     "cfg",
+                    display_name="cfg",
                     default=1.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,
+                    advanced=True,
                     tooltip="As in Animate Character: every step takes twice as long unless it is 1.",
                 ),
-                io.Int.Input("segment_length", default=77, min=5, max=1001, step=4, tooltip="As in Animate Character."),
-                io.Int.Input("previous_frames", default=1, min=1, max=997, step=4, tooltip="As in Animate Character."),
+                io.Int.Input(
+                    "segment_length",
+                    display_name="segment length",
+                    default=77,
+                    min=5,
+                    max=1001,
+                    step=4,
+                    advanced=True,
+                    tooltip="As in Animate Character.",
+                ),
+                io.Int.Input(
+                    "previous_frames",
+                    display_name="previous frames",
+                    default=1,
+                    min=1,
+                    max=997,
+                    step=4,
+                    advanced=True,
+                    tooltip="As in Animate Character.",
+                ),
                 Track.Input(
                     "pose",
+                    display_name="pose",
                     optional=True,
                     tooltip="The driver's pose, from Detect Pose and Face: frames without a person, small faces, cuts.",
                 ),
                 Track.Input(
                     "reference_pose",
+                    display_name="reference pose",
                     optional=True,
                     tooltip="The pose of the character's picture: whether it is framed as the driver is.",
                 ),
                 io.Image.Input(
                     "reference_image",
+                    display_name="reference image",
                     optional=True,
                     tooltip="The character's picture: tells the size on disk before a run here has measured it. "
                     "Of a batch each picture adds a latent frame.",
@@ -80,6 +107,7 @@ class PlanClip(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "weights",
+                    display_name="weights",
                     options=["bf16", "fp8"],
                     default="bf16",
                     optional=True,
@@ -88,6 +116,7 @@ class PlanClip(io.ComfyNode):
                 ),
                 Options.Input(
                     "options",
+                    display_name="options",
                     optional=True,
                     tooltip="As in Animate Character: Clip Options with its cross-fade, shots and parts of the clip.",
                 ),
@@ -101,7 +130,7 @@ class PlanClip(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, segment_length: int | None, previous_frames: int | None) -> bool | str:
+    def validate_inputs(cls, segment_length: int | None = None, previous_frames: int | None = None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.segments import check_segment_settings
 
@@ -117,7 +146,7 @@ class PlanClip(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        frames: FrameSource | torch.Tensor,
+        frames: FrameSource | PoseTrack | torch.Tensor,
         mode: str,
         steps: int,
         cfg: float,
@@ -133,13 +162,16 @@ class PlanClip(io.ComfyNode):
         from ..wan_animate.chain.options import DEFAULTS
         from ..wan_animate.plan.clip_plan import plan_clip
         from ..wan_animate.plan.sample import lossless_size
+        from ..wan_animate.pose.track import PoseTrack
         from ..wan_animate.preview.plan_picture import draw_plan
         from ..wan_animate.preview.report import mask_areas
         from .host.device import device_here
         from .host.jobs import free_disk, runs
         from .host.progress import progress_bar
 
-        clip = as_images(frames, "frames")
+        clip = as_drawn(frames, "frames")
+        if pose is None and isinstance(frames, PoseTrack):
+            pose = frames
         size = clip.width, clip.height
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
         references = [clip] if reference_image is None else pictures(reference_image, "reference_image")

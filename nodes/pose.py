@@ -33,19 +33,22 @@ class DrawPose(io.ComfyNode):
             ),
             search_aliases=["draw skeleton", "pose to video", "vitpose draw", "openpose image", "stick figure"],
             inputs=[
-                Track.Input("pose", tooltip="From Detect Pose and Face, or a loaded pose track."),
+                Track.Input("pose", display_name="pose", tooltip="From Detect Pose and Face, or a loaded pose track."),
                 io.Boolean.Input(
                     "hands",
+                    display_name="hands",
                     default=True,
                     tooltip="Draw the fingers. Off when the hands are found badly and come out wrong.",
                 ),
                 io.Boolean.Input(
                     "head",
+                    display_name="head",
                     default=True,
                     tooltip="Draw nose, eyes and ears. The expression comes from the face crops, not from here.",
                 ),
                 io.Float.Input(
                     "threshold",
+                    display_name="threshold",
                     default=0.5,
                     min=0.0,
                     max=1.0,
@@ -58,6 +61,7 @@ class DrawPose(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "width",
+                    display_name="width (0: video's)",
                     default=0,
                     min=0,
                     max=8192,
@@ -70,6 +74,7 @@ class DrawPose(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "height",
+                    display_name="height (0: video's)",
                     default=0,
                     min=0,
                     max=8192,
@@ -114,9 +119,10 @@ class SavePoseTrack(io.ComfyNode):
             ),
             search_aliases=["save keypoints", "export pose", "npz"],
             inputs=[
-                Track.Input("pose", tooltip="The pose track to keep."),
+                Track.Input("pose", display_name="pose", tooltip="The pose track to keep."),
                 io.String.Input(
                     "filename_prefix",
+                    display_name="filename prefix",
                     default=f"{SAVED_TRACKS}/track",
                     tooltip=(
                         "Folder and name below the output folder. Load Pose Track lists what lies in "
@@ -129,7 +135,7 @@ class SavePoseTrack(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str) -> bool | str:
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
         """Before anything runs: the pose may take minutes to detect. A linked value is None here."""
         return filename_prefix is None or valid(lambda: check_prefix(filename_prefix, NUMBERED))
 
@@ -157,6 +163,7 @@ class LoadPoseTrack(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
+                    display_name="file",
                     options=list_input(".npz")
                     + [f"{SAVED_TRACKS}/{name} [output]" for name in names if name.endswith(".npz")],
                     tooltip=(
@@ -179,7 +186,7 @@ class LoadPoseTrack(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         if file is None or annotated_path(file):
             return True
         return f"there is no pose track {file!r} in the input folder: put the .npz file there, press R and choose it."

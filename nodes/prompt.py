@@ -44,6 +44,7 @@ class CachedPrompt(io.ComfyNode):
             inputs=[
                 io.String.Input(
                     "text",
+                    display_name="text",
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip=(
@@ -53,6 +54,7 @@ class CachedPrompt(io.ComfyNode):
                 ),
                 io.Clip.Input(
                     "clip",
+                    display_name="clip",
                     lazy=True,
                     tooltip=(
                         "The text encoder: Load CLIP with type wan. It is loaded only when this text has not been "
@@ -127,6 +129,7 @@ class LoadPrompt(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
+                    display_name="file",
                     options=list_models(PROMPTS, ".safetensors"),
                     tooltip=(
                         "A file in models/wan_animate_prompts. Cached Prompt writes them; the name starts with the "
@@ -142,7 +145,7 @@ class LoadPrompt(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         if file is None or folder_paths.get_full_path(PROMPTS, file):
             return True
         return (
@@ -174,13 +177,32 @@ class PromptForFrames(io.ComfyNode):
             ),
             search_aliases=["prompt schedule", "prompt travel", "prompt per segment", "timed prompt"],
             inputs=[
-                io.Conditioning.Input("conditioning", tooltip="The prompt, from Cached Prompt or CLIP Text Encode."),
-                io.Int.Input(
-                    "first_frame", default=0, min=0, max=1_000_000_000, tooltip="Of the driving video, from 0."
-                ),
-                io.Int.Input("last_frame", default=-1, min=-1, max=1_000_000_000, tooltip="Included; -1: to the end."),
                 io.Conditioning.Input(
-                    "others", optional=True, tooltip="Other prompts: of Prompt for Frames, or one for the rest."
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="The prompt, from Cached Prompt or CLIP Text Encode.",
+                ),
+                io.Int.Input(
+                    "first_frame",
+                    display_name="first frame",
+                    default=0,
+                    min=0,
+                    max=1_000_000_000,
+                    tooltip="Of the driving video, from 0.",
+                ),
+                io.Int.Input(
+                    "last_frame",
+                    display_name="last frame (-1: end)",
+                    default=-1,
+                    min=-1,
+                    max=1_000_000_000,
+                    tooltip="Included; -1: to the end.",
+                ),
+                io.Conditioning.Input(
+                    "others",
+                    display_name="others",
+                    optional=True,
+                    tooltip="Other prompts: of Prompt for Frames, or one for the rest.",
                 ),
             ],
             outputs=[
@@ -191,7 +213,7 @@ class PromptForFrames(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, first_frame: int | None, last_frame: int | None) -> bool | str:
+    def validate_inputs(cls, first_frame: int | None = None, last_frame: int | None = None) -> bool | str:
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.prompts import check_range
 

@@ -33,10 +33,19 @@ class RetargetPose(io.ComfyNode):
             ),
             search_aliases=["pose retargeting", "retarget skeleton", "bone length", "proportions", "align pose"],
             inputs=[
-                Track.Input("pose", tooltip="The driver's pose, from Detect Pose and Face or a loaded track."),
-                Track.Input("reference_pose", tooltip=f"The pose of the reference picture: {_ONE_PICTURE}."),
+                Track.Input(
+                    "pose",
+                    display_name="pose",
+                    tooltip="The driver's pose, from Detect Pose and Face or a loaded track.",
+                ),
+                Track.Input(
+                    "reference_pose",
+                    display_name="reference pose",
+                    tooltip=f"The pose of the reference picture: {_ONE_PICTURE}.",
+                ),
                 io.Float.Input(
                     "proportions",
+                    display_name="proportions",
                     default=1.0,
                     min=0.0,
                     max=1.0,
@@ -48,6 +57,7 @@ class RetargetPose(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "travel",
+                    display_name="sideways motion",
                     options=["in picture", "full", "none"],
                     tooltip=(
                         "How the body moves sideways. in picture: as the driver does, and if that path does not fit "
@@ -57,6 +67,7 @@ class RetargetPose(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "follow_depth",
+                    display_name="follow depth",
                     default=True,
                     tooltip=(
                         "On: the body grows and shrinks as the driver comes nearer and goes away, and has the "
@@ -65,6 +76,7 @@ class RetargetPose(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "align",
+                    display_name="align by",
                     options=["auto", "feet", "hips", "neck"],
                     advanced=True,
                     tooltip=(
@@ -74,6 +86,7 @@ class RetargetPose(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "width",
+                    display_name="area width (0: video's)",
                     default=0,
                     min=0,
                     max=8192,
@@ -86,6 +99,7 @@ class RetargetPose(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "height",
+                    display_name="area height (0: video's)",
                     default=0,
                     min=0,
                     max=8192,
@@ -103,11 +117,13 @@ class RetargetPose(io.ComfyNode):
                 ),
                 io.Image.Input(
                     "reference_image",
+                    display_name="reference image",
                     optional=True,
                     tooltip="The reference picture, only to be shown behind the preview's lower row.",
                 ),
                 Track.Input(
                     "driver_edit_pose",
+                    display_name="driver edit pose",
                     optional=True,
                     tooltip=(
                         "The pose of an edited frame of the driver in a plain standing pose (Edit Prompts says which "
@@ -116,6 +132,7 @@ class RetargetPose(io.ComfyNode):
                 ),
                 Track.Input(
                     "reference_edit_pose",
+                    display_name="reference edit pose",
                     optional=True,
                     tooltip=(
                         f"The pose of the edited reference picture in a plain standing pose, {_ONE_PICTURE}. Its bone "
@@ -214,8 +231,12 @@ class EditPrompts(io.ComfyNode):
             ),
             search_aliases=["kontext prompt", "qwen edit prompt", "t-pose", "retarget edit"],
             inputs=[
-                Track.Input("pose", tooltip="The driver's pose, from Detect Pose and Face."),
-                Track.Input("reference_pose", tooltip=f"The pose of the reference picture: {_ONE_PICTURE}."),
+                Track.Input("pose", display_name="pose", tooltip="The driver's pose, from Detect Pose and Face."),
+                Track.Input(
+                    "reference_pose",
+                    display_name="reference pose",
+                    tooltip=f"The pose of the reference picture: {_ONE_PICTURE}.",
+                ),
                 frames_input("frames", optional=True, tooltip="The driving video; gives out the frame to edit."),
             ],
             outputs=[

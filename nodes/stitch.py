@@ -37,7 +37,7 @@ class CropToCharacter(io.ComfyNode):
             search_aliases=["crop and stitch", "inpaint crop", "crop by mask", "zoom to person", "4k", "uncrop"],
             inputs=[
                 frames_input("frames", tooltip="The driving video at its own size: full_size of Load Driving Video."),
-                Track.Input("pose", tooltip="The pose of this video, found at any size."),
+                Track.Input("pose", display_name="pose", tooltip="The pose of this video, found at any size."),
                 mask_input(
                     "mask",
                     optional=True,
@@ -48,6 +48,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "size",
+                    display_name="window sampled at",
                     options=list(SIZES),
                     tooltip=(
                         "What the window is sampled at. pixel budget: width x height pixels in the window's shape, so "
@@ -57,6 +58,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "width",
+                    display_name="area width",
                     default=832,
                     min=64,
                     max=4096,
@@ -65,6 +67,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "height",
+                    display_name="area height",
                     default=480,
                     min=64,
                     max=4096,
@@ -73,6 +76,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "factor",
+                    display_name="factor",
                     default=1.0,
                     min=0.05,
                     max=8.0,
@@ -81,6 +85,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "margin",
+                    display_name="margin",
                     default=0.08,
                     min=0.0,
                     max=2.0,
@@ -92,6 +97,7 @@ class CropToCharacter(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "room",
+                    display_name="room to stand still",
                     default=1.25,
                     min=1.0,
                     max=4.0,
@@ -179,7 +185,7 @@ class StitchCharacter(io.ComfyNode):
                     ),
                 ),
                 frames_input("frames", tooltip="The video that Crop to Character was given: full_size of the loader."),
-                Window.Input("window", tooltip="From Crop to Character."),
+                Window.Input("window", display_name="window", tooltip="From Crop to Character."),
                 mask_input(
                     "mask",
                     optional=True,
@@ -190,11 +196,13 @@ class StitchCharacter(io.ComfyNode):
                 ),
                 io.Audio.Input(
                     "audio",
+                    display_name="audio",
                     optional=True,
                     tooltip="Sound for the clip, usually the driving video's; a part gets its own part of it.",
                 ),
                 io.Float.Input(
                     "feather",
+                    display_name="feather",
                     default=16.0,
                     min=0.0,
                     max=512.0,
@@ -206,6 +214,7 @@ class StitchCharacter(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "grow",
+                    display_name="grow",
                     default=0.0,
                     min=0.0,
                     max=512.0,

@@ -18,12 +18,20 @@ class PoseFaceStrength(io.ComfyNode):
 
         def strength(name: str, tooltip: str) -> io.Float.Input:
             return io.Float.Input(
-                f"{name}_strength", default=1.0, min=0.0, max=HIGHEST, step=0.05, round=0.001, tooltip=tooltip
+                f"{name}_strength",
+                display_name=f"{name} strength",
+                default=1.0,
+                min=0.0,
+                max=HIGHEST,
+                step=0.05,
+                round=0.001,
+                tooltip=tooltip,
             )
 
         def percent(name: str, default: float, tooltip: str) -> io.Float.Input:
             return io.Float.Input(
                 name,
+                display_name=name.replace("_", " "),
                 default=default,
                 min=0.0,
                 max=1.0,
@@ -54,7 +62,9 @@ class PoseFaceStrength(io.ComfyNode):
                 "end percent",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."),
+                io.Model.Input(
+                    "model", display_name="model", tooltip="Wan 2.2 Animate from any loader, with or without LoRAs."
+                ),
                 strength(
                     "pose",
                     "How strongly the skeleton acts. 1 as trained, bit for bit; less follows it more loosely; 0 leaves "
@@ -79,10 +89,10 @@ class PoseFaceStrength(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls,
-        pose_start_percent: float | None,
-        pose_end_percent: float | None,
-        face_start_percent: float | None,
-        face_end_percent: float | None,
+        pose_start_percent: float | None = None,
+        pose_end_percent: float | None = None,
+        face_start_percent: float | None = None,
+        face_end_percent: float | None = None,
     ) -> bool | str:
         """A linked value is None here, and is checked when the node runs."""
         from ..wan_animate.chain.strength import Strength

@@ -33,11 +33,27 @@ def valid(check: Callable[[], object]) -> bool | str:
 
 
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)
 
 
 def mask_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Mask], tooltip=tooltip, **kwargs)
+
+
+def pose_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
+    """A drawn skeleton, or the track that is drawn (:func:`as_drawn`)."""
+    kwargs.setdefault("display_name", id.replace("_", " "))
+    return io.MultiType.Input(id, [Frames, Track, io.Image], tooltip=tooltip, **kwargs)
+
+
+def as_drawn(value: Any, name: str) -> FrameSource:
+    """A track as Draw Pose draws it with its defaults; pictures as :func:`as_images`. Raises InputError for masks."""
+    from ..wan_animate.pose.draw import DrawnPoseSource
+    from ..wan_animate.pose.track import PoseTrack
+
+    return DrawnPoseSource.at_size(value) if isinstance(value, PoseTrack) else as_images(value, name)
 
 
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
@@ -55,17 +71,23 @@ def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
     return pose.onto(frames) if size else pose
 
 
-def as_frames(value: Any, fps: float = 30) -> FrameSource:
-    """FRAMES as they are; IMAGE or MASK as a source at ``fps``."""
+def as_frames(value: Any, fps: float = 30, lazily: bool = False) -> FrameSource:
+    """FRAMES as they are; IMAGE or MASK as a source at ``fps``.
+
+    Args:
+        lazily: they are read in this thread alone, so frames that a network makes are made when they are read.
+    """
     from ..wan_animate.video.frames import FrameSource, TensorSource
+    from .host.kept_frames import kept
 
-    return value if isinstance(value, FrameSource) else TensorSource(value, fps)
+    source = value if isinstance(value, FrameSource) else TensorSource(value, fps)
+    return source if lazily else kept(source)
 
 
-def as_images(value: Any, name: str, fps: float = 30) -> FrameSource:
+def as_images(value: Any, name: str, fps: float = 30, lazily: bool = False) -> FrameSource:
     """As :func:`as_frames`. Raises InputError if ``name`` carries masks."""
     return _of_kind(
-        _some_frames(value, name, fps),
+        _some_frames(value, name, fps, lazily),
         "image",
         name,
         "pictures, but it carries masks: connect the video's FRAMES or an IMAGE",
@@ -99,12 +121,12 @@ def pictures(value: torch.Tensor, name: str) -> list[torch.Tensor]:
     return [over_background(picture) for picture in value]
 
 
-def _some_frames(value: Any, name: str, fps: float) -> FrameSource:
+def _some_frames(value: Any, name: str, fps: float, lazily: bool = False) -> FrameSource:
     from ..wan_animate.errors import InputError
 
     if len(value) == 0:
         raise InputError(f"{name} carries no frames (an empty batch): connect at least one picture.")
-    return as_frames(value, fps)
+    return as_frames(value, fps, lazily)
 
 
 def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameSource:
@@ -116,7 +138,9 @@ def _of_kind(source: FrameSource, kind: str, name: str, sentence: str) -> FrameS
 
 
 def fit_input(tooltip: str, **options: Any) -> io.Input:
-    return io.Combo.Input("fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options)
+    return io.Combo.Input(
+        "fit", display_name="fit", options=["fill", "pad"], default="fill", tooltip=tooltip, **options
+    )
 
 
 def drawn_at_inputs() -> list[io.Input]:

@@ -20,7 +20,13 @@ class AccelerateVae(io.ComfyNode):
                 "the VAE that comes in stays as it is. Animate Character does this by itself."
             ),
             search_aliases=["faster vae", "speed up vae", "vae decode", "vae encode", "channels last", "optimize vae"],
-            inputs=[io.Vae.Input("vae", tooltip="The Wan 2.1 VAE (wan_2.1_vae.safetensors); another one is refused.")],
+            inputs=[
+                io.Vae.Input(
+                    "vae",
+                    display_name="vae",
+                    tooltip="The Wan 2.1 VAE (wan_2.1_vae.safetensors); another one is refused.",
+                )
+            ],
             outputs=[
                 io.Vae.Output(
                     display_name="vae",

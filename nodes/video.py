@@ -32,17 +32,20 @@ class LoadVideo(io.ComfyNode):
                 "time, so that a long video takes no more memory than a short one."
             ),
             search_aliases=["load video", "driving video", "video frames", "video upload", "reference motion", "vhs"],
+            essentials_category="Video Tools",
             inputs=[
                 # The frontend gives an upload button and a preview to required inputs only, so a graph that has none of
                 # its own (video is connected, or the folder is empty) names the empty file.
                 io.Combo.Input(
                     "file",
+                    display_name="file",
                     options=[*list_input(content="video"), ""],
                     upload=io.UploadType.video,
                     tooltip="A video in the input folder, or upload one. Not used when video is connected.",
                 ),
                 io.Float.Input(
                     "fps",
+                    display_name="fps (0: video's own)",
                     optional=True,
                     default=30.0,
                     min=0.0,
@@ -55,6 +58,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "width",
+                    display_name="area width",
                     optional=True,
                     default=832,
                     min=64,
@@ -67,6 +71,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "height",
+                    display_name="area height",
                     optional=True,
                     default=480,
                     min=64,
@@ -79,6 +84,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "start",
+                    display_name="start frame",
                     optional=True,
                     default=0,
                     min=0,
@@ -87,6 +93,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "limit",
+                    display_name="limit (0: all)",
                     optional=True,
                     default=0,
                     min=0,
@@ -95,6 +102,7 @@ class LoadVideo(io.ComfyNode):
                 ),
                 io.Video.Input(
                     "video",
+                    display_name="video",
                     optional=True,
                     tooltip="A video from another node (Load Video, Trim Video, Create Video), in place of file.",
                 ),
@@ -130,7 +138,9 @@ class LoadVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None, video: str | None = "not linked", fit: str = "fill") -> bool | str:
+    def validate_inputs(
+        cls, file: str | None = None, video: str | None = "not linked", fit: str = "fill"
+    ) -> bool | str:
         if fit not in ("fill", "pad", _UPLOAD, None):
             return f"fit is {fit!r}, but it must be fill or pad."
         # The host passes None for what is linked and leaves out what is not there.

@@ -228,7 +228,7 @@ def test_every_import_of_the_engine_and_the_nodes_is_declared():
     }
     # torch and PIL come with any host and with diffusers, and Triton with torch where it comes at all
     known = declared | set(sys.stdlib_module_names) | {"torch", "PIL"}
-    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"psutil", "tqdm", "triton"})):
+    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"aiohttp", "psutil", "tqdm", "triton"})):
         for path in project_files(".py"):
             if path.is_relative_to(ROOT / folder):
                 unknown = imports(parsed(path)) - known - more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import struct
 import uuid
 import zipfile
@@ -120,6 +121,26 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: boo
         raise InputError(f"{what} cannot be written to {path} ({_reason(error)}): {remedy}.") from error
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[str]:
+    """:func:`replacing` for a folder of files, which must not exist."""
+    path = Path(path)
+    if os.path.lexists(path):
+        raise InputError(f"{what} cannot be written to {path}, which is there already: name a new folder.")
+    temporary = path.parent / f".{short_name(path.name)}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        os.mkdir(temporary)
+        yield str(temporary)
+        os.rename(temporary, path)
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
+        remedy = remedy or "free space there or name another place"
+        raise InputError(f"{what} cannot be written to {path} ({_reason(error)}): {remedy}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> None:

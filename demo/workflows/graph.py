@@ -49,7 +49,8 @@ class Node:
     position: tuple[int, int] = (0, 0)
 
     def __getitem__(self, output: str) -> Output:
-        names = self.definition["output_name"]
+        names = [name.lower() for name in self.definition["output_name"]]
+        output = output.lower()
         if output not in names:
             raise KeyError(f"{self.type} has no output {output}: {', '.join(names)}")
         slot = names.index(output)

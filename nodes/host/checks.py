@@ -99,6 +99,16 @@ def check_prompt(conditioning: Any, name: str, width: int | None) -> None:
         )
 
 
+def check_negative(negative: Any, cfg: float) -> None:
+    """Raises InputError if a negative prompt is needed and not there."""
+    if negative is None:
+        why = f"cfg is {cfg:g}" if cfg != 1 else "a patch on the model (disable_cfg1_optimization) is on"
+        raise InputError(
+            f"negative is not connected, but {why}, for which the model also samples a negative prompt: connect Cached "
+            "Prompt (an empty text will do) to negative, or set cfg to 1."
+        )
+
+
 def check_image_features(output: Any, width: int | None) -> None:
     """Raises InputError unless ``penultimate_hidden_states`` [1, tokens, C] fit; ``width`` is C, None any, 0 no
     features.

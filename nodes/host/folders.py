@@ -119,6 +119,15 @@ def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[
     return os.path.join(folder, file), os.path.join(subfolder, file)
 
 
+def temporary_path(numbered: str) -> tuple[str, str]:
+    """(path, path below the temp folder) of a new file there, which ComfyUI empties when it starts."""
+    folder = folder_paths.get_temp_directory()
+    os.makedirs(folder, exist_ok=True)
+    path, name, counter, subfolder, _ = folder_paths.get_save_image_path("wan_animate_kit", folder)
+    file = name + numbered.format(counter)
+    return os.path.join(path, file), os.path.join(subfolder, file)
+
+
 def file_stamp(path: str | None) -> tuple[float, int] | None:
     """(modification time, size)"""
     if path is None:

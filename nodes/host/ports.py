@@ -12,7 +12,16 @@ from ...wan_animate.chain.ports import SegmentConditioning, StepCallback
 from ...wan_animate.chain.segments import SegmentPlan
 from ...wan_animate.video.frames import as_unit_float
 from .accelerate import with_face_motion
-from .checks import check_image_features, check_model, check_prompt, check_steps, check_vae, image_width, text_width
+from .checks import (
+    check_image_features,
+    check_model,
+    check_negative,
+    check_prompt,
+    check_steps,
+    check_vae,
+    image_width,
+    text_width,
+)
 from .prompts import prompt_digest, prompt_of
 from .vae import accelerate_vae, can_accelerate
 
@@ -121,6 +130,7 @@ class HostDenoiser:
         # else ComfyUI ignores it
         self.uses_negative = cfg != 1 or bool(model.model_options.get("disable_cfg1_optimization"))
         if self.uses_negative:
+            check_negative(negative, cfg)
             check_prompt(negative, "negative", text_width(model))
         if clip_vision_output is not None:
             check_image_features(clip_vision_output, image_width(model))
@@ -129,7 +139,7 @@ class HostDenoiser:
         self.frame_count = 0
         self.model = with_face_motion(with_shift(model, shift))
         self.face_dtype = model.model.get_dtype_inference()  # ComfyUI rounds to it before every step
-        self.positive, self.negative = positive, negative
+        self.positive, self.negative = positive, positive if negative is None else negative
         self.clip_vision_output = clip_vision_output
         self.steps, self.cfg, self.seed = steps, cfg, seed
         self.sampler_name, self.scheduler, self.shift = sampler_name, scheduler, shift

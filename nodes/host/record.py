@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import comfyui_version
@@ -43,3 +44,14 @@ def node_record(
         versions=versions(comfyui=comfyui_version.__version__),
         device=device,
     )
+
+
+def workflow_tags(hidden: Any) -> dict[str, str]:
+    """The workflow as the host's Save Video writes it into a file; empty where the server was started with
+    ``--disable-metadata``, or in a call from Python."""
+    if args.disable_metadata or hidden is None:
+        return {}
+    found = dict(hidden.extra_pnginfo) if isinstance(hidden.extra_pnginfo, dict) else {}
+    if hidden.prompt is not None:
+        found["prompt"] = hidden.prompt
+    return {name: json.dumps(value) for name, value in found.items()}

@@ -202,7 +202,7 @@ def test_the_warning_is_logged_and_drawn(pose, masks, caplog):
     checked = CheckedMaskSource(TensorSource(masks), pose)
     with caplog.at_level(logging.WARNING):
         (words,) = warn_of_uncovered(checked.coverage(), "shape mask")
-    assert f"shape mask: {words}" in caplog.text and "left hand 5-8" in words and "Raise iterations" in words
+    assert f"shape mask: {words}" in caplog.text and "left hand 5-8" in words and "Raise grow iterations" in words
     clip = TensorSource(np.full((COUNT, 90, 160, 3), 120, np.uint8))
     for frames in (None, clip):
         picture = coverage_picture(checked.coverage(), checked, frames)

@@ -114,7 +114,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
 def test_every_node_explains_itself(server):
     info = server.get("/object_info")
     ours = {name: node for name, node in info.items() if node["python_module"].endswith("ComfyUI-WanAnimateKit")}
-    assert len(ours) == 41 and all(name.startswith(PREFIX) for name in ours)
+    assert len(ours) == 45 and all(name.startswith(PREFIX) for name in ours)
     assert len({node["display_name"] for node in ours.values()}) == len(ours)
     silent = []
     for name, node in ours.items():
@@ -155,7 +155,7 @@ def test_nothing_heavy_is_imported_before_a_node_runs(host):
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     seconds, count, *modules = out.splitlines()[-1].split()
-    assert int(count) == 41 and float(seconds) < 1.0
+    assert int(count) == 45 and float(seconds) < 1.0
     assert not {"cv2", "av", "onnxruntime", "diffusers", "transformers", "torchvision"} & {
         name.split(".")[0] for name in modules
     }
@@ -319,7 +319,11 @@ def test_a_video_that_is_not_there_is_refused_before_the_run(server, name, sente
 def test_models_and_tracks_that_are_not_there_are_refused_before_the_run(server):
     graph = Graph()
     graph.show(graph.kit("LoadPoseDetector", detector="none.onnx", pose_model=DETECTION["dancer"][1], provider="cpu"))
-    with pytest.raises(PromptRejected, match="detector 'none.onnx' is not in models/detection: download it there"):
+    with pytest.raises(PromptRejected, match="Value not in list detector: 'none.onnx' not in"):  # the host's own words
+        server.run(graph)
+    graph = Graph()
+    graph.show(graph.kit("LoadPoseDetector", detector=DETECTION["dancer"][0], pose_model="none.onnx", provider="cpu"))
+    with pytest.raises(PromptRejected, match="pose_model 'none.onnx' is not in models/detection: ComfyUI offers no"):
         server.run(graph)
     graph = Graph()
     graph.show(graph.kit("LoadPoseTrack", file="../none.npz"))

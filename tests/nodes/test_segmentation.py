@@ -63,7 +63,7 @@ def test_the_dancer_is_found(pack_nodes, segmenter, track, pictures, given):
     assert lost == 0 and f"all {FRAMES} frames" in report
     assert min(overlap(one > 0, picture) for one, picture in zip(mask.read(0, FRAMES), pictures)) > 0.85
     assert not segmenter.loaded  # the card is free again
-    assert node.ui.as_dict()["images"]
+    assert node.ui["images"] and node.ui["wan_animate_kit_view"][0]["layers"] == ["frame", "mask"]
 
 
 def test_cancel_frees_the_card(pack_nodes, segmenter, track, pictures, interrupt):

@@ -19,7 +19,7 @@ from ..support import workflows
 KIT = graphs.KIT
 FRAMES = 5
 # Nodes that no workflow needs: their own tests run them on the host.
-ELSEWHERE = {f"{KIT}CheckModels"}
+ELSEWHERE = {f"{KIT}CheckModels", f"{KIT}EditPose"}
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,13 @@ def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}: choose animate or replace.")
     if mode == "replace":
-        for name, given in (("a background", has_background), ("a character mask", has_mask)):
-            if not given:
-                raise InputError(
-                    f"replace mode needs {name}, and none is connected: connect one, or set mode to animate."
-                )
+        wanted = {"a background (Background without Character)": has_background, "a character mask": has_mask}
+        missing = [name for name, given in wanted.items() if not given]
+        if missing:
+            raise InputError(
+                f"replace mode needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not "
+                "connected: connect what is missing, or set mode to animate."
+            )
     elif has_background or has_mask:
         raise InputError(
             "a background or character mask is connected, but mode is animate, which makes its own scene: set mode to "

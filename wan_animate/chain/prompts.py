@@ -10,6 +10,9 @@ from .segments import Segment
 FrameRange = tuple[int, int]
 """First and last driving frame, both included; the last may be -1, the end of the clip."""
 
+DEFAULT_PROMPT = "People in the video are doing actions."
+"""Of a clip that is given none; what upstream's default says, in English."""
+
 
 def check_range(frames: FrameRange) -> None:
     """Raises InputError for a range without frames."""

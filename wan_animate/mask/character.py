@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ def segment_character(
     segmenter: Segmenter,
     frames: FrameSource,
     pose: PoseTrack | None = None,
-    own: Prompt | None = None,
+    own: Prompt | Sequence[Prompt] | None = None,
     replace: bool = False,
     fill: str = "pose",
     progress: Callable[[int, int], None] | None = None,
@@ -41,7 +41,7 @@ def segment_character(
 
     Args:
         pose: fitted by :func:`..pose.track.fit_track`.
-        own: prompt on one frame, added to the pose's; with ``replace`` in their place.
+        own: prompts set by hand, added to the pose's; with ``replace`` in their place.
         fill: see :func:`.lost.fill_lost`.
         progress: called with (frames done, frames).
 
@@ -53,20 +53,16 @@ def segment_character(
         raise InputError(f"segment character: fill is {fill!r}, but it must be one of {', '.join(FILLS)}.")
     if pose is not None:
         pose = fit_track(pose, frames, "segment character, pose").onto(frames)
-    if own is not None and not 0 <= own.frame < count:
-        raise InputError(
-            f"segment character: point_frame is {own.frame}, but the clip has frames 0 to {count - 1}; choose one of "
-            "these."
-        )
-    followed = None if replace and own is not None else pose
+    by_hand = _each_frame([own] if isinstance(own, Prompt) else own or (), count)
+    followed = None if replace and by_hand else pose
     prompts = {} if followed is None else {prompt.frame: prompt for prompt in prompts_from_pose(followed)}
-    if own is not None:
-        shown = None if followed is None else prompt_at(followed, own.frame)
-        prompts[own.frame] = own if shown is None else combined(shown, own)
-        if not prompts[own.frame].labels.any() and prompts[own.frame].box is None:
+    for prompt in by_hand:
+        shown = None if followed is None else prompt_at(followed, prompt.frame)
+        prompts[prompt.frame] = prompt if shown is None else combined(shown, prompt)
+        if not prompts[prompt.frame].labels.any() and prompts[prompt.frame].box is None:
             raise InputError(
                 "segment character: points_negative says where the person is not, but nothing says where it is on "
-                f"frame {own.frame}; set a positive point or a box as well."
+                f"frame {prompt.frame}; set a positive point or a box as well."
             )
     if not prompts:
         raise InputError(
@@ -74,7 +70,7 @@ def segment_character(
             + (
                 "no frame of the pose has three sure joints of the body, so set a point on the person."
                 if pose is not None
-                else "connect the pose of this clip, or set a point on the person with a points editor."
+                else "connect the pose of this clip, or set a point on the person (Edit points)."
             )
         )
     cuts = pose.cuts if pose is not None else ()
@@ -87,7 +83,7 @@ def segment_character(
     if len(frame_numbers) == count and not can_fill:
         raise InputError(
             f"segment character: {segmenter.name} found nobody in any of the {count} frames; set a point on the person "
-            "with a points editor, or use Mask from Pose."
+            "(Edit points), or use Mask from Pose."
         )
     done = {
         "pose": "filled from the pose's outline" if pose is not None else "filled from the masks around them",
@@ -101,6 +97,19 @@ def segment_character(
     )
     log.warning("segment character: %s", report)
     return CharacterMask(fill_lost(masks, lost, pose, fill), tuple(int(frame) for frame in frame_numbers), report)
+
+
+def _each_frame(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """One prompt a frame. Raises InputError for a frame outside the clip."""
+    found: dict[int, Prompt] = {}
+    for prompt in prompts:
+        if not 0 <= prompt.frame < count:
+            raise InputError(
+                f"segment character: point_frame is {prompt.frame}, but the clip has frames 0 to {count - 1}; choose "
+                "one of these."
+            )
+        found[prompt.frame] = combined(found[prompt.frame], prompt) if prompt.frame in found else prompt
+    return list(found.values())
 
 
 def _middle(frames: np.ndarray) -> int:

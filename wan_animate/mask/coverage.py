@@ -128,7 +128,7 @@ class Coverage:
             said.append(
                 f"the mask is empty in {empty.sum()} of {count} frames ({frame_ranges(empty)}) that show a person: "
                 "nobody is put in there and the old person stays. Set a point or a box on one of them in Segment "
-                "Character, or fill_lost to the pose outline."
+                "Character, or fill lost frames with the pose outline."
             )
         if lost.any():
             said.append(
@@ -142,8 +142,8 @@ class Coverage:
             where = "; ".join(f"{part} {frame_ranges(frames, 4)}" for part, frames in parts.items())
             said.append(
                 f"the mask cuts off part of the person in {cut.sum()} of {count} frames ({where}): the old person "
-                "shows there. Raise iterations in Shape Mask or lower its blocks_wide and blocks_high; where a hand or "
-                "foot is missing altogether, set a point on it in Segment Character." + beyond * self.beyond
+                "shows there. Raise grow iterations in Shape Mask or lower its blocks across and blocks down; where a "
+                "hand or foot is missing altogether, set a point on it in Segment Character." + beyond * self.beyond
             )
         return said
 

@@ -91,6 +91,57 @@ def _box(track: PoseTrack, frame: int, points: np.ndarray) -> tuple[float, float
 # -- from an editor
 
 
+def read_prompts(text: str | None, size: tuple[int, int] | None = None) -> list[Prompt]:
+    """The prompts of several frames, sorted, one a frame; empty text is none.
+
+    Args:
+        text: JSON, ``[{"frame": 12, "positive": [{"x": 320, "y": 200}], "negative": [], "box": [x1, y1, x2, y2],
+            "size": [832, 480]}]``, points and box as of :func:`prompt_from_editor`; all but ``frame`` may be missing.
+            With ``size``, width and height of the frame they were set on, they follow the clip to another size.
+        size: width and height of the clip.
+
+    Raises:
+        InputError: another format, or a point outside the frame.
+    """
+    if text is None or not text.strip():
+        return []
+    try:
+        given = json.loads(text)
+        if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
+            raise ValueError("no list of frames")
+        found: dict[int, Prompt] = {}
+        for entry in given:
+            frame = entry["frame"]
+            if isinstance(frame, bool) or not isinstance(frame, int) or frame < 0:
+                raise ValueError(f"frame {str(frame)[:20]}")
+            own = entry.get("size")
+            set_on = size if own is None else (int(own[0]), int(own[1]))
+            if own is not None and min(set_on or (0,)) < 1:
+                raise ValueError("size")
+            names = ("positive", "negative")
+            on, off = (json.dumps(entry[name]) if entry.get(name) else None for name in names)
+            prompt = prompt_from_editor(frame, on, off, entry.get("box"), set_on)
+            if prompt is not None:
+                prompt = _resized(prompt, set_on, size)
+                found[frame] = combined(found[frame], prompt) if frame in found else prompt
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f'segment character: prompts must be a JSON list such as [{{"frame": 0, "positive": [{{"x": 320, "y": '
+            f'200}}], "negative": [], "box": [10, 20, 300, 400]}}], but it is {text.strip()[:60]!r} ({error}).'
+        ) from error
+    return [found[frame] for frame in sorted(found)]
+
+
+def _resized(prompt: Prompt, size: tuple[int, int] | None, other: tuple[int, int] | None) -> Prompt:
+    if size is None or other is None or size == other:
+        return prompt
+    scale = np.array([other[0] / size[0], other[1] / size[1]], np.float32)
+    box = None if prompt.box is None else tuple(np.multiply(prompt.box, [*scale, *scale]).tolist())
+    return Prompt(prompt.frame, prompt.points * scale, prompt.labels, box)
+
+
 def prompt_from_editor(
     frame: int, positive: str | None, negative: str | None, box: object = None, size: tuple[int, int] | None = None
 ) -> Prompt | None:

@@ -218,10 +218,10 @@ class ComfyClient:
         except urllib.error.HTTPError as error:
             text = error.read()
             try:
-                answer = json.loads(text)
+                said = json.loads(text)
             except ValueError:
-                answer = text.decode(errors="replace")[:200]
-            raise PromptRejected(answer) from error
+                said = text.decode(errors="replace")[:200]
+            raise PromptRejected(said) from error
         if answer.get("node_errors"):  # the host runs what is valid, such as a preview of the pose
             self.post("/queue", {"delete": [answer["prompt_id"]]})
             self.post("/interrupt", {"prompt_id": answer["prompt_id"]})

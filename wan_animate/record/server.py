@@ -18,7 +18,7 @@ from ..video.tags import read_tags
 from .clip_record import TAG
 
 POLL = 1.0  # seconds between two looks whether the server is done
-SAVE = "SaveVideo"
+SAVE = ("SaveVideo", "WanAnimateKitSaveClip")
 ANEW = "wan_animate_kit_anew"
 """Name in a prompt's ``extra_pnginfo``: Animate Character takes nothing over that was finished before. Its value, some
 hexadecimal digits, is the run's own."""
@@ -29,7 +29,7 @@ def run_again(server: str, clip: str, out: str) -> Path:
 
     Args:
         server: the address, ``http://127.0.0.1:8188``.
-        clip: an mp4 that Save Video wrote.
+        clip: a video that Save Video or Save Clip wrote.
         out: the mp4 to write.
 
     Raises:
@@ -39,9 +39,9 @@ def run_again(server: str, clip: str, out: str) -> Path:
     tags = {name.lower(): text for name, text in read_tags(clip).items()}
     try:
         workflow = json.loads(tags["prompt"])
-        saves = [node for node, what in workflow.items() if what["class_type"] == SAVE]
+        saves = [node for node, what in workflow.items() if what["class_type"] in SAVE]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        raise InputError(f"{clip} holds no workflow: give the mp4 that Save Video wrote.") from None
+        raise InputError(f"{clip} holds no workflow: give the file that Save Video or Save Clip wrote.") from None
     check_place(out, "the video (--out)")
     client.check()
     client.post("/free", {"unload_models": False, "free_memory": True})
@@ -62,7 +62,8 @@ def run_again(server: str, clip: str, out: str) -> Path:
     except ServerError as error:
         raise InputError(f"{server} could not run the workflow of {clip}: {' '.join(str(error).split())}") from error
     for node in saves:
-        for item in entry.get("outputs", {}).get(node, {}).get("images", []):
+        found = entry.get("outputs", {}).get(node, {})
+        for item in found.get("files") or found.get("images", []):
             client.save(item, out, "the video (--out)")
             if TAG in {name.lower() for name in read_tags(out)}:
                 return Path(out)

@@ -24,10 +24,10 @@ def kit_version() -> str:
     project = Path(__file__).parents[2] / "pyproject.toml"
     if project.is_file():
         text = project.read_text(encoding="utf-8", errors="replace")
-        found = re.search(r'^name = "comfyui-wan-animate-kit"\nversion = "([^"]+)"', text, re.M)
+        found = re.search(r'^name = "wan-animate-kit"\nversion = "([^"]+)"', text, re.M)
         if found:
             return found[1]
-    return _installed("comfyui-wan-animate-kit") or "unknown"
+    return _installed("wan-animate-kit") or "unknown"
 
 
 def _installed(package: str) -> str | None:

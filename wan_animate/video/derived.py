@@ -26,6 +26,10 @@ class DerivedSource(FrameSource):
     def chunk(self) -> int:
         return min(super().chunk, *(source.chunk for source in (self.source, *self._others)))
 
+    @property
+    def by_network(self) -> bool:
+        return any(source.by_network for source in (self.source, *self._others))
+
     def __len__(self) -> int:
         return len(self.source)
 

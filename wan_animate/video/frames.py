@@ -52,6 +52,11 @@ class FrameSource(ABC):
         """Frames to read at once where all are wanted: 8, fewer of large ones (2 of 4K)."""
         return max(1, min(_AT_ONCE, _BYTES_AT_ONCE // (3 * self.width * self.height)))
 
+    @property
+    def by_network(self) -> bool:
+        """Whether reading runs a host's network, and so belongs into the thread that runs those."""
+        return False
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of frames."""

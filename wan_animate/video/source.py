@@ -112,11 +112,16 @@ class VideoSource(FrameSource):
         """The same frames at :attr:`native_size`."""
         if (self.width, self.height) == self.native_size:
             return self
+        other = self.apart()
+        other.width, other.height = self.native_size
+        other.picture = placement(*self.native_size, *self.native_size, self._fit)
+        return other
+
+    def apart(self) -> VideoSource:
+        """The same frames with a decoder of its own: reading one does not seek in the other."""
         other = copy.copy(self)
         other._lock, other._reformatters, other._buffers = threading.RLock(), threading.local(), BufferPool()
         other._decoder = ClipDecoder(other._file, other._index, other._convert)
-        other.width, other.height = self.native_size
-        other.picture = placement(*self.native_size, *self.native_size, self._fit)
         return other
 
     @property

@@ -18,12 +18,12 @@ from ..log import get_logger
 from .audio import fit_audio
 from .decode import EXACT
 from .frames import FrameSource, as_uint8
+from .sound import SoundTrack
 from .tags import replace_tag
 
 log = get_logger(__name__)
 
 _BT709 = 1
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _CHUNK = 8
 _LARGE = 1920 * 1088
 # Enough to encode faster than any GPU samples.
@@ -107,7 +107,7 @@ def _write(
         for name, text in metadata.items():
             container.metadata[name] = text
         picture = _picture_stream(container, size, rate, crf)
-        track = _Sound(container, *sound) if sound is not None else None
+        track = SoundTrack(container, *sound) if sound is not None else None
         at = 0
         for images in chunks:
             for image in images:
@@ -157,27 +157,3 @@ def _can_encode(name: str) -> bool:
         return av.Codec(name, "w").is_encoder
     except ValueError:
         return False
-
-
-class _Sound:
-    """The AAC track, interleaved with the video so that neither is buffered."""
-
-    def __init__(self, container: OutputContainer, samples: np.ndarray, rate: int) -> None:
-        self._container, self._samples, self._rate, self._at = container, samples, rate, 0
-        aac_rate = rate if rate in _AAC_RATES else 48000
-        self._stream = container.add_stream("aac", rate=aac_rate, layout="mono" if samples.shape[0] == 1 else "stereo")
-        self._stream.bit_rate = 96_000 * samples.shape[0]
-
-    def write_to(self, seconds: float) -> None:
-        stop = min(round(seconds * self._rate), self._samples.shape[1])
-        while self._at < stop:
-            part = self._samples[:, self._at : min(self._at + 4096, stop)]
-            part = np.ascontiguousarray(part)
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._stream.layout.name)
-            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
-            self._container.mux(self._stream.encode(frame))
-            self._at += part.shape[1]
-
-    def finish(self) -> None:
-        self.write_to(float("1e9"))
-        self._container.mux(self._stream.encode(None))

@@ -31,12 +31,18 @@ def read_lora(path: str) -> dict[str, torch.Tensor]:
 
     name = os.path.basename(path)
     if not path.lower().endswith(PICKLES):
-        _check(name, read_header(path).tensors)
+        check_lora_file(path)
         with reading(path, "the LoRA", "download it again"):
             return safetensors.torch.load_file(path)
     tensors = _read_pickle(path, name)
     _check(name, tensors)
     return tensors
+
+
+def check_lora_file(path: str) -> None:
+    """Raises InputError unless it is a LoRA, as far as a header tells: a pickle has none."""
+    if not path.lower().endswith(PICKLES):
+        _check(os.path.basename(path), read_header(path).tensors)
 
 
 def _check(name: str, names: Collection[str]) -> None:

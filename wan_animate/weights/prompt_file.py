@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import InputError
@@ -30,6 +31,19 @@ def prompt_file_name(text: str, encoder: str) -> str:
     digest = hashlib.blake2b(f"{FORMAT}\0{encoder}\0{text}".encode(), digest_size=8).hexdigest()
     words = "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:40].strip("-")
     return f"{words or 'prompt'}-{digest}.safetensors"
+
+
+def find_prompt(folders: Iterable[str | os.PathLike], text: str) -> Path | None:
+    """A saved prompt of this very text, whatever encoded it; None without one."""
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.safetensors")):
+            try:
+                with safe_open(path, "pt") as file:
+                    if (file.metadata() or {}).get("prompt") == text:
+                        return path
+            except (OSError, SafetensorError):  # not ours, or damaged: as if it were not there
+                continue
+    return None
 
 
 def storable(conditioning: Conditioning) -> bool:

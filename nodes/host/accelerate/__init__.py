@@ -59,7 +59,7 @@ def accelerate(model: Any, settings: Settings) -> Any:
     settings = replace(settings, attention=current_choice(settings.attention))
     if settings.matmul not in fp8.CHOICES:
         raise InputError(
-            f"linear_layers (products) is {settings.matmul!r}, but it must be one of: {', '.join(fp8.CHOICES)}."
+            f"linear layers (products) is {settings.matmul!r}, but it must be one of: {', '.join(fp8.CHOICES)}."
         )
     kinds = comfy.patcher_extension.WrappersMP
     compiled = settings.compile_blocks

@@ -378,5 +378,5 @@ def test_compiled_blocks_or_linear_layers_in_fp8(kit, model, faceless, caplog):
 
 
 def test_another_choice_is_refused(kit, model):
-    with pytest.raises(Exception, match=r"linear_layers \(products\) is 'int2', but it must be one of: as loaded, fp8"):
+    with pytest.raises(Exception, match=r"linear layers \(products\) is 'int2', but it must be one of: as loaded, fp8"):
         kit.accelerate(model, settings(kit, matmul="int2"))

@@ -1,0 +1,1 @@
+"""Finished clips as files: codecs, movies, pictures, animations, comparisons."""

@@ -1,0 +1,128 @@
+"""The encoder that works here, found by opening it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+
+from ..errors import InputError
+from ..log import get_logger
+from ..video.decode import EXACT
+from .codecs import Codec, Encoder
+
+log = get_logger(__name__)
+
+ENCODERS = ("auto", "software", "hardware")
+# ITU-T H.273 code points
+_RGB, _BT709, _SRGB = 0, 1, 13
+_THREADS = min(8, os.cpu_count() or 1)
+_FRAME_THREADS = ("libx264", "png")
+_LARGE = 1920 * 1088
+
+
+def choose_encoder(
+    codec: Codec, choice: str, quality: str, size: tuple[int, int], rate: Fraction, full: bool = False
+) -> Encoder:
+    """The first of the codec's encoders that takes such frames here.
+
+    Args:
+        choice: ``"auto"`` takes hardware where it works, else software; or one of the two.
+
+    Raises:
+        InputError: none does.
+    """
+    wanted = [one for one in codec.encoders if choice == "auto" or one.hardware == (choice == "hardware")]
+    for encoder in wanted:
+        if _works(encoder, quality, size, rate, full):
+            return encoder
+    if choice == "hardware":
+        names = ", ".join(one.name for one in codec.encoders if one.hardware) or "there is none for it"
+        raise InputError(
+            f"no hardware encoder for {codec.title} takes {size[0]}x{size[1]} here ({names}): choose auto or software."
+        )
+    raise InputError(
+        f"this PyAV cannot encode {codec.title} ({wanted[-1].name}): install the one from PyPI (pip install av)."
+    )
+
+
+def _works(encoder: Encoder, quality: str, size: tuple[int, int], rate: Fraction, full: bool) -> bool:
+    if encoder.name not in av.codecs_available:
+        return False
+    if not encoder.hardware:
+        return True
+    try:
+        context = cast(av.VideoCodecContext, av.CodecContext.create(encoder.name, "w"))
+        set_up(context, encoder, quality, size, rate, full)
+        black = np.zeros((size[1], size[0], 3), np.uint8)
+        context.encode(as_frame(black, encoder.pixels, full))
+        context.encode(None)
+    except (av.error.FFmpegError, ValueError) as error:
+        log.debug("%s does not work here: %s", encoder.name, error)
+        return False
+    return True
+
+
+def set_up(
+    context: av.VideoCodecContext,
+    encoder: Encoder,
+    quality: str,
+    size: tuple[int, int],
+    rate: Fraction,
+    full: bool = False,
+    without: tuple[str, ...] = (),
+) -> None:
+    """Size, rate, options (but those named in ``without``), threads and colour tags of a codec context or stream."""
+    context.width, context.height, context.pix_fmt = *size, encoder.pixels
+    context.time_base, context.framerate = 1 / rate, rate
+    context.color_primaries = ColorPrimaries.BT709
+    if is_rgb(encoder.pixels):
+        context.color_trc, context.colorspace, context.color_range = _SRGB, _RGB, ColorRange.JPEG  # type: ignore[assignment]
+    else:
+        context.color_trc, context.colorspace = ColorTrc.BT709, _BT709
+        context.color_range = ColorRange.JPEG if full else ColorRange.MPEG
+    options: Mapping[str, str] = encoder.settings(quality)
+    context.options = {name: value for name, value in options.items() if name not in without}
+    if encoder.name == "libx264" and size[0] * size[1] > _LARGE:
+        # by default some 50 frames are in work, 1.5 GB of 4K
+        context.options |= {"x264-params": "sync-lookahead=0:rc-lookahead=1:ref=1:bframes=1"}
+    if encoder.name == "libx265":
+        pools = f"{encoder.options['x265-params']}:pools={_THREADS}:frame-threads={min(_THREADS, 3)}"
+        context.options |= {"x265-params": pools}
+    if encoder.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone
+        context.options |= {"svtav1-params": f"lp={_THREADS}"}
+    if not encoder.hardware:
+        context.thread_count = _THREADS
+        context.thread_type = "FRAME" if encoder.name in _FRAME_THREADS else "SLICE"
+
+
+def as_frame(
+    image: np.ndarray, pixels: str, full: bool = False, reformatter: VideoReformatter | None = None
+) -> av.VideoFrame:
+    """An image, uint8 RGB ``[H, W, 3]``, in a pixel format; YUV by BT.709."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    if pixels == "rgb24":
+        return frame
+    reformatter = reformatter or VideoReformatter()
+    if is_rgb(pixels):
+        return reformatter.reformat(frame, format=pixels)
+    out = reformatter.reformat(
+        frame,
+        format=pixels,
+        interpolation=EXACT,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+    )
+    out.color_range = ColorRange.JPEG if full else ColorRange.MPEG
+    out.color_primaries, out.color_trc = ColorPrimaries.BT709, ColorTrc.BT709  # ProRes takes them from the frame
+    return out
+
+
+def is_rgb(pixels: str) -> bool:
+    return pixels in ("rgb24", "bgr0", "bgra", "pal8")
