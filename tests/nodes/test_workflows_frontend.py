@@ -118,7 +118,13 @@ def test_an_app_opens_with_its_widgets(page, tmp_path, name):  # noqa: F811
         page.wait_for_timeout(1000)
     assert page.evaluate(FAULTS) == []
     shown = page.evaluate("document.body.innerText").split("\n")
-    assert {widget for _, widget in graph["extra"]["linearData"]["inputs"]} | {"Run"} <= set(shown)
+    labels = page.evaluate(
+        """() => app.graph.extra.linearData.inputs.map(([id, name]) => {
+            const widget = app.graph.getNodeById(id.toString().split(':').pop())?.widgets.find(w => w.name === name);
+            return widget?.label ?? name;
+        })"""
+    )
+    assert {*labels, "Run"} <= set(shown) and len(labels) == 5
     page.screenshot(path=tmp_path / "app.png")
     assert page.evaluate("app.graph.extra.linearData.inputs.length") == len(graph["extra"]["linearData"]["inputs"])
 
