@@ -38,7 +38,7 @@ SIZE = (480, 272)
 LIMIT_MB = 600
 
 
-def write_driver(folder: Path, frames: int, size: tuple[int, int]) -> None:
+def write_driver(folder: Path, frames: int, size: tuple[int, int], counts: tuple[int, ...] | None = None) -> None:
     """``driver.mp4``, and the pose of its first frames: ``driver_18.npz``, ``driver_150.npz``, ..."""
     import numpy as np
 
@@ -48,7 +48,7 @@ def write_driver(folder: Path, frames: int, size: tuple[int, int]) -> None:
     dancer = example.Dancer(frames / FPS, size, FPS)
     write_video(folder / "driver.mp4", dancer, None, FPS)
     keypoints = np.stack([dancer.keypoints(i) for i in range(frames)])
-    for count in (WARM, SHORT, frames):
+    for count in counts or (WARM, SHORT, frames):
         PoseTrack(keypoints[:count], *size).save(folder / f"driver_{count}.npz")
 
 

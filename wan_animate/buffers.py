@@ -1,17 +1,50 @@
-"""Reused host memory: page faults of fresh memory can cost more than the computation."""
+"""Host memory: buffers that are reused, and what is freed given back to the system."""
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import weakref
 from collections import deque
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_MAPPED = 4 << 20
+
+
+@cache
+def _glibc() -> Any:
+    """The C library where it is glibc, else None."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") and hasattr(library, "malloc_trim") else None
+
+
+@cache
+def map_large_buffers() -> None:
+    """From now on malloc maps buffers of 4 MB and more, which go back to the system when they are freed.
+
+    By default glibc raises that limit to 32 MB by itself; then the frames of a segment lie in the threads' heaps, whose
+    holes it keeps: a clip of 600 frames at 480x272 took 990 MB in place of 560.
+    """
+    if (library := _glibc()) is not None:
+        library.mallopt(_M_MMAP_THRESHOLD, _MAPPED)
+
+
+def give_back() -> None:
+    """Return the heaps' free pages to the system; milliseconds."""
+    if (library := _glibc()) is not None:
+        library.malloc_trim(ctypes.c_size_t(0))
+
 
 class BufferPool:
-    """Arrays whose memory is reused once they and all their views are garbage collected.
+    """Arrays whose memory is reused once they and all their views are garbage collected: page faults of fresh memory
+    can cost more than the computation.
 
     Args:
         keep: number of free buffers to keep.

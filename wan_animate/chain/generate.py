@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..buffers import map_large_buffers
 from ..errors import InputError
 from ..finite import check_finite
 from ..log import get_logger
@@ -98,6 +99,7 @@ def generate(
             written.
     """
     job.check()
+    map_large_buffers()
     with store.locked():
         return _generate(job, denoiser, vae, store, progress, video, audio, record)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..buffers import give_back
 from ..errors import Cancelled
 from ..record.frame_hashes import FrameHashes
 from ..video.frames import FrameSource, TensorSource, as_uint8
@@ -214,6 +215,7 @@ class SegmentSaver:
         self._store.save(segment.index, frames, tail, self._fps, state, record)
         if not in_memory:
             self._add_stored(segment)
+        give_back()
 
     def _add_stored(self, segment: Segment) -> None:
         if self._video is not None:

@@ -25,7 +25,8 @@ _NEAR = 1 / 48  # of a pixel of the frame
 class FaceCropSource(DerivedSource):
     """Faces resized to ``size`` x ``size`` (bilinear, aspect ratio not kept, as upstream).
 
-    Repeats the frame's edge outside it (upstream clips the box). Caches up to :data:`KEPT_BYTES` of uint8 crops.
+    Repeats the frame's edge outside it (upstream clips the box). Keeps the uint8 crops of a clip that fit
+    :data:`KEPT_BYTES`, for a second reading.
 
     Args:
         boxes, found: from :func:`.boxes.face_boxes`, in pixels of ``frames``; ``found`` None takes every non-empty box.
@@ -74,7 +75,8 @@ class FaceCropSource(DerivedSource):
         self._visible = visible
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
-        self._bytes_left = KEPT_BYTES
+        # of a clip that does not fit nothing is kept: its first frames alone would only take memory
+        self._bytes_left = KEPT_BYTES if len(frames) * size * size * 3 <= KEPT_BYTES else 0
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         kept = {index: self._kept[index] for index in range(start, stop) if index in self._kept}
