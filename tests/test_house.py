@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = {".git", ".venv", ".cache", "__pycache__", ".pytest_cache", ".ruff_cache", "out", "build", "dist"}
 ANNOTATED = ("wan_animate", "nodes", "demo", "benchmarks")
 HOST_MODULES = {
-    "aiohttp",
     "comfy",
     "comfy_api",
     "comfy_extras",
@@ -228,7 +227,7 @@ def test_every_import_of_the_engine_and_the_nodes_is_declared():
     }
     # torch and PIL come with any host and with diffusers, and Triton with torch where it comes at all
     known = declared | set(sys.stdlib_module_names) | {"torch", "PIL"}
-    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"aiohttp", "psutil", "tqdm", "triton"})):
+    for folder, more in (("wan_animate", set()), ("nodes", HOST_MODULES | {"psutil", "tqdm", "triton"})):
         for path in project_files(".py"):
             if path.is_relative_to(ROOT / folder):
                 unknown = imports(parsed(path)) - known - more
