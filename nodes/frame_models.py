@@ -78,7 +78,7 @@ class InterpolateFrames(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Frames.Output("The clip at the new rate: connect Save Clip."),
+                Frames.Output(display_name="frames", tooltip="The clip at the new rate: connect Save Clip."),
                 io.Float.Output(display_name="fps", tooltip="Its frames a second."),
                 io.Int.Output(display_name="count", tooltip="Number of frames."),
             ],

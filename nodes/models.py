@@ -79,11 +79,22 @@ class CheckModels(io.ComfyNode):
         return io.NodeOutput(view.markdown(), report.complete, ui={"view": [view.data()]})
 
 
+def _listed() -> list[str]:
+    """The files' names; none of a list that is not right, which must not keep the other nodes from loading."""
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.log import get_logger
+    from ..wan_animate.models.manifest import read_manifest
+
+    try:
+        return [model.name for model in read_manifest()]
+    except InputError as error:
+        get_logger(__name__).warning("%s", error)
+        return []
+
+
 class DownloadModels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        from ..wan_animate.models.manifest import read_manifest
-
         return io.Schema(
             node_id="WanAnimateKitDownloadModels",
             display_name="Download Models",
@@ -98,7 +109,7 @@ class DownloadModels(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     display_name="file",
-                    options=[MISSING, *(model.name for model in read_manifest())],
+                    options=[MISSING, *_listed()],
                     tooltip="What to fetch: one file, or one of each kind that a clip needs and is not here, as it "
                     "fits the card.",
                 ),

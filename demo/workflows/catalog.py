@@ -21,6 +21,7 @@ TITLES = {
     "edited_pose": "Wan Animate - Edited Pose",
     "host_pose": "Wan Animate - SDPose and SAM3",
     "saved_pose": "Wan Animate - Saved Pose",
+    "more_frames": "Wan Animate - More Frames",
 }
 APPS = {"animate": "Wan Animate - Character App", "replace": "Wan Animate - Replace App"}
 # subgraph blueprints, as the node search shows them
@@ -286,23 +287,21 @@ def long_clip(definitions: Definitions) -> Workflow:
     b.kit(
         "match", "MatchColor", column=WIDE, frames=b["animate"]["frames"], reference=b["image"]["IMAGE"], strength=0.5
     )
-    b.kit("images", "FramesToImage", column=WIDE, frames=b["match"]["frames"])
-    b.add(
-        "create",
-        "CreateVideo",
+    b.kit(
+        "save",
+        "SaveClip",
         column=WIDE,
-        images=b["images"]["image"],
+        frames=b["match"]["frames"],
         audio=b["video"]["audio"],
-        fps=b["video"]["fps"],
+        filename_prefix="video/long_clip",
     )
-    b.save(b["create"]["VIDEO"], "long_clip")
     stages = [
         [model_groups(b, "detector")[0], b.group("Prompts", GOLD, ["positive", "negative"], ["later", "from_frame"])],
         inputs_group(b),
         [b.group("Pose and face", PURPLE, ["detect", "clean", "report"])],
         body_group(b),
         [b.group("The clip's plan", GOLD, ["options", "plan"])],
-        [b.group("Result", BLUE, ["animate"], ["match", "images", "create", "save"])],
+        [b.group("Result", BLUE, ["animate"], ["match", "save"])],
     ]
     return b.finish(START["long_clip"], stages)
 

@@ -7,7 +7,7 @@ from typing import Any
 from demo.workflows.catalog import TITLES, animating, inputs_group, model_groups
 from demo.workflows.graph import Definitions, Output, Workflow
 from demo.workflows.notes import START
-from demo.workflows.parts import BLUE, GOLD, GREEN, PURPLE, TEAL, Builder
+from demo.workflows.parts import BLUE, GOLD, GREEN, PURPLE, TEAL, WIDE, Builder
 
 EDIT_STEPS, EDIT_CFG = 40, 4.0  # Qwen Image Edit 2511's own, as in ComfyUI's blueprint
 
@@ -164,7 +164,8 @@ def saved_pose(definitions: Definitions) -> Workflow:
     b.add("image", "LoadImage", "Load Image (your character)", image="example.png")
     b.kit("video", "LoadVideo", file="")
     frames = b["video"]["frames"]
-    pose = b.kit("track", "LoadPoseTrack", file="", frames=frames)["pose"]
+    b.kit("track", "LoadPoseTrack", file="", frames=frames)
+    pose = b.kit("edit", "EditPose", pose=b["track"]["pose"], frames=frames)["pose"]
     b.kit("crop_face", "CropFace", frames=frames, pose=pose)
     b.kit("keypoints", "PoseToKeypoints", pose=pose)
     b.add("openpose", "SDPoseDrawKeypoints", keypoints=b["keypoints"]["keypoints"], draw_face=False)
@@ -192,8 +193,37 @@ def saved_pose(definitions: Definitions) -> Workflow:
     stages = [
         model_groups(b),
         inputs_group(b),
-        [b.group("Saved pose", PURPLE, ["track", "crop_face", "keypoints", "openpose", "scaled", "drawn"])],
+        [b.group("Saved pose", PURPLE, ["track", "edit"], ["crop_face", "keypoints", "openpose", "scaled", "drawn"])],
         [b.group("Who is replaced", GREEN, ["outline", "shape", "background"])],
         [b.group("Result", BLUE, ["animate"], ["save"])],
     ]
     return b.finish(START["saved_pose"], stages)
+
+
+def more_frames(definitions: Definitions) -> Workflow:
+    b = Builder(TITLES["more_frames"], definitions)
+    b.add("interpolation", "FrameInterpolationModelLoader", model_name="rife_v4.26.safetensors")
+    b.add("upscaler", "UpscaleModelLoader", model_name="RealESRGAN_x2plus.pth")
+    b.kit("video", "LoadVideo", "Load Driving Video (the finished clip)", file="", fps=0.0)
+    b.kit(
+        "interpolate",
+        "InterpolateFrames",
+        interp_model=b["interpolation"]["INTERP_MODEL"],
+        frames=b["video"]["full_size"],
+    )
+    b.kit("upscale", "UpscaleFrames", upscale_model=b["upscaler"]["UPSCALE_MODEL"], frames=b["interpolate"]["frames"])
+    b.kit(
+        "save",
+        "SaveClip",
+        column=WIDE,
+        frames=b["upscale"]["frames"],
+        audio=b["video"]["audio"],
+        filename_prefix="video/more_frames",
+    )
+    stages = [
+        [b.group("Models", BLUE, ["interpolation", "upscaler"])],
+        [b.group("Your clip", GREEN, ["video"])],
+        [b.group("More and larger frames", TEAL, ["interpolate", "upscale"])],
+        [b.group("Result", BLUE, ["save"])],
+    ]
+    return b.finish(START["more_frames"], stages)

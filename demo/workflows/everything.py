@@ -16,6 +16,7 @@ MAKE: dict[str, catalog.Make] = {
     "edited_pose": catalog_host.edited_pose,
     "host_pose": catalog_host.host_pose,
     "saved_pose": catalog_host.saved_pose,
+    "more_frames": catalog_host.more_frames,
 }
 
 

@@ -59,6 +59,7 @@ START = {
 - *Prompt for Frames*: the second prompt holds from frame 154 on; add one for each part.
 - **color** anchor in *Animate Character* takes drift out. *Match Color* after it brings the whole to the look of a picture; **strength** 0 leaves the clip as it is.
 - *Pose Report* lists frames where something was lost.
+- *Save Clip* writes any format, a few frames at a time.
 """,
     "low_vram": f"""For cards with 8 GB: all 40 blocks wait in the computer's memory (20 GB of it) and are copied while the one before computes.
 
@@ -106,7 +107,20 @@ START = {
 3. *Load Image*: your character. *Load Driving Video*: the video of the track. **Run**.
 
 **Choices**
+- *Edit Pose*: run it alone to look at the pose; drag a keypoint that is wrong.
 - *Mask from Pose*: **grow** for wide clothes and hair.
 - The skeleton here is drawn by ComfyUI's *SDPose Draw Keypoints* from the track, as another pack would bring it: *Image to Frames* makes FRAMES of it. *Draw Pose* draws the one the model was trained on.
+""",
+    "more_frames": """A finished clip at 60 frames a second and 1080p, by ComfyUI's own interpolation and upscaling models. A frame or two are in memory at a time, of any length.
+
+**First time**
+1. An interpolation model into ComfyUI/models/frame_interpolation: [RIFE or FILM](https://huggingface.co/Comfy-Org/frame_interpolation). An upscaling model (ESRGAN and others) into ComfyUI/models/upscale_models. Press **R**.
+2. *Load Driving Video*: the clip that is to be finished. **Run**.
+
+**Choices**
+- **fps** in *Interpolate Frames*: a multiple of the clip's keeps all of its frames.
+- **short side** in *Upscale Frames*: 1080 for full HD, 0 for what the model makes. Bypass one of the two to have only the other.
+- Straight from a run: *Animate Character*'s **frames** into *Interpolate Frames*.
+- **format** in *Save Clip*: ProRes for editing, AV1 and H.265 for small files.
 """,
 }

@@ -59,6 +59,9 @@ ROOM = {
     "FramesToMask": 160,
     "MaskToFrames": 130,
     "SaveClip": 620,
+    "EditPose": 700,
+    "InterpolateFrames": 180,
+    "UpscaleFrames": 150,
 }
 HOST_ROOM = {
     "VAELoader": 70,
@@ -84,6 +87,8 @@ HOST_ROOM = {
     "ModelSamplingAuraFlow": 70,
     "CreateVideo": 110,
     "ImageScale": 170,
+    "FrameInterpolationModelLoader": 70,
+    "UpscaleModelLoader": 70,
 }
 
 

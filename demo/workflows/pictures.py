@@ -123,6 +123,7 @@ def sheets() -> dict[str, np.ndarray]:
         "edited_pose": tiles(character(), _skeleton_of_character()),
         "host_pose": tiles(pose(c), mask(c)),
         "saved_pose": tiles(pose(d), background(d)),
+        "more_frames": tiles(driver(a), driver(b), driver(c), driver(d)),
     }
 
 

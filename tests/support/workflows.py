@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from demo import graphs
+from demo import graphs, small_frame_models
 from demo import small_models as small
 
 KIT = graphs.KIT
@@ -78,6 +78,9 @@ def small_graph(name: str, files: dict[str, str], frames: int) -> graphs.Graph:
     graphs.set_inputs(graph, f"{KIT}CropToCharacter", width=160, height=96)
     graphs.set_inputs(graph, f"{KIT}PlanClip", segment_length=5, previous_frames=1)
     graphs.set_inputs(graph, f"{KIT}PromptForFrames", first_frame=3)
+    graphs.set_inputs(graph, "FrameInterpolationModelLoader", model_name=small_frame_models.INTERPOLATION)
+    graphs.set_inputs(graph, "UpscaleModelLoader", model_name=small_frame_models.UPSCALING.format(2))
+    graphs.set_inputs(graph, f"{KIT}UpscaleFrames", short_side=0)
     return graph
 
 
@@ -90,6 +93,9 @@ def upload_example(server: Any, folder: Path) -> dict[str, str]:
 
     video, image = write_example(folder)
     dancer = Dancer(SECONDS, SIZE, FPS)
+    models = server.base_dir / "models"
+    small_frame_models.write_interpolation(models / "frame_interpolation")
+    small_frame_models.write_upscaling(models / "upscale_models")
     track = folder / "dancer_pose.npz"
     keypoints = np.stack([dancer.keypoints(at) for at in range(len(dancer))])
     PoseTrack(keypoints, *SIZE, fps=FPS).save(track)

@@ -20,6 +20,7 @@ COMMANDS = {
     "preprocess": ".preprocess",
     "generate": ".generate",
     "queue": "..queue.command",
+    "export": "..export.command",
     "models": "..models.command",
     "jobs": ".jobs",
     "doctor": ".doctor",

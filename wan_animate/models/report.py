@@ -22,6 +22,11 @@ ROLES = {
     "segmenter": "segmenter, for replace",
     "relight_lora": "relighting, for replace",
     "distill_lora": "4 to 6 steps",
+    "sdpose": "ComfyUI's pose, in one workflow",
+    "sam3": "ComfyUI's mask, in one workflow",
+    "edit_model": "edited pictures, in one workflow",
+    "edit_text_encoder": "edited pictures, their words",
+    "edit_vae": "edited pictures, their VAE",
 }
 WHO = {
     "hub": "its source lists it",
