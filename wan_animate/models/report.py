@@ -22,6 +22,11 @@ ROLES = {
     "segmenter": "segmenter, for replace",
     "relight_lora": "relighting, for replace",
     "distill_lora": "4 to 6 steps",
+    "sdpose": "pose, by ComfyUI's own nodes",
+    "sam3": "masks, by ComfyUI's own nodes",
+    "edit_model": "picture editing, for Edit Prompts",
+    "edit_text_encoder": "picture editing, its text encoder",
+    "edit_vae": "picture editing, its VAE",
 }
 WHO = {
     "hub": "its source lists it",
