@@ -70,6 +70,7 @@ def long_clip(folder: Path, frames: int, out: Path, size: tuple[int, int] | None
 def our_graph(inputs: Inputs, seed: int) -> dict[str, Any]:
     """The shipped animate workflow with saved prompt and pose."""
     graph = graphs.load_graph("animate")
+    graphs.leave_out_speed_lora(graph)
     graphs.set_inputs(graph, f"{KIT}LoadModel", model=inputs.model)
     graphs.set_inputs(graph, "VAELoader", vae_name=inputs.vae)
     graphs.use_saved_prompt(graph, small_models.PROMPT_NAME)

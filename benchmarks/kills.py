@@ -14,6 +14,7 @@ Prints what was found; ends with status 1 where the two differ. Writes no claim:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from demo.example import Dancer, write_example  # noqa: E402
 
 SEGMENTS, LENGTH, PREVIOUS = 12, 9, 5
 FRAMES = LENGTH + (SEGMENTS - 1) * (LENGTH - PREVIOUS)
-LATEST = 8.0  # seconds after the first look at finished segments
+EARLIEST, LATEST = 0.6, 3  # of the time to the first segment; segments after it
 
 
 def command(folder: Path, out: Path) -> list[str]:
@@ -68,22 +69,30 @@ def finished(out: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in out.glob(".clip-*/segment_*.mkv")}
 
 
-def killed(arguments: list[str], out: Path, chance: random.Random) -> dict[str, int]:
-    """Run, kill at a random moment after a folder for segments is there; returns what is finished."""
+def killed(arguments: list[str], out: Path, seconds: float) -> dict[str, int]:
+    """Run and kill after ``seconds``; returns what is finished."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(out.glob(".clip-*")):
-        time.sleep(0.02)
-    if process.poll() is None:
-        time.sleep(chance.uniform(0.0, LATEST))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
     process.kill()
     process.wait()
     return finished(out)
 
 
-def finish(arguments: list[str]) -> None:
-    ended = subprocess.run(arguments, capture_output=True, text=True)
-    if ended.returncode:
-        sys.exit(f"the job ended with {ended.returncode}:\n{ended.stderr[-2000:]}")
+def finish(arguments: list[str], out: Path) -> tuple[float, float]:
+    """Run to the end; returns the seconds until the first segment was finished, and of a segment after it."""
+    start, first = time.perf_counter(), None
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            if first is None and finished(out):
+                first = time.perf_counter() - start
+            time.sleep(0.02)
+        if process.returncode:
+            errors.seek(0)
+            sys.exit(f"the job ended with {process.returncode}:\n{errors.read()[-2000:].decode()}")
+    total = time.perf_counter() - start
+    return (total, 0.0) if first is None else (first, (total - first) / (SEGMENTS - 1))
 
 
 def main(kills: int) -> int:
@@ -95,18 +104,19 @@ def main(kills: int) -> int:
         for one in (folder, whole, broken):
             one.mkdir()
         write_inputs(folder)
-        finish(command(folder, whole / "clip.mp4"))
+        first, each = finish(command(folder, whole / "clip.mp4"), whole)
+        print(f"unbroken: the first segment after {first:.1f} s, then one in {each:.1f} s", flush=True)
         before: dict[str, int] = {}
         arguments = command(folder, broken / "clip.mp4")
         for at in range(kills):
-            after = killed(arguments, broken, chance)
+            after = killed(arguments, broken, chance.uniform(EARLIEST * first, first + LATEST * each))
             if (broken / "clip.mp4").exists():
                 print(f"kill {at + 1}: the job was done before")
                 break
             again += sum(after.get(file) != written for file, written in before.items())
             print(f"kill {at + 1}: {len(after)} of {SEGMENTS} segments finished", flush=True)
             before = after
-        finish(arguments)
+        finish(arguments, broken)
         records = [read_record(place / "clip.mp4") for place in (whole, broken)]
         if records[0].frames != records[1].frames or records[0].segments != records[1].segments:
             faults.append("the frames differ")
