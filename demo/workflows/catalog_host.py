@@ -203,7 +203,7 @@ def saved_pose(definitions: Definitions) -> Workflow:
 def more_frames(definitions: Definitions) -> Workflow:
     b = Builder(TITLES["more_frames"], definitions)
     b.add("interpolation", "FrameInterpolationModelLoader", model_name="rife_v4.26.safetensors")
-    b.add("upscaler", "UpscaleModelLoader", model_name="RealESRGAN_x2plus.pth")
+    b.add("upscaler", "UpscaleModelLoader", model_name="RealESRGAN_x4plus.safetensors")
     b.kit("video", "LoadVideo", "Load Driving Video (the finished clip)", file="", fps=0.0)
     b.kit(
         "interpolate",

@@ -114,7 +114,7 @@ START = {
     "more_frames": """A finished clip at 60 frames a second and 1080p, by ComfyUI's own interpolation and upscaling models. A frame or two are in memory at a time, of any length.
 
 **First time**
-1. An interpolation model into ComfyUI/models/frame_interpolation: [RIFE or FILM](https://huggingface.co/Comfy-Org/frame_interpolation). An upscaling model (ESRGAN and others) into ComfyUI/models/upscale_models. Press **R**.
+1. Get the models: ComfyUI offers them when the workflow opens, the note below has links. FILM and any other upscaling model work too.
 2. *Load Driving Video*: the clip that is to be finished. **Run**.
 
 **Choices**

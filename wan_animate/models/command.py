@@ -42,6 +42,7 @@ Fetches nothing but what is named and confirmed. HF_ENDPOINT names another hub, 
 app = typer.Typer(
     name="models",
     help="Weight files: what is here, what fits the card, and fetching what is named and confirmed.",
+    epilog="Examples: wan-animate models check --vram 8, wan-animate models download --missing --dry-run",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

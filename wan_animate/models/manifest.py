@@ -20,6 +20,7 @@ EVIDENCE = ("hub", "copy", "published", None)
 ROLES = (
     "transformer", "vae", "text_encoder", "clip_vision", "person_detector", "pose_detector", "pose_detector_data",
     "segmenter", "relight_lora", "distill_lora", "sdpose", "sam3", "edit_model", "edit_text_encoder", "edit_vae",
+    "interpolation", "upscaler",
 )  # fmt: skip
 ENDINGS = (".safetensors", ".onnx", ".bin", ".gguf")
 _WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # names of devices, with any ending

@@ -22,11 +22,13 @@ ROLES = {
     "segmenter": "segmenter, for replace",
     "relight_lora": "relighting, for replace",
     "distill_lora": "4 to 6 steps",
-    "sdpose": "ComfyUI's pose, in one workflow",
-    "sam3": "ComfyUI's mask, in one workflow",
-    "edit_model": "edited pictures, in one workflow",
-    "edit_text_encoder": "edited pictures, their words",
-    "edit_vae": "edited pictures, their VAE",
+    "sdpose": "pose, by ComfyUI's own nodes",
+    "sam3": "masks, by ComfyUI's own nodes",
+    "edit_model": "picture editing, for Edit Prompts",
+    "edit_text_encoder": "picture editing, its text encoder",
+    "edit_vae": "picture editing, its VAE",
+    "interpolation": "more frames a second, by ComfyUI's own model",
+    "upscaler": "larger frames, by ComfyUI's own model",
 }
 WHO = {
     "hub": "its source lists it",
