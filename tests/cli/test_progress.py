@@ -57,7 +57,7 @@ def test_a_run_in_a_terminal(command, tmp_path):
 
 
 def test_ctrl_c_in_a_terminal(command, tmp_path):
-    said, status = in_a_terminal(command(steps=500), "segment 1 of 1: step")
+    said, status = in_a_terminal(command(steps=500), "segment 1 of 1: sampling, step 2")
     assert os.WIFSIGNALED(status), said[-3000:]
     assert os.WTERMSIG(status) == signal.SIGINT
     assert said.rindex(SHOW) > said.rindex(HIDE) and "Traceback" not in said
