@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...wan_animate.log import get_logger
 from .progress import Teller
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ...wan_animate.chain.clock import RunClock
     from ...wan_animate.chain.generate import Progress
     from ...wan_animate.chain.timeline import Timeline
+
+log = get_logger(__name__)
 
 
 def sampler_names() -> list[str]:
@@ -85,7 +88,8 @@ class SamplingProgress:
         done = progress.total - self.clock.steps_left
         preview = self._preview(progress)
         if preview is not None and self.tell.draws:
-            self.tell.show(as_data_url(preview[1]))
+            if url := _shown(preview[1]):
+                self.tell.show(url)
             preview = None
         self.bar.update_absolute(done, progress.total, preview)
 
@@ -104,7 +108,8 @@ class SamplingProgress:
 
     def _show_ends(self, segment: int, picture: np.ndarray) -> None:
         self.ends[segment] = picture
-        self.tell.send({f"ends_{segment}": as_data_url(picture)})
+        if url := _shown(picture):
+            self.tell.send({f"ends_{segment}": url})
 
     def _preview(self, progress: Progress) -> tuple[str, Any, int | None] | None:
         if progress.frames is not None:
@@ -119,6 +124,15 @@ class SamplingProgress:
         first = progress.reference_latents
         middle = first + (progress.latent.shape[2] - first) // 2
         return self.previewer.decode_latent_to_preview_image("JPEG", progress.latent[:, :, middle : middle + 1])
+
+
+def _shown(picture: Any) -> str | None:
+    """:func:`as_data_url`; a picture that cannot be shown costs no clip."""
+    try:
+        return as_data_url(picture)
+    except OSError as error:
+        log.warning("a picture is not shown: %s", error)
+        return None
 
 
 def as_data_url(picture: Any, largest: int = 512) -> str:

@@ -171,8 +171,6 @@ def test_names(load, folder):
 
 
 def test_wrong_files_on_the_server(host_server, small_models):
-    from demo.server import PromptFailed
-
     folder = host_server.base_dir / "models" / "diffusion_models"
     (folder / "vae.safetensors").write_bytes(small_models.vae.read_bytes())
     (folder / "cut.safetensors").write_bytes(small_models.transformer.read_bytes()[:-1000])
@@ -185,9 +183,9 @@ def test_wrong_files_on_the_server(host_server, small_models):
         show = {"class_type": "PreviewAny", "inputs": {"source": ["1", 1]}}
         return host_server.run({"1": load, "2": show})
 
-    with pytest.raises(PromptFailed, match="vae.safetensors is .* VAE, not Wan 2.2 Animate: it goes into Load VAE"):
+    with pytest.raises(PromptRejected, match="vae.safetensors is .* VAE, not Wan 2.2 Animate: it goes into Load VAE"):
         run("vae.safetensors")
-    with pytest.raises(PromptFailed, match="cut.safetensors is incomplete"):
+    with pytest.raises(PromptRejected, match="cut.safetensors is incomplete"):
         run("cut.safetensors")
     with pytest.raises(PromptRejected, match="is not a safetensors file in models/diffusion_models"):
         run("../vae/" + small_models.vae.name)
