@@ -109,6 +109,7 @@ class Canvas:
             (f"{KIT}LoadVideo", {"file": video, "fps": 30, "width": 128, "height": 80, "limit": FRAMES}),
             (f"{KIT}LoadPoseDetector", {"detector": detector, "pose_model": pose}),
             (f"{KIT}LoadModel", {"model": small.TRANSFORMER_NAME}),
+            (f"{KIT}ApplyLora", {"lora": small.LORA_NAME}),
             ("VAELoader", {"vae_name": small.VAE_NAME}),
             (f"{KIT}Animate", {"segment_length": LENGTH, "steps": STEPS, "sampler_name": "euler", "seed": seed}),
         ):

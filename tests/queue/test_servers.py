@@ -124,7 +124,10 @@ def test_a_server_that_is_no_comfyui(folder, tmp_path, capfd):
 def test_the_canvas_format_and_a_model_that_is_not_there(first, folder, tmp_path, capfd):
     from demo.importing import ROOT
 
-    assert queue(ROOT / "workflows" / "animate.json", "--server", first.url, "--out", tmp_path / "out") == 2
+    assert (
+        queue(ROOT / "workflows" / "Wan Animate - Character.json", "--server", first.url, "--out", tmp_path / "out")
+        == 2
+    )
     assert "choose Workflow > Export (API)" in capfd.readouterr().err
     assert queue(ROOT / "workflows" / "api" / "animate.json", "--server", first.url, "--out", tmp_path / "out") == 2
     assert re.search(r"is '.*\.(safetensors|onnx)', which the server does not have", capfd.readouterr().err)
