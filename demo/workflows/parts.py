@@ -44,7 +44,7 @@ ROOM = {
     "ShapeMask": 380,
     "MaskBackground": 340,
     "CropToCharacter": 700,
-    "StitchCharacter": 260,
+    "StitchCharacter": 720,
     "PlanClip": 980,
     "ClipOptions": 320,
     "MatchColor": 380,
