@@ -59,6 +59,17 @@ def body_group(b: Builder) -> list[Any]:
     return [b.group("On the character's body", TEAL, ["reference", "retarget", "draw"])]
 
 
+def animate_stages(b: Builder) -> list[list[Any]]:
+    """From the models to the result, where nothing is added to animate's own steps."""
+    return [
+        model_groups(b, "detector"),
+        inputs_group(b),
+        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
+        body_group(b),
+        [b.group("Result", BLUE, ["animate"], ["save"])],
+    ]
+
+
 def animate(definitions: Definitions) -> Workflow:
     ids = [
         "model",
@@ -90,14 +101,7 @@ def animate(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose)
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate")
     b.save(b["animate"]["video"], "animate")
-    stages = [
-        model_groups(b, "detector"),
-        inputs_group(b),
-        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
-        body_group(b),
-        [b.group("Result", BLUE, ["animate"], ["save"])],
-    ]
-    return b.finish(START["animate"], stages, APP)
+    return b.finish(START["animate"], animate_stages(b), APP)
 
 
 def replacing(
@@ -313,14 +317,7 @@ def low_vram(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose)
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", vae=vae, segment_length=49)
     b.save(b["animate"]["video"], "low_vram")
-    stages = [
-        model_groups(b, "detector"),
-        inputs_group(b),
-        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
-        body_group(b),
-        [b.group("Result", BLUE, ["animate"], ["save"])],
-    ]
-    return b.finish(START["low_vram"], stages)
+    return b.finish(START["low_vram"], animate_stages(b))
 
 
 def four_steps(definitions: Definitions) -> Workflow:
@@ -330,11 +327,4 @@ def four_steps(definitions: Definitions) -> Workflow:
     b.kit("draw", "DrawPose", pose=pose)
     b.animate(model, b["draw"]["frames"], b["detect"]["face"], mode="animate", steps=4)
     b.save(b["animate"]["video"], "four_steps")
-    stages = [
-        model_groups(b, "detector"),
-        inputs_group(b),
-        [b.group("Pose and face", PURPLE, ["detect", "clean"])],
-        body_group(b),
-        [b.group("Result", BLUE, ["animate"], ["save"])],
-    ]
-    return b.finish(START["four_steps"], stages)
+    return b.finish(START["four_steps"], animate_stages(b))
