@@ -159,7 +159,9 @@ def hdr_clip(path, transfer=HLG, codec="libx265", count=6, paint=None, **size):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(30))
         stream.width, stream.height, stream.pix_fmt = size.get("width", 160), size.get("height", 96), "yuv420p10le"
-        stream.options = {"x265-params": "log-level=none:crf=8"} if codec == "libx265" else {}
+        # of two frames with B-frames x265 now and then gives decoding times that no mp4 takes
+        x265 = {"x265-params": f"log-level=none:crf=8:bframes={4 * (count > 2)}"}
+        stream.options = x265 if codec == "libx265" else {}
         context = stream.codec_context
         context.color_trc, context.color_primaries, context.colorspace, context.color_range = (
             transfer,

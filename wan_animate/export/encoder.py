@@ -76,8 +76,10 @@ def set_up(
     rate: Fraction,
     full: bool = False,
     without: tuple[str, ...] = (),
+    count: int | None = None,
 ) -> None:
-    """Size, rate, options (but those named in ``without``), threads and colour tags of a codec context or stream."""
+    """Size, rate, options (but those named in ``without``), threads and colour tags of a codec context or stream for
+    ``count`` frames."""
     context.width, context.height, context.pix_fmt = *size, encoder.pixels
     context.time_base, context.framerate = 1 / rate, rate
     context.color_primaries = ColorPrimaries.BT709
@@ -93,6 +95,8 @@ def set_up(
         context.options |= {"x264-params": "sync-lookahead=0:rc-lookahead=1:ref=1:bframes=1"}
     if encoder.name == "libx265":
         pools = f"{encoder.options['x265-params']}:pools={_THREADS}:frame-threads={min(_THREADS, 3)}"
+        if count is not None and count < 3:  # of two frames one in fifty got a decoding time after its own
+            pools += ":bframes=0"
         context.options |= {"x265-params": pools}
     if encoder.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors alone

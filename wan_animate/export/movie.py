@@ -27,6 +27,7 @@ class Movie:
         size: (width, height).
         sound: (float32 ``[C, N]``, sample rate).
         tags: names and texts.
+        count: of frames, where it is known.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Movie:
         full: bool = False,
         sound: tuple[np.ndarray, int] | None = None,
         tags: dict[str, str] | None = None,
+        count: int | None = None,
     ) -> None:
         self._rate, self._encoder, self._full, self._at = rate, encoder, full, 0
         self._reformatter = VideoReformatter()
@@ -50,7 +52,7 @@ class Movie:
             if codec.tags:
                 self._container.metadata.update(tags or {})
             self._stream = cast(av.VideoStream, self._container.add_stream(encoder.name, rate=rate))
-            set_up(self._stream.codec_context, encoder, quality, size, rate, full, without=_PALETTE)
+            set_up(self._stream.codec_context, encoder, quality, size, rate, full, _PALETTE, count)
             options = encoder.settings(quality)
             self._palette = Palette(size, rate, *(options[name] for name in _PALETTE)) if codec.name == "gif" else None
             if codec.name == "webp":

@@ -149,7 +149,8 @@ def save_clip(
         if not codec.ending:
             _write_sound(Path(temporary, SOUND), sound)
             target, track = str(Path(temporary)).replace("%", "%%") + os.sep + PICTURES, None
-        movie = stack.enter_context(Movie(target, codec, encoder, form.quality, size, rate, full, track, tags))
+        movie = Movie(target, codec, encoder, form.quality, size, rate, full, track, tags, len(source))
+        stack.enter_context(movie)
         for _, stop, frames in source.batches(source.chunk):
             images = as_uint8(frames)[:, : size[1], : size[0]]
             movie.write(images)
