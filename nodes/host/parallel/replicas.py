@@ -110,7 +110,7 @@ def _member(patcher: Any, replicas: Replicas, rank: int, device: torch.device) -
     member.parent = base  # not the first, which would be kept alive
     member.load_device = device
     member.hook_patches = comfy.model_patcher.create_hook_patches_clone(patcher.hook_patches, copy_tuples=True)
-    member.hook_mode = patcher.hook_mode
+    member.hook_mode, member.hook_backup, member.current_hooks = patcher.hook_mode, {}, None
     _copy_branches(member, device)
     member.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_DETACH, KEY, replicas.detached)
     return member

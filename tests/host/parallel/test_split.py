@@ -125,7 +125,7 @@ def test_hooks_of_the_host_change_the_weights_of_every_member(kit, model, prompt
     """A LoRA of Create Hook LoRA, with another strength in the second step."""
     import comfy.hooks
 
-    weights = {"diffusion_model.blocks.1.ffn.0.weight": ("diff", (torch.randn(wide.FFN, wide.DIM) * 0.05,))}
+    weights = {"diffusion_model.blocks.1.ffn.0.weight": ("diff", (torch.full((wide.FFN, wide.DIM), 0.05),))}
     hook = comfy.hooks.WeightHook(strength_model=1.0)
     hook.weights, hook.need_weight_init = weights, False
     group = comfy.hooks.HookGroup()
@@ -137,8 +137,9 @@ def test_hooks_of_the_host_change_the_weights_of_every_member(kit, model, prompt
     hooked = tuple([[part[0], part[1] | {"hooks": group}] for part in prompt] for prompt in prompts)
     one = wide.sample(model, hooked, 2)
     assert relative(one, plain) > 1e-4
-    assert relative(wide.sample(kit.split(model, [CPU] * 2), hooked, 2), one) < CLOSE
-    assert torch.equal(wide.sample(model, prompts, 2), plain), "and come off again"
+    clone = kit.split(model, [CPU] * 2)
+    assert relative(wide.sample(clone, hooked, 2), one) < CLOSE
+    assert relative(wide.sample(clone, prompts, 2), plain) < CLOSE, "and come off again"
 
 
 def test_a_wrapper_of_another_pack_is_called_once_a_step_and_may_leave_it_out(kit, model, prompts):
