@@ -238,17 +238,27 @@ def load(
     folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
     """(transformer, VAE port, scheduler) from a diffusers folder. Raises InputError."""
-    check_folder(folder)
-    folder = Path(folder)
-    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+    transformer = load_transformer(folder, dtype).to(device)
+    return transformer, load_vae(folder, device), flow_scheduler("unipc", shift)
 
-    with _loading(folder, "transformer") as path:
-        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype)
-    transformer = transformer.to(device).eval()
-    with _loading(folder, "vae") as path:
+
+def load_transformer(folder: str | os.PathLike, dtype: torch.dtype) -> WanAnimateTransformer3DModel:
+    """On the CPU. Raises InputError."""
+    check_folder(folder)
+    from diffusers import WanAnimateTransformer3DModel
+
+    with _loading(Path(folder), "transformer") as path:
+        return WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype).eval()
+
+
+def load_vae(folder: str | os.PathLike, device: str = "cpu") -> VideoVAE:
+    """Raises InputError."""
+    check_folder(folder)
+    from diffusers import AutoencoderKLWan
+
+    with _loading(Path(folder), "vae") as path:
         vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
-    vae = vae.to(device).eval()
-    return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), flow_scheduler("unipc", shift)
+    return CachedVAE(DiffusersVAE(vae.to(device).eval()), LatentCache())
 
 
 def flow_scheduler(solver: str, shift: float) -> SchedulerMixin:

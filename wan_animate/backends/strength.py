@@ -22,6 +22,10 @@ def scaled(transformer: WanAnimateTransformer3DModel, pose: float, face: float) 
     one frame is enough.
     """
     with ExitStack() as stack:
+        if not isinstance(transformer, torch.nn.Module):  # of several processes
+            stack.enter_context(transformer.scaled(pose, face))
+            yield
+            return
 
         def swap(module: torch.nn.Module, forward: Callable) -> None:
             stack.enter_context(swapped(module, "forward", forward))
