@@ -41,7 +41,7 @@ def inputs(frames: int, rows: int, columns: int) -> dict:
 
 
 @torch.no_grad()
-def main(lora: str, shard: bool) -> None:
+def main(lora: str, shard: bool, sizes: list[int]) -> None:
     group = join("cpu")
     one, many = transformer(), transformer()
     for part in (one, many):
@@ -49,7 +49,7 @@ def main(lora: str, shard: bool) -> None:
     if shard:
         shard_weights(many)
     parallelize(many, group.rank, group.size)
-    for size in SIZES:
+    for size in (SIZES[index] for index in sizes):
         given = inputs(*size)
         for strengths in ((1.0, 1.0), (0.5, 0.0)):
             with scaled(one, *strengths), scaled(many, *strengths):
@@ -61,4 +61,4 @@ def main(lora: str, shard: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "shard" in sys.argv)
+    main(sys.argv[1], sys.argv[2] == "shard", [int(one) for one in sys.argv[3].split(",")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .options import AS_RUN
@@ -11,7 +12,9 @@ from .progress import close, counting, print_colors, printing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
     from pathlib import Path
+    from typing import Any
 
     import torch
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from ..chain.job import AnimateJob
     from ..chain.ports import VideoVAE
     from ..detect.detector import PoseDetector
+    from ..parallel.processes import Group
     from ..pose.track import PoseTrack
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource
@@ -44,15 +48,22 @@ def run(
         InputError: bad input, or another one than that of the record ``expected``.
     """
     import os.path
+    from contextlib import ExitStack
+    from pathlib import Path
 
     from ..files import no_empty_folders
     from ..interrupt import whole_imports
 
     with whole_imports():
         from .checks import default_device
+        from .launch import by_torchrun, helps
     options.device = options.device or default_device()
-    with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options, expected, source, sampling)
+    by_torchrun(options)
+    if helps(options):
+        return Path(options.out)
+    with ExitStack() as stack:
+        stack.enter_context(no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)))
+        return _run(options, expected, source, sampling, stack)
 
 
 def _run(
@@ -60,6 +71,7 @@ def _run(
     expected: ClipRecord | None,
     source: Callable[[RunOptions], Prepared] | None,
     sampling: Sampling,
+    stack: ExitStack,
 ) -> Path:
     import glob
     from pathlib import Path
@@ -83,6 +95,7 @@ def _run(
         from ..weights.prompt_file import load_prompt
         from .checks import check_options, prompt_ranges, segment_prompts, segment_settings
         from .imports import import_packages
+        from .launch import together
         from .options import command_of
         from .plans import plan_of, runs
         from .recording import job_settings, record, weights_key
@@ -94,6 +107,7 @@ def _run(
         return out
     with whole_imports():
         import_packages(options)
+    group = stack.enter_context(together(options))
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
@@ -115,7 +129,7 @@ def _run(
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompts()]
         negative = encode_prompt(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
-        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)), sampling, negative)
+        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)), sampling, negative, group)
         audio = read_audio(
             sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
         )
@@ -259,18 +273,29 @@ def _ports(
     others: list[tuple[tuple[int, int], torch.Tensor]],
     sampling: Sampling,
     negative: torch.Tensor | None,
+    group: Group | None = None,
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
-    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load
+    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load, load_vae
     from .checks import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
-    transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
+    transformer: Any
+    if group is None:
+        transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
+    else:
+        from ..backends.several import SplitTransformer
+
+        transformer = SplitTransformer(
+            group, folder=os.path.abspath(options.models), dtype=dtype,
+            lora=sampling.lora and os.path.abspath(sampling.lora), shard=options.shard_weights,
+        )  # fmt: skip
+        vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
-    if sampling.lora:
+    if sampling.lora and group is None:
         from ..backends.lora import add_lora
 
         add_lora(transformer, sampling.lora)

@@ -127,6 +127,14 @@ class RunOptions:
         ),
     ] = "anchor"
     device: Annotated[str, _option("cuda, cuda:1, cpu; by default cuda where PyTorch has it.", SAMPLING)] = ""
+    gpus: Annotated[
+        int,
+        _option("Cards of this machine that compute each step together (or start it with torchrun).", SAMPLING),
+    ] = 1
+    shard_weights: Annotated[
+        bool,
+        _option("With --gpus: each card keeps a part of the weights (FSDP).", SAMPLING, "--shard-weights"),
+    ] = False
 
     crossfade: Annotated[
         int,
