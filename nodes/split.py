@@ -49,9 +49,7 @@ class SplitModel(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="The model on several cards: for any sampler.")
-            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model on several cards: for any sampler.")],
         )
 
     @classmethod

@@ -54,7 +54,9 @@ def shell(inputs, small_models, tmp_path):  # noqa: F811
     given = {**inputs, "models": small_models.diffusers, "steps": 2, "area": 160 * 96}
 
     def run(*arguments, out):
-        return cli.main([*(f"--{name}={value}" for name, value in given.items()), f"--out={out}", "--no-retarget", *arguments])
+        return cli.main(
+            [*(f"--{name}={value}" for name, value in given.items()), f"--out={out}", "--no-retarget", *arguments]
+        )
 
     return run
 

@@ -52,13 +52,15 @@ def conditioning(frames: int, rows: int, columns: int, face: bool = False) -> tu
     return [[random(1, 512, 4096) * 0.1, values]], [[random(1, 512, 4096) * 0.1, blank]]
 
 
-def sample(model: Any, prompts: tuple[Any, Any], steps: int = 1, cfg: float = 1.0, callback: Any = None) -> torch.Tensor:
+def sample(
+    model: Any, prompts: tuple[Any, Any], steps: int = 1, cfg: float = 1.0, callback: Any = None
+) -> torch.Tensor:
     """What the host's KSampler makes."""
     import comfy.sample
 
     shape = prompts[0][0][1]["concat_latent_image"].shape
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(5))
     return comfy.sample.sample(
-        model, noise, steps, cfg, "euler", "simple", *prompts, torch.zeros_like(noise), callback=callback,
+        model, noise, steps, cfg, "euler", "simple", *prompts, torch.zeros_like(noise),
         disable_pbar=True, seed=1,
     )  # fmt: skip

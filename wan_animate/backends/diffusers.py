@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
 from ..video.frames import as_unit_float
-from .strength import scaled
+from .strength import strengths_of
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -162,7 +162,7 @@ class DiffusersDenoiser:
         for index, timestep in enumerate(self.scheduler.timesteps):
             strengths = self._strengths(index)
             shown = face if strengths[1] else face[:, :, :1]
-            with scaled(transformer, *strengths):
+            with strengths_of(transformer, *strengths):
                 velocity = predict(latent, timestep, prompt, shown)
                 if self.cfg > 1 and self.negative is not None:
                     blank = predict(latent, timestep, self.negative, torch.full_like(shown, -1.0))

@@ -51,7 +51,7 @@ class Team:
         """The results of all tasks, one for each member.
 
         Raises:
-            MemberError: a member failed or did not answer. Errors of kind ``passed`` come through, the caller's own too.
+            MemberError: a member failed or did not answer. Errors of kind ``passed`` come through.
         """
         parts = [_Part(task, rank, self.meeting) for rank, task in enumerate(tasks)]
         for part, waiting in zip(parts[1:], self._queues):

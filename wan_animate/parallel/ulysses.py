@@ -78,14 +78,14 @@ class Member:
 
         for group, part in enumerate(groups):
             self._copies.wait(arrived[group])
-            out = attend(*gathered[group].chunk(3, dim=-1), len(part))
+            q, k, v = gathered[group].chunk(3, dim=-1)
+            out = attend(q, k, v, len(part))
+            del q, k, v
             gathered[group] = out  # frees what was gathered
             self._put(("out", group), out)
         return self._collect(gathered, others, layout, width)
 
-    def _collect(
-        self, computed: list[torch.Tensor], others: list[int], layout: Layout, width: int
-    ) -> torch.Tensor:
+    def _collect(self, computed: list[torch.Tensor], others: list[int], layout: Layout, width: int) -> torch.Tensor:
         """This member's rows of every head's output, in the order of the heads."""
         own, batch = layout.tokens[self.rank], computed[0].shape[0]
         rows: dict[tuple[int, int], torch.Tensor] = {

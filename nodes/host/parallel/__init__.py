@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from ....wan_animate.log import get_logger
-from ....wan_animate.parallel.partition import check_members, layout
+from ....wan_animate.parallel.partition import check_members
 from ..checks import check_model
 from ..patching import cast_static_clones, static_clone
-from . import replicas
 from .replicas import KEY
 from .run import Settings, Split
 
