@@ -87,7 +87,7 @@ def mistaken(track: PoseTrack) -> np.ndarray:
 
 
 def _limits(height: float, fps: float) -> tuple[float, float, float]:
-    """A joint's distance from its neighbours' line and its step a frame in pixels; radians that a body turns a frame."""
+    """A joint's distance from its neighbours' line and its step in pixels; radians that a body turns; each a frame."""
     pace = 30 / max(fps, 1)
     return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4), TURN * min(pace, 4)
 
