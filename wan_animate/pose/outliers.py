@@ -74,7 +74,7 @@ def _narrowed(points: np.ndarray, known: np.ndarray, turn: float, noise: np.ndar
 
     Its width over its height is taken as the cosine of the angle that it is turned away by.
     """
-    seen: np.ndarray = known[:, TRUNK].all(axis=1)
+    seen = np.asarray(known[:, TRUNK].all(axis=1))
     left, right, left_hip, right_hip = points[:, TRUNK].T
     height = np.abs((left + right - left_hip - right_hip) / 2)
     wide = (np.abs(left - right) + np.abs(left_hip - right_hip)) / 2 / np.maximum(height, 1.0)
