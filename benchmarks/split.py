@@ -140,7 +140,9 @@ def main(options: argparse.Namespace) -> None:
                 pixels = torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(2))
                 many = parallel.split(one, devices)
                 taken: dict[str, list[float]] = {"ours": [], "peer": []}
-                for turn in range(1 if options.small else options.rounds + 1):  # the first, which compiles, does not count
+                for turn in range(
+                    1 if options.small else options.rounds + 1
+                ):  # the first, which compiles, does not count
                     for side, model in (("peer", one), ("ours", many)):
                         seconds = segment(model, vae, given, pixels, SEGMENT_STEPS)
                         print(f"segment {size} {count} {side}: {seconds:.2f} s", flush=True)

@@ -84,7 +84,9 @@ def test_an_error_wakes_those_who_wait():
         raise ValueError("no more memory.")
 
     start = time.monotonic()
-    with pytest.raises(MemberError, match=r"^card 3 of 3 \(cpu\) failed .*\(ValueError: no more memory\): run it again"):
+    with pytest.raises(
+        MemberError, match=r"^card 3 of 3 \(cpu\) failed .*\(ValueError: no more memory\): run it again"
+    ):
         team.run([waits, waits, fails])
     assert len(woken) == 2 and max(woken) < 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("split")]

@@ -46,6 +46,10 @@ def together(options: RunOptions) -> Iterator[Group | None]:
     if options.gpus == 1:
         yield None
         return
+    if options.offload == "on":
+        raise InputError(
+            "--offload on is for one card: with several, --shard-weights leaves each a part of the weights."
+        )
     from ..backends.several import end
 
     with ExitStack() as stack:

@@ -277,14 +277,25 @@ def _ports(
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
+    from ..backends.attention import choose_attention
     from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load, load_vae
+    from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
+    from ..plan.measured import job_tokens
     from .checks import strengths
+    from .plans import runs
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
+    count, (width, height) = job_tokens(job), job.controls.size
+    needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
+    choices = runs().path.with_name("attention.json")
     transformer: Any
     if group is None:
-        transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
+        transformer, vae, scheduler = load(
+            options.models, options.shift, dtype, options.device, options.offload, needed
+        )
+        if transformer.device.type == "cuda":
+            choose_attention(transformer, count, choices)
     else:
         from ..backends.several import SplitTransformer
 
@@ -292,6 +303,7 @@ def _ports(
             group, folder=os.path.abspath(options.models), dtype=dtype,
             lora=sampling.lora and os.path.abspath(sampling.lora), shard=options.shard_weights,
         )  # fmt: skip
+        transformer.choose_attention(count, choices)
         vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
