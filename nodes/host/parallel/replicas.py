@@ -13,12 +13,16 @@ from ..lora.branch import KEY as LORA
 
 KEY = "wan_animate_kit_split"
 OURS = "wan_animate_kit"
+# what the host's dynamic memory keeps on a module: places on one device
+DYNAMIC = ("_v", "_v_signature", "_pin_state", "dynamic_vbars", "dynamic_pins", "dynamic_patchers")
 
 
 def replicate(module: torch.nn.Module) -> Any:
     """Modules, containers and parameters of their own around the same tensors."""
     copy = module.__new__(type(module))
     for name, value in vars(module).items():
+        if name in DYNAMIC or name.endswith("_lowvram_function"):
+            continue
         copy.__dict__[name] = value.copy() if isinstance(value, (dict, list, set)) else value
     copy._parameters = {
         name: None if one is None else torch.nn.Parameter(one.data, requires_grad=False)
@@ -109,11 +113,20 @@ def _member(patcher: Any, replicas: Replicas, rank: int, device: torch.device) -
     member.additional_models.pop(KEY, None)
     member.parent = base  # not the first, which would be kept alive
     member.load_device = device
-    member.hook_patches = comfy.model_patcher.create_hook_patches_clone(patcher.hook_patches, copy_tuples=True)
-    member.hook_mode, member.hook_backup, member.current_hooks = patcher.hook_mode, {}, None
+    member.hook_backup, member.current_hooks = {}, None
     _copy_branches(member, device)
     member.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_DETACH, KEY, replicas.detached)
     return member
+
+
+def follow_hooks(member: Any, patcher: Any) -> None:
+    """The hooks of one sampling, which the host registers before it."""
+    import comfy.model_patcher
+
+    member.hook_patches = comfy.model_patcher.create_hook_patches_clone(patcher.hook_patches, copy_tuples=True)
+    member.hook_mode = patcher.hook_mode
+    if patcher.hook_patches:
+        unshare(member.model)
 
 
 def _copy_branches(member: Any, device: torch.device) -> None:
@@ -132,7 +145,7 @@ def _copy_branches(member: Any, device: torch.device) -> None:
         copy = replicate(switch.branches)
         member.add_wrapper_with_key(kind, LORA, switch.with_copy(copy))
         offload = comfy.model_management.unet_offload_device()
-        patchers.append(comfy.model_patcher.CoreModelPatcher(copy, device, offload))
+        patchers.append(comfy.model_patcher.ModelPatcher(copy, device, offload))
     member.set_additional_models(LORA, patchers)
 
 

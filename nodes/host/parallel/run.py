@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from ....wan_animate.parallel.team import Team
 from ....wan_animate.parallel.ulysses import Member
 from ..lora.branch import KEY as LORA
 from ..patching import weights_stamp
-from .replicas import KEY, forget, member_patchers, own_wrappers, unshare
+from .replicas import KEY, follow_hooks, forget, member_patchers, own_wrappers
 from .shard import sharded
 
 log = get_logger(__name__)
@@ -39,6 +40,8 @@ class Split:
     def __init__(self, devices: tuple[torch.device, ...], settings: Settings) -> None:
         self.devices, self.settings = devices, settings
         self._runs: dict[int, Run] = {}  # by the transformer's id, while it is sampled
+        # Of the last sampling: the next segment's is with the same patcher, and what its members hold stays.
+        self._kept: tuple[Callable[[], Any], Any, list[Any]] | None = None
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         import comfy.patcher_extension
@@ -49,7 +52,7 @@ class Split:
             return executor(*args, **kwargs)
         if guider.model_options is not None:
             _innermost(guider.model_options, comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL)
-        run = Run(patcher, self.devices, self.settings)
+        run = Run(patcher, self._members(patcher), self.devices, self.settings)
         patcher.set_additional_models(KEY, run.patchers)  # the host loads them with the first
         self._runs[id(module)] = run
         try:
@@ -57,7 +60,15 @@ class Split:
         finally:
             del self._runs[id(module)]
             patcher.additional_models.pop(KEY, None)
-            run.close()
+            if not run.close():
+                self._kept = None
+
+    def _members(self, patcher: Any) -> list[Any]:
+        kept = self._kept
+        if kept is None or kept[0]() is not patcher or kept[1] != patcher.patches_uuid:
+            kept = weakref.ref(patcher), patcher.patches_uuid, member_patchers(patcher, self.devices)
+        self._kept = kept
+        return kept[2]
 
     # If the host compiles the whole model, this is not traced, but what it calls is.
     @torch.compiler.disable(recursive=False)
@@ -77,16 +88,15 @@ class Run:
     """
     Args:
         patcher: of the first device, with all its patches.
-
-    Raises:
-        InputError: its weights cannot be copied to other devices.
+        patchers: of the others.
     """
 
-    def __init__(self, patcher: Any, devices: tuple[torch.device, ...], settings: Settings) -> None:
+    def __init__(
+        self, patcher: Any, patchers: list[Any], devices: tuple[torch.device, ...], settings: Settings
+    ) -> None:
         import comfy.model_management as host
 
-        self.patcher, self.settings = patcher, settings
-        self.patchers = member_patchers(patcher, devices)
+        self.patcher, self.patchers, self.settings = patcher, patchers, settings
         passed = (InputError, host.InterruptProcessingException, *_kinds(host.OOM_EXCEPTION))
         self.team = Team(devices, settings.timeout, passed)
         check = host.throw_exception_if_processing_interrupted
@@ -112,8 +122,7 @@ class Run:
         if not self._started:
             self._started = True
             for patcher in self.patchers:
-                if self.patcher.hook_patches:
-                    unshare(patcher.model)
+                follow_hooks(patcher, self.patcher)
                 patcher.pre_run()
         self._follow_hooks()
         given = (x, timestep, context, clip_fea, concat, options)
@@ -159,12 +168,15 @@ class Run:
                 patcher.current_hooks = None
                 patcher.patch_hooks(self.patcher.current_hooks)
 
-    def close(self) -> None:
-        if not self.team.close():
+    def close(self) -> bool:
+        """Whether the members can be used again."""
+        ended = self.team.close()
+        if not ended:
             forget(self.patcher)  # a thread that hangs still uses the others' modules
         if self._started:
             for patcher in self.patchers:
                 patcher.cleanup()
+        return ended
 
 
 def moved(value: Any, device: torch.device) -> Any:
