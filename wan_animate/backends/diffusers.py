@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
@@ -22,6 +21,7 @@ from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
 from ..video.frames import as_unit_float
+from ..schema import read_json
 from .strength import scaled
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
         path = folder / part / "config.json"
         if path.is_file():
             with reading(path, "the configuration", "download it again") as path:
-                parts[part] = dict(json.loads(path.read_text(encoding="utf-8")))
+                text = path.read_bytes()
+            parts[part] = read_json(text, dict[str, Any], f"the configuration {path}", "download it again")
         elif part in ("transformer", "vae"):
             raise InputError(
                 f"the model folder {folder} has no {part}/config.json: give a folder in diffusers' layout, such as a "
@@ -223,10 +224,19 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
     check_finite(embedding, what, remedy)
 
 
+_HERE: dict[str, Any] = {"local_files_only": True}
+
+
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[Path]:
+    # absolute, and there: to the libraries a name of one or two parts that is no folder is a repository of a model hub
+    path = (folder / part).absolute()
+    if not path.is_dir():
+        raise InputError(
+            f"the model folder {folder} has no folder {part}: take all parts from Wan-AI/Wan2.2-Animate-14B-Diffusers."
+        )
     try:
-        yield folder / part
+        yield path
     except torch.cuda.OutOfMemoryError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -243,10 +253,10 @@ def load(
     from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
 
     with _loading(folder, "transformer") as path:
-        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype)
+        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE)
     transformer = transformer.to(device).eval()
     with _loading(folder, "vae") as path:
-        vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
+        vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, **_HERE)
     vae = vae.to(device).eval()
     return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), flow_scheduler("unipc", shift)
 
@@ -272,9 +282,9 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
 
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     with _loading(folder, "tokenizer") as path:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, **_HERE)
     with _loading(folder, "text_encoder") as path:
-        encoder = UMT5EncoderModel.from_pretrained(path, dtype=dtype)
+        encoder = UMT5EncoderModel.from_pretrained(path, dtype=dtype, **_HERE)
     encoder = encoder.to(device).eval()
     given = tokenizer(
         [" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
@@ -295,9 +305,9 @@ def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "
     from transformers import AutoImageProcessor, CLIPVisionModel
 
     with _loading(folder, "image_processor") as path:
-        processor = AutoImageProcessor.from_pretrained(path)
+        processor = AutoImageProcessor.from_pretrained(path, **_HERE)
     with _loading(folder, "image_encoder") as path:
-        encoder = CLIPVisionModel.from_pretrained(path)
+        encoder = CLIPVisionModel.from_pretrained(path, **_HERE)
     encoder = encoder.to(device).eval()
     picture = (image * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
     pixels = processor(images=picture, return_tensors="pt").to(device)

@@ -6,6 +6,8 @@ import re
 
 import av
 
+from ..limits import MOST_PIXELS
+
 PROTOCOL = "file"
 VIDEOS = (
     "mov", "mp4", "matroska", "webm", "avi", "gif", "apng", "webp", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg",
@@ -16,8 +18,6 @@ VIDEOS = (
 SOUNDS = ("wav", "w64", "mp3", "flac", "aac", "ac3", "eac3", "aiff", "au", "caf", "amr", "wv", "tta", "ape")
 PICTURES = tuple(sorted(name for name in av.formats_available if name.endswith("_pipe"))) + ("ico", "tty")
 
-MOST_PIXELS = 8192 * 8192
-"""Of a frame: more than 8K has, and a decoder's buffers of it still fit."""
 OPEN_SECONDS, READ_SECONDS = 60.0, 60.0
 """Longest that a disk may take to give the beginning of a file, and a packet."""
 CONTAINER_OPTIONS = {"protocol_whitelist": PROTOCOL, "format_whitelist": ",".join(VIDEOS + SOUNDS + PICTURES)}

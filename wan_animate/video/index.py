@@ -17,10 +17,10 @@ import numpy as np
 from av.container import InputContainer
 
 from ..errors import InputError
+from ..limits import MOST_FRAMES, MOST_PIXELS
 from .formats import (
     CONTAINER_OPTIONS,
     HEAD_BYTES,
-    MOST_PIXELS,
     OPEN_SECONDS,
     READ_SECONDS,
     STREAM_OPTIONS,
@@ -182,8 +182,6 @@ def video_stream(container: InputContainer, name: str) -> av.VideoStream:
     raise InputError(f"{name} has no pictures in it{sound}: name a video file.")
 
 
-MOST_FRAMES = 4_000_000
-"""Of a video: 37 hours at 30 frames a second. More is a claim, or a mistake."""
 _REPORT_EVERY = 2000  # packets
 _NONE = -(1 << 63)  # FFmpeg's AV_NOPTS_VALUE, for a stamp that is not there
 _LONGEST = 1 << 53  # ticks; beyond, and in float64, stamps run into each other

@@ -14,11 +14,12 @@ from av.video.reformatter import VideoReformatter
 
 from ..buffers import BufferPool
 from ..errors import InputError
+from ..limits import MOST_FRAMES, RATES
 from .decode import ClipDecoder, as_coded, to_rgb
 from .display import orientation, shown_size
 from .frames import FrameSource
 from .hdr import REFERENCE_WHITE, mapping
-from .index import MOST_FRAMES, ClipFile, Report, VideoFile, index_clip
+from .index import ClipFile, Report, VideoFile, index_clip
 from .resample import (
     LITTLE_CUT,
     area_size,
@@ -30,9 +31,6 @@ from .resample import (
     sample_count,
     sample_frames,
 )
-
-OWN_RATES = (0.01, 1000.0)
-"""Frames a second that a video's own rate may be; others are those of damaged time stamps."""
 
 
 def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
@@ -187,9 +185,9 @@ class VideoSource(FrameSource):
         times = index.times[low:high] - index.times[low]
         duration = end - float(index.times[low])
         self.fps = fps or index.rate
-        if not OWN_RATES[0] <= self.fps <= OWN_RATES[1]:
+        if not RATES[0] <= self.fps <= RATES[1]:
             raise InputError(
-                f"{name} has {float(self.fps):.3g} frames a second by its time stamps, which must be damaged: give fps."
+                f"{name} has {float(self.fps):.3g} frames a second, which {RATES[0]:g} to {RATES[1]:g} may be: give another fps."
             )
         count = sample_count(times, index.rate, index.constant, duration, fps) if fps else high - low
         self._refuse_truncated(count, start, limit, low, high)
