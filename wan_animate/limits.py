@@ -12,3 +12,5 @@ RATES = (0.01, 1000.0)
 """Frames a second."""
 MOST_PEOPLE = 100
 """Of a frame in keypoints; as many as can be chosen by number."""
+MOST_SEGMENT = 1001
+"""Frames that are sampled at once, 13 times as many as the model was trained with."""

@@ -43,7 +43,9 @@ def load_npz(
         if missing:
             some = ", ".join(sorted(members)[:8]) or "nothing"
             raise InputError(f"{what}: {path} has no {', '.join(missing)} (it has {some}).")
-        return {key: _array(archive, members[key], f"{what} {path}", packed) for key in (*keys, *others) if key in members}
+        return {
+            key: _array(archive, members[key], f"{what} {path}", packed) for key in (*keys, *others) if key in members
+        }
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str, packed: int) -> np.ndarray:

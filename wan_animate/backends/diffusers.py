@@ -20,8 +20,8 @@ from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
-from ..video.frames import as_unit_float
 from ..schema import read_json
+from ..video.frames import as_unit_float
 from .strength import scaled
 
 if TYPE_CHECKING:

@@ -172,9 +172,7 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
         given = json.loads(text)
         if isinstance(given, dict):
             given = [given]
-        points = [
-            _pair((point["x"], point["y"])) if isinstance(point, dict) else _pair(point) for point in given
-        ]
+        points = [_pair((point["x"], point["y"])) if isinstance(point, dict) else _pair(point) for point in given]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(
             f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '

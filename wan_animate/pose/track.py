@@ -102,7 +102,7 @@ class PoseTrack:
                 )
             lost = ~np.isfinite(boxes).all(axis=1)
             if lost.any():
-                boxes = np.where(lost[:, None], np.float32([0, 0, self.width, self.height, -1]), boxes)
+                boxes = np.where(lost[:, None], np.array([0, 0, self.width, self.height, -1], np.float32), boxes)
         pictures = self.pictures
         if pictures is not None:
             pictures = np.asarray(pictures, np.float64)

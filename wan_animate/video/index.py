@@ -82,7 +82,7 @@ class ClipFile:
             self._refuse_lists()
             return av.open(
                 # absolute: a name with a colon in it is no protocol then
-                io.BytesIO(self._data) if self.path is None else os.path.abspath(self.path),
+                io.BytesIO(self._data or b"") if self.path is None else os.path.abspath(self.path),
                 "r",
                 options=STREAM_OPTIONS,
                 container_options=CONTAINER_OPTIONS,

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from ..buffers import BufferPool
 from ..errors import InputError
-from ..limits import MOST_FRAMES, RATES
+from ..limits import MOST_FRAMES, MOST_PIXELS, RATES
 from .decode import ClipDecoder, as_coded, to_rgb
 from .display import orientation, shown_size
 from .frames import FrameSource
@@ -97,6 +97,10 @@ class VideoSource(FrameSource):
             raise InputError("a size and an area were both given for the video: choose one of them.")
         if size and (size[0] < 1 or size[1] < 1):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
+        if max(max_area or 0, size[0] * size[1] if size else 0) > MOST_PIXELS:
+            raise InputError(
+                f"a video is read with at most {MOST_PIXELS // 10**6} million pixels: give a smaller size."
+            )
         self._file = file if isinstance(file, ClipFile) else ClipFile(file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
@@ -187,7 +191,8 @@ class VideoSource(FrameSource):
         self.fps = fps or index.rate
         if not RATES[0] <= self.fps <= RATES[1]:
             raise InputError(
-                f"{name} has {float(self.fps):.3g} frames a second, which {RATES[0]:g} to {RATES[1]:g} may be: give another fps."
+                f"{name} is read at {float(self.fps):.3g} frames a second, where {RATES[0]:g} to {RATES[1]:g} are "
+                "possible: give another fps."
             )
         count = sample_count(times, index.rate, index.constant, duration, fps) if fps else high - low
         self._refuse_truncated(count, start, limit, low, high)

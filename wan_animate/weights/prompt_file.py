@@ -25,6 +25,7 @@ Conditioning = list[list[Any]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
 
 REMEDY = "encode it with Cached Prompt or choose another file"
+MOST_BYTES = 256 << 20  # umT5's of 512 tokens takes 8 MB
 FORMAT = "wan_animate_prompt/1"
 
 
@@ -72,6 +73,9 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
     """An encoded prompt; ``channels`` is ``cond``'s C, None for any. Raises InputError."""
     with reading(path, "the saved prompt", REMEDY) as path:
+        size = os.path.getsize(path)
+        if size > MOST_BYTES:
+            raise InputError(f"the saved prompt {path} has {size / 1e9:.3g} GB, which no prompt has: {REMEDY}.")
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = file.metadata() or {}
