@@ -1,6 +1,5 @@
 """Hostile files and values: one sentence or a result, in five seconds and 200 MB, and no other file is read."""
 
-import os
 import signal
 import threading
 import time
@@ -10,12 +9,8 @@ from pathlib import Path
 import pytest
 
 from wan_animate.errors import InputError
-from wan_animate.video.formats import CONTAINER_OPTIONS
-from wan_animate.video.index import ClipFile
-from wan_animate.video.source import VideoSource
 
-from .support import hostile
-from .support.hostile import CASES, PLAYLISTS
+from .support.hostile import CASES
 
 SECONDS, MEGABYTES = 5.0, 200
 MEMORY = Path("/proc/self/status")

@@ -120,8 +120,8 @@ def check_prefix(prefix: str, numbered: str) -> None:
     longest[-1] += len(numbered.format(0))
     if max(longest) > NAME_BYTES:
         raise InputError(
-            f"filename_prefix {said(prefix)} is too long for a file's name ({max(longest)} bytes of at most {NAME_BYTES}; "
-            "a Chinese character takes 3): shorten it."
+            f"filename_prefix {said(prefix)} is too long for a file's name ({max(longest)} bytes of at most "
+            f"{NAME_BYTES}; a Chinese character takes 3): shorten it."
         )
     if "\0" in prefix or os.path.commonpath((output, os.path.abspath(os.path.join(output, prefix)))) != output:
         raise InputError(f"filename_prefix {said(prefix)} leads out of the output folder: name a place below it.")

@@ -71,8 +71,11 @@ def _read_pickle(path: str, name: str) -> dict[str, torch.Tensor]:
                 f"{name} holds more than tensors, which could run code, and is not opened: take the safetensors form "
                 "of the LoRA, or save its tensors alone."
             ) from error
-        except (RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise InputError(f"{name} cannot be read as a PyTorch file ({error}): download it again.") from error
+        except OSError:
+            raise
+        except Exception as error:  # torch raises whatever the content leads to
+            reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+            raise InputError(f"{name} cannot be read as a PyTorch file ({reason}): download it again.") from error
     for _ in range(DEEPEST):  # a pickle may hold itself
         inner = None
         if isinstance(content, dict):
