@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from einops import rearrange
+from pydantic import Field
 from safetensors import SafetensorError
 
 from ..chain.latents import CachedVAE, LatentCache, with_still
@@ -20,7 +21,7 @@ from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
-from ..schema import read_json
+from ..schema import Schema, read_json
 from ..video.frames import as_unit_float
 from .strength import scaled
 
@@ -30,6 +31,21 @@ if TYPE_CHECKING:
     from ..chain.ports import StepCallback, VideoVAE
 
 LATENT_CHANNELS = 16
+Width = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class _Config(Schema):
+    """What is read of a part's ``config.json``; the libraries read the rest."""
+
+    class_name: str | None = Field(None, alias="_class_name", max_length=100)
+    z_dim: Width | None = None
+    d_model: Width | None = None
+    hidden_size: Width | None = None
+    text_dim: Width | None = None
+    image_dim: Width | None = None
+
+    def told(self) -> dict[str, Any]:
+        return self.model_dump(by_alias=True, exclude_none=True)
 
 
 class DiffusersVAE:
@@ -185,7 +201,7 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
         if path.is_file():
             with reading(path, "the configuration", "download it again") as path:
                 text = path.read_bytes()
-            parts[part] = read_json(text, dict[str, Any], f"the configuration {path}", "download it again")
+            parts[part] = read_json(text, _Config, f"the configuration {path}", "download it again").told()
         elif part in ("transformer", "vae"):
             raise InputError(
                 f"the model folder {folder} has no {part}/config.json: give a folder in diffusers' layout, such as a "
