@@ -104,12 +104,17 @@ class PoseDetector:
                 self.pose_network.stop()
                 raise
 
-        with workers.opencv_in_one_thread(), closing(self._pipeline(frames, batch, tracker, tick)) as results:
-            for start, stop, boxes, points in results:
-                used[start:stop], keypoints[start:stop] = boxes, points
-                done = stop
-                if progress is not None:
-                    progress(stop, count)
+        try:
+            with workers.opencv_in_one_thread(), closing(self._pipeline(frames, batch, tracker, tick)) as results:
+                for start, stop, boxes, points in results:
+                    used[start:stop], keypoints[start:stop] = boxes, points
+                    done = stop
+                    if progress is not None:
+                        progress(stop, count)
+        except BaseException:
+            self.person_network.begin()
+            self.pose_network.begin()
+            raise
 
         shots = tracker.finish()
         boxes, away = (np.concatenate(parts) for parts in zip(*((shot.boxes, shot.away) for shot in shots)))

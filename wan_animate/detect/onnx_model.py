@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..log import get_logger
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class OnnxModel:
         self.max_batch = 0
         self._largest_run = 0  # images
         self._running: set[onnxruntime.RunOptions] = set()
-        self._late = False
+        self._late = self._stopped = False
 
     def _open(self, onnxruntime: ModuleType, provider: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -163,6 +163,8 @@ class OnnxModel:
         outputs: list[np.ndarray | torch.Tensor] = []
         start = 0
         while start < len(images):
+            if self._stopped:
+                raise Cancelled
             group = self.batch or self.max_batch or len(images)
             part = images[start : start + group]
             missing = (self.batch or self._largest_run) - len(part) if self.batch or self._pads_batches else 0
@@ -172,6 +174,8 @@ class OnnxModel:
             except InputError:
                 raise
             except Exception as error:  # onnxruntime's exceptions have no common base class
+                if self._stopped:
+                    raise Cancelled from error
                 self._fall_back(str(error), len(padded))
             else:
                 start += len(part)
@@ -184,8 +188,8 @@ class OnnxModel:
         return np.concatenate([to_numpy(output) for output in outputs])  # fell back to the CPU in between
 
     def begin(self) -> None:
-        """Starts a clip, whose batches may be smaller."""
-        self._largest_run = 0
+        """Starts a clip, whose batches may be smaller; after :meth:`stop` runs go on."""
+        self._largest_run, self._stopped = 0, False
 
     @property
     def _pads_batches(self) -> bool:
@@ -289,10 +293,14 @@ class OnnxModel:
 
     def _end_late(self) -> None:
         self._late = True
-        self.stop()
+        self._terminate()
 
     def stop(self) -> None:
-        """Ends runs of other threads, which raise."""
+        """Ends the run of another thread, which raises Cancelled, as do others until :meth:`begin`."""
+        self._stopped = True
+        self._terminate()
+
+    def _terminate(self) -> None:
         for options in list(self._running):
             options.terminate = True
 
