@@ -58,7 +58,7 @@ def write_lossless(
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
-    with replacing(path, "the lossless segment", remedy, durable=True) as temporary:
+    with replacing(path, "the lossless segment", remedy) as temporary:
         with av.open(temporary, "w", format="matroska", options=CONTAINER_OPTIONS) as container:
             for image in frames:
                 image = np.asarray(image)

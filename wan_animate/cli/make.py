@@ -105,7 +105,7 @@ def _run(
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    settings = " ".join([segment_settings(options, weights_key(made)), *sampling.settings()])
+    settings = " ".join([segment_settings(options, weights_key(options, sampling)), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder = f".{short_name(out.stem)}-"
     with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options, settings, made))}") as store:

@@ -20,6 +20,7 @@ from .frames import FrameSource
 from .hdr import REFERENCE_WHITE, mapping
 from .index import ClipFile, VideoFile, index_clip
 from .resample import LITTLE_CUT, area_size, as_rate, cut_share, fill_size, place, placement, sample_frames
+from .unchanged import Unchanged
 
 
 def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
@@ -85,6 +86,7 @@ class VideoSource(FrameSource):
         if size and (size[0] < 1 or size[1] < 1):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
         self._file = file if isinstance(file, ClipFile) else ClipFile(file)
+        self._unchanged = Unchanged(self._file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
         self._buffers = BufferPool()
@@ -218,12 +220,15 @@ class VideoSource(FrameSource):
         out = self._buffers.array((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
             self._decoder.read(self._numbers[start:stop].tolist(), out)
+            self._unchanged.check(self._digest)
         return out
 
     def file_digest(self) -> str:
-        """Hash of the file's content, read once."""
+        """Hash of the file's content, read once. Raises InputError where it is not the file that was opened."""
         if self._digest is None:
-            self._digest = self._file.digest()
+            digest = self._file.digest()
+            self._unchanged.check()
+            self._digest = digest
         return self._digest
 
     def fingerprint(self) -> str:
