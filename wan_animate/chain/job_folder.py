@@ -28,6 +28,8 @@ FILES, SEGMENT = "files", "segment"
 MADE, FORMER = "made", "former"
 """In the keys."""
 KEYS = "segments.json"
+VERSION = 2
+"""Of the keys: since 2 they see every byte of small files, and all small tensors of large ones."""
 CLIPS = "clip*.mp4"
 
 
@@ -105,8 +107,9 @@ class JobFolder:
         Args:
             plan: the job's; None: not known, all have a tail.
         """
-        segments = plan if plan is not None else (Segment(index, 0, 0, 0, 0, hands_over=True) for index in count())
-        return sum(1 for _ in takewhile(self.is_whole, segments))
+        if plan is not None:
+            return sum(1 for _ in takewhile(self.is_whole, plan))
+        return sum(1 for _ in takewhile(lambda index: self.has_frames(index) and self.has_tail(index), count()))
 
     def has_tail(self, index: int) -> bool:
         """Whether the previous frames for the segment after ``index`` are there."""
@@ -170,7 +173,7 @@ class JobFolder:
 
     @property
     def version(self) -> int:
-        """Of the keys: 1 where they could not see every change of a weight file."""
+        """Of the keys; see :data:`VERSION`."""
         try:
             return int(self._read_json(KEYS)["version"])
         except (OSError, ValueError, TypeError, KeyError):

@@ -27,7 +27,20 @@ from ..files import reading, remove_empty, replacing, sync_folder
 from ..log import get_logger
 from ..video.frames import FrameSource
 from .boundaries import Boundary
-from .job_folder import CLIPS, FILES, FORMER, FRAMES, KEYS, MADE, SEGMENT, TAIL, JobFolder, file_record, record_text
+from .job_folder import (
+    CLIPS,
+    FILES,
+    FORMER,
+    FRAMES,
+    KEYS,
+    MADE,
+    SEGMENT,
+    TAIL,
+    VERSION,
+    JobFolder,
+    file_record,
+    record_text,
+)
 from .job_lock import JobLock
 from .segments import Segment
 
@@ -37,8 +50,6 @@ T = TypeVar("T")
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
 POLL = 0.2  # seconds between two looks whether another process is done
 TRIES = 20  # another process may remove an empty folder between two steps of ours
-VERSION = 2
-"""Of the keys by which jobs and segments are found again."""
 
 
 class SegmentStore(JobFolder):

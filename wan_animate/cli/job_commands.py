@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,16 +16,15 @@ from rich.table import Table
 
 from ..chain.job_list import FoundJob, above_limit, find_jobs, remove_job
 from ..errors import InputError
-from ..text import duration
+from ..plan.room import free_at
+from ..text import duration, parse_size, size_text
 from .options import GENERATE, RunOptions, Sampling
-from .plans import free_at
 from .progress import line_end
 
 ABOVE_LIMIT = 1
 """Exit code of ``list --limit``."""
 PIPED = 1000
 """Width of a table that another program reads: no line is broken."""
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def list_found(folders: list[str], limit: str, as_json: bool) -> int:
@@ -105,23 +103,10 @@ def size_of(text: str) -> int | None:
     Raises:
         InputError: no size.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
-    if not text:
-        return None
-    unit = "" if found is None else found[2]
-    unit = unit if unit in UNITS else unit + "B"
-    if found is None:
+    size = parse_size(text) if text else None
+    if text and size is None:
         raise InputError(f"--limit is {text!r}: give a size such as 500MB or 100GB.")
-    return int(float(found[1]) * UNITS[unit])
-
-
-def size_text(size: float) -> str:
-    """``1.2 GB``."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    return size
 
 
 def _find(folders: list[str]) -> list[FoundJob]:

@@ -34,8 +34,8 @@ class Unchanged:
                 return
         found = "is gone" if now is None else "has changed"
         raise InputError(
-            f"{self._file.name} {found} since this run began to read it ({self._file.path}): leave the file alone until "
-            "the clip is done, and run again."
+            f"{self._file.name} {found} since this run began to read it ({self._file.path}): leave the file alone "
+            "until the clip is done, and run again."
         )
 
     def _now(self) -> tuple[int, int, int] | None:
