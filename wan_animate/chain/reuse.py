@@ -9,8 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..files import replacing, sync
-from .job_folder import FORMER, KEYS, MADE, JobFolder
+from ..log import get_logger
+from .job_folder import FORMER, KEYS, MADE, VERSION, JobFolder
 from .store import GO_ON, SegmentStore
+
+log = get_logger(__name__)
 
 
 def take_over(
@@ -39,12 +42,14 @@ def _take_over(
 ) -> list[int]:
     if store.keys() != {MADE: dict(enumerate(keys)), FORMER: former}:  # a finished job needs no space
         store.save_keys(dict(enumerate(keys)), former)
-    taken = []
+    taken, older = [], []
     for folder in sorted(map(Path, folders)):
         if folder == store.folder or not (folder / KEYS).is_file():
             continue
         other = JobFolder(folder)
         have = other.keys()
+        if other.version < VERSION and other.has_frames(0):
+            older.append(folder.name)
         for index, key in enumerate(keys):
             if store.has_frames(index) or have[MADE].get(index) != key or not other.has_frames(index):
                 continue
@@ -65,6 +70,12 @@ def _take_over(
                     _link(other.tail_path(index), store.tail_path(index))
                     _link(record, store.former_record_path(index))
                     _link(path, store.former_path(index))
+    if older:
+        log.warning(
+            "%s in %s: of an older version, whose keys did not see every change of a model, so it is not gone on with; "
+            "wan-animate jobs clear deletes it",
+            ", ".join(older), store.folder.parent,
+        )  # fmt: skip
     return sorted(taken)
 
 

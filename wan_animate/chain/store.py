@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from ..errors import InputError
 from ..files import reading, remove_empty, replacing, sync_folder
 from ..log import get_logger
+from ..text import size_text
 from ..video.frames import FrameSource
 from .boundaries import Boundary
 from .job_folder import (
@@ -73,6 +74,7 @@ class SegmentStore(JobFolder):
         self.waited = False
         self._waiting, self._lock = waiting, JobLock(self.folder)
         self._made: list[Path] = []
+        self._largest = 0
         self._make_folder()
 
     @contextmanager
@@ -202,11 +204,54 @@ class SegmentStore(JobFolder):
                 files[TAIL] = file_record(temporary)
         try:
             write_lossless(self.frames_path(index), frames, fps, GO_ON, write_record)
+            self._largest = max(self._largest, sum(file["bytes"] for file in files.values()))
         except BaseException:
             if tail is not None:
                 self.tail_path(index).unlink(missing_ok=True)
             self.record_path(index).unlink(missing_ok=True)
             raise
+
+    def check_room(self) -> None:
+        """Raises InputError where less is free than the segment that is being written and the next one may take."""
+        with suppress(OSError):
+            free = shutil.disk_usage(self.folder).free
+            if free < 2 * self._largest:
+                raise InputError(
+                    f"{size_text(free)} are free at {self.folder}, and a segment of this clip takes up to "
+                    f"{size_text(self._largest)}: {GO_ON}."
+                )
+
+    def has_clip(self, path: str | os.PathLike, plan: Iterable[Segment], recorded: bool) -> bool:
+        """Whether :meth:`save_clip` has noted this mp4, of these frames, and every byte is what it was."""
+        path = Path(path)
+        noted = self._record(f"{path.stem}.json")
+        same = noted.get("frames") == self._frames_hashes(plan) and noted.get("recorded") == recorded
+        try:
+            return same and path.parent == self.folder and file_record(path) == noted.get("file")
+        except OSError:
+            return False
+
+    def save_clip(
+        self, path: str | os.PathLike, plan: Iterable[Segment], recorded: bool, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Notes a finished mp4 in the folder, so that it is not written again.
+
+        Args:
+            recorded: whether it says how it was made.
+            check: called while it is read; may raise to stop.
+
+        Raises:
+            InputError: it cannot be noted.
+        """
+        path = Path(path)
+        if path.parent != self.folder:
+            return
+        noted = {"file": file_record(path, check), "frames": self._frames_hashes(plan), "recorded": recorded}
+        with replacing(path.with_suffix(".json"), "the clip's record", GO_ON) as temporary:
+            Path(temporary).write_text(record_text(noted), encoding="utf-8")
+
+    def _frames_hashes(self, plan: Iterable[Segment]) -> list[str | None]:
+        return [self._segment_record(one.index).get(FILES, {}).get(FRAMES, {}).get("blake2b") for one in plan]
 
     def tail(self, index: int) -> torch.Tensor:
         """Float32 ``[previous_frames, H, W, 3]`` in 0..1, for the segment after ``index``.
@@ -300,6 +345,6 @@ class SegmentStore(JobFolder):
 def _again(step: Callable[[], T]) -> T:
     """What ``step`` returns, as soon as no other process removes a folder under it."""
     for _ in range(TRIES - 1):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, FileExistsError):
             return step()
     return step()

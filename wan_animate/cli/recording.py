@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..chain.job import AnimateJob
+from ..errors import InputError
 from ..plan.cards import device_here
 from ..record.clip_record import ClipRecord, Model, record_of
 from ..record.identity import content_hash, content_identity, weights_hash
@@ -51,6 +52,15 @@ def weights_key(options: RunOptions, sampling: Sampling = AS_RUN) -> str:
     files = _folder_files(options.models, (*PARTS, "scheduler"), bool(options.prompt_file))
     keys = [content_identity(path) for path in files if path.suffix in (*WEIGHT_FILES, ".json")]
     return " ".join([*keys, *([content_identity(sampling.lora)] if sampling.lora else [])])
+
+
+def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
+    """Raises InputError where :func:`weights_key` is not ``key`` any more: the job would not be of these files."""
+    if weights_key(options, sampling) != key:
+        raise InputError(
+            f"a file of the model in {options.models} was changed while it was loaded: leave the folder alone, and run "
+            "again."
+        )
 
 
 def _folder_files(folder: str, parts: tuple[str, ...], saved_prompt: bool) -> list[Path]:

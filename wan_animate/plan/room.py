@@ -18,11 +18,16 @@ from .measured import Runs
 from .sample import lossless_size
 
 
-def disk_needed(job: AnimateJob, store: JobFolder, device: str, runs: Runs) -> Disk:
+def disk_needed(
+    job: AnimateJob, store: JobFolder, device: str, runs: Runs, shown: tuple[int, int] | None = None
+) -> Disk:
     """What is still to be written of a job: its segments that are not finished, and the mp4 of all.
 
     A pixel takes what it took in this job's finished segments, else in a run of the same mode, else in the character's
     picture (animate) or the driver's frames (replace).
+
+    Args:
+        shown: size of the mp4, where it is another than the segments'.
     """
     plan, size = job.wanted(), job.controls.size
     finished = [segment for segment in plan if store.is_whole(segment)]
@@ -39,7 +44,7 @@ def disk_needed(job: AnimateJob, store: JobFolder, device: str, runs: Runs) -> D
     video = same.video or None if same is not None else None
     handing = sum(segment.hands_over for segment in left)
     writes = disk(size, sum(segment.keep for segment in left), handing, job.previous_frames, lossless, video)
-    whole = disk(size, plan.keep, 0, 0, lossless, video)
+    whole = disk(size, plan.keep, 0, 0, lossless, video, shown)
     return Disk(writes.segments, writes.tails, whole.video)
 
 
