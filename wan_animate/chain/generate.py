@@ -136,6 +136,7 @@ def _generate(
     total = len(plan) * denoiser.steps
     cached = vae if isinstance(vae, CachedVAE) else CachedVAE(vae)
     left = [segment for segment in plan if not store.is_whole(segment)]
+    unfinished = {segment.index for segment in left}
     _check_start(job, left, store)
     reference_latent = tail = None
     colors = SegmentColors(job.color, job.controls, job.plan())
@@ -169,7 +170,7 @@ def _generate(
         for segment in plan:
             here = functools.partial(report, segment)
             waiting = functools.partial(here, "write", denoiser.steps)
-            if segment not in left:
+            if segment.index not in unfinished:
                 saver.resume([segment], waiting)
                 tail = None
                 continue
