@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +52,7 @@ class Ramp(FrameSource):
     """A slow gradient with grain, made when it is read."""
 
     kind = "image"
-    fps = 30
+    fps = Fraction(30)
 
     def __init__(self, count: int) -> None:
         self.count, (self.width, self.height) = count, SIZE
