@@ -80,6 +80,13 @@ class PassingDenoiser:
         return torch.cat((conditioning.concat_latent[:, :, :1], conditioning.pose_latent), dim=2)
 
 
+def make_job(segments: int) -> AnimateJob:
+    controls = Controls(Ramp(LENGTH + (segments - 1) * (LENGTH - PREVIOUS)))
+    job = AnimateJob(torch.full((48, 64, 3), 0.5), controls, "animate", LENGTH, PREVIOUS)
+    job.options = ClipOptions(crossfade=3)
+    return job
+
+
 @dataclass
 class Sample:
     """What a segment took, and what the process had after it."""
@@ -126,10 +133,9 @@ def read_through(store: SegmentStore, job: AnimateJob) -> tuple[float, list[floa
 
 def main(segments: int) -> None:
     logging.getLogger("wan_animate").setLevel(logging.ERROR)  # the stand-ins' boundaries show
-    count, watch = LENGTH + (segments - 1) * (LENGTH - PREVIOUS), Watch()
+    watch = Watch()
     with tempfile.TemporaryDirectory() as name:
-        job = AnimateJob(torch.full((48, 64, 3), 0.5), Controls(Ramp(count)), "animate", LENGTH, PREVIOUS)
-        job.options = ClipOptions(crossfade=3)
+        job = make_job(segments)
         with SegmentStore(Path(name) / "job") as store:
             take_over(store, job.segment_keys("soak"), [])
             start = time.perf_counter()
