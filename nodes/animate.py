@@ -118,7 +118,7 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import generate, result_plan
         from ..wan_animate.chain.job import AnimateJob
-        from ..wan_animate.chain.job_folder import clip_name
+        from ..wan_animate.chain.job_folder import JobFolder, clip_name
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.chain.timeline import Timeline
@@ -187,7 +187,14 @@ class Animate(io.ComfyNode):
         progress = SamplingProgress(denoiser.model, clock)
         record = node_record(job, denoiser, cls.hidden, linked, device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
-        with SegmentStore(job_folder(key), progress.check) as store:
+        folder = job_folder(key)
+
+        def waiting() -> None:
+            done = JobFolder(folder).finished(job.plan())
+            progress.tell(f"another process makes this clip: {done} of {len(job.plan())} segments finished")
+            progress.check()
+
+        with SegmentStore(folder, waiting) as store:
             others = [] if anew else other_jobs()
             take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
             check_room(disk_needed(job, store, device, runs()), store.folder)

@@ -49,7 +49,7 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
-POLL = 0.2  # seconds between two looks whether another process is done
+POLL = 0.5  # seconds between two looks whether another process is done
 TRIES = 20  # another process may remove an empty folder between two steps of ours
 
 
