@@ -31,6 +31,7 @@ from .resample import (
     sample_count,
     sample_frames,
 )
+from .unchanged import Unchanged
 
 
 def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
@@ -102,6 +103,7 @@ class VideoSource(FrameSource):
                 f"a video is read with at most {MOST_PIXELS // 10**6} million pixels: give a smaller size."
             )
         self._file = file if isinstance(file, ClipFile) else ClipFile(file)
+        self._unchanged = Unchanged(self._file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
         self._buffers = BufferPool()
@@ -244,12 +246,15 @@ class VideoSource(FrameSource):
         out = self._buffers.array((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
             self._decoder.read(self._numbers[start:stop].tolist(), out)
+            self._unchanged.check(self._digest)
         return out
 
     def file_digest(self) -> str:
-        """Hash of the file's content, read once."""
+        """Hash of the file's content, read once. Raises InputError where it is not the file that was opened."""
         if self._digest is None:
-            self._digest = self._file.digest()
+            digest = self._file.digest()
+            self._unchanged.check()
+            self._digest = digest
         return self._digest
 
     def fingerprint(self) -> str:
