@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import struct
+import tokenize
 import uuid
 import zipfile
 import zlib
@@ -21,7 +22,8 @@ from .errors import InputError
 # What parsers raise for invalid content. SafetensorError stands for a full disk as well.
 _DAMAGED = (
     SafetensorError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, SyntaxError,
-    ArithmeticError, AssertionError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
+    ArithmeticError, AssertionError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+    pickle.UnpicklingError,
 )  # fmt: skip
 _NAME_BYTES = 40
 
