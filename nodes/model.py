@@ -5,7 +5,7 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from .host.folders import file_stamp
+from .host.folders import chosen, file_stamp, model_path, said
 from .types import valid
 
 FOLDER = "diffusion_models"
@@ -79,27 +79,28 @@ class LoadModel(io.ComfyNode):
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is None:
             return True
-        if model.lower().endswith(".gguf"):
+        if isinstance(model, str) and model.lower().endswith(".gguf"):
             return (
                 f"model {model!r} is a GGUF file: load it with a GGUF loader node (for instance Unet Loader (GGUF) "
                 "of ComfyUI-GGUF) and connect its MODEL."
             )
-        if not model.lower().endswith(ENDINGS) or folder_paths.get_full_path(FOLDER, model) is None:
+        path = model_path(FOLDER, model)
+        if path is None or not path.lower().endswith(ENDINGS):
             return (
-                f"model {model!r} is not a safetensors file in models/{FOLDER}: download it there (its link is in the "
-                "help of this node), press R and choose it."
+                f"model {said(model)} is not a safetensors file in models/{FOLDER}: download it there (its link is in "
+                "the help of this node), press R and choose it."
             )
-        return valid(lambda: check_transformer(folder_paths.get_full_path(FOLDER, model)))
+        return valid(lambda: check_transformer(path))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
-        return file_stamp(folder_paths.get_full_path(FOLDER, model))
+        return file_stamp(model_path(FOLDER, model))
 
     @classmethod
     def execute(cls, model: str, precision: str = "auto", products: str = "auto") -> io.NodeOutput:
         from .host.model import load_animate
 
-        path = folder_paths.get_full_path_or_raise(FOLDER, model)
+        path = chosen(model_path(FOLDER, model), model, "model")
         patcher, file = load_animate(path, precision, products)
         return io.NodeOutput(patcher, file.summary())
 

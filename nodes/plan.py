@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .below import as_image, below
-from .types import Options, Track, as_drawn, as_masks, fitted, mask_input, pictures, pose_input, valid
+from .types import Options, Track, as_drawn, as_masks, fitted, in_limits, mask_input, pictures, pose_input, valid
 
 if TYPE_CHECKING:
     import torch
@@ -134,9 +134,12 @@ class PlanClip(io.ComfyNode):
         """Before anything runs; what is linked is None here."""
         from ..wan_animate.chain.segments import check_segment_settings
 
-        if segment_length is None or previous_frames is None:
-            return True
-        return valid(lambda: check_segment_settings(segment_length, previous_frames))
+        def both() -> None:
+            in_limits(cls, segment_length=segment_length, previous_frames=previous_frames)
+            if segment_length is not None and previous_frames is not None:
+                check_segment_settings(segment_length, previous_frames)
+
+        return valid(both)
 
     @classmethod
     def fingerprint_inputs(cls, **_inputs: Any) -> float:

@@ -21,7 +21,7 @@ from .errors import InputError
 # What parsers raise for invalid content. SafetensorError stands for a full disk as well.
 _DAMAGED = (
     SafetensorError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, SyntaxError,
-    ArithmeticError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
+    ArithmeticError, AssertionError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
 )  # fmt: skip
 _NAME_BYTES = 40
 
