@@ -143,7 +143,8 @@ export class Panel {
         if (!runsHere() || this.node.graph !== root() || this.node.mode !== 0) return "";
         if (record?.prompt === running.prompt && record.outcome !== "running") return "";
         const sources = [...above(this.node)].map(each => String(each.id));
-        for (const [other, since] of running.nodes) {
+        // the one begun last works: one begun before it may itself be waiting, for an input that it has just asked for
+        for (const [other, since] of [...running.nodes].reverse()) {
             if (!sources.includes(other.split(":")[0])) continue;
             const name = nodeOf(other)?.title ?? `node ${other}`, its = recordOf(other);
             if (its?.prompt === running.prompt && its.outcome === "running") return `waits for ${name}: ${said(its)}`;
