@@ -11,18 +11,21 @@ from ..record.clip_record import ClipRecord, Model, record_of
 from ..record.identity import content_hash, weights_hash
 from ..record.versions import versions
 from ..video.source import VideoSource
-from .checks import FILES
+from .checks import FILES, LORAS
 from .options import AS_RUN, RunOptions, Sampling
 
-WEIGHTS = ("detector", "pose", "sam2")
+WEIGHTS = ("detector", "pose", "sam2", *LORAS)
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
 # neither settings of the clip nor inputs
-LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", *FILES}
+LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", "codec", "quality", *FILES}
+# left out unless set: older clips' records have none of them
+LATER = {"lora_strength": 1.0, "lora_2_strength": 1.0, "mask_prompts_only": False}
 
 
 def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: Sampling = AS_RUN) -> ClipRecord:
     """The record of the job that the options describe, whose driving video is ``frames``."""
     settings = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
+    settings = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
     if options.prompt_file:
         del settings["prompt"]
     return record_of(
@@ -49,7 +52,7 @@ def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
 
 def weights_key(made: ClipRecord) -> str:
     """The hashes of a record's weights that make the frames; those of the pose and the mask show in the controls."""
-    return " ".join(model.hash for model in made.models if model.part in (*PARTS, "lora"))
+    return " ".join(model.hash for model in made.models if model.part in (*PARTS, *LORAS))
 
 
 def job_settings(options: RunOptions, settings: str, made: ClipRecord) -> str:
