@@ -6,6 +6,7 @@ import { above, driverOf, executionId, nodeOf, root } from "./graph.js";
 import { STYLE } from "./style.js";
 import { Timeline } from "./timeline.js";
 import { goOn, makeAgain } from "./again.js";
+import { say } from "./words.js";
 
 const SILENT = 3; // seconds after which it is shown for how long nothing new was said
 const TABS = { compare: "Compare", pictures: "Pictures", words: "Text" };
@@ -31,8 +32,8 @@ export class Panel {
         this.tabs = element("div", { className: "tabs", hidden: true });
         this.pictures = element("div", { className: "pictures", hidden: true });
         this.words = element("pre", { className: "words", hidden: true, tabIndex: 0 });
-        this.live = element("img", { className: "live", hidden: true, alt: "what is being made" });
-        this.hint = element("div", { className: "hint", textContent: kind.hint });
+        this.live = element("img", { className: "live", hidden: true, alt: say("what is being made") });
+        this.hint = element("div", { className: "hint", textContent: say(kind.hint) });
         this.compare = null;
         this.stage = element("div", { className: "stage" }, this.tabs, this.pictures, this.words, this.live, this.hint);
         inside.append(element("style", { textContent: STYLE }), element("div", { className: "panel" },
@@ -80,7 +81,7 @@ export class Panel {
         if (urls.join() === this.urls?.join()) return;
         this.urls = urls;
         const made = urls.map((url, at) => {
-            const picture = element("img", { src: url, alt: `picture ${at + 1}`, draggable: false });
+            const picture = element("img", { src: url, alt: say(`picture ${at + 1}`), draggable: false });
             picture.onclick = () => {
                 const one = this.pictures.classList.contains("one");
                 picture.classList.toggle("chosen", !one);
@@ -100,7 +101,7 @@ export class Panel {
         if (!there[this.tab]) this.tab = names[0] ?? null;
         this.tabs.hidden = names.length < 2;
         this.tabs.replaceChildren(...names.map(name => {
-            const made = button(TABS[name], `show ${TABS[name].toLowerCase()}`, () => {
+            const made = button(say(TABS[name]), say(`show ${TABS[name].toLowerCase()}`), () => {
                 this.tab = name;
                 this.#choices();
                 this.update();
@@ -123,7 +124,7 @@ export class Panel {
         const words = busy ? said(record, this.kind.timeline && !!record.plan) : this.#waiting(id, record);
         this.status.hidden = !words && !this.problem;
         this.status.classList.toggle("waiting", !busy);
-        this.statusText.textContent = this.statusText.title = words || this.problem || "";
+        this.statusText.textContent = this.statusText.title = say(words || this.problem || "");
         if (this.kind.timeline) this.timeline.update(this.#job());
         const live = busy ? record.live : null;
         this.live.hidden = !live;

@@ -10,6 +10,9 @@ from safetensors.torch import save_file
 
 from wan_animate import cli
 from wan_animate.backends.diffusers import DiffusersDenoiser
+from wan_animate.cli.by_hand import check_by_hand
+from wan_animate.cli.make import animate_job, driving_video
+from wan_animate.cli.run import parsed
 from wan_animate.record.clip_record import read_record
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.source import VideoSource
@@ -81,53 +84,42 @@ def test_a_prompt_for_frames_from_the_shell(run):
     assert [prompt for _, prompt in made] == pytest.approx([0.03, 0.11], rel=0.01)
 
 
-def test_loras_from_the_shell(run, small_models, tmp_path, capsys):
-    lora, other = tmp_path / "light.safetensors", tmp_path / "fast.safetensors"
-    for file in (lora, other):
-        write_lora(file, small_models.diffusers)
-    plain = run("--keep-segments") and read_record(tmp_path / "a.mp4")
-    records = {}
-    for name, given in (
-        ("off", [f"--lora={lora}", "--lora-strength=0"]),
-        ("once", [f"--lora={lora}"]),
-        ("weak", [f"--lora={lora}", "--lora-strength=0.5"]),
-        ("halves", [f"--lora={lora}", "--lora-strength=0.5", f"--lora-2={other}", "--lora-2-strength=0.5"]),
-    ):
-        run(*given, "--last-segment=1", out=f"{name}.mp4")
-        records[name] = read_record(tmp_path / f"{name}.mp4")
-    frames = {name: str(record.frames) for name, record in records.items()}
-    assert frames["off"] != frames["once"] != frames["weak"] != frames["off"]
-    assert not {"lora_strength", "mask_prompts_only"} & plain.settings.keys(), "older clips have no such settings"
-    assert {one.part for one in records["halves"].models} >= {"lora", "lora_2"}
-    once, halves = (
-        VideoSource(tmp_path / f"{name}.mp4", fps=0).read(0, 5).astype(float) for name in ("once", "halves")
-    )
-    assert np.abs(once - halves).mean() < 0.5, "two halves are a whole"
-
-
-def test_another_format_and_edits_from_the_shell(run, inputs, tmp_path):  # noqa: F811
-    """FFV1 holds the frames bit for bit; a hand moved in the editor moves in the clip; the record comes along."""
-    edits = tmp_path / "edits.json"
+def test_another_format_loras_and_edits_from_the_shell(run, small_models, tmp_path):
+    """FFV1 holds the frames bit for bit; a LoRA and a hand moved in the editor show; the record comes along."""
+    edits, lora = tmp_path / "edits.json", tmp_path / "light.safetensors"
     edits.write_text(json.dumps({"width": 320, "height": 176, "keys": {"10": [[0, 60, -40], [7, 60, -40]]}}))
-    shots = {}
-    for name, given in (("plain", []), ("edited", [f"--pose-edits={edits}"])):
-        count, _ = run("--codec=ffv1", *given, out=f"{name}.mkv")
+    write_lora(lora, small_models.diffusers)
+    shots, records = {}, {}
+    for name, given in (
+        ("plain", [f"--lora={lora}", "--lora-strength=0"]),
+        ("edited", [f"--pose-edits={edits}"]),
+        ("relit", [f"--lora={lora}", f"--lora-2={lora}", "--lora-2-strength=0.5"]),
+    ):
+        count, _ = run("--codec=ffv1", "--limit=5", *given, out=f"{name}.mkv")
         clip = VideoSource(tmp_path / f"{name}.mkv", fps=0)
-        assert count == len(clip) == 8
-        shots[name] = clip.read(0, 8).astype(int)
+        assert count == len(clip) == 5
+        shots[name], records[name] = clip.read(0, 5), read_record(tmp_path / f"{name}.mkv")
         hashed = FrameHashes()
-        hashed.add(shots[name].astype(np.uint8))
-        assert read_record(tmp_path / f"{name}.mkv").frames == hashed.whole
-    assert np.abs(shots["plain"] - shots["edited"]).max() > 20
-    assert "pose_edits" in read_record(tmp_path / "edited.mkv").files
+        hashed.add(shots[name])
+        assert records[name].frames == hashed.whole, "the lossless frames"
+    for name in ("edited", "relit"):
+        assert np.abs(shots["plain"].astype(int) - shots[name]).max() > 20
+    assert {one.part for one in records["relit"].models} >= {"lora", "lora_2"}
+    assert records["relit"].settings["lora_2_strength"] == 0.5 and "pose_edits" in records["edited"].files
+    later = {"lora_strength", "lora_2_strength", "mask_prompts_only", "codec"}
+    assert not later & records["edited"].settings.keys(), "as the records of before"
 
 
-def test_mask_points_from_the_shell(run, small_models, tmp_path):
+def test_mask_points_from_the_shell(inputs, small_models, tmp_path):  # noqa: F811
     points = tmp_path / "points.json"
-    points.write_text(json.dumps([{"frame": 0, "box": [2, 2, 40, 30], "size": [160, 96]}]))
-    sam = ["--mode=replace", f"--sam2={small_models.segmenter}", "--last-segment=1"]
-    run(*sam, out="pose.mp4")
-    run(*sam, f"--mask-prompts={points}", "--mask-prompts-only", out="points.mp4")
-    pose, own = (read_record(tmp_path / f"{name}.mp4") for name in ("pose", "points"))
-    assert own.settings["mask_prompts_only"] is True and "mask_prompts" in own.files
-    assert own.inputs["mask video"] != pose.inputs["mask video"] and own.frames != pose.frames
+    given = {**inputs, "models": small_models.diffusers, "area": 160 * 96, "mode": "replace", "out": "a.mp4"}
+    command = [f"--{name}={value}" for name, value in given.items()]
+    areas = []
+    points.write_text(json.dumps([{"frame": 0, "box": [2, 2, 30, 20], "size": [160, 96]}]))
+    for more in ([], [f"--mask-prompts={points}", "--mask-prompts-only"]):
+        options = parsed([*command, f"--sam2={small_models.segmenter}", *more])
+        check_by_hand(options)
+        signals = animate_job(options, driving_video(options))[1]
+        assert signals.character_mask is not None
+        areas.append(signals.character_mask.read(0, 1)[0])
+    assert areas[0].shape == areas[1].shape and not np.array_equal(*areas), "the mask is where the points are"

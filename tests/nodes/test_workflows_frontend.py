@@ -3,11 +3,14 @@ page on which nothing lies on anything after a run either."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import time
 from pathlib import Path
 from urllib.parse import quote
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -163,8 +166,23 @@ def test_templates_have_names_and_pictures(page, host_server):  # noqa: F811
     assert pictures == [480] and TITLES["talking_head"] in names
 
 
+QUEUE = """async graph => {
+    const answer = await app.api.queuePrompt(0, {output: graph, workflow: app.graph.serialize()});
+    return answer.prompt_id;
+}"""
+# What the page queues of its graph, with small weights.
+SMALL_PROMPT = """output => {
+    app.graphToPrompt = async (...given) => {
+        const { workflow } = await Object.getPrototypeOf(app).graphToPrompt.apply(app, given);
+        return { workflow, output };
+    };
+}"""
+PROMPT = "app.graphToPrompt().then(prompt => prompt.output)"
+SHOWN_CLIP = "() => [...document.querySelectorAll('video')].some(each => each.videoWidth && each.checkVisibility())"
+
+
 @pytest.mark.parametrize("name", list(APPS))
-def test_an_app_opens_with_its_widgets(page, tmp_path, name):  # noqa: F811
+def test_an_app_opens_with_its_widgets_and_shows_its_clip(page, host_server, files, tmp_path, name):  # noqa: F811
     graph = json.loads((ROOT / "workflows" / f"{APPS[name]}.json").read_text(encoding="utf-8"))
     page.evaluate(LOAD, graph)
     page.wait_for_timeout(1500)
@@ -181,8 +199,32 @@ def test_an_app_opens_with_its_widgets(page, tmp_path, name):  # noqa: F811
         })"""
     )
     assert {*labels, "Run"} <= set(shown) and len(labels) == 5
-    page.screenshot(path=tmp_path / "app.png")
     assert page.evaluate("app.graph.extra.linearData.inputs.length") == len(graph["extra"]["linearData"]["inputs"])
+    queued = page.evaluate(PROMPT)
+    workflows.shrink(queued, files, 5)
+    page.evaluate(SMALL_PROMPT, queued)
+    before = set(host_server.get("/history"))
+    try:
+        page.get_by_role("button", name="Run", exact=True).last.click()
+        end = time.monotonic() + 120
+        while not (made := set(host_server.get("/history")) - before):
+            assert time.monotonic() < end
+            page.wait_for_timeout(300)
+        finished(host_server, made.pop())
+        page.wait_for_function(SHOWN_CLIP, timeout=20_000)
+    finally:
+        page.evaluate("delete app.graphToPrompt")
+    page.screenshot(path=Path(os.environ.get("WAN_ANIMATE_SCREENSHOTS") or tmp_path) / f"app-{name}.png")
+
+
+def finished(host_server, prompt: str) -> dict:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if entry := host_server.get(f"/history/{prompt}").get(prompt):
+            assert entry["status"]["status_str"] == "success", entry["status"]
+            return entry
+        time.sleep(0.3)
+    raise AssertionError("the run did not end")
 
 
 @pytest.mark.parametrize("name", list(BLUEPRINTS))
@@ -197,3 +239,68 @@ def test_a_blueprint_is_found_and_can_be_placed(page, host_server, name):  # noq
         "(n => [n.inputs.map(i => i.name), n.widgets.map(w => w.name), n.outputs.map(o => o.type)])(app.graph.nodes[0])"
     )
     assert node[0][0] == "image" and {"file", "limit", "text", "seed"} <= {*node[0], *node[1]} and node[2] == ["VIDEO"]
+
+
+PLACE = """async values => {
+    const [load, save] = ['LoadImage', 'SaveVideo'].map(type => LiteGraph.createNode(type));
+    const node = app.graph.nodes[0];
+    for (const each of [load, save]) app.graph.add(each);
+    load.pos = [-500, 0]; save.pos = [600, 0];
+    load.connect(0, node, 'image'); node.connect(0, save, 'video');
+    for (const [label, value] of Object.entries(values)) {
+        const widget = node.widgets.find(w => w.name === label || w.label === label);
+        widget.value = value;
+        widget.callback?.(value);
+    }
+    await new Promise(done => setTimeout(done, 500));
+    return (await app.graphToPrompt()).output;
+}"""
+
+
+@pytest.mark.parametrize("name", list(BLUEPRINTS))
+def test_a_blueprint_makes_a_clip(page, host_server, files, tmp_path, name):  # noqa: F811
+    """Between Load Image and Save Video, by the values of its own widgets."""
+    page.evaluate(LOAD, json.loads((ROOT / "subgraphs" / f"{BLUEPRINTS[name]}.json").read_text(encoding="utf-8")))
+    values = {
+        "file": files["video"],
+        "limit": 5,
+        "width": 160,
+        "height": 96,
+        "seed": 77,
+        "steps": 1,
+        "text": "A robot.",
+    }
+    queued = page.evaluate(PLACE, values)
+    within = {kind: graphs.node_of(queued, KIT + kind) for kind in ("LoadVideo", "Animate")}
+    assert all(":" in node for node in within.values()), "ids of the nodes inside"
+    made = {key: queued[within["LoadVideo"]]["inputs"][key] for key in ("file", "limit", "width", "height")}
+    made |= {key: queued[within["Animate"]]["inputs"][key] for key in ("seed", "steps")}
+    assert made | {"text": values["text"]} == values
+    assert values["text"] in {queued[node]["inputs"]["text"] for node in graphs.nodes_of(queued, f"{KIT}CachedPrompt")}
+    workflows.shrink(queued, files, 5)
+    entry = finished(host_server, page.evaluate(QUEUE, queued))
+    (item,) = [item for item in entry["outputs"][graphs.node_of(queued, "SaveVideo")]["images"]]
+    with av.open(io.BytesIO(host_server.fetch(item))) as clip:
+        frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    assert len(frames) == 5 and frames[0].std() > 5
+    page.wait_for_timeout(1500)
+    page.screenshot(path=Path(os.environ.get("WAN_ANIMATE_SCREENSHOTS") or tmp_path) / f"blueprint-{name}.png")
+    page.evaluate("app.canvas.setGraph(app.graph.nodes.find(node => node.subgraph).subgraph)")
+    page.wait_for_timeout(1500)
+    try:
+        shown = page.evaluate(INSIDE)
+        page.screenshot(path=Path(os.environ.get("WAN_ANIMATE_SCREENSHOTS") or tmp_path) / f"inside-{name}.png")
+    finally:
+        page.evaluate("app.canvas.setGraph(app.rootGraph ?? app.graph)")
+    assert shown["segments"] == 1 and shown["pictures"] > 0, "the panels inside show what was made"
+
+
+INSIDE = """() => {
+    const roots = app.canvas.graph.nodes.map(node => [node.type, node.widgets?.find(w => w.name === 'below')?.element])
+        .filter(([, host]) => host).map(([type, host]) => [type, host.shadowRoot]);
+    const animate = roots.find(([type]) => type === 'WanAnimateKitAnimate')[1];
+    return {
+        segments: animate.querySelectorAll('.segment.done').length,
+        pictures: roots.reduce((sum, [, root]) => sum + root.querySelectorAll('.pictures img').length, 0),
+    };
+}"""
