@@ -13,6 +13,7 @@ from wan_animate.backends.diffusers import DiffusersDenoiser
 from wan_animate.cli.by_hand import check_by_hand
 from wan_animate.cli.make import animate_job, driving_video
 from wan_animate.cli.run import parsed
+from wan_animate.errors import InputError
 from wan_animate.record.clip_record import read_record
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.source import VideoSource
@@ -102,8 +103,8 @@ def test_another_format_loras_and_edits_from_the_shell(run, small_models, tmp_pa
         hashed = FrameHashes()
         hashed.add(shots[name])
         assert records[name].frames == hashed.whole, "the lossless frames"
-    for name in ("edited", "relit"):
-        assert np.abs(shots["plain"].astype(int) - shots[name]).max() > 20
+    assert np.abs(shots["plain"].astype(int) - shots["edited"]).max() > 20
+    assert records["relit"].frames != records["plain"].frames
     assert {one.part for one in records["relit"].models} >= {"lora", "lora_2"}
     assert records["relit"].settings["lora_2_strength"] == 0.5 and "pose_edits" in records["edited"].files
     later = {"lora_strength", "lora_2_strength", "mask_prompts_only", "codec"}
@@ -114,12 +115,21 @@ def test_mask_points_from_the_shell(inputs, small_models, tmp_path):  # noqa: F8
     points = tmp_path / "points.json"
     given = {**inputs, "models": small_models.diffusers, "area": 160 * 96, "mode": "replace", "out": "a.mp4"}
     command = [f"--{name}={value}" for name, value in given.items()]
-    areas = []
-    points.write_text(json.dumps([{"frame": 0, "box": [2, 2, 30, 20], "size": [160, 96]}]))
-    for more in ([], [f"--mask-prompts={points}", "--mask-prompts-only"]):
-        options = parsed([*command, f"--sam2={small_models.segmenter}", *more])
+    sam = f"--sam2={small_models.segmenter}"
+    outside = [{"frame": 99, "box": [2, 2, 30, 20], "size": [160, 96]}]
+    nobody = [{"frame": 0, "negative": [{"x": 20, "y": 20}], "size": [160, 96]}]
+    only = ["--mask-prompts-only"]
+    for prompts, more, says in (
+        (outside, [], "point_frame is 99, but the clip has frames 0 to 4"),
+        (nobody, only, "nothing says where it is on frame 0"),
+        (nobody, [], None),  # beside the pose's own points
+    ):
+        points.write_text(json.dumps(prompts))
+        options = parsed([*command, sam, f"--mask-prompts={points}", *more])
         check_by_hand(options)
-        signals = animate_job(options, driving_video(options))[1]
-        assert signals.character_mask is not None
-        areas.append(signals.character_mask.read(0, 1)[0])
-    assert areas[0].shape == areas[1].shape and not np.array_equal(*areas), "the mask is where the points are"
+        if says is None:
+            mask = animate_job(options, driving_video(options))[1].character_mask
+            assert mask is not None and mask.read(0, 5).any()
+        else:
+            with pytest.raises(InputError, match=says):
+                animate_job(options, driving_video(options))
