@@ -270,12 +270,20 @@ def _ports(
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
+    from ..backends.attention import choose_attention
     from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load
+    from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
+    from ..plan.measured import job_tokens
     from .checks import loras, strengths
+    from .plans import runs
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
-    transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device)
+    count, (width, height) = job_tokens(job), job.controls.size
+    needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
+    transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device, options.offload, needed)
+    if transformer.device.type == "cuda":
+        choose_attention(transformer, count, runs().path.with_name("attention.json"))
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
     for path, strength in [*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options)]:
