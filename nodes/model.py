@@ -44,7 +44,7 @@ class LoadModel(io.ComfyNode):
                     ),
                     tooltip=(
                         "A safetensors file in models/diffusion_models; of a model in several files the first, with "
-                        "the others beside it."
+                        "the others beside it. GGUF files are listed, but ComfyUI-GGUF loads them."
                     ),
                 ),
                 io.Combo.Input(
