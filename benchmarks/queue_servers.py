@@ -31,7 +31,7 @@ from demo import host as host_module  # noqa: E402
 from demo.example import clip_at_hand, track_beside  # noqa: E402
 from demo.server import HostServer  # noqa: E402
 
-JOBS, FRAMES, SEGMENT, STEPS = 8, 9, 5, 1
+JOBS, FRAMES, SEGMENT, STEPS = 4, 9, 5, 1
 
 
 def workflow(folder: Path) -> tuple[Path, dict[str, Path]]:
@@ -78,7 +78,7 @@ def seconds(servers: list[HostServer], path: Path, folder: Path, jobs: int, firs
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=JOBS, help="jobs of a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds, one and two servers in turn (default: 2)")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds, one and two servers in turn (default: 1)")
     options = parser.parse_args()
     host = host_module.find_host()
     if host is None:
@@ -111,7 +111,7 @@ def main() -> int:
         "queue_two_servers", two, one, peer_name="the same command on one server", unit="jobs an hour", better="higher",
         digits=1, write=options.jobs >= JOBS, jobs=options.jobs, rounds=options.rounds,
         seconds={str(count): [round(each, 2) for each in times] for count, times in took.items()},
-        load_before=round(os.getloadavg()[2], 2), hardware=f"{results.cpu()}; each server on one core",
+        load=round(os.getloadavg()[2], 1), hardware=f"{results.cpu()}; each server on one core",
         versions=results.versions() | {"comfyui": host.version},
     )  # fmt: skip
     return 0

@@ -2,7 +2,7 @@
 import { Compare } from "./compare.js";
 import { button, duration, element, fileUrl, passOn } from "./dom.js";
 import { queuedFor, recordOf, runsHere, running } from "./events.js";
-import { above, driverOf, executionId, nodeOf, root } from "./graph.js";
+import { above, driverOf, executionId, nodeOf } from "./graph.js";
 import { STYLE } from "./style.js";
 import { Timeline } from "./timeline.js";
 import { goOn, makeAgain } from "./again.js";
@@ -141,12 +141,13 @@ export class Panel {
     #waiting(id, record) {
         const queued = queuedFor();
         if (queued !== null && this.node.mode === 0) return `queued, ${duration(queued)}`;
-        if (!runsHere() || this.node.graph !== root() || this.node.mode !== 0) return "";
+        if (!runsHere() || id === null || this.node.mode !== 0) return "";
         if (record?.prompt === running.prompt && record.outcome !== "running") return "";
-        const sources = [...above(this.node)].map(each => String(each.id));
+        const path = id.slice(0, id.lastIndexOf(":") + 1), depth = path.split(":").length; // of the subgraph it is in
+        const sources = [...above(this.node)].map(each => path + each.id);
         // the one begun last works: one begun before it may itself be waiting, for an input that it has just asked for
         for (const [other, since] of [...running.nodes].reverse()) {
-            if (!sources.includes(other.split(":")[0])) continue;
+            if (!sources.includes(other.split(":").slice(0, depth).join(":"))) continue;
             const name = nodeOf(other)?.title ?? `node ${other}`, its = recordOf(other);
             if (its?.prompt === running.prompt && its.outcome === "running") return `waits for ${name}: ${said(its)}`;
             return `waits for ${name}, ${duration((Date.now() - since) / 1000)}`;

@@ -293,13 +293,21 @@ def test_a_blueprint_makes_a_clip(page, host_server, files, tmp_path, name):  # 
     finally:
         page.evaluate("app.canvas.setGraph(app.rootGraph ?? app.graph)")
     assert shown["segments"] == 1 and shown["pictures"] > 0, "the panels inside show what was made"
+    assert shown["waits"].startswith("waits for Detect Pose and Face, "), "and what they wait for"
 
 
 INSIDE = """() => {
     const roots = app.canvas.graph.nodes.map(node => [node.type, node.widgets?.find(w => w.name === 'below')?.element])
         .filter(([, host]) => host).map(([type, host]) => [type, host.shadowRoot]);
     const animate = roots.find(([type]) => type === 'WanAnimateKitAnimate')[1];
+    const say = (name, detail) => app.api.dispatchEvent(new CustomEvent(name, { detail }));
+    const outer = (app.rootGraph ?? app.graph).nodes.find(node => node.subgraph);
+    const id = `${outer.id}:${outer.subgraph.nodes.find(node => node.type === 'WanAnimateKitDetectPose').id}`;
+    say('progress_state', { prompt_id: 'next', nodes: { [id]: { state: 'running', display_node_id: id } } });
+    const waits = animate.querySelector('.status .text').textContent;
+    say('execution_success', { prompt_id: 'next' });
     return {
+        waits,
         segments: animate.querySelectorAll('.segment.done').length,
         pictures: roots.reduce((sum, [, root]) => sum + root.querySelectorAll('.pictures img').length, 0),
     };
