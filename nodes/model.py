@@ -5,7 +5,7 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from .host.folders import file_stamp, list_files
+from .host.folders import chosen, file_stamp, list_files, model_path, said
 from .types import valid
 
 FOLDER = "diffusion_models"
@@ -82,24 +82,25 @@ class LoadModel(io.ComfyNode):
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is None:
             return True
-        if model.lower().endswith(GGUF):
+        if isinstance(model, str) and model.lower().endswith(GGUF):
             return valid(lambda: check_gguf(model))
-        if not model.lower().endswith(ENDINGS) or folder_paths.get_full_path(FOLDER, model) is None:
+        path = model_path(FOLDER, model)
+        if path is None or not path.lower().endswith(ENDINGS):
             return (
-                f"model {model!r} is not a safetensors file in models/{FOLDER}: download it there (its link is in the "
-                "help of this node), press R and choose it."
+                f"model {said(model)} is not a safetensors file in models/{FOLDER}: download it there (its link is in "
+                "the help of this node), press R and choose it."
             )
-        return valid(lambda: check_transformer(folder_paths.get_full_path(FOLDER, model)))
+        return valid(lambda: check_transformer(path))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
-        return file_stamp(folder_paths.get_full_path(FOLDER, model))
+        return file_stamp(model_path(FOLDER, model))
 
     @classmethod
     def execute(cls, model: str, precision: str = "auto", products: str = "auto") -> io.NodeOutput:
         from .host.model import load_animate
 
-        path = folder_paths.get_full_path_or_raise(FOLDER, model)
+        path = chosen(model_path(FOLDER, model), model, "model")
         patcher, file = load_animate(path, precision, products)
         return io.NodeOutput(patcher, file.summary())
 
@@ -118,10 +119,10 @@ def check_gguf(model: str) -> None:
     from ..wan_animate.weights.gguf import refuse_gguf
     from .host.graph import is_installed
 
-    path = folder_paths.get_full_path(FOLDER, model)
+    path = model_path(FOLDER, model)
     if path is None:
         raise InputError(
-            f"model {model!r} is a GGUF file: load it with a GGUF loader node (for instance Unet Loader (GGUF) of "
+            f"model {said(model)} is a GGUF file: load it with a GGUF loader node (for instance Unet Loader (GGUF) of "
             "ComfyUI-GGUF) and connect its MODEL."
         )
     refuse_gguf(path, is_installed(GGUF_LOADER))

@@ -14,7 +14,7 @@ from typing import Any
 import folder_paths
 from comfy_execution.graph_utils import is_link
 
-from ...wan_animate.record.identity import weights_hash
+from ...wan_animate.record.identity import content_identity, weights_hash
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -79,9 +79,9 @@ def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, s
 
 
 def file_identity(path: str) -> str:
-    """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable. For keys: it is private."""
+    """Of the content, equal for a copy; the path if unreadable. For keys: it is private."""
     try:
-        return weights_hash(path)
+        return content_identity(path)
     except OSError:
         return f"unreadable:{path}"
 

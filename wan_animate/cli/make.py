@@ -75,6 +75,7 @@ def _run(
         from ..files import short_name
         from ..plan.cards import device_here
         from ..plan.measured import begin_clock, run_of
+        from ..plan.room import check_room, disk_needed
         from ..record.compare import check_inputs
         from ..record.frame_hashes import clip_hashes
         from ..stitch.controls import shown_frames, stitch_clip
@@ -85,7 +86,7 @@ def _run(
         from .imports import import_packages
         from .options import command_of
         from .plans import plan_of, runs
-        from .recording import job_settings, record, weights_key
+        from .recording import check_weights, job_settings, record, weights_key
         from .saving import save_result
 
     check_options(options, pose=source is None)
@@ -106,17 +107,21 @@ def _run(
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    settings = " ".join([segment_settings(options, weights_key(made)), *sampling.settings()])
+    weights = weights_key(options, sampling)
+    settings = " ".join([segment_settings(options, weights), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder = f".{short_name(out.stem)}-"
     with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options, settings, made))}") as store:
         take_over(store, job.segment_keys(*keys), out.parent.glob(f"{glob.escape(folder)}*"), job.former_keys(*keys))
         write_command(store.folder, command_of(options, sampling))
+        shown_size = frames.native_size if options.crop else None
+        check_room(disk_needed(job, store, device, runs(), shown_size), store.folder)
         # the text encoder is freed before the transformer is loaded
         prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
         texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompts()]
         negative = encode_prompt(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
         denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)), sampling, negative)
+        check_weights(options, sampling, weights)
         audio = read_audio(
             sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
         )
