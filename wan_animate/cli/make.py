@@ -72,7 +72,7 @@ def _run(
         from ..chain.job_list import write_command
         from ..chain.reuse import take_over
         from ..chain.store import SegmentStore
-        from ..files import rename, short_name
+        from ..files import short_name
         from ..plan.cards import device_here
         from ..plan.measured import begin_clock, run_of
         from ..plan.room import check_room, disk_needed
@@ -87,6 +87,7 @@ def _run(
         from .options import command_of
         from .plans import plan_of, runs
         from .recording import check_weights, job_settings, record, weights_key
+        from .saving import save_result
 
     check_options(options, pose=source is None)
     out = Path(options.out)
@@ -137,7 +138,7 @@ def _run(
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
-        rename(video, out, "the video")
+        save_result(options, video, clip if whole is None else whole, audio)
         print_colors(store.records(len(job.plan())))
         if options.sheet:
             from ..preview.sheet import MaskShown, contact_sheet
@@ -185,8 +186,10 @@ def animate_job(options: RunOptions, frames: VideoSource) -> tuple[AnimateJob, C
     from ..chain.controls import controls
     from ..chain.job import AnimateJob
     from ..errors import InputError
+    from ..pose.edits import edit_pose
     from ..pose.track import PoseTrack, fit_track
     from ..video.picture import read_picture
+    from .by_hand import mask_prompts, pose_edits
     from .checks import clip_options, more_images
 
     reference = read_picture(options.image, "the reference image")
@@ -205,6 +208,7 @@ def animate_job(options: RunOptions, frames: VideoSource) -> tuple[AnimateJob, C
         track = detector.detect(frames, progress=counting("pose"), person=person).track
     else:
         raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
+    track = edit_pose(track, pose_edits(options))
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
     if detector:
         detector.close()
@@ -214,7 +218,11 @@ def animate_job(options: RunOptions, frames: VideoSource) -> tuple[AnimateJob, C
         from ..mask.segmentation import Segmenter
         from ..mask.track import MaskTrackSource
 
-        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=counting("mask"))
+        own = mask_prompts(options, (frames.width, frames.height))
+        found = segment_character(
+            Segmenter(options.sam2, options.device), frames, track, own, options.mask_prompts_only,
+            progress=counting("mask"),
+        )  # fmt: skip
         if found.lost:
             print(f"wan-animate: {found.report}", file=sys.stderr)
         mask = MaskTrackSource(found.masks)
@@ -271,7 +279,7 @@ def _ports(
     from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load
     from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
     from ..plan.measured import job_tokens
-    from .checks import strengths
+    from .checks import loras, strengths
     from .plans import runs
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
@@ -283,10 +291,10 @@ def _ports(
         choose_attention(transformer, count, runs().path.with_name("attention.json"))
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
-    if sampling.lora:
+    for path, strength in [*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options)]:
         from ..backends.lora import add_lora
 
-        add_lora(transformer, sampling.lora)
+        add_lora(transformer, path, strength)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
         transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,
