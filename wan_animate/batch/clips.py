@@ -107,7 +107,8 @@ def _clip(row: Row, common: list[str], out: Path, elsewhere: bool) -> Clip:
         for name in FILES:
             path = getattr(options, name)
             setattr(options, name, None if path is None else str(Path(path).expanduser().absolute()))
-        options.models = str(Path(options.models).expanduser().absolute()) if not elsewhere else options.models
+        if Path(options.models).is_dir() or not elsewhere:
+            options.models = str(Path(options.models).absolute())
         check_options(replace(options, device="cpu") if elsewhere else options)
         if not elsewhere:
             _check_models(options.models)

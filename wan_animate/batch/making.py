@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -91,7 +92,7 @@ def _dispatch(
     else:
         workers = _processes(given.workers or 1, device, warn)
     work = given.out.absolute() / WORK
-    root = given.shared or str(work)
+    root = given.shared if is_url(given.shared) else os.path.abspath(given.shared or work)
 
     def tidy(key: str) -> None:
         remove(join(root, key))

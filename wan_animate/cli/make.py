@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..backends.diffusers import DiffusersDenoiser
     from ..chain.controls import Controls
     from ..chain.job import AnimateJob
-    from ..chain.ports import VideoVAE
+    from ..chain.ports import Denoiser, VideoVAE
     from ..detect.detector import PoseDetector
     from ..mask.track import MaskTrackSource
     from ..pose.track import PoseTrack
@@ -76,6 +76,7 @@ def _run(
 
     with whole_imports():
         from ..backends.diffusers import check_folder
+        from ..chain.finished import Finished
         from ..chain.generate import generate, result_plan
         from ..chain.job_list import write_command
         from ..chain.reuse import take_over
@@ -120,11 +121,12 @@ def _run(
         others = [] if segments_only else place.glob(f"{glob.escape(folder)}*")
         take_over(store, job.segment_keys(*keys), others, job.former_keys(*keys))
         write_command(store.folder, command_of(options, sampling))
-        encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
-        prompt = encode(options.models, options.prompt, options.device) if saved is None else saved
-        texts = [encode(options.models, text, options.device) for _, _, text in options.prompts()]
-        negative = encode(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
-        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)), sampling, negative, shared)
+        if all(map(store.is_whole, job.wanted())):
+            store.verify(job.wanted())
+        denoiser: Denoiser = (finished := Finished(options.steps))
+        vae: VideoVAE = finished
+        if not all(map(store.is_whole, job.wanted())):
+            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared)
         audio = read_audio(
             sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
         )
@@ -302,11 +304,10 @@ def _character(options: RunOptions, picture: torch.Tensor, detector: PoseDetecto
 
 def _ports(
     options: RunOptions,
-    prompt: torch.Tensor,
+    saved: torch.Tensor | None,
     job: AnimateJob,
-    others: list[tuple[tuple[int, int], torch.Tensor]],
+    ranges: list[tuple[int, int]],
     sampling: Sampling,
-    negative: torch.Tensor | None,
     shared: Shared,
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
@@ -315,6 +316,10 @@ def _ports(
     from .checks import strengths
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
+    encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
+    prompt = encode(options.models, options.prompt, options.device) if saved is None else saved
+    texts = [encode(options.models, text, options.device) for _, _, text in options.prompts()]
+    negative = encode(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     transformer, vae, scheduler = shared.weights.model(options.models, options.shift, dtype, options.device)
     if sampling.solver != AS_RUN.solver:
@@ -328,5 +333,5 @@ def _ports(
         transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,
         pose_strength=given["pose_strength"], face_strength=given["face_strength"],
     )  # fmt: skip
-    denoiser.set_prompts(others, len(job.controls))
+    denoiser.set_prompts(list(zip(ranges, texts)), len(job.controls))
     return denoiser, vae

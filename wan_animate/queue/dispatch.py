@@ -218,7 +218,7 @@ class Dispatcher:
                 for more in reversed(following):
                     self._enter(more, first=True)
                 self._change.notify_all()
-            self._news("done", job, worker, ", ".join(path.name for path in files))
+            self._news("done", job, worker, ", ".join(path.name for path in files if job.last))
 
     def _take(self, worker: Worker, slot: int) -> Task | None:
         """The next job; None when there is no more. A job that this worker was at already comes first."""

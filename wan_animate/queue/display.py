@@ -54,7 +54,7 @@ class Display:
             self._shown.pop(news.job, None)
         self._over += news.last and news.kind != "lost"
         text = {
-            "done": f"{news.job}: {news.text}{at}",
+            "done": f"{news.job}: {news.text or 'done'}{at}",
             "kept": f"{news.job}: was done before",
             "lost": f"{news.job}: {news.text} It is given to a {self._called} again.",
             "failed": f"{news.job}: failed: {news.text}",
