@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..cli.checks import default_device
 from ..errors import InputError
-from ..files import no_empty_folders
+from ..files import no_empty_folders, remove_empty
 from ..queue.dispatch import Dispatcher, News, Summary
 from ..queue.jobs import Row, parse_setting
 from ..queue.sending import Sending, send
@@ -112,6 +112,8 @@ def _dispatch(
     finally:
         for worker in workers:
             worker.close()
+        if not is_url(root):  # of clips that failed before anything was made
+            remove_empty([work, *(Path(join(root, clip.key)) for clip in clips)])
 
 
 def _processes(count: int, device: str, warn: Warn) -> list[ProcessWorker]:

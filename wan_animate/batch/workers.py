@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Event
@@ -79,10 +80,7 @@ class ProcessWorker(UnitWorker):
         self._device = device
         self._process: Any = None
         self._pipe: Connection | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        self._was_ready = False
 
     def alive(self) -> bool:
         """Starts a process where none is, and waits until it has imported what it needs."""
@@ -90,17 +88,18 @@ class ProcessWorker(UnitWorker):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, self._device), name=self.name, daemon=True)
-        self._process.start()
+        with _found_by_children():
+            self._process.start()
         theirs.close()
-        end = time.monotonic() + START
-        while time.monotonic() < end:
-            try:
-                if self._pipe.poll(POLL):
-                    return bool(self._pipe.recv() == ("ready", None))
-            except (EOFError, OSError):
-                return False
-            if not self._process.is_alive():
-                return False
+        try:
+            if self._pipe.poll(START) and self._pipe.recv() == ("ready", None):
+                self._was_ready = True
+                return True
+            ended = "nothing heard"
+        except (EOFError, OSError):
+            ended = self._ended()
+        if not self._was_ready:
+            raise InputError(f"{self.name} cannot be started ({ended}): see what it says above.")
         return False
 
     def close(self) -> None:
@@ -158,6 +157,20 @@ class ProcessWorker(UnitWorker):
             code = self._process.exitcode
         self.close()
         return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+@contextmanager
+def _found_by_children() -> Iterator[None]:
+    """A process that is started within can import this package, however it came here."""
+    folder = str(Path(__file__).parents[2])
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def serve(pipe: Connection, device: str) -> None:
