@@ -1,8 +1,9 @@
 """The farm: twelve clips on two workers, one of them killed by SIGKILL in the middle, and the driver as well.
 
 Small weights, clips of sixteen frames; four are cut into shots that are made apart, and a thirteenth cannot be made.
-Then the same command again. Wanted: twelve results, once each, the frames of clips made one after the other by
-``wan-animate run``, bit for bit (the hashes of lossless frames that every clip carries); no finished segment made again, nothing left over, and the thirteenth failed with its sentence.
+Then the same command again. Wanted: twelve results, once each; bit for bit the frames of clips made one after the other
+by ``wan-animate run`` (the hashes of lossless frames that every clip carries); no finished segment made again, nothing
+left over; the thirteenth failed with its sentence.
 
     python benchmarks/farm.py                  # processes, a Ray cluster of two nodes, two ComfyUI servers
     python benchmarks/farm.py --on ray         # one of processes, ray, servers
@@ -279,7 +280,7 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
 
     def command(out: Path, *servers: HostServer) -> list[str]:
         urls = ",".join(server.url for server in servers)
-        given = [f"--image={folder / 'robot.png'}", f"--video={folder / 'driver.mp4'}", "--limit=5"]
+        given = [f"--image={folder / 'robot.png'}", f"--video={folder / 'dancer.mp4'}", "--limit=5"]
         return shell("batch", folder / "servers.csv", "--servers", urls, f"--workflow={workflow}", "--out", out, *given,
                      "--retries=3")  # fmt: skip
 

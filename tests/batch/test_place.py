@@ -1,5 +1,7 @@
 """Unfinished work behind an fsspec URL."""
 
+from pathlib import Path
+
 import pytest
 
 from wan_animate.batch import place
@@ -48,13 +50,14 @@ def test_frames_go_last(url, monkeypatch):
 
 
 def test_inputs_travel_once_by_their_content(url, tmp_path):
-    for name in ("a.PNG", "b.png"):
-        (tmp_path / name).write_text("picture")
-    sent = [place.send_inputs(url, {"image": str(tmp_path / name), "video": None}) for name in ("a.PNG", "b.png")]
-    assert sent[0] == sent[1] and len(names(tmp_path / "store")) == 1
+    (picture := tmp_path / "me [1].png").write_text("picture")
+    (other := tmp_path / "other" / picture.name).parent.mkdir()
+    other.write_text("another")
+    sent = [place.send_inputs(url, {"image": str(path), "video": None}) for path in (picture, picture, other)]
+    assert sent[0] == sent[1] != sent[2] and len(names(tmp_path / "store")) == 2
     with place.opened(place.join(url, "key"), sent[0]) as opened:
-        with open(opened.files["image"]) as file:
-            assert file.read() == "picture"
+        found = Path(opened.files["image"])
+        assert found.read_text() == "picture" and found.name == picture.name
 
 
 def test_an_address_that_nobody_knows():

@@ -19,7 +19,7 @@ from ..files import replacing
 from ..record.identity import content_hash
 
 INPUTS = "inputs"
-"""Folder of the inputs behind a URL, by their content."""
+"""Folder of the inputs behind a URL: one for each content, with the file under its name, which messages have."""
 HALF = ".part"
 RENAMED = {"file", "local", "memory", "sftp", "ssh", "smb", "hdfs"}
 """File systems where others see a file that is being written; an object store shows it whole."""
@@ -109,7 +109,8 @@ def opened(place: str, options: Mapping[str, Any]) -> Iterator[Opened]:
             given = options.get(option)
             if given and is_url(given):
                 system, path = file_system(given)
-                local = Path(name) / f"{option}{PurePosixPath(path).suffix}"
+                local = Path(name) / option / PurePosixPath(path).name
+                local.parent.mkdir()
                 with _of_the_store(given):
                     get_file(system, path, local)
                 mirror.files[option] = str(local)
@@ -126,7 +127,7 @@ def send_inputs(place: str, options: Mapping[str, Any]) -> dict[str, str]:
     for name in FILES:
         given = options.get(name)
         if given:
-            url = join(place, INPUTS, content_hash(given) + Path(given).suffix.lower())
+            url = join(place, INPUTS, content_hash(given), Path(given).name)
             system, path = file_system(url)
             with _of_the_store(url):
                 if not system.exists(path) or system.size(path) != Path(given).stat().st_size:
