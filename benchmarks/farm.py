@@ -67,7 +67,7 @@ def write_inputs(folder: Path) -> None:
     PoseTrack(keypoints, *SIZE, cuts=(CUT,)).save(folder / "track.npz")
     save_file({"cond": torch.zeros(1, 5, 4096)}, folder / "prompt.safetensors")
     (folder / "broken.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
-    rows = [["name", "video", "seed", "at_cuts", "priority"]]
+    rows: list[list[Any]] = [["name", "video", "seed", "at_cuts", "priority"]]
     rows += [[f"clip{at:02}", "driver.mp4", at, "anew" if at < SHOTS else "chain", ""] for at in range(CLIPS)]
     rows.insert(3, [POISONED, "broken.mp4", 99, "chain", 1])
     (folder / "clips.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))

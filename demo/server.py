@@ -110,7 +110,7 @@ class HostServer(ComfyClient):
 
     def _launch(self, command: list[str]) -> None:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environ["PYTHONUNBUFFERED"] = "1"
+        environ["PYTHONUNBUFFERED"] = environ["PYTHONFAULTHANDLER"] = "1"
         group: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":
             group = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
@@ -184,11 +184,22 @@ class HostServer(ComfyClient):
         assert self._process is not None, "the server is not running"
         return self._process
 
+    def _end_hung(self) -> None:
+        """What every thread does goes to the log; the next call fails at once, not after a timeout of its own."""
+        if self._process is not None and self._process.poll() is None:
+            _signal(self._process, signal.SIGABRT)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                _signal(self._process, getattr(signal, "SIGKILL", signal.SIGTERM))
+
     def _gone(self, error: BaseException) -> HostEnded:
+        if isinstance(getattr(error, "reason", error), TimeoutError):
+            self._end_hung()
         return HostEnded(f"ComfyUI does not answer on {self.url} ({error}):\n{self.log_tail()}")
 
     def run(
-        self, graph: dict[str, Any], on_message: Callable[[str, Any], None] | None = None, timeout: float = 1800
+        self, graph: dict[str, Any], on_message: Callable[[str, Any], None] | None = None, timeout: float = 900
     ) -> dict[str, Any]:
         """Queue a graph, follow it on the websocket, and return its history entry.
 
@@ -211,7 +222,8 @@ class HostServer(ComfyClient):
             except (PromptFailed, PromptInterrupted):
                 raise
             except BaseException:
-                self.interrupt()
+                if self._running.poll() is None:
+                    self.interrupt()
                 raise
         finally:
             socket_.close()
@@ -222,7 +234,8 @@ class HostServer(ComfyClient):
 
         while True:
             if time.monotonic() > end:
-                raise HostError(f"the graph was not done in time:\n{self.log_tail()}")
+                self._end_hung()
+                raise HostError(f"the graph was not done in time:\n{self.log_tail(200)}")
             try:
                 message = socket_.recv()
             except websocket.WebSocketTimeoutException:

@@ -18,6 +18,7 @@ A clip, from files to file, on a folder of diffusers weights::
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from .chain.job import AnimateJob
     from .pose.track import PoseTrack
     from .video.source import VideoSource
+
+# onnxruntime keeps a device id and events in the home folder and sends them to its maker. It reads this on its first
+# import; its own disable_telemetry_events() comes too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["AnimateJob", "PoseTrack", "VideoSource", "generate"]
 

@@ -42,6 +42,28 @@ def lower_priority() -> None:
             pass
 
 
+@contextmanager
+def normal_scheduling() -> Iterator[None]:
+    """Takes back real-time scheduling that a library sets inside, for this thread and those that it starts (Linux).
+
+    For root, SVT-AV1 makes its caller and its own threads ``SCHED_FIFO`` 99, and what these start inherits it: a server
+    in a container then keeps both of two cores from everything else.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    before = set(os.listdir("/proc/self/task")) - {str(threading.get_native_id())}
+    try:
+        yield
+    finally:
+        for thread in set(os.listdir("/proc/self/task")) - before:
+            try:
+                if os.sched_getscheduler(int(thread)) in (os.SCHED_FIFO, os.SCHED_RR):
+                    os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+            except OSError:  # it has ended, or is not ours to change
+                pass
+
+
 @lru_cache(maxsize=1)
 def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(COUNT, thread_name_prefix="frames")

@@ -101,7 +101,7 @@ def test_what_is_off_is_not_computed(parts, denoise, monkeypatch):
     assert steps[:4] == [{"pose"}] * 4
     assert flow_sigma(0.5, SHIFT) == pytest.approx(5 / 6)
     assert [round(float(sigma), 4) for sigma in parts[1].sigmas[:STEPS]] == [1.0, 0.9376, 0.8336, 0.6259]
-    assert steps[4:8] == [face, face, face, set()]
+    assert steps[4:8] == [face, {"block"}, {"block"}, set()]  # faces are encoded once
     assert steps[8:] == [set(), set(), set(), {"pose"}]
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -16,6 +17,7 @@ from PIL import Image
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.export.codecs import CODECS, QUALITIES
 from wan_animate.export.encoder import choose_encoder
+from wan_animate.export.movie import Movie
 from wan_animate.export.save import ClipFormat, save_clip
 from wan_animate.video.frames import FrameSource, TensorSource
 from wan_animate.video.picture import read_picture
@@ -102,6 +104,19 @@ def test_codec_tags_rate_and_count_are_exact(tmp_path, name, fps):
     assert back.fps == fps and numbers(back.read(0, 20)) == list(range(20))
     assert f"20 frames at {float(fps):.6g} fps" in saved.text() and "with sound" in saved.text()
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has these")
+def test_no_encoder_leaves_real_time_threads(tmp_path):
+    """SVT-AV1 does where it runs as root: a server was starved by the browser it had started."""
+    for name in MOVIES:
+        path, codec = str(tmp_path / f"v{CODECS[name].ending}"), CODECS[name]
+        with Movie(path, codec, codec.encoders[-1], "small", (64, 64), Fraction(30)) as movie:
+            for _ in range(2):
+                movie.write(np.zeros((2, 64, 64, 3), np.uint8))
+                policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+                assert not policies & {os.SCHED_FIFO, os.SCHED_RR}, name
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.mark.parametrize("name", [name for name in MOVIES if CODECS[name].full])

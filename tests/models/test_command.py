@@ -127,13 +127,13 @@ def test_ctrl_c_keeps_what_came(listed, tmp_path):
     command = [sys.executable, "-m", "wan_animate.models.command", "download", "v.safetensors", "--yes", "--folder"]
     process = subprocess.Popen([*command, str(tmp_path / "models")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     part = tmp_path / "models" / "vae" / "v.safetensors.part"
-    for _ in range(300):
+    for _ in range(1200):
         if len(listed.fetched) == 2:
             break
         time.sleep(0.1)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=5)
+    _, said = process.communicate(timeout=60)
     assert process.returncode in (1, 130, -2) and "Traceback" not in said
     assert part.is_file() and not part.with_suffix("").exists()
     assert run("download", "v.safetensors", "--yes", "--folder", tmp_path / "models").exit_code == 0

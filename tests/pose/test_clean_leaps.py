@@ -54,6 +54,11 @@ def stretched_sideways(points, height):
     points[:, 0] = middle + 2.5 * (points[:, 0] - middle)
 
 
+def narrowed(points, height):
+    middle = points[[11, 12], 0].mean()
+    points[:, 0] = middle + 0.4 * (points[:, 0] - middle)
+
+
 def stretched_upwards(points, height):
     middle = points[[11, 12], 1].mean()
     points[:, 1] = middle + 1.8 * (points[:, 1] - middle)
@@ -122,6 +127,29 @@ def test_beside_a_cut_that_is_known(mistake):
     other = seen(dance(frames=30), WIDTH, HEIGHT, 220.0, ground=0.95)
     both = PoseTrack(np.concatenate([one.keypoints, other.keypoints]), WIDTH, HEIGHT, cuts=(30,))
     check(both, [28, 29, 30, 31], mistake)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("figure", ["drawn", "dance"])
+def test_a_body_that_is_too_narrow_for_a_moment(figure, place):
+    """Of one that faces the camera: 0.4 of its width is a turn of 66 degrees."""
+    truth = FIGURES[figure]
+    keypoints = truth.keypoints.copy()
+    for frame in PLACES[place]:
+        narrowed(keypoints[frame], 0)
+    assert mistaken(truth.replaced(keypoints))[PLACES[place], :17].all(axis=1).all()
+    assert not mistaken(truth)[:, :17].any()
+
+
+def test_a_body_that_turns_is_nobodys_mistake():
+    """Round and round, up to two turns a second."""
+    truth = dancer_track(90, WIDTH, HEIGHT)
+    for per_second in (0.5, 1, 2):
+        keypoints = truth.keypoints.copy()
+        middle = keypoints[:, [11, 12], 0].mean(axis=1, keepdims=True)
+        turned = np.cos(2 * np.pi * per_second * np.arange(90) / 30)[:, None]
+        keypoints[..., 0] = middle + turned * (keypoints[..., 0] - middle)
+        assert not mistaken(truth.replaced(keypoints))[:, [5, 6, 11, 12]].any(), per_second
 
 
 def test_an_arm_alone_is_dropped_alone():

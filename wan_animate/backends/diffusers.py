@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
 from ..video.frames import as_unit_float
+from .face_features import FaceFeatures
+from .placement import place
 from .strength import scaled
 
 if TYPE_CHECKING:
@@ -142,30 +144,32 @@ class DiffusersDenoiser:
         if face is None:  # the transformer needs a face: that of the unconditional pass
             face = torch.full((1, 3, 4 * pose.shape[2] - 3, self.face_size, self.face_size), -1.0)
         face = self._place(face)
+        faces = FaceFeatures(transformer, face)
+        blank_faces = FaceFeatures(transformer, torch.full_like(face, -1.0)) if self.cfg > 1 else None
 
         def predict(
-            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, face: torch.Tensor
+            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, faces: FaceFeatures, strength: float
         ) -> torch.Tensor:
-            return transformer(
-                hidden_states=torch.cat((latent.to(given), given), dim=1),  # [1, 36, T, H/8, W/8]
-                timestep=timestep.expand(latent.shape[0]),
-                encoder_hidden_states=prompt,
-                encoder_hidden_states_image=self.image,
-                pose_hidden_states=pose,
-                face_pixel_values=face,
-                return_dict=False,
-            )[0]
+            with faces.once() if strength else nullcontext():
+                return transformer(
+                    hidden_states=torch.cat((latent.to(given), given), dim=1),  # [1, 36, T, H/8, W/8]
+                    timestep=timestep.expand(latent.shape[0]),
+                    encoder_hidden_states=prompt,
+                    encoder_hidden_states_image=self.image,
+                    pose_hidden_states=pose,
+                    face_pixel_values=faces.video if strength else face[:, :, :1],
+                    return_dict=False,
+                )[0]
 
         self.scheduler.set_timesteps(self.steps, device=transformer.device)
         latent = noise.to(transformer.device)
         prompt = self._prompt_of(conditioning.segment)
         for index, timestep in enumerate(self.scheduler.timesteps):
             strengths = self._strengths(index)
-            shown = face if strengths[1] else face[:, :, :1]
             with scaled(transformer, *strengths):
-                velocity = predict(latent, timestep, prompt, shown)
-                if self.cfg > 1 and self.negative is not None:
-                    blank = predict(latent, timestep, self.negative, torch.full_like(shown, -1.0))
+                velocity = predict(latent, timestep, prompt, faces, strengths[1])
+                if blank_faces is not None and self.negative is not None:
+                    blank = predict(latent, timestep, self.negative, blank_faces, strengths[1])
                     velocity = blank + self.cfg * (velocity - blank)
             latent = self.scheduler.step(velocity, timestep, latent, return_dict=False)[0]
             on_step(index + 1, self.steps, None)
@@ -235,16 +239,22 @@ def _loading(folder: Path, part: str) -> Iterator[Path]:
 
 
 def load(
-    folder: str | os.PathLike, shift: float = 5.0, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
+    folder: str | os.PathLike,
+    shift: float = 5.0,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cpu",
+    offload: str = "off",
+    needed: float = 0.0,
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
-    """(transformer, VAE port, scheduler) from a diffusers folder. Raises InputError."""
+    """(transformer, VAE port, scheduler) from a diffusers folder; ``offload`` and ``needed`` as in
+    :func:`.placement.place`. Raises InputError."""
     check_folder(folder)
     folder = Path(folder)
     from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
 
     with _loading(folder, "transformer") as path:
         transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype)
-    transformer = transformer.to(device).eval()
+    place(transformer.eval(), device, needed, offload)
     with _loading(folder, "vae") as path:
         vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
     vae = vae.to(device).eval()

@@ -48,10 +48,11 @@ def add_lora(transformer: torch.nn.Module, path: str | os.PathLike) -> int:
     if other or fit.misfits or fit.unknown:
         left = ", ".join(other) or fit.left_out()
         raise InputError(f"{file} has {left}, and the shell applies low-rank pairs alone: apply it in ComfyUI.")
+    device = getattr(transformer, "device", None)  # where blocks are computed, also of those kept in host memory
     for layer, parts in found.items():
         module, rank = layers[names[layer]], parts[DOWN].shape[0]
         scale = float(parts[".alpha"]) / rank if ".alpha" in parts else 1.0
-        down, up = (parts[ending].to(module.weight.device, module.weight.dtype) for ending in (DOWN, UP))
+        down, up = (parts[ending].to(device, module.weight.dtype) for ending in (DOWN, UP))
         module.register_forward_hook(_adding(down, up, scale))
     return len(found)
 

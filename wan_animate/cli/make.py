@@ -312,8 +312,12 @@ def _ports(
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
+    from ..backends.attention import choose_attention
     from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler
+    from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
+    from ..plan.measured import job_tokens
     from .checks import strengths
+    from .plans import runs
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
@@ -321,7 +325,14 @@ def _ports(
     texts = [encode(options.models, text, options.device) for _, _, text in options.prompts()]
     negative = encode(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
-    transformer, vae, scheduler = shared.weights.model(options.models, options.shift, dtype, options.device)
+    count, (width, height) = job_tokens(job), job.controls.size
+    needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
+    transformer, vae, scheduler = shared.weights.model(
+        options.models, options.shift, dtype, options.device, options.offload, needed
+    )
+    if transformer.device.type == "cuda":
+        # beside the segments: whoever goes on with the clip takes the same kernel
+        choose_attention(transformer, count, (shared.folder or runs().path.parent) / "attention.json")
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
     if sampling.lora:

@@ -127,6 +127,10 @@ class RunOptions:
         ),
     ] = "anchor"
     device: Annotated[str, _option("cuda, cuda:1, cpu; by default cuda where PyTorch has it.", SAMPLING)] = ""
+    offload: Annotated[
+        Literal["auto", "on", "off"],
+        _option("Keep the transformer's blocks in host memory: where the card is too small, always, never.", SAMPLING),
+    ] = "auto"
 
     crossfade: Annotated[
         int,

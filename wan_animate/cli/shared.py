@@ -26,22 +26,24 @@ class Weights:
         return encode_prompt(folder, text, device)
 
     def model(
-        self, folder: str, shift: float, dtype: torch.dtype, device: str
+        self, folder: str, shift: float, dtype: torch.dtype, device: str, offload: str, needed: float
     ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, SchedulerMixin]:
         """As :func:`..backends.diffusers.load`."""
         from ..backends.diffusers import load
 
-        return load(folder, shift, dtype, device)
+        return load(folder, shift, dtype, device, offload, needed)
 
 
 class KeptWeights(Weights):
-    """Keeps the model of the last clip, and every text's embedding (4 MB each, the last :attr:`TEXTS`)."""
+    """Keeps the model of the last clip, until one needs more memory beside it, and the embeddings of the last
+    :attr:`TEXTS` texts (4 MB each)."""
 
     TEXTS = 64
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str, str], torch.Tensor] = {}
-        self._key: tuple[str, torch.dtype, str] | None = None
+        self._key: tuple[str, torch.dtype, str, str] | None = None
+        self._needed = 0.0
         self._model: tuple[WanAnimateTransformer3DModel, VideoVAE] | None = None
 
     def prompt(self, folder: str, text: str, device: str) -> torch.Tensor:
@@ -55,15 +57,15 @@ class KeptWeights(Weights):
         return self._texts[key]
 
     def model(
-        self, folder: str, shift: float, dtype: torch.dtype, device: str
+        self, folder: str, shift: float, dtype: torch.dtype, device: str, offload: str, needed: float
     ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, SchedulerMixin]:
         from ..backends.diffusers import flow_scheduler
 
-        key = folder, dtype, device
-        if self._model is None or key != self._key:
+        key = folder, dtype, device, offload
+        if self._model is None or key != self._key or needed > self._needed:
             self.release()
-            self._model = super().model(folder, shift, dtype, device)[:2]
-            self._key = key
+            self._model = super().model(folder, shift, dtype, device, offload, needed)[:2]
+            self._key, self._needed = key, needed
         return *self._model, flow_scheduler("unipc", shift)
 
     def release(self) -> None:

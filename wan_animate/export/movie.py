@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from fractions import Fraction
 from types import TracebackType
 from typing import cast
@@ -12,6 +13,7 @@ from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 
 from ..video.sound import SoundTrack
+from ..workers import normal_scheduling
 from .codecs import Codec, Encoder
 from .encoder import as_frame, set_up
 from .palette import Palette
@@ -80,7 +82,9 @@ class Movie:
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for one in [frame] if self._palette is None else self._palette.apply(frame):
             if one is not None:
-                self._container.mux(self._stream.encode(one))
+                with nullcontext() if self._stream.codec_context.is_open else normal_scheduling():
+                    packets = self._stream.encode(one)
+                self._container.mux(packets)
 
     def finish(self) -> None:
         self._encode(None)

@@ -27,6 +27,8 @@ WEIGHTS = {"bf16": 34.5 * GB, "fp8": 18.4 * GB}
 """Bytes of the transformer's file."""
 ACTIVATIONS, RESIDENT, OFFLOADED = 123e3, 0.35 * GB, {"bf16": 2.8 * GB, "fp8": 1.4 * GB}
 """VRAM: bytes a token; beside weights on the card; with all blocks in host memory."""
+DIFFUSERS_VAE = 24e3
+"""Bytes that diffusers' VAE takes for a pixel of a frame to decode in float32, measured on a CPU."""
 SERVER = 3.5 * GB
 """RAM of the program with PyTorch and CUDA, without weights and frames."""
 LATENTS = 256 << 20

@@ -104,7 +104,7 @@ class Runs:
 
 def begin_clock(runs: Runs, device: str, job: AnimateJob, passes: int = 1) -> RunClock:
     """A clock that knows what such a job took the last time; ``passes`` a step."""
-    size, count = job.controls.size, _tokens(job)
+    size, count = job.controls.size, job_tokens(job)
     run = runs.nearest(device, job.mode, size, count)
     if run is None or run.tokens != count:
         return RunClock()
@@ -131,7 +131,7 @@ def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: 
             width=width,
             height=height,
             segment_length=job.segment_length,
-            tokens=_tokens(job),
+            tokens=job_tokens(job),
             step_seconds=step / passes,
             other_seconds=other,
             start_seconds=clock.start_seconds,
@@ -142,7 +142,7 @@ def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: 
     return None
 
 
-def _tokens(job: AnimateJob) -> int:
+def job_tokens(job: AnimateJob) -> int:
     return tokens(job.controls.size, job.plan().segments[0].latent_frames, job.reference_latents)
 
 

@@ -20,6 +20,9 @@ LINK = 3.0  # frames: a shorter piece is not linked to others
 # Largest change of log body size (median over bones) a frame, and slack for foreshortening and noise.
 GROWTH, GROWTH_SLACK = 0.12, 0.06
 SIZED_BY = 4  # bones that must be seen to measure a body's size
+TRUNK = [5, 6, 11, 12]
+FACING = 0.3  # width over height of a trunk at least, for its turns to be told
+TURN_SLACK = 0.4  # radians: of a body that faces the camera, little noise is a large angle
 ARMS = ([7, 9, *range(91, 112)], [8, 10, *range(112, 133)])  # two body joints, and what is attached
 LEGS = ([13, 15, 17, 18, 19], [14, 16, 20, 21, 22])
 LIMBS = ((5, 6), (11, 12), (5, 11), (6, 12), (5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
@@ -30,13 +33,16 @@ NEARBY = 5  # frames on both sides, for a joint's usual step
 LOOK_BACK = 64  # most candidates for a piece's predecessor
 
 
-def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+def ruled_out(
+    points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: float, turn: float, noise: np.ndarray
+) -> np.ndarray:
     """bool ``[T, 133]``: points that cannot be this body's; whole frames if half of the joints cannot.
 
     Args:
         points: complex ``[T, 133]`` of one shot.
         known, away: bool ``[T, 133]``: seen; known to be wrong.
         speed: largest step of a joint in pixels a frame.
+        turn: largest turn of the body in radians a frame.
         noise: ``[133]``, jitter in pixels.
     """
     right, body = known & ~away, wholebody.BODY
@@ -44,7 +50,7 @@ def ruled_out(points: np.ndarray, known: np.ndarray, away: np.ndarray, speed: fl
     likely = away[:, body] | _off_path(points[:, body], right[:, body], LIKELY * speed, noise[body])
     count, seen = likely.sum(axis=1), known[:, body].sum(axis=1)
     out[(count >= 3) & (2 * count >= seen)] = True
-    out[_of_another_size(points, right)] = True
+    out[_of_another_size(points, right) | _narrowed(points, right, turn, noise)] = True
     out |= _leaps(points, known, speed, noise)
     return out & known
 
@@ -61,6 +67,23 @@ def _of_another_size(points: np.ndarray, known: np.ndarray) -> np.ndarray:
     told = seen.sum(axis=1, keepdims=True) >= SIZED_BY
     size = np.where(told, size, 0.0).astype(complex)
     return _off_path(size, told, GROWTH, np.array([GROWTH_SLACK]))[:, 0]
+
+
+def _narrowed(points: np.ndarray, known: np.ndarray, turn: float, noise: np.ndarray) -> np.ndarray:
+    """bool ``[T]``: the trunk is narrower than a body that turns from its neighbours' direction and back can be.
+
+    Its width over its height is taken as the cosine of the angle that it is turned away by.
+    """
+    seen = np.asarray(known[:, TRUNK].all(axis=1))
+    left, right, left_hip, right_hip = points[:, TRUNK].T
+    height = np.abs((left + right - left_hip - right_hip) / 2)
+    wide = (np.abs(left - right) + np.abs(left_hip - right_hip)) / 2 / np.maximum(height, 1.0)
+    facing = np.percentile(wide[seen], 90) if seen.sum() >= 3 else 0.0  # a few frames may be too wide
+    if facing < FACING:
+        return np.zeros(len(points), bool)
+    angle = np.arccos(np.clip(wide / facing, 0, 1))
+    slack = TURN_SLACK / 4 + noise[TRUNK].mean() / (facing * np.median(height[seen]))
+    return _off_path(angle[:, None].astype(complex), seen[:, None], turn, np.array([slack]))[:, 0]
 
 
 def _leaps(points: np.ndarray, known: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:

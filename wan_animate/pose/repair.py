@@ -15,6 +15,7 @@ SEEN, DRAWN = 0.3, 0.5  # confidence from which a point is believed, and from wh
 # Of body height, a frame at 30 frames a second: distance from the neighbours' line (a waved hand, 100 m/s2), and step
 # (6 m/s).
 BEND, SPEED = 0.06, 0.13
+TURN = 0.4  # radians a frame, two turns a second
 LONGEST_RUN = 4  # frames of a jump at most; longer ones are real
 LONGEST_SWAP = 12  # frames of a swap at most; longer ones are real
 BRIEF = 2  # frames: a sighting this short in a long gap is a mistake
@@ -63,10 +64,10 @@ def repair(shot: np.ndarray, fps: float, max_gap: int) -> Repaired:
     """Corrects a shot, float ``[T, 133, 3]``; fills up to ``max_gap`` frames."""
     points, trusted = shot[..., 0] + 1j * shot[..., 1], np.clip(shot[..., 2], 0, 1)
     height = body_height(points, trusted)
-    bend, speed = _limits(height, fps)
+    bend, speed, turn = _limits(height, fps)
     points, trusted, swapped = _unswap(points, trusted, bend)
     before = trusted
-    trusted = np.where(_mistaken(points, trusted, bend, speed), 0, trusted)
+    trusted = np.where(_mistaken(points, trusted, bend, speed, turn), 0, trusted)
     trusted = np.where(_overlong(points, trusted, height), 0, trusted)
     trusted = np.where(_brief(trusted, max_gap), 0, trusted)
     dropped = (trusted < before) & (before >= SEEN)
@@ -85,17 +86,17 @@ def mistaken(track: PoseTrack) -> np.ndarray:
     return out
 
 
-def _limits(height: float, fps: float) -> tuple[float, float]:
-    """Pixels: a joint's distance from its neighbours' line, and its step a frame."""
+def _limits(height: float, fps: float) -> tuple[float, float, float]:
+    """A joint's distance from its neighbours' line and its step in pixels; radians that a body turns; each a frame."""
     pace = 30 / max(fps, 1)
-    return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4)
+    return BEND * height * min(pace, 2) ** 2, SPEED * height * min(pace, 4), TURN * min(pace, 4)
 
 
-def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float) -> np.ndarray:
+def _mistaken(points: np.ndarray, trusted: np.ndarray, bend: float, speed: float, turn: float) -> np.ndarray:
     noise = noise_level(np.concatenate([points.real, points.imag], axis=1), np.tile(trusted >= SEEN, 2))
     noise = np.sqrt((noise.reshape(2, -1) ** 2).sum(axis=0))
     away = _jumps(points, trusted, bend, speed, noise)
-    return away | ruled_out(points, trusted >= SEEN, away, speed, noise)
+    return away | ruled_out(points, trusted >= SEEN, away, speed, turn, noise)
 
 
 def body_height(points: np.ndarray, confidence: np.ndarray) -> float:

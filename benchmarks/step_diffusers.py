@@ -1,0 +1,202 @@
+"""Sampling without ComfyUI: four steps of a segment on diffusers' 14B transformer, ours against its plain way.
+
+Weights are random, of the published model's layout and size, in bfloat16. Plain is ``WanAnimateTransformer3DModel`` as
+``WanAnimatePipeline`` calls it: the faces in every step, PyTorch's own choice of attention. Ours are the steps of
+:class:`wan_animate.backends.diffusers.DiffusersDenoiser`. Both take turns; reported are a step's medians over a
+segment of 77 frames, cfg 1, the difference between the results, and the peak that torch has allocated.
+
+    python benchmarks/step_diffusers.py                    # 832x480 and 1280x720; needs a card with 60 GB
+    python benchmarks/step_diffusers.py --sizes 480p --offload
+    python benchmarks/step_diffusers.py --small            # seconds on a CPU, small weights; writes nothing
+
+Writes ``results/step_diffusers_480p.json``, ``step_diffusers_720p.json``, with ``--offload``
+``step_diffusers_480p_offload.json`` (against the weights on the card).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from demo import importing  # noqa: E402
+
+importing.install()
+
+import torch  # noqa: E402
+
+from benchmarks import results  # noqa: E402
+from wan_animate.backends import diffusers as backend  # noqa: E402
+from wan_animate.backends.attention import choose_attention  # noqa: E402
+from wan_animate.backends.face_features import FaceFeatures  # noqa: E402
+from wan_animate.backends.placement import place  # noqa: E402
+from wan_animate.chain.ports import SegmentConditioning  # noqa: E402
+from wan_animate.chain.segments import plan_segments  # noqa: E402
+from wan_animate.plan.costs import tokens  # noqa: E402
+
+SIZES = {"480p": (832, 480), "720p": (1280, 720), "small": (96, 64)}
+STEPS, LENGTH = 4, {"480p": 77, "720p": 77, "small": 9}
+
+
+class EveryStep(FaceFeatures):
+    """As diffusers: faces go through the encoders in every pass."""
+
+    @property
+    def video(self) -> torch.Tensor:
+        return self._video
+
+    def once(self) -> Any:
+        return nullcontext()
+
+
+def transformer(small: bool) -> Any:
+    if small:
+        from demo.small_models import make
+
+        return backend.load(make().root / "diffusers", dtype=torch.float32)[0]
+    from diffusers import WanAnimateTransformer3DModel
+
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            made = WanAnimateTransformer3DModel()
+        finally:
+            torch.set_default_dtype(torch.float32)
+    return made.eval()
+
+
+def conditioning(model: Any, size: str) -> SegmentConditioning:
+    (width, height), length = SIZES[size], LENGTH[size]
+    latents, draw = (length - 1) // 4 + 1, torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw)
+
+    face = model.config.motion_encoder_size
+    return SegmentConditioning(
+        segment=plan_segments(length, length).segments[0],
+        concat_latent=random(1, 16, latents + 1, height // 8, width // 8),
+        unknown_mask=torch.ones(1, 4, latents + 1, height // 8, width // 8),
+        pose_latent=random(1, 16, latents, height // 8, width // 8),
+        face=random(1, 3, length, face, face).clamp(-1, 1),
+    )
+
+
+def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.Tensor, float]:
+    """The latent and the median of the steps' seconds, the first one among them."""
+    prompt = torch.randn(1, 512, model.config.text_dim, generator=torch.Generator().manual_seed(1))
+    denoiser = backend.DiffusersDenoiser(model, backend.flow_scheduler("unipc", 5.0), prompt, steps=STEPS)
+    noise = torch.randn(given.concat_latent.shape, generator=torch.Generator().manual_seed(2))
+    stamps = [time.perf_counter()]
+
+    def on_step(*_: Any) -> None:
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+        stamps.append(time.perf_counter())
+
+    with patch.object(backend, "FaceFeatures", EveryStep) if plain else nullcontext():
+        latent = denoiser.denoise(given, noise, on_step)
+    return latent.float().cpu(), statistics.mean(b - a for a, b in zip(stamps, stamps[1:]))
+
+
+def native(model: Any) -> None:
+    for block in model.blocks:
+        block.attn1.set_attention_backend("native")
+
+
+def peak() -> float:
+    return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
+
+
+def compare(model: Any, size: str, rounds: int, write: bool) -> None:
+    given = conditioning(model, size)
+    count = tokens(SIZES[size], given.segment.latent_frames)
+    took: dict[bool, list[float]] = {True: [], False: []}
+    made: dict[bool, torch.Tensor] = {}
+    peaks = {}
+    name = "native"
+    for turn in range(rounds + 1):
+        for plain in (True, False):
+            if plain:
+                native(model)
+            else:
+                name = choose_attention(model, count) if turn == 0 or name == "native" else set_to(model, name)
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            made[plain], seconds = sample(model, given, plain)
+            peaks[plain] = peak()
+            if turn:  # the first warms up
+                took[plain].append(seconds)
+    ours, theirs = statistics.median(took[False]), statistics.median(took[True])
+    error = float((made[False] - made[True]).norm() / made[True].norm())
+    print(f"{size}: attention {name}, relative error {error:.2e}")
+    results.record(
+        f"step_diffusers_{size}", ours, theirs,
+        peer_name="diffusers' transformer as WanAnimatePipeline calls it",
+        unit=f"seconds a step of {STEPS}, {LENGTH[size]} frames of {SIZES[size][0]}x{SIZES[size][1]}",
+        versions=versions(), hardware=results.gpu() or results.cpu(), write=write, attention=name,
+        relative_error=float(f"{error:.2g}"), peak_gb=round(peaks[False], 2), peer_peak_gb=round(peaks[True], 2),
+    )  # fmt: skip
+
+
+def versions() -> dict[str, str | None]:
+    from importlib.metadata import version
+
+    return {"torch": torch.__version__, "diffusers": version("diffusers")}
+
+
+def set_to(model: Any, name: str) -> str:
+    for block in model.blocks:
+        block.attn1.set_attention_backend(name)
+    return name
+
+
+def compare_offload(model: Any, size: str, write: bool) -> None:
+    given = conditioning(model, size)
+    choose_attention(model, tokens(SIZES[size], given.segment.latent_frames))
+    sample(model, given, False)
+    resident, theirs = sample(model, given, False)
+    model.to("cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    place(model, "cuda" if torch.cuda.is_available() else "cpu", 0, "on")
+    sample(model, given, False)
+    made, ours = sample(model, given, False)
+    equal = torch.equal(made, resident)
+    print(f"{size}, blocks in host memory: bits equal: {equal}")
+    results.record(
+        f"step_diffusers_{size}_offload", ours, theirs, peer_name="the weights on the card",
+        unit=f"seconds a step of {STEPS}", versions=versions(), hardware=results.gpu() or results.cpu(), write=write,
+        bits_equal=equal, peak_gb=round(peak(), 2),
+    )  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", default="480p,720p")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--offload", action="store_true", help="blocks in host memory, against weights on the card")
+    parser.add_argument("--small", action="store_true", help="small weights, any machine; writes nothing")
+    options = parser.parse_args(argv)
+    if not options.small and not torch.cuda.is_available():
+        raise SystemExit("a card is needed, or --small")
+    model = transformer(options.small)
+    for size in ["small"] if options.small else options.sizes.split(","):
+        if options.offload:
+            compare_offload(model, size, not options.small)
+        else:
+            compare(model, size, options.rounds, not options.small)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

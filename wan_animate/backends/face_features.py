@@ -1,0 +1,52 @@
+"""A segment's face features, computed in its first step only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..swapped import swapped
+
+if TYPE_CHECKING:
+    from diffusers import WanAnimateTransformer3DModel
+
+
+class FaceFeatures:
+    """What motion and face encoder make of a face video, which diffusers' transformer computes in every pass.
+
+    They depend on neither latent nor timestep, so the later steps get the first one's, bit for bit.
+
+    Args:
+        video: float ``[1, 3, frames, size, size]``, -1 to 1.
+    """
+
+    def __init__(self, transformer: WanAnimateTransformer3DModel, video: torch.Tensor) -> None:
+        self._transformer, self._video = transformer, video
+        self._features: torch.Tensor | None = None
+
+    @property
+    def video(self) -> torch.Tensor:
+        """What the transformer is to be given: one frame once the features are there."""
+        return self._video if self._features is None else self._video[:, :, :1]
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """In the ``with`` the transformer computes the features, or gets those of the first time."""
+        encoder, features = self._transformer.face_encoder, self._features
+        encode = encoder.forward
+
+        def keep(motion: torch.Tensor) -> torch.Tensor:
+            self._features = encode(motion)
+            return self._features
+
+        with ExitStack() as stack:
+            if features is None:
+                stack.enter_context(swapped(encoder, "forward", keep))
+            else:
+                no_motion = torch.zeros_like
+                stack.enter_context(swapped(self._transformer.motion_encoder, "forward", lambda face: no_motion(face)))
+                stack.enter_context(swapped(encoder, "forward", lambda _: features))
+            yield
