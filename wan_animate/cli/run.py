@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import typer
 
 from ..interrupt import whole_imports
@@ -56,14 +59,9 @@ def parsed(arguments: list[str]) -> RunOptions:
     Raises:
         InputError: what is given is not an option.
     """
-    from typer.main import get_command
-
     from ..errors import InputError
 
-    found: list[RunOptions] = []
-    reader = typer.Typer(add_completion=False)
-    reader.command("run", cls=ClipCommand)(with_options(RunOptions, found.append))
-    command = get_command(reader)
+    command, found = _reader()
     try:
         with command.make_context("wan-animate run", list(arguments)) as context:
             command.invoke(context)
@@ -71,4 +69,15 @@ def parsed(arguments: list[str]) -> RunOptions:
         if not hasattr(error, "format_message"):
             raise
         raise InputError(error.format_message()) from error
-    return found[0]
+    return found.pop()
+
+
+@cache
+def _reader() -> tuple[Any, list[RunOptions]]:
+    """A command that appends its options to the list."""
+    from typer.main import get_command
+
+    found: list[RunOptions] = []
+    reader = typer.Typer(add_completion=False)
+    reader.command("run", cls=ClipCommand)(with_options(RunOptions, found.append))
+    return get_command(reader), found
