@@ -31,6 +31,7 @@ from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .save import SaveClip
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .split import SplitModel
 from .stitch import CropToCharacter, StitchCharacter
 from .strength import PoseFaceStrength
 from .vae import AccelerateVae
@@ -75,6 +76,7 @@ NODES: list[type[io.ComfyNode]] = [
     PoseFaceStrength,
     Accelerate,
     OffloadBlocks,
+    SplitModel,
     AccelerateVae,
     PlanClip,
     ClipOptions,

@@ -44,6 +44,7 @@ RANGES = {
     "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
     "first_segment": (1, 100_000, "1 for the first"),
     "last_segment": (0, 100_000, "0 for the last"),
+    "gpus": (1, 1024, "1 for one card"),
 }
 LORAS = ("lora", "lora_2")
 MORE_IMAGES = tuple(f"image_{number}" for number in range(2, MOST_PICTURES + 1))
@@ -117,8 +118,11 @@ def segment_settings(options: RunOptions, weights: str) -> str:
     Args:
         weights: their hashes (:func:`.recording.weights_key`): a file that is replaced makes another job.
     """
-    values = {"weights": weights, "steps": options.steps, "shift": options.shift} | strengths(options)
+    values: dict[str, object] = {"weights": weights, "steps": options.steps, "shift": options.shift}
+    values |= strengths(options)
     values |= {f"lora {number}": strength for number, (_, strength) in enumerate(loras(options)) if strength != 1}
+    if options.gpus > 1:  # which rounds otherwise
+        values["gpus"] = options.gpus
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 

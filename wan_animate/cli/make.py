@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .options import AS_RUN
@@ -12,7 +13,9 @@ from .shared import ALONE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
     from pathlib import Path
+    from typing import Any
 
     import torch
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from ..chain.ports import Denoiser, VideoVAE
     from ..detect.detector import PoseDetector
     from ..mask.track import MaskTrackSource
+    from ..parallel.processes import Group
     from ..pose.track import PoseTrack
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource
@@ -50,15 +54,22 @@ def run(
         InputError: bad input, or another one than that of the record ``expected``.
     """
     import os.path
+    from contextlib import ExitStack
+    from pathlib import Path
 
     from ..files import no_empty_folders
     from ..interrupt import whole_imports
 
     with whole_imports():
         from .checks import default_device
+        from .launch import by_torchrun, helps
     options.device = options.device or default_device()
-    with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options, expected, source, sampling, shared, segments_only)
+    by_torchrun(options)
+    if helps(options):
+        return Path(options.out)
+    with ExitStack() as stack:
+        stack.enter_context(no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)))
+        return _run(options, expected, source, sampling, shared, segments_only, stack)
 
 
 def _run(
@@ -68,6 +79,7 @@ def _run(
     sampling: Sampling,
     shared: Shared,
     segments_only: bool,
+    stack: ExitStack,
 ) -> Path:
     import glob
     from pathlib import Path
@@ -93,6 +105,7 @@ def _run(
         from ..weights.prompt_file import load_prompt
         from .checks import check_options, prompt_ranges, segment_prompts, segment_settings
         from .imports import import_packages
+        from .launch import together
         from .options import command_of
         from .plans import plan_of, runs
         from .recording import check_weights, job_settings, record, weights_key
@@ -105,6 +118,7 @@ def _run(
         return out
     with whole_imports():
         import_packages(options)
+    group = stack.enter_context(together(options))
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
@@ -131,7 +145,7 @@ def _run(
         if not all(map(store.is_whole, job.wanted())):
             shown_size = frames.native_size if options.crop else None
             check_room(disk_needed(job, store, device, runs(), shown_size), store.folder)
-            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared, weights)
+            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared, weights, group)
             check_weights(options, sampling, weights)
         audio = read_audio(
             sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
@@ -323,11 +337,12 @@ def _ports(
     sampling: Sampling,
     shared: Shared,
     weights: str,
+    group: Group | None = None,
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from ..backends.attention import choose_attention
-    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler
+    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load_vae
     from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
     from ..plan.measured import job_tokens
     from .checks import loras, strengths
@@ -342,12 +357,24 @@ def _ports(
     count, (width, height) = job_tokens(job), job.controls.size
     needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
     added = (*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options))
-    transformer, vae, scheduler = shared.weights.model(
-        options.models, options.shift, dtype, options.device, options.offload, needed, added, weights
-    )
-    if transformer.device.type == "cuda":
-        # beside the segments: whoever goes on with the clip takes the same kernel
-        choose_attention(transformer, count, (shared.folder or runs().path.parent) / "attention.json")
+    # beside the segments: whoever goes on with the clip takes the same kernel
+    choices = (shared.folder or runs().path.parent) / "attention.json"
+    transformer: Any
+    if group is None:
+        transformer, vae, scheduler = shared.weights.model(
+            options.models, options.shift, dtype, options.device, options.offload, needed, added, weights
+        )
+        if transformer.device.type == "cuda":
+            choose_attention(transformer, count, choices)
+    else:
+        from ..backends.several import SplitTransformer
+
+        transformer = SplitTransformer(
+            group, folder=os.path.abspath(options.models), dtype=dtype,
+            loras=[(os.path.abspath(path), strength) for path, strength in added], shard=options.shard_weights,
+        )  # fmt: skip
+        transformer.choose_attention(count, choices)
+        vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
     given = strengths(options)

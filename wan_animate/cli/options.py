@@ -150,6 +150,14 @@ class RunOptions:
         Literal["auto", "on", "off"],
         _option("Keep the transformer's blocks in host memory: where the card is too small, always, never.", SAMPLING),
     ] = "auto"
+    gpus: Annotated[
+        int,
+        _option("Cards of this machine that compute each step together (or start it with torchrun).", SAMPLING),
+    ] = 1
+    shard_weights: Annotated[
+        bool,
+        _option("With --gpus: each card keeps a part of the weights (FSDP).", SAMPLING, "--shard-weights"),
+    ] = False
 
     crossfade: Annotated[
         int,
