@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -103,15 +103,21 @@ class Part:
     """One process's transformer.
 
     Args:
+        loras: (path, strength).
         shard: leave a part of the weights on each card.
     """
 
     def __init__(
-        self, group: Group, folder: str, dtype: torch.dtype, lora: str | None = None, shard: bool = False
+        self,
+        group: Group,
+        folder: str,
+        dtype: torch.dtype,
+        loras: Sequence[tuple[str, float]] = (),
+        shard: bool = False,
     ) -> None:
         transformer = load_transformer(folder, dtype)
-        if lora is not None:
-            add_lora(transformer, lora)
+        for path, strength in loras:
+            add_lora(transformer, path, strength)
         if shard:
             shard_weights(transformer)
         self.transformer = transformer.to(group.device)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..limits import MOST_SEGMENT
 from ..video.frames import FrameSource, read_reflected, reflected_index
 
 
@@ -88,6 +89,13 @@ class SegmentPlan:
         """Segments ``first`` to ``last``, both included."""
         return SegmentPlan(self.frame_count, self.segments[first : last + 1])
 
+    def chains(self) -> list[tuple[int, int]]:
+        """Index of the first and last segment of each chain. Chains share nothing: neither frames nor colours, and a
+        segment's noise is drawn from its own number and those before it in the chain."""
+        starts = [at for at, segment in enumerate(self.segments) if at == 0 or not segment.previous_frames]
+        stops = [*starts[1:], len(self.segments)]
+        return [(self.segments[a].index, self.segments[b - 1].index) for a, b in zip(starts, stops)]
+
     @property
     def first(self) -> int:
         """The first frame of the clip that they make."""
@@ -106,6 +114,11 @@ def check_segment_settings(segment_length: int, previous_frames: int, crossfade:
         raise InputError(
             f"segment length is {segment_length}, but the model works in 4n+1 frames: use {below} or {below + 4} "
             "(77 is what it was trained on)."
+        )
+    if segment_length > MOST_SEGMENT:
+        raise InputError(
+            f"segment length is {segment_length:,}, and at most {MOST_SEGMENT} are sampled at once: use 77, as the "
+            "model was trained."
         )
     if previous_frames < 1 or previous_frames % 4 != 1:
         raise InputError(
