@@ -24,6 +24,9 @@ from demo.importing import ROOT
 
 TORCH = "torch==2.13.0"  # that the embedded backend was tested with
 STAMP = "wan-animate-kit.json"
+# onnxruntime-gpu shares its modules with onnxruntime: the last one written would be there. Ray is large, and only
+# benchmarks/farm.py starts it.
+NOT_HERE = ("gpu", "ray")
 
 
 def wanted_state(host: Host | None) -> dict[str, object]:
@@ -39,12 +42,13 @@ def wanted_state(host: Host | None) -> dict[str, object]:
 
 
 def requirements() -> list[str]:
-    """requirements.txt and every extra of pyproject.toml. (Read by pattern: Python 3.10 has no TOML reader.)"""
+    """requirements.txt and the extras of pyproject.toml but those in NOT_HERE. (Read by pattern: Python 3.10 has no TOML
+    reader.)"""
     names = [line.strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     extras = re.search(r"^\[project\.optional-dependencies\]$(.*?)^\[", text, re.S | re.M)
-    for group in re.findall(r"^\w+ = \[(.*?)\]", extras.group(1) if extras else "", re.S | re.M):
-        names += re.findall(r'"([^"]+)"', group)
+    for extra, group in re.findall(r"^(\w+) = \[(.*?)\]$", extras.group(1) if extras else "", re.S | re.M):
+        names += re.findall(r'"([^"]+)"', group) if extra not in NOT_HERE else []
     return [name for name in names if name and not name.startswith("#")]
 
 

@@ -248,6 +248,7 @@ def test_set_up_installs_what_the_project_names(tmp_path):
     names = (ROOT / "requirements.txt").read_text().split()
     assert wanted[: len(names)] == names
     assert any(one.startswith("diffusers>=") for one in wanted) and any(one.startswith("pytest>=") for one in wanted)
+    assert not any(one.startswith(("onnxruntime-gpu", "ray")) for one in wanted)
     assert not environment._fits(tmp_path / "nothing", None)
     before = environment.wanted_state(None)
     after = environment.wanted_state(host.Host(tmp_path, Path(sys.executable), "1"))
