@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import InputImpl, io
 
 from ..wan_animate.log import get_logger
-from .animate_inputs import animate_inputs
+from .animate_inputs import animate_inputs, check_queued
 from .face import face_of
 from .finished import finished_report, stored_ends
 from .types import Frames, as_drawn, as_images, as_masks, pictures, valid
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 log = get_logger(__name__)
-
-UNLINKED = object()
 
 
 class Animate(io.ComfyNode):
@@ -69,16 +67,9 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, mode: str | None = None, background: Any = UNLINKED, character_mask: Any = UNLINKED
-    ) -> bool | str:
-        """Before anything runs; what is linked is None here. The host repeats the sentence for every input that is
-        taken here: so no more than these, and the job checks the rest."""
-        from ..wan_animate.chain.job import check_scene
-
-        if mode is None:
-            return True
-        return valid(lambda: check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED))
+    def validate_inputs(cls, mode: str | None = None) -> bool | str:
+        """Before anything runs; what is linked is None here. The rest is read from the graph (:mod:`.host.queued`)."""
+        return valid(lambda: check_queued(cls, mode))
 
     @classmethod
     def fingerprint_inputs(cls, **_inputs: Any) -> int:

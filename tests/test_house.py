@@ -211,7 +211,7 @@ def test_requirements_say_what_pyproject_says():
 
 
 def test_nobody_gets_another_torch():
-    for name in ("dependencies", "embedded", "test", "dev"):
+    for name in ("dependencies", "embedded", "ray", "test", "dev"):
         for requirement in listed(name):
             package = re.match(r"[\w.-]+", requirement).group(0).lower().replace("_", "-")
             assert package not in {"torch", "torchvision", "torchaudio", "comfyui"}
@@ -222,7 +222,7 @@ def test_every_import_of_the_engine_and_the_nodes_is_declared():
     names = {"opencv-python-headless": "cv2", "pillow": "PIL"}
     declared = {
         names.get(re.match(r"[\w.-]+", one).group(0), re.match(r"[\w.-]+", one).group(0).replace("-", "_"))
-        for name in ("dependencies", "embedded", "mediapipe")
+        for name in ("dependencies", "embedded", "mediapipe", "ray")
         for one in listed(name)
     }
     # torch and PIL come with any host and with diffusers, and Triton with torch where it comes at all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,8 @@ def whole_imports() -> Iterator[None]:
 
     PyTorch swallows a KeyboardInterrupt while it imports NumPy, which cannot be imported twice.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored (nohup), or another's
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else ignored (nohup), or another's
+    if not ours or threading.current_thread() is not threading.main_thread():  # only that one hears it
         yield
         return
     heard = False

@@ -42,6 +42,16 @@ def list_models(key: str, extension: str) -> list[str]:
     return [name for name in folder_paths.get_filename_list(key) if name.lower().endswith(extension)]
 
 
+def list_files(key: str, extension: str) -> list[str]:
+    """As :func:`list_models`, of an extension that the host does not list for this folder."""
+    found: set[str] = set()
+    for folder in folder_paths.get_folder_paths(key):
+        if os.path.isdir(folder):
+            names, _ = folder_paths.recursive_search(folder, excluded_dir_names=[".git"])
+            found.update(name for name in names if name.lower().endswith(extension))
+    return sorted(found)
+
+
 def list_input(extension: str | None = None, content: str | None = None) -> list[str]:
     """Files at the top of the input folder, by extension (``".npz"``) or content type (``"video"``)."""
     folder = folder_paths.get_input_directory()

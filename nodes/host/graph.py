@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -50,6 +51,11 @@ def graph_signature(
     if input_name is None:
         return node_digest(node_id)
     return _digest(value_of(get_node(node_id)["inputs"].get(input_name)))
+
+
+def is_installed(node: str) -> bool:
+    """Whether the host has a node of this class, of any pack."""
+    return node in importlib.import_module("nodes").NODE_CLASS_MAPPINGS
 
 
 def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, str]]:

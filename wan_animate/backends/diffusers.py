@@ -23,9 +23,9 @@ from ..files import reading
 from ..finite import check_finite
 from ..schema import Schema, read_json
 from ..video.frames import as_unit_float
-from .face_features import FaceFeatures
+from .face_features import Faces, face_features
 from .placement import place
-from .strength import scaled
+from .strength import strengths_of
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -160,11 +160,11 @@ class DiffusersDenoiser:
         if face is None:  # the transformer needs a face: that of the unconditional pass
             face = torch.full((1, 3, 4 * pose.shape[2] - 3, self.face_size, self.face_size), -1.0)
         face = self._place(face)
-        faces = FaceFeatures(transformer, face)
-        blank_faces = FaceFeatures(transformer, torch.full_like(face, -1.0)) if self.cfg > 1 else None
+        faces = face_features(transformer, face)
+        blank_faces = face_features(transformer, torch.full_like(face, -1.0)) if self.cfg > 1 else None
 
         def predict(
-            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, faces: FaceFeatures, strength: float
+            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, faces: Faces, strength: float
         ) -> torch.Tensor:
             with faces.once() if strength else nullcontext():
                 return transformer(
@@ -182,7 +182,7 @@ class DiffusersDenoiser:
         prompt = self._prompt_of(conditioning.segment)
         for index, timestep in enumerate(self.scheduler.timesteps):
             strengths = self._strengths(index)
-            with scaled(transformer, *strengths):
+            with strengths_of(transformer, *strengths):
                 velocity = predict(latent, timestep, prompt, faces, strengths[1])
                 if blank_faces is not None and self.negative is not None:
                     blank = predict(latent, timestep, self.negative, blank_faces, strengths[1])
@@ -274,17 +274,28 @@ def load(
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
     """(transformer, VAE port, scheduler) from a diffusers folder; ``offload`` and ``needed`` as in
     :func:`.placement.place`. Raises InputError."""
-    check_folder(folder)
-    folder = Path(folder)
-    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+    transformer = load_transformer(folder, dtype)
+    place(transformer, device, needed, offload)
+    return transformer, load_vae(folder, device), flow_scheduler("unipc", shift)
 
-    with _loading(folder, "transformer") as path:
-        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE)
-    place(transformer.eval(), device, needed, offload)
-    with _loading(folder, "vae") as path:
+
+def load_transformer(folder: str | os.PathLike, dtype: torch.dtype) -> WanAnimateTransformer3DModel:
+    """On the CPU. Raises InputError."""
+    check_folder(folder)
+    from diffusers import WanAnimateTransformer3DModel
+
+    with _loading(Path(folder), "transformer") as path:
+        return WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE).eval()
+
+
+def load_vae(folder: str | os.PathLike, device: str = "cpu") -> VideoVAE:
+    """Raises InputError."""
+    check_folder(folder)
+    from diffusers import AutoencoderKLWan
+
+    with _loading(Path(folder), "vae") as path:
         vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, **_HERE)
-    vae = vae.to(device).eval()
-    return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), flow_scheduler("unipc", shift)
+    return CachedVAE(DiffusersVAE(vae.to(device).eval()), LatentCache())
 
 
 def flow_scheduler(solver: str, shift: float) -> SchedulerMixin:

@@ -89,6 +89,13 @@ class SegmentPlan:
         """Segments ``first`` to ``last``, both included."""
         return SegmentPlan(self.frame_count, self.segments[first : last + 1])
 
+    def chains(self) -> list[tuple[int, int]]:
+        """Index of the first and last segment of each chain. Chains share nothing: neither frames nor colours, and a
+        segment's noise is drawn from its own number and those before it in the chain."""
+        starts = [at for at, segment in enumerate(self.segments) if at == 0 or not segment.previous_frames]
+        stops = [*starts[1:], len(self.segments)]
+        return [(self.segments[a].index, self.segments[b - 1].index) for a, b in zip(starts, stops)]
+
     @property
     def first(self) -> int:
         """The first frame of the clip that they make."""

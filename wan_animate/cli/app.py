@@ -19,6 +19,7 @@ COMMANDS = {
     "reproduce": ".reproduce",
     "preprocess": ".preprocess",
     "generate": ".generate",
+    "batch": "..batch.command",
     "queue": "..queue.command",
     "export": "..export.command",
     "models": "..models.command",

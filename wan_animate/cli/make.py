@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .options import AS_RUN
 from .progress import close, counting, print_colors, printing
+from .shared import ALONE
 
 # Everything else is imported where it is used: Ctrl+C during imports, which take seconds, would end in a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
     from pathlib import Path
+    from typing import Any
 
     import torch
 
     from ..backends.diffusers import DiffusersDenoiser
     from ..chain.controls import Controls
     from ..chain.job import AnimateJob
-    from ..chain.ports import VideoVAE
+    from ..chain.ports import Denoiser, VideoVAE
     from ..detect.detector import PoseDetector
+    from ..mask.track import MaskTrackSource
+    from ..parallel.processes import Group
     from ..pose.track import PoseTrack
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource
     from ..video.source import VideoSource
     from .options import RunOptions, Sampling
+    from .shared import Shared
 
     Prepared = tuple[AnimateJob, Controls, VideoSource]
 
@@ -34,25 +41,35 @@ def run(
     expected: ClipRecord | None = None,
     source: Callable[[RunOptions], Prepared] | None = None,
     sampling: Sampling = AS_RUN,
+    shared: Shared = ALONE,
+    segments_only: bool = False,
 ) -> Path:
     """Do the job that the options describe; returns the mp4's path.
 
     Args:
         source: makes job, controls and driving video; None: from ``--video``.
+        segments_only: no mp4 is made; a run with the same ``shared`` folder finds them.
 
     Raises:
         InputError: bad input, or another one than that of the record ``expected``.
     """
     import os.path
+    from contextlib import ExitStack
+    from pathlib import Path
 
     from ..files import no_empty_folders
     from ..interrupt import whole_imports
 
     with whole_imports():
         from .checks import default_device
+        from .launch import by_torchrun, helps
     options.device = options.device or default_device()
-    with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options, expected, source, sampling)
+    by_torchrun(options)
+    if helps(options):
+        return Path(options.out)
+    with ExitStack() as stack:
+        stack.enter_context(no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)))
+        return _run(options, expected, source, sampling, shared, segments_only, stack)
 
 
 def _run(
@@ -60,6 +77,9 @@ def _run(
     expected: ClipRecord | None,
     source: Callable[[RunOptions], Prepared] | None,
     sampling: Sampling,
+    shared: Shared,
+    segments_only: bool,
+    stack: ExitStack,
 ) -> Path:
     import glob
     from pathlib import Path
@@ -67,12 +87,13 @@ def _run(
     from ..interrupt import whole_imports
 
     with whole_imports():
-        from ..backends.diffusers import check_folder, encode_prompt
+        from ..backends.diffusers import check_folder
+        from ..chain.finished import Finished
         from ..chain.generate import generate, result_plan
         from ..chain.job_list import write_command
         from ..chain.reuse import take_over
         from ..chain.store import SegmentStore
-        from ..files import rename, short_name
+        from ..files import short_name
         from ..plan.cards import device_here
         from ..plan.measured import begin_clock, run_of
         from ..plan.room import check_room, disk_needed
@@ -84,9 +105,11 @@ def _run(
         from ..weights.prompt_file import load_prompt
         from .checks import check_options, prompt_ranges, segment_prompts, segment_settings
         from .imports import import_packages
+        from .launch import together
         from .options import command_of
         from .plans import plan_of, runs
         from .recording import check_weights, job_settings, record, weights_key
+        from .saving import save_result
 
     check_options(options, pose=source is None)
     out = Path(options.out)
@@ -95,10 +118,11 @@ def _run(
         return out
     with whole_imports():
         import_packages(options)
+    group = stack.enter_context(together(options))
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
-    job, signals, frames = from_video(options) if source is None else source(options)
+    job, signals, frames = from_video(options, shared) if source is None else source(options)
     job.check()
     made = record(options, job, frames, sampling)
     if expected is not None:
@@ -109,23 +133,29 @@ def _run(
     weights = weights_key(options, sampling)
     settings = " ".join([segment_settings(options, weights), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
-    folder = f".{short_name(out.stem)}-"
-    with SegmentStore(out.parent / f"{folder}{job.key(job_settings(options, settings, made))}") as store:
-        take_over(store, job.segment_keys(*keys), out.parent.glob(f"{glob.escape(folder)}*"), job.former_keys(*keys))
+    folder, place = f".{short_name(out.stem)}-", shared.folder or out.parent
+    with SegmentStore(place / f"{folder}{job.key(job_settings(options, settings, made))}", shared.waiting) as store:
+        others = [] if segments_only else place.glob(f"{glob.escape(folder)}*")
+        take_over(store, job.segment_keys(*keys), others, job.former_keys(*keys))
         write_command(store.folder, command_of(options, sampling))
-        shown_size = frames.native_size if options.crop else None
-        check_room(disk_needed(job, store, device, runs(), shown_size), store.folder)
-        # the text encoder is freed before the transformer is loaded
-        prompt = encode_prompt(options.models, options.prompt, options.device) if saved is None else saved
-        texts = [encode_prompt(options.models, text, options.device) for _, _, text in options.prompts()]
-        negative = encode_prompt(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
-        denoiser, vae = _ports(options, prompt, job, list(zip(ranges, texts)), sampling, negative)
-        check_weights(options, sampling, weights)
+        if all(map(store.is_whole, job.wanted())):
+            store.verify(job.wanted())
+        denoiser: Denoiser = (finished := Finished(options.steps))
+        vae: VideoVAE = finished
+        if not all(map(store.is_whole, job.wanted())):
+            shown_size = frames.native_size if options.crop else None
+            check_room(disk_needed(job, store, device, runs(), shown_size), store.folder)
+            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared, weights, group)
+            check_weights(options, sampling, weights)
         audio = read_audio(
             sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
         )
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        clip = generate(job, denoiser, vae, store, printing(clock), None if options.crop else video, audio, made)
+        progress = shared.progress or printing(clock)
+        if segments_only:
+            generate(job, denoiser, vae, store, progress).close()
+            return store.folder
+        clip = generate(job, denoiser, vae, store, progress, None if options.crop else video, audio, made)
         close()
         shown = result_plan(job, store)
         took = run_of(clock, device, job, store.folder)
@@ -137,7 +167,7 @@ def _run(
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
-        rename(video, out, "the video")
+        save_result(options, video, clip if whole is None else whole, audio)
         print_colors(store.records(len(job.plan())))
         if options.sheet:
             from ..preview.sheet import MaskShown, contact_sheet
@@ -156,15 +186,15 @@ def _run(
             columns += [("result", result), *([] if whole is None else [("stitched", whole)])]
             contact_sheet(options.sheet, columns)
         clip.close()
-        if not options.keep_segments:
+        if not options.keep_segments and shared.folder is None:
             store.remove()
     print(out)
     return out
 
 
-def from_video(options: RunOptions) -> Prepared:
+def from_video(options: RunOptions, shared: Shared = ALONE) -> Prepared:
     frames = driving_video(options)
-    return *animate_job(options, frames), frames
+    return *animate_job(options, frames, shared), frames
 
 
 def driving_video(options: RunOptions) -> VideoSource:
@@ -181,12 +211,12 @@ def driving_video(options: RunOptions) -> VideoSource:
     return frames
 
 
-def animate_job(options: RunOptions, frames: VideoSource) -> tuple[AnimateJob, Controls]:
+def animate_job(options: RunOptions, frames: VideoSource, shared: Shared = ALONE) -> tuple[AnimateJob, Controls]:
     from ..chain.controls import controls
     from ..chain.job import AnimateJob
-    from ..errors import InputError
-    from ..pose.track import PoseTrack, fit_track
+    from ..pose.edits import edit_pose
     from ..video.picture import read_picture
+    from .by_hand import pose_edits
     from .checks import clip_options, more_images
 
     reference = read_picture(options.image, "the reference image")
@@ -195,29 +225,11 @@ def animate_job(options: RunOptions, frames: VideoSource) -> tuple[AnimateJob, C
         from ..detect.detector import PoseDetector
 
         detector = PoseDetector(options.detector, options.pose)
-    if options.track:
-        track = fit_track(PoseTrack.load(options.track), frames, f"the pose track {options.track}")
-    elif detector:
-        from ..people.choosing import PersonChoice
-
-        x, y = options.person_point
-        person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
-        track = detector.detect(frames, progress=counting("pose"), person=person).track
-    else:
-        raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
+    track = edit_pose(_track(options, frames, detector, shared), pose_edits(options))
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
     if detector:
         detector.close()
-    mask = None
-    if options.mode == "replace" and options.sam2:
-        from ..mask.character import segment_character
-        from ..mask.segmentation import Segmenter
-        from ..mask.track import MaskTrackSource
-
-        found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=counting("mask"))
-        if found.lost:
-            print(f"wan-animate: {found.report}", file=sys.stderr)
-        mask = MaskTrackSource(found.masks)
+    mask = _mask(options, frames, track, shared)
     if options.crop:
         from ..stitch.controls import cropped_controls
 
@@ -231,6 +243,66 @@ def animate_job(options: RunOptions, frames: VideoSource) -> tuple[AnimateJob, C
     job.options = clip_options(options, track)
     job.more_references = tuple(read_picture(path, "the reference image") for path in more_images(options))
     return job, signals
+
+
+def chains(options: RunOptions, shared: Shared) -> list[tuple[int, int]]:
+    """First and last segment, from 0, of each chain that is to be made; ``shared`` then has the pose and the masks.
+
+    Raises:
+        InputError: as :func:`run`.
+    """
+    from .checks import check_options, default_device
+    from .imports import import_packages
+
+    options.device = options.device or default_device()
+    check_options(options)
+    import_packages(options)
+    job, _, _ = from_video(options, shared)
+    job.check()
+    return job.wanted().chains()
+
+
+def _track(options: RunOptions, frames: VideoSource, detector: PoseDetector | None, shared: Shared) -> PoseTrack:
+    from ..errors import InputError
+    from ..pose.track import PoseTrack, fit_track
+
+    if options.track:
+        return fit_track(PoseTrack.load(options.track), frames, f"the pose track {options.track}")
+    if detector is None:
+        raise InputError("there is nothing to read the pose with: give --track, or --detector and --pose.")
+    if shared.track is not None and shared.track.exists():
+        return PoseTrack.load(shared.track)
+    from ..people.choosing import PersonChoice
+
+    x, y = options.person_point
+    person = PersonChoice(options.person, number=options.person_number, x=x, y=y)
+    track = detector.detect(frames, progress=counting("pose"), person=person).track
+    if shared.track is not None:
+        track.save(shared.track)
+    return track
+
+
+def _mask(options: RunOptions, frames: VideoSource, track: PoseTrack, shared: Shared) -> MaskTrackSource | None:
+    if options.mode != "replace" or not options.sam2:
+        return None
+    from ..mask.track import MaskTrack, MaskTrackSource
+
+    if shared.masks is not None and shared.masks.exists():
+        return MaskTrackSource(MaskTrack.load(shared.masks))
+    from ..mask.character import segment_character
+    from ..mask.segmentation import Segmenter
+    from .by_hand import mask_prompts
+
+    own = mask_prompts(options, (frames.width, frames.height))
+    found = segment_character(
+        Segmenter(options.sam2, options.device), frames, track, own, options.mask_prompts_only,
+        progress=counting("mask"),
+    )  # fmt: skip
+    if found.lost:
+        print(f"wan-animate: {found.report}", file=sys.stderr)
+    if shared.masks is not None:
+        found.masks.save(shared.masks)
+    return MaskTrackSource(found.masks)
 
 
 def _character(options: RunOptions, picture: torch.Tensor, detector: PoseDetector | None) -> PoseTrack | None:
@@ -259,38 +331,56 @@ def _character(options: RunOptions, picture: torch.Tensor, detector: PoseDetecto
 
 def _ports(
     options: RunOptions,
-    prompt: torch.Tensor,
+    saved: torch.Tensor | None,
     job: AnimateJob,
-    others: list[tuple[tuple[int, int], torch.Tensor]],
+    ranges: list[tuple[int, int]],
     sampling: Sampling,
-    negative: torch.Tensor | None,
+    shared: Shared,
+    weights: str,
+    group: Group | None = None,
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from ..backends.attention import choose_attention
-    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load
+    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load_vae
     from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
     from ..plan.measured import job_tokens
-    from .checks import strengths
+    from .checks import loras, strengths
     from .plans import runs
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
+    encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
+    prompt = encode(options.models, options.prompt, options.device) if saved is None else saved
+    texts = [encode(options.models, text, options.device) for _, _, text in options.prompts()]
+    negative = encode(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     count, (width, height) = job_tokens(job), job.controls.size
     needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
-    transformer, vae, scheduler = load(options.models, options.shift, dtype, options.device, options.offload, needed)
-    if transformer.device.type == "cuda":
-        choose_attention(transformer, count, runs().path.with_name("attention.json"))
+    added = (*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options))
+    # beside the segments: whoever goes on with the clip takes the same kernel
+    choices = (shared.folder or runs().path.parent) / "attention.json"
+    transformer: Any
+    if group is None:
+        transformer, vae, scheduler = shared.weights.model(
+            options.models, options.shift, dtype, options.device, options.offload, needed, added, weights
+        )
+        if transformer.device.type == "cuda":
+            choose_attention(transformer, count, choices)
+    else:
+        from ..backends.several import SplitTransformer
+
+        transformer = SplitTransformer(
+            group, folder=os.path.abspath(options.models), dtype=dtype,
+            loras=[(os.path.abspath(path), strength) for path, strength in added], shard=options.shard_weights,
+        )  # fmt: skip
+        transformer.choose_attention(count, choices)
+        vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
-    if sampling.lora:
-        from ..backends.lora import add_lora
-
-        add_lora(transformer, sampling.lora)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
         transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,
         pose_strength=given["pose_strength"], face_strength=given["face_strength"],
     )  # fmt: skip
-    denoiser.set_prompts(others, len(job.controls))
+    denoiser.set_prompts(list(zip(ranges, texts)), len(job.controls))
     return denoiser, vae

@@ -12,19 +12,22 @@ from ..record.clip_record import ClipRecord, Model, record_of
 from ..record.identity import content_hash, content_identity, weights_hash
 from ..record.versions import versions
 from ..video.source import VideoSource
-from .checks import FILES
+from .checks import FILES, LORAS, loras
 from .options import AS_RUN, RunOptions, Sampling
 
-WEIGHTS = ("detector", "pose", "sam2")
+WEIGHTS = ("detector", "pose", "sam2", *LORAS)
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
 WEIGHT_FILES = (".safetensors", ".bin")
 # neither settings of the clip nor inputs
-LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", *FILES}
+LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", "codec", "quality", *FILES}
+# left out unless set: older clips' records have none of them
+LATER = {"lora_strength": 1.0, "lora_2_strength": 1.0, "mask_prompts_only": False}
 
 
 def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: Sampling = AS_RUN) -> ClipRecord:
     """The record of the job that the options describe, whose driving video is ``frames``."""
     settings = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
+    settings = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
     if options.prompt_file:
         del settings["prompt"]
     return record_of(
@@ -48,10 +51,10 @@ def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
 
 
 def weights_key(options: RunOptions, sampling: Sampling = AS_RUN) -> str:
-    """Changes with every file of the model, and the LoRA; those of the pose and the mask show in the controls."""
+    """Changes with every file of the model, and every LoRA; those of the pose and the mask show in the controls."""
     files = _folder_files(options.models, (*PARTS, "scheduler"), bool(options.prompt_file))
     keys = [content_identity(path) for path in files if path.suffix in (*WEIGHT_FILES, ".json")]
-    return " ".join([*keys, *([content_identity(sampling.lora)] if sampling.lora else [])])
+    return " ".join([*keys, *map(content_identity, _loras(options, sampling))])
 
 
 def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
@@ -61,6 +64,10 @@ def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
             f"a file of the model in {options.models} was changed while it was loaded: leave the folder alone, and run "
             "again."
         )
+
+
+def _loras(options: RunOptions, sampling: Sampling) -> list[str]:
+    return [*([sampling.lora] if sampling.lora else []), *(path for path, _ in loras(options))]
 
 
 def _folder_files(folder: str, parts: tuple[str, ...], saved_prompt: bool) -> list[Path]:

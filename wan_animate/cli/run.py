@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import typer
 
 from ..interrupt import whole_imports
@@ -24,6 +27,12 @@ wan-animate run --image me.png --video dance.mp4 --out clip.mp4 --models Wan2.2-
 ... --prompt-for 0 149 "a robot walks" --prompt-for 150 -1 "a robot dances": prompts by frames
 
 ... --segment-seeds 3:1234 --keep-rest --keep-segments: segment 3 again, the rest as it is
+
+... --lora relight.safetensors --lora-2 few_steps.safetensors --lora-2-strength 0.8 --steps 6: LoRAs
+
+... --pose-edits edits.json --sam2 sam2.1_hiera_large.safetensors --mask-prompts points.json: as set in the editors
+
+... --out clip.mov --codec prores_422: another format, of the lossless frames
 
 ... --first-segment 1 --last-segment 2: a part; --continue-from clip.mp4: goes on from one
 
@@ -50,14 +59,9 @@ def parsed(arguments: list[str]) -> RunOptions:
     Raises:
         InputError: what is given is not an option.
     """
-    from typer.main import get_command
-
     from ..errors import InputError
 
-    found: list[RunOptions] = []
-    reader = typer.Typer(add_completion=False)
-    reader.command("run", cls=ClipCommand)(with_options(RunOptions, found.append))
-    command = get_command(reader)
+    command, found = _reader()
     try:
         with command.make_context("wan-animate run", list(arguments)) as context:
             command.invoke(context)
@@ -65,4 +69,15 @@ def parsed(arguments: list[str]) -> RunOptions:
         if not hasattr(error, "format_message"):
             raise
         raise InputError(error.format_message()) from error
-    return found[0]
+    return found.pop()
+
+
+@cache
+def _reader() -> tuple[Any, list[RunOptions]]:
+    """A command that appends its options to the list."""
+    from typer.main import get_command
+
+    found: list[RunOptions] = []
+    reader = typer.Typer(add_completion=False)
+    reader.command("run", cls=ClipCommand)(with_options(RunOptions, found.append))
+    return get_command(reader), found

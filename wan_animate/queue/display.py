@@ -14,10 +14,14 @@ WIDE = 1000  # of what is no terminal: no line is broken
 
 
 class Display:
-    """Shows news on stderr, inside ``with``."""
+    """Shows news on stderr, inside ``with``.
 
-    def __init__(self, jobs: int, several: bool):
-        self._jobs, self._several, self._over = jobs, several, 0
+    Args:
+        called: what a worker is.
+    """
+
+    def __init__(self, jobs: int, several: bool, called: str = "server"):
+        self._jobs, self._several, self._called, self._over = jobs, several, called, 0
         self._console = Console(stderr=True, highlight=False, markup=False)
         if not self._console.is_terminal:
             self._console = Console(stderr=True, highlight=False, markup=False, width=WIDE)
@@ -48,11 +52,11 @@ class Display:
         if news.job in self._tasks:
             self._bars.remove_task(self._tasks.pop(news.job))
             self._shown.pop(news.job, None)
-        self._over += news.kind != "lost"
+        self._over += news.last and news.kind != "lost"
         text = {
-            "done": f"{news.job}: {news.text}{at}",
+            "done": f"{news.job}: {news.text or 'done'}{at}",
             "kept": f"{news.job}: was done before",
-            "lost": f"{news.job}: {news.text} It is given to a server again.",
+            "lost": f"{news.job}: {news.text} It is given to a {self._called} again.",
             "failed": f"{news.job}: failed: {news.text}",
         }[news.kind]
         self._console.print(f"{self._over}/{self._jobs} {text}", soft_wrap=True)

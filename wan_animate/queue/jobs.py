@@ -15,8 +15,8 @@ from ..files import reading, short_name
 from .client import Graph
 from .workflow import Prepared, Setting, prepare
 
-NAME, WORKFLOW = "name", "workflow"
-"""Columns of a table that are no parameters: the result's name, and a workflow of the row's own."""
+NAME, WORKFLOW, PRIORITY = "name", "workflow", "priority"
+"""Columns of a table that are no parameters: the result's name, a workflow of the row's own, and which go first."""
 TABLES = (".csv", ".jsonl", ".ndjson")
 FORBIDDEN = '/\\:*?"<>|'
 UPLOADED = "wan_animate_kit_"
@@ -29,6 +29,7 @@ class Row:
     name: str
     settings: list[Setting]
     workflow: Path | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,26 @@ class Job:
         name: of the result, without ending.
         graph: with the uploaded files' names.
         files: what to upload: name on the server -> file.
+        priority: higher ones go first.
     """
 
     key: str
     name: str
     graph: Graph
     files: dict[str, Path]
+    priority: int = 0
+    last = True
+
+    @property
+    def job(self) -> str:
+        return self.name
 
 
 def read_table(path: str | Path) -> list[Row]:
     """A table of jobs: CSV with a header, or JSON lines. A column or member is a parameter, ``node.input`` or short
-    (``image``, ``video``, ``seed``); ``name`` names the result and ``workflow`` a workflow of the row's own. Empty
-    cells are left as the workflow has them. Relative files are in the table's folder.
+    (``image``, ``video``, ``seed``); ``name`` names the result, ``workflow`` a workflow of the row's own, and rows with
+    a higher ``priority`` go first. Empty cells are left as the workflow has them. Relative files are in the table's
+    folder.
 
     Raises:
         InputError: no such file, no table, or nothing in it.
@@ -69,9 +78,17 @@ def read_table(path: str | Path) -> list[Row]:
     for number, cells in enumerate(lines, 1):
         workflow = cells.pop(WORKFLOW, None)
         name = str(cells.pop(NAME, None) or f"{path.stem}_{number:0{len(str(len(lines)))}d}")
+        priority = _priority(cells.pop(PRIORITY, None) or 0, name)
         settings = [Setting(key, value, folder) for key, value in cells.items() if value not in ("", None)]
-        rows.append(Row(name, settings, folder / workflow if workflow else None))
+        rows.append(Row(name, settings, folder / workflow if workflow else None, priority))
     return rows
+
+
+def _priority(value: Any, name: str) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise InputError(f"{name}: its priority is {value!r}: give a whole number, higher ones go first.") from None
 
 
 def _csv(text: str, path: Path) -> Iterable[dict[str, Any]]:
@@ -120,33 +137,30 @@ class JobMaker:
 
     def make(self, rows: list[Row]) -> list[Job]:
         """Raises InputError for the first row that cannot work, or two that are the same."""
+        check_names([row.name for row in rows])
         prepared = []
         for row in rows:
-            _check_name(row.name)
             graph = self._graph if row.workflow is None else self._load(row.workflow)
             prepared.append(prepare(graph, self._settings + row.settings, self._info, row.name))
         jobs: list[Job] = []
-        names: dict[str, str] = {}
         keys: dict[str, str] = {}
         for row, made in zip(rows, prepared):
-            job = self._job(row.name, made)
-            if job.name.lower() in names:
-                raise InputError(f"two jobs are named {job.name}: their results would be one file; name them apart.")
+            job = self._job(row, made)
             if job.key in keys:
                 raise InputError(
                     f"{job.name} and {keys[job.key]} are the same job: take one out, or give it another seed."
                 )
-            names[job.name.lower()] = keys[job.key] = job.name
+            keys[job.key] = job.name
             jobs.append(job)
         return jobs
 
-    def _job(self, name: str, made: Prepared) -> Job:
+    def _job(self, row: Row, made: Prepared) -> Job:
         files = {}
         for (node, entry), path in made.files.items():
             on_server = f"{UPLOADED}{self._digest(path)}{path.suffix.lower()}"
             made.graph[node]["inputs"][entry] = on_server
             files[on_server] = path
-        return Job(graph_key(made.graph), name, made.graph, files)
+        return Job(graph_key(made.graph), row.name, made.graph, files, row.priority)
 
     def _digest(self, path: Path) -> str:
         path = path.resolve()
@@ -163,6 +177,16 @@ def graph_key(graph: Graph) -> str:
     """Equal for graphs that do the same work; titles do not count."""
     plain = {node: [what["class_type"], what["inputs"]] for node, what in graph.items()}
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def check_names(names: list[str]) -> None:
+    """Raises InputError for a name that no result can have, or that two have."""
+    seen: set[str] = set()
+    for name in names:
+        _check_name(name)
+        if name.lower() in seen:
+            raise InputError(f"two jobs are named {name}: their results would be one file; name them apart.")
+        seen.add(name.lower())
 
 
 def _check_name(name: str) -> None:

@@ -1,0 +1,1 @@
+"""Many clips, and a clip's shots, on many cards: ``wan-animate batch``."""
