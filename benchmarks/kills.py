@@ -1,11 +1,11 @@
 """SIGKILL at random moments of the shell: the same frames in the end, nothing finished made again, no strays.
 
 A replace job of twelve segments in a window around the character (``--crop``), with colour correction and cross-faded
-segments, on the small weights of diffusers' classes. It is killed again and again, a random time after it has begun to
-make segments, then run to its end; a second job with the same inputs is never killed. Compared are the hashes of the
-lossless frames that both clips carry.
+segments, on the small weights of diffusers' classes. It is killed again and again, a random time after its folder is
+there, then run to its end, and begun anew where it was done before; a second job with the same inputs is never killed.
+Compared are the hashes of the lossless frames that all clips carry.
 
-    python benchmarks/kills.py             # ten kills, minutes on two cores
+    python benchmarks/kills.py             # twenty kills, minutes on two cores
     python benchmarks/kills.py --kills 3
 
 Prints what was found; ends with status 1 where the two differ. Writes no claim: nothing here is a speed.
@@ -33,7 +33,9 @@ from demo.example import Dancer, write_example  # noqa: E402
 
 SEGMENTS, LENGTH, PREVIOUS = 12, 9, 5
 FRAMES = LENGTH + (SEGMENTS - 1) * (LENGTH - PREVIOUS)
-EARLIEST, LATEST = 0.6, 3  # of the time to the first segment; segments after it
+LATEST = 2  # segments after the first
+STARTED = [0.0]
+"""When runs were started."""
 
 
 def command(folder: Path, out: Path) -> list[str]:
@@ -70,8 +72,10 @@ def finished(out: Path) -> dict[str, int]:
 
 
 def killed(arguments: list[str], out: Path, seconds: float) -> dict[str, int]:
-    """Run and kill after ``seconds``; returns what is finished."""
+    """Run, and kill ``seconds`` after it has come to its folder; returns what is finished."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not begun(out):
+        time.sleep(0.02)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.kill()
@@ -79,20 +83,30 @@ def killed(arguments: list[str], out: Path, seconds: float) -> dict[str, int]:
     return finished(out)
 
 
+def begun(out: Path) -> bool:
+    """Whether this run has come to its folder, into which it writes its command."""
+    newest = max((path.stat().st_mtime for path in out.glob(".clip-*/command.json")), default=0.0)
+    return newest > STARTED[-1]
+
+
 def finish(arguments: list[str], out: Path) -> tuple[float, float]:
-    """Run to the end; returns the seconds until the first segment was finished, and of a segment after it."""
-    start, first = time.perf_counter(), None
+    """Run to the end; returns the seconds from the job's folder to its first segment, and of a segment after it."""
+    STARTED.append(time.time())
+    start, first = None, None
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=errors)
         while process.poll() is None:
-            if first is None and finished(out):
+            if start is None and begun(out):
+                start = time.perf_counter()
+            if start is not None and first is None and finished(out):
                 first = time.perf_counter() - start
             time.sleep(0.02)
         if process.returncode:
             errors.seek(0)
             sys.exit(f"the job ended with {process.returncode}:\n{errors.read()[-2000:].decode()}")
-    total = time.perf_counter() - start
-    return (total, 0.0) if first is None else (first, (total - first) / (SEGMENTS - 1))
+    if start is None or first is None:  # nothing was left to make
+        return 0.0, 0.0
+    return first, (time.perf_counter() - start - first) / (SEGMENTS - 1)
 
 
 def main(kills: int) -> int:
@@ -106,30 +120,41 @@ def main(kills: int) -> int:
         write_inputs(folder)
         first, each = finish(command(folder, whole / "clip.mp4"), whole)
         print(f"unbroken: the first segment after {first:.1f} s, then one in {each:.1f} s", flush=True)
+        wanted, clips = read_record(whole / "clip.mp4"), 0
         before: dict[str, int] = {}
         arguments = command(folder, broken / "clip.mp4")
-        for at in range(kills):
-            after = killed(arguments, broken, chance.uniform(EARLIEST * first, first + LATEST * each))
+
+        def compare() -> None:
+            found = read_record(broken / "clip.mp4")
+            if found.frames != wanted.frames or found.segments != wanted.segments:
+                faults.append("the frames differ")
+
+        at = 0
+        while at < kills:
+            STARTED.append(time.time())
+            after = killed(arguments, broken, chance.uniform(0, first + LATEST * each))
             if (broken / "clip.mp4").exists():
-                print(f"kill {at + 1}: the job was done before")
-                break
+                print("the job was done before: it is begun anew", flush=True)
+                compare()
+                (broken / "clip.mp4").unlink()
+                before, clips = {}, clips + 1
+                continue
             again += sum(after.get(file) != written for file, written in before.items())
-            print(f"kill {at + 1}: {len(after)} of {SEGMENTS} segments finished", flush=True)
+            at += 1
+            print(f"kill {at}: {len(after)} of {SEGMENTS} segments finished", flush=True)
             before = after
         finish(arguments, broken)
-        records = [read_record(place / "clip.mp4") for place in (whole, broken)]
-        if records[0].frames != records[1].frames or records[0].segments != records[1].segments:
-            faults.append("the frames differ")
+        compare()
         if again:
             faults.append(f"{again} finished segments were made again")
         strays = sorted(path.name for path in broken.iterdir() if path.name != "clip.mp4")
         if strays:
             faults.append(f"left over: {', '.join(strays)}")
-        print(f"frames {records[0].frames} and {records[1].frames}; {'; '.join(faults) or 'equal, nothing made again'}")
+        print(f"{kills} kills of {clips + 1} clips: {'; '.join(faults) or 'equal frames, nothing finished made again'}")
     return bool(faults)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=20)
     sys.exit(main(parser.parse_args().kills))

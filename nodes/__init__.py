@@ -13,6 +13,7 @@ from .edit import EditPose
 from .face import CropFace
 from .frame_models import InterpolateFrames, UpscaleFrames
 from .host.folders import register_folders
+from .host.queued import watch_queue
 from .host.routes import register_routes
 from .host.video_route import register_video_route
 from .host.view_routes import register_view_routes
@@ -30,6 +31,7 @@ from .prompt import CachedPrompt, LoadPrompt, PromptForFrames
 from .retarget import EditPrompts, RetargetPose
 from .save import SaveClip
 from .segmentation import LoadSegmenter, SegmentCharacter
+from .split import SplitModel
 from .stitch import CropToCharacter, StitchCharacter
 from .strength import PoseFaceStrength
 from .vae import AccelerateVae
@@ -74,6 +76,7 @@ NODES: list[type[io.ComfyNode]] = [
     PoseFaceStrength,
     Accelerate,
     OffloadBlocks,
+    SplitModel,
     AccelerateVae,
     PlanClip,
     ClipOptions,
@@ -92,6 +95,7 @@ class WanAnimateKit(ComfyExtension):
         register_routes()
         register_view_routes()
         register_video_route()
+        watch_queue()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

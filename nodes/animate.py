@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import InputImpl, io
 
 from ..wan_animate.log import get_logger
-from .animate_inputs import animate_inputs
+from .animate_inputs import animate_inputs, check_queued
 from .face import face_of
 from .finished import finished_report, stored_ends
 from .types import Frames, as_drawn, as_images, as_masks, pictures, valid
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 log = get_logger(__name__)
-
-UNLINKED = object()
 
 
 class Animate(io.ComfyNode):
@@ -69,16 +67,16 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, mode: str | None = None, background: Any = UNLINKED, character_mask: Any = UNLINKED
-    ) -> bool | str:
-        """Before anything runs; what is linked is None here. The host repeats the sentence for every input that is
-        taken here: so no more than these, and the job checks the rest."""
-        from ..wan_animate.chain.job import check_scene
+    def validate_inputs(cls, mode: str | None = None) -> bool | str:
+        """Before anything runs; what is linked is None here. The rest is read from the graph (:mod:`.host.queued`)."""
+        return valid(lambda: check_queued(cls, mode))
 
-        if mode is None:
-            return True
-        return valid(lambda: check_scene(mode, background is not UNLINKED, character_mask is not UNLINKED))
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs: Any) -> int:
+        """Another after files of a finished clip are gone, so that it is not taken from ComfyUI's cache."""
+        from .host.results import results_lost
+
+        return results_lost()
 
     @classmethod
     def execute(
@@ -111,28 +109,29 @@ class Animate(io.ComfyNode):
         from ..wan_animate.chain.control_sources import Controls
         from ..wan_animate.chain.generate import generate, result_plan
         from ..wan_animate.chain.job import AnimateJob
-        from ..wan_animate.chain.job_folder import clip_name
+        from ..wan_animate.chain.job_folder import JobFolder, clip_name
         from ..wan_animate.chain.reuse import take_over
         from ..wan_animate.chain.store import SegmentStore
         from ..wan_animate.chain.timeline import Timeline
         from ..wan_animate.plan.measured import begin_clock, run_of
+        from ..wan_animate.plan.room import check_room, disk_needed
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
         from .host.default_prompt import default_prompt
         from .host.device import device_here
         from .host.example_picture import example_note, with_note
         from .host.jobs import (
-            finished_folder,
-            finished_meanwhile,
+            clean_jobs,
+            job_folder,
             model_signature,
             other_jobs,
             run_mark,
             runs,
-            unfinished_folder,
         )
         from .host.ports import HostDenoiser, cached_vae
         from .host.progress import tell_phase
         from .host.record import node_record
+        from .host.results import remember
         from .host.sampling import SamplingProgress
 
         tell_phase("comparing the inputs with finished segments")
@@ -178,11 +177,18 @@ class Animate(io.ComfyNode):
         clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
         record = node_record(job, denoiser, cls.hidden, linked, device)
-        # The job stays where it is found again until its clip is whole: a full disk or Cancel loses nothing.
-        with SegmentStore(unfinished_folder(key), progress.check) as store:
-            store = finished_meanwhile(store, key, job.wanted())
+        # A job stays where it is found again, finished or not, until it is cleaned up.
+        folder = job_folder(key)
+
+        def waiting() -> None:
+            done = JobFolder(folder).finished(job.plan())
+            progress.tell(f"another process makes this clip: {done} of {len(job.plan())} segments finished")
+            progress.check()
+
+        with SegmentStore(folder, waiting) as store:
             others = [] if anew else other_jobs()
             take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
+            check_room(disk_needed(job, store, device, runs()), store.folder)
             whole = [segment for segment in job.plan() if store.is_whole(segment)]
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
             progress.begin(stored_ends(store, whole, job.fps))
@@ -192,9 +198,9 @@ class Animate(io.ComfyNode):
             took = run_of(clock, device, job, store.folder, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
                 runs().add(took)
-            if len(shown) == len(job.plan()):  # a part is kept for the rest
-                store = store.move_to(finished_folder(key))
-        frames = store.clip(shown, job.fps, len(job.controls))
+            frames = store.clip(shown, job.fps, len(job.controls))
+            remember(frames, store.folder, [store.folder / name, *(store.frames_path(one.index) for one in shown)])
+        clean_jobs()
         progress.timeline.finish()
         progress.tell("looking at the finished clip", state=progress.timeline.state())
         below = finished_report(cls, store, shown, job, frames, progress, name)

@@ -7,6 +7,8 @@ from comfy_api.latest import io
 from .host.sampling import sampler_names, scheduler_names
 from .types import Options, frames_input, mask_input, pose_input
 
+LONGEST = 1001
+
 
 def animate_inputs() -> list[io.Input]:
     return [
@@ -150,7 +152,7 @@ def animate_inputs() -> list[io.Input]:
             display_name="segment length",
             default=77,
             min=5,
-            max=1001,
+            max=LONGEST,
             step=4,
             advanced=True,
             tooltip="Frames a segment, 4n+1. 77 as trained; fewer saves memory, more drifts.",
@@ -208,3 +210,29 @@ def animate_inputs() -> list[io.Input]:
             optional=True,
         ),
     ]
+
+
+def check_queued(node: type[io.ComfyNode], mode: str | None) -> None:
+    """Raises InputError for what can be seen in the graph: the scene, the segments, the prompts, the steps."""
+    from ..wan_animate.chain.job import check_mode, check_scene
+    from ..wan_animate.chain.segments import check_segment_settings
+    from .host.checks import check_negative, check_steps
+    from .host.default_prompt import check_default_prompt
+    from .host.queued import chosen, queued_inputs
+
+    if mode is not None:
+        check_mode(mode)
+    inputs = queued_inputs(node)
+    if inputs is None:
+        return
+    if mode is not None:
+        check_scene(mode, "background" in inputs, "character_mask" in inputs)
+    # what is not known here must not be the reason
+    length, previous = (chosen(node, inputs, name) for name in ("segment_length", "guidance_frames"))
+    check_segment_settings(length or LONGEST, previous or 1)
+    if "positive" not in inputs:
+        check_default_prompt()
+    cfg = chosen(node, inputs, "cfg", 1.0)
+    if cfg != 1 and "negative" not in inputs:
+        check_negative(None, cfg)
+    check_steps(chosen(node, inputs, "sampler_name", ""), chosen(node, inputs, "steps", 2))

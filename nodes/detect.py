@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import folder_paths
 from comfy_api.latest import io, ui
 
 from .below import preview
 from .face import crop_face, face_inputs
-from .host.folders import DETECTION, file_stamp, list_models
+from .host.folders import DETECTION, chosen, file_stamp, list_models, model_path, said
 from .types import Detector, Frames, Track, as_images, frames_input
 
 if TYPE_CHECKING:
@@ -79,16 +78,17 @@ class LoadPoseDetector(io.ComfyNode):
     def validate_inputs(cls, pose_model: str | None = None) -> bool | str:
         """The pose model alone: the host repeats a sentence for every input taken here, and looks at the detector
         itself."""
-        if pose_model is None or folder_paths.get_full_path(DETECTION, pose_model) is not None:
+        if pose_model is None or model_path(DETECTION, pose_model) is not None:
             return True
         return (
-            f"pose_model {pose_model!r} is not in models/{DETECTION}: {WHERE_ONNX.format('JunkyByte/easy_ViTPose')}, "
+            f"pose_model {said(pose_model)} is not in models/{DETECTION}: "
+            f"{WHERE_ONNX.format('JunkyByte/easy_ViTPose')}, "
             "press R and choose it."
         )
 
     @classmethod
     def fingerprint_inputs(cls, detector: str, pose_model: str, provider: str) -> list[Any]:
-        return [file_stamp(folder_paths.get_full_path(DETECTION, name)) for name in (detector, pose_model)]
+        return [file_stamp(model_path(DETECTION, name)) for name in (detector, pose_model)]
 
     @classmethod
     def execute(cls, detector: str, pose_model: str, provider: str) -> io.NodeOutput:
@@ -96,8 +96,8 @@ class LoadPoseDetector(io.ComfyNode):
 
         return io.NodeOutput(
             PoseDetector(
-                folder_paths.get_full_path_or_raise(DETECTION, detector),
-                folder_paths.get_full_path_or_raise(DETECTION, pose_model),
+                chosen(model_path(DETECTION, detector), detector, "detector"),
+                chosen(model_path(DETECTION, pose_model), pose_model, "pose_model"),
                 provider,
             )
         )

@@ -100,7 +100,9 @@ class KeypointsToPose(io.ComfyNode):
         from ..wan_animate.people.choosing import PersonChoice
         from ..wan_animate.pose.openpose import from_openpose
         from ..wan_animate.video.resample import as_rate
+        from .host.progress import progress_bar
 
-        track = from_openpose(keypoints, as_rate(fps), PersonChoice(how=PEOPLE[person], number=person_number))
+        choice = PersonChoice(how=PEOPLE[person], number=person_number)
+        track = from_openpose(keypoints, as_rate(fps), choice, progress_bar(phase="Following the person"))
         shown = rarely_found(cls, track, "keypoints to pose")
         return io.NodeOutput(track, int(track.body_found.sum()), ui=shown)

@@ -7,7 +7,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from .host.folders import file_stamp
+from .host.folders import chosen, file_stamp, model_path, said
 from .types import valid
 
 FOLDER = "loras"
@@ -121,13 +121,14 @@ class ApplyLora(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
-        if lora is not None and folder_paths.get_full_path(FOLDER, lora) is None:
-            return f"lora {lora!r} is not in models/{FOLDER}: put the file there, press R and choose it."
-        return lora is None or valid(lambda: check_lora(folder_paths.get_full_path(FOLDER, lora)))
+        path = model_path(FOLDER, lora)
+        if lora is not None and path is None:
+            return f"lora {said(lora)} is not in models/{FOLDER}: put the file there, press R and choose it."
+        return path is None or valid(lambda: check_lora(path))
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: Any) -> tuple[float, int] | None:
-        return file_stamp(folder_paths.get_full_path(FOLDER, lora))
+        return file_stamp(model_path(FOLDER, lora))
 
     @classmethod
     def execute(
@@ -142,7 +143,7 @@ class ApplyLora(io.ComfyNode):
     ) -> io.NodeOutput:
         from .host.lora.apply import apply_lora
 
-        path = folder_paths.get_full_path_or_raise(FOLDER, lora)
+        path = chosen(model_path(FOLDER, lora), lora, "lora")
         return io.NodeOutput(*apply_lora(model, path, strength, start, end, blocks, apply, cls.RELIGHTING))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from .host.folders import file_stamp
+from .host.folders import chosen, file_stamp, list_files, model_path, said
 from .types import valid
 
 FOLDER = "diffusion_models"
 ENDINGS = (".safetensors", ".sft")
+GGUF, GGUF_LOADER = ".gguf", "UnetLoaderGGUF"
 
 
 class LoadModel(io.ComfyNode):
@@ -38,10 +39,12 @@ class LoadModel(io.ComfyNode):
                     "model",
                     display_name="model",
                     options=names,
-                    default=next((name for name in names if "animate" in name.lower()), None),
+                    default=next(
+                        (name for name in names if "animate" in name.lower() and GGUF not in name.lower()), None
+                    ),
                     tooltip=(
                         "A safetensors file in models/diffusion_models; of a model in several files the first, with "
-                        "the others beside it."
+                        "the others beside it. GGUF files are listed, but ComfyUI-GGUF loads them."
                     ),
                 ),
                 io.Combo.Input(
@@ -79,27 +82,25 @@ class LoadModel(io.ComfyNode):
     def validate_inputs(cls, model: str | None = None) -> bool | str:
         if model is None:
             return True
-        if model.lower().endswith(".gguf"):
+        if isinstance(model, str) and model.lower().endswith(GGUF):
+            return valid(lambda: check_gguf(model))
+        path = model_path(FOLDER, model)
+        if path is None or not path.lower().endswith(ENDINGS):
             return (
-                f"model {model!r} is a GGUF file: load it with a GGUF loader node (for instance Unet Loader (GGUF) "
-                "of ComfyUI-GGUF) and connect its MODEL."
+                f"model {said(model)} is not a safetensors file in models/{FOLDER}: download it there (its link is in "
+                "the help of this node), press R and choose it."
             )
-        if not model.lower().endswith(ENDINGS) or folder_paths.get_full_path(FOLDER, model) is None:
-            return (
-                f"model {model!r} is not a safetensors file in models/{FOLDER}: download it there (its link is in the "
-                "help of this node), press R and choose it."
-            )
-        return valid(lambda: check_transformer(folder_paths.get_full_path(FOLDER, model)))
+        return valid(lambda: check_transformer(path))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
-        return file_stamp(folder_paths.get_full_path(FOLDER, model))
+        return file_stamp(model_path(FOLDER, model))
 
     @classmethod
     def execute(cls, model: str, precision: str = "auto", products: str = "auto") -> io.NodeOutput:
         from .host.model import load_animate
 
-        path = folder_paths.get_full_path_or_raise(FOLDER, model)
+        path = chosen(model_path(FOLDER, model), model, "model")
         patcher, file = load_animate(path, precision, products)
         return io.NodeOutput(patcher, file.summary())
 
@@ -112,9 +113,26 @@ def check_transformer(path: str) -> None:
     read_animate(read_model_header(path))
 
 
+def check_gguf(model: str) -> None:
+    """Raises InputError: another node loads such files."""
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.weights.gguf import refuse_gguf
+    from .host.graph import is_installed
+
+    path = model_path(FOLDER, model)
+    if path is None:
+        raise InputError(
+            f"model {said(model)} is a GGUF file: load it with a GGUF loader node (for instance Unet Loader (GGUF) of "
+            "ComfyUI-GGUF) and connect its MODEL."
+        )
+    refuse_gguf(path, is_installed(GGUF_LOADER))
+
+
 def list_transformers() -> list[str]:
-    """Safetensors files in models/diffusion_models, of sharded models the first shard."""
+    """Safetensors files in models/diffusion_models, of sharded models the first shard; then GGUF files, so that
+    choosing one says which node loads it."""
     from ..wan_animate.weights.header import is_later_shard
 
     names = folder_paths.get_filename_list(FOLDER)
-    return [name for name in names if name.lower().endswith(ENDINGS) and not is_later_shard(name)]
+    listed = [name for name in names if name.lower().endswith(ENDINGS) and not is_later_shard(name)]
+    return listed + list_files(FOLDER, GGUF)

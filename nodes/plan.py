@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from .animate_inputs import LONGEST
 from .below import as_image, below
 from .types import Options, Track, as_drawn, as_masks, fitted, mask_input, pictures, pose_input, valid
 
@@ -66,7 +67,7 @@ class PlanClip(io.ComfyNode):
                     display_name="segment length",
                     default=77,
                     min=5,
-                    max=1001,
+                    max=LONGEST,
                     step=4,
                     advanced=True,
                     tooltip="As in Animate Character.",
@@ -126,17 +127,25 @@ class PlanClip(io.ComfyNode):
                 io.Image.Output(display_name="plot", tooltip="The plan as a picture."),
                 io.Int.Output(display_name="segments", tooltip="How many segments will be made."),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
-    def validate_inputs(cls, segment_length: int | None = None, previous_frames: int | None = None) -> bool | str:
-        """Before anything runs; what is linked is None here."""
+    def validate_inputs(cls, mode: str | None = None) -> bool | str:
+        """Before anything runs; what is linked is None here. The rest is read from the graph (:mod:`.host.queued`)."""
+        from ..wan_animate.chain.job import check_mode
         from ..wan_animate.chain.segments import check_segment_settings
+        from .host.queued import chosen, queued_inputs
 
-        if segment_length is None or previous_frames is None:
-            return True
-        return valid(lambda: check_segment_settings(segment_length, previous_frames))
+        def seen() -> None:
+            if mode is not None:
+                check_mode(mode)
+            inputs = queued_inputs(cls) or {}
+            length, previous = (chosen(cls, inputs, name) for name in ("segment_length", "previous_frames"))
+            check_segment_settings(length or LONGEST, previous or 1)
+
+        return valid(seen)
 
     @classmethod
     def fingerprint_inputs(cls, **_inputs: Any) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 from comfy_api.latest import io, ui
 
-from .host.folders import annotated_path, check_prefix, file_stamp, list_input, numbered_path
+from .host.folders import annotated_path, check_prefix, chosen, file_stamp, list_input, numbered_path, said
 from .types import Frames, Track, drawn_at_inputs, fitted, frames_input, valid
 from .warning import rarely_found
 
@@ -189,7 +189,9 @@ class LoadPoseTrack(io.ComfyNode):
     def validate_inputs(cls, file: str | None = None) -> bool | str:
         if file is None or annotated_path(file):
             return True
-        return f"there is no pose track {file!r} in the input folder: put the .npz file there, press R and choose it."
+        return (
+            f"there is no pose track {said(file)} in the input folder: put the .npz file there, press R and choose it."
+        )
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_others: Any) -> Any:
@@ -200,5 +202,5 @@ class LoadPoseTrack(io.ComfyNode):
         from ..wan_animate.pose.draw import DrawnPoseSource
         from ..wan_animate.pose.track import PoseTrack
 
-        track = fitted(PoseTrack.load(folder_paths.get_annotated_filepath(file)), frames)
+        track = fitted(PoseTrack.load(chosen(annotated_path(file), file, "file")), frames)
         return io.NodeOutput(track, len(track), ui=rarely_found(cls, track, "load pose track", DrawnPoseSource(track)))

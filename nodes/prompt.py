@@ -10,9 +10,9 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..wan_animate.log import get_logger
-from .host.folders import PROMPTS, file_stamp, list_models
+from .host.folders import PROMPTS, chosen, file_stamp, list_models, model_path, said
 from .host.graph import graph_signature
-from .types import valid
+from .types import in_limits, valid
 
 log = get_logger(__name__)
 
@@ -146,22 +146,22 @@ class LoadPrompt(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
-        if file is None or folder_paths.get_full_path(PROMPTS, file):
+        if file is None or model_path(PROMPTS, file):
             return True
         return (
-            f"there is no saved prompt {file!r} in models/{PROMPTS}: run Cached Prompt once, or put the file there and "
-            "refresh."
+            f"there is no saved prompt {said(file)} in models/{PROMPTS}: run Cached Prompt once, or put the file there "
+            "and refresh."
         )
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> tuple[float, int] | None:
-        return file_stamp(folder_paths.get_full_path(PROMPTS, file))
+        return file_stamp(model_path(PROMPTS, file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         from ..wan_animate.weights.prompt_file import load_prompt
 
-        return io.NodeOutput(load_prompt(folder_paths.get_full_path_or_raise(PROMPTS, file), WAN_TEXT_CHANNELS))
+        return io.NodeOutput(load_prompt(chosen(model_path(PROMPTS, file), file, "file"), WAN_TEXT_CHANNELS))
 
 
 class PromptForFrames(io.ComfyNode):
@@ -218,8 +218,13 @@ class PromptForFrames(io.ComfyNode):
         from ..wan_animate.chain.prompts import check_range
 
         if first_frame is None or last_frame is None:
-            return True
-        return valid(lambda: check_range((first_frame, last_frame)))
+            return valid(lambda: in_limits(cls, first_frame=first_frame, last_frame=last_frame))
+
+        def both() -> None:
+            in_limits(cls, first_frame=first_frame, last_frame=last_frame)
+            check_range((first_frame, last_frame))
+
+        return valid(both)
 
     @classmethod
     def execute(cls, conditioning: Any, first_frame: int, last_frame: int, others: Any = None) -> io.NodeOutput:

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from .types import as_images, frames_input, valid
+from .types import as_images, frames_input, in_limits, valid
 
 CATEGORY = "WanAnimateKit/video"
 # ComfyUI's numbering: a name, the number, an underscore
@@ -146,6 +146,7 @@ class SaveClip(io.ComfyNode):
         from .host.folders import check_prefix
 
         def all_inputs() -> None:
+            in_limits(cls, codec=codec, color_range=color_range)
             if filename_prefix is not None:
                 check_prefix(filename_prefix, f"{NUMBERED}.webp")
             if codec is not None:

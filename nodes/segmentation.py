@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import folder_paths
 from comfy_api.latest import io, ui
 
 from .below import preview
-from .host.folders import SAM2, file_stamp, list_models
+from .host.folders import SAM2, chosen, file_stamp, list_models, model_path, said
 from .types import Frames, Segmenter, Track, as_images, frames_input, valid
 
 if TYPE_CHECKING:
@@ -64,23 +63,24 @@ class LoadSegmenter(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model: str | None = None) -> bool | str:
-        if model is not None and folder_paths.get_full_path(SAM2, model) is None:
+        path = model_path(SAM2, model)
+        if model is not None and path is None:
             return (
-                f"model {model!r} is not in models/{SAM2}: download it there (its link is in the help of this node), "
-                "press R and choose it."
+                f"model {said(model)} is not in models/{SAM2}: download it there (its link is in the help of this "
+                "node), press R and choose it."
             )
-        return model is None or valid(lambda: check_segmenter(folder_paths.get_full_path(SAM2, model)))
+        return path is None or valid(lambda: check_segmenter(path))
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str) -> tuple[float, int] | None:
-        return file_stamp(folder_paths.get_full_path(SAM2, model))
+        return file_stamp(model_path(SAM2, model))
 
     @classmethod
     def execute(cls, model: str, precision: str) -> io.NodeOutput:
         from ..wan_animate.mask import segmentation
         from .host.device import compute_device
 
-        path = folder_paths.get_full_path_or_raise(SAM2, model)
+        path = chosen(model_path(SAM2, model), model, "model")
         return io.NodeOutput(segmentation.Segmenter(path, compute_device(), precision))
 
 

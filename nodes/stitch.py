@@ -231,6 +231,13 @@ class StitchCharacter(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_inputs: Any) -> int:
+        """Another after the clip is gone from the temp folder, so that it is not taken from ComfyUI's cache."""
+        from .host.results import results_lost
+
+        return results_lost()
+
+    @classmethod
     def execute(
         cls,
         generated: Any,
@@ -245,6 +252,7 @@ class StitchCharacter(io.ComfyNode):
         from .host.folders import served_file
         from .host.jobs import stitched_path
         from .host.progress import progress_bar
+        from .host.results import remember
 
         rate = float(window.fps)
         stitched = StitchedSource(
@@ -257,6 +265,7 @@ class StitchCharacter(io.ComfyNode):
         )
         path = stitched_path(stitched.fingerprint(), audio, stitched.generated.tags)
         write_stitched(path, stitched, audio, progress=progress_bar(len(stitched), "Writing the clip"))
+        remember(stitched, path.parent, [path])
         first = (stitched.part_of or (0, 0))[0]
         clip = {"file": served_file(path), "first": first, "frames": len(stitched), "fps": float(stitched.fps)}
         shown = below(cls, [], [], clip=clip)

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .types import valid
+from .types import in_limits, valid
 
 TIMING = "As in ControlNet and ConditioningSetTimestepRange: 0 is the first step, 1 the last."
 
@@ -99,6 +99,13 @@ class PoseFaceStrength(io.ComfyNode):
         from .host.strength import check
 
         def all_parts() -> None:
+            in_limits(
+                cls,
+                pose_start_percent=pose_start_percent,
+                pose_end_percent=pose_end_percent,
+                face_start_percent=face_start_percent,
+                face_end_percent=face_end_percent,
+            )
             for name, start, end in (
                 ("pose", pose_start_percent, pose_end_percent),
                 ("face", face_start_percent, face_end_percent),

@@ -32,6 +32,31 @@ def valid(check: Callable[[], object]) -> bool | str:
     return True
 
 
+def in_limits(cls: type[io.ComfyNode], **values: Any) -> None:
+    """For ``validate_inputs``: the limits and choices that the node's own schema gives these inputs.
+
+    The host leaves them to a node that takes an input there. None is linked, and passes.
+
+    Raises:
+        InputError: beyond them, or no number.
+    """
+    from ..wan_animate.errors import InputError
+    from .host.folders import said
+
+    for given in cls.define_schema().inputs:
+        value = values.get(given.id)
+        if value is None:
+            continue
+        options = getattr(given, "options", None)
+        low, high = getattr(given, "min", None), getattr(given, "max", None)
+        if options is not None and value not in options:
+            raise InputError(f"{given.id} is {said(value)}, but it must be one of {', '.join(map(str, options[:8]))}.")
+        if low is None or high is None:
+            continue
+        if not isinstance(value, (int, float)) or not low <= value <= high:  # NaN as well
+            raise InputError(f"{given.id} is {said(value)}, but it must lie between {low:g} and {high:g}.")
+
+
 def frames_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
     kwargs.setdefault("display_name", id.replace("_", " "))
     return io.MultiType.Input(id, [Frames, io.Image], tooltip=tooltip, **kwargs)

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 from comfy_api.latest import Input, InputImpl, io
 
 from ..wan_animate.log import get_logger
-from .host.folders import annotated_path, file_stamp, list_input
+from .host.folders import annotated_path, file_stamp, list_input, said
 from .types import Frames, fit_input
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class LoadVideo(io.ComfyNode):
         cls, file: str | None = None, video: str | None = "not linked", fit: str = "fill"
     ) -> bool | str:
         if fit not in ("fill", "pad", _UPLOAD, None):
-            return f"fit is {fit!r}, but it must be fill or pad."
+            return f"fit is {said(fit)}, but it must be fill or pad."
         # The host passes None for what is linked and leaves out what is not there.
         if file is None or video is None or annotated_path(file):
             return True
@@ -182,7 +182,7 @@ class LoadVideo(io.ComfyNode):
 def _not_there(file: str) -> str:
     if not file:
         return "no video was chosen: upload one, or connect video."
-    return f"there is no video {file!r} in the input folder: upload one or choose another, or connect video."
+    return f"there is no video {said(file)} in the input folder: upload one or choose another, or connect video."
 
 
 def _from_file(
@@ -197,8 +197,10 @@ def _from_file(
     """(Frames, the same at the video's own size, sound)"""
     from ..wan_animate.video.audio import read_audio
     from ..wan_animate.video.source import VideoSource
+    from .host.progress import progress_bar
 
-    source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit)
+    report = progress_bar()  # Cancel is heard while a long file is looked through
+    source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit, report=report)
     for note in source.notes:
         log.info("%s", note)
     return source, source.full_size(), read_audio(file, source.start_seconds or 0.0, float(len(source) / source.fps))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +35,27 @@ def pytest_configure(config):
 def own_cache(tmp_path_factory):
     """What runs took is not kept in the home of whoever runs the tests."""
     os.environ["WAN_ANIMATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@lru_cache
+def deny_here() -> None:
+    """The hook stays, and is idle without ``OFFLINE_LOG``."""
+    spec = importlib.util.spec_from_file_location("offline_hook", ROOT / "tests/support/offline/sitecustomize.py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+@pytest.fixture
+def offline(tmp_path_factory, monkeypatch):
+    """Denies this process and those it starts every address but this machine's; the log of what was tried, empty at
+    the end."""
+    deny_here()
+    log = tmp_path_factory.mktemp("offline") / "tried"
+    log.touch()
+    paths = [str(ROOT / "tests" / "support" / "offline"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    monkeypatch.setenv("OFFLINE_LOG", str(log))
+    yield log
+    assert not log.read_text(), log.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def check_animated(result: np.ndarray) -> None:
     assert picture < 20 < scene, "all of the scene is the picture's own"
 
 
-def test_replace_without_a_comfyui_shows_the_scene_around_the_character(monkeypatch, tmp_path):
+def test_replace_without_a_comfyui_shows_the_scene_around_the_character(offline, monkeypatch, tmp_path):
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
     check_replaced(demo(monkeypatch, tmp_path, "replace", COMFYUI_PATH="none"))
 
@@ -70,7 +70,8 @@ def test_animate_without_a_comfyui_shows_the_pictures_own_scene(monkeypatch, tmp
     check_animated(demo(monkeypatch, tmp_path, "animate", COMFYUI_PATH="none"))
 
 
-def test_replace_on_a_comfyui_shows_the_scene_around_the_character(host, monkeypatch, tmp_path):
+def test_replace_on_a_comfyui_shows_the_scene_around_the_character(host, offline, monkeypatch, tmp_path):
+    """And the server and all that it runs leave this machine alone (``offline``)."""
     check_replaced(demo(monkeypatch, tmp_path, "replace"))
     mask = video(tmp_path / "replace_mask.mp4")[..., 0] > 127
     share = mask.mean(axis=(1, 2))

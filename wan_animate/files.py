@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import struct
+import tokenize
 import uuid
 import zipfile
 import zlib
@@ -21,7 +22,8 @@ from .errors import InputError
 # What parsers raise for invalid content. SafetensorError stands for a full disk as well.
 _DAMAGED = (
     SafetensorError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, SyntaxError,
-    ArithmeticError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError,
+    ArithmeticError, AssertionError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+    pickle.UnpicklingError,
 )  # fmt: skip
 _NAME_BYTES = 40
 
@@ -96,11 +98,11 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: bool = False) -> Iterator[str]:
+def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: bool = True) -> Iterator[str]:
     """Yields a temporary path that replaces ``path`` after the block, or is removed if it raises.
 
     Args:
-        durable: after a power cut ``path`` is there whole or not at all.
+        durable: after a power cut ``path`` is there whole, or as it was.
 
     Raises:
         InputError: as :func:`check_place`, or any library failed to write (disk full, quota).
@@ -110,10 +112,10 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: boo
     try:
         yield str(temporary)
         if durable:
-            _sync(temporary, os.O_RDWR)
+            sync(temporary)
         os.replace(temporary, path)
-        if durable and os.name != "nt":  # Windows opens no folder
-            _sync(path.parent, os.O_RDONLY)
+        if durable:
+            sync_folder(path.parent)
     except Exception as error:
         if not _is_of_the_disk(error):
             raise
@@ -144,9 +146,10 @@ def new_folder(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator
 
 
 def rename(source: str | os.PathLike, path: str | os.PathLike, what: str) -> None:
-    """Renames on the same disk. Raises InputError."""
+    """Renames on the same disk, so that a power cut does not undo it. Raises InputError."""
     try:
         os.replace(source, path)
+        sync_folder(Path(path).parent)
     except OSError as error:
         raise InputError(
             f"{what} cannot be named {path} ({_reason(error)}), and stays in {source}: move it from there."
@@ -186,12 +189,23 @@ def _create(path: Path, what: str) -> Path:
     return temporary
 
 
-def _sync(path: Path, flags: int) -> None:
-    opened = os.open(path, flags)
+def sync(path: str | os.PathLike) -> None:
+    """Waits until a file is on the disk. Raises OSError."""
+    opened = os.open(path, os.O_RDWR)
     try:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Waits until a folder's names are on the disk, where the system can."""
+    with suppress(OSError):  # Windows opens no folder, and some network disks sync none
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _remove(path: Path) -> None:

@@ -51,7 +51,7 @@ ROOM = {
     "Animate": 1160,
     "PoseReport": 560,
     "SavePoseTrack": 110,
-    "LoadPoseTrack": 180,
+    "LoadPoseTrack": 250,
     "PoseToKeypoints": 60,
     "KeypointsToPose": 260,
     "FramesToImage": 130,

@@ -1,5 +1,6 @@
 // The driving video and the clip, side by side or one wiped over the other, frame by frame in step.
 import { button, element, fileUrl, namedFile } from "./dom.js";
+import { say } from "./words.js";
 
 const MODES = [["side", "Side", "driver and clip side by side"], ["wipe", "Wipe", "the clip wiped over the driver"],
     ["only", "Clip", "the clip alone"]];
@@ -10,16 +11,16 @@ export class Compare {
         this.result = video();
         this.handle = element("div", { className: "handle", tabIndex: 0 });
         this.handle.setAttribute("role", "slider");
-        this.handle.setAttribute("aria-label", "how far the clip is wiped over the driver");
+        this.handle.setAttribute("aria-label", say("how far the clip is wiped over the driver"));
         this.view = element("div", { className: "view" },
-            figure("driver", "driver", this.driver), figure("result", "clip", this.result), this.handle);
-        this.play = button("▶", "play or pause", () => this.toggle());
-        this.sound = button("♪", "sound on or off", () => this.#sound());
+            figure("driver", say("driver"), this.driver), figure("result", say("clip"), this.result), this.handle);
+        this.play = button("▶", say("play or pause"), () => this.toggle());
+        this.sound = button("♪", say("sound on or off"), () => this.#sound());
         this.slider = element("input", { type: "range", min: 0, max: 1, value: 0, step: 1 });
-        this.slider.setAttribute("aria-label", "frame");
+        this.slider.setAttribute("aria-label", say("frame"));
         this.slider.oninput = () => this.seek(Number(this.slider.value));
         this.frame = element("span", { className: "frame" });
-        this.modes = MODES.map(([mode, name, title]) => button(name, title, () => this.show(mode)));
+        this.modes = MODES.map(([mode, name, title]) => button(say(name), say(title), () => this.show(mode)));
         this.element = element("div", { className: "compare" }, this.view,
             element("div", { className: "controls" }, this.play, this.slider, this.frame, this.sound, ...this.modes));
         this.#wiping();

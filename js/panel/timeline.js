@@ -1,5 +1,6 @@
 // The segments of a job: done, running, to do; seconds left, first and last frames; make one again, go on.
 import { button, duration, element, fileUrl } from "./dom.js";
+import { say } from "./words.js";
 
 const CLASSES = { done: "done", running: "running", "to do": "todo", "left out": "out" };
 
@@ -10,14 +11,14 @@ export class Timeline {
         this.chosen = null;
         this.segments = element("div", { className: "segments" });
         this.segments.setAttribute("role", "listbox");
-        this.segments.setAttribute("aria-label", "segments");
+        this.segments.setAttribute("aria-label", say("segments"));
         this.said = element("span", { className: "said" });
-        this.before = element("span", { className: "half", title: "last frame of the segment before" });
-        this.after = element("span", { className: "half", title: "first frame of this segment" });
-        this.againButton = button("Make again", "queue this job again with another seed for this segment", () =>
-            this.acts.again(this.chosen));
-        this.goOnButton = button("Go on", "queue the job again: finished segments are not made again", () =>
-            this.acts.goOn());
+        this.before = element("span", { className: "half", title: say("last frame of the segment before") });
+        this.after = element("span", { className: "half", title: say("first frame of this segment") });
+        this.againButton = button(say("Make again"),
+            say("queue this job again with another seed for this segment"), () => this.acts.again(this.chosen));
+        this.goOnButton = button(say("Go on"), say("queue the job again: finished segments are not made again"),
+            () => this.acts.goOn());
         this.about = element("div", { className: "about" }, this.before, this.after, this.said, this.againButton,
             this.goOnButton);
         this.element = element("div", { className: "timeline", hidden: true }, this.segments, this.about);
@@ -55,13 +56,13 @@ export class Timeline {
         made.className = `segment ${CLASSES[shown]}${this.chosen === index ? " chosen" : ""}`;
         made.setAttribute("aria-selected", this.chosen === index);
         const first = job.plan.first[index], last = first + job.plan.frames[index] - 1;
-        made.title = `segment ${index + 1}: ${shown}, frames ${first} to ${last}, seed ${job.plan.seeds[index]}`;
+        made.title = say(`segment ${index + 1}: ${shown}, frames ${first} to ${last}, seed ${job.plan.seeds[index]}`);
         made.setAttribute("aria-label", made.title);
         name.textContent = index + 1;
         setBackground(ends, endsOf(job, index));
         const { step, steps, stage, left: seconds } = job.state;
         bar.style.width = runs ? `${100 * share(stage, step, steps)}%` : "0";
-        left.textContent = runs && seconds > 0 ? duration(Math.max(seconds - since(job), 1)) : "";
+        left.textContent = runs && seconds > 0 ? say(duration(Math.max(seconds - since(job), 1))) : "";
     }
 
     #tell(job, states) {
@@ -76,20 +77,20 @@ export class Timeline {
             setBackground(this.after, endsOf(job, at), "left");
             this.before.hidden ||= at === 0;
             const first = job.plan.first[at];
-            this.said.textContent = `Segment ${at + 1}: frames ${first} to ${first + job.plan.frames[at] - 1}, seed `
-                + job.plan.seeds[at];
+            this.said.textContent = say(`Segment ${at + 1}: frames ${first} to ${first + job.plan.frames[at] - 1}, seed `
+                + job.plan.seeds[at]);
         } else {
             const left = job.state.total_left;
             const seconds = job.outcome === "running" && left > 0 ? `, ${duration(Math.max(left - since(job), 1))} left` : "";
-            const kept = stopped ? ": a run goes on from there" : "";
+            const kept = stopped ? say(": a run goes on from there") : "";
             const resumed = job.outcome === "running" && job.plan.resumed ? ` (${job.plan.resumed} from before)` : "";
-            this.said.textContent = `${count} of ${states.length} segments done${resumed}${seconds}${kept}`;
-            if (open && !stopped && wanted < states.length) this.said.textContent += ", the others are left out";
+            this.said.textContent = say(`${count} of ${states.length} segments done${resumed}${seconds}`) + kept;
+            if (open && !stopped && wanted < states.length) this.said.textContent += say(", the others are left out");
         }
         this.againButton.hidden = at === null || states[at] !== "done" || job.outcome === "running";
         this.goOnButton.hidden = !stopped;
-        this.goOnButton.textContent = count ? `Go on from segment ${states.findIndex(state => state !== "done") + 1}`
-            : "Run again";
+        const next = states.findIndex(state => state !== "done") + 1;
+        this.goOnButton.textContent = say(count ? `Go on from segment ${next}` : "Run again");
     }
 }
 

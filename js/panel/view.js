@@ -2,10 +2,11 @@
 import { Compare } from "./compare.js";
 import { button, duration, element, fileUrl, passOn } from "./dom.js";
 import { queuedFor, recordOf, runsHere, running } from "./events.js";
-import { above, driverOf, executionId, nodeOf, root } from "./graph.js";
+import { above, driverOf, executionId, nodeOf } from "./graph.js";
 import { STYLE } from "./style.js";
 import { Timeline } from "./timeline.js";
 import { goOn, makeAgain } from "./again.js";
+import { say } from "./words.js";
 
 const SILENT = 3; // seconds after which it is shown for how long nothing new was said
 const TABS = { compare: "Compare", pictures: "Pictures", words: "Text" };
@@ -31,8 +32,8 @@ export class Panel {
         this.tabs = element("div", { className: "tabs", hidden: true });
         this.pictures = element("div", { className: "pictures", hidden: true });
         this.words = element("pre", { className: "words", hidden: true, tabIndex: 0 });
-        this.live = element("img", { className: "live", hidden: true, alt: "what is being made" });
-        this.hint = element("div", { className: "hint", textContent: kind.hint });
+        this.live = element("img", { className: "live", hidden: true, alt: say("what is being made") });
+        this.hint = element("div", { className: "hint", textContent: say(kind.hint) });
         this.compare = null;
         this.stage = element("div", { className: "stage" }, this.tabs, this.pictures, this.words, this.live, this.hint);
         inside.append(element("style", { textContent: STYLE }), element("div", { className: "panel" },
@@ -80,7 +81,7 @@ export class Panel {
         if (urls.join() === this.urls?.join()) return;
         this.urls = urls;
         const made = urls.map((url, at) => {
-            const picture = element("img", { src: url, alt: `picture ${at + 1}`, draggable: false });
+            const picture = element("img", { src: url, alt: say(`picture ${at + 1}`), draggable: false });
             picture.onclick = () => {
                 const one = this.pictures.classList.contains("one");
                 picture.classList.toggle("chosen", !one);
@@ -100,7 +101,7 @@ export class Panel {
         if (!there[this.tab]) this.tab = names[0] ?? null;
         this.tabs.hidden = names.length < 2;
         this.tabs.replaceChildren(...names.map(name => {
-            const made = button(TABS[name], `show ${TABS[name].toLowerCase()}`, () => {
+            const made = button(say(TABS[name]), say(`show ${TABS[name].toLowerCase()}`), () => {
                 this.tab = name;
                 this.#choices();
                 this.update();
@@ -123,7 +124,7 @@ export class Panel {
         const words = busy ? said(record, this.kind.timeline && !!record.plan) : this.#waiting(id, record);
         this.status.hidden = !words && !this.problem;
         this.status.classList.toggle("waiting", !busy);
-        this.statusText.textContent = this.statusText.title = words || this.problem || "";
+        this.statusText.textContent = this.statusText.title = say(words || this.problem || "");
         if (this.kind.timeline) this.timeline.update(this.#job());
         const live = busy ? record.live : null;
         this.live.hidden = !live;
@@ -140,11 +141,13 @@ export class Panel {
     #waiting(id, record) {
         const queued = queuedFor();
         if (queued !== null && this.node.mode === 0) return `queued, ${duration(queued)}`;
-        if (!runsHere() || this.node.graph !== root() || this.node.mode !== 0) return "";
+        if (!runsHere() || id === null || this.node.mode !== 0) return "";
         if (record?.prompt === running.prompt && record.outcome !== "running") return "";
-        const sources = [...above(this.node)].map(each => String(each.id));
-        for (const [other, since] of running.nodes) {
-            if (!sources.includes(other.split(":")[0])) continue;
+        const path = id.slice(0, id.lastIndexOf(":") + 1), depth = path.split(":").length; // of the subgraph it is in
+        const sources = [...above(this.node)].map(each => path + each.id);
+        // the one begun last works: one begun before it may itself be waiting, for an input that it has just asked for
+        for (const [other, since] of [...running.nodes].reverse()) {
+            if (!sources.includes(other.split(":").slice(0, depth).join(":"))) continue;
             const name = nodeOf(other)?.title ?? `node ${other}`, its = recordOf(other);
             if (its?.prompt === running.prompt && its.outcome === "running") return `waits for ${name}: ${said(its)}`;
             return `waits for ${name}, ${duration((Date.now() - since) / 1000)}`;

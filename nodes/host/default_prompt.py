@@ -22,17 +22,23 @@ NO_PROMPT = (
 )
 
 
+def check_default_prompt() -> None:
+    """Raises InputError where :func:`default_prompt` would find neither."""
+    if not _encoders() and find_prompt(_folders(), DEFAULT_PROMPT) is None:
+        raise InputError(NO_PROMPT)
+
+
 def default_prompt() -> Any:
     """CONDITIONING of :data:`DEFAULT_PROMPT`: a saved one, else encoded by the umT5 in models/text_encoders and saved.
 
     Raises:
         InputError: neither is there, or the file is no text encoder.
     """
-    folders = [Path(folder) for folder in folder_paths.get_folder_paths(PROMPTS)]
+    folders = _folders()
     saved = find_prompt(folders, DEFAULT_PROMPT)
     if saved is not None:
         return load_prompt(saved)
-    names = [name for name in folder_paths.get_filename_list("text_encoders") if "umt5" in name.lower()]
+    names = _encoders()
     if not names:
         raise InputError(NO_PROMPT)
     log.info("Animate Character: no prompt is connected; %r is encoded with %s.", DEFAULT_PROMPT, names[0])
@@ -42,6 +48,14 @@ def default_prompt() -> Any:
     except InputError as error:  # the run can go on; only the next one will have to encode again
         log.warning("%s", error)
     return conditioning
+
+
+def _folders() -> list[Path]:
+    return [Path(folder) for folder in folder_paths.get_folder_paths(PROMPTS)]
+
+
+def _encoders() -> list[str]:
+    return [name for name in folder_paths.get_filename_list("text_encoders") if "umt5" in name.lower()]
 
 
 def _encode(path: str, name: str) -> Any:

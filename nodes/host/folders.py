@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 
@@ -42,6 +42,16 @@ def list_models(key: str, extension: str) -> list[str]:
     return [name for name in folder_paths.get_filename_list(key) if name.lower().endswith(extension)]
 
 
+def list_files(key: str, extension: str) -> list[str]:
+    """As :func:`list_models`, of an extension that the host does not list for this folder."""
+    found: set[str] = set()
+    for folder in folder_paths.get_folder_paths(key):
+        if os.path.isdir(folder):
+            names, _ = folder_paths.recursive_search(folder, excluded_dir_names=[".git"])
+            found.update(name for name in names if name.lower().endswith(extension))
+    return sorted(found)
+
+
 def list_input(extension: str | None = None, content: str | None = None) -> list[str]:
     """Files at the top of the input folder, by extension (``".npz"``) or content type (``"video"``)."""
     folder = folder_paths.get_input_directory()
@@ -51,13 +61,43 @@ def list_input(extension: str | None = None, content: str | None = None) -> list
     return [name for name in names if extension is None or name.lower().endswith(extension)]
 
 
-def annotated_path(name: str) -> str | None:
-    """The file of ``name`` or ``"name [output]"``; None if outside that folder."""
+# Over the API a name may be anything that JSON can hold: null, a list, a text with NUL or half a surrogate in it.
+
+
+def annotated_path(name: Any) -> str | None:
+    """The file of ``name`` or ``"name [output]"``; None if there is none, or it is outside that folder."""
+    if not isinstance(name, str):
+        return None
     try:
         path = folder_paths.get_annotated_filepath(name)
-    except ValueError:  # the name leads out of its folder
+        return path if os.path.isfile(path) else None
+    except (ValueError, OSError):  # leads out of its folder, or no name of a file
         return None
-    return path if os.path.isfile(path) else None
+
+
+def model_path(key: str, name: Any) -> str | None:
+    """A file of a models folder; None if there is none."""
+    if not isinstance(name, str):
+        return None
+    try:
+        return folder_paths.get_full_path(key, name)
+    except (ValueError, OSError):
+        return None
+
+
+def chosen(path: str | None, name: Any, input_name: str) -> str:
+    """``path``, the file of a name widget, when the node runs. Raises InputError without one."""
+    from ...wan_animate.errors import InputError
+
+    if path is None:
+        raise InputError(f"{input_name} is {said(name)}, which is no file there: press R and choose one.")
+    return path
+
+
+def said(name: Any) -> str:
+    """A name as a message shows it."""
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def served_file(path: str | os.PathLike) -> dict[str, str] | None:
@@ -81,24 +121,27 @@ def check_prefix(prefix: str, numbered: str) -> None:
     from ...wan_animate.errors import InputError
 
     output = os.path.abspath(folder_paths.get_output_directory())
-    said = prefix if len(prefix) <= 60 else f"{prefix[:60]}..."
+    if not isinstance(prefix, str):
+        raise InputError(f"filename_prefix is {said(prefix)}: write a name, behind a folder or alone.")
     if prefix.replace("\\", "/").rsplit("/", 1)[-1] in ("", ".", ".."):  # the host would count from 1 for ever
-        raise InputError(f"filename_prefix {said!r} names no file: write a name, behind a folder or alone.")
+        raise InputError(f"filename_prefix {said(prefix)} names no file: write a name, behind a folder or alone.")
     parts = os.path.normpath(prefix).replace("\\", "/").split("/")
     longest = [len(part.encode(errors="replace")) for part in parts]
     longest[-1] += len(numbered.format(0))
     if max(longest) > NAME_BYTES:
         raise InputError(
-            f"filename_prefix {said!r} is too long for a file's name ({max(longest)} bytes of at most {NAME_BYTES}; a "
-            "Chinese character takes 3): shorten it."
+            f"filename_prefix {said(prefix)} is too long for a file's name ({max(longest)} bytes of at most "
+            f"{NAME_BYTES}; a Chinese character takes 3): shorten it."
         )
     if "\0" in prefix or os.path.commonpath((output, os.path.abspath(os.path.join(output, prefix)))) != output:
-        raise InputError(f"filename_prefix {said!r} leads out of the output folder: name a place below it.")
+        raise InputError(f"filename_prefix {said(prefix)} leads out of the output folder: name a place below it.")
     folder = output
     for part in parts[:-1]:
         folder = os.path.join(folder, part)
         if os.path.isfile(folder):
-            raise InputError(f"filename_prefix {said!r} names the folder {folder}, which is a file: name another.")
+            raise InputError(
+                f"filename_prefix {said(prefix)} names the folder {folder}, which is a file: name another."
+            )
 
 
 def numbered_path(prefix: str, numbered: str, width: int, height: int) -> tuple[str, str]:
@@ -130,10 +173,11 @@ def temporary_path(numbered: str) -> tuple[str, str]:
 
 def file_stamp(path: str | None) -> tuple[float, int] | None:
     """(modification time, size)"""
-    if path is None:
+    try:
+        stat = os.stat(path) if path is not None else None
+    except OSError:  # gone since it was found
         return None
-    stat = os.stat(path)
-    return stat.st_mtime, stat.st_size
+    return None if stat is None else (stat.st_mtime, stat.st_size)
 
 
 def model_folders(kinds: Iterable[str]) -> dict[str, list[Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import folder_paths
 from comfy_execution.graph_utils import is_link
 
-from ...wan_animate.record.identity import weights_hash
+from ...wan_animate.record.identity import content_identity, weights_hash
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -52,6 +53,11 @@ def graph_signature(
     return _digest(value_of(get_node(node_id)["inputs"].get(input_name)))
 
 
+def is_installed(node: str) -> bool:
+    """Whether the host has a node of this class, of any pack."""
+    return node in importlib.import_module("nodes").NODE_CLASS_MAPPINGS
+
+
 def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, str]]:
     """(base name, :func:`weights_hash`) of the files in the host's model folders that nodes above an input name; those
     that cannot be read are left out."""
@@ -73,9 +79,9 @@ def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, s
 
 
 def file_identity(path: str) -> str:
-    """A digest of size and 64 blocks (256 KiB), equal for a copy; the path if unreadable. For keys: it is private."""
+    """Of the content, equal for a copy; the path if unreadable. For keys: it is private."""
     try:
-        return weights_hash(path)
+        return content_identity(path)
     except OSError:
         return f"unreadable:{path}"
 

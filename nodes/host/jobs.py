@@ -4,35 +4,102 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
-import shutil
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
-from ...wan_animate.chain.segments import SegmentPlan
-from ...wan_animate.chain.store import SegmentStore
+from ...wan_animate.chain.job_cleaning import Keeping, clean
+from ...wan_animate.chain.job_list import COMFYUI, FORMER_COMFYUI
 from ...wan_animate.files import make_folder
+from ...wan_animate.log import get_logger
 from ...wan_animate.plan.measured import Runs
+from ...wan_animate.plan.room import free_at
 from ...wan_animate.record.server import ANEW
+from ...wan_animate.text import parse_size, size_text
 from ...wan_animate.video.audio import audio_digest
+from . import results
 from .accelerate.attention import CHANGED
 from .graph import graph_signature
 
+log = get_logger(__name__)
+
 FOLDER = "wan_animate_kit"
+LIMIT = "WAN_ANIMATE_JOBS_LIMIT"
+"""Environment variable: what jobs may take, as ``100GB``; 0 for any."""
 
 
-def unfinished_folder(key: str) -> Path:
+def jobs_folder() -> Path:
     """In the output folder, which outlives a restart."""
-    return Path(folder_paths.get_output_directory()) / FOLDER / "unfinished" / key
+    return Path(folder_paths.get_output_directory()) / COMFYUI
 
 
-def finished_folder(key: str) -> Path:
-    """In the temp folder, which ComfyUI empties when it starts."""
-    return Path(folder_paths.get_temp_directory()) / FOLDER / key
+def job_folder(key: str) -> Path:
+    """Of a job, stopped or finished; one that an older version left under the same key is brought there."""
+    folder, former = jobs_folder() / key, Path(folder_paths.get_output_directory()) / FORMER_COMFYUI / key
+    if former.is_dir() and not folder.exists():
+        with suppress(OSError):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            former.rename(folder)
+            former.parent.rmdir()
+    return folder
+
+
+def keeping() -> Keeping:
+    """What jobs may take: the environment's word, else that of ComfyUI's settings, else the defaults."""
+    settings: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
+        read = json.loads(file.read_text(encoding="utf-8"))
+        settings = read if isinstance(read, dict) else {}
+    limit = _number(settings.get("WanAnimateKit.Jobs.Limit"))
+    days = _number(settings.get("WanAnimateKit.Jobs.FinishedDays")), _number(settings.get("WanAnimateKit.Jobs.Days"))
+    chosen = Keeping()
+    size = parse_size(os.environ.get(LIMIT, ""))
+    most = size if size is not None else chosen.limit if limit is None else round(limit * 1e9)
+    return Keeping(
+        most or None,
+        chosen.finished_days if days[0] is None else days[0],
+        chosen.stopped_days if days[1] is None else days[1],
+    )
+
+
+def _number(value: Any) -> float | None:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
+    return float(value) if usable else None
+
+
+def clean_jobs() -> None:
+    """Removes jobs as :func:`keeping` says, and logs what was removed and what the rest takes."""
+    keep = keeping()
+    try:
+        done = clean([folder_paths.get_output_directory()], keep, results.in_use, results.made_here)
+    except OSError as error:  # it costs no clip
+        log.warning("%s was not cleaned up: %s", jobs_folder(), error)
+        return
+    if done.removed:
+        log.info("%s of finished or old jobs were removed in %s", size_text(done.freed), jobs_folder())
+    stopped = sum(job.state == "stopped" for job in done.left)
+    allowed = "" if keep.limit is None else f" of at most {size_text(keep.limit)}"
+    log.info("%d jobs are kept (%d of them stopped): %s%s", len(done.left), stopped, size_text(done.size), allowed)
+    older = [job for job in done.left if job.older and job.finished]
+    if older:
+        _tell_older(len(older), size_text(sum(job.size for job in older)), older[0].folder.parent, keep.stopped_days)
+
+
+@lru_cache(maxsize=1)
+def _tell_older(count: int, size: str, folder: Path, days: float) -> None:
+    """Once."""
+    log.warning(
+        "%d stopped jobs of an older version (%s) in %s are begun anew when they are run, as their keys did not see "
+        "every change of a model: delete them, or leave it to %g days.",
+        count, size, folder, days,
+    )  # fmt: skip
 
 
 def runs() -> Runs:
@@ -41,10 +108,8 @@ def runs() -> Runs:
 
 
 def free_disk() -> int | None:
-    """Free bytes for unfinished jobs; None where the system does not say."""
-    with suppress(OSError):
-        return shutil.disk_usage(folder_paths.get_output_directory()).free
-    return None
+    """Free bytes for jobs; None where the system does not say."""
+    return free_at(jobs_folder())
 
 
 def stitched_path(fingerprint: str, audio: dict | None = None, tags: dict[str, str] | None = None) -> Path:
@@ -65,17 +130,7 @@ def run_mark(hidden: Any) -> str:
 
 def other_jobs() -> list[Path]:
     """Folders of jobs, finished or not, whose segments may be taken over."""
-    parents = unfinished_folder("-").parent, finished_folder("-").parent
-    return [folder for parent in parents if parent.is_dir() for folder in parent.iterdir() if folder.is_dir()]
-
-
-def finished_meanwhile(store: SegmentStore, key: str, plan: SegmentPlan) -> SegmentStore:
-    """``store``, or the finished job's if another process made it meanwhile."""
-    if store.waited and finished_folder(key).is_dir():
-        found = SegmentStore(finished_folder(key))
-        if found.finished(plan) == len(plan):
-            return found
-    return store
+    return [folder for folder in jobs_folder().glob("*") if folder.is_dir()]
 
 
 def model_signature(hidden: Any, names: list[str]) -> str:

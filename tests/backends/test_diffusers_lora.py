@@ -69,6 +69,21 @@ def test_it_is_as_if_it_were_merged(transformer, tmp_path, alpha, factor, prefix
         assert not torch.allclose(plain, one, atol=1e-3) and torch.allclose(one, merged, atol=1e-8)
 
 
+def test_two_halves_are_a_whole_and_none_is_nothing(transformer, tmp_path):
+    path = tmp_path / "fast.safetensors"
+    save_file(lora(transformer), path)
+    plain = outputs(transformer)
+    add_lora(transformer, path, 0.0)
+    assert all(torch.equal(one, other) for one, other in zip(plain, outputs(transformer)))
+    add_lora(transformer, path, 0.5)
+    add_lora(transformer, path, 0.5)
+    halves = outputs(transformer)
+    for hook in [module._forward_hooks for module in transformer.modules()]:
+        hook.clear()
+    add_lora(transformer, path)
+    assert all(torch.allclose(one, other, atol=1e-9) for one, other in zip(halves, outputs(transformer)))
+
+
 def test_a_pickle_as_upstream_publishes_it(transformer, tmp_path):
     torch.save({"state_dict": lora(transformer)}, tmp_path / "relighting_lora.ckpt")
     assert add_lora(transformer, tmp_path / "relighting_lora.ckpt") == 2 * len(PARTS)

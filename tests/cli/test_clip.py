@@ -1,14 +1,25 @@
 """Seams, segments made again, parts and prompts from the shell, on the small weights."""
 
+import json
+
 import av
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from wan_animate import cli
 from wan_animate.backends.diffusers import DiffusersDenoiser
+from wan_animate.cli.by_hand import check_by_hand
+from wan_animate.cli.make import animate_job, driving_video
+from wan_animate.cli.run import parsed
+from wan_animate.errors import InputError
+from wan_animate.record.clip_record import read_record
+from wan_animate.record.frame_hashes import FrameHashes
+from wan_animate.video.source import VideoSource
 
 from .test_options import inputs  # noqa: F401  (a fixture)
+from .test_upstream_files import write_lora
 
 
 @pytest.fixture
@@ -72,3 +83,53 @@ def test_a_prompt_file_that_is_replaced_makes_the_clip_anew(run, tmp_path):
 def test_a_prompt_for_frames_from_the_shell(run):
     _, made = run("--prompt=one", "--prompt-for", "5", "-1", "another one", without=["prompt-file"])
     assert [prompt for _, prompt in made] == pytest.approx([0.03, 0.11], rel=0.01)
+
+
+def test_another_format_loras_and_edits_from_the_shell(run, small_models, tmp_path):
+    """FFV1 holds the frames bit for bit; a LoRA and a hand moved in the editor show; the record comes along."""
+    edits, lora = tmp_path / "edits.json", tmp_path / "light.safetensors"
+    edits.write_text(json.dumps({"width": 320, "height": 176, "keys": {"10": [[0, 60, -40], [7, 60, -40]]}}))
+    write_lora(lora, small_models.diffusers)
+    shots, records = {}, {}
+    for name, given in (
+        ("plain", [f"--lora={lora}", "--lora-strength=0"]),
+        ("edited", [f"--pose-edits={edits}"]),
+        ("relit", [f"--lora={lora}", f"--lora-2={lora}", "--lora-2-strength=0.5"]),
+    ):
+        count, _ = run("--codec=ffv1", "--limit=5", *given, out=f"{name}.mkv")
+        clip = VideoSource(tmp_path / f"{name}.mkv", fps=0)
+        assert count == len(clip) == 5
+        shots[name], records[name] = clip.read(0, 5), read_record(tmp_path / f"{name}.mkv")
+        hashed = FrameHashes()
+        hashed.add(shots[name])
+        assert records[name].frames == hashed.whole, "the lossless frames"
+    assert np.abs(shots["plain"].astype(int) - shots["edited"]).max() > 20
+    assert records["relit"].frames != records["plain"].frames
+    assert {one.part for one in records["relit"].models} >= {"lora", "lora_2"}
+    assert records["relit"].settings["lora_2_strength"] == 0.5 and "pose_edits" in records["edited"].files
+    later = {"lora_strength", "lora_2_strength", "mask_prompts_only", "codec"}
+    assert not later & records["edited"].settings.keys(), "as the records of before"
+
+
+def test_mask_points_from_the_shell(inputs, small_models, tmp_path):  # noqa: F811
+    points = tmp_path / "points.json"
+    given = {**inputs, "models": small_models.diffusers, "area": 160 * 96, "mode": "replace", "out": "a.mp4"}
+    command = [f"--{name}={value}" for name, value in given.items()]
+    sam = f"--sam2={small_models.segmenter}"
+    outside = [{"frame": 99, "box": [2, 2, 30, 20], "size": [160, 96]}]
+    nobody = [{"frame": 0, "negative": [{"x": 20, "y": 20}], "size": [160, 96]}]
+    only = ["--mask-prompts-only"]
+    for prompts, more, says in (
+        (outside, [], "point_frame is 99, but the clip has frames 0 to 4"),
+        (nobody, only, "nothing says where it is on frame 0"),
+        (nobody, [], None),  # beside the pose's own points
+    ):
+        points.write_text(json.dumps(prompts))
+        options = parsed([*command, sam, f"--mask-prompts={points}", *more])
+        check_by_hand(options)
+        if says is None:
+            mask = animate_job(options, driving_video(options))[1].character_mask
+            assert mask is not None and mask.read(0, 5).any()
+        else:
+            with pytest.raises(InputError, match=says):
+                animate_job(options, driving_video(options))

@@ -78,17 +78,18 @@ def test_shared_segments_count_once(three):
     assert sum(job.size for job in job_list.find_jobs([three, three])) == before
 
 
-def test_the_oldest_go_first_and_a_running_one_never(three, told):
+def test_finished_ones_go_first_then_the_oldest_and_a_running_one_never(three, told):
     jobs = job_list.find_jobs([three])
     limit = sum(job.size for job in jobs) - 1
     with SegmentStore(jobs[0].folder) as store:  # runs
         states = {one["name"]: one["state"] for one in json.loads(told("list", three, "--json"))}
         assert states == {".old-00": "running", "abcd": "stopped", ".kept-11": "finished"}
-        assert "abcd" in told("clear", three, f"--limit={limit}", "--yes") and store.folder.is_dir()
-    assert [job.folder.name for job in job_list.find_jobs([three])] == [".old-00", ".kept-11"]
+        assert ".kept-11" in told("clear", three, f"--limit={limit}", "--yes") and store.folder.is_dir()
+        assert "abcd" in told("clear", three, "--limit=0", "--yes") and store.folder.is_dir()
+    assert [job.folder.name for job in job_list.find_jobs([three])] == [".old-00"]
+    assert "nothing to clear" in told("clear", three, "--older=10", "--yes")
     assert ".old-00" in told("clear", three, "--older=5", "--yes")
-    assert "nothing to clear" in told("clear", three, "--older=5", "--yes")
-    assert [path.name for path in three.iterdir() if path.name.startswith(".")] == [".kept-11"]
+    assert not [path.name for path in three.iterdir() if path.name.startswith(".")]
 
 
 def test_clear_asks_and_says_what(three, told, monkeypatch):

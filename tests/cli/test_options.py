@@ -75,6 +75,7 @@ OUT_OF_RANGE = [
     ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
     ("person-number", 0), ("pose-strength", -1), ("pose-strength", "nan"), ("face-strength", 11),
     ("face-strength", "inf"),
+    ("lora-strength", 11), ("lora-2-strength", "nan"),
     ("crossfade", -2), ("crossfade", 997), ("first-segment", 0), ("last-segment", -1),
 ]  # fmt: skip
 
@@ -90,6 +91,13 @@ OUT_OF_RANGE = [
         ),
         (dict(first_segment=2, last_segment=1), "segments 2 to 1 are to be made"),
         (dict(segment_seeds="1:2", crossfade=-1, first_segment=7), "segments 7 to 1"),
+        (
+            dict(lora="nowhere.safetensors"),
+            "--lora is nowhere.safetensors, which is not there: give the path of a LoRA",
+        ),
+        (dict(codec="prores_422"), ".mov"),
+        (dict(mask_prompts=__file__), "no mask is made from points: give --mode replace and --sam2"),
+        (dict(pose_edits=__file__), "edit pose: edits is"),
     ],
 )
 def test_options_of_a_clip_that_cannot_work(said, changes, says):
@@ -103,7 +111,7 @@ def test_a_number_out_of_range(said, name, value):
 
 
 def test_every_number_has_a_range():
-    number = ("Annotated[int", "Annotated[float", "Signal")
+    number = ("Annotated[int", "Annotated[float", "Signal", "LoraStrength")
     numbers = {one.name for one in fields(RunOptions) if one.type.startswith(number)}
     assert numbers == set(RANGES) == {name.replace("-", "_") for name, _ in OUT_OF_RANGE}
 

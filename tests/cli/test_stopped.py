@@ -108,7 +108,8 @@ def test_a_job_that_ends_before_its_first_segment(inputs, tmp_path, monkeypatch,
         assert next(tmp_path.rglob(".a-*")).is_dir(), "the job's folder is there by now"
         raise error
 
-    monkeypatch.setattr(diffusers, "load", lambda *_, **__: (None, None, None))
+    transformer = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    monkeypatch.setattr(diffusers, "load", lambda *_, **__: (transformer, None, None))
     monkeypatch.setattr(diffusers, "encode_image", lambda *_, **__: None)
     denoiser = SimpleNamespace(set_prompts=lambda *_: None)
     monkeypatch.setattr(diffusers, "DiffusersDenoiser", lambda *_, **__: denoiser)

@@ -144,7 +144,8 @@ def test_frames_are_read_batch_by_batch_and_cancel_stops(detector):
     source = DancerSource(dancer_keypoints(np.arange(7) / 30, 160, 200), 160, 200)
     seen = []
     detector.detect(source, batch=3, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(3, 7), (6, 7), (7, 7)] and source.longest_read == 3
+    seen = list(dict.fromkeys(seen))  # while a network runs, it is asked again whether to go on
+    assert [told for told in seen if told != (0, 7)] == [(3, 7), (6, 7), (7, 7)] and source.longest_read == 3
 
     def cancel(done, total):
         raise Cancelled

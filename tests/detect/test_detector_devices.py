@@ -97,7 +97,7 @@ class _Card:
     def get_providers(self):
         return [PROVIDERS["cuda"]]
 
-    def run(self, outputs, inputs):
+    def run(self, outputs, inputs, options=None):
         self._runs.append(len(*inputs.values()))
         if self._message:
             raise RuntimeError(self._message)

@@ -91,5 +91,5 @@ def test_a_job_without_a_finished_segment_leaves_no_folder(animate, monkeypatch,
     monkeypatch.setattr(comfy.sample, "sample", sample)
     with pytest.raises(type(error)):
         animate()
-    assert any(path.parent.name == "unfinished" for path in seen), "the job's folder was there"
+    assert any(path.parent.name == "jobs" for path in seen), "the job's folder was there"
     assert set(output.rglob("*")) <= before

@@ -1,6 +1,7 @@
 """Load Animate Model against the host's own loader."""
 
 import json
+import struct
 
 import pytest
 import torch
@@ -168,6 +169,49 @@ def test_names(load, folder):
     assert "is not a safetensors file in models/diffusion_models" in load.validate_inputs("none.safetensors")
     for name in ("../vae/wan_2.1_vae-small.safetensors", "/etc/passwd", "model.pth"):
         assert "is not a safetensors file" in load.validate_inputs(name)
+
+
+def write_gguf(path, architecture: str, names: list[str]) -> None:
+    """A GGUF file as its writers make them: a few entries of each kind, and weights of zeros."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    entries = {
+        "general.architecture": (8, text(architecture)),
+        "general.quantization_version": (4, struct.pack("<I", 2)),
+        "general.file_type": (4, struct.pack("<I", 15)),
+        "general.tags": (9, struct.pack("<IQ", 8, 2) + text("video") + text("wan")),
+        "some.numbers": (9, struct.pack("<IQ3i", 5, 3, 1, 2, 3)),
+        "some.float": (6, struct.pack("<f", 0.5)),
+    }
+    data = b"GGUF" + struct.pack("<IQQ", 3, len(names), len(entries))
+    data += b"".join(text(key) + struct.pack("<I", kind) + value for key, (kind, value) in entries.items())
+    for at, name in enumerate(names):
+        data += text(name) + struct.pack("<I2QIQ", 2, 32, 8, 2, at * 144)
+    data += b"\0" * (-len(data) % 32) + b"\0" * 144 * len(names)
+    path.write_bytes(data)
+
+
+def test_a_gguf_file_is_listed_and_its_own_loader_named(load, folder, monkeypatch):
+    """Users have such files: ComfyUI-GGUF's node loads them, ours say so instead of leaving them out."""
+    import nodes
+
+    animate = list(animate_header())
+    write_gguf(folder / "Animate-Q4_K_M.gguf", "wan", animate)
+    write_gguf(folder / "umt5-Q8_0.gguf", "t5encoder", ["enc.blk.0.attn_q.weight"])
+    (folder / "cut.gguf").write_bytes((folder / "Animate-Q4_K_M.gguf").read_bytes()[:3000])
+    (folder / "page.gguf").write_bytes(b"<html>")
+    model = next(one for one in load.define_schema().inputs if one.id == "model")
+    assert "Animate-Q4_K_M.gguf" in model.options and not str(model.default).endswith(".gguf")
+    said = load.validate_inputs("Animate-Q4_K_M.gguf")
+    assert "is Wan 2.2 Animate as a GGUF file" in said and "install ComfyUI-GGUF (ComfyUI-Manager), load it" in said
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "UnetLoaderGGUF", object)
+    said = load.validate_inputs("Animate-Q4_K_M.gguf")
+    assert ": load it with Unet Loader (GGUF) and connect its MODEL" in said and "install" not in said
+    assert "a GGUF file of 't5encoder' without the pose and face parts" in load.validate_inputs("umt5-Q8_0.gguf")
+    assert "cut.gguf has a damaged or unknown GGUF header" in load.validate_inputs("cut.gguf")
+    assert "page.gguf is no GGUF file" in load.validate_inputs("page.gguf")
 
 
 def test_wrong_files_on_the_server(host_server, small_models):

@@ -275,7 +275,7 @@ def test_sound_that_no_clip_can_have_is_refused_before_anything_is_made(pack_nod
 
     import folder_paths
 
-    unfinished = Path(folder_paths.get_output_directory()) / "wan_animate_kit" / "unfinished"
+    unfinished = Path(folder_paths.get_output_directory()) / "wan_animate_kit" / "jobs"
     before = set(unfinished.glob("*/segment_*.mkv"))
     with pytest.raises(Exception, match="audio must have a waveform and a sample_rate"):
         pack_nodes["WanAnimateKitAnimate"].execute(
@@ -318,8 +318,8 @@ def two_processes(pack_module, pack_nodes, model, vae, prompt, clips, monkeypatc
     """(the node's run of one job, start another process that works on that job)"""
     jobs, keys, running = pack_module("nodes.host.jobs"), [], []
     monkeypatch.setattr(jobs, "model_signature", lambda *_: "one job")
-    unfinished = jobs.unfinished_folder
-    monkeypatch.setattr(jobs, "unfinished_folder", lambda key: keys.append(key) or unfinished(key))
+    unfinished = jobs.job_folder
+    monkeypatch.setattr(jobs, "job_folder", lambda key: keys.append(key) or unfinished(key))
 
     def make():
         return pack_nodes["WanAnimateKitAnimate"].execute(

@@ -156,34 +156,72 @@ def test_a_forgotten_picture_is_said(host_server, smallest, host):
     assert "example.png" not in str(entry["outputs"].get(animate))
 
 
-def test_the_negative_is_asked_for_above_cfg_1(host_server, smallest):
-    wired = smallest[graphs.node_of(smallest, f"{KIT}Animate")]["inputs"]
-    wired["cfg"] = 2.0
-    with pytest.raises(PromptFailed, match="negative is not connected, but cfg is 2") as told:
-        host_server.run(smallest, timeout=300)
-    assert told.value.exception_type == "InputError", "no module's path in front of the sentence"
-    wired["cfg"] = 1.0
+QUEUED = [
+    ({"cfg": 2.0}, "negative is not connected, but cfg is 2"),
+    ({"mode": "replace"}, "a background (Background without Character) and a character mask"),
+    ({"mode": "replace", "background": "face"}, "replace mode needs a character mask"),
+    ({"background": "face", "character_mask": "face"}, "set mode to replace, or disconnect them"),
+    ({"mode": "both"}, "mode is 'both': choose animate or replace"),
+    ({"segment_length": 78}, "segment length is 78, but the model works in 4n+1 frames: use 77 or 81"),
+    ({"guidance_frames": 4}, "previous frames is 4, but it must be 4n+1"),
+    ({"guidance_frames": 9}, "previous frames (9) must be fewer than the segment length (5)"),
+    ({"sampler_name": "uni_pc"}, "makes nothing but noise of one step"),
+]
 
 
-def test_replace_without_inputs_is_one_sentence(host_server, smallest):
+@pytest.mark.parametrize("changed, says", QUEUED, ids=lambda value: "" if isinstance(value, str) else "-".join(value))
+def test_what_the_graph_shows_is_told_on_queueing_in_one_sentence(host_server, smallest, changed, says):
+    """``"face"`` stands for a link to the face crops."""
     wired = smallest[graphs.node_of(smallest, f"{KIT}Animate")]["inputs"]
-    wired["mode"] = "replace"
-    with pytest.raises(PromptRejected) as told:
-        host_server.run(smallest, timeout=300)
+    before = dict(wired)
+    wired |= {name: before["face"] if value == "face" else value for name, value in changed.items()}
+    try:
+        with pytest.raises(PromptRejected) as told:
+            host_server.run(smallest, timeout=300)
+    finally:
+        wired.clear()
+        wired.update(before)
     (errors,) = [one["errors"] for one in told.value.node_errors.values()]
-    assert [one["extra_info"]["input_name"] for one in errors] == ["mode"]
-    assert "a background (Background without Character) and a character mask" in errors[0]["details"]
-    wired["mode"] = "animate"
+    assert [one["extra_info"]["input_name"] for one in errors] == ["mode"] and says in errors[0]["details"]
 
 
-def test_the_sentence_of_no_prompt_at_all(host_server, smallest, small_models):
+def test_ranges_are_still_the_hosts_to_check(host_server, smallest, infos):
+    outside = {"segment_length": 2000, "guidance_frames": 0, "cfg": 30.0, "steps": 0, "sampler_name": "no such"}
+    animate = graphs.node_of(smallest, f"{KIT}Animate")
+    before = dict(smallest[animate]["inputs"])
+    smallest[animate]["inputs"] |= outside
+    smallest["98"] = {
+        "class_type": f"{KIT}PlanClip",
+        "inputs": defaults(infos[f"{KIT}PlanClip"])[0] | {"frames": before["pose"], "segment_length": 1001 + 4},
+    }
+    try:
+        with pytest.raises(PromptRejected) as told:
+            host_server.run(smallest, timeout=300)
+        smallest["98"]["inputs"]["segment_length"] = 10
+        smallest[animate]["inputs"] |= before
+        with pytest.raises(PromptRejected, match="segment length is 10, but the model") as plan:
+            host_server.run(smallest, timeout=300)
+    finally:
+        del smallest["98"]
+        smallest[animate]["inputs"] |= before
+    found = {error["extra_info"]["input_name"]: error["type"] for error in told.value.node_errors[animate]["errors"]}
+    assert found == {
+        "segment_length": "value_bigger_than_max",
+        "guidance_frames": "value_smaller_than_min",
+        "cfg": "value_bigger_than_max",
+        "steps": "value_smaller_than_min",
+        "sampler_name": "value_not_in_list",
+    }
+    assert [one["type"] for one in told.value.node_errors["98"]["errors"]] == ["value_bigger_than_max"]
+    assert [len(one["errors"]) for one in plan.value.node_errors.values()] == [1]
+
+
+def test_the_sentence_of_no_prompt_at_all(host_server, smallest):
     """The one saved prompt is put aside; there is no text encoder."""
     path = host_server.base_dir / "models" / "wan_animate_prompts" / small.PROMPT_NAME
     path.rename(path.with_suffix(".aside"))
     try:
-        wired = smallest[graphs.node_of(smallest, f"{KIT}Animate")]["inputs"]
-        with pytest.raises(PromptFailed, match="positive is not connected, and there is neither a text encoder"):
-            wired["seed"] = 2
+        with pytest.raises(PromptRejected, match="positive is not connected, and there is neither a text encoder"):
             host_server.run(smallest, timeout=300)
     finally:
         path.with_suffix(".aside").rename(path)

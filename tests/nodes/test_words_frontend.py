@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,25 @@ def test_a_graph_of_before_queues_the_same(page, name):  # noqa: F811
     assert queued[0] == queued[1] and any("positive" in node["inputs"] for node in queued[0].values())
 
 
+IN_CHINESE = {  # of the panel; sentences that it does not know stay as they are
+    "segment 2 of 5: sampling, step 3 of 20, 4 min 10 s left": "第 2/5 段：采样第 3/20 步，剩余 4 分 10 秒",
+    "segment 1 of 5: loading the VAE, encoding · 12 s": "第 1/5 段：加载 VAE，编码 · 12 秒",
+    "waits for 检测姿态与面部: Finding the pose: 3 of 77 frames, 2 h 5 min left":
+        "等待“检测姿态与面部”：检测姿态：3/77 帧，剩余 2 小时 5 分",
+    "waits for CLIP Vision Encode, 7 s": "等待“CLIP Vision Encode”，7 秒",
+    "2 of 5 segments done (1 from before), 40 s left": "已完成 2/5 段（其中 1 段来自之前），剩余 40 秒",
+    "segment 3: to do, frames 10 to 20, seed 7": "第 3 段：待做，第 10 至 20 帧，种子 7",
+    "Go on from segment 4": "从第 4 段继续",
+    "a body was found in 2 of 18 frames (0-1)": "a body was found in 2 of 18 frames (0-1)",
+}  # fmt: skip
+SAID = """async words => {
+    const { say } = await import('/extensions/ComfyUI-WanAnimateKit/panel/words.js');
+    return words.map(say);
+}"""
+HINTS = """() => app.graph.nodes.map(node => node.widgets?.find(w => w.name === 'below')?.element?.shadowRoot)
+    .filter(Boolean).map(root => root.querySelector('.hint').textContent).filter(Boolean)"""
+
+
 def test_in_chinese(page, host_server, tmp_path):  # noqa: F811
     words = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
     host_server.post("/settings/Comfy.Locale", "zh")
@@ -161,7 +181,10 @@ def test_in_chinese(page, host_server, tmp_path):  # noqa: F811
             names = shown["inputs"] | shown["widgets"]
             expected = {name: one["name"] for name, one in words[node]["inputs"].items()}
             assert {name: names[name] for name in expected} == expected
+        assert page.evaluate(SAID, list(IN_CHINESE)) == list(IN_CHINESE.values())
         page.evaluate(LOAD, workflow("replace"))
+        hints = page.evaluate(HINTS)
+        assert len(hints) > 5 and not any(re.search("[a-z]{3}", hint) for hint in hints), hints
         page.evaluate("app.canvas.ds.scale = 0.6; app.canvas.ds.offset = [100, 150]; app.canvas.setDirty(true, true)")
         page.wait_for_timeout(1500)
         page.screenshot(path=Path(os.environ.get("WAN_ANIMATE_SCREENSHOTS") or tmp_path) / "chinese.png")

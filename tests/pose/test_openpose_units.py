@@ -83,9 +83,15 @@ def test_another_size_of_canvas_is_refused(frames):
     small = [{**frame, "canvas_width": 160, "canvas_height": 120} for frame in frames]
     with pytest.raises(InputError, match="body lie outside the canvas of 160x120"):
         from_openpose(small)
-    large = [{**frame, "canvas_width": 64000, "canvas_height": 48000} for frame in frames]
-    with pytest.raises(InputError, match="pixels large on the canvas of 64000x48000, too small to be one"):
-        from_openpose(large)
+    with pytest.raises(InputError, match="canvas_width and canvas_height are 64000 and 48000"):
+        from_openpose([{**frame, "canvas_width": 64000, "canvas_height": 48000} for frame in frames])
+
+    def shrink(points):
+        points[:, :2] *= 0.1
+
+    tiny = [{**frame, "canvas_width": 8000, "canvas_height": 8000} for frame in changed(frames, (BODY,), shrink)]
+    with pytest.raises(InputError, match="pixels large on the canvas of 8000x8000, too small to be one"):
+        from_openpose(tiny)
 
 
 @pytest.mark.parametrize(("key", "name"), [(LEFT, "left hand"), (RIGHT, "right hand"), (FACE, "face")])

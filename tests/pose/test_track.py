@@ -72,7 +72,7 @@ def test_the_published_example_loads(examples):
         ({"keypoints": np.zeros((2, 133, 3))}, "no fps, width, height"),
         ({"keypoints": np.zeros((2, 17, 3)), "fps": 30, "width": 8, "height": 8}, r"\[2, 17, 3\]"),
         ({"keypoints": np.zeros((0, 133, 3)), "fps": 30, "width": 8, "height": 8}, "0 frames"),
-        ({"keypoints": np.array([{}]), "fps": 30, "width": 8, "height": 8}, "damaged or another kind of file"),
+        ({"keypoints": np.array([{}]), "fps": 30, "width": 8, "height": 8}, "holds keypoints of object"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, says):

@@ -69,14 +69,20 @@ def stand_in_pose(graph: graphs.Graph, detectors: str) -> None:
 def small_graph(name: str, files: dict[str, str], frames: int) -> graphs.Graph:
     """A shipped workflow that two cores finish in seconds: one step, 160x96, the first ``frames`` frames."""
     graph = graphs.load_graph(name)
-    # the small dancer's detectors find nobody in the drawn robot, which retargeting measures
-    detectors = "template" if graphs.nodes_of(graph, f"{KIT}RetargetPose") else "dancer"
     graphs.set_inputs(graph, "FrameInterpolationModelLoader", model_name=small_frame_models.INTERPOLATION)
     graphs.set_inputs(graph, "UpscaleModelLoader", model_name=small_frame_models.UPSCALING.format(2))
     graphs.set_inputs(graph, f"{KIT}UpscaleFrames", short_side=0)
     if name == "more_frames":  # the only one without Animate Character
         graphs.set_inputs(graph, f"{KIT}LoadVideo", file=files["video"], width=160, height=96, limit=frames)
         return graph
+    shrink(graph, files, frames)
+    return graph
+
+
+def shrink(graph: graphs.Graph, files: dict[str, str], frames: int) -> None:
+    """:func:`small_graph` of a graph with Animate Character, as it is."""
+    # the small dancer's detectors find nobody in the drawn robot, which retargeting measures
+    detectors = "template" if graphs.nodes_of(graph, f"{KIT}RetargetPose") else "dancer"
     make_small(graph, files, detectors, width=160, height=96, limit=frames, start=0)
     settings: dict[str, Any] = dict(segment_length=5, guidance_frames=1, steps=1, sampler_name="euler")
     graphs.set_inputs(graph, f"{KIT}Animate", **settings)
@@ -84,7 +90,6 @@ def small_graph(name: str, files: dict[str, str], frames: int) -> graphs.Graph:
     graphs.set_inputs(graph, f"{KIT}CropToCharacter", width=160, height=96)
     graphs.set_inputs(graph, f"{KIT}PlanClip", segment_length=5, previous_frames=1)
     graphs.set_inputs(graph, f"{KIT}PromptForFrames", first_frame=3)
-    return graph
 
 
 def upload_example(server: Any, folder: Path) -> dict[str, str]:

@@ -51,7 +51,7 @@ def test_the_true_configuration_is_taken(tmp_path):
 @pytest.mark.parametrize("config", ["{", "3", "[]", '{"transformer": 3}', '{"transformer": ["dim"]}', ""])
 def test_a_configuration_that_the_host_could_not_read(tmp_path, config):
     text = refusal(tmp_path / "w.safetensors", animate_header(), {"config": config})
-    assert text.startswith("w.safetensors carries a configuration in its metadata that cannot be read (")
+    assert text.startswith("the configuration in w.safetensors's metadata cannot be read: it")
 
 
 @pytest.mark.parametrize("entry", [
@@ -99,13 +99,13 @@ def test_a_mark_of_quantization_that_cannot_be_read(content):
     {"heads": [2], "windows": [8], "global_blocks": [], "image_size": "5"},
 ], ids=repr)  # fmt: skip
 def test_sam2s_own_size_of_another_type(given):
-    with pytest.raises(InputError, match=f"says in its metadata .{SAM2_METADATA}. that its size is"):
-        check_declared_size(given, "m.safetensors")
+    with pytest.raises(InputError, match=f"the size in m.safetensors's metadata .{SAM2_METADATA}. cannot be read: it"):
+        check_declared_size(json.dumps(given), "m.safetensors")
 
 
 def test_a_prompts_metadata_of_another_type(tmp_path):
     from wan_animate.weights.prompt_file import load_prompt
 
     save_file({"cond": torch.zeros(1, 2, 4)}, tmp_path / "p.safetensors", {"empty": "3"})
-    with pytest.raises(InputError, match="is damaged or another kind of file"):
+    with pytest.raises(InputError, match="list cannot be read: it is 3"):
         load_prompt(tmp_path / "p.safetensors")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from einops import rearrange
+from pydantic import Field
 from safetensors import SafetensorError
 
 from ..chain.latents import CachedVAE, LatentCache, with_still
@@ -21,10 +21,11 @@ from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
+from ..schema import Schema, read_json
 from ..video.frames import as_unit_float
-from .face_features import FaceFeatures
+from .face_features import Faces, face_features
 from .placement import place
-from .strength import scaled
+from .strength import strengths_of
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, SchedulerMixin, UniPCMultistepScheduler, WanAnimateTransformer3DModel
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
     from ..chain.ports import StepCallback, VideoVAE
 
 LATENT_CHANNELS = 16
+Width = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class _Config(Schema):
+    """What is read of a part's ``config.json``; the libraries read the rest."""
+
+    class_name: str | None = Field(None, alias="_class_name", max_length=100)
+    z_dim: Width | None = None
+    d_model: Width | None = None
+    hidden_size: Width | None = None
+    text_dim: Width | None = None
+    image_dim: Width | None = None
+
+    def told(self) -> dict[str, Any]:
+        return self.model_dump(by_alias=True, exclude_none=True)
 
 
 class DiffusersVAE:
@@ -144,11 +160,11 @@ class DiffusersDenoiser:
         if face is None:  # the transformer needs a face: that of the unconditional pass
             face = torch.full((1, 3, 4 * pose.shape[2] - 3, self.face_size, self.face_size), -1.0)
         face = self._place(face)
-        faces = FaceFeatures(transformer, face)
-        blank_faces = FaceFeatures(transformer, torch.full_like(face, -1.0)) if self.cfg > 1 else None
+        faces = face_features(transformer, face)
+        blank_faces = face_features(transformer, torch.full_like(face, -1.0)) if self.cfg > 1 else None
 
         def predict(
-            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, faces: FaceFeatures, strength: float
+            latent: torch.Tensor, timestep: torch.Tensor, prompt: torch.Tensor, faces: Faces, strength: float
         ) -> torch.Tensor:
             with faces.once() if strength else nullcontext():
                 return transformer(
@@ -166,7 +182,7 @@ class DiffusersDenoiser:
         prompt = self._prompt_of(conditioning.segment)
         for index, timestep in enumerate(self.scheduler.timesteps):
             strengths = self._strengths(index)
-            with scaled(transformer, *strengths):
+            with strengths_of(transformer, *strengths):
                 velocity = predict(latent, timestep, prompt, faces, strengths[1])
                 if blank_faces is not None and self.negative is not None:
                     blank = predict(latent, timestep, self.negative, blank_faces, strengths[1])
@@ -188,7 +204,8 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
         path = folder / part / "config.json"
         if path.is_file():
             with reading(path, "the configuration", "download it again") as path:
-                parts[part] = dict(json.loads(path.read_text(encoding="utf-8")))
+                text = path.read_bytes()
+            parts[part] = read_json(text, _Config, f"the configuration {path}", "download it again").told()
         elif part in ("transformer", "vae"):
             raise InputError(
                 f"the model folder {folder} has no {part}/config.json: give a folder in diffusers' layout, such as a "
@@ -227,10 +244,19 @@ def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str
     check_finite(embedding, what, remedy)
 
 
+_HERE: dict[str, Any] = {"local_files_only": True}
+
+
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[Path]:
+    # absolute, and there: to the libraries a name of one or two parts that is no folder is a repository of a model hub
+    path = (folder / part).absolute()
+    if not path.is_dir():
+        raise InputError(
+            f"the model folder {folder} has no folder {part}: take all parts from Wan-AI/Wan2.2-Animate-14B-Diffusers."
+        )
     try:
-        yield folder / part
+        yield path
     except torch.cuda.OutOfMemoryError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -248,17 +274,28 @@ def load(
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
     """(transformer, VAE port, scheduler) from a diffusers folder; ``offload`` and ``needed`` as in
     :func:`.placement.place`. Raises InputError."""
-    check_folder(folder)
-    folder = Path(folder)
-    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+    transformer = load_transformer(folder, dtype)
+    place(transformer, device, needed, offload)
+    return transformer, load_vae(folder, device), flow_scheduler("unipc", shift)
 
-    with _loading(folder, "transformer") as path:
-        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype)
-    place(transformer.eval(), device, needed, offload)
-    with _loading(folder, "vae") as path:
-        vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32)
-    vae = vae.to(device).eval()
-    return transformer, CachedVAE(DiffusersVAE(vae), LatentCache()), flow_scheduler("unipc", shift)
+
+def load_transformer(folder: str | os.PathLike, dtype: torch.dtype) -> WanAnimateTransformer3DModel:
+    """On the CPU. Raises InputError."""
+    check_folder(folder)
+    from diffusers import WanAnimateTransformer3DModel
+
+    with _loading(Path(folder), "transformer") as path:
+        return WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE).eval()
+
+
+def load_vae(folder: str | os.PathLike, device: str = "cpu") -> VideoVAE:
+    """Raises InputError."""
+    check_folder(folder)
+    from diffusers import AutoencoderKLWan
+
+    with _loading(Path(folder), "vae") as path:
+        vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, **_HERE)
+    return CachedVAE(DiffusersVAE(vae.to(device).eval()), LatentCache())
 
 
 def flow_scheduler(solver: str, shift: float) -> SchedulerMixin:
@@ -282,9 +319,9 @@ def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tok
 
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     with _loading(folder, "tokenizer") as path:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, **_HERE)
     with _loading(folder, "text_encoder") as path:
-        encoder = UMT5EncoderModel.from_pretrained(path, dtype=dtype)
+        encoder = UMT5EncoderModel.from_pretrained(path, dtype=dtype, **_HERE)
     encoder = encoder.to(device).eval()
     given = tokenizer(
         [" ".join(text.split())], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
@@ -305,9 +342,9 @@ def encode_image(folder: str | os.PathLike, image: torch.Tensor, device: str = "
     from transformers import AutoImageProcessor, CLIPVisionModel
 
     with _loading(folder, "image_processor") as path:
-        processor = AutoImageProcessor.from_pretrained(path)
+        processor = AutoImageProcessor.from_pretrained(path, **_HERE)
     with _loading(folder, "image_encoder") as path:
-        encoder = CLIPVisionModel.from_pretrained(path)
+        encoder = CLIPVisionModel.from_pretrained(path, **_HERE)
     encoder = encoder.to(device).eval()
     picture = (image * 255.0 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
     pixels = processor(images=picture, return_tensors="pt").to(device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -12,6 +12,21 @@ from ..swapped import swapped
 
 if TYPE_CHECKING:
     from diffusers import WanAnimateTransformer3DModel
+
+
+class Faces(Protocol):
+    """A face video whose features are computed once."""
+
+    @property
+    def video(self) -> torch.Tensor: ...
+
+    def once(self) -> AbstractContextManager[None]: ...
+
+
+def face_features(transformer: Any, video: torch.Tensor) -> Faces:
+    """:class:`FaceFeatures`, or a transformer's own."""
+    own = getattr(transformer, "face_features", None)
+    return FaceFeatures(transformer, video) if own is None else own(video)
 
 
 class FaceFeatures:

@@ -27,8 +27,8 @@ def upstream_names(layers: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def add_lora(transformer: torch.nn.Module, path: str | os.PathLike) -> int:
-    """Adds ``up(down(x)) * alpha / rank`` to the layers that the file has; returns their number.
+def add_lora(transformer: torch.nn.Module, path: str | os.PathLike, strength: float = 1.0) -> int:
+    """Adds ``strength * up(down(x)) * alpha / rank`` to the layers that the file has; returns their number.
 
     Raises:
         InputError: no LoRA, one for another model, or of another kind than low-rank pairs.
@@ -51,7 +51,7 @@ def add_lora(transformer: torch.nn.Module, path: str | os.PathLike) -> int:
     device = getattr(transformer, "device", None)  # where blocks are computed, also of those kept in host memory
     for layer, parts in found.items():
         module, rank = layers[names[layer]], parts[DOWN].shape[0]
-        scale = float(parts[".alpha"]) / rank if ".alpha" in parts else 1.0
+        scale = strength * (float(parts[".alpha"]) / rank if ".alpha" in parts else 1.0)
         down, up = (parts[ending].to(device, module.weight.dtype) for ending in (DOWN, UP))
         module.register_forward_hook(_adding(down, up, scale))
     return len(found)

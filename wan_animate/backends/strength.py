@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +34,11 @@ def scaled(transformer: WanAnimateTransformer3DModel, pose: float, face: float) 
             swap(transformer.motion_encoder, lambda crops: crops.new_zeros(len(crops), 1))
             swap(transformer.face_encoder, lambda motion: motion)
         yield
+
+
+def strengths_of(transformer: Any, pose: float, face: float) -> AbstractContextManager[None]:
+    """:func:`scaled`, or a transformer's own."""
+    return transformer.scaled(pose, face) if hasattr(transformer, "scaled") else scaled(transformer, pose, face)
 
 
 def _times(factor: float, forward: Callable) -> Callable:

@@ -88,7 +88,8 @@ def generate(
         vae: a :class:`.latents.CachedVAE` encodes nothing twice.
         store: for finished segments; those found there are not made again, unless they are damaged.
         progress: called at every stage and step; may raise to stop, finished segments stay.
-        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio`` and ``record``.
+        video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio`` and ``record``. One
+            of a finished job that is in the store and whole is left as it is.
 
     Returns:
         The frames, uint8, as many as the driving clip has (:func:`result_plan` where only some segments are made),
@@ -135,12 +136,15 @@ def _generate(
     total = len(plan) * denoiser.steps
     cached = vae if isinstance(vae, CachedVAE) else CachedVAE(vae)
     left = [segment for segment in plan if not store.is_whole(segment)]
+    unfinished = {segment.index for segment in left}
     _check_start(job, left, store)
     reference_latent = tail = None
     colors = SegmentColors(job.color, job.controls, job.plan())
     differences, driver = FrameDifferences(), DriverMotion(job.controls)
+    written = video is None or (not left and store.has_clip(video, plan, record is not None))
+    growing = None if written else _growing(job, plan, video, audio, record)
     with (
-        SegmentSaver(store, job.fps, _growing(job, plan, video, audio, record), differences) as saver,
+        SegmentSaver(store, job.fps, growing, differences) as saver,
         ControlReader(
             job.controls.checked_sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
         ) as reader,
@@ -166,10 +170,11 @@ def _generate(
         for segment in plan:
             here = functools.partial(report, segment)
             waiting = functools.partial(here, "write", denoiser.steps)
-            if segment not in left:
+            if segment.index not in unfinished:
                 saver.resume([segment], waiting)
                 tail = None
                 continue
+            store.check_room()
             here("encode")
             reader.begin(segment)
             if reference_latent is None:
@@ -206,6 +211,8 @@ def _generate(
             saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.finish(waiting)
+        if video is not None and not written:
+            store.save_clip(video, plan, record is not None, waiting)
     clip = store.clip(plan, job.fps, len(job.controls))
     if any(segment.previous_frames for segment in plan) and (left or store.boundaries() is None):
         end = Progress(plan.segments[-1].index, count, "measure", total, total, steps=denoiser.steps, later=0)

@@ -26,10 +26,15 @@ MOST_PICTURES = 5
 """Of the character; each adds a latent frame to every segment."""
 
 
-def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
-    """Raises InputError unless background and character mask are given exactly when the mode needs them."""
+def check_mode(mode: str) -> None:
+    """Raises InputError unless there is such a mode."""
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}: choose animate or replace.")
+
+
+def check_scene(mode: str, has_background: bool, has_mask: bool) -> None:
+    """Raises InputError unless background and character mask are given exactly when the mode needs them."""
+    check_mode(mode)
     if mode == "replace":
         wanted = {"a background (Background without Character)": has_background, "a character mask": has_mask}
         missing = [name for name, given in wanted.items() if not given]

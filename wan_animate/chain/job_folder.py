@@ -2,9 +2,9 @@
 
 ``segment_0000.mkv`` has the frames that a segment shows (lossless), ``tail_0000.safetensors``, where another segment
 starts from it, that one's previous frames, before rounding, and what else it needs to know; ``segment_0000.json`` the
-sizes and hashes of these files, and what was measured in the segment; ``former_0000.mkv`` and ``.json`` the frames it
-had before it was made again. ``boundaries.json`` has what :mod:`.seams` measured, ``segments.json`` the keys by which
-other jobs find segments (:mod:`.reuse`); :func:`clip_name` is the finished clip.
+sizes and hashes of these files, which segment of which clip they are, and what was measured in it; ``former_0000.mkv``
+and ``.json`` the frames it had before it was made again. ``boundaries.json`` has what :mod:`.seams` measured,
+``segments.json`` the keys by which other jobs find segments (:mod:`.reuse`); :func:`clip_name` is the finished clip.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ from .segments import Segment
 
 FRAMES, TAIL = "frames", "tail"
 """Files in a segment's record."""
+FILES, SEGMENT = "files", "segment"
+"""In a segment's record, beside what was measured."""
+MADE, FORMER = "made", "former"
+"""In the keys."""
+KEYS = "segments.json"
+VERSION = 2
+"""Of the keys: since 2 they see every byte of small files, and all small tensors of large ones."""
 CLIPS = "clip*.mp4"
 
 
@@ -36,6 +43,7 @@ class JobFolder:
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder)
+        self._keys: dict[str, dict[int, str]] | None = None
 
     def frames_path(self, index: int) -> Path:
         return self.folder / f"segment_{index:04d}.mkv"
@@ -56,7 +64,7 @@ class JobFolder:
     def records(self, count: int) -> list[dict[str, Any]]:
         """What was measured in the first ``count`` segments; empty where nothing was, or it cannot be read."""
         return [
-            {key: value for key, value in self._segment_record(index).items() if key != "files"}
+            {key: value for key, value in self._segment_record(index).items() if key not in (FILES, SEGMENT)}
             for index in range(count)
         ]
 
@@ -69,8 +77,10 @@ class JobFolder:
         return _has_size(self.former_path(index), self._former_record(index), FRAMES)
 
     def is_whole(self, segment: Segment) -> bool:
-        """Whether a segment is finished, its tail included: all files there, and of the size that they had."""
-        return self.has_frames(segment.index) and (not segment.hands_over or self.has_tail(segment.index))
+        """Whether a segment is finished, its tail included: all files there, of the size that they had, and its own."""
+        record = self._segment_record(segment.index)
+        whole = _has_size(self.frames_path(segment.index), record, FRAMES) and self._belongs(segment, record, MADE)
+        return whole and (not segment.hands_over or self.has_tail(segment.index))
 
     def is_intact(self, segment: Segment, check: Callable[[], None] = lambda: None) -> bool:
         """Whether :meth:`is_whole`, and every byte is what was written.
@@ -84,7 +94,8 @@ class JobFolder:
     def is_former_intact(self, segment: Segment, check: Callable[[], None] = lambda: None) -> bool:
         """As :meth:`is_intact`, of the frames that a segment had before it was made again."""
         path, record = self.former_path(segment.index), self._former_record(segment.index)
-        return _has_hash(path, record, FRAMES, check) and self._tail_fits(segment, check)
+        own = self._belongs(segment, record, FORMER)
+        return own and _has_hash(path, record, FRAMES, check) and self._tail_fits(segment, check)
 
     def owns_tail(self, index: int) -> bool:
         """Whether a segment's tail is its own, not that of its former frames."""
@@ -96,8 +107,9 @@ class JobFolder:
         Args:
             plan: the job's; None: not known, all have a tail.
         """
-        segments = plan if plan is not None else (Segment(index, 0, 0, 0, 0, hands_over=True) for index in count())
-        return sum(1 for _ in takewhile(self.is_whole, segments))
+        if plan is not None:
+            return sum(1 for _ in takewhile(self.is_whole, plan))
+        return sum(1 for _ in takewhile(lambda index: self.has_frames(index) and self.has_tail(index), count()))
 
     def has_tail(self, index: int) -> bool:
         """Whether the previous frames for the segment after ``index`` are there."""
@@ -110,6 +122,19 @@ class JobFolder:
     def _tail_fits(self, segment: Segment, check: Callable[[], None]) -> bool:
         path, record = self.tail_path(segment.index), self._tail_record(segment.index)
         return not segment.hands_over or _has_hash(path, record, TAIL, check)
+
+    def segment_mark(self, index: int, frames: int) -> dict[str, Any]:
+        """Which segment of which clip a record is of."""
+        return {"number": index, "frames": frames, "key": self.keys()[MADE].get(index)}
+
+    def _belongs(self, segment: Segment, record: dict[str, Any], name: str) -> bool:
+        """Whether a record is of this segment, and not of another that was copied here."""
+        mark = record.get(SEGMENT)
+        if not isinstance(mark, dict):
+            return True  # of an older version
+        keys = mark.get("key"), self.keys()[name].get(segment.index)
+        same = mark.get("number") == segment.index and mark.get("frames") == segment.keep
+        return same and (None in keys or keys[0] == keys[1])
 
     def _segment_record(self, index: int) -> dict[str, Any]:
         return self._record(self.record_path(index).name)
@@ -138,11 +163,21 @@ class JobFolder:
 
     def keys(self) -> dict[str, dict[int, str]]:
         """``{"made": ..., "former": ...}``: keys of segments (:meth:`.generate.AnimateJob.segment_keys`) by number."""
+        if self._keys is None:
+            try:
+                read = self._read_json(KEYS)
+                self._keys = {name: {int(at): str(key) for at, key in read[name].items()} for name in (MADE, FORMER)}
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+                self._keys = {MADE: {}, FORMER: {}}
+        return self._keys
+
+    @property
+    def version(self) -> int:
+        """Of the keys; see :data:`VERSION`."""
         try:
-            read = self._read_json("segments.json")
-            return {name: {int(at): str(key) for at, key in read[name].items()} for name in ("made", "former")}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return {"made": {}, "former": {}}
+            return int(self._read_json(KEYS)["version"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return 1
 
     def _read_json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -169,7 +204,7 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def _files(record: dict[str, Any]) -> dict[str, Any]:
-    files = record.get("files")
+    files = record.get(FILES)
     return files if isinstance(files, dict) else {}
 
 

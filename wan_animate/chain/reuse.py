@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import replacing
-from .job_folder import JobFolder
+from ..files import replacing, sync
+from ..log import get_logger
+from .job_folder import FORMER, KEYS, MADE, VERSION, JobFolder
 from .store import GO_ON, SegmentStore
+
+log = get_logger(__name__)
 
 
 def take_over(
@@ -37,16 +40,18 @@ def take_over(
 def _take_over(
     store: SegmentStore, keys: Sequence[str], folders: Iterable[str | os.PathLike], former: dict[int, str]
 ) -> list[int]:
-    if store.keys() != {"made": dict(enumerate(keys)), "former": former}:  # a finished job needs no space
+    if store.keys() != {MADE: dict(enumerate(keys)), FORMER: former}:  # a finished job needs no space
         store.save_keys(dict(enumerate(keys)), former)
-    taken = []
+    taken, older = [], []
     for folder in sorted(map(Path, folders)):
-        if folder == store.folder or not (folder / "segments.json").is_file():
+        if folder == store.folder or not (folder / KEYS).is_file():
             continue
         other = JobFolder(folder)
         have = other.keys()
+        if other.version < VERSION and other.has_frames(0):
+            older.append(folder.name)
         for index, key in enumerate(keys):
-            if store.has_frames(index) or have["made"].get(index) != key or not other.has_frames(index):
+            if store.has_frames(index) or have[MADE].get(index) != key or not other.has_frames(index):
                 continue
             with suppress(_Gone):
                 if other.tail_path(index).exists():
@@ -56,8 +61,8 @@ def _take_over(
                 taken.append(index)
         for index, key in former.items():
             for name, path, record in (
-                ("made", other.frames_path(index), other.record_path(index)),
-                ("former", other.former_path(index), other.former_record_path(index)),
+                (MADE, other.frames_path(index), other.record_path(index)),
+                (FORMER, other.former_path(index), other.former_record_path(index)),
             ):
                 if have[name].get(index) != key or store.has_former(index):
                     continue
@@ -65,6 +70,12 @@ def _take_over(
                     _link(other.tail_path(index), store.tail_path(index))
                     _link(record, store.former_record_path(index))
                     _link(path, store.former_path(index))
+    if older:
+        log.warning(
+            "%s in %s: of an older version, whose keys did not see every change of a model, so it is not gone on with; "
+            "wan-animate jobs clear deletes it",
+            ", ".join(older), store.folder.parent,
+        )  # fmt: skip
     return sorted(taken)
 
 
@@ -73,7 +84,7 @@ class _Gone(Exception):
 
 
 def _link(source: Path, target: Path) -> None:
-    with replacing(target, "the finished segment", GO_ON) as temporary:
+    with replacing(target, "the finished segment", GO_ON, durable=False) as temporary:  # a link is on the disk already
         os.unlink(temporary)
         try:
             try:
@@ -82,5 +93,6 @@ def _link(source: Path, target: Path) -> None:
                 raise
             except OSError:  # another disk, or a file system without links
                 shutil.copyfile(source, temporary)
+                sync(temporary)
         except FileNotFoundError as error:
             raise _Gone from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import cast
@@ -20,6 +21,7 @@ from ..video.index import ClipFile, index_clip
 
 # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
 OPTIONS = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
+KEPT_INDEXES = 16
 CONTAINER_OPTIONS = {"fflags": "bitexact"}  # no random segment UID: equal frames give equal files
 
 
@@ -58,7 +60,7 @@ def write_lossless(
     """
     rate = Fraction(fps).limit_denominator(100_000)
     count, size, stream = 0, None, None
-    with replacing(path, "the lossless segment", remedy, durable=True) as temporary:
+    with replacing(path, "the lossless segment", remedy) as temporary:
         with av.open(temporary, "w", format="matroska", options=CONTAINER_OPTIONS) as container:
             for image in frames:
                 image = np.asarray(image)
@@ -104,7 +106,7 @@ class LosslessSource(FrameSource):
         self._lock = threading.RLock()
         self.width = self.height = 0
         self._parts: list[tuple[ClipFile, int, int]] = []
-        self._decoders: dict[int, ClipDecoder] = {}  # by part
+        self._decoders: OrderedDict[int, ClipDecoder] = OrderedDict()  # by part, the last used at the end
         self._begins = [0]
         for part, (path, start, stop) in enumerate(parts):
             self._parts.append((ClipFile(path), start, -1 if stop is None else stop))
@@ -114,6 +116,7 @@ class LosslessSource(FrameSource):
 
     def _open(self, part: int) -> ClipDecoder:
         if part in self._decoders:
+            self._decoders.move_to_end(part)
             return self._decoders[part]
         file, start, stop = self._parts[part]
         index = index_clip(file)
@@ -134,6 +137,8 @@ class LosslessSource(FrameSource):
             )
         self._parts[part] = file, start, stop
         self._decoders[part] = decoder
+        if len(self._decoders) > KEPT_INDEXES:
+            self._decoders.popitem(last=False)[1].close()
         return decoder
 
     def __len__(self) -> int:
@@ -144,9 +149,8 @@ class LosslessSource(FrameSource):
         with self._lock:
             for at, number in enumerate(range(start, stop)):
                 part = int(np.searchsorted(self._begins, number, side="right")) - 1
-                for other, decoder in self._decoders.items():
-                    if other != part:
-                        decoder.close()  # one open file at a time
+                if self._decoders and (last := next(reversed(self._decoders))) != part:
+                    self._decoders[last].close()  # one open file at a time
                 out[at] = self._open(part).get(self._parts[part][1] + number - self._begins[part])
         return out
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..limits import MOST_SEGMENT
 from ..video.frames import FrameSource, read_reflected, reflected_index
 
 
@@ -113,6 +114,11 @@ def check_segment_settings(segment_length: int, previous_frames: int, crossfade:
         raise InputError(
             f"segment length is {segment_length}, but the model works in 4n+1 frames: use {below} or {below + 4} "
             "(77 is what it was trained on)."
+        )
+    if segment_length > MOST_SEGMENT:
+        raise InputError(
+            f"segment length is {segment_length:,}, and at most {MOST_SEGMENT} are sampled at once: use 77, as the "
+            "model was trained."
         )
     if previous_frames < 1 or previous_frames % 4 != 1:
         raise InputError(

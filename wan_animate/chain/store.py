@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,18 +23,34 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..errors import InputError
-from ..files import reading, remove_empty, replacing
+from ..files import reading, remove_empty, replacing, sync_folder
 from ..log import get_logger
+from ..text import size_text
 from ..video.frames import FrameSource
 from .boundaries import Boundary
-from .job_folder import CLIPS, FRAMES, TAIL, JobFolder, file_record, record_text
+from .job_folder import (
+    CLIPS,
+    FILES,
+    FORMER,
+    FRAMES,
+    KEYS,
+    MADE,
+    SEGMENT,
+    TAIL,
+    VERSION,
+    JobFolder,
+    file_record,
+    record_text,
+)
 from .job_lock import JobLock
 from .segments import Segment
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
 GO_ON = "free space there and run the same job again, it goes on from the finished segments"
-POLL = 0.2  # seconds between two looks whether another process is done
+POLL = 0.5  # seconds between two looks whether another process is done
+TRIES = 20  # another process may remove an empty folder between two steps of ours
 
 
 class SegmentStore(JobFolder):
@@ -57,6 +74,7 @@ class SegmentStore(JobFolder):
         self.waited = False
         self._waiting, self._lock = waiting, JobLock(self.folder)
         self._made: list[Path] = []
+        self._largest = 0
         self._make_folder()
 
     @contextmanager
@@ -94,10 +112,14 @@ class SegmentStore(JobFolder):
     def _make_folder(self) -> None:
         with self._writing():
             self._made += [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".writable"
-            probe.touch()
-            probe.unlink()
+            _again(self._probe)
+
+    def _probe(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.folder):
+            pass
+        for folder in self._made:
+            sync_folder(folder.parent)
 
     def _acquire(self) -> None:
         first = not self._lock.held
@@ -106,6 +128,7 @@ class SegmentStore(JobFolder):
         if not first:
             return
         try:
+            self._keys = None  # whoever was waited for may have written others
             self._make_folder()
             with self._writing():
                 for leftover in self.folder.glob(".*.part*"):
@@ -115,9 +138,12 @@ class SegmentStore(JobFolder):
             raise
 
     def _try_lock(self) -> bool:
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)  # again: whoever was waited for may have moved it
+        def lock() -> bool:
+            self.folder.mkdir(parents=True, exist_ok=True)
             return self._lock.acquire()
+
+        with self._writing():
+            return _again(lock)
 
     def _wait(self) -> None:
         if self._waiting is None:
@@ -168,20 +194,64 @@ class SegmentStore(JobFolder):
 
         def write_record(frames_file: str) -> None:
             files[FRAMES] = file_record(frames_file)
-            with replacing(self.record_path(index), "the segment's record", GO_ON, durable=True) as temporary:
-                Path(temporary).write_text(record_text({**(record or {}), "files": files}), encoding="utf-8")
+            known = {**(record or {}), SEGMENT: self.segment_mark(index, len(frames)), FILES: files}
+            with replacing(self.record_path(index), "the segment's record", GO_ON) as temporary:
+                Path(temporary).write_text(record_text(known), encoding="utf-8")
 
         if tail is not None:
-            with replacing(self.tail_path(index), "the segment's last frames", GO_ON, durable=True) as temporary:
+            with replacing(self.tail_path(index), "the segment's last frames", GO_ON) as temporary:
                 save_file({"frames": tail.contiguous().cpu(), **(state or {})}, temporary)
                 files[TAIL] = file_record(temporary)
         try:
             write_lossless(self.frames_path(index), frames, fps, GO_ON, write_record)
+            self._largest = max(self._largest, sum(file["bytes"] for file in files.values()))
         except BaseException:
             if tail is not None:
                 self.tail_path(index).unlink(missing_ok=True)
             self.record_path(index).unlink(missing_ok=True)
             raise
+
+    def check_room(self) -> None:
+        """Raises InputError where less is free than the segment that is being written and the next one may take."""
+        with suppress(OSError):
+            free = shutil.disk_usage(self.folder).free
+            if free < 2 * self._largest:
+                raise InputError(
+                    f"{size_text(free)} are free at {self.folder}, and a segment of this clip takes up to "
+                    f"{size_text(self._largest)}: {GO_ON}."
+                )
+
+    def has_clip(self, path: str | os.PathLike, plan: Iterable[Segment], recorded: bool) -> bool:
+        """Whether :meth:`save_clip` has noted this mp4, of these frames, and every byte is what it was."""
+        path = Path(path)
+        noted = self._record(f"{path.stem}.json")
+        same = noted.get("frames") == self._frames_hashes(plan) and noted.get("recorded") == recorded
+        try:
+            return same and path.parent == self.folder and file_record(path) == noted.get("file")
+        except OSError:
+            return False
+
+    def save_clip(
+        self, path: str | os.PathLike, plan: Iterable[Segment], recorded: bool, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Notes a finished mp4 in the folder, so that it is not written again.
+
+        Args:
+            recorded: whether it says how it was made.
+            check: called while it is read; may raise to stop.
+
+        Raises:
+            InputError: it cannot be noted.
+        """
+        path = Path(path)
+        if path.parent != self.folder:
+            return
+        noted = {"file": file_record(path, check), "frames": self._frames_hashes(plan), "recorded": recorded}
+        with replacing(path.with_suffix(".json"), "the clip's record", GO_ON) as temporary:
+            Path(temporary).write_text(record_text(noted), encoding="utf-8")
+
+    def _frames_hashes(self, plan: Iterable[Segment]) -> list[str | None]:
+        return [self._segment_record(one.index).get(FILES, {}).get(FRAMES, {}).get("blake2b") for one in plan]
 
     def tail(self, index: int) -> torch.Tensor:
         """Float32 ``[previous_frames, H, W, 3]`` in 0..1, for the segment after ``index``.
@@ -222,7 +292,9 @@ class SegmentStore(JobFolder):
             if self.is_intact(segment, check):
                 continue  # its former frames are not needed any more
             if self.frames_path(index).exists():
-                log.warning("segment %d in %s is damaged, it is made again", index + 1, self.folder)
+                old = not self.record_path(index).exists()
+                why = "has no record of its content, as in older versions" if old else "is damaged"
+                log.warning("segment %d in %s %s, it is made again", index + 1, self.folder, why)
                 damaged += [self.frames_path(index), self.record_path(index)]
                 if self.owns_tail(index):
                     damaged.append(self.tail_path(index))
@@ -257,7 +329,8 @@ class SegmentStore(JobFolder):
 
     def save_keys(self, made: dict[int, str], former: dict[int, str]) -> None:
         """Raises InputError: they cannot be written."""
-        self._write_json("segments.json", {"made": made, "former": former})
+        self._write_json(KEYS, {MADE: made, FORMER: former, "version": VERSION})
+        self._keys = {MADE: made, FORMER: former}
 
     def _write_json(self, name: str, content: Any) -> None:
         with replacing(self.folder / name, "the list of segments", GO_ON) as temporary:
@@ -268,24 +341,10 @@ class SegmentStore(JobFolder):
         shutil.rmtree(self.folder, ignore_errors=True)
         remove_empty(self._made)
 
-    def move_to(self, folder: str | os.PathLike) -> SegmentStore:
-        """Move the files; returns the store there, or this one where they cannot be moved (a full disk)."""
-        folder = Path(folder)
-        if folder == self.folder:
-            return self
-        try:
-            if folder.exists():
-                for clip in folder.glob(CLIPS):  # with another sound: who was given it may still read it
-                    if not (self.folder / clip.name).exists():
-                        shutil.move(clip, self.folder / clip.name)
-                shutil.rmtree(folder)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.folder, folder)
-            remove_empty(self._made)
-        except (OSError, shutil.Error) as error:
-            if not self.folder.exists():  # copied, and only the source could not be deleted
-                return SegmentStore(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            log.warning("the finished clip stays in %s: it cannot be moved to %s (%s)", self.folder, folder, error)
-            return self
-        return SegmentStore(folder)
+
+def _again(step: Callable[[], T]) -> T:
+    """What ``step`` returns, as soon as no other process removes a folder under it."""
+    for _ in range(TRIES - 1):
+        with suppress(FileNotFoundError, FileExistsError):
+            return step()
+    return step()

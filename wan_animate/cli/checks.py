@@ -13,11 +13,16 @@ from ..chain.prompts import FrameRange, check_range, prompts_for
 from ..chain.segments import SegmentPlan, check_segment_settings
 from ..chain.strength import HIGHEST, Strength
 from ..errors import InputError
+from ..export.codecs import CODECS
 from ..files import check_ending, check_place, make_folder
 from ..pose.track import PoseTrack
 from ..video.source import VideoSource
+from ..weights.lora_file import check_lora_file
+from .by_hand import check_by_hand
 from .options import RunOptions
 
+PICTURES = ""
+"""The ending of a folder of pictures."""
 VIDEO_ENDINGS = (".mp4", ".m4v")
 SHEET_ENDINGS = (".png",)
 # option -> (lowest, highest, what to give), as the nodes' inputs have it
@@ -35,10 +40,13 @@ RANGES = {
     "person_number": (1, 1000, "1 for the leftmost"),
     "pose_strength": (0, HIGHEST, "1 as trained, 0 for off"),
     "face_strength": (0, HIGHEST, "1 as trained, 0 for off"),
+    **dict.fromkeys(("lora_strength", "lora_2_strength"), (-10, 10, "1 as published")),
     "crossfade": (-1, 996, "-1 for all previous frames, or 0 for a cut"),
     "first_segment": (1, 100_000, "1 for the first"),
     "last_segment": (0, 100_000, "0 for the last"),
+    "gpus": (1, 1024, "1 for one card"),
 }
+LORAS = ("lora", "lora_2")
 MORE_IMAGES = tuple(f"image_{number}" for number in range(2, MOST_PICTURES + 1))
 FILES = {
     "image": "a picture",
@@ -49,6 +57,9 @@ FILES = {
     "detector": "an ONNX file",
     "pose": "an ONNX file",
     "sam2": "a safetensors file",
+    "mask_prompts": "a JSON file",
+    "pose_edits": "a JSON file",
+    **dict.fromkeys(LORAS, "a LoRA"),
     "prompt_file": "a saved prompt (.safetensors)",
     "continue_from": "a video",
 }
@@ -57,6 +68,12 @@ FILES = {
 def more_images(options: RunOptions) -> list[str]:
     """The paths of further pictures."""
     return [path for name in MORE_IMAGES if (path := getattr(options, name))]
+
+
+def loras(options: RunOptions) -> list[tuple[str, float]]:
+    """(path, strength) of each that does something."""
+    given = [(getattr(options, name), getattr(options, f"{name}_strength")) for name in LORAS]
+    return [(path, strength) for path, strength in given if path and strength]
 
 
 def clip_options(options: RunOptions, track: PoseTrack | None) -> ClipOptions:
@@ -101,7 +118,11 @@ def segment_settings(options: RunOptions, weights: str) -> str:
     Args:
         weights: their hashes (:func:`.recording.weights_key`): a file that is replaced makes another job.
     """
-    values = {"weights": weights, "steps": options.steps, "shift": options.shift} | strengths(options)
+    values: dict[str, object] = {"weights": weights, "steps": options.steps, "shift": options.shift}
+    values |= strengths(options)
+    values |= {f"lora {number}": strength for number, (_, strength) in enumerate(loras(options)) if strength != 1}
+    if options.gpus > 1:  # which rounds otherwise
+        values["gpus"] = options.gpus
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
@@ -138,6 +159,9 @@ def check_options(options: RunOptions, pose: bool = True) -> None:
         if path is not None and not _is_file(path):
             found = "a folder" if _is_folder(path) else "not there"
             raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}.")
+    for path, _ in loras(options):
+        check_lora_file(path)
+    check_by_hand(options)
     if pose and not options.plan and not options.track and not (options.detector and options.pose):
         raise InputError(
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
@@ -175,7 +199,13 @@ def _check_outputs(options: RunOptions) -> None:
     for name, (what, endings) in given.items():
         if not getattr(options, name):
             continue
-        path = check_ending(getattr(options, name), what, endings)
+        path = Path(getattr(options, name))
+        if name == "out" and options.codec:
+            endings = (CODECS[options.codec].ending,)
+        if endings != (PICTURES,):
+            path = check_ending(path, what, endings)
+        elif os.path.lexists(path):
+            raise InputError(f"--codec png writes a new folder, and --out is {path}, which is there: name another.")
         make_folder(path.parent, what)
         check_place(path, what)
         for other in FILES:

@@ -19,10 +19,11 @@ from ..detect.onnx_model import choose_provider
 from ..errors import InputError
 from ..plan import costs
 from ..plan.cards import known_card
+from ..plan.room import free_at
 from ..record.versions import kit_version
+from ..text import size_text
 from .checks import check_device, default_device
-from .job_commands import PIPED, size_text
-from .plans import free_at
+from .job_commands import PIPED
 
 FOUND_SOMETHING = 1
 """Exit code where something has to be mended."""

@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ..chain.job_list import FoundJob, above_limit, find_jobs, remove_job
+from ..chain.job_list import LEFT_ALONE, FoundJob, above_limit, find_jobs, find_leftovers, remove_job, remove_leftover
 from ..errors import InputError
-from ..text import duration
+from ..plan.room import free_at
+from ..text import duration, parse_size, size_text
 from .options import GENERATE, RunOptions, Sampling
-from .plans import free_at
 from .progress import line_end
 
 ABOVE_LIMIT = 1
 """Exit code of ``list --limit``."""
+HALF = "half-written"
 PIPED = 1000
 """Width of a table that another program reads: no line is broken."""
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def list_found(folders: list[str], limit: str, as_json: bool) -> int:
     """Prints the jobs; returns the exit code."""
     most, jobs = size_of(limit), _find(folders)
-    total = sum(job.size for job in jobs)
+    halves = find_leftovers(folders)
+    total = sum(job.size for job in jobs) + sum(map(_size, halves))
     above = most is not None and total > most
     if as_json:
-        print(json.dumps([_plain(job) for job in jobs], indent=1))
+        print(json.dumps([*map(_plain, jobs), *map(_plain_half, halves)], indent=1))
         return ABOVE_LIMIT if above else 0
-    if jobs:
+    if jobs or halves:
         table = Table("job", "segments", "size", "untouched for", "state", "folder", box=None, pad_edge=False)
         for job in jobs:
             age = duration(max(time.time() - job.changed, 0))
             count = f"{job.finished} of {job.segments}" if job.segments else str(job.finished)
-            table.add_row(job.name, count, size_text(job.size), age, job.state, str(job.folder))
+            table.add_row(job.name, count, size_text(job.size), age, _state(job), str(job.folder))
+        for half in halves:
+            age = duration(max(time.time() - half.stat().st_mtime, 0))
+            table.add_row(half.name, "", size_text(_size(half)), age, HALF, str(half.parent))
         Console(width=None if sys.stdout.isatty() else PIPED, highlight=False, markup=False).print(table)
     free = free_at(Path(folders[0]) / "clip.mp4")
     left = "" if free is None else f"; {size_text(free)} free"
@@ -78,24 +81,47 @@ def clear_found(folders: list[str], names: list[str], every: bool, limit: str, o
     if most is not None:
         jobs = above_limit(jobs, most)
     jobs = [job for job in jobs if not job.running and time.time() - job.changed >= older * 86400]
-    if not jobs:
+    halves = [] if names else find_leftovers(folders, max(older * 86400, LEFT_ALONE))
+    if not (jobs or halves):
         print("nothing to clear")
         return
     for job in jobs:
         print(f"{job.name}: {job.finished} of {job.segments} segments, {size_text(job.size)}, {job.folder}")
+    for half in halves:
+        print(f"{half.name}: {HALF}, {size_text(_size(half))}, {half.parent}")
     if not yes:
         if not sys.stdin.isatty():
             raise InputError("clear asks before it deletes, and there is nobody to ask: add --yes.")
         import typer
 
-        if not typer.confirm(f"Delete {len(jobs)} of them?"):
+        if not typer.confirm(f"Delete {len(jobs) + len(halves)} of them?"):
             return
     freed = sum(job.size for job in jobs if remove_job(job))
+    for half in halves:
+        freed += _size(half)
+        remove_leftover(half)
     print(f"{size_text(freed)} freed")
 
 
+def _state(job: FoundJob) -> str:
+    return f"{job.state}, of an older version" if job.older else job.state
+
+
+def _size(path: Path) -> int:
+    """Bytes of a half-written file, or a folder of such."""
+    with suppress(OSError):
+        files = path.rglob("*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    return 0
+
+
+def _plain_half(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "state": HALF, "folder": str(path.parent), "bytes": _size(path)}
+
+
 def _plain(job: FoundJob) -> dict[str, Any]:
-    named = {"name": job.name, "state": job.state, "folder": str(job.folder)}
+    named: dict[str, Any] = {"name": job.name, "state": job.state, "folder": str(job.folder)}
+    named["older"] = job.older
     return named | {"finished": job.finished, "segments": job.segments, "bytes": job.size, "changed": job.changed}
 
 
@@ -105,23 +131,10 @@ def size_of(text: str) -> int | None:
     Raises:
         InputError: no size.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
-    if not text:
-        return None
-    unit = "" if found is None else found[2]
-    unit = unit if unit in UNITS else unit + "B"
-    if found is None:
+    size = parse_size(text) if text else None
+    if text and size is None:
         raise InputError(f"--limit is {text!r}: give a size such as 500MB or 100GB.")
-    return int(float(found[1]) * UNITS[unit])
-
-
-def size_text(size: float) -> str:
-    """``1.2 GB``."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    return size
 
 
 def _find(folders: list[str]) -> list[FoundJob]:

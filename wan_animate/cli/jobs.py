@@ -19,7 +19,7 @@ wan-animate jobs list clips --limit 100GB: exit code 1 if they take more
 
 wan-animate jobs resume clips --name clip.mp4
 
-wan-animate jobs clear clips --limit 100GB --yes: the oldest go, until the rest takes less
+wan-animate jobs clear clips --limit 100GB --yes: finished ones go, then the oldest, until the rest takes less
 
 wan-animate jobs clear clips --older 14
 """
@@ -46,7 +46,7 @@ def list_jobs(
     limit: Limit = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> int:
-    """Name, segments, size, age and state of each job, and what all take."""
+    """Name, segments, size, age and state of each job, what killed processes left half-written, and what all take."""
     with whole_imports():
         from .job_commands import list_found
 
@@ -75,7 +75,8 @@ def clear(
     older: Annotated[float, typer.Option("--older", metavar="DAYS", help="Only those left alone for so long.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete finished segments of jobs, never of one that runs; clips stay."""
+    """Delete finished segments of jobs, never of one that runs, and half-written files left alone for a day; clips
+    stay."""
     with whole_imports():
         from .job_commands import clear_found
 

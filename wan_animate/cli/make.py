@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .options import AS_RUN
@@ -12,7 +13,9 @@ from .shared import ALONE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
     from pathlib import Path
+    from typing import Any
 
     import torch
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from ..chain.ports import Denoiser, VideoVAE
     from ..detect.detector import PoseDetector
     from ..mask.track import MaskTrackSource
+    from ..parallel.processes import Group
     from ..pose.track import PoseTrack
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource
@@ -50,15 +54,22 @@ def run(
         InputError: bad input, or another one than that of the record ``expected``.
     """
     import os.path
+    from contextlib import ExitStack
+    from pathlib import Path
 
     from ..files import no_empty_folders
     from ..interrupt import whole_imports
 
     with whole_imports():
         from .checks import default_device
+        from .launch import by_torchrun, helps
     options.device = options.device or default_device()
-    with no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)):
-        return _run(options, expected, source, sampling, shared, segments_only)
+    by_torchrun(options)
+    if helps(options):
+        return Path(options.out)
+    with ExitStack() as stack:
+        stack.enter_context(no_empty_folders(*(os.path.dirname(path) for path in (options.out, options.sheet) if path)))
+        return _run(options, expected, source, sampling, shared, segments_only, stack)
 
 
 def _run(
@@ -68,6 +79,7 @@ def _run(
     sampling: Sampling,
     shared: Shared,
     segments_only: bool,
+    stack: ExitStack,
 ) -> Path:
     import glob
     from pathlib import Path
@@ -81,9 +93,10 @@ def _run(
         from ..chain.job_list import write_command
         from ..chain.reuse import take_over
         from ..chain.store import SegmentStore
-        from ..files import rename, short_name
+        from ..files import short_name
         from ..plan.cards import device_here
         from ..plan.measured import begin_clock, run_of
+        from ..plan.room import check_room, disk_needed
         from ..record.compare import check_inputs
         from ..record.frame_hashes import clip_hashes
         from ..stitch.controls import shown_frames, stitch_clip
@@ -92,9 +105,11 @@ def _run(
         from ..weights.prompt_file import load_prompt
         from .checks import check_options, prompt_ranges, segment_prompts, segment_settings
         from .imports import import_packages
+        from .launch import together
         from .options import command_of
         from .plans import plan_of, runs
-        from .recording import job_settings, record, weights_key
+        from .recording import check_weights, job_settings, record, weights_key
+        from .saving import save_result
 
     check_options(options, pose=source is None)
     out = Path(options.out)
@@ -103,6 +118,7 @@ def _run(
         return out
     with whole_imports():
         import_packages(options)
+    group = stack.enter_context(together(options))
     width = check_folder(options.models)["transformer"].get("text_dim")
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
@@ -114,7 +130,8 @@ def _run(
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    settings = " ".join([segment_settings(options, weights_key(made)), *sampling.settings()])
+    weights = weights_key(options, sampling)
+    settings = " ".join([segment_settings(options, weights), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder, place = f".{short_name(out.stem)}-", shared.folder or out.parent
     with SegmentStore(place / f"{folder}{job.key(job_settings(options, settings, made))}", shared.waiting) as store:
@@ -126,7 +143,10 @@ def _run(
         denoiser: Denoiser = (finished := Finished(options.steps))
         vae: VideoVAE = finished
         if not all(map(store.is_whole, job.wanted())):
-            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared)
+            shown_size = frames.native_size if options.crop else None
+            check_room(disk_needed(job, store, device, runs(), shown_size), store.folder)
+            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared, weights, group)
+            check_weights(options, sampling, weights)
         audio = read_audio(
             sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
         )
@@ -147,7 +167,7 @@ def _run(
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
                 print(f"wan-animate: {warning}", file=sys.stderr)
-        rename(video, out, "the video")
+        save_result(options, video, clip if whole is None else whole, audio)
         print_colors(store.records(len(job.plan())))
         if options.sheet:
             from ..preview.sheet import MaskShown, contact_sheet
@@ -194,7 +214,9 @@ def driving_video(options: RunOptions) -> VideoSource:
 def animate_job(options: RunOptions, frames: VideoSource, shared: Shared = ALONE) -> tuple[AnimateJob, Controls]:
     from ..chain.controls import controls
     from ..chain.job import AnimateJob
+    from ..pose.edits import edit_pose
     from ..video.picture import read_picture
+    from .by_hand import pose_edits
     from .checks import clip_options, more_images
 
     reference = read_picture(options.image, "the reference image")
@@ -203,7 +225,7 @@ def animate_job(options: RunOptions, frames: VideoSource, shared: Shared = ALONE
         from ..detect.detector import PoseDetector
 
         detector = PoseDetector(options.detector, options.pose)
-    track = _track(options, frames, detector, shared)
+    track = edit_pose(_track(options, frames, detector, shared), pose_edits(options))
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
     if detector:
         detector.close()
@@ -269,8 +291,13 @@ def _mask(options: RunOptions, frames: VideoSource, track: PoseTrack, shared: Sh
         return MaskTrackSource(MaskTrack.load(shared.masks))
     from ..mask.character import segment_character
     from ..mask.segmentation import Segmenter
+    from .by_hand import mask_prompts
 
-    found = segment_character(Segmenter(options.sam2, options.device), frames, track, progress=counting("mask"))
+    own = mask_prompts(options, (frames.width, frames.height))
+    found = segment_character(
+        Segmenter(options.sam2, options.device), frames, track, own, options.mask_prompts_only,
+        progress=counting("mask"),
+    )  # fmt: skip
     if found.lost:
         print(f"wan-animate: {found.report}", file=sys.stderr)
     if shared.masks is not None:
@@ -309,14 +336,16 @@ def _ports(
     ranges: list[tuple[int, int]],
     sampling: Sampling,
     shared: Shared,
+    weights: str,
+    group: Group | None = None,
 ) -> tuple[DiffusersDenoiser, VideoVAE]:
     import torch
 
     from ..backends.attention import choose_attention
-    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler
+    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load_vae
     from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
     from ..plan.measured import job_tokens
-    from .checks import strengths
+    from .checks import loras, strengths
     from .plans import runs
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
@@ -327,18 +356,27 @@ def _ports(
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     count, (width, height) = job_tokens(job), job.controls.size
     needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
-    transformer, vae, scheduler = shared.weights.model(
-        options.models, options.shift, dtype, options.device, options.offload, needed
-    )
-    if transformer.device.type == "cuda":
-        # beside the segments: whoever goes on with the clip takes the same kernel
-        choose_attention(transformer, count, (shared.folder or runs().path.parent) / "attention.json")
+    added = (*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options))
+    # beside the segments: whoever goes on with the clip takes the same kernel
+    choices = (shared.folder or runs().path.parent) / "attention.json"
+    transformer: Any
+    if group is None:
+        transformer, vae, scheduler = shared.weights.model(
+            options.models, options.shift, dtype, options.device, options.offload, needed, added, weights
+        )
+        if transformer.device.type == "cuda":
+            choose_attention(transformer, count, choices)
+    else:
+        from ..backends.several import SplitTransformer
+
+        transformer = SplitTransformer(
+            group, folder=os.path.abspath(options.models), dtype=dtype,
+            loras=[(os.path.abspath(path), strength) for path, strength in added], shard=options.shard_weights,
+        )  # fmt: skip
+        transformer.choose_attention(count, choices)
+        vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
     if sampling.solver != AS_RUN.solver:
         scheduler = flow_scheduler(sampling.solver, options.shift)
-    if sampling.lora:
-        from ..backends.lora import add_lora
-
-        add_lora(transformer, sampling.lora)
     given = strengths(options)
     denoiser = DiffusersDenoiser(
         transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,

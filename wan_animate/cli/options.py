@@ -20,6 +20,7 @@ INPUTS, PERSON, SIZE, SAMPLING = "Inputs", "Pose, person, mask", "Size and lengt
 LONG, RESULT = "Long clips: seams, shots, parts, prompts by frames", "Result"
 ANOTHER = "Another picture of the character; the model was trained with one."
 Signal = Annotated[float, Option(help="How strongly it acts: 1 as trained, 0 off.", rich_help_panel=SAMPLING)]
+LoraStrength = Annotated[float, Option(help="1 as published.", rich_help_panel=SAMPLING)]
 Part = Annotated[
     tuple[float, float],
     Option(metavar="START END", help="The part of the sampling in which it acts.", rich_help_panel=SAMPLING),
@@ -81,6 +82,18 @@ class RunOptions:
         _file("replace: SAM 2 safetensors file that cuts the person out; else the pose's outline.", PERSON),
     ] = None
 
+    mask_prompts: Annotated[
+        str | None,
+        _file("replace: points and boxes for --sam2 by frame, as prompts of Segment Character (JSON).", PERSON),
+    ] = None
+    mask_prompts_only: Annotated[
+        bool, _option("They stand for the pose's own points, not beside them.", PERSON, "--mask-prompts-only")
+    ] = False
+    pose_edits: Annotated[
+        str | None,
+        _file("Edits of the driver's pose, as edits of Edit Pose (JSON), made before it is cleaned.", PERSON),
+    ] = None
+
     area: Annotated[
         int, _option("Pixels of the result; the video's aspect ratio is kept (see --fit).", SIZE)
     ] = 832 * 480  # fmt: skip
@@ -118,6 +131,12 @@ class RunOptions:
     pose_range: Part = (0.0, 1.0)
     face_strength: Signal = 1.0
     face_range: Part = (0.0, 1.0)
+    lora: Annotated[
+        str | None, _file("A LoRA on the transformer, in any spelling (relighting, few steps).", SAMPLING)
+    ] = None
+    lora_strength: LoraStrength = 1.0
+    lora_2: Annotated[str | None, _file("Another LoRA.", SAMPLING)] = None
+    lora_2_strength: LoraStrength = 1.0
     color: Annotated[
         Literal["anchor", "previous", "off"],
         _option(
@@ -131,6 +150,14 @@ class RunOptions:
         Literal["auto", "on", "off"],
         _option("Keep the transformer's blocks in host memory: where the card is too small, always, never.", SAMPLING),
     ] = "auto"
+    gpus: Annotated[
+        int,
+        _option("Cards of this machine that compute each step together (or start it with torchrun).", SAMPLING),
+    ] = 1
+    shard_weights: Annotated[
+        bool,
+        _option("With --gpus: each card keeps a part of the weights (FSDP).", SAMPLING, "--shard-weights"),
+    ] = False
 
     crossfade: Annotated[
         int,
@@ -171,6 +198,13 @@ class RunOptions:
             "The mp4 to write (.mp4 or .m4v); refused while another process makes the same clip there.", RESULT
         ),
     ]  # fmt: skip
+    codec: Annotated[
+        Literal["h264", "h265", "av1", "prores_422", "prores_4444", "ffv1", "png", "gif", "webp"] | None,
+        _option("Another format from the lossless frames, as wan-animate export has them: --out ends with it.", RESULT),
+    ] = None
+    quality: Annotated[
+        Literal["best", "high", "medium", "small"], _option("Of --codec; best: no difference to be seen.", RESULT)
+    ] = "high"
     models: Annotated[
         str,
         Option(
@@ -241,6 +275,10 @@ class ReproduceOptions:
     detector: AsGiven = None
     pose: AsGiven = None
     sam2: AsGiven = None
+    mask_prompts: AsGiven = None
+    pose_edits: AsGiven = None
+    lora: AsGiven = None
+    lora_2: AsGiven = None
     prompt_file: AsGiven = None
     continue_from: AsGiven = None
     device: Annotated[str, Option(help="cuda, cuda:1, cpu; by default cuda where PyTorch has it.")] = ""

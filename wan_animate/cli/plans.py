@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..chain.controls import controls
 from ..plan.cards import device_here
 from ..plan.clip_plan import ClipPlan, plan_clip
 from ..plan.measured import Runs
+from ..plan.room import free_at
 from ..plan.sample import lossless_size
 from ..pose.track import PoseTrack, fit_track
 from ..stitch.controls import cropped_controls
@@ -72,14 +72,3 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         options=clip_options(options, track),
         references=1 + len(more_images(options)),
     )
-
-
-def free_at(path: str | os.PathLike) -> int | None:
-    """Free bytes on the disk of a file that need not exist; None where the system does not say."""
-    folder = Path(path).absolute().parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None

@@ -6,23 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..chain.job import AnimateJob
+from ..errors import InputError
 from ..plan.cards import device_here
 from ..record.clip_record import ClipRecord, Model, record_of
-from ..record.identity import content_hash, weights_hash
+from ..record.identity import content_hash, content_identity, weights_hash
 from ..record.versions import versions
 from ..video.source import VideoSource
-from .checks import FILES
+from .checks import FILES, LORAS, loras
 from .options import AS_RUN, RunOptions, Sampling
 
-WEIGHTS = ("detector", "pose", "sam2")
+WEIGHTS = ("detector", "pose", "sam2", *LORAS)
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
+WEIGHT_FILES = (".safetensors", ".bin")
 # neither settings of the clip nor inputs
-LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", *FILES}
+LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", "codec", "quality", *FILES}
+# left out unless set: older clips' records have none of them
+LATER = {"lora_strength": 1.0, "lora_2_strength": 1.0, "mask_prompts_only": False}
 
 
 def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: Sampling = AS_RUN) -> ClipRecord:
     """The record of the job that the options describe, whose driving video is ``frames``."""
     settings = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
+    settings = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
     if options.prompt_file:
         del settings["prompt"]
     return record_of(
@@ -39,17 +44,35 @@ def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: 
 def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
     """The weight files of a folder in diffusers' layout; without the text encoder for a saved prompt."""
     return [
-        Model(part, path.name, weights_hash(path))
-        for part in PARTS
-        if not (saved_prompt and part == "text_encoder")
-        for path in sorted(Path(folder, part).glob("*"))
-        if path.suffix in (".safetensors", ".bin") and path.is_file()
+        Model(path.parent.name, path.name, weights_hash(path))
+        for path in _folder_files(folder, PARTS, saved_prompt)
+        if path.suffix in WEIGHT_FILES
     ]
 
 
-def weights_key(made: ClipRecord) -> str:
-    """The hashes of a record's weights that make the frames; those of the pose and the mask show in the controls."""
-    return " ".join(model.hash for model in made.models if model.part in (*PARTS, "lora"))
+def weights_key(options: RunOptions, sampling: Sampling = AS_RUN) -> str:
+    """Changes with every file of the model, and every LoRA; those of the pose and the mask show in the controls."""
+    files = _folder_files(options.models, (*PARTS, "scheduler"), bool(options.prompt_file))
+    keys = [content_identity(path) for path in files if path.suffix in (*WEIGHT_FILES, ".json")]
+    return " ".join([*keys, *map(content_identity, _loras(options, sampling))])
+
+
+def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
+    """Raises InputError where :func:`weights_key` is not ``key`` any more: the job would not be of these files."""
+    if weights_key(options, sampling) != key:
+        raise InputError(
+            f"a file of the model in {options.models} was changed while it was loaded: leave the folder alone, and run "
+            "again."
+        )
+
+
+def _loras(options: RunOptions, sampling: Sampling) -> list[str]:
+    return [*([sampling.lora] if sampling.lora else []), *(path for path, _ in loras(options))]
+
+
+def _folder_files(folder: str, parts: tuple[str, ...], saved_prompt: bool) -> list[Path]:
+    wanted = [part for part in parts if not (saved_prompt and part == "text_encoder")]
+    return [path for part in wanted for path in sorted(Path(folder, part).glob("*")) if path.is_file()]
 
 
 def job_settings(options: RunOptions, settings: str, made: ClipRecord) -> str:

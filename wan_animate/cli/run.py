@@ -28,6 +28,12 @@ wan-animate run --image me.png --video dance.mp4 --out clip.mp4 --models Wan2.2-
 
 ... --segment-seeds 3:1234 --keep-rest --keep-segments: segment 3 again, the rest as it is
 
+... --lora relight.safetensors --lora-2 few_steps.safetensors --lora-2-strength 0.8 --steps 6: LoRAs
+
+... --pose-edits edits.json --sam2 sam2.1_hiera_large.safetensors --mask-prompts points.json: as set in the editors
+
+... --out clip.mov --codec prores_422: another format, of the lossless frames
+
 ... --first-segment 1 --last-segment 2: a part; --continue-from clip.mp4: goes on from one
 
 The same command again goes on from the last finished segment.

@@ -26,12 +26,25 @@ class Weights:
         return encode_prompt(folder, text, device)
 
     def model(
-        self, folder: str, shift: float, dtype: torch.dtype, device: str, offload: str, needed: float
+        self,
+        folder: str,
+        shift: float,
+        dtype: torch.dtype,
+        device: str,
+        offload: str,
+        needed: float,
+        loras: tuple[tuple[str, float], ...] = (),
+        hashes: str = "",
     ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, SchedulerMixin]:
-        """As :func:`..backends.diffusers.load`."""
+        """As :func:`..backends.diffusers.load`, with LoRAs: (path, strength). ``hashes`` are those of all
+        these files."""
         from ..backends.diffusers import load
+        from ..backends.lora import add_lora
 
-        return load(folder, shift, dtype, device, offload, needed)
+        transformer, vae, scheduler = load(folder, shift, dtype, device, offload, needed)
+        for path, strength in loras:
+            add_lora(transformer, path, strength)
+        return transformer, vae, scheduler
 
 
 class KeptWeights(Weights):
@@ -42,7 +55,7 @@ class KeptWeights(Weights):
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str, str], torch.Tensor] = {}
-        self._key: tuple[str, torch.dtype, str, str] | None = None
+        self._key: tuple | None = None
         self._needed = 0.0
         self._model: tuple[WanAnimateTransformer3DModel, VideoVAE] | None = None
 
@@ -57,14 +70,22 @@ class KeptWeights(Weights):
         return self._texts[key]
 
     def model(
-        self, folder: str, shift: float, dtype: torch.dtype, device: str, offload: str, needed: float
+        self,
+        folder: str,
+        shift: float,
+        dtype: torch.dtype,
+        device: str,
+        offload: str,
+        needed: float,
+        loras: tuple[tuple[str, float], ...] = (),
+        hashes: str = "",
     ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, SchedulerMixin]:
         from ..backends.diffusers import flow_scheduler
 
-        key = folder, dtype, device, offload
+        key = folder, dtype, device, offload, loras, hashes
         if self._model is None or key != self._key or needed > self._needed:
             self.release()
-            self._model = super().model(folder, shift, dtype, device, offload, needed)[:2]
+            self._model = super().model(folder, shift, dtype, device, offload, needed, loras)[:2]
             self._key, self._needed = key, needed
         return *self._model, flow_scheduler("unipc", shift)
 

@@ -92,11 +92,29 @@ class PoseDetector:
         used = np.full((count, 5), np.nan, np.float32)  # boxes the keypoints were found in
         tracker = PersonTracker(frames, person)
 
-        with workers.opencv_in_one_thread(), closing(self._pipeline(frames, batch, tracker)) as results:
-            for start, stop, boxes, points in results:
-                used[start:stop], keypoints[start:stop] = boxes, points
+        done = 0
+
+        def tick() -> None:
+            """Of the thread that waits for a network: a run of it must not outlive a Cancel."""
+            try:
                 if progress is not None:
-                    progress(stop, count)
+                    progress(done, count)
+            except BaseException:
+                self.person_network.stop()
+                self.pose_network.stop()
+                raise
+
+        try:
+            with workers.opencv_in_one_thread(), closing(self._pipeline(frames, batch, tracker, tick)) as results:
+                for start, stop, boxes, points in results:
+                    used[start:stop], keypoints[start:stop] = boxes, points
+                    done = stop
+                    if progress is not None:
+                        progress(stop, count)
+        except BaseException:
+            self.person_network.begin()
+            self.pose_network.begin()
+            raise
 
         shots = tracker.finish()
         boxes, away = (np.concatenate(parts) for parts in zip(*((shot.boxes, shot.away) for shot in shots)))
@@ -124,7 +142,7 @@ class PoseDetector:
             raise InputError(nobody_at(describe_positions(found, frames.width, frames.height), choice))
 
     def _pipeline(
-        self, frames: FrameSource, batch: int, tracker: PersonTracker
+        self, frames: FrameSource, batch: int, tracker: PersonTracker, tick: Callable[[], None]
     ) -> Generator[tuple[int, int, np.ndarray, np.ndarray], None, None]:
         """(start, stop, boxes, keypoints) per batch; a thread per stage."""
         size, pose_size = self._detector_size, self._pose_size
@@ -152,7 +170,7 @@ class PoseDetector:
 
         stages: Generator[tuple, None, None] = read_ahead(frames, batch, depth=1)
         for stage in (prepared, detected, cropped, posed):
-            stages = ahead(stage(stages), name=stage.__name__)
+            stages = ahead(stage(stages), name=stage.__name__, tick=tick if stage is posed else None)
         with closing(stages):
             for start, stop, boxes, regions, heatmaps in stages:
                 yield start, stop, boxes, keypoints_from_heatmaps(heatmaps, regions)

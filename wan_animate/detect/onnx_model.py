@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..log import get_logger
 
 if TYPE_CHECKING:
@@ -27,6 +31,10 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+RUN_SECONDS = 300.0
+"""Longest run of a batch: a graph may hold a loop without end."""
+MOST_MEMORY = 4 << 30
+"""Bytes that graphs may take on the CPU beside their weights: one may hold a few numbers that become gigabytes."""
 _DTYPES: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _TORCH_DTYPES: dict[type[np.floating], torch.dtype] = {np.float32: torch.float32, np.float16: torch.float16}
 
@@ -93,6 +101,8 @@ class OnnxModel:
             self.batch = 0
         self.max_batch = 0
         self._largest_run = 0  # images
+        self._running: set[onnxruntime.RunOptions] = set()
+        self._late = self._stopped = False
 
     def _open(self, onnxruntime: ModuleType, provider: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -103,6 +113,8 @@ class OnnxModel:
             options.enable_mem_pattern = False
             options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         cpu = PROVIDERS["cpu"]
+        if provider == cpu and _limit_memory(onnxruntime):
+            options.add_session_config_entry("session.use_env_allocators", "1")
         if provider == PROVIDERS["cuda"] and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # the CUDA libraries of torch's package
         try:
@@ -151,13 +163,19 @@ class OnnxModel:
         outputs: list[np.ndarray | torch.Tensor] = []
         start = 0
         while start < len(images):
+            if self._stopped:
+                raise Cancelled
             group = self.batch or self.max_batch or len(images)
             part = images[start : start + group]
             missing = (self.batch or self._largest_run) - len(part) if self.batch or self._pads_batches else 0
             padded = _padded(part, max(missing, 0))
             try:
                 outputs.append(self._run(padded)[: len(part)])
+            except InputError:
+                raise
             except Exception as error:  # onnxruntime's exceptions have no common base class
+                if self._stopped:
+                    raise Cancelled from error
                 self._fall_back(str(error), len(padded))
             else:
                 start += len(part)
@@ -170,8 +188,8 @@ class OnnxModel:
         return np.concatenate([to_numpy(output) for output in outputs])  # fell back to the CPU in between
 
     def begin(self) -> None:
-        """Starts a clip, whose batches may be smaller."""
-        self._largest_run = 0
+        """Starts a clip, whose batches may be smaller; after :meth:`stop` runs go on."""
+        self._largest_run, self._stopped = 0, False
 
     @property
     def _pads_batches(self) -> bool:
@@ -220,7 +238,8 @@ class OnnxModel:
                 return self._run_bound(session, images, self._real_output_shape, self._output_dtype)
             images = images.cpu().numpy()
         images = np.ascontiguousarray(images, self._input_dtype)
-        output = session.run([self._output_name], {self._input_name: images})[0]
+        with self._limited() as options:
+            output = session.run([self._output_name], {self._input_name: images}, options)[0]
         if len(output) != len(images):
             raise ValueError(f"{len(images)} images gave {len(output)} results")
         self._real_output_shape = output.shape[1:]
@@ -241,13 +260,56 @@ class OnnxModel:
         binding, place = session.io_binding(), (device.type, device.index or 0)
         binding.bind_input(self._input_name, *place, self._input_dtype, tuple(images.shape), images.data_ptr())
         binding.bind_output(self._output_name, *place, dtype, tuple(output.shape), output.data_ptr())
-        session.run_with_iobinding(binding)  # returns when it is done
+        with self._limited() as options:
+            session.run_with_iobinding(binding, options)  # returns when it is done
         return output.float()
+
+    @contextmanager
+    def _limited(self) -> Iterator[onnxruntime.RunOptions]:
+        """Options of a run that :meth:`stop`, or :data:`RUN_SECONDS`, ends."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 3
+        if self.provider == PROVIDERS["cpu"]:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")  # others need it
+        limit = threading.Timer(RUN_SECONDS, self._end_late)
+        limit.daemon = True
+        self._running.add(options)
+        self._late = False
+        limit.start()
+        try:
+            yield options
+        except Exception as error:
+            if not self._late:
+                raise
+            raise InputError(
+                f"{self.role}: {self.name} did not end in {RUN_SECONDS:g} seconds; choose the file that the workflow's "
+                "notes link to, or a smaller one."
+            ) from error
+        finally:
+            limit.cancel()
+            self._running.discard(options)
+
+    def _end_late(self) -> None:
+        self._late = True
+        self._terminate()
+
+    def stop(self) -> None:
+        """Ends the run of another thread, which raises Cancelled, as do others until :meth:`begin`."""
+        self._stopped = True
+        self._terminate()
+
+    def _terminate(self) -> None:
+        for options in list(self._running):
+            options.terminate = True
 
     def probe(self, height: int, width: int) -> tuple[int, ...]:
         """Output shape for a black image. Raises InputError."""
         try:
             return tuple(self._run(np.zeros((max(self.batch, 1), 3, height, width), self._input_dtype)).shape)
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(
                 f"{self.role}: {self.name} does not take an image of {width}x{height} ({_brief(str(error))}); "
@@ -257,6 +319,20 @@ class OnnxModel:
     def close(self) -> None:
         """Frees memory until the next run."""
         self._session = None
+
+
+@lru_cache(maxsize=1)
+def _limit_memory(onnxruntime: ModuleType) -> bool:
+    """Gives onnxruntime a bounded arena for the CPU, once a process; False where it has none."""
+    try:
+        kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+        memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+        arena = onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY, "arena_extend_strategy": 1})  # as much as is asked for
+        onnxruntime.create_and_register_allocator(memory, arena)
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        log.debug("onnxruntime's memory is not limited: %s", error)
+        return False
+    return True
 
 
 def to_numpy(values: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -294,5 +370,8 @@ def _is_about_file(message: str) -> bool:
 
 
 def _is_out_of_memory(message: str) -> bool:
-    said = r"bad.?alloc|out of memory|Failed to allocate|not enough memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+    said = (
+        r"bad.?alloc|out of memory|is smaller than requested bytes|Failed to allocate|not enough memory|"
+        r"(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
+    )
     return bool(re.search(said, message, re.IGNORECASE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,9 +172,7 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
         given = json.loads(text)
         if isinstance(given, dict):
             given = [given]
-        points = [
-            (float(point["x"]), float(point["y"])) if isinstance(point, dict) else _pair(point) for point in given
-        ]
+        points = [_pair((point["x"], point["y"])) if isinstance(point, dict) else _pair(point) for point in given]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(
             f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '
@@ -195,8 +194,10 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
 
 
 def _pair(value: Any) -> tuple[float, float]:
-    x, y = value
-    return float(x), float(y)
+    x, y = (float(side) for side in value)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError("no number")
+    return x, y
 
 
 def _read_box(box: object) -> tuple[float, float, float, float] | None:
@@ -210,11 +211,13 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
             right, bottom = left + width, top + height
         else:
             left, top, right, bottom = (float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(
             f"segment character: bbox must be four numbers x1, y1, x2, y2 in pixels, but it is {str(box)[:60]}."
         ) from error
     corners = left, top, right, bottom
+    if not all(map(math.isfinite, corners)):
+        raise InputError(f"segment character: bbox is {', '.join(map(str, corners))}, which are no numbers of pixels.")
     if right <= left or bottom <= top:
         raise InputError(
             f"segment character: bbox is {', '.join(f'{side:g}' for side in corners)}, but its right and bottom must "

@@ -6,18 +6,19 @@ facebookresearch/sam2 and ``transformers/models/sam2_video``.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from ..errors import InputError
 from ..files import reading
+from ..schema import Schema, read_json, read_values
 from ..weights.kinds import SAM2_VIDEO, file_identity
 
 WHAT = "segmenter"
@@ -34,6 +35,17 @@ VARIANTS: dict[tuple[int, tuple[int, ...]], tuple[str, tuple[int, ...], tuple[in
 # A model of another size declares the same in its safetensors metadata under this key, as JSON:
 # {"heads": [...], "windows": [...], "global_blocks": [...], "image_size": 1024}
 METADATA = "sam2_architecture"
+MOST_LAYERS = 256  # five times the largest
+
+
+Heads = Annotated[int, Field(ge=1, le=256)]
+
+
+class _Size(Schema):
+    heads: Annotated[list[Heads], Field(min_length=1, max_length=MOST_LAYERS)]
+    windows: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(max_length=MOST_LAYERS)]
+    global_blocks: Annotated[list[Annotated[int, Field(ge=0, le=MOST_LAYERS)]], Field(max_length=MOST_LAYERS)]
+    image_size: Annotated[int, Field(ge=32, le=8192)] = 1024
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
                 f"{WHAT}: {path.name} ({size:,} bytes) cannot be read as safetensors ({error}); download it again, and "
                 "mind that a link page or a pointer file may have been saved in its place."
             ) from error
-        declared = check_declared_size(json.loads(metadata.get(METADATA, "{}")), path.name)
+        declared = check_declared_size(metadata.get(METADATA, "{}"), path.name)
     layout = "meta" if any(key.startswith("image_encoder.trunk.") for key in tensors) else "huggingface"
     if layout == "meta":
         tensors = from_meta(tensors)
@@ -83,7 +95,7 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
             tensors[shared] = tensors[saved]
     try:
         config, name = _infer(tensors, declared)
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, ZeroDivisionError) as error:
         raise InputError(
             f"{WHAT}: {path.name} lacks a part of a SAM 2 video model ({error.args[0]}); download it again whole."
         ) from error
@@ -92,23 +104,11 @@ def read_weights(path: str | os.PathLike, shapes_only: bool = False) -> tuple[di
     return tensors, Architecture(name, layout, config)
 
 
-def check_declared_size(given: Any, name: str) -> dict:
-    """The size in a file's metadata. Raises InputError for a wrong type."""
-    lists = ("heads", "windows", "global_blocks")
-    if (
-        not isinstance(given, dict)
-        or given
-        and (
-            any(not isinstance(given.get(key), list) or any(type(n) is not int for n in given[key]) for key in lists)
-            or type(given.get("image_size", 1024)) is not int
-            or not given["heads"]
-        )
-    ):
-        raise InputError(
-            f"{WHAT}: {name} says in its metadata ({METADATA}) that its size is {json.dumps(given)[:120]}, which is "
-            f"not {', '.join(lists)} as lists of numbers and image_size as a number; download it again."
-        )
-    return given
+def check_declared_size(text: str, name: str) -> dict:
+    """The size in a file's metadata, ``{}`` of a published one. Raises InputError for another form."""
+    what = f"{WHAT}: the size in {name}'s metadata ({METADATA})"
+    given = read_json(text, dict[str, Any], what, "download it again")
+    return read_values(given, _Size, what, "download it again").model_dump() if given else {}
 
 
 def _refuse_other_models(name: str, keys: list[str]) -> None:
@@ -249,7 +249,10 @@ def _infer(tensors: dict[str, torch.Tensor], declared: dict) -> tuple[dict, str]
 
     def count(prefix: str) -> int:
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-        return max((int(match[1]) + 1 for match in map(pattern.match, tensors) if match), default=0)
+        found = {match[1] for match in map(pattern.match, tensors) if match}
+        if len(found) > MOST_LAYERS or any(str(number) not in found for number in range(len(found))):
+            raise ValueError(f"{len(found)} layers of {prefix} that do not follow each other")
+        return len(found)
 
     trunk = "vision_encoder.backbone."
     widths = [shape(f"{trunk}blocks.{index}.layer_norm2.weight")[0] for index in range(count(f"{trunk}blocks"))]

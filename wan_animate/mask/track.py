@@ -9,18 +9,33 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from ..errors import InputError
-from ..pose.track import load_npz, save_npz
+from ..limits import MOST_PIXELS, RATES
+from ..npz import load_npz, save_npz
+from ..schema import FrameNumber, Schema, Side, read_values
 from ..video.frames import FrameSource
 
 
 def binary(mask: np.ndarray) -> np.ndarray:
     """uint8 0..255 or float 0..1 -> uint8 0/1, threshold half."""
     return (mask >= (128 if mask.dtype == np.uint8 else 0.5)).view(np.uint8)
+
+
+_EMPTIEST = 1000  # times that masks of nobody are packed
+
+
+class _Saved(Schema):
+    """What :meth:`MaskTrack.save` writes beside the masks."""
+
+    shape: tuple[FrameNumber, Side, Side]
+    fps: tuple[Annotated[float, Field(gt=0, le=RATES[1])]] = (30.0,)
+    fps_ratio: tuple[int, Annotated[int, Field(ge=1)]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +52,11 @@ class MaskTrack:
         object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(100_000))
         if len(self.shape) != 3 or self.shape[0] != len(self.packed) or min(self.shape) < 1:
             raise InputError(f"mask track: {len(self.packed)} frames do not fit the shape {list(self.shape)}.")
+        if self.shape[1] * self.shape[2] > MOST_PIXELS or not RATES[0] <= self.fps <= RATES[1]:
+            raise InputError(
+                f"mask track: it has frames of {self.shape[2]}x{self.shape[1]} at {float(self.fps):g} a second, which "
+                "no clip has; segment the clip again."
+            )
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -70,7 +90,7 @@ class MaskTrack:
         _, height, width = self.shape
         out = np.empty((stop - start, height, width), np.uint8)
         for row, data in zip(out, self.packed[start:stop], strict=True):
-            bits = np.frombuffer(zlib.decompress(data), np.uint8)
+            bits = _inflated(data, -(-height * width // 8))
             row[:] = np.unpackbits(bits, count=height * width).reshape(height, width)
         return out
 
@@ -94,18 +114,29 @@ class MaskTrack:
     @classmethod
     def load(cls, path: str | os.PathLike) -> MaskTrack:
         """Reads :meth:`save`'s file, or ``packed`` bits ``[T, ceil(H*W/8)]`` and ``shape``. Raises InputError."""
-        arrays = load_npz(path, ("shape",), "mask track")
-        if "fps_ratio" in arrays:
-            fps = Fraction(*map(int, arrays["fps_ratio"]))
-        else:
-            fps = Fraction(float(arrays.get("fps", 30.0)))
-        shape = tuple(int(side) for side in arrays["shape"])
+        others = ("fps_ratio", "fps", "packed", "deflated", "ends")
+        arrays = load_npz(path, ("shape",), "mask track", others, packed=_EMPTIEST)
+        small = {name: tuple(arrays[name].ravel().tolist()) for name in ("shape", "fps_ratio", "fps") if name in arrays}
+        saved = read_values(small, _Saved, f"mask track {os.fspath(path)}", "save it again")
+        fps = Fraction(*saved.fps_ratio) if saved.fps_ratio is not None else Fraction(*saved.fps)
+        shape = saved.shape
         if "packed" in arrays:
             return cls.from_bits(arrays["packed"], shape, fps)
         if "deflated" not in arrays or "ends" not in arrays:
             raise InputError(f"mask track: {path} has no masks in it; save it again.")
-        data, ends = arrays["deflated"].tobytes(), [0, *arrays["ends"].tolist()]
+        data, ends = arrays["deflated"].tobytes(), [0, *arrays["ends"].ravel().tolist()]
         return cls(tuple(data[start:stop] for start, stop in itertools.pairwise(ends)), shape, fps)
+
+
+def _inflated(data: bytes, count: int) -> np.ndarray:
+    """``count`` bytes of bits, and no more. Raises InputError."""
+    try:
+        bits = zlib.decompressobj().decompress(data, count)
+    except zlib.error:
+        bits = b""
+    if len(bits) < count:
+        raise InputError("mask track: the masks of a frame are damaged; segment the clip again.")
+    return np.frombuffer(bits, np.uint8)
 
 
 def pack(mask: np.ndarray) -> bytes:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import reading, replacing
+from ..errors import InputError
+from ..files import make_folder, reading, replacing
+from ..schema import read_json
 
 CHUNK = 8 << 20
 
@@ -56,9 +58,9 @@ class HashCache:
         self.path = path
         self._known: dict[str, list] = {}
         if path is not None:
-            with suppress(OSError, ValueError):
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                self._known = {k: v for k, v in kept.items() if isinstance(v, list) and len(v) == 3}
+            with suppress(OSError, InputError):  # damaged: computed again
+                kept = read_json(path.read_bytes(), dict[str, tuple[int, int, str]], "the list of hashes", "remove it")
+                self._known = {name: list(entry) for name, entry in kept.items()}
 
     def get(self, path: Path) -> str | None:
         """The hash of the file as it is now, if it was computed."""
@@ -68,7 +70,7 @@ class HashCache:
     def put(self, path: Path, sha256: str) -> None:
         self._known[str(path.resolve())] = [*_stamp(path), sha256]
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent, "the list of hashes")
             with replacing(self.path, "the list of hashes") as temporary:
                 Path(temporary).write_text(json.dumps(self._known, indent=1), encoding="utf-8")
 

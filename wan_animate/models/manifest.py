@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ..errors import InputError
+from ..schema import Schema, read_json
 
 FILE = "models_manifest.json"
 OWN = "WAN_ANIMATE_MANIFEST"
@@ -24,6 +26,10 @@ ROLES = (
 )  # fmt: skip
 ENDINGS = (".safetensors", ".onnx", ".bin", ".gguf")
 _WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # names of devices, with any ending
+
+
+class _Manifest(Schema):
+    models: Annotated[list[Any], Field(min_length=1)]  # each by itself, so that an error names it
 
 
 @dataclass(frozen=True)
@@ -115,16 +121,12 @@ def read_manifest(path: Path | None = None) -> tuple[ModelFile, ...]:
     """
     path = path or manifest_path()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"the list of models {path} cannot be read ({error.strerror}): install the kit again."
         ) from None
-    except ValueError as error:
-        raise InputError(f"the list of models {path} is no JSON ({error}): install the kit again.") from None
-    entries = data.get("models") if isinstance(data, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"the list of models {path} has no entry under 'models': install the kit again.")
+    entries = read_json(text, _Manifest, f"the list of models {path}", "install the kit again").models
     models = tuple(_entry(each, at, path) for at, each in enumerate(entries))
     names = [model.name for model in models]
     twice = {name for name in names if names.count(name) > 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..video.frames import FrameSource
@@ -15,6 +17,7 @@ _MIN_RELATIVE_SIDE = 0.15  # of the largest person's longer side; smaller people
 _RECENT_FRAMES = 10
 _MIN_SIGHTINGS = 3
 _AREA_FRAMES = 200
+_MOST_PEOPLE = 200  # of a shot, those seen most: each takes 20 bytes a frame
 
 
 class PersonTracker:
@@ -84,19 +87,30 @@ class PersonTracker:
 
 
 def shot_people(
-    detections: list[FrameDetections], start: int, stop: int, fps: float, tracker: MultiPersonTracker | None = None
+    detections: list[FrameDetections],
+    start: int,
+    stop: int,
+    fps: float,
+    tracker: MultiPersonTracker | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Shot:
-    """People in a range of frames that ``tracker`` may have seen."""
+    """People in a range of frames that ``tracker`` may have seen; ``report`` of (frames done, frames)."""
     if tracker is None:
         tracker = MultiPersonTracker(fps)
         for frame in range(start, stop):
+            report(frame - start, stop - start)
             tracker.update(frame, detections[frame])
     shot = Shot(start, stop, np.stack([detections[frame].largest for frame in range(start, stop)]), shown=start)
     max_gap = max(round(_MAX_GAP_SECONDS * fps), 5)
     min_sightings = max(1, min(8, (stop - start) // 10))
     tracks = [
-        track for track in tracker.finish() if sum(box[4] >= MIN_START_SCORE for box in track.boxes) >= min_sightings
+        track
+        for track in tracker.finish(lambda: report(stop - start, stop - start))
+        if sum(box[4] >= MIN_START_SCORE for box in track.boxes) >= min_sightings
     ]
+    if len(tracks) > _MOST_PEOPLE:
+        fewest = sorted(len(track.frames) for track in tracks)[-_MOST_PEOPLE]
+        tracks = [track for track in tracks if len(track.frames) >= fewest][:_MOST_PEOPLE]
     sides = [np.median([(box[2:4] - box[:2]).max() for box in track.boxes]) for track in tracks]
     tracks = [track for track, side in zip(tracks, sides) if side >= _MIN_RELATIVE_SIDE * max(sides)]
     if not tracks:

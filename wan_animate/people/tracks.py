@@ -6,11 +6,13 @@ detections, decides after occlusions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from .appearance import SIZE
 from .boxes import INTERPOLATED, WHOLE_FRAME, FrameDetections, area, iou, overlap
 
 MIN_START_SCORE = 0.3  # detection score that starts a track; lower ones may continue a track
@@ -25,6 +27,7 @@ _RECOVERY = 6  # separate sightings after an occlusion until motion is trusted a
 _APPEARANCE_FRAMES = 30
 _DECISIVE = 0.1  # difference of appearance distances
 _SAME_PERSON = 0.35  # appearance distance before and after being lost
+_MOST_JOINED = 1000  # tracks of a shot, those seen most, of which interruptions are joined
 _SIGHTING = ("frames", "boxes", "appearances", "separate")  # lists of a Track, one entry per sighting
 
 
@@ -224,8 +227,8 @@ class MultiPersonTracker:
                 return
         self._occlusions.append(_Occlusion((first, second), frame, frame))
 
-    def finish(self) -> list[Track]:
-        """Tracks, with identity switches corrected and interruptions joined."""
+    def finish(self, tick: Callable[[], None] = lambda: None) -> list[Track]:
+        """Tracks, with identity switches corrected and interruptions joined; ``tick`` is called on the way."""
         for seen in sorted(self._occlusions, key=lambda seen: seen.start):
             before = [track.typical_appearance(0, seen.start - 1) for track in seen.people]
             after = [track.typical_appearance(seen.stop + 1, None, -_APPEARANCE_FRAMES) for track in seen.people]
@@ -236,7 +239,7 @@ class MultiPersonTracker:
             distance = appearance_distance(np.stack(known_before), np.stack(known_after))
             if distance[0, 1] + distance[1, 0] < distance[0, 0] + distance[1, 1] - _DECISIVE:
                 _swap_after(*seen.people, seen.stop)
-        return _joined([track for track in self.tracks if track.frames], self._max_lost)
+        return _joined([track for track in self.tracks if track.frames], self._max_lost, tick)
 
 
 def _costs(
@@ -283,31 +286,73 @@ def _swap_after(first: Track, second: Track, frame: int) -> None:
         values[at:], others[other_at:] = others[other_at:], values[at:]
 
 
-def _joined(tracks: list[Track], max_lost: int) -> list[Track]:
-    while True:
-        best, lowest = None, _SAME_PERSON
-        typical = [track.typical_appearance() for track in tracks]
-        for index, earlier in enumerate(tracks):
-            for other, later in enumerate(tracks):
-                gap = later.frames[0] - earlier.frames[-1]
-                if gap <= 0:
-                    continue
-                before, after = typical[index], typical[other]
-                before = earlier.appearances[-1] if before is None else before
-                after = later.appearances[0] if after is None else after
-                cost = float(appearance_distance(before[None], after[None])[0, 0])
-                exit_box, entry_box = earlier.boxes[-1], later.boxes[0]
-                away = np.abs(exit_box[:4] - entry_box[:4]).max() / max(float((exit_box[2:4] - exit_box[:2]).max()), 1)
-                if gap > max_lost // 2 or away > 0.75 + 0.1 * gap:
-                    cost += 0.1  # the place says nothing, so the appearance must be closer
-                if cost < lowest:
-                    best, lowest = (earlier, later), cost
-        if best is None:
-            return tracks
-        joined = Track(shared=best[0].shared | best[1].shared)
+def _joined(tracks: list[Track], max_lost: int, tick: Callable[[], None]) -> list[Track]:
+    """Joins, cheapest first, pairs of which one begins after the other ends."""
+    seen_most = sorted(range(len(tracks)), key=lambda at: -len(tracks[at].frames))[:_MOST_JOINED]
+    left = [track for at, track in enumerate(tracks) if at not in set(seen_most)]
+    tracks = [tracks[at] for at in sorted(seen_most)]
+    count, most = len(tracks), max(2 * len(tracks) - 1, 1)  # each join adds one at the end
+    ends = _Ends(most)
+    costs = np.full((most, most), np.inf, np.float32)
+    for at, track in enumerate(tracks):
+        ends.set(at, track)
+    alive = np.arange(most) < count
+    costs[:count, :count] = ends.costs(slice(count), slice(count), max_lost)
+    nearest = costs.argmin(axis=1)  # the first of the cheapest
+    lowest = costs[np.arange(most), nearest]
+    while count < most:
+        tick()
+        first = int(lowest.argmin())
+        if not lowest[first] < _SAME_PERSON:
+            break
+        pair = first, int(nearest[first])
+        joined = Track(shared=tracks[pair[0]].shared | tracks[pair[1]].shared)
         for name in _SIGHTING:
-            getattr(joined, name).extend([*getattr(best[0], name), *getattr(best[1], name)])
-        tracks = [track for track in tracks if track not in best] + [joined]
+            getattr(joined, name).extend([*getattr(tracks[pair[0]], name), *getattr(tracks[pair[1]], name)])
+        for at in pair:
+            alive[at] = False
+            costs[at, :] = costs[:, at] = np.inf
+        ends.set(count, joined)
+        alive[count], new = True, slice(count, count + 1)
+        known = slice(count + 1)
+        costs[new, known] = np.where(alive[known], ends.costs(new, known, max_lost), np.inf)
+        costs[known, new] = np.where(alive[known, None], ends.costs(known, new, max_lost), np.inf)
+        stale = np.isin(nearest, pair) | (costs[:, count] < lowest)
+        stale[[*pair, count]] = True
+        nearest[stale] = costs[stale].argmin(axis=1)
+        lowest = costs[np.arange(most), nearest]
+        tracks.append(joined)
+        count += 1
+    return left + [track for at, track in enumerate(tracks) if alive[at]]
+
+
+class _Ends:
+    """First and last sightings of up to ``count`` tracks, for the costs of joining them."""
+
+    def __init__(self, count: int) -> None:
+        self.first, self.last = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.entry, self.exit = np.zeros((count, 4)), np.zeros((count, 4))
+        self.before, self.after = np.zeros((count, SIZE), np.float32), np.zeros((count, SIZE), np.float32)
+
+    def set(self, at: int, track: Track) -> None:
+        typical = track.typical_appearance()
+        self.first[at], self.last[at] = track.frames[0], track.frames[-1]
+        self.entry[at], self.exit[at] = track.boxes[0][:4], track.boxes[-1][:4]
+        self.before[at] = track.appearances[-1] if typical is None else typical
+        self.after[at] = track.appearances[0] if typical is None else typical
+
+    def costs(self, earlier: slice, later: slice, max_lost: int) -> np.ndarray:
+        """float ``[earlier, later]``; inf where the later one begins before the earlier one ends."""
+        gap = self.first[None, later] - self.last[earlier, None]
+        # not by @, which rounds equal pairs differently from place to place
+        alike = np.einsum("nd,md->nm", self.before[earlier], self.after[later])
+        cost = np.sqrt(np.maximum(1 - alike, 0))
+        leaving = self.exit[earlier]
+        away = np.abs(leaving[:, None] - self.entry[None, later]).max(axis=2)
+        away = away / np.maximum((leaving[:, 2:] - leaving[:, :2]).max(axis=1), 1)[:, None]
+        # then the place says nothing, so the appearance must be closer
+        cost = cost + np.where((gap > max_lost // 2) | (away > 0.75 + 0.1 * gap), np.float32(0.1), np.float32(0))
+        return np.where(gap > 0, cost, np.inf)
 
 
 def _without_partial_boxes(boxes: np.ndarray, appearances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,17 +6,19 @@ OpenPose's output format.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..limits import MOST_FRAMES, MOST_PEOPLE, MOST_PIXELS
 from ..people.appearance import SIZE as APPEARANCE_SIZE
 from ..people.boxes import WHOLE_FRAME, FrameDetections, area
 from ..people.choosing import PersonChoice, choose
 from ..people.tracker import shot_people
+from ..schema import read_json, shown
 from . import wholebody
 from .track import PoseTrack
 
@@ -32,6 +34,7 @@ PARTS = {
     "left hand": wholebody.LEFT_HAND,
     "right hand": wholebody.RIGHT_HAND,
 }
+MOST_NUMBERS = 3 * 1000  # of a part; OpenPose's largest has 70 points
 STRAY = 6.0  # times the median distance from the body's middle: farther points are dropped
 SMALLEST = 0.02  # of the canvas' shorter side: a smaller body shows nothing
 APART = 0.5  # of the body's extent, between a hand and its wrist, or the face and the head
@@ -68,20 +71,29 @@ def _flat(points: np.ndarray) -> list[float]:
     return np.where(points[:, 2:] > 0, points, 0).astype(float).ravel().tolist()
 
 
-def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice | None = None) -> PoseTrack:
+def from_openpose(
+    frames: Any,
+    fps: float | Fraction = 30,
+    person: PersonChoice | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> PoseTrack:
     """A person's track, with boxes, from OpenPose JSON.
 
     Drops points far outside the canvas and unswaps hands; points that the format lacks have confidence 0.
 
     Args:
         frames: a list of frames, one frame, or JSON text.
+        report: called with (frames done, frames); raises to stop.
 
     Raises:
-        InputError: not OpenPose JSON, several canvas sizes, or no possible body.
+        InputError: not OpenPose JSON, several canvas sizes, a crowd, or no possible body.
     """
     frames = _parse(frames)
     width, height = _canvas(frames)
-    people = [[_person(entry, index, width, height) for entry in _people(frame)] for index, frame in enumerate(frames)]
+    people = []
+    for index, frame in enumerate(frames):
+        report(index, len(frames))
+        people.append([_person(entry, index, width, height) for entry in _people(frame, index)])
     people = _to_pixels(people, width, height)
     people = [[points for points in found if (points[:, 2] > 0).any()] for found in people]
     if not any(people):
@@ -90,7 +102,7 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
             "that shows one."
         )
     candidates = [np.array([_box(points) for points in found], np.float32).reshape(-1, 5) for found in people]
-    boxes = _follow(candidates, width, height, float(fps), person or PersonChoice())
+    boxes = _follow(candidates, width, height, float(fps), person or PersonChoice(), report)
     keypoints = np.zeros((len(frames), wholebody.COUNT, 3), np.float32)
     for index, (found, options) in enumerate(zip(people, candidates, strict=True)):
         if len(found):
@@ -105,12 +117,7 @@ def from_openpose(frames: Any, fps: float | Fraction = 30, person: PersonChoice 
 
 def _parse(frames: Any) -> list[dict]:
     if isinstance(frames, (str, bytes)):
-        try:
-            frames = json.loads(frames)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"pose keypoints: the text is not JSON ({error}); connect POSE_KEYPOINT from a pose node."
-            ) from error
+        frames = read_json(frames, Any, "pose keypoints: the text", "connect POSE_KEYPOINT from a pose node")
     frames = [frames] if isinstance(frames, dict) else frames
     right = isinstance(frames, (list, tuple)) and len(frames) > 0 and all(isinstance(frame, dict) for frame in frames)
     if not right or not all("people" in frame for frame in frames):
@@ -118,34 +125,50 @@ def _parse(frames: Any) -> list[dict]:
             "pose keypoints: a list of frames with people, canvas_width and canvas_height was expected (OpenPose "
             "JSON); connect POSE_KEYPOINT from a pose node."
         )
+    if len(frames) > MOST_FRAMES:
+        raise InputError(f"pose keypoints: they are of {len(frames):,} frames, at most {MOST_FRAMES:,} are read.")
     return list(frames)
 
 
 def _canvas(frames: list[dict]) -> tuple[int, int]:
-    sizes: set[tuple[Any, Any]] = {(frame.get("canvas_width"), frame.get("canvas_height")) for frame in frames}
+    sizes = set()
+    for frame in frames:
+        width, height = frame.get("canvas_width"), frame.get("canvas_height")
+        sides = [side for side in (width, height) if isinstance(side, (int, float)) and 1 <= side <= MOST_PIXELS]
+        if len(sides) < 2 or sides[0] * sides[1] > MOST_PIXELS:
+            raise InputError(
+                f"pose keypoints: canvas_width and canvas_height are {shown(width)} and {shown(height)}, but they must "
+                f"be the frame's size in pixels, {MOST_PIXELS // 10**6} million at most."
+            )
+        sizes.add((int(sides[0]), int(sides[1])))
     if len(sizes) != 1:
         raise InputError(
             f"pose keypoints: the frames have canvases of {len(sizes)} sizes, but those of one clip have one; detect "
             "the pose of one clip."
         )
-    ((width, height),) = sizes
-    if not all(isinstance(side, (int, float)) and side >= 1 for side in (width, height)):
-        raise InputError(
-            f"pose keypoints: canvas_width and canvas_height are {width!r} and {height!r}, but they must be the "
-            "frame's size in pixels."
-        )
-    return int(width), int(height)
+    return sizes.pop()
 
 
-def _people(frame: dict) -> list[dict]:
+def _people(frame: dict, index: int) -> list[dict]:
     people = frame["people"] or []
+    if not isinstance(people, (list, tuple)):
+        raise InputError(f"pose keypoints: people of frame {index} is {shown(people)}, but a list was expected.")
+    if len(people) > MOST_PEOPLE:
+        raise InputError(
+            f"pose keypoints: frame {index} has {len(people):,} people, and at most {MOST_PEOPLE} are followed; take "
+            "the larger ones."
+        )
     return [entry for entry in people if isinstance(entry, dict) and entry.get("pose_keypoints_2d")]
 
 
 def _points(entry: dict, key: str, index: int) -> np.ndarray:
     try:
-        points = np.array(entry.get(key) or [], np.float32)
-    except (TypeError, ValueError) as error:
+        given = entry.get(key) or []
+        if len(given) > MOST_NUMBERS:
+            raise ValueError("too many")
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and left out
+            points = np.array(given, np.float64).astype(np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"pose keypoints: {key} of frame {index} holds something that is not a number.") from error
     if points.size % 3:
         raise InputError(
@@ -259,7 +282,14 @@ def _box(points: np.ndarray) -> np.ndarray:
     return np.array([*seen[:, :2].min(axis=0), *seen[:, :2].max(axis=0), seen[:, 2].mean()], np.float32)
 
 
-def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, choice: PersonChoice) -> np.ndarray:
+def _follow(
+    candidates: list[np.ndarray],
+    width: int,
+    height: int,
+    fps: float,
+    choice: PersonChoice,
+    report: Callable[[int, int], None],
+) -> np.ndarray:
     choice.check(len(candidates))
     nobody = np.array([0, 0, width, height, WHOLE_FRAME], np.float32)
     same = np.full(APPEARANCE_SIZE, APPEARANCE_SIZE**-0.5, np.float32)  # no picture, so no appearance
@@ -269,7 +299,7 @@ def _follow(candidates: list[np.ndarray], width: int, height: int, fps: float, c
         )
         for boxes in candidates
     ]
-    shot = shot_people(found, 0, len(found), fps)
+    shot = shot_people(found, 0, len(found), fps, report=report)
     choose([shot], choice, width, height)
     return shot.boxes
 

@@ -6,17 +6,37 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from ..errors import InputError
-from ..files import make_folder, reading, replacing
+from ..limits import FARTHEST, MOST_FRAMES, MOST_PIXELS, RATES
+from ..npz import load_npz, save_npz
+from ..schema import Finite, FrameNumber, Schema, Side, read_values
 from ..video.frames import FrameSource
 from ..video.resample import placement
 from . import wholebody
 
 Picture = tuple[float, float, float, float]  # left, top, width, height
+Length = Annotated[float, Field(gt=0, le=1e9)]
+
+
+class _Saved(Schema):
+    """What :meth:`PoseTrack.save` writes beside the arrays of every frame."""
+
+    fps: Finite
+    width: Side
+    height: Side
+    fps_ratio: tuple[int, Annotated[int, Field(ge=1)]] | None = None
+    cuts: tuple[FrameNumber, ...] = ()
+    picture: tuple[Finite, Finite, Length, Length] | None = None
+    start_seconds: Finite | None = None
+
+
+_REMEDY = "save the track again"
+ONE = ("fps", "width", "height", "start_seconds")  # numbers, which other programs save as arrays of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +45,7 @@ class PoseTrack:
 
     Attributes:
         keypoints: float32 ``[T, 133, 3]``: x, y in pixels (also outside the frame), confidence 0..1, COCO-WholeBody
-            order. Non-finite values become 0, 0, 0.
+            order. Non-finite values, and points farther away than 30,000 pixels, become 0, 0, 0.
         width, height: of the frames in pixels.
         boxes: float32 ``[T, 5]`` (x1, y1, x2, y2, score) or None. Score below 0: nobody detected, whole frame searched;
             0: interpolated.
@@ -34,7 +54,7 @@ class PoseTrack:
         pictures: float64 ``[T, 4]``, ``picture`` of every frame, where the frames are a window that moves; or None.
 
     Raises:
-        InputError: wrong shapes, no frames, or a cut outside the clip.
+        InputError: wrong shapes, no frames, an impossible size or rate, or a cut outside the clip.
     """
 
     keypoints: np.ndarray
@@ -59,7 +79,18 @@ class PoseTrack:
                 f"pose track: it has {len(keypoints)} frames of {self.width}x{self.height}; "
                 "detect the pose again from a clip with at least one frame."
             )
-        bad = ~np.all(np.isfinite(keypoints), axis=2)
+        if self.width * self.height > MOST_PIXELS or len(keypoints) > MOST_FRAMES:
+            raise InputError(
+                f"pose track: it has {len(keypoints):,} frames of {self.width}x{self.height}, more than can be read; "
+                "detect the pose again from a shorter or smaller clip."
+            )
+        if not RATES[0] <= self.fps <= RATES[1]:  # NaN as well
+            raise InputError(
+                f"pose track: it has {float(self.fps):g} frames a second, which {RATES[0]:g} to {RATES[1]:g} may be; "
+                f"{_REMEDY}."
+            )
+        with np.errstate(invalid="ignore"):
+            bad = ~(np.isfinite(keypoints[..., 2]) & (np.abs(keypoints[..., :2]) <= FARTHEST).all(axis=2))
         if bad.any():
             keypoints = np.where(bad[..., None], np.float32(0), keypoints)
         boxes = self.boxes
@@ -69,6 +100,9 @@ class PoseTrack:
                 raise InputError(
                     f"pose track: boxes must be [{len(keypoints)}, 5], but their shape is {list(boxes.shape)}."
                 )
+            lost = ~np.isfinite(boxes).all(axis=1)
+            if lost.any():
+                boxes = np.where(lost[:, None], np.array([0, 0, self.width, self.height, -1], np.float32), boxes)
         pictures = self.pictures
         if pictures is not None:
             pictures = np.asarray(pictures, np.float64)
@@ -221,17 +255,29 @@ class PoseTrack:
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseTrack:
         """Reads :meth:`save`'s file. Raises InputError."""
-        arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track")
-        with reading(path, "pose track", "save it again"):
-            fps = Fraction(*map(int, arrays["fps_ratio"])) if "fps_ratio" in arrays else Fraction(float(arrays["fps"]))
-            if fps <= 0:
-                raise InputError(f"pose track {path} has {float(fps):g} frames a second: save it again.")
-            cuts = tuple(arrays["cuts"].tolist()) if "cuts" in arrays else ()
-            picture = tuple(arrays["picture"].tolist()) if "picture" in arrays else None
-            start = float(arrays["start_seconds"]) if "start_seconds" in arrays else None
-            size = int(arrays["width"]), int(arrays["height"])
-            boxes, pictures = arrays.get("boxes"), arrays.get("pictures")
-            return cls(arrays["keypoints"], *size, fps, boxes, cuts, picture, start, pictures)
+        what, frames = f"pose track {os.fspath(path)}", ("boxes", "pictures")
+        small = ("fps_ratio", "cuts", "picture", "start_seconds")
+        arrays = load_npz(path, ("keypoints", "fps", "width", "height"), "pose track", (*small, *frames))
+        plain = {name: _plain(name, array) for name, array in arrays.items() if name not in ("keypoints", *frames)}
+        saved = read_values(plain, _Saved, what, _REMEDY)
+        if saved.fps_ratio is not None:
+            fps = Fraction(*saved.fps_ratio)
+        else:
+            fps = Fraction(saved.fps)
+        boxes, pictures = arrays.get("boxes"), arrays.get("pictures")
+        return cls(
+            arrays["keypoints"], saved.width, saved.height, fps, boxes, saved.cuts, saved.picture, saved.start_seconds,
+            pictures,
+        )  # fmt: skip
+
+
+def _plain(name: str, array: np.ndarray) -> Any:
+    """A small array as a number or a tuple; what another program saved as 832.0 is 832."""
+    if array.size > MOST_FRAMES:
+        return f"{array.size:,} numbers"
+    if array.dtype.kind in "fb" and np.isfinite(array).all() and (array == np.rint(array)).all():
+        array = array.astype(np.int64)
+    return array.item() if array.size == 1 and name in ONE else tuple(array.tolist()) if array.ndim else array.item()
 
 
 def _alike(a: float, b: float) -> bool:
@@ -246,29 +292,6 @@ def _whole_if_alike(width: int, height: int, picture: Picture | None, size: tupl
     if not _alike(mine, shown) or abs(mine / shown - 1) > abs(mine / frame - 1):
         return None
     return 0.0, 0.0, float(width), float(height)
-
-
-def save_npz(path: str | os.PathLike, arrays: dict[str, np.ndarray], what: str) -> None:
-    """Writes arrays atomically."""
-    path = Path(path)
-    make_folder(path.parent, what)
-    with replacing(path, what) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # mypy matches ** with allow_pickle as well
-
-
-def load_npz(path: str | os.PathLike, keys: tuple[str, ...], what: str) -> dict[str, np.ndarray]:
-    """Reads without pickle. Raises InputError if ``keys`` are missing."""
-    with (
-        reading(path, what, "give the path of a saved .npz file") as path,
-        np.load(path, allow_pickle=False) as archive,
-    ):
-        arrays = {key: archive[key] for key in archive.files}
-    missing = [key for key in keys if key not in arrays]
-    if missing:
-        raise InputError(
-            f"{what}: {path} has no {', '.join(missing)} (it has {', '.join(sorted(arrays)) or 'nothing'})."
-        )
-    return arrays
 
 
 def fit_track(track: PoseTrack, frames: FrameSource, what: str = "pose") -> PoseTrack:

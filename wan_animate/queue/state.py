@@ -56,9 +56,14 @@ class State:
         entry = {"key": key, "event": event, "at": round(time.time(), 3), **more}
         with self._write:
             self._last[key] = entry
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                self._file.write(json.dumps(entry) + "\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} cannot be written ({error.strerror}): free space there; the same command goes on."
+                ) from error
 
     def done(self, key: str) -> list[Path] | None:
         """The results of a job that are whole; None if it is to be run."""

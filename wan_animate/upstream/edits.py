@@ -46,7 +46,9 @@ def edit_with_flux(
     from PIL import Image
 
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    pipeline = FluxKontextPipeline.from_pretrained(str(model), torch_dtype=dtype).to(device)
+    pipeline = FluxKontextPipeline.from_pretrained(
+        str(Path(model).absolute()), torch_dtype=dtype, local_files_only=True
+    ).to(device)
     saved = {}
     for number, (name, (pixels, prompt)) in enumerate(pictures.items(), 1):
         height, width = (side // 16 * 16 for side in pixels.shape[:2])

@@ -6,7 +6,7 @@ import hashlib
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TypeVar
@@ -221,13 +221,16 @@ def read_reflected(source: FrameSource, start: int, stop: int, shot: tuple[int, 
 
 
 Item = TypeVar("Item")
+_TICK = 0.25  # seconds
 
 
-def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Generator[Item, None, None]:
+def ahead(
+    source: Iterable[Item], depth: int = 1, name: str = "ahead", tick: Callable[[], None] | None = None
+) -> Generator[Item, None, None]:
     """Iterates in a background thread, up to ``depth`` + 1 items ahead.
 
     The thread starts with the first ``next``. If the consumer stops early, it finishes its item, closes ``source`` and
-    is joined. Errors follow the items before them.
+    is joined. Errors follow the items before them. ``tick`` is called while the consumer waits; it may raise.
     """
     waiting: queue.Queue = queue.Queue(max(depth, 1))
     stop = threading.Event()
@@ -254,7 +257,12 @@ def ahead(source: Iterable[Item], depth: int = 1, name: str = "ahead") -> Genera
     thread.start()
     try:
         while True:
-            kind, value = waiting.get()
+            try:
+                kind, value = waiting.get(timeout=None if tick is None else _TICK)
+            except queue.Empty:
+                if tick is not None:
+                    tick()
+                continue
             if kind == "end":
                 return
             if kind == "error":

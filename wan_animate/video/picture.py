@@ -12,6 +12,7 @@ import torch
 
 from ..errors import InputError
 from ..files import reading
+from ..limits import MOST_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -28,7 +29,7 @@ def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Te
     Takes all Pillow modes; composites alpha over :data:`BACKGROUND`; of an animation the first frame.
 
     Raises:
-        InputError: missing, damaged, no image, above Pillow's 179 million pixels, or of unknown scale.
+        InputError: missing, damaged, no image, above 67 million pixels, or of unknown scale.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -36,12 +37,14 @@ def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Te
         warnings.simplefilter("ignore")  # Pillow's about large images and unreadable metadata
         try:
             with Image.open(path) as file:
+                if file.width * file.height > MOST_PIXELS:
+                    raise Image.DecompressionBombError
                 stored = _stored(file)
                 return _to_rgb(_upright(file), stored, what, path)
         except Image.DecompressionBombError as error:
-            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
             raise InputError(
-                f"{what} {path} has more than {limit} million pixels: scale it down to a few thousand a side."
+                f"{what} {path} has more than {MOST_PIXELS // 1_000_000} million pixels: scale it down to a few "
+                "thousand a side."
             ) from error
         except UnidentifiedImageError as error:
             raise InputError(f"{what} {path} is no picture that can be read: {_TAKEN}.") from error
@@ -107,7 +110,7 @@ def _low_bytes(path: Path) -> np.ndarray:
 
 
 def _floats(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(picture).copy()).float() / 255.0
+    return torch.from_numpy(np.asarray(picture).copy()).float().div_(255.0)
 
 
 def _scaled_grey(values: np.ndarray, mode: str, what: str, path: Path) -> np.ndarray:

@@ -135,8 +135,23 @@ def as_rate(fps: Fraction | float | int | str) -> Fraction:
     return Fraction(fps).limit_denominator(100_000)
 
 
-def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: float, fps: Fraction) -> np.ndarray:
-    """Source frame numbers for output at ``fps``, int64.
+def sample_count(times: np.ndarray, rate: Fraction, constant: bool, duration: float, fps: Fraction) -> int:
+    """How many frames :func:`sample_frames` has in all."""
+    if constant:
+        return max(int(Fraction(len(times)) / rate * fps), 1)
+    return max(int(duration * float(fps) + 1e-6), 1)
+
+
+def sample_frames(
+    times: np.ndarray,
+    rate: Fraction,
+    constant: bool,
+    duration: float,
+    fps: Fraction,
+    start: int = 0,
+    stop: int | None = None,
+) -> np.ndarray:
+    """Source frame numbers for output at ``fps``, int64: frames ``start`` to ``stop`` (exclusive) of it.
 
     Constant rate: upstream's ``get_frame_indices``, ``round(k / fps * video_fps)`` in double precision, but an exact
     count (``int(frame_num / video_fps * fps)`` may lose a frame). Variable rate: nearest in time.
@@ -145,12 +160,12 @@ def sample_frames(times: np.ndarray, rate: Fraction, constant: bool, duration: f
         times: float64 ``[n]``, seconds from the first frame.
         rate, constant, duration: as of :class:`.index.ClipIndex`.
     """
+    count = sample_count(times, rate, constant, duration, fps)
+    wanted = np.arange(start, count if stop is None else min(stop, count))  # as many as are asked for, not as claimed
     if constant:
-        count = max(int(Fraction(len(times)) / rate * fps), 1)
-        wanted = np.round(np.arange(count) / float(fps) * float(rate))
+        wanted = np.round(wanted / float(fps) * float(rate))
     else:
-        count = max(int(duration * float(fps) + 1e-6), 1)
-        clock = np.arange(count) / float(fps)
+        clock = wanted / float(fps)
         before = np.clip(np.searchsorted(times, clock + 1e-9, side="right") - 1, 0, len(times) - 1)
         after = np.minimum(before + 1, len(times) - 1)
         gap = times[after] - times[before]

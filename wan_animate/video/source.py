@@ -14,12 +14,24 @@ from av.video.reformatter import VideoReformatter
 
 from ..buffers import BufferPool
 from ..errors import InputError
+from ..limits import MOST_FRAMES, MOST_PIXELS, RATES
 from .decode import ClipDecoder, as_coded, to_rgb
 from .display import orientation, shown_size
 from .frames import FrameSource
 from .hdr import REFERENCE_WHITE, mapping
-from .index import ClipFile, VideoFile, index_clip
-from .resample import LITTLE_CUT, area_size, as_rate, cut_share, fill_size, place, placement, sample_frames
+from .index import ClipFile, Report, VideoFile, index_clip
+from .resample import (
+    LITTLE_CUT,
+    area_size,
+    as_rate,
+    cut_share,
+    fill_size,
+    place,
+    placement,
+    sample_count,
+    sample_frames,
+)
+from .unchanged import Unchanged
 
 
 def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
@@ -50,6 +62,7 @@ class VideoSource(FrameSource):
         limit: maximum number of frames; 0 for all.
         trim: ``(start, duration)`` in seconds, applied first; duration 0 is to the end.
         fit: as of :func:`.resample.placement`.
+        report: of reading the file's index.
 
     Attributes:
         native_fps: average rate.
@@ -73,6 +86,7 @@ class VideoSource(FrameSource):
         limit: int = 0,
         trim: tuple[float, float] | None = None,
         fit: str = "fill",
+        report: Report | None = None,
     ) -> None:
         if fps < 0 or not math.isfinite(fps):
             raise InputError(f"fps is {fps}: give a rate above 0, or 0 for the clip's own.")
@@ -84,11 +98,16 @@ class VideoSource(FrameSource):
             raise InputError("a size and an area were both given for the video: choose one of them.")
         if size and (size[0] < 1 or size[1] < 1):
             raise InputError(f"the video's size is {size[0]}x{size[1]}: both sides must be at least 1.")
+        if max(max_area or 0, size[0] * size[1] if size else 0) > MOST_PIXELS:
+            raise InputError(
+                f"a video is read with at most {MOST_PIXELS // 10**6} million pixels: give a smaller size."
+            )
         self._file = file if isinstance(file, ClipFile) else ClipFile(file)
+        self._unchanged = Unchanged(self._file)
         self._lock = threading.RLock()
         self._reformatters = threading.local()
         self._buffers = BufferPool()
-        self._index = index_clip(self._file)
+        self._index = index_clip(self._file, report)
         self._decoder = ClipDecoder(self._file, self._index, self._convert)
         self._numbers = self._choose(as_rate(fps), start, limit, trim)
         self._fit = fit
@@ -170,20 +189,29 @@ class VideoSource(FrameSource):
                     f"the trim of {name} starts at {begin:g} s, past its end at {index.duration:.2f} s: trim less."
                 )
         times = index.times[low:high] - index.times[low]
-        if fps == 0:
-            self.fps = index.rate
-            numbers = np.arange(low, high, dtype=np.int64)
-        else:
-            self.fps = fps
-            numbers = low + sample_frames(times, index.rate, index.constant, end - float(index.times[low]), fps)
-        self._refuse_truncated(len(numbers), start, limit, low, high)
-        if start >= len(numbers):
+        duration = end - float(index.times[low])
+        self.fps = fps or index.rate
+        if not RATES[0] <= self.fps <= RATES[1]:
             raise InputError(
-                f"start is frame {start}, but {name} has {len(numbers)} frames at {float(self.fps):g} fps: "
-                f"start earlier."
+                f"{name} is read at {float(self.fps):.3g} frames a second, where {RATES[0]:g} to {RATES[1]:g} are "
+                "possible: give another fps."
+            )
+        count = sample_count(times, index.rate, index.constant, duration, fps) if fps else high - low
+        self._refuse_truncated(count, start, limit, low, high)
+        if start >= count:
+            raise InputError(
+                f"start is frame {start}, but {name} has {count} frames at {float(self.fps):g} fps: start earlier."
+            )
+        stop = min(start + limit, count) if limit else count
+        if stop - start > MOST_FRAMES:
+            raise InputError(
+                f"{name} claims to last {duration / 3600:.3g} hours, {stop - start:,} frames at {float(self.fps):g} "
+                f"fps, and at most {MOST_FRAMES:,} are read: set limit, or export it again if that is wrong."
             )
         self.start_seconds = float(index.times[low]) + start / float(self.fps)
-        return numbers[start : start + limit] if limit else numbers[start:]
+        if not fps:
+            return np.arange(low + start, low + stop, dtype=np.int64)
+        return low + sample_frames(times, index.rate, index.constant, duration, fps, start, stop)
 
     def _refuse_truncated(self, count: int, start: int, limit: int, low: int, high: int) -> None:
         index = self._index
@@ -218,12 +246,15 @@ class VideoSource(FrameSource):
         out = self._buffers.array((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
             self._decoder.read(self._numbers[start:stop].tolist(), out)
+            self._unchanged.check(self._digest)
         return out
 
     def file_digest(self) -> str:
-        """Hash of the file's content, read once."""
+        """Hash of the file's content, read once. Raises InputError where it is not the file that was opened."""
         if self._digest is None:
-            self._digest = self._file.digest()
+            digest = self._file.digest()
+            self._unchanged.check()
+            self._digest = digest
         return self._digest
 
     def fingerprint(self) -> str:

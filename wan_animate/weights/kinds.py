@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
+from ..errors import InputError
+from ..schema import Schema, read_json
 from .header import TensorInfo
 
 LORA_MARKS = (".lora_A", ".lora_B", ".lora_down", ".lora_up", "_lora.up", "_lora.down", ".hada_w1", ".lokr_w1")
@@ -28,6 +31,14 @@ FIELDS = {
     "model_type": str, "causal_ar": bool, "flf_pos_embed_token_number": int, "dim": int, "in_dim": int, "out_dim": int,
     "ffn_dim": int, "num_heads": int, "num_layers": int, "text_dim": int, "freq_dim": int,
 }  # fmt: skip
+
+
+class Config(Schema):
+    """A file's ``config`` in the metadata; what is read of it is checked field by field (:data:`FIELDS`)."""
+
+    transformer: dict[str, Any] = Field(default_factory=dict)
+
+
 # ComfyUI's model_type -> published name; t2v and i2v stand for several: _plain_name
 WAN_NAMES = {
     "vace": "Wan VACE",
@@ -152,8 +163,8 @@ def wan_config(own: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> di
     if "img_emb.emb_pos" in own:
         config["flf_pos_embed_token_number"] = size("img_emb.emb_pos", 1)
     try:
-        given = dict(json.loads(metadata.get("config", "{}")).get("transformer", {}))
-    except (ValueError, TypeError, AttributeError):  # ComfyUI would not load the file either
+        given = read_json(metadata.get("config", "{}"), Config, "config", "").transformer
+    except InputError:  # ComfyUI would not load the file either
         return config
     return config | {name: value for name, value in given.items() if is_of_its_type(name, value)}
 

@@ -16,6 +16,7 @@ from .kinds import file_identity, is_lora
 if TYPE_CHECKING:
     import torch
 
+DEEPEST = 8  # containers in each other
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 # keys under which training frameworks nest the tensors; upstream's relighting LoRA has "state_dict"
 CONTAINERS = ("state_dict", "lora_state_dict", "lora", "module", "model")
@@ -60,20 +61,45 @@ def _read_pickle(path: str, name: str) -> dict[str, torch.Tensor]:
     import torch
 
     with reading(path, "the LoRA", "download it again"):
+        size, zipped = os.path.getsize(path), zipfile.is_zipfile(path)
+        if zipped:
+            _refuse_packed(path, name, size)
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except pickle.UnpicklingError as error:
             raise InputError(
                 f"{name} holds more than tensors, which could run code, and is not opened: take the safetensors form "
                 "of the LoRA, or save its tensors alone."
             ) from error
-        except (RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise InputError(f"{name} cannot be read as a PyTorch file ({error}): download it again.") from error
-    while isinstance(content, dict):
-        inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), None)
+        except OSError:
+            raise
+        except Exception as error:  # torch raises whatever the content leads to
+            reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+            raise InputError(f"{name} cannot be read as a PyTorch file ({reason}): download it again.") from error
+    for _ in range(DEEPEST):  # a pickle may hold itself
+        inner = None
+        if isinstance(content, dict):
+            inner = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, dict):
         raise InputError(f"{name} holds a {type(content).__name__}, not named tensors: choose a LoRA file.")
-    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    named = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    claimed = sum(value.numel() * value.element_size() for value in named.values())
+    if claimed > size:  # a stored number may be seen as any number of them
+        raise InputError(
+            f"{name} claims {claimed:,} bytes of tensors in a file of {size:,}: it is damaged, download it again."
+        )
+    return named
+
+
+def _refuse_packed(path: str, name: str, size: int) -> None:
+    """Raises InputError for records that unpack to more than the file: ``torch.save`` packs none."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(record.file_size for record in archive.infolist())
+    if unpacked > size:
+        raise InputError(
+            f"{name} unpacks to {unpacked:,} bytes from {size:,}, which PyTorch does not write: take the safetensors "
+            "form of the LoRA."
+        )

@@ -19,10 +19,13 @@ from safetensors.torch import save_file
 from ..errors import InputError
 from ..files import make_folder, reading, replacing
 from ..finite import check_finite
+from ..schema import read_json
 
 Conditioning = list[list[Any]]
 """As ComfyUI's CONDITIONING: one ``[embedding, further values]`` for each part of the prompt."""
 
+REMEDY = "encode it with Cached Prompt or choose another file"
+MOST_BYTES = 256 << 20  # umT5's of 512 tokens takes 8 MB
 FORMAT = "wan_animate_prompt/1"
 
 
@@ -69,11 +72,14 @@ def save_prompt(path: str | os.PathLike, conditioning: Conditioning, text: str, 
 
 def load_prompt(path: str | os.PathLike, channels: int | None = None) -> Conditioning:
     """An encoded prompt; ``channels`` is ``cond``'s C, None for any. Raises InputError."""
-    with reading(path, "the saved prompt", "encode it with Cached Prompt or choose another file") as path:
+    with reading(path, "the saved prompt", REMEDY) as path:
+        size = os.path.getsize(path)
+        if size > MOST_BYTES:
+            raise InputError(f"the saved prompt {path} has {size / 1e9:.3g} GB, which no prompt has: {REMEDY}.")
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = file.metadata() or {}
-        empty = [str(name) for name in json.loads(metadata.get("empty", "[]"))]
+        empty = read_json(metadata.get("empty", "[]"), list[str], f"the saved prompt {path}'s list", REMEDY)
     embedding = tensors.pop("cond", None)
     wanted = f"[1, tokens, {channels or 'channels'}]"
     if embedding is None:

@@ -16,14 +16,16 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..schema import Schema, read_json
 from .header import TensorInfo
 
 if TYPE_CHECKING:
     import torch
 
+MOST_MARK = 64 << 10  # bytes of one layer's mark
 MARKER = "scaled_fp8"
 CONFIG = ".comfy_quant"
 METADATA = "_quantization_metadata"
@@ -36,6 +38,10 @@ FP8 = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 # formats with one stored element a weight; others pack several
 WHOLE = {"float8_e4m3fn", "float8_e5m2", "mxfp8", "int8_tensorwise"}
 NAMES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 e4m3", "F8_E5M2": "fp8 e5m2"}
+
+
+class _Layers(Schema):
+    layers: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,8 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
     if marked:
         return Quantization("marked", {layer: {} for layer in marked}, packed=True)
     if METADATA in metadata:
-        try:
-            layers = {
-                layer.removeprefix(prefix): dict(config)
-                for layer, config in json.loads(metadata[METADATA])["layers"].items()
-            }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"the file's quantization metadata cannot be read ({error}): download it again."
-            ) from error
+        said = read_json(metadata[METADATA], _Layers, "the file's quantization metadata", "download it again")
+        layers = {layer.removeprefix(prefix): config for layer, config in said.layers.items()}
         for layer, config in layers.items():
             if not isinstance(config.get("format"), str):
                 raise InputError(
@@ -102,7 +101,7 @@ def find_quantization(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, 
                 f"the file scales {layer}, but stores it as {stored} without saying how it is packed: choose an fp8, "
                 "bf16 or GGUF form of the model."
             )
-        if math.prod(scale.shape) == weight.shape[0]:
+        if weight.shape and math.prod(scale.shape) == weight.shape[0]:
             rows.add(layer)
         elif math.prod(scale.shape) != 1:
             raise InputError(
@@ -167,7 +166,7 @@ def stored_formats(tensors: Mapping[str, torch.Tensor]) -> set[str]:
 
 
 def _marked(name: str, tensor: torch.Tensor) -> dict:
-    try:
-        return dict(json.loads(bytes(tensor.flatten().tolist())))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the file's tensor {name} cannot be read ({error}): download it again.") from error
+    what, remedy = f"the file's tensor {name}", "download it again"
+    if str(tensor.dtype) != "torch.uint8" or tensor.numel() > MOST_MARK:
+        raise InputError(f"{what} is {tensor.numel():,} x {tensor.dtype}, where a text in bytes is needed: {remedy}.")
+    return read_json(bytes(tensor.flatten().tolist()), dict[str, Any], what, remedy)

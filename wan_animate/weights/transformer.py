@@ -6,13 +6,15 @@ Names and shapes: upstream's ``wan/modules/animate/model_animate.py``, ComfyUI's
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError
+from ..schema import read_json
 from .header import Header, TensorInfo
-from .kinds import TAKE, foreign_sentence, is_of_its_type, wan_config, wan_member
+from .kinds import TAKE, Config, foreign_sentence, is_of_its_type, wan_config, wan_member
 from .quantized import Quantization, find_quantization, is_extra
 
 # in front of every name: upstream's, ComfyUI's, trainers' exports
@@ -21,6 +23,7 @@ PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "transfo
 FACE_KEY = "face_adapter.fuser_blocks.0.k_norm.weight"
 WAN_KEY = "head.modulation"
 TEXT_DIM, IMAGE_DIM, FREQ_DIM = 4096, 1280, 256
+_BLOCK = re.compile(r"blocks\.([0-9]+)\.")
 IN_CHANNELS, LATENT_CHANNELS, FACE_HEADS, HEAD_DIM = 36, 16, 4, 128
 MOTION_WIDTHS = (32, 64, 128, 256, 512, 512, 512, 512)
 MOTION_NET = "motion_encoder.enc.net_app.convs"
@@ -53,7 +56,7 @@ def read_animate(header: Header) -> AnimateFile:
     if member.kind != "animate":
         raise InputError(f"{header.name} says of itself that it is {member.name}: {member.remedy}.")
     dim = own[WAN_KEY].shape[-1] if own[WAN_KEY].shape else 0
-    blocks = _count_blocks(own)
+    blocks = _count_blocks(own, header.name)
     ffn = (own["blocks.0.ffn.0.bias"].shape or (0,))[0] if "blocks.0.ffn.0.bias" in own else 0
     expected = transformer_shapes(dim, ffn, blocks)
     quantization = find_quantization(own, header.metadata, prefix)
@@ -87,12 +90,7 @@ def _check_config(header: Header, dim: int, ffn: int, blocks: int) -> None:
     text = header.metadata.get("config")
     if text is None:
         return
-    try:
-        given = dict(json.loads(text).get("transformer", {}))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{header.name} carries a configuration in its metadata that cannot be read ({error}): {TAKE}."
-        ) from error
+    given = read_json(text, Config, f"the configuration in {header.name}'s metadata", TAKE).transformer
     true = {
         "dim": dim, "ffn_dim": ffn, "num_layers": blocks, "num_heads": dim // HEAD_DIM, "in_dim": IN_CHANNELS,
         "out_dim": LATENT_CHANNELS, "text_dim": TEXT_DIM, "freq_dim": FREQ_DIM,
@@ -199,9 +197,16 @@ def _fits(name: str, info: TensorInfo, shape: tuple[int, ...], quantization: Qua
     return info.shape == shape or quantization.packed and name.removesuffix(".weight") in quantization.layers
 
 
-def _count_blocks(names: Collection[str] | Mapping[str, object]) -> int:
-    numbers = {int(name.split(".")[1]) for name in names if name.startswith("blocks.") and name.split(".")[1].isdigit()}
-    return max(numbers, default=-1) + 1
+def _count_blocks(names: Collection[str] | Mapping[str, object], file: str) -> int:
+    """Raises InputError if one is missing: a name is a claim, and everything after takes memory by it."""
+    found = {match[1] for name in names if (match := _BLOCK.match(name))}
+    lost = next((number for number in range(len(found)) if str(number) not in found), None)
+    if lost is not None:
+        last = max(found, key=lambda number: (len(number), number))
+        raise InputError(
+            f"{file} has tensors of block {last[:20]}, but none of block {lost}: it is damaged, download it again."
+        )
+    return len(found)
 
 
 def _count(shape: tuple[int, ...]) -> int:

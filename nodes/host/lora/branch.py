@@ -59,16 +59,21 @@ def add_branches(
     )
     clone.set_additional_models(KEY, [*clone.get_additional_models_with_key(KEY), patcher])
     clone.add_wrapper_with_key(
-        comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, _Switch(branches, strength, start, end)
+        comfy.patcher_extension.WrappersMP.APPLY_MODEL, KEY, Switch(branches, strength, start, end)
     )
     return list(left)
 
 
-class _Switch:
+class Switch:
     """Attaches the branches while the noise level is in range."""
 
     def __init__(self, branches: _Branches, strength: float, start: float, end: float) -> None:
         self.branches, self.strength, self.start, self.end = branches, strength, start, end
+
+    def with_copy(self, copy: Any) -> Switch:
+        """The same with a copy of its branches, for another device's model."""
+        copy.forget()
+        return Switch(copy, self.strength, self.start, self.end)
 
     def __call__(self, executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         base = executor.class_obj
@@ -100,6 +105,10 @@ class _Branches(torch.nn.Module):
         path, _, last = key.rpartition(".")
         self.paths.append((path, "" if last in ("weight", "bias") else last))
         self.parts.append(branch)
+
+    def forget(self) -> None:
+        """Drops what belongs to a model's layers."""
+        self._forwards, self._shifted_parameters = {}, {}
 
     @contextmanager
     def attached(self, base: torch.nn.Module, strength: float) -> Iterator[None]:

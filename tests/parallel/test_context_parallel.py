@@ -1,0 +1,95 @@
+"""diffusers' Wan Animate over processes (gloo), and the shell's job on them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wan_animate import cli
+from wan_animate.cli.launch import _free_port
+
+from ..cli.test_options import inputs  # noqa: F401  (a fixture)
+
+pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory):
+    generator = torch.Generator().manual_seed(4)
+    tensors = {}
+    for layer in (f"blocks.{block}.self_attn.q" for block in range(6)):
+        tensors[f"{layer}.lora_A.weight"] = torch.randn(4, 64, generator=generator) * 0.1
+        tensors[f"{layer}.lora_B.weight"] = torch.randn(64, 4, generator=generator) * 0.3
+    path = tmp_path_factory.mktemp("lora") / "lora.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("count, how, sizes", [(2, "shard", "0,1,3"), (4, "whole", "1")])
+def test_processes_make_what_one_makes(lora, count, how, sizes):
+    """With face, pose, LoRA and strengths, and rows that do not divide; each process compares."""
+    place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    command = [sys.executable, "-m", "tests.parallel.diffusers_part", str(lora), how, sizes]
+    running = [
+        subprocess.Popen(
+            command, env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=300)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0] * count, said
+    assert all(text.count("e-0") + text.count("0.0e+00") == 2 * len(sizes.split(",")) for text in said), said
+
+
+@pytest.fixture
+def shell(inputs, small_models, tmp_path):  # noqa: F811
+    given = {**inputs, "models": small_models.diffusers, "steps": 1, "area": 96 * 64}
+
+    def run(*arguments, out):
+        return cli.main(
+            [*(f"--{name}={value}" for name, value in given.items()), f"--out={out}", "--no-retarget", *arguments]
+        )
+
+    return run
+
+
+def test_the_shell_on_two_processes_and_one_that_dies(shell, tmp_path, monkeypatch, capsys):
+    import av
+    import numpy as np
+
+    from wan_animate.backends.several import SplitTransformer
+    from wan_animate.cli import launch
+
+    def frames(path):
+        with av.open(str(path)) as clip:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]).astype(float)
+
+    started, popen = [], subprocess.Popen
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    call, calls = SplitTransformer.__call__, []
+
+    def dying(self, **given):
+        calls.append(1)
+        if len(calls) == 1:
+            started[-1].kill()
+        return call(self, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SplitTransformer, "__call__", dying)
+        assert shell("--gpus=2", out=tmp_path / "two.mp4") == 2
+    assert "the process of card 2 of 2 ended (code -9): run the same command again" in capsys.readouterr().err
+    assert "WORLD_SIZE" not in os.environ and started[-1].poll() is not None
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    assert shell("--gpus=2", out=tmp_path / "two.mp4") == 0, "the same command goes on"
+    assert shell(out=tmp_path / "one.mp4") == 0
+    assert len(started) == 2 and [process.returncode for process in started] == [-9, 0]
+    assert np.abs(frames(tmp_path / "two.mp4") - frames(tmp_path / "one.mp4")).mean() < 0.5
