@@ -121,7 +121,9 @@ def clip_key(options: RunOptions) -> str:
     """A hash of settings and of the content of files; of a models folder that is not here, its name.
 
     Defaults do not count, so that a later version with more options knows what this one did."""
-    usual = {one.name: [] if one.default_factory is not MISSING else one.default for one in fields(RunOptions)}
+    usual: dict[str, Any] = {
+        one.name: [] if one.default_factory is not MISSING else one.default for one in fields(RunOptions)
+    }
     given = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
     values: dict[str, Any] = {name: value for name, value in given.items() if value != usual[name]}
     weights = [model.hash for model in folder_models(options.models, bool(options.prompt_file))]
