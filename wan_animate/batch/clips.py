@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -118,8 +118,14 @@ def _clip(row: Row, common: list[str], out: Path, elsewhere: bool) -> Clip:
 
 
 def clip_key(options: RunOptions) -> str:
-    """A hash of settings and of the content of files; of a models folder that is not here, its name."""
-    values: dict[str, Any] = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
+    """A hash of settings and of the content of files; of a models folder that is not here, its name.
+
+    Defaults do not count, so that a later version with more options knows what this one did."""
+    usual: dict[str, Any] = {
+        one.name: [] if one.default_factory is not MISSING else one.default for one in fields(RunOptions)
+    }
+    given = {name: value for name, value in vars(options).items() if name not in LEFT_OUT}
+    values: dict[str, Any] = {name: value for name, value in given.items() if value != usual[name]}
     weights = [model.hash for model in folder_models(options.models, bool(options.prompt_file))]
     files = {name: _hash(name, path) for name in sorted(FILES) if (path := getattr(options, name))}
     made = json.dumps([values, weights or options.models, files], sort_keys=True, default=str)

@@ -112,8 +112,16 @@ def _dispatch(
     finally:
         for worker in workers:
             worker.close()
-        if not is_url(root):  # of clips that failed before anything was made
-            remove_empty([work, *(Path(join(root, clip.key)) for clip in clips)])
+        _sweep(clips, state, root, work, tidy)
+
+
+def _sweep(clips: list[Clip], state: State, root: str, work: Path, tidy: Callable[[str], None]) -> None:
+    """Removes what a killed driver's worker wrote of clips that are whole, and empty folders of those that failed."""
+    for clip in clips:
+        if not is_url(root) and Path(join(root, clip.key)).exists() and state.done(clip.key) is not None:
+            tidy(clip.key)
+    if not is_url(root):
+        remove_empty([work, *(Path(join(root, clip.key)) for clip in clips)])
 
 
 def _processes(count: int, device: str, warn: Warn) -> list[ProcessWorker]:

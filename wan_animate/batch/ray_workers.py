@@ -6,6 +6,7 @@ Actors rather than tasks, because Ray ends the process after each task that has 
 
 from __future__ import annotations
 
+import socket
 import threading
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from ..queue.dispatch import WorkerLost
 from .units import Unit
 from .workers import GRACE, POLL, Told, UnitWorker
 
+ANSWER = 10.0  # seconds for a cluster's head to answer
 ROOM = 5.0  # seconds to wait for an actor at a look; a cluster that grows takes minutes
 
 
@@ -55,6 +57,8 @@ class Cluster:
 
     def _connect(self, address: str, given: dict[str, Any]) -> Any:
         if address != "auto":
+            host, _, port = address.rpartition("/")[2].rpartition(":")
+            socket.create_connection((host, int(port or 10001)), timeout=ANSWER).close()  # Ray itself tries for minutes
             return self.ray.init(address, **given)
         try:
             return self.ray.init("auto", **given)
