@@ -75,7 +75,7 @@ OUT_OF_RANGE = [
     ("previous-frames", 0), ("previous-frames", -4), ("clean", 2), ("clean", -0.1), ("clean", "nan"),
     ("person-number", 0), ("pose-strength", -1), ("pose-strength", "nan"), ("face-strength", 11),
     ("face-strength", "inf"),
-    ("lora-strength", 11), ("lora-2-strength", "nan"),
+    ("lora-strength", 11), ("lora-2-strength", "nan"), ("gpus", 0),
     ("crossfade", -2), ("crossfade", 997), ("first-segment", 0), ("last-segment", -1),
 ]  # fmt: skip
 
@@ -121,6 +121,7 @@ def test_every_number_has_a_range():
     [
         ({"segment": 6}, "segment length is 6, but the model works in 4n+1 frames: use 5 or 9"),
         ({"previous_frames": 5}, "previous frames (5) must be fewer than the segment length (5)"),
+        ({"gpus": 2, "offload": "on"}, "--offload on is for one card: with several, --shard-weights"),
         ({"device": "gpu"}, "--device is 'gpu', which this PyTorch cannot use here: give one of cpu"),
         ({"device": "cuda:99"}, "--device is 'cuda:99'"),
         ({"device": "meta:x"}, "--device is 'meta:x'"),
