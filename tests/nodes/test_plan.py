@@ -111,7 +111,7 @@ def saved(host_server, graph, ran, tmp_path_factory):
 
 def job_folder(host_server, saved):
     """Of the clip that was saved, not of another that a test made."""
-    clips = host_server.base_dir.glob("temp/wan_animate_kit/*/clip*.mp4")
+    clips = host_server.base_dir.glob("output/wan_animate_kit/jobs/*/clip*.mp4")
     (folder,) = [path.parent for path in clips if read_record(path).frames == read_record(saved).frames]
     return folder
 
@@ -304,7 +304,7 @@ def test_no_server_and_no_workflow(host_server, saved, tmp_path, capsys):
     assert "there is no ComfyUI at http://127.0.0.1:9" in capsys.readouterr().err
     assert cli.main(["reproduce", str(saved), "--server", "file:///etc", f"--out={tmp_path / 'a.mp4'}"]) == 2
     assert "is no address" in capsys.readouterr().err
-    own = next(host_server.base_dir.glob("temp/wan_animate_kit/*/clip*.mp4"))
+    own = next(host_server.base_dir.glob("output/wan_animate_kit/jobs/*/clip*.mp4"))
     assert reproduced(host_server, own, "--out", tmp_path / "a.mp4") == 2
     assert "holds no workflow" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
