@@ -42,8 +42,7 @@ def wanted_state(host: Host | None) -> dict[str, object]:
 
 
 def requirements() -> list[str]:
-    """requirements.txt and pyproject.toml's extras, but not NOT_HERE. (Read by pattern: Python 3.10 has no TOML reader.)
-    """
+    """requirements.txt and the extras but NOT_HERE. (Read by pattern: Python 3.10 has no TOML reader.)"""
     names = [line.strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()]
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     extras = re.search(r"^\[project\.optional-dependencies\]$(.*?)^\[", text, re.S | re.M)
