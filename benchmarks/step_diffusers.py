@@ -102,7 +102,7 @@ def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.T
             torch.cuda.synchronize()
         stamps.append(time.perf_counter())
 
-    with patch.object(backend, "FaceFeatures", EveryStep) if plain else nullcontext():
+    with patch.object(backend, "face_features", EveryStep) if plain else nullcontext():
         latent = denoiser.denoise(given, noise, on_step)
     return latent.float().cpu(), statistics.mean(b - a for a, b in zip(stamps, stamps[1:]))
 

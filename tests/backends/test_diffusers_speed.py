@@ -82,7 +82,7 @@ def test_faces_are_encoded_once_a_segment(parts, monkeypatch, cfg):
             return super().once()
 
     calls.clear()
-    monkeypatch.setattr("wan_animate.backends.diffusers.FaceFeatures", EveryStep)
+    monkeypatch.setattr("wan_animate.backends.diffusers.face_features", EveryStep)
     assert torch.equal(found, sample(parts, cfg)) and sum(calls) == passes * STEPS * LENGTH
 
 

@@ -13,7 +13,7 @@ import torch
 from wan_animate import cli
 from wan_animate.chain.segment_files import LosslessSource
 from wan_animate.cli.options import RunOptions
-from wan_animate.cli.recording import LEFT_OUT
+from wan_animate.cli.recording import LATER, LEFT_OUT
 from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 from wan_animate.record.clip_record import TAG, ClipRecord, read_record
@@ -239,7 +239,7 @@ def test_a_record_that_somebody_wrote(made, tmp_path, capsys, change, says):
 
 def test_every_option_is_an_input_or_recorded(made):
     options = {one.name for one in fields(RunOptions)}
-    recorded = set(tag(made[0])["settings"]) | {"prompt"}  # with a saved prompt there is none
+    recorded = {*tag(made[0])["settings"], *LATER, "prompt"}  # with a saved prompt there is none
     assert options == (options & LEFT_OUT) | (options & recorded)
 
 

@@ -114,7 +114,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
 def test_every_node_explains_itself(server):
     info = server.get("/object_info")
     ours = {name: node for name, node in info.items() if node["python_module"].endswith("ComfyUI-WanAnimateKit")}
-    assert len(ours) == 45 and all(name.startswith(PREFIX) for name in ours)
+    assert len(ours) == 46 and all(name.startswith(PREFIX) for name in ours)
     assert len({node["display_name"] for node in ours.values()}) == len(ours)
     silent = []
     for name, node in ours.items():
@@ -155,7 +155,7 @@ def test_nothing_heavy_is_imported_before_a_node_runs(host):
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     seconds, count, *modules = out.splitlines()[-1].split()
-    assert int(count) == 45 and float(seconds) < 1.0
+    assert int(count) == 46 and float(seconds) < 1.0
     assert not {"cv2", "av", "onnxruntime", "diffusers", "transformers", "torchvision"} & {
         name.split(".")[0] for name in modules
     }

@@ -19,7 +19,7 @@ WEIGHTS = ("detector", "pose", "sam2", *LORAS)
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
 WEIGHT_FILES = (".safetensors", ".bin")
 # neither settings of the clip nor inputs
-LEFT_OUT = {"out", "sheet", "models", "device", "plan", "keep_segments", "codec", "quality", *FILES}
+LEFT_OUT = {"out", "sheet", "models", "device", "offload", "plan", "keep_segments", "codec", "quality", *FILES}
 # left out unless set: older clips' records have none of them
 LATER = {"lora_strength": 1.0, "lora_2_strength": 1.0, "mask_prompts_only": False}
 
