@@ -44,8 +44,11 @@ class Mouse:
 
     def upload(self, kind: str, file):
         """The node's own upload button, and what the system's dialog gives."""
-        x, y = self.page.evaluate(UPLOAD, kind)
-        with self.page.expect_file_chooser(timeout=10_000) as chooser:
+        at = None
+        while at != (at := self.page.evaluate(UPLOAD, kind)):  # the view may still move to the graph
+            self.page.wait_for_timeout(500)
+        x, y = at
+        with self.page.expect_file_chooser(timeout=30_000) as chooser:
             self.clicks += 1
             self.page.mouse.click(x, y)
         chooser.value.set_files(file)

@@ -22,6 +22,7 @@ from ..support.editors import (
     Dialog,
     build,
     eventually,
+    eventually,
     example_files,
     near,
     opened,
@@ -76,7 +77,7 @@ def shown(page):
     yield page
     page.evaluate("document.querySelectorAll('dialog[open]').forEach(one => one.close())")
     assert page.faults == []
-    assert page.evaluate(PAGE) == page.before
+    assert eventually(page, lambda: page.evaluate(PAGE) == page.before), page.evaluate(PAGE)[5:7]
     assert page.evaluate("app.graph.nodes.length") == len(NODES)
 
 

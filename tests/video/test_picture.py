@@ -120,12 +120,12 @@ def test_exif_that_cannot_be_read_is_no_reason_to_refuse(tmp_path):
 
 
 def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(tmp_path):
-    Image.new("1", (9600, 9600)).save(tmp_path / "a.png")
+    Image.new("1", (8000, 8000)).save(tmp_path / "a.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert read_picture(tmp_path / "a.png").shape == (9600, 9600, 3)
+        assert read_picture(tmp_path / "a.png").shape == (8000, 8000, 3)
     Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match="has more than 178 million pixels: scale it down"):
+    with pytest.raises(InputError, match="has more than 67 million pixels: scale it down"):
         read_picture(tmp_path / "a.png")
     text = PngImagePlugin.PngInfo()
     text.add_text("a", "b" * (2 << 20), zip=True)
