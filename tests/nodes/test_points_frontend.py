@@ -60,9 +60,8 @@ def editor(page):
     page.evaluate("document.querySelectorAll('dialog[open]').forEach(one => one.close())")
     page.wait_for_function("!document.querySelector('dialog')")
     assert page.faults == []
-    assert eventually(page, lambda: page.evaluate(PAGE) == page.before), page.evaluate(PAGE)[
-        5:7
-    ]  # nothing of the page was touched, and the dialog is gone
+    # nothing of the page was touched, and the dialog is gone
+    assert eventually(page, lambda: page.evaluate(PAGE) == page.before), page.evaluate(PAGE)[5:7]
     assert page.evaluate("app.graph.nodes.length") == len(NODES)
 
 

@@ -22,7 +22,6 @@ from ..support.editors import (
     Dialog,
     build,
     eventually,
-    eventually,
     example_files,
     near,
     opened,
