@@ -16,6 +16,8 @@ const KINDS = {
     WanAnimateKitPlanClip: { ...PICTURES, words: false },
     WanAnimateKitSavePoseTrack: { ...PICTURES, least: 40, wanted: 40, hint: "" },
     WanAnimateKitEditPrompts: { ...PICTURES, least: 80, wanted: 160 },
+    // theirs is in models.js, which may be loaded after this
+    WanAnimateKitCheckModels: null, WanAnimateKitDownloadModels: null,
 };
 const panels = new Set();
 
@@ -23,7 +25,7 @@ function kindOf(node) {
     const type = node.comfyClass ?? node.type ?? "";
     if (!type.startsWith("WanAnimateKit")) return null;
     const shows = node.constructor.nodeData?.output_node || node.constructor.nodeData?.has_intermediate_output;
-    return KINDS[type] ?? (shows ? PICTURES : null);
+    return type in KINDS ? KINDS[type] : shows ? PICTURES : null;
 }
 
 function add(node) {
