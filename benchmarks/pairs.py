@@ -1,12 +1,15 @@
 """Two processes that want one job, started at random offsets: one result, and no error but the sentence.
 
-The real chain and store on small stand-ins (:mod:`benchmarks.soak`), 40 segments. In every second pair the later
-process waits for the other, as ComfyUI does; else it is refused, as in the shell. In every fourth the first is killed.
+The real chain and store on small stand-ins (:mod:`benchmarks.soak`), 40 segments; no GPU. Both processes have imported
+everything before the first begins; the second begins at a random moment of the time that a clip takes by itself. In
+every second pair the later process waits for the other, as ComfyUI does; else it is refused, as in the shell. In every
+fourth the first is killed.
 
     python benchmarks/pairs.py              # twenty pairs, minutes
     python benchmarks/pairs.py --pairs 4
 
-Ends with status 1 where the frames differ, a process ends with another error, or something is left over.
+Ends with status 1 where the frames differ, a process ends with another error, something is left over, or the two never
+met.
 """
 
 from __future__ import annotations
@@ -39,29 +42,51 @@ SEGMENTS, SENTENCE = 40, "another process is making this clip already"
 
 def work(folder: Path, waits: bool) -> int:
     """One process: makes the clip, or finds it."""
-    job = make_job(SEGMENTS)
-    print("begins", flush=True)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    job, waited = make_job(SEGMENTS), False
 
     def slowly(progress: Progress) -> None:
         time.sleep(0.01 if progress.stage == "denoise" else 0)
 
     try:
         with SegmentStore(folder, (lambda: None) if waits else None) as store:
+            waited = store.waited
             take_over(store, job.segment_keys("pairs"), [])
             made = len(job.plan()) - store.finished(job.plan())
             generate(job, PassingDenoiser(), PoolingVAE(), store, slowly, store.folder / "clip.mp4").close()
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(made)
+    print(made, int(waited))
     return 0
 
 
 def start(folder: Path, waits: bool) -> subprocess.Popen[str]:
+    """A process that begins at :func:`begin`."""
     command = [sys.executable, __file__, "--work", str(folder), *["--waits"] * waits]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "begins\n"
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
+
+
+def begin(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def alone() -> float:
+    """Seconds that one process takes for the clip."""
+    with tempfile.TemporaryDirectory() as name:
+        process = start(Path(name) / "job", False)
+        began = time.perf_counter()
+        begin(process)
+        _, errors = process.communicate(timeout=600)
+        if process.returncode:
+            sys.exit(f"one process alone ended with {process.returncode}:\n{errors}")
+        return time.perf_counter() - began
 
 
 def digest(folder: Path) -> str:
@@ -72,47 +97,57 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
 
 
-def pair(folder: Path, at: int, offset: float) -> tuple[str, list[str]]:
-    """(the frames' hash, what is wrong)"""
+def pair(folder: Path, at: int, offset: float) -> tuple[str, bool, list[str]]:
+    """(the frames' hash, whether the two met, what is wrong)"""
     waits, killed, faults = at % 2 == 0, at % 4 == 3, []
-    first = start(folder, waits)
+    first, second = (start(folder, waits) for _ in range(2))
+    begin(first)
     time.sleep(offset)
-    second = start(folder, waits)
+    begin(second)
     if killed:
         first.kill()
     ends = []
     for process in (first, second):
         out, err = process.communicate(timeout=600)
-        ends.append((process.returncode, out.strip(), err.strip().splitlines()[-1:] or [""]))
-    for number, (code, _, (said,)) in enumerate(ends):
-        refused = code == 2 and said.startswith(SENTENCE)
-        if code and not (refused and not waits) and not (killed and number == 0):
+        made, waited = map(int, out.split() or (0, 0))
+        ends.append((process.returncode, made, waited, (err.strip().splitlines() or [""])[-1]))
+    refused = [code == 2 and said.startswith(SENTENCE) for code, _, _, said in ends]
+    for number, (code, _, _, said) in enumerate(ends):
+        if code and not (refused[number] and not waits) and not (killed and number == 0):
             faults.append(f"process {number + 1} ended with {code}: {said}")
     if all(code for code, *_ in ends):  # refused, and the other killed
         again = start(folder, waits)
-        if again.wait(timeout=600):
+        begin(again)
+        again.communicate(timeout=600)
+        if again.returncode:
             faults.append("it does not go on after that")
-    made = sum(int(out) for code, out, _ in ends if code == 0)
+    made = sum(made for code, made, *_ in ends if code == 0)
     if not killed and made != SEGMENTS:
         faults.append(f"{made} segments were made in place of {SEGMENTS}")
     names = {path.name for path in folder.parent.iterdir()} | {path.name for path in folder.rglob("*.part*")}
     if names != {folder.name}:
         faults.append(f"left over: {sorted(names - {folder.name})}")
-    return digest(folder), faults
+    met = any(refused) or any(waited for _, _, waited, _ in ends) or (killed and ends[0][0] != 0)
+    return digest(folder), met, faults
 
 
 def main(pairs: int) -> int:
-    chance, hashes, faults = random.Random(4), set(), []
+    chance, hashes, faults, met = random.Random(4), set(), [], 0
+    took = alone()
+    print(f"a clip takes {took:.1f} s", flush=True)
     for at in range(pairs):
         with tempfile.TemporaryDirectory() as name:
-            offset = chance.uniform(0, 3)
-            found, wrong = pair(Path(name) / "job", at, offset)
+            offset = chance.uniform(0, took)
+            found, together, wrong = pair(Path(name) / "job", at, offset)
         hashes.add(found)
+        met += together
         faults += wrong
         print(f"pair {at + 1}, {offset:.2f} s apart: {'; '.join(wrong) or 'one result'}", flush=True)
     if len(hashes) != 1:
         faults.append(f"{len(hashes)} different results")
-    print("; ".join(faults) or f"{pairs} pairs: one result, equal")
+    if not met:
+        faults.append("no second process found the first at work")
+    print(f"{pairs} pairs, {met} met at work: {'; '.join(faults) or 'one result, equal: as it must be'}")
     return bool(faults)
 
 
