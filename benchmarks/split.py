@@ -134,7 +134,7 @@ def main(options: argparse.Namespace) -> None:
                         first_steps=first, peak_gb=memory, head_groups=groups,
                         apart_after=f"{options.steps} steps: {apart:.5f}",
                     )  # fmt: skip
-                if count != cards[-1] or (size != options.segment and not options.small):
+                if count != max(cards) or (size != options.segment and not options.small):
                     continue  # of a whole segment, the most cards alone
                 width, height = SIZES[size]
                 pixels = torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(2))
