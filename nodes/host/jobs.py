@@ -17,6 +17,7 @@ import folder_paths
 from ...wan_animate.chain.job_cleaning import Keeping, clean
 from ...wan_animate.chain.job_list import COMFYUI, FORMER_COMFYUI
 from ...wan_animate.files import make_folder
+from ...wan_animate.json_text import parse_json
 from ...wan_animate.log import get_logger
 from ...wan_animate.plan.measured import Runs
 from ...wan_animate.plan.room import free_at
@@ -55,7 +56,7 @@ def keeping() -> Keeping:
     settings: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
-        read = json.loads(file.read_text(encoding="utf-8"))
+        read = parse_json(file.read_text(encoding="utf-8"))
         settings = read if isinstance(read, dict) else {}
     limit = _number(settings.get("WanAnimateKit.Jobs.Limit"))
     days = _number(settings.get("WanAnimateKit.Jobs.FinishedDays")), _number(settings.get("WanAnimateKit.Jobs.Days"))
