@@ -9,8 +9,10 @@ which its inode and time tell. A kill that comes too late does not count: the cl
 Jobs: memory that no file backs, threads, open files and job folders, medians of the five jobs up to the 20th and of the
 last five, under a limit of the job folder that is set low.
 
-The servers run on the CPU (``--cpu``) with one OpenMP thread, whatever the machine has. Ends with status 1 where
-something is not as it must be. Writes no claim: nothing here is a speed.
+The servers run on the CPU (``--cpu``) with one OpenMP thread, whatever the machine has: with two, the same clip differs
+by 1 of 255 from that of one thread (sums in another order), and a loaded machine may take fewer than it is told.
+
+Ends with status 1 where something is not as it must be. Writes no claim: nothing here is a speed.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from wan_animate.chain.segment_files import LosslessSource  # noqa: E402
 from wan_animate.chain.store import SegmentStore  # noqa: E402
 from wan_animate.record.clip_record import read_record  # noqa: E402
 
-# of the servers: MKL takes fewer threads under load, and sums otherwise
+# of the servers: see above
 os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
 KIT = graphs.KIT
 SIZE, SEGMENT, FRAMES, FPS = (96, 64), 5, 13, 30

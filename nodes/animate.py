@@ -164,19 +164,26 @@ class Animate(io.ComfyNode):
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
-        linked = ["model", "positive", "negative", "vae", "clip_vision_output"]
+        linked = {
+            "model": model,
+            "positive": positive,
+            "negative": negative,
+            "vae": vae,
+            "clip_vision_output": clip_vision_output,
+        }
         signature = model_signature(cls.hidden, linked)
         anew = run_mark(cls.hidden)
         default = "" if positive is not None or prompts is None else f" {prompts[0]}"
         key = job.key(f"{signature} {sampling}{default}") + anew
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
         if prompts is not None and cls.hidden is not None:
-            signature = model_signature(cls.hidden, ["model", "vae", "clip_vision_output"])
+            unprompted = {name: given for name, given in linked.items() if name not in ("positive", "negative")}
+            signature = model_signature(cls.hidden, unprompted)
         extra = f"{signature} {sampling}", prompts or []
         device = device_here().name
         clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
-        record = node_record(job, denoiser, cls.hidden, linked, device)
+        record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
 

@@ -127,7 +127,7 @@ class ApplyLora(io.ComfyNode):
         return path is None or valid(lambda: check_lora(path))
 
     @classmethod
-    def fingerprint_inputs(cls, lora: str, **_: Any) -> tuple[float, int] | None:
+    def fingerprint_inputs(cls, lora: str, **_: Any) -> tuple[int, ...] | None:
         return file_stamp(model_path(FOLDER, lora))
 
     @classmethod

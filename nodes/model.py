@@ -93,8 +93,11 @@ class LoadModel(io.ComfyNode):
         return valid(lambda: check_transformer(path))
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str, products: str) -> tuple[float, int] | None:
-        return file_stamp(model_path(FOLDER, model))
+    def fingerprint_inputs(cls, model: str, precision: str, products: str) -> list[tuple[int, ...] | None]:
+        from .host.graph import all_shards
+
+        path = model_path(FOLDER, model)
+        return [file_stamp(shard) for shard in all_shards(path)] if path is not None else []
 
     @classmethod
     def execute(cls, model: str, precision: str = "auto", products: str = "auto") -> io.NodeOutput:

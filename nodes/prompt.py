@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from ..wan_animate.log import get_logger
 from .host.folders import PROMPTS, chosen, file_stamp, list_models, model_path, said
 from .host.graph import graph_signature
+from .host.loaded import loaded_from
 from .types import in_limits, valid
 
 log = get_logger(__name__)
@@ -71,8 +72,8 @@ class CachedPrompt(io.ComfyNode):
         )
 
     @classmethod
-    def _encoder(cls) -> str:
-        return graph_signature(cls.hidden.dynprompt, cls.hidden.unique_id, "clip")
+    def _encoder(cls, clip: Any = None) -> str:
+        return graph_signature(cls.hidden.dynprompt, cls.hidden.unique_id, "clip", loaded=loaded_from(clip))
 
     @classmethod
     def check_lazy_status(cls, text: str, clip: Any = None) -> list[str]:
@@ -83,7 +84,7 @@ class CachedPrompt(io.ComfyNode):
         from ..wan_animate.errors import InputError
         from ..wan_animate.weights.prompt_file import save_prompt, storable
 
-        encoder = cls._encoder()
+        encoder = cls._encoder(clip)
         path = _cached_file(text, encoder)
         # the file comes first even when clip is loaded, for another prompt
         conditioning, damage = _read(path)
@@ -154,7 +155,7 @@ class LoadPrompt(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> tuple[float, int] | None:
+    def fingerprint_inputs(cls, file: str) -> tuple[int, ...] | None:
         return file_stamp(model_path(PROMPTS, file))
 
     @classmethod

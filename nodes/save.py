@@ -140,8 +140,10 @@ class SaveClip(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str | None, codec: str | None, color_range: str | None) -> bool | str:
-        """Before anything runs; what is linked is None here."""
+    def validate_inputs(
+        cls, filename_prefix: str | None = None, codec: str | None = None, color_range: str | None = None
+    ) -> bool | str:
+        """Before anything runs; what is linked or not there is None here."""
         from ..wan_animate.export.save import ClipFormat
         from .host.folders import check_prefix
 

@@ -72,7 +72,7 @@ class LoadSegmenter(io.ComfyNode):
         return path is None or valid(lambda: check_segmenter(path))
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str) -> tuple[float, int] | None:
+    def fingerprint_inputs(cls, model: str, precision: str) -> tuple[int, ...] | None:
         return file_stamp(model_path(SAM2, model))
 
     @classmethod

@@ -149,7 +149,7 @@ class LoadVideo(io.ComfyNode):
         return _not_there(file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None, **_others: Any) -> tuple[float, int] | None:
+    def fingerprint_inputs(cls, file: str | None, **_others: Any) -> tuple[int, ...] | None:
         return file_stamp(annotated_path(file)) if file else None
 
     @classmethod

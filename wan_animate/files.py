@@ -127,7 +127,7 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: boo
 
 @contextmanager
 def new_folder(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator[str]:
-    """:func:`replacing` for a folder of files, which must not exist."""
+    """:func:`replacing` for a folder of files, which must not exist; durable as well."""
     path = Path(path)
     if os.path.lexists(path):
         raise InputError(f"{what} cannot be written to {path}, which is there already: name a new folder.")
@@ -135,7 +135,11 @@ def new_folder(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator
     try:
         os.mkdir(temporary)
         yield str(temporary)
+        for file in temporary.iterdir():
+            sync(file)
+        sync_folder(temporary)
         os.rename(temporary, path)
+        sync_folder(path.parent)
     except Exception as error:
         if not _is_of_the_disk(error):
             raise

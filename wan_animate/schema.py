@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -36,8 +37,8 @@ Pixels = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 
 @lru_cache(maxsize=128)
 def _adapter(schema: Any) -> TypeAdapter[Any]:
-    # a Schema brings its own configuration
-    own = isinstance(schema, type) and issubclass(schema, BaseModel)
+    # a Schema brings its own configuration, and a dataclass takes none
+    own = isinstance(schema, type) and (issubclass(schema, BaseModel) or is_dataclass(schema))
     return TypeAdapter(schema) if own else TypeAdapter(schema, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 

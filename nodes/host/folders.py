@@ -171,13 +171,13 @@ def temporary_path(numbered: str) -> tuple[str, str]:
     return os.path.join(path, file), os.path.join(subfolder, file)
 
 
-def file_stamp(path: str | None) -> tuple[float, int] | None:
-    """(modification time, size)"""
+def file_stamp(path: str | None) -> tuple[int, ...] | None:
+    """(size, modification time, change time, inode): a copy of the same size and time is another file."""
     try:
         stat = os.stat(path) if path is not None else None
     except OSError:  # gone since it was found
         return None
-    return None if stat is None else (stat.st_mtime, stat.st_size)
+    return None if stat is None else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 def model_folders(kinds: Iterable[str]) -> dict[str, list[Path]]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ import folder_paths
 from ...wan_animate.chain.job_cleaning import Keeping, clean
 from ...wan_animate.chain.job_list import COMFYUI, FORMER_COMFYUI
 from ...wan_animate.files import make_folder
+from ...wan_animate.json_text import parse_json
 from ...wan_animate.log import get_logger
 from ...wan_animate.plan.measured import Runs
 from ...wan_animate.plan.room import free_at
@@ -26,6 +28,7 @@ from ...wan_animate.video.audio import audio_digest
 from . import results
 from .accelerate.attention import CHANGED
 from .graph import graph_signature
+from .loaded import loaded_from
 
 log = get_logger(__name__)
 
@@ -55,7 +58,7 @@ def keeping() -> Keeping:
     settings: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
-        read = json.loads(file.read_text(encoding="utf-8"))
+        read = parse_json(file.read_text(encoding="utf-8"))
         settings = read if isinstance(read, dict) else {}
     limit = _number(settings.get("WanAnimateKit.Jobs.Limit"))
     days = _number(settings.get("WanAnimateKit.Jobs.FinishedDays")), _number(settings.get("WanAnimateKit.Jobs.Days"))
@@ -133,12 +136,17 @@ def other_jobs() -> list[Path]:
     return [folder for folder in jobs_folder().glob("*") if folder.is_dir()]
 
 
-def model_signature(hidden: Any, names: list[str]) -> str:
+def model_signature(hidden: Any, inputs: Mapping[str, Any]) -> str:
     """Equal for equal graph and files above the named inputs; random in a call from Python.
+
+    Args:
+        inputs: name -> what came in by it: files count as they were when a MODEL or VAE was loaded from them.
 
     Another than in older versions where the attention could be a kernel that is gone: such a job begins anew.
     """
     if hidden is None or not hidden.prompt or hidden.unique_id is None:
         return secrets.token_hex(16)
     graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt
-    return "/".join(graph_signature(graph, hidden.unique_id, name, CHANGED) for name in names)
+    return "/".join(
+        graph_signature(graph, hidden.unique_id, name, CHANGED, loaded_from(given)) for name, given in inputs.items()
+    )

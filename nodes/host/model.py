@@ -9,6 +9,7 @@ from ...wan_animate.log import get_logger
 from ...wan_animate.weights.header import read_model_header
 from ...wan_animate.weights.quantized import convert_weights, stored_formats
 from ...wan_animate.weights.transformer import AnimateFile, is_linear, read_animate, transformer_shapes, unexpected_keys
+from .loaded import now_loading, was_loaded
 from .patching import cast_static_clones
 from .vae import prepare_for
 
@@ -52,6 +53,7 @@ def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False)
         }[precision]  # fmt: skip
     if matmul == "fp8" and not file.quantization.layers:
         options["fp8_optimizations"] = True
+    files = now_loading(file.header.paths)
     weights, metadata = _read_weights(file, {"full precision": True, "fp8": False}.get(matmul))
     model = comfy.sd.load_diffusion_model_state_dict(
         weights, model_options=options, metadata=metadata, disable_dynamic=disable_dynamic
@@ -60,6 +62,7 @@ def _load(path: str, precision: str, matmul: str, disable_dynamic: bool = False)
         raise InputError(
             f"{file.header.name} is a Wan 2.2 Animate model, but this ComfyUI does not take it: update ComfyUI."
         )
+    was_loaded(model, files)
     model.cached_patcher_init = (_load, (path, precision, matmul))
     cast_static_clones(model)
     return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...wan_animate.json_text import parse_json
 from .progress import last_phases, running_prompts, set_drawing
 
 
@@ -25,7 +26,7 @@ def register_routes() -> None:
     @server.routes.post("/wan_animate_kit/previews")
     async def previews(request: Any) -> Any:
         try:
-            said = await request.json()
+            said = parse_json(await request.read())
         except ValueError:
             said = None
         if not isinstance(said, dict) or not isinstance(said.get("client_id"), str):

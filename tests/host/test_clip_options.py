@@ -30,7 +30,7 @@ def run(pack_nodes, pack_module, model, vae, prompt, clips, sampled, monkeypatch
     import folder_paths
 
     jobs = pack_module("nodes.host.jobs")
-    monkeypatch.setattr(jobs, "model_signature", lambda hidden, names: " ".join(names))
+    monkeypatch.setattr(jobs, "model_signature", lambda hidden, inputs: " ".join(inputs))
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
     animate, options = pack_nodes["WanAnimateKitAnimate"], pack_nodes["WanAnimateKitClipOptions"]

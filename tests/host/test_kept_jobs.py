@@ -93,7 +93,14 @@ def test_what_the_user_sets(jobs, monkeypatch, tmp_path):
     monkeypatch.setenv(jobs.LIMIT, "0")
     assert jobs.keeping().limit is None
     monkeypatch.delenv(jobs.LIMIT)
-    for text in ("", "[]", '{"WanAnimateKit.Jobs.Limit": "much"}', '{"WanAnimateKit.Jobs.Limit": NaN}', "\xff"):
+    for text in (
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"WanAnimateKit.Jobs.Limit": "much"}',
+        '{"WanAnimateKit.Jobs.Limit": NaN}',
+        "\xff",
+    ):
         settings.write_text(text, encoding="latin-1")
         assert jobs.keeping() == jobs.Keeping()
 

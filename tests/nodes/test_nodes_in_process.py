@@ -81,7 +81,7 @@ def test_a_job_begun_with_a_removed_kernel_begins_anew(pack, linked):
             "4": {"class_type": "WanAnimateKitAnimate", "inputs": {"model": ["3", 0], "seed": 1}},
         }
         hidden = SimpleNamespace(prompt=prompt, dynprompt=None, unique_id="4")
-        return graph_signature(prompt, "4", "model"), model_signature(hidden, ["model"])
+        return graph_signature(prompt, "4", "model"), model_signature(hidden, {"model": None})
 
     for choice in attention.CHOICES[:-1]:
         then, now = signatures(choice)

@@ -29,6 +29,7 @@ from .hostile_media import (
     text_file,
     write_clip,
 )
+from .hostile_pickles import PICKLES, STORED, opcodes
 from .hostile_weights import (
     endless_loop,
     holds_itself,
@@ -238,6 +239,10 @@ CASES: dict[str, Case] = {
     "lora: a pickle that holds itself": (lora_pickle(holds_itself), read_lora),
     "lora: a tensor of 32 GB in 1 kB": (lora_pickle(one_stored_many_seen), read_lora),
     "lora: a packed pickle": (packed_pickle, read_lora),
+    **{f"lora: {name}": (opcodes(body), read_lora) for name, body in PICKLES.items()},
+    **{f"lora: {name}, before 1.6": (opcodes(body, False), read_lora) for name, body in PICKLES.items()},
+    "lora: 4 TB claimed": (opcodes(STORED + b"tQ"), read_lora),
+    "lora: 4 TB claimed, before 1.6": (opcodes(STORED + b"NtQ", False), read_lora),
     "lora: a list": (lora_pickle(lambda: [1, 2]), read_lora),
     "lora: names of tuples": (lora_pickle(lambda: {(("a",),): 1}), read_lora),
     "lora: no zip": (written("a.ckpt", b"PK\x03\x04" + bytes(100)), read_lora),

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import InputError
 from ..files import make_folder, replacing
+from ..json_text import parse_json
 from ..log import get_logger
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def _milliseconds(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, n
 
 
 def _read(kept: Path | None) -> dict[str, Any]:
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError):
         if kept is not None and kept.stat().st_size <= FILE_BYTES:
-            found = json.loads(kept.read_text(encoding="utf-8"))
+            found = parse_json(kept.read_text(encoding="utf-8"))
             return found if isinstance(found, dict) else {}
     return {}
 

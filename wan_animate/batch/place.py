@@ -15,7 +15,7 @@ from typing import Any
 
 from ..cli.checks import FILES
 from ..errors import InputError
-from ..files import replacing
+from ..files import replacing, sync, sync_folder
 from ..record.identity import content_hash
 
 INPUTS = "inputs"
@@ -146,6 +146,7 @@ def fetch(place: str, name: str, target: Path, what: str) -> None:
         source = Path(place) / name
         with suppress(OSError):
             os.replace(source, target)
+            sync_folder(target.parent)
             return
         with replacing(target, what, durable=True) as temporary:  # another disk
             shutil.copyfile(source, temporary)
@@ -184,6 +185,7 @@ def get_file(system: Any, path: str, local: Path) -> None:
     """Fetches a file; ``local`` is replaced."""
     begun = local.with_name(f".{local.name}{HALF}")
     system.get_file(path, str(begun))
+    sync(begun)
     os.replace(begun, local)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from ..json_text import parse_json
 from .clips import Clip
 
 CLIP, SHOTS, SHOT = "clip", "shots", "shot"
@@ -81,7 +81,7 @@ class Flow:
             key = self._of[unit.key]
             clip = self._clips[key]
             if unit.kind == SHOTS:
-                chains = [(first, last) for first, last in json.loads(files[0].read_text())]
+                chains = [(first, last) for first, last in parse_json(files[0].read_text())]
                 if len(chains) < 2:
                     return [self._unit(clip, CLIP)]
                 shots = [self._unit(clip, SHOT, at, chain, len(chains)) for at, chain in enumerate(chains, 1)]

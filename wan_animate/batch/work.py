@@ -16,6 +16,7 @@ from ..cli.make import chains, run
 from ..cli.options import RunOptions
 from ..cli.shared import Shared, Weights
 from ..errors import InputError
+from ..files import sync, sync_folder
 from .place import opened
 from .units import CLIP, PLAN, SHOTS, Unit
 
@@ -80,7 +81,9 @@ def _telling(report: Report, saved: Callable[[], None]) -> Callable[[Progress], 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(text)
+    sync(temporary)
     os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 class _Lines(TextIOBase):

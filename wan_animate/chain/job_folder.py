@@ -17,6 +17,7 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+from ..json_text import parse_json
 from ..video.audio import audio_digest
 from .boundaries import Boundary
 from .segments import Segment
@@ -145,10 +146,10 @@ class JobFolder:
     def _record(self, name: str) -> dict[str, Any]:
         try:
             record = self._read_json(name)
-        except (OSError, ValueError):
+            # edited or damaged: as if there were none
+            return record if isinstance(record, dict) and record.pop("blake2b", None) == _digest(record) else {}
+        except (OSError, ValueError, RecursionError):
             return {}
-        # edited or damaged: as if there were none
-        return record if isinstance(record, dict) and record.pop("blake2b", None) == _digest(record) else {}
 
     def boundaries(self) -> list[Boundary] | None:
         """What was measured where segments meet; None before the end."""
@@ -158,7 +159,7 @@ class JobFolder:
                 Boundary(**{name: kinds[name](value) for name, value in values.items()})
                 for values in self._read_json("boundaries.json")
             ]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
 
     def keys(self) -> dict[str, dict[int, str]]:
@@ -167,7 +168,7 @@ class JobFolder:
             try:
                 read = self._read_json(KEYS)
                 self._keys = {name: {int(at): str(key) for at, key in read[name].items()} for name in (MADE, FORMER)}
-            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
                 self._keys = {MADE: {}, FORMER: {}}
         return self._keys
 
@@ -176,11 +177,11 @@ class JobFolder:
         """Of the keys; see :data:`VERSION`."""
         try:
             return int(self._read_json(KEYS)["version"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return 1
 
     def _read_json(self, name: str) -> Any:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        return parse_json((self.folder / name).read_text(encoding="utf-8"))
 
 
 def file_record(path: str | os.PathLike, check: Callable[[], None] = lambda: None) -> dict[str, Any]:

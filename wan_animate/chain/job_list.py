@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replacing
+from ..json_text import parse_json
 from .job_folder import KEYS, MADE, VERSION, JobFolder
 from .job_lock import JobLock
 
@@ -54,7 +55,8 @@ class FoundJob:
     @property
     def name(self) -> str:
         """The clip's, else the folder's."""
-        out = self.command.get("options", {}).get("out")
+        options = self.command.get("options")
+        out = options.get("out") if isinstance(options, dict) else None
         return Path(out).name if isinstance(out, str) else self.folder.name
 
     @property
@@ -164,7 +166,7 @@ def _measured(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
 
 def _command(path: Path) -> dict[str, Any]:
     try:
-        read = json.loads((path / COMMAND).read_text(encoding="utf-8"))
+        read = parse_json((path / COMMAND).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return read if isinstance(read, dict) else {}

@@ -17,6 +17,7 @@ from rich.table import Table
 from ..chain.job_list import LEFT_ALONE, FoundJob, above_limit, find_jobs, find_leftovers, remove_job, remove_leftover
 from ..errors import InputError
 from ..plan.room import free_at
+from ..schema import read_values
 from ..text import duration, parse_size, size_text
 from .options import GENERATE, RunOptions, Sampling
 from .progress import line_end
@@ -156,13 +157,16 @@ def _go_on(job: FoundJob) -> None:
     from .generating import prepared
     from .make import run
 
+    remedy = "run its command again as it was given, or clear it"
     try:
-        options, sampling = RunOptions(**job.command["options"]), Sampling(**job.command["sampling"])
+        for kind, of in ((RunOptions, "options"), (Sampling, "sampling")):
+            kind(**job.command[of])  # a name that is not known is not let be
         folder = str(job.command["cwd"])
     except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{job.folder} is of another version: run its command again as it was given, or clear it."
-        ) from error
+        raise InputError(f"{job.folder} is of another version: {remedy}.") from error
+    what = f"the command in {job.folder}"
+    options = read_values(job.command["options"], RunOptions, what, remedy)
+    sampling = read_values(job.command["sampling"], Sampling, what, remedy)
     with _in_folder(folder):
         run(options, source=prepared if sampling.command == GENERATE else None, sampling=sampling)
 
@@ -173,7 +177,7 @@ def _in_folder(folder: str) -> Iterator[None]:
     before = os.getcwd()
     try:
         os.chdir(folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"the job was started in {folder}, which is gone: run its command again.") from error
     try:
         yield

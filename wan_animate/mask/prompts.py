@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..json_text import parse_json
 from ..pose import wholebody as L
 from ..pose.track import PoseTrack
 
@@ -107,7 +108,7 @@ def read_prompts(text: str | None, size: tuple[int, int] | None = None) -> list[
     if text is None or not text.strip():
         return []
     try:
-        given = json.loads(text)
+        given = parse_json(text)
         if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
             raise ValueError("no list of frames")
         found: dict[int, Prompt] = {}
@@ -127,7 +128,7 @@ def read_prompts(text: str | None, size: tuple[int, int] | None = None) -> list[
                 found[frame] = combined(found[frame], prompt) if frame in found else prompt
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise InputError(
             f'segment character: prompts must be a JSON list such as [{{"frame": 0, "positive": [{{"x": 320, "y": '
             f'200}}], "negative": [], "box": [10, 20, 300, 400]}}], but it is {text.strip()[:60]!r} ({error}).'
@@ -169,11 +170,11 @@ def _read_points(text: str | None, name: str, size: tuple[int, int] | None) -> l
     if text is None or not str(text).strip():
         return []
     try:
-        given = json.loads(text)
+        given = parse_json(text)
         if isinstance(given, dict):
             given = [given]
         points = [_pair((point["x"], point["y"])) if isinstance(point, dict) else _pair(point) for point in given]
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(
             f'segment character: {name} must be a JSON list such as [{{"x": 320, "y": 200}}], as a points editor '
             f"gives it, but it is {str(text)[:60]!r}."
@@ -211,7 +212,7 @@ def _read_box(box: object) -> tuple[float, float, float, float] | None:
             right, bottom = left + width, top + height
         else:
             left, top, right, bottom = (float(side) for side in np.asarray(box, np.float64).reshape(-1, 4)[0])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(
             f"segment character: bbox must be four numbers x1, y1, x2, y2 in pixels, but it is {str(box)[:60]}."
         ) from error

@@ -17,6 +17,7 @@ from ..chain.job import AnimateJob
 from ..chain.job_folder import CLIPS
 from ..errors import InputError
 from ..files import make_folder, replacing
+from ..json_text import parse_json
 from ..log import get_logger
 from .costs import tokens
 
@@ -71,8 +72,8 @@ class Runs:
         try:
             if self.path.stat().st_size > FILE_BYTES:
                 return []
-            entries = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            entries = parse_json(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return []
         found = [_as_run(entry) for entry in entries] if isinstance(entries, list) else []
         return [run for run in found if run is not None][-KEPT:]

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..json_text import parse_json
 from ..time_series import fill_in
 from . import wholebody
 from .track import PoseTrack
@@ -110,7 +111,7 @@ def read_edits(text: str | None) -> PoseEdits:
             "keys that are not needed."
         )
     try:
-        given = json.loads(text)
+        given = parse_json(text)
         if not isinstance(given, dict) or not ({"keys", "hidden"} & given.keys()):
             raise ValueError("no keys")
         keys = _by_joint(given.get("keys") or {}, _read_keys)
@@ -120,7 +121,7 @@ def read_edits(text: str | None) -> PoseEdits:
             size = (_whole(given["width"], 1, 100_000), _whole(given["height"], 1, 100_000))
         fps = None if given.get("fps") is None else _number(given["fps"], 0.01, 10_000)
         start = None if given.get("start") is None else _number(given["start"], -1e7, 1e7)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"edit pose: edits is {text.strip()[:60]!r} ({_why(error)}), but {WANTED}.") from error
     return PoseEdits(keys, hidden, size, fps, start)
 

@@ -14,11 +14,13 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import reading, replacing
+from ..json_text import parse_json
 
 BLOCK = 1 << 20  # bytes read or sent at a time
 TIMEOUT = 60.0  # seconds: a server answers while it samples, but a loaded machine is slow
 BEHIND = (502, 503, 504)
 """What a proxy answers for a server that is not there."""
+ADDRESS = "give the address that opens it in a browser"
 Graph = dict[str, dict[str, Any]]
 """A workflow in API format: node id -> ``{"class_type", "inputs", "_meta"}``."""
 
@@ -99,13 +101,25 @@ class ComfyClient:
                 raise self._gone(error) from error
 
     def get(self, path: str) -> Any:
-        """A GET's answer, decoded from JSON."""
-        return json.loads(self.request(path))
+        """A GET's answer, decoded from JSON. Raises ServerError: it is none."""
+        return self._decoded(self.request(path), object)
+
+    def _get_object(self, path: str) -> dict[str, Any]:
+        return self._decoded(self.request(path), dict)
 
     def post(self, path: str, body: Any) -> dict[str, Any]:
         """A POST of JSON; the answer decoded from JSON (``{}`` when empty)."""
         answer = self.request(path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        return json.loads(answer) if answer.strip() else {}
+        return self._decoded(answer, dict) if answer.strip() else {}
+
+    def _decoded(self, answer: bytes, kind: type) -> Any:
+        try:
+            found = parse_json(answer)
+        except ValueError as error:
+            raise ServerError(f"what answers at {self.url} is no ComfyUI: {ADDRESS}.") from error
+        if not isinstance(found, kind):
+            raise ServerError(f"what answers at {self.url} is no ComfyUI: {ADDRESS}.")
+        return found
 
     def check(self) -> dict[str, Any]:
         """What ``/system_stats`` says.
@@ -122,11 +136,11 @@ class ComfyClient:
             raise
         except (urllib.error.HTTPError, ValueError, KeyError, TypeError):
             pass
-        raise ServerError(f"what answers at {self.url} is no ComfyUI: give the address that opens it in a browser.")
+        raise ServerError(f"what answers at {self.url} is no ComfyUI: {ADDRESS}.")
 
     def node_info(self) -> dict[str, Any]:
         """``/object_info``: what each node class takes."""
-        return self.get("/object_info")
+        return self._get_object("/object_info")
 
     # -- files
 
@@ -157,7 +171,7 @@ class ComfyClient:
             "Content-Length": str(len(head) + size + len(tail)),
         }
         try:
-            answer = json.loads(self.request("/upload/image", body(), headers))
+            answer = self._decoded(self.request("/upload/image", body(), headers), dict)
         except urllib.error.HTTPError as error:
             hint = ": start it with a larger --max-upload-size" if error.code == 413 else ""
             raise ServerError(f"{self.url} refused {path.name} ({error.code} {error.reason}){hint}.") from error
@@ -218,7 +232,7 @@ class ComfyClient:
         except urllib.error.HTTPError as error:
             text = error.read()
             try:
-                said = json.loads(text)
+                said = parse_json(text)
             except ValueError:
                 said = text.decode(errors="replace")[:200]
             raise PromptRejected(said) from error
@@ -230,7 +244,7 @@ class ComfyClient:
 
     def place(self, prompt: str) -> str:
         """``running``, ``pending``, or "" for a prompt that is not in the queue."""
-        queue = self.get("/queue")
+        queue = self._get_object("/queue")
         for name in ("running", "pending"):
             if any(item[1] == prompt for item in queue.get(f"queue_{name}", [])):
                 return name
@@ -238,7 +252,7 @@ class ComfyClient:
 
     def history(self, prompt: str) -> dict[str, Any] | None:
         """The entry of a prompt that has ended."""
-        return self.get(f"/history/{prompt}").get(prompt)
+        return self._get_object(f"/history/{prompt}").get(prompt)
 
     def state(self, prompt: str) -> tuple[str, dict[str, Any] | None]:
         """(``running``, ``pending``, ``done`` or "", the history's entry of one that is done)."""
@@ -256,7 +270,7 @@ class ComfyClient:
         self.post("/interrupt", {})
 
     def is_idle(self) -> bool:
-        queue = self.get("/queue")
+        queue = self._get_object("/queue")
         return not queue["queue_running"] and not queue["queue_pending"]
 
     def _gone(self, error: BaseException) -> ServerGone:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import reading, short_name
+from ..json_text import parse_json
 from .client import Graph
 from .workflow import Prepared, Setting, prepare
 
@@ -93,9 +94,13 @@ def _priority(value: Any, name: str) -> int:
 
 def _csv(text: str, path: Path) -> Iterable[dict[str, Any]]:
     reader = csv.DictReader(text.splitlines())
-    for cells in reader:
+    try:
+        rows = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:  # a cell of more than 131,072 characters
+        raise InputError(f"line {reader.line_num + 1} of {path} cannot be read ({error}): correct it.") from error
+    for line, cells in rows:
         if None in cells or None in cells.values():
-            raise InputError(f"line {reader.line_num} of {path} has another number of cells than the header.")
+            raise InputError(f"line {line} of {path} has another number of cells than the header.")
         if any(cells.values()):
             yield {key.strip(): value.strip() for key, value in cells.items()}
 
@@ -105,7 +110,7 @@ def _json_lines(text: str, path: Path) -> Iterable[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            cells = json.loads(line)
+            cells = parse_json(line)
         except ValueError:
             cells = None
         if not isinstance(cells, dict) or any(isinstance(value, (dict, list)) for value in cells.values()):

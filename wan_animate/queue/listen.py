@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Any
 
+from ..json_text import parse_json
 from .client import ComfyClient
 
 Heard = Callable[[str, dict[str, Any]], None]
@@ -69,14 +69,16 @@ class Listener:
                     except asyncio.TimeoutError:
                         continue
                     if message.type == aiohttp.WSMsgType.TEXT:
-                        self._hear(json.loads(message.data))
+                        self._hear(parse_json(message.data))
                     elif message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR):
                         return
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        data = message.get("data") or {}
+    def _hear(self, message: Any) -> None:
+        data = message.get("data") if isinstance(message, dict) else None
+        if not isinstance(data, dict):
+            return
         with self._lock:
-            heard = self._heard.get(data.get("prompt_id", ""))
+            heard = self._heard.get(str(data.get("prompt_id")))
         if heard is not None:
             heard(str(message.get("type")), data)
 

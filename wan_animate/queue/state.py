@@ -13,6 +13,7 @@ from typing import Any
 from ..chain.job_lock import JobLock
 from ..errors import InputError
 from ..files import make_folder
+from ..json_text import parse_json
 
 FILE = "queue.jsonl"
 
@@ -89,7 +90,7 @@ class State:
         whole = text[: text.rfind(b"\n") + 1]
         for line in whole.splitlines():
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
                 last[entry["key"]] = entry
             except (ValueError, KeyError, TypeError):
                 raise InputError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..files import reading
+from ..json_text import parse_json
 from .client import Graph
 
 SHORT = {"image": ("LoadImage", "image"), "video": ("WanAnimateKitLoadVideo", "file")}
@@ -43,7 +43,7 @@ def load_workflow(path: str | Path) -> Graph:
         InputError: no such file, no workflow, or one as the canvas saves it.
     """
     with reading(path, "the workflow", "give a workflow that ComfyUI exported (API)") as found:
-        content = json.loads(found.read_text(encoding="utf-8"))
+        content = parse_json(found.read_text(encoding="utf-8"))
     if isinstance(content, dict) and isinstance(content.get("prompt"), dict):
         content = content["prompt"]  # the body of a POST to /prompt
     if isinstance(content, dict) and isinstance(content.get("nodes"), list):

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..json_text import parse_json
 from ..video.frames import FrameSource
 from ..video.source import VideoSource
 from ..video.tags import read_tags
@@ -138,7 +139,7 @@ def read_record(path: str | os.PathLike) -> ClipRecord:
             "it anew without its tags."
         )
     try:
-        values = json.loads(tags[TAG])
+        values = parse_json(tags[TAG])
         form = values.pop("form")
         if form != FORM:
             raise InputError(
@@ -151,7 +152,7 @@ def read_record(path: str | os.PathLike) -> ClipRecord:
         if not all(isinstance(one, dict) for one in dicts):
             raise TypeError("not by name")
         Fraction(record.clip["fps"])
-    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise InputError(
             f"the record in {os.fspath(path)} is damaged ({error}): take the clip as it was made."
         ) from error

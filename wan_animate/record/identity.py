@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -11,6 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+
+from ..json_text import parse_json
 
 _BLOCK = 4096
 _BLOCKS = 64
@@ -113,10 +114,10 @@ def _tensors(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
     if not 0 < length <= min(_HEADER, size - 8):
         return
     try:
-        header = json.loads(file.read(length))
+        header = parse_json(file.read(length))
         spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
         found = [(8 + length + int(first), int(last) - int(first)) for first, last in spans]
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return
     yield 8, length
     yield from ((first, count) for first, count in found if first >= 0 and 0 < count <= size - first)

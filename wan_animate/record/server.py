@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import check_place
+from ..json_text import parse_json
 from ..queue.client import ComfyClient, PromptRejected, ServerError, check_ended_well
 from ..video.tags import read_tags
 from .clip_record import TAG
@@ -38,9 +38,9 @@ def run_again(server: str, clip: str, out: str) -> Path:
     client = ComfyClient(server)
     tags = {name.lower(): text for name, text in read_tags(clip).items()}
     try:
-        workflow = json.loads(tags["prompt"])
+        workflow = parse_json(tags["prompt"])
         saves = [node for node, what in workflow.items() if what["class_type"] in SAVE]
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(f"{clip} holds no workflow: give the file that Save Video or Save Clip wrote.") from None
     check_place(out, "the video (--out)")
     client.check()

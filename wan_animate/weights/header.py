@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
 from ..files import reading
+from ..json_text import parse_json
 
 HEADER_LIMIT = 100 << 20  # 20 times the largest known; safetensors itself refuses more
 SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<ending>safetensors|sft)$")
@@ -117,7 +117,7 @@ def _refuse_cut_short(path: str, name: str) -> None:
     wanted = 8 + length
     if len(text) == length:
         try:
-            entries = json.loads(text)
+            entries = parse_json(text)
             entries.pop("__metadata__", None)
             wanted += max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):  # damaged, not cut

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..files import reading
 from .header import read_header
 from .kinds import file_identity, is_lora
+from .pickle_check import TooMuch, check_pickle
 
 if TYPE_CHECKING:
     import torch
@@ -65,12 +66,15 @@ def _read_pickle(path: str, name: str) -> dict[str, torch.Tensor]:
         if zipped:
             _refuse_packed(path, name, size)
         try:
+            check_pickle(path, size)
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except pickle.UnpicklingError as error:
             raise InputError(
                 f"{name} holds more than tensors, which could run code, and is not opened: take the safetensors form "
                 "of the LoRA, or save its tensors alone."
             ) from error
+        except TooMuch as error:
+            raise InputError(f"{name} {error}, which no LoRA needs: take the safetensors form of the LoRA.") from error
         except OSError:
             raise
         except Exception as error:  # torch raises whatever the content leads to

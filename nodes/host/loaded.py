@@ -1,0 +1,73 @@
+"""Which files the weights in memory came from, as they were then.
+
+ComfyUI keeps what its loaders loaded, also after a file is replaced under the same name, and most of them do not look
+again. A job's key is of what is sampled with, so it asks here, not the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ...wan_animate.log import get_logger
+from ...wan_animate.record.identity import content_identity
+
+log = get_logger(__name__)
+
+_KNOWN: WeakKeyDictionary[Any, Loaded] = WeakKeyDictionary()
+
+
+class Loaded:
+    """The files of one model in memory."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def identity(self, path: str) -> str:
+        """Of a file's content when it was loaded, or else when it was first asked for with this model."""
+        now = file_identity(path)
+        then = self._files.setdefault(path, now)
+        if then != now and (path, now) not in self._told:
+            self._told.add((path, now))
+            log.warning(
+                "%s has changed since ComfyUI loaded it: this clip is made with what is loaded. For the new file, "
+                "unload models and the execution cache (in ComfyUI's menu), and run again.",
+                os.path.basename(path),
+            )
+        return then
+
+
+def loaded_from(model: Any) -> Loaded | None:
+    """The files of a MODEL, VAE or CLIP, of all its clones alike; None for what is none."""
+    for name in ("model", "first_stage_model", "cond_stage_model"):
+        weights = getattr(model, name, None)
+        if weights is not None:
+            try:
+                return _KNOWN.setdefault(weights, Loaded())
+            except TypeError:  # another pack's, which cannot be referred to
+                return None
+    return None
+
+
+def now_loading(paths: Iterable[str]) -> Loaded:
+    """Call before files are read; for :func:`was_loaded`."""
+    found = Loaded()
+    for path in paths:
+        found.identity(path)
+    return found
+
+
+def was_loaded(model: Any, files: Loaded) -> None:
+    """Remembers what a MODEL was read from."""
+    _KNOWN[model.model] = files
+
+
+def file_identity(path: str) -> str:
+    """Of the content, equal for a copy; the path if unreadable. For keys: it is private."""
+    try:
+        return content_identity(path)
+    except OSError:
+        return f"unreadable:{path}"
