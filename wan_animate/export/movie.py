@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from ..video.sound import SoundTrack
 from ..workers import normal_scheduling
 from .codecs import Codec, Encoder
-from .encoder import as_frame, set_up
+from .encoder import as_frame, device_of, set_up
 from .palette import Palette
 
 _PALETTE = ("colors", "dither")
@@ -53,7 +53,8 @@ class Movie:
         try:
             if codec.tags:
                 self._container.metadata.update(tags or {})
-            self._stream = cast(av.VideoStream, self._container.add_stream(encoder.name, rate=rate))
+            device = {"hwaccel": device_of(encoder)} if encoder.device else {}
+            self._stream = cast(av.VideoStream, self._container.add_stream(encoder.name, rate=rate, **device))
             set_up(self._stream.codec_context, encoder, quality, size, rate, full, _PALETTE, count)
             options = encoder.settings(quality)
             self._palette = Palette(size, rate, *(options[name] for name in _PALETTE)) if codec.name == "gif" else None
