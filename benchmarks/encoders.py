@@ -82,7 +82,7 @@ def psnr(path: Path, frames: np.ndarray, count: int) -> float:
         off = source.read(number, number + 1)[0].astype(np.float32) - frames[forth_and_back(number)]
         squared.append(float(np.square(off).mean()))
     source.close()
-    return float(10 * np.log10(255**2 / max(np.mean(squared), 1e-9)))
+    return float(10 * np.log10(255**2 / max(statistics.fmean(squared), 1e-9)))
 
 
 def measure(codec: Codec, quality: str, frames: np.ndarray, count: int, rounds: int) -> dict[str, dict[str, Any]]:

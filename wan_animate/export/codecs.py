@@ -95,8 +95,9 @@ def _vaapi(name: str, pixels: str, qp: tuple[str, str, str, str]) -> Encoder:
 
 def _videotoolbox(name: str, pixels: str, profile: str) -> Encoder:
     """Of a Mac: its quality goes from 1 to 100, 118 (FF_QP2LAMBDA) to a step."""
-    quality = _qualities(global_quality=tuple(str(118 * step) for step in (80, 65, 50, 40)))
-    return Encoder(name, pixels, quality, {"profile": profile, "flags": "+qscale"}, hardware=True)
+    quality = ("9440", "7670", "5900", "4720")  # 80, 65, 50, 40
+    options = {"profile": profile, "flags": "+qscale"}
+    return Encoder(name, pixels, _qualities(global_quality=quality), options, hardware=True)
 
 
 _H264 = (
