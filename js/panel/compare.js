@@ -1,6 +1,6 @@
 // The driving video and the clip, side by side or one wiped over the other, frame by frame in step.
 import { button, element, fileUrl, namedFile } from "./dom.js";
-import { say } from "./words.js";
+import { say } from "../language/say.js";
 
 const MODES = [["side", "Side", "driver and clip side by side"], ["wipe", "Wipe", "the clip wiped over the driver"],
     ["only", "Clip", "the clip alone"]];
