@@ -47,6 +47,7 @@ export class Panel {
     show(output) {
         const own = output?.wan_animate_kit?.[0] ?? {};
         this.output = output;
+        this.node.wanAnimateKitWindow = own.window ?? null;
         this.made = own.timeline && { plan: own.timeline, state: own.timeline.state, strip: own.timeline.ends, ends: {},
             outcome: "done" };
         this.#warn(own.warnings ?? []);
@@ -132,7 +133,10 @@ export class Panel {
         this.live.hidden = !live;
         if (live && this.live.src !== live) this.live.src = live;
         const shown = live ? null : this.tab;
-        if (this.compare) this.compare.element.hidden = shown !== "compare";
+        if (this.compare) {
+            this.compare.element.hidden = shown !== "compare";
+            this.compare.place();
+        }
         this.pictures.hidden = shown !== "pictures";
         this.words.hidden = shown !== "words";
         this.hint.hidden = !!(shown || live || words || !this.timeline.element.hidden);
