@@ -25,7 +25,9 @@ READ = """root => {
     return texts.map(text => text.trim()).filter(Boolean);
 }"""
 WIDGET = (
-    "name => (%s)(made[name].widgets.find(each => each.element?.shadowRoot?.querySelector('.root')).element)" % READ
+    "name => ({})(made[name].widgets.find(one => one.element?.shadowRoot?.querySelector('.root')).element)".replace(
+        "{}", READ
+    )
 )
 
 

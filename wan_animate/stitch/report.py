@@ -78,8 +78,8 @@ def draw_window(frame: np.ndarray, window: CropWindow, at: int, box: np.ndarray 
 
 
 def told_places(window: CropWindow) -> list[list[float]]:
-    """``[frame, left, top, width, height]`` in source pixels wherever the window has moved by more than a fourth of one,
-    and where a shot begins: for the browser, which shows the driver in the window."""
+    """``[frame, left, top, width, height]`` in source pixels, where a shot begins and where the window has moved by more
+    than a fourth of one: for the browser, which shows the driver in the window."""
     starts = {start for start, _ in window.shots}
     told: list[list[float]] = []
     for at, place in enumerate(window.places):
