@@ -78,7 +78,7 @@ def draw_window(frame: np.ndarray, window: CropWindow, at: int, box: np.ndarray 
 
 
 def told_places(window: CropWindow) -> list[list[float]]:
-    """``[frame, left, top, width, height]`` in source pixels, where a shot begins and where the window has moved by more
+    """``[frame, left, top, width, height]`` in source pixels, where a shot begins and the window has moved by more
     than a fourth of one: for the browser, which shows the driver in the window."""
     starts = {start for start, _ in window.shots}
     told: list[list[float]] = []
