@@ -326,6 +326,7 @@ def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
 
     print("no ComfyUI found: the embedded diffusers backend does the work")
     files = small_models()
+    os.environ["WAN_ANIMATE_CACHE"] = str(files.root / "runs")  # what small weights take tells nothing of real ones
     if files.diffusers is None:
         raise InputError("the embedded backend needs diffusers: run make setup.")
     small_settings(job)

@@ -30,7 +30,7 @@ export class Compare {
         this.result.addEventListener("seeked", () => this.#inStep(true));
         this.result.addEventListener("loadedmetadata", () => this.seek(0));
         this.driver.addEventListener("error", () => this.#withoutDriver());
-        this.driver.addEventListener("loadedmetadata", () => this.place());
+        this.driver.addEventListener("loadedmetadata", () => this.#inStep(true)); // which may come after the clip's seek
         new ResizeObserver(() => this.place()).observe(this.view);
     }
 

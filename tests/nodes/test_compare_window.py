@@ -78,7 +78,12 @@ def picture(page, node: str, frame: int, share: float) -> np.ndarray:
             view.style.setProperty('--at', share + '%');
             root.querySelector('.handle').style.visibility = 'hidden';
             root.querySelectorAll('figcaption').forEach(one => one.remove());
-            await new Promise(done => setTimeout(done, 900));
+            const videos = [...root.querySelectorAll('video')];
+            for (let tries = 0; tries < 200; tries++) {{
+                await new Promise(done => setTimeout(done, tries ? 100 : 500));
+                if (videos.every(one => !one.seeking && one.readyState > 1)) break;
+            }}
+            await new Promise(done => setTimeout(done, 500));
         }}""",
         [frame, 100 * share],
     )
@@ -98,9 +103,14 @@ def test_the_driver_lies_where_the_window_lies(page, tmp_path):
     show(page, "animate", page.evaluate("window.saved"))
     drivers = []
     for frame in (2, 40):
-        clip, driver = (picture(page, "animate", frame, share) for share in (0.0, 1.0))
-        assert clip.std() > 20 and clip.shape == driver.shape
-        assert np.abs(clip - driver).mean() < 3, frame
+        for _ in range(4):  # a busy machine shows a frame that was sought a moment later
+            clip, driver = (picture(page, "animate", frame, share) for share in (0.0, 1.0))
+            assert clip.std() > 20 and clip.shape == driver.shape
+            if (far := np.abs(clip - driver).mean()) < 3:
+                break
+        for name, one in (("clip", clip), ("driver", driver)):
+            Image.fromarray(one.astype(np.uint8)).save(tmp_path / f"{name}_{frame}.png")
+        assert far < 3, frame
         drivers.append(driver)
     assert np.abs(drivers[0] - drivers[1]).mean() > 6, "another frame, another place"
     page.screenshot(path=tmp_path / "window.png")
