@@ -24,7 +24,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -347,11 +348,25 @@ def run_embedded(job: argparse.Namespace) -> tuple[Path, Path]:
     if job.character is not None:
         given["reference-track"] = job.character
     try:
-        run(parsed([f"--{name}={value}" for name, value in given.items()]))
+        with own_times(files.root / "runs"):
+            run(parsed([f"--{name}={value}" for name, value in given.items()]))
     finally:
         if job.track:
             path.unlink(missing_ok=True)
     return video, sheet
+
+
+@contextmanager
+def own_times(folder: Path) -> Iterator[None]:
+    """What small weights take is kept there: it would tell ``wan-animate plan`` nothing of real ones."""
+    name = "WAN_ANIMATE_CACHE"
+    before, os.environ[name] = os.environ.get(name), str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 if __name__ == "__main__":

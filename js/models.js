@@ -1,6 +1,7 @@
 // Check Models and Download Models show a table below themselves, in room that they have from the beginning. The
 // confirmation of a download counts for one run, and is not saved with a workflow.
 import { app } from "../../scripts/app.js";
+import { say } from "./language/say.js";
 
 const NODES = ["WanAnimateKitCheckModels", "WanAnimateKitDownloadModels"];
 const NAME = "below", WIDTH = 720, LEAST = 120, WANTED = 470;
@@ -51,7 +52,7 @@ function draw(box, view) {
 }
 
 function addTable(node) {
-    const host = make("div"), box = make("div", "", make("p", HINT));
+    const host = make("div"), box = make("div", "", make("p", say(HINT)));
     box.className = "box";
     box.firstChild.className = "hint";
     host.attachShadow({ mode: "open" }).append(make("style", STYLE), box);

@@ -1,18 +1,12 @@
 // A line on Load Driving Video: what its file becomes (width and height are an area), before anything runs.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { say } from "./language/say.js";
 
 const NODE = "WanAnimateKitLoadVideo";
 const NAME = "becomes";
 const SETTINGS = ["file", "fps", "width", "height", "start", "limit", "fit"];
 const WAIT = 300; // ms without a change
-
-function words() {
-    const chinese = app.ui.settings.getSettingValue("Comfy.Locale")?.startsWith("zh");
-    return chinese
-        ? { becomes: "变为", linked: "由所连接的视频决定", frames: "帧" }
-        : { becomes: "becomes", linked: "as the connected video says", frames: "frames" };
-}
 
 // The settings as the server takes them; null where one comes through a link and is not known here.
 function settings(node) {
@@ -26,13 +20,13 @@ function settings(node) {
 
 async function text(node) {
     const values = settings(node);
-    if (!values) return words().linked;
+    if (!values) return say("as the connected video says");
     if (!values.file) return "";
     const answer = await api.fetchApi(`/wan_animate_kit/video?${new URLSearchParams(values)}`);
     const found = await answer.json();
     if (!answer.ok) return found.error ?? "";
     const seconds = (found.frames / found.fps).toFixed(1);
-    return `${found.width} x ${found.height}, ${found.frames} ${words().frames}, ${seconds} s`;
+    return say("{0} x {1}, {2} frames, {3} s", found.width, found.height, found.frames, seconds);
 }
 
 app.registerExtension({
@@ -41,7 +35,7 @@ app.registerExtension({
         if (node.comfyClass !== NODE) return;
         // not disabled: a disabled widget's value is not drawn; what is typed into it goes again
         const line = node.addWidget("text", NAME, "", () => update(), { serialize: false, read_only: true });
-        line.label = words().becomes;
+        line.label = say("becomes");
         line.serialize = false;
         let timer = null, asked = 0;
         const update = () => {

@@ -86,8 +86,8 @@ class SaveClip(io.ComfyNode):
                     default="auto",
                     advanced=True,
                     tooltip=(
-                        "auto: the card's encoder (NVENC, Quick Sync, AMF) where it works, else software. The report "
-                        "says which."
+                        "auto and hardware: the card's encoder (NVENC, Quick Sync, AMF, VAAPI, VideoToolbox) where it "
+                        "works, else software. The report says which."
                     ),
                 ),
                 io.Combo.Input(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
-from .below import Shown, below, preview
+from .below import Shown, below
 from .types import Frames, Track, Window, as_images, as_masks, frames_input, mask_input
 
 if TYPE_CHECKING:
@@ -155,13 +155,13 @@ class CropToCharacter(io.ComfyNode):
 def _preview(cls: type[io.ComfyNode], frames: FrameSource, window: CropWindow, boxes: np.ndarray) -> Shown:
     import numpy as np
 
-    from ..wan_animate.stitch.report import draw_window
+    from ..wan_animate.stitch.report import draw_window, told_places
     from ..wan_animate.video.frames import read_uint8
 
     seen = np.flatnonzero(~np.isnan(boxes).any(axis=1))
     at = int(seen[len(seen) // 2])
     picture = draw_window(read_uint8(frames, at, at + 1)[0], window, at, boxes[at])
-    return preview(cls, picture)
+    return Shown(cls, [picture], window={"of": window.source_size, "places": told_places(window)})
 
 
 class StitchCharacter(io.ComfyNode):

@@ -105,13 +105,20 @@ def pack_module(pack) -> Callable[[str], ModuleType]:
 
 @pytest.fixture(scope="session")
 def start_server(host, small_models, tmp_path_factory):
-    """Makes a ComfyUI (:class:`demo.server.HostServer`) with this pack and the small weights, for ``with``."""
+    """Makes a ComfyUI (:class:`demo.server.HostServer`) with this pack and the small weights, for ``with``.
+
+    ``WAN_ANIMATE_FRONTEND`` is the ``static`` folder of another frontend (of the package comfyui-frontend-package) than
+    the host's: all tests in the browser then run in that one.
+    """
     from demo.server import HostServer
+
+    frontend = os.environ.get("WAN_ANIMATE_FRONTEND")
+    arguments = ("--front-end-root", frontend) if frontend else ()
 
     def start():
         base = tmp_path_factory.mktemp("server")
         small_models.copy_to(base / "models")
-        return HostServer(host, base)
+        return HostServer(host, base, extra_args=arguments)
 
     return start
 

@@ -1,5 +1,7 @@
 """What `make demo` shows somebody who has nothing but this repository: our own clip, the small weights."""
 
+import os
+
 import av
 import cv2
 import numpy as np
@@ -67,7 +69,12 @@ def test_replace_without_a_comfyui_shows_the_scene_around_the_character(offline,
 
 def test_animate_without_a_comfyui_shows_the_pictures_own_scene(monkeypatch, tmp_path):
     pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
+    monkeypatch.setenv("WAN_ANIMATE_CACHE", str(tmp_path / "own"))
     check_animated(demo(monkeypatch, tmp_path, "animate", COMFYUI_PATH="none"))
+    assert os.environ["WAN_ANIMATE_CACHE"] == str(tmp_path / "own")
+    assert not list(tmp_path.glob("own/**/runs.json")), (
+        "the times of small weights would be taken for those of real ones"
+    )
 
 
 def test_replace_on_a_comfyui_shows_the_scene_around_the_character(host, offline, monkeypatch, tmp_path):

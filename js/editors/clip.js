@@ -1,5 +1,6 @@
 // Frames and keypoints from the server, a few kept.
 import { api } from "../../../scripts/api.js";
+import { say } from "../language/say.js";
 
 const ROUTE = "/wan_animate_kit";
 const PICTURES = 48, PIECES = 64, PIECE = 256; // PIECE: nodes/host/views.py AT_ONCE
@@ -8,7 +9,7 @@ async function fetched(path) {
     const answer = await api.fetchApi(`${ROUTE}${path}`);
     if (answer.ok) return answer;
     const said = await answer.json().catch(() => ({}));
-    throw new Error(said.error ?? `the server answered ${answer.status}`);
+    throw new Error(said.error ?? say("the server answered {0}", answer.status));
 }
 
 // What Load Driving Video will give with its current widgets.

@@ -1,21 +1,22 @@
 // The row under a stage: steps, slider, frame number, play, zoom; and the keys for them.
 import { button, make } from "./dom.js";
+import { say } from "../language/say.js";
 
 export function frameBar(stage, editing = true, ...more) {
     const step = by => stage.go(stage.frame + by);
     const key = name => (editing ? name : "");
     const parts = [
-        button("‹", () => step(-1), { title: "one frame back", key: key(","), name: "back" }),
-        button("›", () => step(1), { title: "one frame on", key: key("."), name: "on" }),
+        button("‹", () => step(-1), { title: say("one frame back"), key: key(","), name: "back" }),
+        button("›", () => step(1), { title: say("one frame on"), key: key("."), name: "on" }),
         stage.track,
         stage.number,
-        make("span", { className: "said", textContent: `of ${stage.clip.frames - 1}` }),
-        button("Play", () => stage.play(), { title: "plays the clip", key: key("Space"), name: "play" }),
+        make("span", { className: "said", textContent: say("of {0}", stage.clip.frames - 1) }),
+        button(say("Play"), () => stage.play(), { title: say("plays the clip"), key: key(say("Space")), name: "play" }),
     ];
     if (editing) {
         parts.push(
-            button("−", () => stage.zoomBy(1 / 1.4), { title: "zoom out, also with the wheel", name: "smaller" }),
-            button("+", () => stage.zoomBy(1.4), { title: "zoom in, also with the wheel", name: "larger" }),
+            button("−", () => stage.zoomBy(1 / 1.4), { title: say("zoom out, also with the wheel"), name: "smaller" }),
+            button("+", () => stage.zoomBy(1.4), { title: say("zoom in, also with the wheel"), name: "larger" }),
         );
     }
     return make("div", { className: "bar" }, ...parts, ...more);

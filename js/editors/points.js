@@ -1,5 +1,7 @@
 // Points and boxes by frame, as pure functions: {frame: {points: [{x, y, label}], box: [x1, y1, x2, y2] | null}}.
 // As text what Segment Character's `prompts` reads.
+import { say } from "../language/say.js";
+
 const EMPTY = { points: [], box: null };
 
 const round = value => Math.round(value * 10) / 10;
@@ -76,14 +78,14 @@ export function summary(text) {
     try {
         entries = text?.trim() ? JSON.parse(text) : [];
     } catch {
-        return "not readable";
+        return say("not readable");
     }
     const points = entries.reduce((n, e) => n + (e.positive?.length ?? 0) + (e.negative?.length ?? 0), 0);
     const boxes = entries.filter(e => e.box).length;
-    if (!points && !boxes) return "none";
+    if (!points && !boxes) return say("none");
     const said = [];
-    const many = (count, one, more) => count && said.push(`${count} ${count === 1 ? one : more}`);
-    many(points, "point", "points");
-    many(boxes, "box", "boxes");
-    return `${said.join(", ")} on ${entries.length} ${entries.length === 1 ? "frame" : "frames"}`;
+    if (points) said.push(points === 1 ? say("{0} point", points) : say("{0} points", points));
+    if (boxes) said.push(boxes === 1 ? say("{0} box", boxes) : say("{0} boxes", boxes));
+    const all = said.length === 2 ? say("{0}, {1}", ...said) : said[0];
+    return entries.length === 1 ? say("{0} on {1} frame", all, 1) : say("{0} on {1} frames", all, entries.length);
 }

@@ -7,6 +7,7 @@ import { listen } from "./pointers.js";
 import { PoseScene } from "./pose_scene.js";
 import { CARRIED, nameOf } from "./skeleton.js";
 import { Stage } from "./stage.js";
+import { say } from "../language/say.js";
 
 export class PoseEditor {
     constructor(body, close, { clip, text, fade, frame = 0, changed }) {
@@ -23,7 +24,7 @@ export class PoseEditor {
             editable: true,
             changed: () => this.refresh(),
         });
-        this.stage.canvas.ariaLabel = "pose: drag a keypoint";
+        this.stage.canvas.ariaLabel = say("pose: drag a keypoint");
         this.stage.canvas.style.cursor = "default";
         listen(this.stage, { down: (...a) => this.down(...a), move: (...a) => this.move(...a), up: (...a) => this.up(...a) });
         body.append(...this.top(close), this.stage.view, frameBar(this.stage), this.foot());
@@ -48,7 +49,7 @@ export class PoseEditor {
     }
 
     top(close) {
-        const one = (label, act, title, key, name) => button(label, act, { title, key, name });
+        const one = (label, act, title, key, name) => button(say(label), act, { title: say(title), key, name });
         this.buttons = {
             key: one("Key", () => this.keyHere(), "keeps the place on this frame", "K", "key"),
             unkey: one("Remove key", () => this.unkey(), "of this frame", "Del", "unkey"),
@@ -57,15 +58,16 @@ export class PoseEditor {
             undo: one("Undo", () => this.step("undo"), "takes back", "Ctrl+Z", "undo"),
             redo: one("Redo", () => this.step("redo"), "makes again", "Ctrl+Y", "redo"),
         };
-        const layer = (name, label, title) => check(label, this.scene.show[name], value => {
+        const layer = (name, label, title) => check(say(label), this.scene.show[name], value => {
             this.scene.show[name] = value;
             this.stage.go(this.stage.frame);
-        }, title);
-        const first = make("div", { className: "bar" }, make("span", { className: "title", textContent: "Pose" }),
+        }, say(title));
+        const first = make("div", { className: "bar" }, make("span", { className: "title", textContent: say("Pose") }),
             ...Object.values(this.buttons), make("span", { className: "space" }),
-            button("Done", close, { title: "closes; edits are kept", key: "Esc", name: "done" }));
+            button(say("Done"), close, { title: say("closes; edits are kept"), key: "Esc", name: "done" }));
         const second = make("div", { className: "bar" },
-            check("Carry", this.carry, value => (this.carry = value), "the wrist takes its hand along, the ankle its foot, the nose the head"),
+            check(say("Carry"), this.carry, value => (this.carry = value),
+                say("the wrist takes its hand along, the ankle its foot, the nose the head")),
             layer("body", "Body", "shows the body's keypoints"), layer("hands", "Hands", "shows the hands' keypoints"),
             layer("face", "Face", "shows the face's keypoints"), layer("video", "Picture", "shows the picture behind"),
             layer("before", "Before", "shows the pose before it was edited"));
@@ -74,8 +76,8 @@ export class PoseEditor {
 
     foot() {
         this.said = make("span", { className: "said" });
-        const help = "Click a keypoint, Shift for more; drag or use the arrows. [ and ] select, Page Up and Page Down " +
-            "go to keys. Yellow: keyed on this frame, blue: on others.";
+        const help = say("Click a keypoint, Shift for more; drag or use the arrows. [ and ] select, Page Up and Page Down " +
+            "go to keys. Yellow: keyed on this frame, blue: on others.");
         return make("div", { className: "bar" }, this.said, this.stage.said, make("span", { className: "space" }),
             make("span", { className: "said", textContent: help }));
     }
@@ -98,19 +100,25 @@ export class PoseEditor {
         const hidden = some && this.selected.every(joint => E.isHidden(this.edits, joint, frame));
         buttons.key.disabled = buttons.hide.disabled = buttons.hideOn.disabled = !some;
         buttons.unkey.disabled = !keyed;
-        buttons.hide.firstChild.textContent = hidden ? "Show" : "Hide";
-        buttons.hideOn.firstChild.textContent = hidden ? "Show from here" : "Hide from here";
+        buttons.hide.firstChild.textContent = say(hidden ? "Show" : "Hide");
+        buttons.hideOn.firstChild.textContent = say(hidden ? "Show from here" : "Hide from here");
         buttons.undo.disabled = !this.history.canUndo;
         buttons.redo.disabled = !this.history.canRedo;
-        const names = this.selected.slice(0, 3).map(nameOf).join(", ");
-        this.said.textContent = !some ? "No keypoint is selected."
-            : `${names}${this.selected.length > 3 ? ` and ${this.selected.length - 3} more` : ""}`
-                + `${keyed ? ", keyed here" : ""}${hidden ? ", hidden here" : ""}.`;
+        this.said.textContent = some ? this.inWords(keyed, hidden) : say("No keypoint is selected.");
         stage.mark(E.keyFrames(this.edits));
         stage.paint();
         const text = E.format(this.edits, this.clip);
         if (text !== this.told) this.changed(text);
         this.told = text;
+    }
+
+    // The selection in words.
+    inWords(keyed, hidden) {
+        let told = this.selected.slice(0, 3).map(nameOf).reduce((all, one) => say("{0}, {1}", all, one));
+        if (this.selected.length > 3) told = say("{0} and {1} more", told, this.selected.length - 3);
+        if (keyed) told = say("{0}, keyed here", told);
+        if (hidden) told = say("{0}, hidden here", told);
+        return say("{0}.", told);
     }
 
     offsets(joints, across, down) {

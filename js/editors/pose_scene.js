@@ -1,6 +1,7 @@
 // What Edit Pose shows at a frame: driver, skeleton, face box, and after retargeting the result beside it.
 import { BODY, FACE, HANDS, SHOWN, drawDot, drawSkeleton } from "./skeleton.js";
 import { edited } from "./pose_edits.js";
+import { say } from "../language/say.js";
 
 const FACE_BOX = "#f2b134", MOVED = "#4a9eff", UNSURE = "rgba(150,150,155,.9)";
 
@@ -15,8 +16,8 @@ export class PoseScene {
         const own = { width: clip.width, height: clip.height, edited: true };
         this.panes = clip.driver
             ? [
-                { width: clip.driver[0], height: clip.driver[1], layer: picture("frame"), label: "driver" },
-                { ...own, layer: picture("reference"), label: "result", dim: () => 0.45 },
+                { width: clip.driver[0], height: clip.driver[1], layer: picture("frame"), label: say("driver") },
+                { ...own, layer: picture("reference"), label: say("result"), dim: () => 0.45 },
             ]
             : [{ ...own, layer: picture("frame"), dim: () => 0.75 }];
     }

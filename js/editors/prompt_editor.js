@@ -6,6 +6,7 @@ import { listen } from "./pointers.js";
 import * as P from "./points.js";
 import { drawDot } from "./skeleton.js";
 import { Stage } from "./stage.js";
+import { say } from "../language/say.js";
 
 const ON = "#2fbf71", OFF = "#e5484d", BOX = "#f2b134";
 const TOOLS = [
@@ -28,7 +29,7 @@ export class PromptEditor {
             editable: true,
             changed: () => this.moved(),
         });
-        this.stage.canvas.ariaLabel = "frame: click to set a point";
+        this.stage.canvas.ariaLabel = say("frame: click to set a point");
         this.cursor = { x: clip.width / 2, y: clip.height / 2 };
         listen(this.stage, { down: (...a) => this.down(...a), move: (...a) => this.move(...a), up: (...a) => this.up(...a) });
         body.append(this.top(close), this.stage.view, frameBar(this.stage), this.foot());
@@ -48,32 +49,38 @@ export class PromptEditor {
 
     top(close) {
         this.tools = TOOLS.map(([name, label, key, own]) =>
-            button(label, () => this.choose(name), {
-                title: `then click on the frame`, key, own, square: name === "box", pressed: name === this.tool, name,
+            button(say(label), () => this.choose(name), {
+                title: say("then click on the frame"), key, own, square: name === "box", pressed: name === this.tool, name,
             }));
-        this.undoButton = button("Undo", () => this.step("undo"), { title: "takes back", key: "Ctrl+Z", name: "undo" });
-        this.redoButton = button("Redo", () => this.step("redo"), { title: "makes again", key: "Ctrl+Y", name: "redo" });
-        this.deleteButton = button("Delete", () => this.remove(), { title: "what is selected", key: "Del", name: "delete" });
-        this.clearButton = button("Clear frame", () => this.apply(P.clear(this.state, this.stage.frame)), {
-            title: "takes all of this frame away", name: "clear",
+        this.undoButton = button(say("Undo"), () => this.step("undo"), {
+            title: say("takes back"), key: "Ctrl+Z", name: "undo",
         });
-        const bar = make("div", { className: "bar" }, make("span", { className: "title", textContent: "Points" }),
+        this.redoButton = button(say("Redo"), () => this.step("redo"), {
+            title: say("makes again"), key: "Ctrl+Y", name: "redo",
+        });
+        this.deleteButton = button(say("Delete"), () => this.remove(), {
+            title: say("what is selected"), key: "Del", name: "delete",
+        });
+        this.clearButton = button(say("Clear frame"), () => this.apply(P.clear(this.state, this.stage.frame)), {
+            title: say("takes all of this frame away"), name: "clear",
+        });
+        const bar = make("div", { className: "bar" }, make("span", { className: "title", textContent: say("Points") }),
             ...this.tools, this.undoButton, this.redoButton, this.deleteButton, this.clearButton,
             make("span", { className: "space" }));
         if (this.clip.has("mask")) {
-            this.maskButton = button("Mask", () => this.showMask(!this.masked), {
-                title: "shows the mask of the last run", key: "M", pressed: true, name: "mask",
+            this.maskButton = button(say("Mask"), () => this.showMask(!this.masked), {
+                title: say("shows the mask of the last run"), key: "M", pressed: true, name: "mask",
             });
             bar.append(this.maskButton);
         }
-        bar.append(button("Done", close, { title: "closes; points are kept", key: "Esc", name: "done" }));
+        bar.append(button(say("Done"), close, { title: say("closes; points are kept"), key: "Esc", name: "done" }));
         return bar;
     }
 
     foot() {
         this.said = make("span", { className: "said" });
-        const help = "Drag moves. Right click sets a negative point. N sets one at the cross, arrows move it, [ and ] " +
-            "select, Page Up and Page Down go to frames with points.";
+        const help = say("Drag moves. Right click sets a negative point. N sets one at the cross, arrows move it, [ and ] " +
+            "select, Page Up and Page Down go to frames with points.");
         return make("div", { className: "bar" }, this.said, this.stage.said, make("span", { className: "space" }),
             make("span", { className: "said", textContent: help }));
     }
@@ -122,7 +129,8 @@ export class PromptEditor {
         this.clearButton.disabled = !points.length && !box;
         const text = P.format(this.state, this.clip.width, this.clip.height);
         const lost = this.clip.lost?.length;
-        this.said.textContent = `Prompts: ${P.summary(text)}.` + (lost ? ` The person was lost in ${lost} frames (red).` : "");
+        const told = lost ? ` ${say("The person was lost in {0} frames (red).", lost)}` : "";
+        this.said.textContent = say("Prompts: {0}.", P.summary(text)) + told;
         this.stage.mark(P.frames(this.state), this.clip.lost);
         this.stage.paint();
         if (text !== this.told) this.changed(text);

@@ -1,4 +1,6 @@
 // COCO-WholeBody keypoints on a canvas: the skeleton in the colours of wan_animate/pose/draw.py.
+import { say } from "../language/say.js";
+
 const FIRST = [0, 6, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 20];
 const SECOND = [0, 5, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 18, 21];
 const LIMBS = [
@@ -17,9 +19,9 @@ const NAMES = (
 ).split(",");
 
 export function nameOf(joint) {
-    if (joint < BODY) return NAMES[joint];
-    if (joint < FACE[1]) return `face ${joint - FACE[0] + 1}`;
-    return joint < 112 ? `left hand ${joint - 91}` : `right hand ${joint - 112}`;
+    if (joint < BODY) return say(NAMES[joint]);
+    if (joint < FACE[1]) return say("face {0}", joint - FACE[0] + 1);
+    return joint < 112 ? say("left hand {0}", joint - 91) : say("right hand {0}", joint - 112);
 }
 
 const range = (first, stop) => Array.from({ length: stop - first }, (_, i) => first + i);

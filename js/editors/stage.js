@@ -1,5 +1,6 @@
 // A clip's frame on a canvas with a slider: panes side by side, each with a picture and what is drawn on it.
 import { make } from "./dom.js";
+import { say } from "../language/say.js";
 
 const SIDES = [512, 1024, 1536];
 const GAP = 8;
@@ -16,8 +17,8 @@ export class Stage {
         this.wanted = 0;
         this.canvas = make("canvas", { tabIndex: editable ? 0 : -1, className: editable ? "edit" : "" });
         this.view = make("div", { className: "view" }, this.canvas);
-        this.slider = make("input", { type: "range", min: 0, max: clip.frames - 1, value: 0, step: 1, ariaLabel: "frame" });
-        this.number = make("input", { type: "number", min: 0, max: clip.frames - 1, value: 0, ariaLabel: "frame number" });
+        this.slider = make("input", { type: "range", min: 0, max: clip.frames - 1, value: 0, step: 1, ariaLabel: say("frame") });
+        this.number = make("input", { type: "number", min: 0, max: clip.frames - 1, value: 0, ariaLabel: say("frame number") });
         this.ticks = make("div", { className: "ticks" });
         this.said = make("span", { className: "said" });
         this.track = make("div", { className: "track" }, this.slider, this.ticks);

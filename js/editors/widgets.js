@@ -9,6 +9,7 @@ import { PoseScene } from "./pose_scene.js";
 import { PromptEditor } from "./prompt_editor.js";
 import { summary } from "./points.js";
 import { Stage } from "./stage.js";
+import { say } from "../language/say.js";
 
 const ROW = 48;
 const POSE = { least: 260, wide: 420 };
@@ -37,7 +38,7 @@ async function clipBefore(node) {
     const slot = node.inputs?.findIndex(input => input.name === "frames") ?? -1;
     const from = slot < 0 ? null : node.getInputNode?.(slot);
     if (from?.type !== "WanAnimateKitLoadVideo" || from.inputs?.some(i => i.name === "video" && i.link != null))
-        throw new Error("Run this node once, then its frames can be shown here.");
+        throw new Error(say("Run this node once, then its frames can be shown here."));
     const settings = VIDEO_SETTINGS.map(name => [name, value(from, name)]).filter(pair => pair[1] !== undefined);
     return clipOfFile(Object.fromEntries(settings));
 }
@@ -45,16 +46,16 @@ async function clipBefore(node) {
 export function promptsWidget(node, name) {
     const host = make("div");
     const said = make("span", { className: "said" });
-    const open = button("Edit points", () => edit(), {
-        title: "opens the editor for points and boxes on the video", name: "edit-points",
+    const open = button(say("Edit points"), () => edit(), {
+        title: say("opens the editor for points and boxes on the video"), name: "edit-points",
     });
     shadow(host, make("div", { className: "root" }, make("div", { className: "row" }, open, said)));
-    const say = () => (said.textContent = said.title = `Points: ${summary(widget?.value ?? "")}`);
-    const widget = textWidget(node, name, "WAN_ANIMATE_KIT_PROMPTS", host, () => say(), {
+    const tell = () => (said.textContent = said.title = say("Points: {0}", summary(widget?.value ?? "")));
+    const widget = textWidget(node, name, "WAN_ANIMATE_KIT_PROMPTS", host, () => tell(), {
         getMinHeight: () => ROW,
         getMaxHeight: () => ROW,
     });
-    say();
+    tell();
     // The run's frames, unless another video was chosen since.
     async function clip() {
         const before = await clipBefore(node).catch(error => error);
@@ -69,7 +70,7 @@ export function promptsWidget(node, name) {
         open.disabled = true;
         try {
             const shown = await clip();
-            edited(node, "Points", (body, close) => {
+            edited(node, say("Points"), (body, close) => {
                 const editor = new PromptEditor(body, close, shown, widget.value, text => (widget.value = text));
                 return editor.stage;
             });
@@ -108,7 +109,7 @@ export function poseWidget(node, name) {
     const fade = () => value(node, "fade") ?? 5;
     const note = text => body.replaceChildren(
         make("div", { className: "view" }), make("div", { className: "said", textContent: text }));
-    note("Run this node to see the pose here and to edit it.");
+    note(say("Run this node to see the pose here and to edit it."));
 
     node.wanAnimateKitShow = told => {
         const clip = new Clip(told), frame = stage?.frame ?? 0;
@@ -124,14 +125,14 @@ export function poseWidget(node, name) {
             stage.paint();
         };
         const own = stage;
-        const open = button("Edit pose", () => edited(node, "Pose", (dialog, close) => {
+        const open = button(say("Edit pose"), () => edited(node, say("Pose"), (dialog, close) => {
             own.playing = false;
             const editor = new PoseEditor(dialog, close, {
                 clip, text: widget.value, fade: fade(), frame: own.frame, changed: text => (widget.value = text),
             });
             return editor.stage;
-        }), { title: "opens the editor", name: "edit-pose" });
-        stage.number.title = "frame number";
+        }), { title: say("opens the editor"), name: "edit-pose" });
+        stage.number.title = say("frame number");
         body.replaceChildren(stage.view, frameBar(stage, false), make("div", { className: "bar" }, open, stage.said));
         stage.refresh();
         stage.go(frame);

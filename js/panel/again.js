@@ -1,6 +1,7 @@
 // Queues a job again: to go on where it stopped, or with another seed for one of its segments.
 import { app } from "../../../scripts/app.js";
 import { freePlace, linked, value } from "./graph.js";
+import { say } from "../language/say.js";
 
 const OPTIONS = "WanAnimateKitClipOptions";
 
@@ -49,8 +50,9 @@ function seedsOf(text) {
 // sentence where it cannot.
 export async function makeAgain(node, job, segment, seed = Math.floor(Math.random() * 2 ** 48)) {
     const options = clipOptions(node);
-    if (!options) return "options comes from another node than Clip Options: set the segment's seed there.";
-    if (linked(options, "segment_seeds")) return "segment_seeds of Clip Options is linked: set the seed where it is made.";
+    if (!options) return say("options comes from another node than Clip Options: set the segment's seed there.");
+    if (linked(options, "segment_seeds"))
+        return say("segment_seeds of Clip Options is linked: set the seed where it is made.");
     const seeds = seedsOf(value(options, "segment_seeds"));
     if (!seeds.size && !linked(options, "keep_rest")) set(options, "keep_rest", true);
     seeds.set(segment + 1, String(seed));

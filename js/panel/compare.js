@@ -1,6 +1,6 @@
 // The driving video and the clip, side by side or one wiped over the other, frame by frame in step.
 import { button, element, fileUrl, namedFile } from "./dom.js";
-import { say } from "./words.js";
+import { say } from "../language/say.js";
 
 const MODES = [["side", "Side", "driver and clip side by side"], ["wipe", "Wipe", "the clip wiped over the driver"],
     ["only", "Clip", "the clip alone"]];
@@ -12,8 +12,9 @@ export class Compare {
         this.handle = element("div", { className: "handle", tabIndex: 0 });
         this.handle.setAttribute("role", "slider");
         this.handle.setAttribute("aria-label", say("how far the clip is wiped over the driver"));
+        this.cut = element("div", { className: "cut" }, this.driver);
         this.view = element("div", { className: "view" },
-            figure("driver", say("driver"), this.driver), figure("result", say("clip"), this.result), this.handle);
+            figure("driver", say("driver"), this.cut), figure("result", say("clip"), this.result), this.handle);
         this.play = button("▶", say("play or pause"), () => this.toggle());
         this.sound = button("♪", say("sound on or off"), () => this.#sound());
         this.slider = element("input", { type: "range", min: 0, max: 1, value: 0, step: 1 });
@@ -29,9 +30,11 @@ export class Compare {
         this.result.addEventListener("seeked", () => this.#inStep(true));
         this.result.addEventListener("loadedmetadata", () => this.seek(0));
         this.driver.addEventListener("error", () => this.#withoutDriver());
+        this.driver.addEventListener("loadedmetadata", () => this.#inStep(true)); // which may come after the clip's seek
+        new ResizeObserver(() => this.place()).observe(this.view);
     }
 
-    // clip: {file, first, frames, fps}; driver: {file, start, fps, cropped} or null
+    // clip: {file, first, frames, fps}; driver: {file, start, fps, window} or null
     load(clip, driver) {
         this.clip = clip;
         this.driven = driver;
@@ -48,14 +51,57 @@ export class Compare {
             else this.driver.removeAttribute("src");
         }
         this.modes[0].hidden = !driver;
-        this.modes[1].hidden = !driver || driver.cropped;
-        this.show(!driver ? "only" : driver.cropped && this.mode === "wipe" ? "side" : this.mode ?? "side");
+        this.show(driver ? this.mode ?? "side" : "only");
     }
 
     show(mode) {
         if (this.driven) this.mode = mode;
+        this.modes[1].hidden = !this.driven || (!!this.driven.window && !this.#window());
+        if (mode === "wipe" && this.modes[1].hidden) mode = this.driven ? "side" : "only";
         this.view.className = `view ${mode}`;
         MODES.forEach(([name], at) => this.modes[at].setAttribute("aria-pressed", name === mode));
+        this.#cutOut(this.#window());
+    }
+
+    // Of a clip that shows a window of its driver: the driver's window lies where the clip lies.
+    place() {
+        if (!this.driven?.window) return;
+        const window = this.#window();
+        if (this.modes[1].hidden !== !window) this.show(this.mode ?? "side");
+        else this.#cutOut(window);
+    }
+
+    // [left, top, width, height] of the window in shares of the driver's frame; null where it is not known, or is of
+    // frames of another shape.
+    #window() {
+        const told = this.driven?.window?.(), video = this.driver;
+        if (!told || !video.videoWidth || !this.clip) return null;
+        const [width, height] = told.of;
+        if (Math.abs((width * video.videoHeight) / (height * video.videoWidth) - 1) > 0.02) return null;
+        const at = this.clip.first + this.at;
+        let first = 0, stop = told.places.length; // the last that begins at this frame or before
+        while (stop - first > 1) {
+            const middle = (first + stop) >> 1;
+            if (told.places[middle][0] <= at) first = middle;
+            else stop = middle;
+        }
+        const [, left, top, wide, high] = told.places[first];
+        return [left / width, top / height, wide / width, high / height];
+    }
+
+    #cutOut(window) {
+        this.cut.classList.toggle("placed", !!window);
+        if (!window) {
+            this.cut.removeAttribute("style");
+            this.driver.removeAttribute("style");
+            return;
+        }
+        const { clientWidth, clientHeight } = this.cut.parentElement;
+        const { videoWidth = 1, videoHeight = 1 } = this.result;
+        const scale = Math.min(clientWidth / videoWidth, clientHeight / videoHeight);
+        const width = videoWidth * scale, height = videoHeight * scale, [left, top, wide, high] = window;
+        setPlace(this.cut, (clientWidth - width) / 2, (clientHeight - height) / 2, width, height);
+        setPlace(this.driver, (-left * width) / wide, (-top * height) / high, width / wide, height / high);
     }
 
     toggle() {
@@ -85,6 +131,7 @@ export class Compare {
     #inStep(exact) {
         if (!this.clip) return;
         this.#tell(this.at);
+        this.place();
         if (!this.driven || this.driver.readyState < 1) return;
         const wanted = Math.min(this.#driverTime(), this.driver.duration || Infinity);
         if (Math.abs(this.driver.currentTime - wanted) > (exact ? 1e-3 : 0.08)) this.driver.currentTime = wanted;
@@ -153,6 +200,11 @@ export class Compare {
             to(this.wiped + step);
         };
     }
+}
+
+function setPlace(made, left, top, width, height) {
+    const place = { inset: "auto", left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` };
+    for (const [name, content] of Object.entries(place)) made.style.setProperty(name, content);
 }
 
 function video() {

@@ -1,6 +1,7 @@
 // Small helpers for elements.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { say } from "../language/say.js";
 
 export function element(tag, properties = {}, ...children) {
     const { dataset, style, ...rest } = properties;
@@ -48,7 +49,8 @@ export function passOn(host) {
 
 export function duration(seconds) {
     const whole = Math.max(Math.round(seconds), 1);
-    if (whole < 60) return `${whole} s`;
-    if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
-    return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
+    const minutes = Math.floor(whole / 60);
+    if (!minutes) return say("{0} s", whole);
+    if (whole < 3600) return whole % 60 ? say("{0} min {1} s", minutes, whole % 60) : say("{0} min", minutes);
+    return say("{0} h {1} min", Math.floor(whole / 3600), Math.round((whole % 3600) / 60));
 }

@@ -61,7 +61,8 @@ export function value(node, name) {
     return node?.widgets?.find(widget => widget.name === name)?.value;
 }
 
-// {file, start, fps, cropped}: the driving video of a clip, as its loader is set now; null where no loader is known.
+// {file, start, fps, window()}: the driving video of a clip, as its loader is set now; null where no loader is known.
+// Of a clip in the window of Crop to Character, `window` gives what that node told of it in its last run; else null.
 export function driverOf(node, input) {
     const first = linked(node, input);
     if (!first) return null;
@@ -70,9 +71,10 @@ export function driverOf(node, input) {
     const from = load ? linked(load, "video") ?? load : nodes.find(each => each.type === "LoadVideo");
     const file = value(from, "file");
     if (!file) return null;
-    const cropped = node.type !== "WanAnimateKitStitchCharacter"
-        && nodes.some(each => each.type === "WanAnimateKitCropToCharacter");
-    return { file, start: Number(value(load, "start") ?? 0), fps: Number(value(load, "fps") ?? 0), cropped };
+    const crop = node.type !== "WanAnimateKitStitchCharacter"
+        && nodes.find(each => each.type === "WanAnimateKitCropToCharacter");
+    const window = crop ? () => crop.wanAnimateKitWindow ?? null : null;
+    return { file, start: Number(value(load, "start") ?? 0), fps: Number(value(load, "fps") ?? 0), window };
 }
 
 // A place below a node where nothing lies, for a node of this size.

@@ -66,6 +66,8 @@ button[aria-selected=true], button[aria-pressed=true] {
 .view { flex: 1 1 0; min-height: 0; position: relative; display: flex; gap: 3px; touch-action: none; }
 .view figure { flex: 1 1 0; min-width: 0; margin: 0; position: relative; }
 .view video { width: 100%; height: 100%; object-fit: contain; display: block; }
+.view .cut { position: absolute; inset: 0; overflow: hidden; }
+.view .cut.placed video { position: absolute; object-fit: fill; max-width: none; }
 .view figcaption {
     position: absolute; left: 4px; top: 3px; padding: 0 4px; border-radius: 3px; color: #fff; background: #000a;
     pointer-events: none;

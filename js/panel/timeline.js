@@ -1,6 +1,6 @@
 // The segments of a job: done, running, to do; seconds left, first and last frames; make one again, go on.
 import { button, duration, element, fileUrl } from "./dom.js";
-import { say } from "./words.js";
+import { say } from "../language/say.js";
 
 const CLASSES = { done: "done", running: "running", "to do": "todo", "left out": "out" };
 
@@ -56,13 +56,14 @@ export class Timeline {
         made.className = `segment ${CLASSES[shown]}${this.chosen === index ? " chosen" : ""}`;
         made.setAttribute("aria-selected", this.chosen === index);
         const first = job.plan.first[index], last = first + job.plan.frames[index] - 1;
-        made.title = say(`segment ${index + 1}: ${shown}, frames ${first} to ${last}, seed ${job.plan.seeds[index]}`);
+        made.title = say("segment {0}: {1}, frames {2} to {3}, seed {4}", index + 1, say(shown), first, last,
+            job.plan.seeds[index]);
         made.setAttribute("aria-label", made.title);
         name.textContent = index + 1;
         setBackground(ends, endsOf(job, index));
         const { step, steps, stage, left: seconds } = job.state;
         bar.style.width = runs ? `${100 * share(stage, step, steps)}%` : "0";
-        left.textContent = runs && seconds > 0 ? say(duration(Math.max(seconds - since(job), 1))) : "";
+        left.textContent = runs && seconds > 0 ? duration(Math.max(seconds - since(job), 1)) : "";
     }
 
     #tell(job, states) {
@@ -77,20 +78,20 @@ export class Timeline {
             setBackground(this.after, endsOf(job, at), "left");
             this.before.hidden ||= at === 0;
             const first = job.plan.first[at];
-            this.said.textContent = say(`Segment ${at + 1}: frames ${first} to ${first + job.plan.frames[at] - 1}, seed `
-                + job.plan.seeds[at]);
+            this.said.textContent = say("Segment {0}: frames {1} to {2}, seed {3}", at + 1, first,
+                first + job.plan.frames[at] - 1, job.plan.seeds[at]);
         } else {
             const left = job.state.total_left;
-            const seconds = job.outcome === "running" && left > 0 ? `, ${duration(Math.max(left - since(job), 1))} left` : "";
+            const seconds = job.outcome === "running" && left > 0 ? say(", {0} left", duration(Math.max(left - since(job), 1))) : "";
             const kept = stopped ? say(": a run goes on from there") : "";
-            const resumed = job.outcome === "running" && job.plan.resumed ? ` (${job.plan.resumed} from before)` : "";
-            this.said.textContent = say(`${count} of ${states.length} segments done${resumed}${seconds}`) + kept;
+            const resumed = job.outcome === "running" && job.plan.resumed ? say(" ({0} from before)", job.plan.resumed) : "";
+            this.said.textContent = say("{0} of {1} segments done", count, states.length) + resumed + seconds + kept;
             if (open && !stopped && wanted < states.length) this.said.textContent += say(", the others are left out");
         }
         this.againButton.hidden = at === null || states[at] !== "done" || job.outcome === "running";
         this.goOnButton.hidden = !stopped;
         const next = states.findIndex(state => state !== "done") + 1;
-        this.goOnButton.textContent = say(count ? `Go on from segment ${next}` : "Run again");
+        this.goOnButton.textContent = count ? say("Go on from segment {0}", next) : say("Run again");
     }
 }
 

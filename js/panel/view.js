@@ -6,10 +6,12 @@ import { above, driverOf, executionId, nodeOf } from "./graph.js";
 import { STYLE } from "./style.js";
 import { Timeline } from "./timeline.js";
 import { goOn, makeAgain } from "./again.js";
-import { say } from "./words.js";
+import { say } from "../language/say.js";
 
 const SILENT = 3; // seconds after which it is shown for how long nothing new was said
-const TABS = { compare: "Compare", pictures: "Pictures", words: "Text" };
+const TABS = { // name, title
+    compare: ["Compare", "show compare"], pictures: ["Pictures", "show pictures"], words: ["Text", "show text"],
+};
 
 export class Panel {
     // kind: {hint, pose: the input that the driver is found above, timeline}
@@ -45,6 +47,7 @@ export class Panel {
     show(output) {
         const own = output?.wan_animate_kit?.[0] ?? {};
         this.output = output;
+        this.node.wanAnimateKitWindow = own.window ?? null;
         this.made = own.timeline && { plan: own.timeline, state: own.timeline.state, strip: own.timeline.ends, ends: {},
             outcome: "done" };
         this.#warn(own.warnings ?? []);
@@ -81,7 +84,7 @@ export class Panel {
         if (urls.join() === this.urls?.join()) return;
         this.urls = urls;
         const made = urls.map((url, at) => {
-            const picture = element("img", { src: url, alt: say(`picture ${at + 1}`), draggable: false });
+            const picture = element("img", { src: url, alt: say("picture {0}", at + 1), draggable: false });
             picture.onclick = () => {
                 const one = this.pictures.classList.contains("one");
                 picture.classList.toggle("chosen", !one);
@@ -101,7 +104,7 @@ export class Panel {
         if (!there[this.tab]) this.tab = names[0] ?? null;
         this.tabs.hidden = names.length < 2;
         this.tabs.replaceChildren(...names.map(name => {
-            const made = button(say(TABS[name]), say(`show ${TABS[name].toLowerCase()}`), () => {
+            const made = button(...TABS[name].map(text => say(text)), () => {
                 this.tab = name;
                 this.#choices();
                 this.update();
@@ -124,13 +127,16 @@ export class Panel {
         const words = busy ? said(record, this.kind.timeline && !!record.plan) : this.#waiting(id, record);
         this.status.hidden = !words && !this.problem;
         this.status.classList.toggle("waiting", !busy);
-        this.statusText.textContent = this.statusText.title = say(words || this.problem || "");
+        this.statusText.textContent = this.statusText.title = words || this.problem || "";
         if (this.kind.timeline) this.timeline.update(this.#job());
         const live = busy ? record.live : null;
         this.live.hidden = !live;
         if (live && this.live.src !== live) this.live.src = live;
         const shown = live ? null : this.tab;
-        if (this.compare) this.compare.element.hidden = shown !== "compare";
+        if (this.compare) {
+            this.compare.element.hidden = shown !== "compare";
+            this.compare.place();
+        }
         this.pictures.hidden = shown !== "pictures";
         this.words.hidden = shown !== "words";
         this.hint.hidden = !!(shown || live || words || !this.timeline.element.hidden);
@@ -140,7 +146,7 @@ export class Panel {
 
     #waiting(id, record) {
         const queued = queuedFor();
-        if (queued !== null && this.node.mode === 0) return `queued, ${duration(queued)}`;
+        if (queued !== null && this.node.mode === 0) return say("queued, {0}", duration(queued));
         if (!runsHere() || id === null || this.node.mode !== 0) return "";
         if (record?.prompt === running.prompt && record.outcome !== "running") return "";
         const path = id.slice(0, id.lastIndexOf(":") + 1), depth = path.split(":").length; // of the subgraph it is in
@@ -148,9 +154,9 @@ export class Panel {
         // the one begun last works: one begun before it may itself be waiting, for an input that it has just asked for
         for (const [other, since] of [...running.nodes].reverse()) {
             if (!sources.includes(other.split(":").slice(0, depth).join(":"))) continue;
-            const name = nodeOf(other)?.title ?? `node ${other}`, its = recordOf(other);
-            if (its?.prompt === running.prompt && its.outcome === "running") return `waits for ${name}: ${said(its)}`;
-            return `waits for ${name}, ${duration((Date.now() - since) / 1000)}`;
+            const name = nodeOf(other)?.title ?? say("node {0}", other), its = recordOf(other);
+            if (its?.prompt === running.prompt && its.outcome === "running") return say("waits for {0}: {1}", name, said(its));
+            return say("waits for {0}, {1}", name, duration((Date.now() - since) / 1000));
         }
         return "";
     }
@@ -173,8 +179,8 @@ export class Panel {
 
 // The seconds left count down; where they are not known or over, it is said how long nothing new was heard.
 function said(record, brief = false) {
-    const silent = (Date.now() - record.at) / 1000, text = record.text.replace(/, [^,]* left$/, "");
+    const silent = (Date.now() - record.at) / 1000, text = say(record.text.replace(/, [^,]* left$/, ""));
     const left = record.left > 0 ? record.left - silent : 0;
-    if (left > 1) return brief ? text : `${text}, ${duration(left)} left`;
+    if (left > 1) return brief ? text : say("{0}, {1} left", text, duration(left));
     return silent < SILENT ? text : `${text} · ${duration(silent)}`;
 }

@@ -8,6 +8,7 @@ import pytest
 from wan_animate import cli
 from wan_animate.cli import examination
 from wan_animate.cli.examination import memory
+from wan_animate.export.codecs import CODECS
 
 from .test_options import write_models
 
@@ -26,6 +27,8 @@ def test_what_this_machine_has(capsys, tmp_path):
     assert "CPUExecutionProvider" in found["onnxruntime"]["why"]
     used = found["pose on"]["found"] + "ExecutionProvider"
     assert used in onnxruntime.get_available_providers()
+    hardware = {one.name for codec in CODECS.values() for one in codec.encoders if one.hardware}
+    assert set(found["export on"]["found"].split(", ")) <= hardware | {"CPU"}
     assert found["mp4 by"]["found"] and found["device"]["found"] == "cpu" and found["device"]["why"].startswith("given")
     assert "free" in found["disk"]["found"] and str(tmp_path / "new") in found["disk"]["why"]
     assert not list(tmp_path.iterdir()) and not any(one["wrong"] for one in found.values())

@@ -16,7 +16,6 @@ from PIL import Image
 
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.export.codecs import CODECS, QUALITIES
-from wan_animate.export.encoder import choose_encoder
 from wan_animate.export.movie import Movie
 from wan_animate.export.save import ClipFormat, save_clip
 from wan_animate.video.frames import FrameSource, TensorSource
@@ -272,7 +271,6 @@ def test_what_cannot_be_saved(tmp_path):
         ("is a mask", ClipFormat(), TensorSource(torch.zeros(2, 48, 64))),
         ("at least 16 pixels", ClipFormat(), clip(2, 8, 8)),
         ("neither may be negative", ClipFormat(audio_start=-1), clip(2)),
-        ("no hardware encoder for FFV1", ClipFormat("ffv1", encoder="hardware"), clip(2)),
         ("there is no folder", ClipFormat(), None),
     ]:
         path = tmp_path / "v.mp4" if source is not None else tmp_path / "no" / "v.mp4"
@@ -292,20 +290,7 @@ def test_odd_sides_lose_a_row_where_the_format_has_none(tmp_path):
         assert len(back) == 3
 
 
-# ---------------------------------------------------------------- encoders, tags, memory
-
-
-def test_a_hardware_encoder_is_taken_where_it_opens_and_software_else(monkeypatch):
-    import wan_animate.export.encoder as module
-
-    codec = CODECS["h264"]
-    chosen = choose_encoder(codec, "auto", "high", (160, 96), Fraction(30))
-    opens = any(module._works(one, "high", (160, 96), Fraction(30), False) for one in codec.encoders[:-1])
-    assert chosen.hardware == opens
-    assert choose_encoder(codec, "software", "high", (160, 96), Fraction(30)).name == "libx264"
-    if not opens:
-        with pytest.raises(InputError, match=r"no hardware encoder for H.264 .* here \(h264_nvenc.*choose auto"):
-            choose_encoder(codec, "hardware", "high", (160, 96), Fraction(30))
+# ---------------------------------------------------------------- tags, memory
 
 
 @pytest.mark.parametrize("name", MOVIES)

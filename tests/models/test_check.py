@@ -17,6 +17,7 @@ from wan_animate.models.check import below, check, own_folder
 from wan_animate.models.fit import NO, PARTS, UNKNOWN, WHOLE, fit, recommended
 from wan_animate.models.hashing import HashCache
 from wan_animate.models.manifest import ModelFile, Source, bytes_text, named, read_manifest
+from wan_animate.models.report import Report
 
 CONTENT = {name: np.random.default_rng(at).bytes(70_000) for at, name in enumerate(("vae", "lora", "other"))}
 
@@ -263,3 +264,25 @@ def test_a_broken_entry_is_named(tmp_path, said):
             read_manifest(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_manifest(tmp_path / "none.json")
+
+
+def test_a_hash_that_was_not_seen_at_its_source_is_marked_wherever_it_is_shown(folders):
+    """The files of the real list: here by name (cut short), missing, and in the table for the card."""
+    models = read_manifest()
+    unverified = {one.name for one in models if not one.verified}
+    assert unverified >= {"sam3.1_multiplex_fp16.safetensors", "Wan2.2-Animate-14B-Q3_K_M.gguf"}
+    folders = below(folders["vae"][0].parent, {one.folder for one in models})
+    (folders["vae"][0] / "qwen_image_vae.safetensors").write_bytes(b"short")
+    view = Report(tuple(check(models, folders, "no")), folders, 8 << 30).view()
+    shown = {row[1 - at].text: row for at, table in enumerate(view.tables) for row in table.rows}
+    assert {
+        "qwen_image_vae.safetensors",
+        "rife_v4.26.safetensors",
+        "wan2.2_animate_14B_int8_convrot.safetensors",
+    } < set(shown)
+    for name, row in shown.items():
+        marked = any("unverified" in cell for cell in row if isinstance(cell, str))
+        assert marked == (name in unverified), row
+    assert any(line.startswith("unverified: ") for line in view.after)
+    seen = [replace(one, evidence="hub", sha256=one.sha256 or "0" * 64) for one in models]
+    assert "unverified" not in Report(tuple(check(seen, folders, "no")), folders, 8 << 30).view().markdown()

@@ -148,20 +148,22 @@ def test_a_graph_of_before_queues_the_same(page, name):  # noqa: F811
     assert queued[0] == queued[1] and any("positive" in node["inputs"] for node in queued[0].values())
 
 
-IN_CHINESE = {  # of the panel; sentences that it does not know stay as they are
-    "segment 2 of 5: sampling, step 3 of 20, 4 min 10 s left": "第 2/5 段：采样第 3/20 步，剩余 4 分 10 秒",
-    "segment 1 of 5: loading the VAE, encoding · 12 s": "第 1/5 段：加载 VAE，编码 · 12 秒",
-    "waits for 检测姿态与面部: Finding the pose: 3 of 77 frames, 2 h 5 min left":
-        "等待“检测姿态与面部”：检测姿态：3/77 帧，剩余 2 小时 5 分",
-    "waits for CLIP Vision Encode, 7 s": "等待“CLIP Vision Encode”，7 秒",
-    "2 of 5 segments done (1 from before), 40 s left": "已完成 2/5 段（其中 1 段来自之前），剩余 40 秒",
-    "segment 3: to do, frames 10 to 20, seed 7": "第 3 段：待做，第 10 至 20 帧，种子 7",
-    "Go on from segment 4": "从第 4 段继续",
-    "a body was found in 2 of 18 frames (0-1)": "a body was found in 2 of 18 frames (0-1)",
-}  # fmt: skip
+IN_CHINESE = [  # of the panel; sentences that it does not know stay as they are
+    (["segment 2 of 5: sampling, step 3 of 20"], "第 2/5 段：采样第 3/20 步"),
+    (["segment 1 of 5: loading the VAE, encoding"], "第 1/5 段：加载 VAE，编码"),
+    (["Finding the pose: 3 of 77 frames"], "检测姿态：3/77 帧"),
+    (["waits for {0}, {1}", "CLIP Vision Encode", "7 秒"], "等待“CLIP Vision Encode”，7 秒"),
+    (["segment {0}: {1}, frames {2} to {3}, seed {4}", 3, "待做", 10, 20, 7], "第 3 段：待做，第 10 至 20 帧，种子 7"),
+    (["Go on from segment {0}", 4], "从第 4 段继续"),
+    (["a body was found in 2 of 18 frames (0-1)"], "a body was found in 2 of 18 frames (0-1)"),
+]
 SAID = """async words => {
-    const { say } = await import('/extensions/ComfyUI-WanAnimateKit/panel/words.js');
-    return words.map(say);
+    const { say } = await import('/extensions/ComfyUI-WanAnimateKit/language/say.js');
+    return words.map(one => say(...one));
+}"""
+LASTS = """async seconds => {
+    const { duration } = await import('/extensions/ComfyUI-WanAnimateKit/panel/dom.js');
+    return seconds.map(duration);
 }"""
 HINTS = """() => app.graph.nodes.map(node => node.widgets?.find(w => w.name === 'below')?.element?.shadowRoot)
     .filter(Boolean).map(root => root.querySelector('.hint').textContent).filter(Boolean)"""
@@ -181,7 +183,8 @@ def test_in_chinese(page, host_server, tmp_path):  # noqa: F811
             names = shown["inputs"] | shown["widgets"]
             expected = {name: one["name"] for name, one in words[node]["inputs"].items()}
             assert {name: names[name] for name in expected} == expected
-        assert page.evaluate(SAID, list(IN_CHINESE)) == list(IN_CHINESE.values())
+        assert page.evaluate(SAID, [one for one, _ in IN_CHINESE]) == [chinese for _, chinese in IN_CHINESE]
+        assert page.evaluate(LASTS, [7, 120, 250, 7500]) == ["7 秒", "2 分", "4 分 10 秒", "2 小时 5 分"]
         page.evaluate(LOAD, workflow("replace"))
         hints = page.evaluate(HINTS)
         assert len(hints) > 5 and not any(re.search("[a-z]{3}", hint) for hint in hints), hints

@@ -6,7 +6,7 @@ import pytest
 from wan_animate.errors import InputError
 from wan_animate.stitch.cost import same_sharpness, step_work, tokens
 from wan_animate.stitch.plan import LARGEST, WindowSize, plan_window
-from wan_animate.stitch.report import draw_window, window_report
+from wan_animate.stitch.report import draw_window, told_places, window_report
 from wan_animate.stitch.window import CropWindow
 
 FRAME = (1920, 1080)
@@ -169,3 +169,13 @@ def test_report_and_picture():
     assert picture.shape == (540, 960, 3)
     left, top, width, height = (still.places[30] / 2).round().astype(int)
     assert picture[top + height // 2, left + 20].tolist() == [200] * 3 and picture[20, 20].tolist() == [110] * 3
+
+
+def test_the_browser_is_told_where_the_window_moves():
+    boxes = np.concatenate([standing(30), standing(30, left=200)])
+    boxes[:15, [0, 2]] += np.arange(15)[:, None] * 6.0
+    window = plan_window(boxes, FRAME, cuts=(30,), room=1.0)
+    told = np.array(told_places(window))
+    assert told[0, 0] == 0 and 30 in told[:, 0] and len(told) < 45, "a shot's beginning, and where it moves"
+    last = told[np.searchsorted(told[:, 0], np.arange(60), side="right") - 1, 1:]
+    assert np.abs(last - window.places).max() <= 0.26

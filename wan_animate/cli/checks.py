@@ -158,13 +158,14 @@ def check_options(options: RunOptions, pose: bool = True) -> None:
         path = getattr(options, name)
         if path is not None and not _is_file(path):
             found = "a folder" if _is_folder(path) else "not there"
-            raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}.")
+            raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}{_fetched(path)}.")
     for path, _ in loras(options):
         check_lora_file(path)
     check_by_hand(options)
     if pose and not options.plan and not options.track and not (options.detector and options.pose):
         raise InputError(
-            "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files."
+            "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files "
+            "(wan-animate models download yolov10m.onnx vitpose-l-wholebody.onnx fetches them)."
         )
     if not options.plan:  # which writes nothing
         _check_outputs(options)
@@ -212,6 +213,15 @@ def _check_outputs(options: RunOptions) -> None:
             used = getattr(options, other)
             if used is not None and path.exists() and os.path.samefile(path, used):
                 raise InputError(f"{_flag(name)} and {_flag(other)} are the same file, {path}: name another to write.")
+
+
+def _fetched(path: str) -> str:
+    """How a file of this name comes here, where the list of models has it."""
+    from ..models.manifest import read_manifest
+
+    name = Path(path).name
+    known = any(model.name == name for model in read_manifest())
+    return f" (wan-animate models download {name} fetches it, into ComfyUI's models or --folder)" if known else ""
 
 
 def _flag(name: str) -> str:

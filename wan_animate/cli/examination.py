@@ -54,7 +54,7 @@ def examine(models: str | None, out: str, device: str) -> list[Finding]:
     chosen = device or default_device()
     check_device(chosen)
     why = "given" if device else "PyTorch sees a card" if chosen != "cpu" else _no_card()
-    findings = [*_packages(), *_pose(), _encoder(), *_card(chosen, why), _memory(), _disk(out)]
+    findings = [*_packages(), *_pose(), _encoder(), _card_encoders(), *_card(chosen, why), _memory(), _disk(out)]
     return [*findings, *(_model(models, chosen) if models else [])]
 
 
@@ -116,6 +116,19 @@ def _encoder() -> Finding:
         except ValueError:
             continue
     return Finding("mp4 by", "nothing", "this PyAV cannot encode H.264: pip install av", True)
+
+
+def _card_encoders() -> Finding:
+    from fractions import Fraction
+
+    from ..export.codecs import CODECS
+    from ..export.encoder import works
+
+    encoders = [one for codec in CODECS.values() for one in codec.encoders if one.hardware]
+    found = [one.name for one in encoders if works(one, "high", (1280, 720), Fraction(30))]
+    if not found:
+        return Finding("export on", "CPU", "no hardware encoder encodes a frame of 1280x720 here")
+    return Finding("export on", ", ".join(found), "each has encoded a frame of 1280x720; for what it has not, the CPU")
 
 
 def _no_card() -> str:

@@ -27,6 +27,7 @@ class Encoder:
         qualities: its options by the name of a quality.
         options: those of every quality.
         hardware: on a card, which may not be there.
+        device: FFmpeg's name of the device that its frames are uploaded to; empty where it takes them from RAM.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Encoder:
     qualities: _ByQuality = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     hardware: bool = False
+    device: str = ""
 
     def settings(self, quality: str) -> dict[str, str]:
         return {**self.options, **self.qualities.get(quality, {})}
@@ -86,16 +88,32 @@ def _amf(name: str, pixels: str, qp: tuple[str, str, str, str]) -> Encoder:
     return Encoder(name, pixels, _qualities(qp_i=qp, qp_p=qp), {"rc": "cqp", "quality": "quality"}, hardware=True)
 
 
+def _vaapi(name: str, pixels: str, qp: tuple[str, str, str, str]) -> Encoder:
+    constant = {"rc_mode": "CQP"}
+    return Encoder(name, pixels, _qualities(global_quality=qp), constant, hardware=True, device="vaapi")
+
+
+def _videotoolbox(name: str, pixels: str, profile: str) -> Encoder:
+    """Of a Mac: its quality goes from 1 to 100, 118 (FF_QP2LAMBDA) to a step."""
+    quality = ("9440", "7670", "5900", "4720")  # 80, 65, 50, 40
+    options = {"profile": profile, "flags": "+qscale"}
+    return Encoder(name, pixels, _qualities(global_quality=quality), options, hardware=True)
+
+
 _H264 = (
     _nvenc("h264_nvenc", "yuv420p", ("15", "20", "25", "30")),
     _qsv("h264_qsv", "nv12", ("15", "20", "25", "30")),
+    _videotoolbox("h264_videotoolbox", "nv12", "high"),
     _amf("h264_amf", "yuv420p", ("15", "20", "25", "30")),
+    _vaapi("h264_vaapi", "nv12", ("15", "20", "25", "30")),
     Encoder("libx264", "yuv420p", _qualities(crf=("12", "17", "22", "27")), {"preset": "medium"}),
 )
 _H265 = (
     _nvenc("hevc_nvenc", "p010le", ("17", "22", "27", "32")),
     _qsv("hevc_qsv", "p010le", ("17", "22", "27", "32")),
+    _videotoolbox("hevc_videotoolbox", "p010le", "main10"),
     _amf("hevc_amf", "p010le", ("17", "22", "27", "32")),
+    _vaapi("hevc_vaapi", "p010le", ("17", "22", "27", "32")),
     Encoder("libx265", "yuv420p10le", _qualities(crf=("14", "19", "24", "29")),
             {"preset": "medium", "x265-params": "log-level=error"}),
 )  # fmt: skip
@@ -103,6 +121,7 @@ _AV1 = (
     _nvenc("av1_nvenc", "p010le", ("18", "25", "32", "40")),
     _qsv("av1_qsv", "p010le", ("18", "25", "32", "40")),
     _amf("av1_amf", "p010le", ("70", "100", "130", "160")),
+    _vaapi("av1_vaapi", "p010le", ("70", "100", "130", "160")),
     Encoder("libsvtav1", "yuv420p10le", _qualities(crf=("8", "24", "32", "42"), preset=("6", "7", "8", "8"))),
 )
 _PRORES_422 = Encoder(

@@ -36,7 +36,8 @@ def export(
         Literal["best", "high", "medium", "small"], typer.Option(help="best: no difference to be seen.")
     ] = "high",
     encoder: Annotated[
-        Literal["auto", "software", "hardware"], typer.Option(help="auto takes the card's where it works.")
+        Literal["auto", "software", "hardware"],
+        typer.Option(help="auto and hardware: the card's where it works, else software."),
     ] = "auto",
     color_range: Annotated[
         Literal["limited", "full"], typer.Option(help="Players expect limited; full is for h264, h265, av1.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import cast
 
 import av
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ..errors import InputError
@@ -24,6 +26,8 @@ _RGB, _BT709, _SRGB = 0, 1, 13
 _THREADS = min(8, os.cpu_count() or 1)
 _FRAME_THREADS = ("libx264", "png")
 _LARGE = 1920 * 1088
+_WORKS: dict[tuple, bool] = {}
+_asking = threading.Lock()
 
 
 def choose_encoder(
@@ -32,40 +36,48 @@ def choose_encoder(
     """The first of the codec's encoders that takes such frames here.
 
     Args:
-        choice: ``"auto"`` takes hardware where it works, else software; or one of the two.
+        choice: ``"auto"`` and ``"hardware"`` take hardware where it works, else software.
 
     Raises:
         InputError: none does.
     """
-    wanted = [one for one in codec.encoders if choice == "auto" or one.hardware == (choice == "hardware")]
-    for encoder in wanted:
-        if _works(encoder, quality, size, rate, full):
+    for encoder in codec.encoders:
+        if (not encoder.hardware or choice != "software") and works(encoder, quality, size, rate, full):
             return encoder
-    if choice == "hardware":
-        names = ", ".join(one.name for one in codec.encoders if one.hardware) or "there is none for it"
-        raise InputError(
-            f"no hardware encoder for {codec.title} takes {size[0]}x{size[1]} here ({names}): choose auto or software."
-        )
     raise InputError(
-        f"this PyAV cannot encode {codec.title} ({wanted[-1].name}): install the one from PyPI (pip install av)."
+        f"this PyAV cannot encode {codec.title} ({codec.encoders[-1].name}): install the one from PyPI (pip install "
+        "av)."
     )
 
 
-def _works(encoder: Encoder, quality: str, size: tuple[int, int], rate: Fraction, full: bool) -> bool:
+def works(encoder: Encoder, quality: str, size: tuple[int, int], rate: Fraction, full: bool = False) -> bool:
+    """Whether an encoder takes such frames here. A hardware one has encoded a frame, once in this process."""
     if encoder.name not in av.codecs_available:
         return False
     if not encoder.hardware:
         return True
+    asked = (encoder.name, quality, size, rate, full)
+    with _asking:
+        if asked not in _WORKS:
+            _WORKS[asked] = _encodes(encoder, quality, size, rate, full)
+        return _WORKS[asked]
+
+
+def _encodes(encoder: Encoder, quality: str, size: tuple[int, int], rate: Fraction, full: bool) -> bool:
     try:
-        context = cast(av.VideoCodecContext, av.CodecContext.create(encoder.name, "w"))
+        context = cast(av.VideoCodecContext, av.CodecContext.create(encoder.name, "w", device_of(encoder)))
         set_up(context, encoder, quality, size, rate, full)
         black = np.zeros((size[1], size[0], 3), np.uint8)
-        context.encode(as_frame(black, encoder.pixels, full))
-        context.encode(None)
-    except (av.error.FFmpegError, ValueError) as error:
+        packets = [*context.encode(as_frame(black, encoder.pixels, full)), *context.encode(None)]
+    except Exception as error:  # drivers and builds of FFmpeg fail in many ways, none of which may stop a clip
         log.debug("%s does not work here: %s", encoder.name, error)
         return False
-    return True
+    return any(packet.size for packet in packets)
+
+
+def device_of(encoder: Encoder) -> HWAccel | None:
+    """The device that an encoder's frames are uploaded to; None for one that takes them from RAM."""
+    return HWAccel(encoder.device) if encoder.device else None
 
 
 def set_up(

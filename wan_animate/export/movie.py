@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -15,10 +16,29 @@ from av.video.reformatter import VideoReformatter
 from ..video.sound import SoundTrack
 from ..workers import normal_scheduling
 from .codecs import Codec, Encoder
-from .encoder import as_frame, set_up
+from .encoder import as_frame, device_of, set_up
 from .palette import Palette
 
 _PALETTE = ("colors", "dither")
+
+
+class HardwareFailed(Exception):
+    """A card's encoder that stopped: another program took its last session, or its driver failed."""
+
+
+@contextmanager
+def _failing(encoder: Encoder) -> Iterator[None]:
+    """Raises HardwareFailed for any error of a card's encoder."""
+    try:
+        yield
+    except Exception as error:
+        if not encoder.hardware:
+            raise
+        raise HardwareFailed(f"{encoder.name} stopped ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 class Movie:
@@ -30,6 +50,9 @@ class Movie:
         sound: (float32 ``[C, N]``, sample rate).
         tags: names and texts.
         count: of frames, where it is known.
+
+    Raises:
+        HardwareFailed: a card's encoder does not open, or stops.
     """
 
     def __init__(
@@ -53,7 +76,11 @@ class Movie:
         try:
             if codec.tags:
                 self._container.metadata.update(tags or {})
-            self._stream = cast(av.VideoStream, self._container.add_stream(encoder.name, rate=rate))
+            # PyAV 17 has no such argument; there works() has refused these encoders
+            device: dict[str, Any] = {"hwaccel": device_of(encoder)} if encoder.device else {}
+            with _failing(encoder):
+                stream = self._container.add_stream(encoder.name, rate=rate, **device)
+            self._stream = cast(av.VideoStream, stream)
             set_up(self._stream.codec_context, encoder, quality, size, rate, full, _PALETTE, count)
             options = encoder.settings(quality)
             self._palette = Palette(size, rate, *(options[name] for name in _PALETTE)) if codec.name == "gif" else None
@@ -82,13 +109,16 @@ class Movie:
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for one in [frame] if self._palette is None else self._palette.apply(frame):
             if one is not None:
-                with nullcontext() if self._stream.codec_context.is_open else normal_scheduling():
+                is_open = self._stream.codec_context.is_open
+                with _failing(self._encoder), nullcontext() if is_open else normal_scheduling():
                     packets = self._stream.encode(one)
                 self._container.mux(packets)
 
     def finish(self) -> None:
         self._encode(None)
-        self._container.mux(self._stream.encode(None))
+        with _failing(self._encoder):
+            packets = self._stream.encode(None)
+        self._container.mux(packets)
         if self._sound is not None:
             self._sound.finish()
 

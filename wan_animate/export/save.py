@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import new_folder, replacing
+from ..log import get_logger
 from ..video.audio import fit_audio
 from ..video.derived import cut_audio
 from ..video.frames import FrameSource, as_uint8
@@ -22,7 +23,9 @@ from ..video.resample import as_rate
 from ..video.sound import SoundTrack
 from .codecs import CODECS, QUALITIES, RANGES, Codec, Encoder, check_choice, codec_named
 from .encoder import ENCODERS, choose_encoder
-from .movie import Movie
+from .movie import HardwareFailed, Movie
+
+log = get_logger(__name__)
 
 PICTURES = "%06d.png"
 SOUND = "sound.wav"
@@ -92,7 +95,7 @@ class ClipFormat:
 
 @dataclass(frozen=True)
 class Saved:
-    """What was saved: the file or folder, its size, rate, count and encoder."""
+    """What was saved: the file or folder, its size, rate, count and encoder; ``note`` says why software made it."""
 
     path: Path
     codec: Codec
@@ -101,15 +104,17 @@ class Saved:
     rate: Fraction
     count: int
     sound: bool
+    note: str = ""
 
     def text(self) -> str:
         """In a line, for people."""
         width, height = self.size
         where = "on the card" if self.encoder.hardware else "software"
         sound = "with sound" if self.sound else "silent"
+        note = f". {self.note}" if self.note else ""
         return (
             f"{self.path.name}: {self.codec.title} ({self.encoder.name}, {where}), {width}x{height}, {self.count} "
-            f"frames at {float(self.rate):.6g} fps, {float(self.count / self.rate):.2f} s, {sound}"
+            f"frames at {float(self.rate):.6g} fps, {float(self.count / self.rate):.2f} s, {sound}{note}"
         )
 
 
@@ -139,26 +144,68 @@ def save_clip(
     full = form.color_range == "full"
     encoder = choose_encoder(codec, form.encoder, form.quality, size, rate, full)
     sound = _sound(source, form, rate, audio) if codec.sound else None
-    with ExitStack() as stack:
-        place = replacing if codec.ending else new_folder
-        temporary = stack.enter_context(place(path, "the clip", _FULL_DISK))
-        if preview is not None:
-            small = stack.enter_context(replacing(preview, "the preview", _FULL_DISK))
-            shown = stack.enter_context(_Preview(small, size, rate, sound))
-        target, track = str(temporary), sound
-        if not codec.ending:
-            _write_sound(Path(temporary, SOUND), sound)
-            target, track = str(Path(temporary)).replace("%", "%%") + os.sep + PICTURES, None
-        movie = Movie(target, codec, encoder, form.quality, size, rate, full, track, tags, len(source))
-        stack.enter_context(movie)
-        for _, stop, frames in source.batches(source.chunk):
-            images = as_uint8(frames)[:, : size[1], : size[0]]
-            movie.write(images)
+    note = _not_on_the_card(codec, size) if form.encoder == "hardware" and not encoder.hardware else ""
+    plan = _Plan(source, codec, form.quality, size, rate, full, sound, tags)
+    try:
+        plan.write(path, encoder, preview, progress)
+    except HardwareFailed as error:
+        note = f"{error}, so software made it"
+        log.warning("%s: %s.", Path(path).name, note)
+        encoder = choose_encoder(codec, "software", form.quality, size, rate, full)
+        plan.write(path, encoder, preview, progress)
+    return Saved(Path(path), codec, encoder, size, rate, len(source), sound is not None, note)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is written, whichever encoder does."""
+
+    source: FrameSource
+    codec: Codec
+    quality: str
+    size: tuple[int, int]
+    rate: Fraction
+    full: bool
+    sound: tuple[np.ndarray, int] | None
+    tags: dict[str, str] | None
+
+    def write(
+        self,
+        path: str | os.PathLike,
+        encoder: Encoder,
+        preview: str | os.PathLike | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Raises HardwareFailed, with nothing left."""
+        count = len(self.source)
+        with ExitStack() as stack:
+            place = replacing if self.codec.ending else new_folder
+            temporary = stack.enter_context(place(path, "the clip", _FULL_DISK))
             if preview is not None:
-                shown.write(images)
-            if progress is not None:
-                progress(stop, len(source))
-    return Saved(Path(path), codec, encoder, size, rate, len(source), sound is not None)
+                small = stack.enter_context(replacing(preview, "the preview", _FULL_DISK))
+                shown = stack.enter_context(_Preview(small, self.size, self.rate, self.sound))
+            target, track = str(temporary), self.sound
+            if not self.codec.ending:
+                _write_sound(Path(temporary, SOUND), self.sound)
+                target, track = str(Path(temporary)).replace("%", "%%") + os.sep + PICTURES, None
+            movie = Movie(
+                target, self.codec, encoder, self.quality, self.size, self.rate, self.full, track, self.tags, count
+            )
+            stack.enter_context(movie)
+            for _, stop, frames in self.source.batches(self.source.chunk):
+                images = as_uint8(frames)[:, : self.size[1], : self.size[0]]
+                movie.write(images)
+                if preview is not None:
+                    shown.write(images)
+                if progress is not None:
+                    progress(stop, count)
+
+
+def _not_on_the_card(codec: Codec, size: tuple[int, int]) -> str:
+    names = ", ".join(one.name for one in codec.encoders if one.hardware)
+    if not names:
+        return f"There is no hardware encoder for {codec.title}, so software made it"
+    return f"No hardware encoder for {codec.title} takes {size[0]}x{size[1]} here ({names}), so software made it"
 
 
 def _sound(source: FrameSource, form: ClipFormat, rate: Fraction, audio: dict | None) -> tuple[np.ndarray, int] | None:

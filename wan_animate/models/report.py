@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .check import CORRUPT, ELSEWHERE, GOOD, MISSING, PART, SIZE, Folders, Found, own_folder
+from .check import CORRUPT, ELSEWHERE, MISSING, PART, SIZE, Folders, Found, own_folder
 from .fit import fit, recommended
 from .manifest import ModelFile, bytes_text
 from .view import Cell, Link, Table, View
@@ -36,6 +36,11 @@ WHO = {
     "published": "published, not verified: the hub's listing decides",
     None: "not known: the hub's listing decides",
 }
+UNVERIFIED = "unverified"
+LEGEND = (
+    f"{UNVERIFIED}: the list's hash was not seen at the file's source, or is not known; a download is held against the "
+    "hub's own listing."
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class Report:
             card = f"On {self.vram / 2**30:.3g} GiB"
             tables.append(Table(("Model file", "Size", "Here", card), tuple(self._transformers())))
         needed = _needed(lack) if lack else "Everything that a clip needs is here."
-        return View(needed, tuple(notes), tuple(tables), (where(self.folders),), not lack and not self.faults)
+        after = [LEGEND] if any(UNVERIFIED in str(row) for table in tables for row in table.rows) else []
+        return View(needed, tuple(notes), tuple(tables), (*after, where(self.folders)), not lack and not self.faults)
 
     def _files(self, lack: Sequence[ModelFile]) -> list[tuple[Cell, ...]]:
         """What is here, and of what is not here the recommended files."""
@@ -104,7 +110,7 @@ class Report:
             (
                 _link(one.model),
                 one.model.size_text,
-                one.state,
+                _marked(one.model, one.state),
                 fit(one.model, self.vram).text + (f", by {one.model.loader}" if one.model.loader else ""),
             )
             for one in self.found
@@ -147,5 +153,9 @@ def _needed(lack: Sequence[ModelFile]) -> str:
 
 def _state(found: Found) -> str:
     name = "" if found.path is None or found.path.name == found.model.name else f" ({found.path.name})"
-    doubt = "" if found.state != GOOD or found.model.verified else ", by a hash not verified at its source"
-    return f"{found.state}{name}{doubt}"
+    return _marked(found.model, f"{found.state}{name}")
+
+
+def _marked(model: ModelFile, text: str) -> str:
+    """With the mark of a file whose hash was not seen at its source."""
+    return text if model.verified else f"{text}, {UNVERIFIED}"

@@ -132,7 +132,7 @@ class ClipPlan:
         times, cfg = self.times, " (two passes: cfg is not 1)" if self.passes > 1 else ""
         return (
             f"about {duration(times.total)}: {self.steps} steps of {times.step * self.passes:.2g} s a segment{cfg}, "
-            f"{times.segment:.3g} s each; {times.basis}"
+            f"{duration(times.segment)} each; {times.basis}"
         )
 
     def _disk(self) -> str:

@@ -75,3 +75,14 @@ def draw_window(frame: np.ndarray, window: CropWindow, at: int, box: np.ndarray 
     words = f"{width:.0f}x{height:.0f} to {window.size[0]}x{window.size[1]}"
     text(canvas, words, min(left + 6, canvas.shape[1] - 180), max(top - 6, 14) if top > 20 else top + 16)
     return canvas
+
+
+def told_places(window: CropWindow) -> list[list[float]]:
+    """``[frame, left, top, width, height]`` in source pixels, where a shot begins and the window has moved by more
+    than a fourth of one: for the browser, which shows the driver in the window."""
+    starts = {start for start, _ in window.shots}
+    told: list[list[float]] = []
+    for at, place in enumerate(window.places):
+        if not told or at in starts or np.abs(place - told[-1][1:]).max() > 0.25:
+            told.append([at, *(round(float(side), 2) for side in place)])
+    return told
