@@ -374,10 +374,17 @@ def many_cores(monkeypatch):
 def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
     path = write_clip(tmp_path / "clip.mp4", 40, 25)
     source, names, convert = VideoSource(path, fps=60), set(), source_module.to_rgb
-    monkeypatch.setattr(
-        source_module, "to_rgb", lambda *given: names.add(threading.current_thread().name) or convert(*given)
-    )
-    read = [source.read(0, 50), source.read(45, len(source)), source.read(10, 12)]
+    all_here = threading.Barrier(3, timeout=60)  # a quick thread would take the others' frames
+
+    def meeting(*given):
+        if (name := threading.current_thread().name) not in names:
+            names.add(name)
+            all_here.wait()
+        return convert(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "to_rgb", meeting)
+        read = [source.read(0, 50), source.read(45, len(source)), source.read(10, 12)]
     assert len(names) == 3
     monkeypatch.setattr(workers, "COUNT", 1)
     other = VideoSource(path, fps=60)
