@@ -84,16 +84,16 @@ def test_the_shell_on_two_processes_and_one_that_dies(shell, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(SplitTransformer, "__call__", dying)
-        assert shell("--gpus=2", out=tmp_path / "two.mp4") == 2
+        assert shell("--gpus=2", "--codec=ffv1", out=tmp_path / "two.mkv") == 2
     assert "the process of card 2 of 2 ended (code -9): run the same command again" in capsys.readouterr().err
     assert "WORLD_SIZE" not in os.environ and started[-1].poll() is not None
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    assert shell("--gpus=2", out=tmp_path / "two.mp4") == 0, "the same command goes on"
-    assert shell(out=tmp_path / "one.mp4") == 0
+    # Lossless: x264 with AVX-512 is not deterministic, two encodings of the same frames were 1.18 levels apart.
+    assert shell("--gpus=2", "--codec=ffv1", out=tmp_path / "two.mkv") == 0, "the same command goes on"
+    assert shell("--codec=ffv1", out=tmp_path / "one.mkv") == 0
     assert len(started) == 2 and [process.returncode for process in started] == [-9, 0]
-    one, two = frames(tmp_path / "one.mp4"), frames(tmp_path / "two.mp4")
-    assert one.shape == two.shape
-    off = np.abs(one - two).mean(axis=(1, 2, 3))
-    if off.mean() >= 0.5:  # seen once in a dozen runs, on a busy machine (1.18): a fault that is not found yet
-        pytest.xfail(f"the clip of two processes is {off.round(2).tolist()} levels off by frame")
+    one, two = frames(tmp_path / "one.mkv"), frames(tmp_path / "two.mkv")
+    assert one.shape == two.shape and one.std() > 10
+    off = np.abs(one - two)
+    assert off.max() <= 1 and off.mean() < 0.01, f"levels by frame: {off.mean(axis=(1, 2, 3)).round(3).tolist()}"

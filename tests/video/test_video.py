@@ -10,9 +10,6 @@ import numpy as np
 import psutil
 import pytest
 
-from wan_animate import workers
-from wan_animate.errors import InputError
-from wan_animate.video import source as source_module
 from wan_animate.video.audio import read_audio
 from wan_animate.video.resample import area_size, sample_frames
 from wan_animate.video.source import VideoSource
@@ -359,42 +356,3 @@ def test_example_clip(examples):
     assert np.array_equal(first[5:7], again)
     assert first[:, 100:400, 300:600].std() > 30
     assert read_audio(examples / "video.mp4", 0, 106 / 30)["waveform"].shape[1:] == (2, 169600)
-
-
-@pytest.fixture
-def many_cores(monkeypatch):
-    """Three conversion threads."""
-    workers.pool.cache_clear()
-    monkeypatch.setattr(workers, "COUNT", 3)
-    yield
-    workers.pool().shutdown()
-    workers.pool.cache_clear()
-
-
-def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
-    path = write_clip(tmp_path / "clip.mp4", 40, 25)
-    source, names, convert = VideoSource(path, fps=60), set(), source_module.to_rgb
-    monkeypatch.setattr(
-        source_module, "to_rgb", lambda *given: names.add(threading.current_thread().name) or convert(*given)
-    )
-    read = [source.read(0, 50), source.read(45, len(source)), source.read(10, 12)]
-    assert len(names) == 3
-    monkeypatch.setattr(workers, "COUNT", 1)
-    other = VideoSource(path, fps=60)
-    for mine, (start, stop) in zip(read, ((0, 50), (45, len(source)), (10, 12)), strict=True):
-        assert np.array_equal(mine, other.read(start, stop))
-
-
-def test_an_error_in_a_thread_is_the_readers(tmp_path, many_cores, monkeypatch):
-    path = write_clip(tmp_path / "clip.mp4", 20)
-    source, convert, done = VideoSource(path, fps=0), source_module.to_rgb, []
-
-    def fails(frame, *given):
-        if len(done) == 5:
-            raise InputError("frame 5 is no picture")
-        done.append(frame.pts)
-        return convert(frame, *given)
-
-    monkeypatch.setattr(source_module, "to_rgb", fails)
-    with pytest.raises(InputError, match="no picture"):
-        source.read(0, 20)

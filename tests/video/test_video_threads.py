@@ -1,0 +1,59 @@
+"""VideoSource: frames that several threads convert."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from wan_animate import workers
+from wan_animate.errors import InputError
+from wan_animate.video import source as source_module
+from wan_animate.video.source import VideoSource
+
+from ..support.clips import write_clip
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    """Three conversion threads."""
+    workers.pool.cache_clear()
+    monkeypatch.setattr(workers, "COUNT", 3)
+    yield
+    workers.pool().shutdown()
+    workers.pool.cache_clear()
+
+
+def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
+    path = write_clip(tmp_path / "clip.mp4", 40, 25)
+    source, names, convert = VideoSource(path, fps=60), set(), source_module.to_rgb
+    all_here = threading.Barrier(3, timeout=60)  # a quick thread would take the others' frames
+
+    def meeting(*given):
+        if (name := threading.current_thread().name) not in names:
+            names.add(name)
+            all_here.wait()
+        return convert(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "to_rgb", meeting)
+        read = [source.read(0, 50), source.read(45, len(source)), source.read(10, 12)]
+    assert len(names) == 3
+    monkeypatch.setattr(workers, "COUNT", 1)
+    other = VideoSource(path, fps=60)
+    for mine, (start, stop) in zip(read, ((0, 50), (45, len(source)), (10, 12)), strict=True):
+        assert np.array_equal(mine, other.read(start, stop))
+
+
+def test_an_error_in_a_thread_is_the_readers(tmp_path, many_cores, monkeypatch):
+    path = write_clip(tmp_path / "clip.mp4", 20)
+    source, convert, done = VideoSource(path, fps=0), source_module.to_rgb, []
+
+    def fails(frame, *given):
+        if len(done) == 5:
+            raise InputError("frame 5 is no picture")
+        done.append(frame.pts)
+        return convert(frame, *given)
+
+    monkeypatch.setattr(source_module, "to_rgb", fails)
+    with pytest.raises(InputError, match="no picture"):
+        source.read(0, 20)
