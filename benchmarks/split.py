@@ -2,15 +2,17 @@
 
 As :mod:`benchmarks.step_default`: a bf16 file of the real size (random weights), in the mode that users have, 77
 frames, Accelerate Animate Model on both sides. One card and all numbers of cards take turns; a step is any but a run's
-first. Then a whole segment of four steps with the VAE's encoding and decoding, on the most cards.
+first. Then a whole segment of four steps with the VAE's encoding and decoding, on the most cards; the VAE shares its
+work among them as in Animate Character.
 
     python benchmarks/split.py                          # 480p and 720p on 2, 4 and 8 cards, as many as there are
     python benchmarks/split.py --sizes 720p --cards 4 --groups 1,2,4,5   # how many groups of heads
     python benchmarks/split.py --sizes 720p --cards 2,4 --rounds 2 --steps 2   # in minutes
     python benchmarks/split.py --small                  # seconds on a CPU, small weights; writes nothing
 
-Writes ``results/split_720p_4.json`` and so on (seconds a step over those on one card), and
-``split_segment_720p_4.json``. Each has every card's peak of memory (of torch) and how far the latents are apart.
+Writes ``results/split_720p_4.json`` and so on (seconds a step over those on one card), ``split_segment_720p_4.json``,
+and of that the VAE's part in ``split_vae_720p_4.json``. Each has every card's peak of memory (of torch) and how far the
+latents, or what the VAE makes, are apart.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,19 +56,29 @@ def forget_peaks(devices: list[torch.device]) -> None:
             torch.cuda.reset_peak_memory_stats(one)
 
 
-def segment(model: Any, vae: Any, given: Any, pixels: torch.Tensor, steps: int) -> float:
-    """Seconds of encoding, sampling and decoding one segment."""
+def segment(
+    model: Any, vae: Any, given: Any, pixels: torch.Tensor, steps: int
+) -> tuple[dict[str, float], torch.Tensor, torch.Tensor]:
+    """(seconds of encoding, sampling and decoding one segment, the encoded latent, the decoded frames)"""
     import torch
 
     from benchmarks.step_default import sample
 
-    start = time.perf_counter()
-    vae.encode(pixels)
-    latent = sample(model, given, steps)[0]
-    vae.decode(latent[:, :, 1:])
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    at = [time.perf_counter()]
+
+    def done() -> None:
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(index)
+        at.append(time.perf_counter())
+
+    encoded = vae.encode(pixels)
+    done()
+    sample(model, given, steps)
+    done()
+    frames = vae.decode(encoded)
+    done()
+    names = "encode", "sample", "decode"
+    return dict(zip(names, (b - a for a, b in zip(at, at[1:])))), encoded.float().cpu(), frames
 
 
 class Taken:
@@ -136,7 +149,8 @@ def main(options: argparse.Namespace) -> None:
     with torch.inference_mode():
         host = comfy.sd.load_diffusion_model(str(path))
         one = accelerate.accelerate(host, accelerate.Settings("auto (exact)", fused=True))
-        vae = ports.HostVAE(comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae_path))))
+        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(vae_path)))
+        vae = load_pack_part("nodes.host.vae").accelerate_vae(vae)  # as HostVAE does on a card in half precision
         for size in sizes:
             given = conditioning(SIZES[size], frames)
             groups = [int(part) for part in options.groups.split(",")]
@@ -160,22 +174,60 @@ def main(options: argparse.Namespace) -> None:
                 record(claim, taken[claim], taken["one card"], version, options, head_groups=some)
             if size != options.segment and not options.small:
                 continue
-            width, height = SIZES[size]
-            pixels = torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(2))
             counts = [int(some) for some in options.segment_cards.split(",")] if options.segment_cards else cards[-1:]
             models = {1: one} | {count: parallel.split(one, there[:count]) for count in counts if count <= len(there)}
-            seconds: dict[int, list[float]] = {count: [] for count in models}
-            for turn in range(options.segment_rounds + 1):
-                for count, model in models.items():
-                    found = segment(model, vae, given, pixels, SEGMENT_STEPS if turn else 1)
-                    seconds[count] += [found] if turn else []  # the first, of one step, compiles and loads
-                    print(f"segment {size}, {count} cards{'' if turn else ', to warm up'}: {found:.2f} s", flush=True)
-            for count in list(models)[1:]:
-                results.record_on_host(
-                    f"split_segment_{size}_{count}", statistics.median(seconds[count]),
-                    statistics.median(seconds[1]), version, write=not options.small,
-                    peer_name="the same on one card, same process and weights",
-                )  # fmt: skip
+            segments(size, frames, given, models, lambda count: ports.HostVAE(vae, there[:count]), version, options)
+
+
+def segments(
+    size: str,
+    frames: int,
+    given: Any,
+    models: dict[int, Any],
+    vae_on: Callable[[int], Any],
+    version: str | None,
+    options: argparse.Namespace,
+) -> None:
+    """Whole segments on one card and on several, and of these what the VAE takes."""
+    import torch
+
+    from benchmarks.step import SIZES
+
+    width, height = SIZES[size]
+    pixels = torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(2))
+    devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    taken: dict[int, list[dict[str, float]]] = {count: [] for count in models}
+    made: dict[int, list[torch.Tensor]] = {}
+    memory: dict[int, list[float]] = {}
+    for turn in range(options.segment_rounds + 1):
+        for count, model in models.items():
+            forget_peaks(devices)
+            # the first, of one step, compiles and loads, and does not count
+            found, *made[count] = segment(model, vae_on(count), given, pixels, SEGMENT_STEPS if turn else 1)
+            taken[count] += [found] if turn else []
+            memory[count] = peaks(devices[:count])
+            said = ", ".join(f"{name} {seconds:.2f}" for name, seconds in found.items())
+            print(
+                f"segment {size}, {count} cards{'' if turn else ', to warm up'}: {said} s, GB {memory[count]}",
+                flush=True,
+            )
+
+    def seconds(count: int, *names: str) -> float:
+        return statistics.median(sum(one[name] for name in names) for one in taken[count])
+
+    for count in list(models)[1:]:
+        apart = {
+            name: round(float((ours - theirs).norm() / theirs.norm()), 6)
+            for name, ours, theirs in zip(("latent", "frames"), made[count], made[1])
+        }
+        print(f"segment {size}, {count} cards: the VAE's apart {apart}", flush=True)
+        for claim, names in (("segment", ("encode", "sample", "decode")), ("vae", ("encode", "decode"))):
+            results.record_on_host(
+                f"split_{claim}_{size}_{count}", seconds(count, *names), seconds(1, *names), version,
+                write=not options.small, peer_name="the same on one card, same process and weights",
+                seconds={str(some): {name: round(seconds(some, name), 3) for name in names} for some in (1, count)},
+                peak_gb={"ours": memory[count], "peer": memory[1]}, vae_apart=apart,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":
