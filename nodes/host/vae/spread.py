@@ -145,9 +145,9 @@ def _prepared(vae: Any, part: torch.Tensor) -> torch.Tensor:
 
 def _make_room(vae: Any, direction: str, height: int, width: int, axis: int, parts: Sequence[range]) -> int | None:
     """Elements at once, when the host has made room on every card; None where a frame's band does not fit on one."""
-    sides = [height, width]
-    sides[axis - 1] = min(sides[axis - 1], 8 * (max(map(len, parts)) + 2 * MARGIN))
-    size = (direction, *sides, vae.first_stage_model.dim, vae.vae_dtype.itemsize)
+    lines = 8 * (max(map(len, parts)) + 2 * MARGIN)
+    height, width = (min(height, lines), width) if axis == 1 else (height, min(width, lines))
+    size = direction, height, width, vae.first_stage_model.dim, vae.vae_dtype.itemsize
     need = memory.needed(*size)
     host.load_models_gpu([vae.patcher], memory_required=need, force_full_load=vae.disable_offload)
     devices = vae.devices[: len(parts)]
