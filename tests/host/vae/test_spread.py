@@ -5,6 +5,11 @@ import threading
 import pytest
 import torch
 
+from wan_animate.chain.generate import generate
+from wan_animate.chain.store import SegmentStore
+from wan_animate.video.frames import TensorSource, read_float
+
+from ...support.chain import PlainDenoiser, make_job
 from ...support.random_vae import random_vae
 
 CPU = torch.device("cpu")
@@ -196,3 +201,45 @@ def test_the_port_shares_the_work_of_a_split_model(one, pack_module):
     given = latent(2, 2, 16)
     with torch.inference_mode():
         assert apart(ports.HostVAE(one, [CPU, CPU]).decode(given), ports.HostVAE(one).decode(given)) < CLOSE
+
+
+@pytest.fixture
+def clip(one, pack_module, tmp_path):
+    """Makes a clip of three segments, each from the frames of the one before: its frames."""
+    ports = pack_module("nodes.host.ports")
+
+    def source(seed, channels=3):
+        shape = (23, 32, 96, channels) if channels > 1 else (23, 32, 96)
+        return TensorSource(torch.rand(shape, generator=torch.Generator().manual_seed(seed)).round(decimals=2), 24)
+
+    def make(devices, name):
+        job = make_job(
+            torch.rand(32, 96, 3, generator=torch.Generator().manual_seed(5)), pose=source(1), background=source(2),
+            character_mask=source(3, 1), mode="replace", segment_length=9, previous_frames=5, seed=11,
+        )  # fmt: skip
+        made = generate(job, PlainDenoiser(), ports.HostVAE(one, [CPU] * devices), SegmentStore(tmp_path / name))
+        return read_float(made, 0, len(made))
+
+    return make
+
+
+def test_a_clip_on_two_devices_is_that_of_one(clip, spread, monkeypatch):
+    """Every latent and frame handed on; an error on the second device ends it, and started again it goes on."""
+    whole = clip(1, "one")
+    assert whole.std() > 0.05
+    assert torch.equal(clip(2, "two"), whole)
+    shared, plain = [], spread._run
+
+    def third(vae, work, *rest):
+        shared.append(work)
+        if shared.count("decoding") == 3:
+            failing(spread, monkeypatch, RuntimeError("an illegal memory access"))
+        return plain(vae, work, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spread, "_run", third)
+        with pytest.raises(RuntimeError, match=r"^card 2 of 2 \(cpu\) failed in its part of decoding"):
+            clip(2, "stopped")
+    assert shared.count("encoding") > 3
+    monkeypatch.undo()
+    assert torch.equal(clip(2, "stopped"), whole)
