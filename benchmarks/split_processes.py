@@ -56,11 +56,11 @@ def work(rank: int, count: int, port: int, options: argparse.Namespace, folder: 
         for size in ["small"] if options.small else options.sizes.split(","):
             given = plain.conditioning(model, size)
             seconds: list[float] = []
-            for turn in range(options.rounds + 1):
+            for _ in range(options.rounds):
                 if group.device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
-                latent, steps = sample(model, given, 1 if turn == 0 else options.steps)
-                seconds += steps[1:] if turn else []
+                latent, steps = sample(model, given, options.steps)
+                seconds += steps[1:]
             torch.save((seconds, plain.peak(), latent), Path(folder) / f"{size}_{rank}.pt")
             if rank == 0:
                 print(f"{size}, {count}: {[round(one, 3) for one in seconds]}, {plain.peak():.1f} GB", flush=True)
@@ -72,7 +72,7 @@ def sample(model: Any, given: Any, steps: int) -> tuple[torch.Tensor, list[float
     from wan_animate.backends import diffusers as backend
 
     prompt = torch.randn(1, 512, model.config.text_dim, generator=torch.Generator().manual_seed(1))
-    denoiser = backend.DiffusersDenoiser(model, backend.flow_scheduler("unipc", 5.0), prompt, steps=max(steps, 2))
+    denoiser = backend.DiffusersDenoiser(model, backend.flow_scheduler("unipc", 5.0), prompt, steps=steps)
     noise = torch.randn(given.concat_latent.shape, generator=torch.Generator().manual_seed(2))
     stamps = [time.perf_counter()]
 
@@ -124,4 +124,9 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3, help="of a run; the first is not counted")
     parser.add_argument("--small", action="store_true", help="small weights, two processes on a CPU; writes nothing")
-    main(parser.parse_args())
+    given = parser.parse_args()
+    if given.steps < 2 or given.rounds < 1:
+        parser.error("--steps takes 2 or more, of which the first is not counted, and --rounds 1 or more.")
+    if given.small:
+        given.steps = 2
+    main(given)

@@ -128,6 +128,7 @@ class Animate(io.ComfyNode):
             run_mark,
             runs,
         )
+        from .host.parallel import devices_of
         from .host.ports import HostDenoiser, cached_vae
         from .host.progress import tell_phase
         from .host.record import node_record
@@ -138,7 +139,7 @@ class Animate(io.ComfyNode):
         note = example_note(cls.hidden, "reference_image")
         if note:
             log.warning("Animate Character: %s", note)
-        video_vae = cached_vae(vae)
+        video_vae = cached_vae(vae, devices_of(model))
         denoiser = HostDenoiser(
             model,
             default_prompt() if positive is None else positive,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,20 +24,26 @@ from .checks import (
     text_width,
 )
 from .prompts import prompt_digest, prompt_of
-from .vae import accelerate_vae, can_accelerate
+from .vae import accelerate_vae, can_accelerate, is_accelerated, spread_vae
 
 _latents: weakref.WeakKeyDictionary[torch.nn.Module, LatentCache] = weakref.WeakKeyDictionary()
 
 
 class HostVAE:
-    """A VAE object as the engine's video VAE: in half precision on an NVIDIA card the faster one (:mod:`.vae`)."""
+    """A VAE object as the engine's video VAE: in half precision on an NVIDIA card the faster one (:mod:`.vae`).
 
-    def __init__(self, vae: Any) -> None:
+    Args:
+        devices: of a split MODEL: the faster one works on all of them.
+    """
+
+    def __init__(self, vae: Any, devices: Sequence[torch.device] = ()) -> None:
         check_vae(vae)
         half = vae.vae_dtype in (torch.bfloat16, torch.float16)
         on_card = half and vae.device.type == "cuda" and torch.version.hip is None
-        self.accelerated = on_card and can_accelerate(vae)
+        self.accelerated = is_accelerated(vae) or (on_card and can_accelerate(vae))
         self.vae = accelerate_vae(vae) if self.accelerated else vae
+        if self.accelerated and len(devices) > 1:
+            self.vae = spread_vae(self.vae, devices)
 
     def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
         if self.accelerated:
@@ -53,13 +60,16 @@ def latent_cache(vae: Any) -> LatentCache:
     return _latents.setdefault(vae.first_stage_model, LatentCache())
 
 
-def cached_vae(vae: Any) -> CachedVAE:
+def cached_vae(vae: Any, devices: Sequence[torch.device] = ()) -> CachedVAE:
     """A VAE object as the engine's video VAE, with the latents of former jobs.
+
+    Args:
+        devices: as :class:`HostVAE`.
 
     Raises:
         InputError: it is not the Wan 2.1 VAE.
     """
-    port = HostVAE(vae)
+    port = HostVAE(vae, devices)
     variant = f"{vae.vae_dtype}:{vae.device}:{vae.patcher.patches_uuid}:{vae.vae_output_dtype()}:"
     return CachedVAE(port, latent_cache(vae), variant)
 

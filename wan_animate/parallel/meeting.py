@@ -30,7 +30,7 @@ class Meeting:
     def put(self, key: Hashable, value: Any, readers: int) -> None:
         """Raises Stopped."""
         with self._changed:
-            self._check()
+            self.check()
             if readers:
                 self._values[key] = [value, readers]
                 self._changed.notify_all()
@@ -47,7 +47,7 @@ class Meeting:
         end = time.monotonic() + self.timeout
         while True:
             with self._changed:
-                self._check()
+                self.check()
                 entry = self._values.get(key)
                 if entry is not None:
                     entry[1] -= 1
@@ -69,6 +69,7 @@ class Meeting:
             self._values.clear()
             self._changed.notify_all()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises Stopped after :meth:`stop`."""
         if self.error is not None:
             raise Stopped("another card's part ended") from self.error

@@ -30,12 +30,17 @@ class Team:
         devices: of the members; a device may occur more than once.
         timeout: seconds for which a member may be waited for.
         passed: errors that are raised as they are, whoever meets them.
+        work: what the members do, in an error.
     """
 
     def __init__(
-        self, devices: Sequence[torch.device], timeout: float = 600.0, passed: tuple[type[BaseException], ...] = ()
+        self,
+        devices: Sequence[torch.device],
+        timeout: float = 600.0,
+        passed: tuple[type[BaseException], ...] = (),
+        work: str = "a step",
     ) -> None:
-        self.devices, self.passed = tuple(devices), passed
+        self.devices, self.passed, self.work = tuple(devices), passed, work
         self.meeting = Meeting(timeout)
         self._queues: list[queue.SimpleQueue] = []
         self._threads: list[threading.Thread] = []
@@ -80,8 +85,8 @@ class Team:
         who = "a card" if rank is None else f"card {rank + 1} of {len(parts)} ({self.devices[rank]})"
         reason = " ".join(str(error).split()).rstrip(".")
         raise MemberError(
-            f"{who} failed in its part of a step, so the others were stopped ({type(error).__name__}: {reason}): run "
-            "it again, or split over fewer cards."
+            f"{who} failed in its part of {self.work}, so the others were stopped ({type(error).__name__}: {reason}): "
+            "run it again, or split over fewer cards."
         ) from error
 
     def close(self) -> bool:

@@ -84,3 +84,9 @@ def without(clone: Any) -> Any:
 
 def split_of(model: Any) -> Split | None:
     return model.get_attachment(KEY)
+
+
+def devices_of(model: Any) -> tuple[torch.device, ...]:
+    """That a MODEL is split over; none for one card."""
+    patch = split_of(model)
+    return () if patch is None else patch.devices

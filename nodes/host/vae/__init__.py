@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from ....wan_animate.errors import InputError
 from ..kernels import vae as kernels
@@ -40,10 +43,19 @@ def accelerate_vae(vae: Any) -> Any:
     return clone
 
 
+def spread_vae(vae: Any, devices: Sequence[torch.device]) -> Any:
+    """A copy of an accelerated VAE object whose work on a video is shared by its own device and ``devices``."""
+    others = list(devices)
+    if vae.device in others:
+        others.remove(vae.device)
+    clone = copy.copy(vae)
+    clone.devices = (vae.device, *others)
+    return clone
+
+
 def prepare_for(model: Any) -> None:
     """Starts compiling the VAE's kernels early."""
     import comfy.model_management as host
-    import torch
 
     if model.load_device.type == "cuda":
         choices = [torch.bfloat16, torch.float16, torch.float32]

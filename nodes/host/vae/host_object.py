@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable
 
 import comfy.model_management
@@ -12,18 +13,31 @@ import torch
 from ....wan_animate.chain.latents import with_still
 from ....wan_animate.log import get_logger
 from ....wan_animate.video.frames import as_unit_float
-from . import memory
+from . import memory, spread
+from .transfer import drain
 
 log = get_logger(__name__)
 
 
 class AcceleratedVAE(comfy.sd.VAE):
+    """
+    Attributes:
+        devices: its own and others, which take a part of each frame of a video (:mod:`.spread`); or none.
+    """
+
+    devices: tuple[torch.device, ...] = ()
+
     def encode(self, pixel_samples: torch.Tensor, still: int = 0) -> torch.Tensor:
         """[T, H, W, C] or [B, T, H, W, C], uint8 or 0..1 -> [B, 16, t, H/8, W/8]; ``still`` repeats the last frame."""
         self.throw_exception_if_invalid()
         pixels = self.vae_encode_crop_pixels(pixel_samples)
         clips = pixels[None] if pixels.ndim == 4 else pixels
         height, width = clips.shape[2:4]
+        if len(self.devices) > 1 and len(clips) == 1:
+            with self._device():
+                found = spread.encode(self, clips[0], still)
+            if found is not None:
+                return found.to(self.output_device).to(self.vae_output_dtype())
         made, tile = self._whole("encode", height, width, lambda: self._encode_whole(clips, still))
         if made is None:
             clips = torch.stack([with_still(as_unit_float(clip), still) for clip in clips])
@@ -36,6 +50,11 @@ class AcceleratedVAE(comfy.sd.VAE):
         """[B, 16, t, h, w] -> [B, T, 8h, 8w, C] in 0..1."""
         self.throw_exception_if_invalid()
         height, width = 8 * samples_in.shape[-2], 8 * samples_in.shape[-1]
+        if len(self.devices) > 1:
+            with self._device():
+                found = spread.decode(self, samples_in)
+            if found is not None:
+                return found
         made, tile = self._whole("decode", height, width, lambda: self.decode_whole(samples_in))
         if made is None:
             made = self.decode_tiled(samples_in, tile_x=tile // 8, tile_y=tile // 8, overlap=tile // 32)
@@ -88,33 +107,12 @@ class AcceleratedVAE(comfy.sd.VAE):
         dtype = self.vae_output_dtype()
         out: torch.Tensor | None = None
         for number, latent in enumerate(samples):
-            at = 0
-            waiting: tuple[torch.Tensor, torch.cuda.Event | None] | None = None
-            for part in self.first_stage_model.decode_frames(latent.to(self.device, self.vae_dtype)):
-                part = self.process_output(part.to(dtype, copy=True))
-                if out is None:
-                    shape = (len(samples), 4 * samples.shape[2] - 3, *part.shape[1:])
-                    out = torch.empty(shape, dtype=dtype, device=self.output_device)
-                ready = None
-                if part.is_cuda:
-                    ready = torch.cuda.Event()
-                    ready.record()
-                if waiting is not None:
-                    at += fetch(*waiting, out[number, at:])
-                waiting = part, ready
-            assert out is not None and waiting is not None  # a latent has at least one part
-            fetch(*waiting, out[number, at:])
+            made = self.first_stage_model.decode_frames(latent.to(self.device, self.vae_dtype))
+            parts = (self.process_output(part.to(dtype, copy=True)) for part in made)
+            first = next(parts)  # a latent has at least one part
+            if out is None:
+                shape = (len(samples), 4 * samples.shape[2] - 3, *first.shape[1:])
+                out = torch.empty(shape, dtype=dtype, device=self.output_device)
+            drain(itertools.chain([first], parts), out[number])
         assert out is not None  # a batch is not empty
         return out
-
-
-def fetch(part: torch.Tensor, ready: torch.cuda.Event | None, out: torch.Tensor) -> int:
-    """Copies to ``out`` after ``ready``; returns the number of frames."""
-    if ready is None or out.is_cuda:
-        out[: len(part)].copy_(part)
-        return len(part)
-    side = torch.cuda.Stream(part.device)
-    side.wait_event(ready)
-    with torch.cuda.stream(side):
-        out[: len(part)].copy_(part)
-    return len(part)

@@ -66,6 +66,8 @@ class CausalConv:
 
     Attributes:
         past_frames: number of earlier frames in a result.
+        reach: rows and columns around a pixel that it is made of, on each side. Every layer has it but :class:`Down`
+            and :class:`Up`; None: of whole frames.
     """
 
     past_frames = 2
@@ -79,6 +81,7 @@ class CausalConv:
         self.in_channels = padded.shape[1]
         self.weight: torch.Tensor | None = padded  # None once all later input is folded
         self.padding = module.padding[1:]
+        self.reach = max(module.kernel_size[1:]) // 2
         self.past: torch.Tensor | None = None
         self.folded: bool | None = None
         self.folded_weight: torch.Tensor | None = None
@@ -162,7 +165,7 @@ class CausalConv:
 
 
 class Pointwise:
-    past_frames = channels = 0
+    past_frames = channels = reach = 0
 
     def __init__(self, weights: Weights, module: Any) -> None:
         if any(size != 1 for size in (*module.kernel_size, *module.stride)):
@@ -178,6 +181,7 @@ class First:
     def __init__(self, weights: Weights, module: Any) -> None:
         self.conv = CausalConv(weights, module)
         self.past_frames, self.channels = self.conv.past_frames, self.conv.out_channels
+        self.reach = self.conv.reach
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return vae.add(self.conv.run(self.conv.plain(x)), self.conv.bias, None)
@@ -189,6 +193,7 @@ class Normed:
     def __init__(self, weights: Weights, norm: Any, conv: Any) -> None:
         self.gain, self.conv = weights.gain(norm), CausalConv(weights, conv)
         self.past_frames, self.bias = self.conv.past_frames, self.conv.bias
+        self.reach = self.conv.reach
 
     def input(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """``bias``: not yet added to x."""
@@ -212,6 +217,7 @@ class Residual:
         self.second = Normed(weights, layers[3], layers[6])
         self.shortcut = None if isinstance(block.shortcut, torch.nn.Identity) else Pointwise(weights, block.shortcut)
         self.past_frames = self.first.past_frames + self.second.past_frames
+        self.reach = self.first.reach + self.second.reach
         self.channels = max(block.in_dim, block.out_dim)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -229,6 +235,7 @@ class Attention:
     """AttentionBlock, with the host's attention function."""
 
     past_frames = 0
+    reach = None
     TOKENS = 1 << 17  # at once
 
     def __init__(self, weights: Weights, block: Any) -> None:

@@ -108,6 +108,14 @@ def run(stages: list[Stage], stream: Iterable, budget: int, check: Callable[[], 
     return iter(stream)
 
 
+def whole(stream: Iterable) -> torch.Tensor:
+    """All frames, those that repeat the last one too."""
+    parts: list[torch.Tensor] = []
+    for part in stream:
+        parts.append(parts[-1][-1:].expand(part.count, -1, -1, -1) if isinstance(part, Still) else part)
+    return torch.cat(parts)
+
+
 def layer(weights: Weights, module: Any) -> Any:
     """Raises NotImplementedError for an unknown module."""
     import comfy.ldm.wan.vae as host

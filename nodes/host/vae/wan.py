@@ -14,7 +14,7 @@ from ....wan_animate.chain.latents import with_still
 from ....wan_animate.log import get_logger
 from . import memory
 from .layers import Weights
-from .network import Still, decoder, encoder, frames_in, run
+from .network import Still, decoder, encoder, frames_in, run, whole
 
 log = get_logger(__name__)
 check = comfy.model_management.throw_exception_if_processing_interrupted
@@ -84,9 +84,9 @@ class FastWanVAE(comfy.ldm.wan.vae.WanVAE):
         height, width = frames.shape[1:3]
         budget = self.budget("encode", height, width, device, dtype)
         size = frames_in(budget, height, width, self.dim)
-        source = pixels(frames, size, lambda part: prepare(part).to(dtype), device, still)
-        made = list(run(stages, source, budget, check))
-        mean = torch.cat(made).chunk(2, dim=-1)[0]
+        moving, still = without_repeats(frames, still)
+        source = pixels(moving, size, lambda part: prepare(part).to(dtype), device, still)
+        mean = whole(run(stages, source, budget, check)).chunk(2, dim=-1)[0]
         return rearrange(mean, "t h w c -> 1 c t h w").contiguous()
 
     @torch.no_grad()
@@ -108,13 +108,17 @@ def still_tail(frames: torch.Tensor) -> int:
     return count
 
 
-def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device, known: int = 0) -> Iterator:
-    """Frames on the device, ``size`` at a time, then a :class:`Still` for repeats at the end."""
-    still = 0 if known else still_tail(frames)
-    moving, still = len(frames) - still, still + known
+def without_repeats(frames: torch.Tensor, still: int) -> tuple[torch.Tensor, int]:
+    """(frames, how often the last is repeated); where ``still`` is 0, repeats at the end are looked for."""
+    found = 0 if still else still_tail(frames)
+    return frames[: len(frames) - found], still + found
+
+
+def pixels(frames: torch.Tensor, size: int, prepare: Callable, device: torch.device, still: int) -> Iterator:
+    """Frames on the device, ``size`` at a time, then a :class:`Still` for repeats of the last."""
     side = torch.cuda.Stream(device) if device.type == "cuda" and frames.device.type == "cpu" else None
-    for start in range(0, moving, size):
-        part = frames[start : min(start + size, moving)]
+    for start in range(0, len(frames), size):
+        part = frames[start : start + size]
         if side is not None:
             with torch.cuda.stream(side):
                 part = part.to(device)

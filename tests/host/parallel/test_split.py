@@ -279,3 +279,8 @@ def test_the_node_passes_the_model_through_on_one_device(pack_nodes, model):
     out = pack_nodes["WanAnimateKitSplitModel"].execute(model=model, cards=4)
     assert out.result[0] is model
     assert "Nothing is split: this computer has one card" in str(out.ui.as_dict())
+
+
+def test_a_split_model_names_its_devices(kit, model):
+    assert kit.devices_of(kit.split(model, [CPU] * 3)) == (CPU,) * 3
+    assert kit.devices_of(kit.split(model, [CPU])) == kit.devices_of(model) == ()

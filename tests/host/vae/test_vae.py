@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demo.small_vae import vae_shapes
+from ...support.random_vae import random_vae
 
 ROOT = Path(__file__).resolve().parents[3]
 FRAME = 48 * 32 * 8  # numbers of one frame at full size in the small network
@@ -32,22 +32,6 @@ def layers(pack_module):
 @pytest.fixture(scope="module")
 def choice(pack_module):
     return pack_module("nodes.host.vae.choice")
-
-
-def random_vae(dtype=torch.float32, scale=1.0):
-    """Random weights: the small VAE's hand-set ones would hide mistakes."""
-    import math
-
-    import comfy.sd
-
-    generator, weights = torch.Generator().manual_seed(0), {}
-    for name, shape in vae_shapes(8).items():
-        random = torch.randn(shape, generator=generator)
-        if name.endswith("gamma"):
-            weights[name] = 1 + 0.1 * random
-        else:
-            weights[name] = random * (0.1 if name.endswith("bias") else 1 / math.sqrt(math.prod(shape[1:])))
-    return comfy.sd.VAE(sd=weights, dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -388,3 +372,12 @@ def test_triton_kernels_do_what_torch_does():
         text=True,
     )
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("still", [160, 244])
+def test_a_long_segment_that_stays_the_same(comfy, kit, still):
+    """Its end repeats even past the last layer."""
+    vae, frames = random_vae(), clip(5, 8, 16)
+    with torch.inference_mode():
+        theirs = vae.encode(torch.cat((frames, frames[-1:].expand(still, -1, -1, -1))))
+        assert relative(kit.accelerate_vae(vae).encode(frames, still), theirs) < 1e-5
