@@ -99,7 +99,8 @@ def empty_mask(area: np.ndarray, track: PoseTrack | None = None) -> Finding | No
     return Finding(
         "empty_mask",
         f"the character mask is empty in {_frames(empty)}",
-        "nobody is put into the scene there; add points in Segment Character, set its fill to pose, or invert the mask",
+        "nobody is put into the scene there; add points in Segment Character, set its fill to pose outline, or invert "
+        "the mask",
     )
 
 
