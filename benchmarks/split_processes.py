@@ -20,7 +20,6 @@ import socket
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -59,30 +58,12 @@ def work(rank: int, count: int, port: int, options: argparse.Namespace, folder: 
             for _ in range(options.rounds):
                 if group.device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
-                latent, steps = sample(model, given, options.steps)
+                latent, steps = plain.timed_steps(model, given, options.steps)
                 seconds += steps[1:]
             torch.save((seconds, plain.peak(), latent), Path(folder) / f"{size}_{rank}.pt")
             if rank == 0:
                 print(f"{size}, {count}: {[round(one, 3) for one in seconds]}, {plain.peak():.1f} GB", flush=True)
     group.leave()
-
-
-def sample(model: Any, given: Any, steps: int) -> tuple[torch.Tensor, list[float]]:
-    """The latent and each step's seconds."""
-    from wan_animate.backends import diffusers as backend
-
-    prompt = torch.randn(1, 512, model.config.text_dim, generator=torch.Generator().manual_seed(1))
-    denoiser = backend.DiffusersDenoiser(model, backend.flow_scheduler("unipc", 5.0), prompt, steps=steps)
-    noise = torch.randn(given.concat_latent.shape, generator=torch.Generator().manual_seed(2))
-    stamps = [time.perf_counter()]
-
-    def on_step(*_: Any) -> None:
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
-        stamps.append(time.perf_counter())
-
-    latent = denoiser.denoise(given, noise, on_step)
-    return latent.float().cpu(), [b - a for a, b in zip(stamps, stamps[1:])]
 
 
 def run(count: int, options: argparse.Namespace) -> dict[str, list[Any]]:

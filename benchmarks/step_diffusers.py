@@ -90,10 +90,10 @@ def conditioning(model: Any, size: str) -> SegmentConditioning:
     )
 
 
-def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.Tensor, float]:
-    """The latent and the median of the steps' seconds, the first one among them."""
+def timed_steps(model: Any, given: SegmentConditioning, steps: int) -> tuple[torch.Tensor, list[float]]:
+    """The latent and each step's seconds."""
     prompt = torch.randn(1, 512, model.config.text_dim, generator=torch.Generator().manual_seed(1))
-    denoiser = backend.DiffusersDenoiser(model, backend.flow_scheduler("unipc", 5.0), prompt, steps=STEPS)
+    denoiser = backend.DiffusersDenoiser(model, backend.flow_scheduler("unipc", 5.0), prompt, steps=steps)
     noise = torch.randn(given.concat_latent.shape, generator=torch.Generator().manual_seed(2))
     stamps = [time.perf_counter()]
 
@@ -102,9 +102,15 @@ def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.T
             torch.cuda.synchronize()
         stamps.append(time.perf_counter())
 
+    latent = denoiser.denoise(given, noise, on_step)
+    return latent.float().cpu(), [b - a for a, b in zip(stamps, stamps[1:])]
+
+
+def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.Tensor, float]:
+    """The latent and the mean of the steps' seconds, the first one among them."""
     with patch.object(backend, "face_features", EveryStep) if plain else nullcontext():
-        latent = denoiser.denoise(given, noise, on_step)
-    return latent.float().cpu(), statistics.mean(b - a for a, b in zip(stamps, stamps[1:]))
+        latent, seconds = timed_steps(model, given, STEPS)
+    return latent, statistics.mean(seconds)
 
 
 def native(model: Any) -> None:

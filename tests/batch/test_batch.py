@@ -104,7 +104,7 @@ def test_shots_apart_are_the_serial_clip(given, serial, inputs, tmp_path, monkey
     assert not url or {path.name for path in (tmp_path / "work").iterdir()} == {"inputs"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of Unix")
 def test_a_worker_is_killed(given, serial, inputs, tmp_path, capfd):  # noqa: F811
     """In the middle of a shot, by its second segment; another process goes on from the first."""
     (tmp_path / "clips.csv").write_text(f"name,video,seed,at_cuts\na,{inputs['video']},5,anew\n")
