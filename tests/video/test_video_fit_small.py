@@ -58,8 +58,8 @@ def test_no_other_size_would_do_better(area):
         assert lost <= 0.02 or lost <= min(cut_share(width, height, *other) for other in others)
 
 
-def test_sizes_that_cut_little_stay_as_they_were():
-    assert fill_size(1920, 1080, 832 * 480) == (832, 464) and fill_size(1170, 2532, 832 * 480) == (416, 896)
+def test_sizes_that_cut_little():
+    assert fill_size(1920, 1080, 832 * 480) == (832, 464) and fill_size(1170, 2532, 832 * 480) == (416, 912)
     assert fill_size(1920, 1080, 256 * 144) == (256, 144) and fill_size(1920, 1080, 416 * 240) == (400, 224)
 
 
