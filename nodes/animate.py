@@ -10,7 +10,7 @@ from ..wan_animate.log import get_logger
 from .animate_inputs import animate_inputs, check_queued
 from .face import face_of
 from .finished import finished_report, stored_ends
-from .types import Frames, as_drawn, as_images, as_masks, pictures, valid
+from .types import Frames, as_drawn, as_images, as_masks, drawn_note, pictures, valid
 
 if TYPE_CHECKING:
     import torch
@@ -136,9 +136,6 @@ class Animate(io.ComfyNode):
         from .host.sampling import SamplingProgress
 
         tell_phase("comparing the inputs with finished segments")
-        note = example_note(cls.hidden, "reference_image")
-        if note:
-            log.warning("Animate Character: %s", note)
         video_vae = cached_vae(vae, devices_of(model))
         denoiser = HostDenoiser(
             model,
@@ -153,15 +150,18 @@ class Animate(io.ComfyNode):
             seed,
         )
         reference, *more = pictures(reference_image, "reference_image")
-        controls = Controls(
-            pose=as_drawn(pose, "pose"),
-            face=face_of(face, pose, driving_video),
-            background=None if background is None else as_images(background, "background"),
-            character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
-        )
+        scene = None if background is None else as_images(background, "background")
+        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
+        video = None if driving_video is None else as_images(driving_video, "driving_video")
+        beside = scene, mask, video
+        drawn = as_drawn(pose, "pose", mode, beside)
+        controls = Controls(drawn, face_of(face, pose, video), scene, mask)
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
+        notes = list(filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]))
+        for note in notes:
+            log.warning("Animate Character: %s", note)
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
@@ -215,5 +215,5 @@ class Animate(io.ComfyNode):
         frames.close()
         progress.finish()
         frames.tags = record_tags(store.folder / name)
-        video = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(video, frames, len(frames), ui=with_note(below, note))
+        made = InputImpl.VideoFromFile(str(store.folder / name))
+        return io.NodeOutput(made, frames, len(frames), ui=with_note(below, "\n".join(notes)))

@@ -178,11 +178,11 @@ class PlanClip(io.ComfyNode):
         from .host.jobs import free_disk, runs
         from .host.progress import progress_bar
 
-        clip = as_drawn(frames, "frames")
+        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
+        clip = as_drawn(frames, "frames", mode, [mask])
         if pose is None and isinstance(frames, PoseTrack):
             pose = frames
         size = clip.width, clip.height
-        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
         references = [clip] if reference_image is None else pictures(reference_image, "reference_image")
         plan = plan_clip(
             size=size,
