@@ -203,7 +203,8 @@ class PlanClip(io.ComfyNode):
             free=free_disk(),
             options=options or DEFAULTS,
             references=len(references),
+            notes=clip.notes,
         )
         # the node shows the words as text, next to the charts
-        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()])
+        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()], plan.notes)
         return io.NodeOutput(plan.text(), as_image(draw_plan(plan)), len(plan.segments), ui=shown)

@@ -58,6 +58,13 @@ def test_nothing_is_wrong_with_what_the_model_was_trained_on(track):
     assert kinds(**given, free=10**12) == set()
 
 
+def test_what_a_video_is_converted_from_is_in_the_plan():
+    said = "'phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR in BT.709."
+    text = plan(notes=[said]).text()
+    assert f"\n- {said}\n\n| Plan |" in text and "Nothing is wrong" in text
+    assert "\n- " not in plan().text()
+
+
 def test_nobody_in_some_frames(track):
     gone = without(track, ALL, slice(40, 61))
     (finding,) = [one for one in plan(track=gone).findings if one.kind == "no_person"]

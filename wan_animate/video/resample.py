@@ -133,6 +133,19 @@ def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
     return max(little, key=rank)
 
 
+def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
+    """A sentence if ``"fill"`` (:func:`placement`) crops more than 2 % or letterboxes."""
+    lost = cut_share(*picture, *size)
+    if fit != "fill" or lost <= LITTLE_CUT:
+        return None
+    what = f"{name} is {picture[0]}x{picture[1]}, of another shape than {size[0]}x{size[1]}: fit fill "
+    left, top, width, height = placement(*picture, *size, fit)
+    if left > 0 or top > 0 or width < size[0] or height < size[1]:
+        return f"{what}would cut {100 * lost:.1f} % of its picture, so all of it is shown between black bars."
+    edges = "left and right" if width - size[0] > height - size[1] else "top and bottom"
+    return f"{what}cuts {100 * lost:.1f} % of its picture at {edges} (a larger size cuts less, fit pad nothing)."
+
+
 def as_rate(fps: Fraction | float | int | str) -> Fraction:
     """As a fraction: 29.97 to 2997/100."""
     return Fraction(fps).limit_denominator(100_000)
