@@ -34,25 +34,28 @@ async function asked(node) {
     return [say("{0} x {1}, {2} frames, {3} s", found.width, found.height, found.frames, seconds), found.notes];
 }
 
-// Sentences in a room that is there only while there are some; the preview of the video gives it.
-function addNotes(node) {
-    const host = element("div", {}), list = element("div", { className: "warnings" });
-    list.setAttribute("role", "note");
-    list.style.maxHeight = "100%";
-    host.attachShadow({ mode: "open" }).append(element("style", { textContent: STYLE }),
-        element("div", { className: "panel" }, list));
-    passOn(host);
-    let shown = [];
-    const room = () => (shown.length ? ROOM : 0);
-    const widget = node.addDOMWidget(NOTES, "wan_animate_kit_notes", host, {
-        serialize: false, hideOnZoom: false, margin: 4, getMinHeight: room, getMaxHeight: room, getValue: () => "",
-    });
-    widget.serialize = false;
+// Sentences in a widget that is there only while there are some; the preview of the video gives it its room.
+function notesOf(node) {
+    let widget = null, list = null;
     return notes => {
-        shown = notes;
-        list.replaceChildren(...notes.map(each => element("p", { textContent: each, title: each })));
-        host.hidden = widget.hidden = !notes.length;
-        host.style.minHeight = `${room()}px`;
+        if (widget && !notes.length) {
+            node.removeWidget(widget);
+            widget = null;
+        } else if (!widget && notes.length) {
+            list = element("div", { className: "warnings" });
+            list.setAttribute("role", "note");
+            list.style.maxHeight = "100%";
+            const host = element("div", { style: { "min-height": `${ROOM}px` } });
+            host.attachShadow({ mode: "open" }).append(element("style", { textContent: STYLE }),
+                element("div", { className: "panel" }, list));
+            passOn(host);
+            const room = () => ROOM;
+            widget = node.addDOMWidget(NOTES, "wan_animate_kit_notes", host, {
+                serialize: false, hideOnZoom: false, margin: 4, getMinHeight: room, getMaxHeight: room, getValue: () => "",
+            });
+            widget.serialize = false;
+        }
+        if (widget) list.replaceChildren(...notes.map(each => element("p", { textContent: each, title: each })));
         node.setDirtyCanvas?.(true);
     };
 }
@@ -65,8 +68,7 @@ app.registerExtension({
         const line = node.addWidget("text", NAME, "", () => update(), { serialize: false, read_only: true });
         line.label = say("becomes");
         line.serialize = false;
-        const note = addNotes(node);
-        note([]);
+        const note = notesOf(node);
         let timer = null, latest = 0;
         const update = () => {
             clearTimeout(timer);

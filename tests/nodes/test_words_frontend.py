@@ -107,7 +107,6 @@ NOTES = """async file => {
     app.graph.clear();
     const node = LiteGraph.createNode('WanAnimateKitLoadVideo');
     app.graph.add(node);
-    const height = node.size[1], notes = node.widgets.find(w => w.name === 'notes');
     const set = async name => {
         const widget = node.widgets.find(w => w.name === 'file');
         widget.value = name;
@@ -117,8 +116,8 @@ NOTES = """async file => {
         for (let i = 0; i < 50 && !line.value; i++) await new Promise(done => setTimeout(done, 100));
         app.canvas.draw(true, true);
         await new Promise(done => setTimeout(done, 500));
-        const box = notes.element.getBoundingClientRect();
-        return [notes.element.shadowRoot.querySelector('.warnings').textContent, box.height / app.canvas.ds.scale];
+        const notes = node.widgets.filter(w => w.name === 'notes').map(w => w.element);
+        return notes.map(e => [e.shadowRoot.textContent.split('}').pop(), e.getBoundingClientRect().height]);
     };
     return [await set('driver.mp4'), await set(file), node.serialize().widgets_values, await set('driver.mp4')];
 }"""
@@ -127,8 +126,9 @@ NOTES = """async file => {
 def test_what_a_video_is_converted_from_stands_on_the_node(page, host_server, tmp_path):  # noqa: F811
     clip = host_server.upload(hdr_clip(tmp_path / "phone.mp4", count=2))
     before, hdr, saved, after = page.evaluate(NOTES, clip)
-    assert before[0] == after[0] == "" and before[1] < 2 and after[1] < 2
-    assert "phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR" in hdr[0] and hdr[1] > 40
+    assert before == after == [], "no room is taken for nothing"
+    ((words, height),) = hdr
+    assert "phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR" in words and height > 10
     assert not any("HDR" in str(value) for value in saved), "a graph keeps its widgets in their places"
 
 
