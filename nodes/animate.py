@@ -117,9 +117,10 @@ class Animate(io.ComfyNode):
         from ..wan_animate.plan.room import check_room, disk_needed
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
+        from .below import with_notes
         from .host.default_prompt import default_prompt
         from .host.device import device_here
-        from .host.example_picture import example_note, with_note
+        from .host.example_picture import example_note
         from .host.jobs import (
             clean_jobs,
             job_folder,
@@ -184,6 +185,8 @@ class Animate(io.ComfyNode):
         device = device_here().name
         clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
+        checked = controls.checked_mask
+        progress.warnings = lambda: [*notes, *([] if checked is None else checked.found().warnings)]
         record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
@@ -216,4 +219,4 @@ class Animate(io.ComfyNode):
         progress.finish()
         frames.tags = record_tags(store.folder / name)
         made = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(made, frames, len(frames), ui=with_note(below, "\n".join(notes)))
+        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, notes))

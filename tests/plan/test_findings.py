@@ -95,6 +95,16 @@ def test_an_empty_mask(track):
     assert "empty_mask" not in kinds(mask_area=area, track=nobody), "nobody is there to be masked"
 
 
+def test_a_white_mask(track):
+    area = np.full(FRAMES, 0.2)
+    area[[4, 5, 80]] = 1
+    given = dict(mode="replace", mask_area=area, track=track)
+    assert kinds(**given) == {"white_mask"}
+    text = plan(**given).text()
+    assert "mask is white all over in frames 4-5, 80: nothing of the scene is kept there. Take mode animate" in text
+    assert "white all over in every frame" in plan(**given | dict(mask_area=np.ones(1))).text()
+
+
 def test_picture_and_driver_framed_otherwise(track):
     bust = without(track, LEGS).slice(0, 1)
     whole = track.slice(0, 1)

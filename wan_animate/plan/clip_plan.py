@@ -222,6 +222,7 @@ def plan_clip(
     found = [
         *(_of_track(track, reference) if track is not None else []),
         None if mask_area is None else findings.empty_mask(mask_area, track),
+        None if mask_area is None else findings.white_mask(mask_area),
         *findings.settings(plan, sampled, fps, segment_length, previous_frames),
         None if free is None else findings.disk(disk.total, free),
         findings.vram(memory.resident, memory.offloaded, device.memory),
