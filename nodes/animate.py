@@ -10,7 +10,7 @@ from ..wan_animate.log import get_logger
 from .animate_inputs import animate_inputs, check_queued
 from .face import face_of
 from .finished import finished_report, stored_ends
-from .types import Frames, as_drawn, as_images, as_masks, pictures, valid
+from .types import Frames, as_drawn, as_images, as_masks, drawn_note, pictures, valid
 
 if TYPE_CHECKING:
     import torch
@@ -117,9 +117,10 @@ class Animate(io.ComfyNode):
         from ..wan_animate.plan.room import check_room, disk_needed
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
+        from .below import with_notes
         from .host.default_prompt import default_prompt
         from .host.device import device_here
-        from .host.example_picture import example_note, with_note
+        from .host.example_picture import example_note
         from .host.jobs import (
             clean_jobs,
             job_folder,
@@ -136,9 +137,6 @@ class Animate(io.ComfyNode):
         from .host.sampling import SamplingProgress
 
         tell_phase("comparing the inputs with finished segments")
-        note = example_note(cls.hidden, "reference_image")
-        if note:
-            log.warning("Animate Character: %s", note)
         video_vae = cached_vae(vae, devices_of(model))
         denoiser = HostDenoiser(
             model,
@@ -153,15 +151,18 @@ class Animate(io.ComfyNode):
             seed,
         )
         reference, *more = pictures(reference_image, "reference_image")
-        controls = Controls(
-            pose=as_drawn(pose, "pose"),
-            face=face_of(face, pose, driving_video),
-            background=None if background is None else as_images(background, "background"),
-            character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
-        )
+        scene = None if background is None else as_images(background, "background")
+        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
+        video = None if driving_video is None else as_images(driving_video, "driving_video")
+        beside = scene, mask, video
+        drawn = as_drawn(pose, "pose", mode, beside)
+        controls = Controls(drawn, face_of(face, pose, video), scene, mask)
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
+        notes = list(filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]))
+        for note in notes:
+            log.warning("Animate Character: %s", note)
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
@@ -184,6 +185,8 @@ class Animate(io.ComfyNode):
         device = device_here().name
         clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
+        checked = controls.checked_mask
+        progress.warnings = lambda: [*notes, *([] if checked is None else checked.found().warnings)]
         record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
@@ -215,5 +218,5 @@ class Animate(io.ComfyNode):
         frames.close()
         progress.finish()
         frames.tags = record_tags(store.folder / name)
-        video = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(video, frames, len(frames), ui=with_note(below, note))
+        made = InputImpl.VideoFromFile(str(store.folder / name))
+        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, notes))

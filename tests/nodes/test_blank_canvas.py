@@ -232,7 +232,7 @@ def test_a_track_is_drawn_as_draw_pose_draws_it(pack_nodes, pack_module, driving
 
     types, tracks = pack_module("nodes.types"), pack_module("wan_animate.pose.track")
     beside = track_beside(driving[1])
-    track = tracks.PoseTrack.load(beside) if beside else None
+    track = tracks.PoseTrack.load(beside).placed(640, 352) if beside else None
     if track is None:
         points = np.random.default_rng(3).uniform(0, 1, (6, 133, 3)).astype(np.float32) * (160, 96, 1)
         track = tracks.PoseTrack(points, 160, 96)

@@ -9,6 +9,7 @@ import pytest
 
 from demo.importing import ROOT
 
+from ..video.test_video_hdr import hdr_clip
 from .test_frontend import FAULTS, LOAD, SETTINGS, page, workflow  # noqa: F401
 
 SEARCHES = {
@@ -100,6 +101,35 @@ def test_the_line_under_a_video_says_what_it_becomes(page, host_server):  # noqa
         said, saved = page.evaluate(BECOMES, [width, height])
         assert said == f"{made.width} x {made.height}, {len(made)} frames, {seconds:.1f} s"
         assert said not in saved, "a graph keeps its widgets in their places"
+
+
+NOTES = """async file => {
+    app.graph.clear();
+    const node = LiteGraph.createNode('WanAnimateKitLoadVideo');
+    app.graph.add(node);
+    const set = async name => {
+        const widget = node.widgets.find(w => w.name === 'file');
+        widget.value = name;
+        widget.callback?.(name);
+        const line = node.widgets.find(w => w.name === 'becomes');
+        line.value = '';
+        for (let i = 0; i < 50 && !line.value; i++) await new Promise(done => setTimeout(done, 100));
+        app.canvas.draw(true, true);
+        await new Promise(done => setTimeout(done, 500));
+        const notes = node.widgets.filter(w => w.name === 'notes').map(w => w.element);
+        return notes.map(e => [e.shadowRoot.textContent.split('}').pop(), e.getBoundingClientRect().height]);
+    };
+    return [await set('driver.mp4'), await set(file), node.serialize().widgets_values, await set('driver.mp4')];
+}"""
+
+
+def test_what_a_video_is_converted_from_stands_on_the_node(page, host_server, tmp_path):  # noqa: F811
+    clip = host_server.upload(hdr_clip(tmp_path / "phone.mp4", count=2))
+    before, hdr, saved, after = page.evaluate(NOTES, clip)
+    assert before == after == [], "no room is taken for nothing"
+    ((words, height),) = hdr
+    assert "phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR" in words and height > 10
+    assert not any("HDR" in str(value) for value in saved), "a graph keeps its widgets in their places"
 
 
 @pytest.mark.parametrize(

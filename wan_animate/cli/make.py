@@ -198,7 +198,7 @@ def from_video(options: RunOptions, shared: Shared = ALONE) -> Prepared:
 
 
 def driving_video(options: RunOptions) -> VideoSource:
-    """The driving video; its notes are printed."""
+    """The driving video; its notes are printed, but where a plan has them."""
     from ..video.source import VideoSource
 
     # a small person is found on larger frames than the window is
@@ -206,7 +206,7 @@ def driving_video(options: RunOptions) -> VideoSource:
     frames = VideoSource(
         options.video, fps=options.fps, max_area=area, start=options.start, limit=options.limit, fit=options.fit
     )
-    for note in frames.notes:
+    for note in [] if options.plan else frames.notes:
         print(f"wan-animate: {note}", file=sys.stderr)
     return frames
 

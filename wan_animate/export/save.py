@@ -95,7 +95,12 @@ class ClipFormat:
 
 @dataclass(frozen=True)
 class Saved:
-    """What was saved: the file or folder, its size, rate, count and encoder; ``note`` says why software made it."""
+    """What was saved: the file or folder, its size, rate, count and encoder.
+
+    Attributes:
+        note: why software made it.
+        read: sentences on what its videos were converted from (:attr:`..video.frames.FrameSource.notes`).
+    """
 
     path: Path
     codec: Codec
@@ -105,17 +110,19 @@ class Saved:
     count: int
     sound: bool
     note: str = ""
+    read: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """In a line, for people."""
+        """For people: a line, and one for each sentence of ``read``."""
         width, height = self.size
         where = "on the card" if self.encoder.hardware else "software"
         sound = "with sound" if self.sound else "silent"
         note = f". {self.note}" if self.note else ""
-        return (
+        saved = (
             f"{self.path.name}: {self.codec.title} ({self.encoder.name}, {where}), {width}x{height}, {self.count} "
             f"frames at {float(self.rate):.6g} fps, {float(self.count / self.rate):.2f} s, {sound}{note}"
         )
+        return "\n".join([saved, *self.read])
 
 
 def save_clip(
