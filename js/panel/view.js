@@ -76,7 +76,7 @@ export class Panel {
 
     #warn(sentences) {
         this.warnings.hidden = !sentences.length;
-        this.warnings.replaceChildren(...sentences.map(each => element("p", { textContent: `⚠ ${each}` })));
+        this.warnings.replaceChildren(...sentences.map(each => element("p", { textContent: `⚠ ${say(each)}` })));
     }
 
     #picture(images) {
