@@ -8,6 +8,8 @@ from typing import Any
 import folder_paths
 from comfy_execution.graph_utils import is_link
 
+from ..below import KEY
+
 NAME = "example.png"
 SHA256 = "a8e215ad32a0052fc4190e9c5863428d5ee35cd98b246243842ba8360511b7c4"
 NOTE = (
@@ -35,10 +37,13 @@ def example_note(hidden: Any, name: str) -> str:
 
 
 def with_note(shown: dict | None, note: str) -> dict | None:
-    """What a node shows, with a sentence in front of its text."""
+    """What a node shows, with a sentence in front of its text and its warnings."""
     if not note:
         return shown
-    return {**(shown or {}), "text": ("\n".join([note, *(shown or {}).get("text", ())]),)}
+    shown = shown or {}
+    own = dict((shown.get(KEY) or [{}])[0])
+    own["warnings"] = [note, *own.get("warnings", ())]
+    return {**shown, "text": ("\n".join([note, *shown.get("text", ())]),), KEY: [own]}
 
 
 def _is_the_hosts() -> bool:
