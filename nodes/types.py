@@ -124,7 +124,7 @@ def as_frames(value: Any, fps: float = 30, lazily: bool = False) -> FrameSource:
 def as_images(value: Any, name: str, fps: float = 30, lazily: bool = False) -> FrameSource:
     """As :func:`as_frames`. Raises InputError if ``name`` carries masks."""
     return _of_kind(
-        _some_frames(value, name, fps, lazily),
+        some_frames(value, name, fps, lazily),
         "image",
         name,
         "pictures, but it carries masks: connect the video's FRAMES or an IMAGE",
@@ -134,7 +134,7 @@ def as_images(value: Any, name: str, fps: float = 30, lazily: bool = False) -> F
 def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
     """As :func:`as_frames`. Raises InputError if ``name`` carries pictures."""
     return _of_kind(
-        _some_frames(value, name, fps),
+        some_frames(value, name, fps),
         "mask",
         name,
         "masks, but it carries pictures: put the Mask to Frames node in between",
@@ -158,7 +158,7 @@ def pictures(value: torch.Tensor, name: str) -> list[torch.Tensor]:
     return [over_background(picture) for picture in value]
 
 
-def _some_frames(value: Any, name: str, fps: float, lazily: bool = False) -> FrameSource:
+def some_frames(value: Any, name: str, fps: float, lazily: bool = False) -> FrameSource:
     from ..wan_animate.errors import InputError
 
     if len(value) == 0:

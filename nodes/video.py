@@ -39,7 +39,7 @@ class LoadVideo(io.ComfyNode):
                 # its own (video is connected, or the folder is empty) names the empty file.
                 io.Combo.Input(
                     "file",
-                    display_name="file",
+                    display_name="video file",
                     options=[*list_input(content="video"), ""],
                     upload=io.UploadType.video,
                     tooltip="A video in the input folder, or upload one. Not used when video is connected.",

@@ -151,7 +151,9 @@ def test_a_forgotten_picture_is_said(host_server, smallest, host):
         entry = host_server.run(smallest, timeout=300)
     finally:
         load["image"] = chosen
-    assert "ComfyUI's own example.png" in " ".join(entry["outputs"][animate]["text"])
+    output = entry["outputs"][animate]
+    assert "ComfyUI's own example.png" in " ".join(output["text"])
+    assert "ComfyUI's own example.png" in output["wan_animate_kit"][0]["warnings"][0], "on the node, not in a tab"
     entry = host_server.run(smallest, timeout=300)
     assert "example.png" not in str(entry["outputs"].get(animate))
 
