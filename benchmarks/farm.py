@@ -237,9 +237,14 @@ def farm(kind: str, folder: Path, place: Path, whole: Path, alone: float, url: b
             peer_name="the same clips by wan-animate run, one after the other in one process, nothing killed",
             clips=CLIPS, shots=SHOTS * 2, killed=["a worker", "the driver"], done_before_the_driver_was_killed=between,
             identical=CLIPS, made_again=0, left_over=0, poisoned="failed alone",
-            note="two workers on two cores that others used as well",
+            note="two workers on one machine", **load(),
         )  # fmt: skip
     return found
+
+
+def load() -> dict[str, Any]:
+    """The machine's cores (``os.cpu_count()``), and its load of the last 15 minutes, this benchmark's own included."""
+    return {"cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}
 
 
 def versions(kind: str) -> dict[str, str | None]:
@@ -313,7 +318,7 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
             "farm_servers", two, one, digits=1, write=write, versions=results.versions("torch"),
             peer_name="one ComfyUI server", clips=CLIPS, comfyui=host.version, killed=["the driver", "a server"],
             identical=CLIPS, made_twice=0, left_over=0, poisoned="failed alone",
-            note="both servers on the same two cores, which others used as well",
+            note=f"both servers on one machine, {os.environ['OMP_NUM_THREADS']} thread of torch each", **load(),
         )  # fmt: skip
     return found
 
