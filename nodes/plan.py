@@ -205,5 +205,5 @@ class PlanClip(io.ComfyNode):
             references=len(references),
         )
         # the node shows the words as text, next to the charts
-        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()])
+        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()], chains=plan.segments.chains())
         return io.NodeOutput(plan.text(), as_image(draw_plan(plan)), len(plan.segments), ui=shown)
