@@ -1,9 +1,9 @@
 """The farm: twelve clips on two workers, one of them killed by SIGKILL in the middle, and the driver as well.
 
-Small weights, clips of sixteen frames (five on the servers); four are cut into shots that are made apart, and a thirteenth cannot be made.
-Then the same command again. Wanted: twelve results, once each; bit for bit the frames of clips made one after the other
-by ``wan-animate run`` (the hashes of lossless frames that every clip carries); no finished segment made again, nothing
-left over; the thirteenth failed with its sentence.
+Small weights, clips of sixteen frames (five, or two shots of five, on the servers); four are cut into shots that are
+made apart, and a thirteenth cannot be made. Then the same command again. Wanted: twelve results, once each; bit for bit
+the frames of clips made one after the other by ``wan-animate run``, or on one server (the hashes of lossless frames
+that every clip carries); no finished segment made again, nothing left over; the thirteenth failed with its sentence.
 
     python benchmarks/farm.py                  # processes, a Ray cluster of two nodes, two ComfyUI servers
     python benchmarks/farm.py --on ray         # one of processes, ray, servers
@@ -325,8 +325,8 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
     if not found:
         results.record(
             "farm_servers", two, one, digits=1, write=write, versions=results.versions("torch"),
-            peer_name="one ComfyUI server", clips=CLIPS, shots=SHOTS * 2, comfyui=host.version, killed=["the driver", "a server"],
-            identical=CLIPS, made_twice=0, left_over=0, poisoned="failed alone",
+            peer_name="one ComfyUI server", clips=CLIPS, shots=SHOTS * 2, comfyui=host.version,
+            killed=["the driver", "a server"], identical=CLIPS, made_twice=0, left_over=0, poisoned="failed alone",
             note=f"both servers on one machine, {os.environ['OMP_NUM_THREADS']} thread of torch each", **load(),
         )  # fmt: skip
     return found
