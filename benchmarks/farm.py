@@ -265,7 +265,8 @@ def server_inputs(folder: Path, *servers: Any) -> Path:
     graph = graphs.load_graph("animate")
     for server in servers:
         server.upload(folder / "short.npz")
-    graphs.use_small_models(graph, "dancer", None)
+        server.upload(folder / "robot_pose.npz")
+    graphs.use_small_models(graph, "dancer", "robot_pose.npz")
     graphs.use_track(graph, "short.npz", 128, 96)
     sampling = {"segment_length": LIMIT, "guidance_frames": 1, "steps": 1, "sampler_name": "euler"}
     graphs.set_inputs(graph, f"{graphs.KIT}Animate", **sampling)
