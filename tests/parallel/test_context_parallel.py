@@ -92,7 +92,8 @@ def test_torchrun_over_two_nodes(options, shell, tmp_path):
         subprocess.Popen(
             [
                 sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
-                f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "wan_animate", "run", *(options if node == 0 else [*own, *missing]),
+                f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}",
+                "-m", "wan_animate", "run", *(options if node == 0 else [*own, *missing]),
                 f"--out={tmp_path / 'two.mkv' if node == 0 else gone / 'two.mkv'}",
             ],
             env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
