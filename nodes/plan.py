@@ -206,5 +206,6 @@ class PlanClip(io.ComfyNode):
             notes=clip.notes,
         )
         # the node shows the words as text, next to the charts
-        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()], plan.notes)
+        text, charts = [plan.text()], [draw_plan(plan, words=False)]
+        shown = below(cls, charts, text, plan.notes, chains=plan.segments.chains())
         return io.NodeOutput(plan.text(), as_image(draw_plan(plan)), len(plan.segments), ui=shown)
