@@ -96,8 +96,8 @@ def put(path, data: bytes) -> None:
     os.replace(new, path)
 
 
-def test_another_encoder_of_the_same_name_encodes_anew(options, models, tmp_path):
-    """A worker of a batch keeps what it encoded from clip to clip."""
+def test_another_encoder_of_the_same_name_encodes_anew(options, models, tmp_path, offline):
+    """A worker of a batch keeps what it encoded from clip to clip. And all that the shell loads asks nobody for it."""
     shared, one = Shared(weights=KeptWeights()), "--limit=5"
     first = frames(options("a.mp4", one), shared)
     file = models / "text_encoder" / "model.safetensors"
