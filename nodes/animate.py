@@ -123,8 +123,9 @@ class Animate(io.ComfyNode):
         from .host.example_picture import example_note
         from .host.jobs import (
             clean_jobs,
+            hold_models,
             job_folder,
-            model_signature,
+            job_words,
             other_jobs,
             run_mark,
             runs,
@@ -173,15 +174,12 @@ class Animate(io.ComfyNode):
             "vae": vae,
             "clip_vision_output": clip_vision_output,
         }
-        signature = model_signature(cls.hidden, linked)
+        held = hold_models(cls.hidden, ("model", "vae"))
+        words, shared = job_words(cls.hidden, linked, sampling, prompts)
         anew = run_mark(cls.hidden)
-        default = "" if positive is not None or prompts is None else f" {prompts[0]}"
-        key = job.key(f"{signature} {sampling}{default}") + anew
+        key = job.key(words) + anew
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
-        if prompts is not None and cls.hidden is not None:
-            unprompted = {name: given for name, given in linked.items() if name not in ("positive", "negative")}
-            signature = model_signature(cls.hidden, unprompted)
-        extra = f"{signature} {sampling}", prompts or []
+        extra = shared, prompts or []
         device = device_here().name
         clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
@@ -203,7 +201,8 @@ class Animate(io.ComfyNode):
             whole = [segment for segment in job.plan() if store.is_whole(segment)]
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
             progress.begin(stored_ends(store, whole, job.fps))
-            frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
+            clip = store.folder / name
+            frames = generate(job, denoiser, video_vae, store, progress, clip, audio, record, held.check)
             shown = result_plan(job, store)
             frames.close()
             took = run_of(clock, device, job, store.folder, denoiser.passes)
