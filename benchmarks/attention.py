@@ -28,6 +28,7 @@ import torch  # noqa: E402
 from benchmarks import results  # noqa: E402
 from benchmarks.step import load_pack_part  # noqa: E402
 
+Given = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 TOKENS = {"480p": 52 * 29 * 21, "720p": 80 * 45 * 21}  # 832x464 and 1280x720: patches of 16 pixels, 21 latent frames
 HEADS, WIDTH, ROUNDS, CHECKED = 40, 128, 15, 2
@@ -52,7 +53,7 @@ def in_float32(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tenso
     return torch.cat(heads, -1)
 
 
-def milliseconds(attend: Attend, given: list[torch.Tensor]) -> float:
+def milliseconds(attend: Attend, given: Given) -> float:
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     attend(*given, HEADS)
@@ -65,7 +66,11 @@ def compare(ours: Attend, size: str) -> dict[str, Any]:
     """Writes ``attention_<size>.json``."""
     tokens, generator = TOKENS[size], torch.Generator("cuda").manual_seed(0)
     shape = (1, tokens, HEADS * WIDTH)
-    given = [torch.randn(shape, generator=generator, device="cuda", dtype=torch.float16) for _ in range(3)]
+
+    def random() -> torch.Tensor:
+        return torch.randn(shape, generator=generator, device="cuda", dtype=torch.float16)
+
+    given = random(), random(), random()
     sides, exact = {"ours": ours, "peer": cudnn}, in_float32(*given)
     errors = {}
     for name, attend in sides.items():  # the first call compiles

@@ -12,7 +12,6 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver

@@ -236,9 +236,7 @@ def _barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr) -> gl.tensor:
 
 
 @gluon.jit(do_not_specialize=["keys"])
-def attention(
-    q: gl.tensor, k: gl.tensor, v: gl.tensor, out: gl.tensor, keys: gl.tensor, scale: gl.tensor
-) -> None:
+def attention(q: gl.tensor, k: gl.tensor, v: gl.tensor, out: gl.tensor, keys: gl.tensor, scale: gl.tensor) -> None:
     """One batch entry, on a grid of (blocks of GROUPS * ROWS queries, heads).
 
     Args:

@@ -1,4 +1,4 @@
-"""The attention kernel for Hopper cards: what it refuses, that it compiles well, and on such a card what it computes."""
+"""The attention kernel for Hopper cards: what it refuses, how it compiles, and on such a card what it computes."""
 
 import importlib.util
 import json
@@ -96,7 +96,11 @@ def test_what_it_cannot_do_is_said(gluon):
     q, k, v = qkv()
     for given, heads, said in (
         ((q, k, v), 4, "heads are 64 wide, but the kernel is for 128"),
-        ((q.float(), k.float(), v.float()), 2, "torch.float32, torch.float32 and torch.float32, not all float16 or all"),
+        (
+            (q.float(), k.float(), v.float()),
+            2,
+            "torch.float32 and torch.float32, not all float16 or all",
+        ),
         ((q, k, v.bfloat16()), 2, "torch.float16, torch.float16 and torch.bfloat16"),
         ((q, k, v[:, :9]), 2, r"\[1, 9, 256\]\], not \[batch, tokens, channels\]"),
         ((q.expand(2, -1, -1), k, v), 2, r"\[2, 10, 256\], \[1, 10, 256\]"),
@@ -122,6 +126,9 @@ def test_only_what_tma_cannot_read_is_copied(gluon):
         assert gluon.aligned(copied) is copied
 
 
+SHAPES = ((1, 1, 1, 1), (2, 193, 3, 193), (1, 128, 2, 77), (1, 1000, 5, 2049), (2, 513, 40, 513))
+
+
 def in_float32(q, k, v, heads):
     q, k, v = (part.float().unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))
     return ((q @ k.mT * 128**-0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
@@ -135,7 +142,13 @@ def off(found, expected):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_on_the_card_it_is_right(gluon, dtype):
     largest = {torch.float16: 4e-4, torch.bfloat16: 3e-3}[dtype]
-    for batch, tokens, heads, keys in ((1, 1, 1, 1), (2, 193, 3, 193), (1, 128, 2, 77), (1, 1000, 5, 2049), (2, 513, 40, 513)):
+    for batch, tokens, heads, keys in (
+        (1, 1, 1, 1),
+        (2, 193, 3, 193),
+        (1, 128, 2, 77),
+        (1, 1000, 5, 2049),
+        (2, 513, 40, 513),
+    ):
         given = qkv(batch, tokens, heads, keys, dtype, "cuda")
         out = gluon.attend(*given, heads)
         assert out.dtype == dtype and out.is_contiguous()
