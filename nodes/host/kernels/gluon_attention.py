@@ -14,7 +14,7 @@ import torch
 
 TRITON = "3.6."  # Gluon is not stable between versions: the one that this was tested with
 CAPABILITY = (9, 0)
-WIDTH = 128  # of a head
+WIDTH = 128  # of a head; the kernel's
 DTYPES = (torch.float16, torch.bfloat16)
 ALIGNMENT = 16  # bytes, of what TMA copies
 

@@ -1,15 +1,14 @@
 """The kernel of :mod:`.gluon_attention`, in Triton's Gluon, for compute capability 9.0.
 
 A block has 192 query rows of one head. One warp copies tiles of 128 keys and values to shared memory (TMA, two stages
-each); three warpgroups of 64 rows each multiply: while one computes its softmax, the others keep the tensor cores busy.
-Warp specialization, the scores of the next tile begun before the last one's values are added, and weights that go from
-the accumulator's registers to the second product are FlashAttention-3's (Shah et al. 2024); that accumulators are
-rescaled only when they must be is FlashAttention-4's.
+each); three warpgroups multiply, 64 rows each: while one weighs its scores, the others keep the tensor cores busy. The
+roles of warps, and weights that go from the accumulator's registers to the second product, are FlashAttention-3's (Shah
+et al. 2024); that outputs are rescaled only when they must be is FlashAttention-4's.
 
-Here rows are not searched for their largest score either, which is a fifth of the softmax's instructions. The reference
-that exponents are taken against is the largest score of the first tile; a row whose weights in a tile add up to more
-than LARGE moves its reference up (see :func:`_weigh_fast`). A score more than 2^127 times the reference overflows
-float32; then the row's sum is not finite, and the block computes itself again in the usual way (:func:`_weigh`).
+Here rows are not searched for their largest score either, which saves a sixth of a tile's instructions. Weights are
+powers of 2 of how far a score is above its row's reference, at first the largest score of the first tile. A row whose
+weights in a tile add up to more than LARGE moves its reference up (:func:`_weigh_fast`). Weights above 2^127 overflow
+float32: then the row's sum is not finite, and the block computes itself again in the usual way (:func:`_weigh`).
 """
 
 from __future__ import annotations
@@ -24,9 +23,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
-from .gluon_attention import WIDTH as HEAD_WIDTH
-
-WIDTH = gl.constexpr(HEAD_WIDTH)
+WIDTH = gl.constexpr(128)  # of a head
 ROWS = gl.constexpr(64)  # queries of a warpgroup
 GROUPS = gl.constexpr(3)  # warpgroups that multiply
 KEYS = gl.constexpr(128)  # of a tile

@@ -63,6 +63,19 @@ def test_without_a_hopper_card_it_is_not_listed(gluon, attention, monkeypatch):
 
 
 @WITH_TRITON
+def test_what_is_refused_is_what_the_kernel_is_not_for(gluon):
+    kernel = gluon._kernel()
+    assert kernel.WIDTH.value == gluon.WIDTH
+    assert (
+        kernel.ACCUMULATORS.value
+        == kernel.ROWS.value * kernel.KEYS.value // 128
+        == kernel.ROWS.value * gluon.WIDTH // 128
+    )
+    registers = kernel.GROUPS.value * 128 * kernel.CONSUMER.value + 128 * kernel.PRODUCER.value
+    assert registers <= 65536
+
+
+@WITH_TRITON
 def test_another_card_or_another_triton_is_named(gluon, monkeypatch):
     import triton
 
