@@ -291,9 +291,9 @@ def test_segments_that_the_encoder_has_no_time_for_wait_on_disk(tmp_path):
     store.clip = lambda plan, fps: opened.append([s.index for s in plan]) or clip(plan, fps)
 
     class Held(GrowingVideo):
-        def _chunks(self):
+        def _parts(self):
             gate.wait(10)
-            return super()._chunks()
+            return super()._parts()
 
     from wan_animate.chain.saver import SegmentSaver
 

@@ -16,7 +16,7 @@ from wan_animate.preview.sheet import contact_sheet
 from wan_animate.video.audio import audio_digest, fit_audio, read_audio
 from wan_animate.video.frames import FrameSource, TensorSource
 from wan_animate.video.source import VideoSource
-from wan_animate.video.write import write_video
+from wan_animate.video.write import write_parts, write_video
 
 from ..support.clips import numbered_frame, numbers
 from ..support.reads import RecordedSource
@@ -72,6 +72,28 @@ def test_count_rate_and_duration_are_exact(tmp_path, fps, count):
         assert back.fps == rate
         assert numbers(back.read(0, count)) == list(range(count))
     assert os.listdir(tmp_path) == ["v.mp4"]
+
+
+def test_parts_make_one_clip_and_each_begins_with_a_key_frame(tmp_path):
+    path, lengths = tmp_path / "v.mp4", (20, 9, 1, 45)
+    whole, starts = clip(sum(lengths)), np.cumsum((0, *lengths))
+
+    def part(start, stop):
+        for at in range(start, stop, 8):
+            yield whole.read(at, min(at + 8, stop))
+
+    parts = [part(start, stop) for start, stop in zip(starts, starts[1:])]
+    write_parts(path, parts, (160, 96), len(whole), 30, tone(3.0))
+    source = VideoSource(path)
+    assert numbers(source.read(0, len(source))) == list(range(len(whole)))
+    with av.open(str(path)) as container:
+        found = [(frame.pts * frame.time_base, frame.key_frame) for frame in container.decode(video=0)]
+    assert [time for time, _ in found] == [Fraction(at, 30) for at in range(len(whole))]
+    assert {at for at, (_, key) in enumerate(found) if key} == set(starts[:-1].tolist())
+    with av.open(str(path)) as container:
+        times = [packet.dts for packet in container.demux(video=0) if packet.dts is not None]
+        assert sorted(set(times)) == times and len(times) == len(whole)
+        assert container.streams.audio[0].duration * container.streams.audio[0].time_base == pytest.approx(2.5, abs=0.03)
 
 
 def test_the_fps_of_the_source_is_the_default(tmp_path):

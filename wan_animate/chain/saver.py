@@ -30,13 +30,13 @@ POLL = 0.1  # seconds between two calls of ``waiting``
 
 
 class GrowingVideo:
-    """An mp4 that a thread writes (:func:`..video.write.write_frames`) as its frames come.
+    """An mp4 that a thread writes (:func:`..video.write.write_parts`) as its frames come.
 
     Args:
         path: appears when the mp4 is whole.
         size: width and height.
         count: frames in all.
-        audio, audio_start: as for :func:`..video.write.write_frames`.
+        audio, audio_start: as for :func:`..video.write.write_parts`.
         record: kept in the mp4, with the hashes of its frames.
     """
 
@@ -87,13 +87,13 @@ class GrowingVideo:
         self._thread.join()
 
     def _work(self) -> None:
-        from ..video.write import write_frames
+        from ..video.write import write_parts
 
         lower_priority()  # inherited by the encoder's threads
         try:
             record = self._record
-            write_frames(
-                self._path, self._chunks(), self._size, self._count, self._fps, self._audio,
+            write_parts(
+                self._path, self._parts(), self._size, self._count, self._fps, self._audio,
                 metadata=None if record is None else record.tags(),
                 final=None if record is None else lambda: record.tags(self._hashes),
                 audio_start=self._audio_start,
@@ -101,7 +101,7 @@ class GrowingVideo:
         except BaseException as error:
             self._error = error
 
-    def _chunks(self) -> Iterator[np.ndarray]:
+    def _parts(self) -> Iterator[Iterator[np.ndarray]]:
         left = self._count
         while left:
             piece = self._pieces.get()
@@ -109,17 +109,20 @@ class GrowingVideo:
                 raise Cancelled
             source = piece()
             del piece
-            for _, _, frames in source.batches(READ_AT_ONCE):
-                if self._stopped.is_set():
-                    raise Cancelled
-                pixels = as_uint8(frames)
-                if self._record is not None:
-                    self._hashes.add(pixels)
-                yield pixels
-            self._hashes.end_segment()
             left -= len(source)
+            yield self._chunks(source)
             source.close()
             del source
+
+    def _chunks(self, source: FrameSource) -> Iterator[np.ndarray]:
+        for _, _, frames in source.batches(READ_AT_ONCE):
+            if self._stopped.is_set():
+                raise Cancelled
+            pixels = as_uint8(frames)
+            if self._record is not None:
+                self._hashes.add(pixels)
+            yield pixels
+        self._hashes.end_segment()
 
 
 class SegmentSaver:
@@ -174,6 +177,10 @@ class SegmentSaver:
             self._saving.result()
         if self._video is not None:
             self._video.check()
+
+    def wait_saved(self, waiting: Callable[[], None] = lambda: None) -> None:
+        """Wait until the segments are on disk."""
+        self._wait(waiting)
 
     def finish(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Wait until segments and mp4 are on disk."""

@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 _BT709 = 1
 _CHUNK = 8
+_REORDER = 2  # frames that x264 decodes ahead of their time, at most: B-frames of two levels
 _LARGE = 1920 * 1088
 # Enough to encode faster than any GPU samples.
 ENCODER_THREADS = min(8, os.cpu_count() or 1)
@@ -75,6 +76,27 @@ def write_frames(
 ) -> None:
     """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), the sound from second
     ``audio_start`` on. ``final`` gives tags of ``metadata`` as they are after the last frame."""
+    write_parts(path, [chunks], size, count, fps, audio, crf, progress, metadata, final, audio_start)
+
+
+def write_parts(
+    path: str | os.PathLike,
+    parts: Iterable[Iterable[np.ndarray]],
+    size: tuple[int, int],
+    count: int,
+    fps: Fraction | float,
+    audio: dict | None = None,
+    crf: float = 17,
+    progress: Callable[[int, int], None] | None = None,
+    metadata: dict[str, str] | None = None,
+    final: Callable[[], dict[str, str]] | None = None,
+    audio_start: float = 0.0,
+) -> None:
+    """:func:`write_frames` of parts that come one after another, each of chunks.
+
+    A part is encoded to its end before the next is asked for, and begins with a key frame. One encoder for all keeps
+    about 50 frames back, to look ahead: these would be encoded after the last part, when somebody waits for the file.
+    """
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"the video's size is {size[0]}x{size[1]}: H.264 needs even sides.")
@@ -82,7 +104,7 @@ def write_frames(
         raise InputError(f"the video's rate is {float(rate):g} fps: it must be above 0.")
     sound = fit_audio(audio, float(count / rate), audio_start) if audio is not None else None
     with replacing(path, "the video", "free space there and run it again") as temporary:
-        _write(temporary, chunks, size, count, sound, rate, crf, progress, metadata or {})
+        _write(temporary, parts, size, count, sound, rate, crf, progress, metadata or {})
         for name, text in (final() if final is not None else {}).items():
             if not replace_tag(temporary, (metadata or {})[name], text):  # the video itself is whole
                 log.warning("the video's tag %s stays as it was before the last frame", name)
@@ -90,7 +112,7 @@ def write_frames(
 
 def _write(
     temporary: str,
-    chunks: Iterable[np.ndarray],
+    parts: Iterable[Iterable[np.ndarray]],
     size: tuple[int, int],
     count: int,
     sound: tuple[np.ndarray, int] | None,
@@ -108,23 +130,62 @@ def _write(
             container.metadata[name] = text
         picture = _picture_stream(container, size, rate, crf)
         track = SoundTrack(container, *sound) if sound is not None else None
+        encode: Callable[[av.VideoFrame | None], list[av.Packet]] = picture.codec_context.encode
+        mux: Callable[[list[av.Packet]], None] = container.mux
+        apart = picture.codec_context.name == "libx264"  # another encoder's stream may begin otherwise
+        settings = {name: str(text) for name, text in picture.options.items()}  # opening takes them away
+        if apart:
+            mux = _Muxer(container, picture)
         at = 0
-        for images in chunks:
-            for image in images:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-                frame = frame.reformat(
-                    format="yuv420p", interpolation=EXACT, dst_colorspace="itu709", dst_color_range=ColorRange.MPEG
-                )
-                frame.pts, frame.time_base = at, 1 / rate
-                container.mux(picture.encode(frame))
-                at += 1
-            if track is not None:
-                track.write_to(float(at / rate))
-            if progress is not None:
-                progress(at, count)
-        container.mux(picture.encode(None))
+        for chunks in parts:
+            if apart:
+                encode = _encoder_of(picture, rate, settings).encode
+            for images in chunks:
+                for image in images:
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                    frame = frame.reformat(
+                        format="yuv420p", interpolation=EXACT, dst_colorspace="itu709", dst_color_range=ColorRange.MPEG
+                    )
+                    frame.pts, frame.time_base = at, 1 / rate
+                    mux(encode(frame))
+                    at += 1
+                if track is not None:
+                    track.write_to(float(at / rate))
+                if progress is not None:
+                    progress(at, count)
+            if apart:
+                mux(encode(None))
+        if not apart:
+            mux(encode(None))
         if track is not None:
             track.finish()
+
+
+class _Muxer:
+    """Packets of encoders that follow each other, in time units of a frame."""
+
+    def __init__(self, container: OutputContainer, stream: av.VideoStream) -> None:
+        self.container, self.stream, self.count = container, stream, 0
+
+    def __call__(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            packet.stream = self.stream
+            packet.dts = self.count - _REORDER  # an encoder of few frames begins later than one of many
+            self.count += 1
+            self.container.mux(packet)
+
+
+def _encoder_of(stream: av.VideoStream, rate: Fraction, settings: dict[str, str]) -> av.VideoCodecContext:
+    """A part's encoder, with the settings of the stream's own: that one is opened for the file's header only."""
+    first = stream.codec_context
+    encoder = cast(av.VideoCodecContext, av.CodecContext.create(first.name, "w"))
+    encoder.width, encoder.height, encoder.pix_fmt = first.width, first.height, first.pix_fmt
+    encoder.time_base, encoder.framerate = 1 / rate, rate
+    encoder.color_primaries, encoder.color_trc = first.color_primaries, first.color_trc
+    encoder.colorspace, encoder.color_range = first.colorspace, first.color_range
+    encoder.options, encoder.flags = dict(settings), first.flags
+    encoder.thread_type, encoder.thread_count = first.thread_type, first.thread_count
+    return encoder
 
 
 def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction, crf: float) -> av.VideoStream:
