@@ -93,7 +93,7 @@ def compare(ours: Attend, size: str) -> dict[str, Any]:
         None,
         unit="milliseconds",
         digits=2,
-        peer_name="PyTorch's cuDNN attention, which was the fastest exact one here without flash-attn, same run",
+        peer_name="PyTorch's cuDNN attention, same run",
         tokens=tokens,
         tflops={name: round(4 * tokens**2 * WIDTH * HEADS / one / 1e9, 1) for name, one in medians.items()},
         from_float32=errors,
