@@ -136,6 +136,7 @@ class Animate(io.ComfyNode):
         from .host.record import node_record
         from .host.results import remember
         from .host.sampling import SamplingProgress
+        from .host.timed_model import timed_model
 
         tell_phase("comparing the inputs with finished segments")
         video_vae = cached_vae(vae, devices_of(model))
@@ -181,7 +182,8 @@ class Animate(io.ComfyNode):
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
         extra = shared, prompts or []
         device = device_here().name
-        clock = begin_clock(runs(), device, job, denoiser.passes)
+        timed = timed_model(denoiser.model)
+        clock = begin_clock(runs(), device, job, timed, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
         checked = controls.checked_mask
         progress.warnings = lambda: [*notes, *([] if checked is None else checked.found().warnings)]
@@ -197,7 +199,7 @@ class Animate(io.ComfyNode):
         with SegmentStore(folder, waiting) as store:
             others = [] if anew else other_jobs()
             take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
-            check_room(disk_needed(job, store, device, runs()), store.folder)
+            check_room(disk_needed(job, store, device, runs(), model=timed), store.folder)
             whole = [segment for segment in job.plan() if store.is_whole(segment)]
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
             progress.begin(stored_ends(store, whole, job.fps))
@@ -205,7 +207,7 @@ class Animate(io.ComfyNode):
             frames = generate(job, denoiser, video_vae, store, progress, clip, audio, record, held.check)
             shown = result_plan(job, store)
             frames.close()
-            took = run_of(clock, device, job, store.folder, denoiser.passes)
+            took = run_of(clock, device, job, store.folder, timed, steps, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
                 runs().add(took)
             frames = store.clip(shown, job.fps, len(job.controls))
