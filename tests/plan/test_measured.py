@@ -173,8 +173,14 @@ def test_another_models_run_tells_nothing(tmp_path):
     assert "times measured on such a card" in plan().times.basis and "models of another size" in plan().times.basis
     assert plan(model="1x1").times is None
     whole = replace(RUN, device="NVIDIA H100 80GB HBM3", model=TimedModel.size, how="", **size)
-    for number, (weights, how, steps) in enumerate([("bf16", "", 6), ("bf16", "", 20), ("bf16", "40 blocks offloaded", 20),
-                                                    ("fp8", "", 20), ("fp8", "fused", 20)], 1):  # fmt: skip
+    made = [
+        ("bf16", "", 6),
+        ("bf16", "", 20),
+        ("bf16", "40 blocks offloaded", 20),
+        ("fp8", "", 20),
+        ("fp8", "fused", 20),
+    ]
+    for number, (weights, how, steps) in enumerate(made, 1):
         runs.add(replace(whole, weights=weights, how=how, steps=steps, step_seconds=float(number)))
     assert len(runs.read()) == 6, "each is another"
     assert plan(weights="fp8").times.step == 5 and "(fp8 weights, fused)" in plan(weights="fp8").times.basis

@@ -53,13 +53,12 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
     """The plan of the job that the options describe. No pose is detected and no mask made: without ``--track`` some
     frames are looked through for people by ``--detector``; what was not looked at is in the notes."""
     notes, unseen = [*frames.notes], None
-    if not options.track and options.detector and os.path.isfile(options.detector):
+    if not options.track and options.detector:
         unseen = look_for_people(options.detector, frames)
     elif not options.track:
-        why = f"{options.detector} is not there" if options.detector else "--detector is not given"
         notes.append(
-            f"People were not looked for ({why}), nor their faces, cuts and framing: give --detector and --pose, or "
-            "--track with a saved pose."
+            "People were not looked for, as --detector is not given, nor their faces, cuts and framing: give --detector "
+            "(wan-animate models names the file), or --track with a saved pose."
         )
     if options.mode == "replace":
         notes.append(
