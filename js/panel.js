@@ -20,6 +20,7 @@ const KINDS = {
     WanAnimateKitCheckModels: null, WanAnimateKitDownloadModels: null,
 };
 const panels = new Set();
+const OWN_ROOM = ["WanAnimateKitLoadVideo"]; // show their warnings themselves (video_size.js)
 
 function kindOf(node) {
     const type = node.comfyClass ?? node.type ?? "";
@@ -28,8 +29,19 @@ function kindOf(node) {
     return type in KINDS ? KINDS[type] : shows ? PICTURES : null;
 }
 
+// A node without a panel: what it warns of is a message of the frontend.
+function tell(node) {
+    const before = node.onExecuted;
+    node.onExecuted = function (output) {
+        before?.apply(this, arguments);
+        for (const detail of output?.wan_animate_kit?.[0]?.warnings ?? [])
+            app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life: 20000 });
+    };
+}
+
 function add(node) {
-    const kind = kindOf(node);
+    const kind = kindOf(node), type = node.comfyClass ?? node.type ?? "";
+    if (kind === null && type.startsWith("WanAnimateKit") && !(type in KINDS) && !OWN_ROOM.includes(type)) tell(node);
     if (!kind || node.widgets?.some(widget => widget.name === NAME)) return;
     const panel = new Panel(node, kind);
     const widget = node.addDOMWidget(NAME, "wan_animate_kit_panel", panel.host, {

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
-from ..wan_animate.log import get_logger
+from ..wan_animate.log import get_logger, heard_now
 from .animate_inputs import animate_inputs, check_queued
+from .below import warned, with_notes
 from .face import face_of
 from .finished import finished_report, stored_ends
 from .types import Frames, as_drawn, as_images, as_masks, drawn_note, pictures, valid
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 log = get_logger(__name__)
+
+
+def _beside_masks() -> list[str]:
+    """What was warned of until now; of masks the whole check tells."""
+    said = heard_now()
+    said[:] = [text for text in said if not text.startswith("the character mask is ")]
+    return list(said)
 
 
 class Animate(io.ComfyNode):
@@ -79,6 +87,7 @@ class Animate(io.ComfyNode):
         return results_lost()
 
     @classmethod
+    @warned
     def execute(
         cls,
         model: Any,
@@ -117,7 +126,6 @@ class Animate(io.ComfyNode):
         from ..wan_animate.plan.room import check_room, disk_needed
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
-        from .below import with_notes
         from .host.default_prompt import default_prompt
         from .host.device import device_here
         from .host.example_picture import example_note
@@ -162,9 +170,8 @@ class Animate(io.ComfyNode):
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
-        notes = list(filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]))
-        for note in notes:
-            log.warning("Animate Character: %s", note)
+        for note in filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]):
+            log.warning("%s", note)
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
@@ -186,7 +193,7 @@ class Animate(io.ComfyNode):
         clock = begin_clock(runs(), device, job, timed, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
         checked = controls.checked_mask
-        progress.warnings = lambda: [*notes, *([] if checked is None else checked.found().warnings)]
+        progress.warnings = lambda: [*_beside_masks(), *([] if checked is None else checked.found().warnings)]
         record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
@@ -220,4 +227,4 @@ class Animate(io.ComfyNode):
         progress.finish()
         frames.tags = record_tags(store.folder / name)
         made = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, notes))
+        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, _beside_masks()))

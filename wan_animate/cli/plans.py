@@ -57,8 +57,8 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         unseen = look_for_people(options.detector, frames)
     elif not options.track:
         notes.append(
-            "People were not looked for, as --detector is not given, nor their faces, cuts and framing: give --detector "
-            "(wan-animate models names the file), or --track with a saved pose."
+            "People were not looked for, as --detector is not given, nor their faces, cuts and framing: give "
+            "--detector (wan-animate models names the file), or --track with a saved pose."
         )
     if options.mode == "replace":
         notes.append(
