@@ -101,9 +101,7 @@ def test_a_real_job_corrects_the_next_plan(tmp_path):
     assert clock.step_seconds is None
 
     def plan():
-        return plan_clip(
-            (96, 64), 20, Fraction(30), 0.01, CPU, segment_length=9, steps=3, runs=runs, model=SMALL.size
-        )
+        return plan_clip((96, 64), 20, Fraction(30), 0.01, CPU, segment_length=9, steps=3, runs=runs, model=SMALL.size)
 
     assert plan().times is None
     generate(work, PlainDenoiser(3), PlainVAE(), SegmentStore(folder), clock, folder / "clip.mp4")
