@@ -25,7 +25,7 @@ export const WORDS = {
     "loading the models, reading the first frames": "加载模型并读取前几帧",
     "Finding the pose": "检测姿态", "Following the person": "跟踪人物", "Finding the window": "寻找窗口",
     "Writing the clip": "写入成片", "Looking through the mask": "检查遮罩", "Measuring colours": "测量颜色",
-    "Looking through the mask": "检查遮罩", "Reading": "读取",
+    "Reading": "读取",
     // put together of parts
     "waits for {0}: {1}": "等待“{0}”：{1}", "waits for {0}, {1}": "等待“{0}”，{1}", "queued, {0}": "排队中，{0}",
     "{0}, {1} left": "{0}，剩余 {1}", ", {0} left": "，剩余 {0}", "node {0}": "节点 {0}", "picture {0}": "图片 {0}",

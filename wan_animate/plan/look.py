@@ -40,8 +40,8 @@ def look_for_people(detector: str | os.PathLike, frames: FrameSource) -> Finding
         return None
     lost = np.zeros(len(frames), bool)
     for place in np.flatnonzero(~found):  # with those up to the next that was looked at, if it has nobody either
-        stop = at[place + 1] if place + 1 < len(at) and not found[place + 1] else at[place] + 1
-        lost[at[place] : stop] = True
+        alike = place + 1 < len(at) and not found[place + 1]
+        lost[at[place] : at[place + 1] if alike else at[place] + 1] = True
     where = "any frame" if not found.any() else f"frames {frame_ranges(lost)}"
     every = "" if len(at) == len(frames) else f" ({len(at)} of {len(frames)} frames were looked at)"
     return Finding("no_person", f"nobody was found in {where}{every}", LEAVE_OUT)
