@@ -1,6 +1,7 @@
 // What this pack's nodes show below themselves. It lies in room that each node has from the beginning: no node grows by a
 // run, in either renderer.
 import { app } from "../../scripts/app.js";
+import { say } from "./language/say.js";
 import { listen, restore, watch } from "./panel/events.js";
 import { executionId } from "./panel/graph.js";
 import { Panel } from "./panel/view.js";
@@ -35,7 +36,7 @@ function tell(node) {
     node.onExecuted = function (output) {
         before?.apply(this, arguments);
         for (const detail of output?.wan_animate_kit?.[0]?.warnings ?? [])
-            app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life: 20000 });
+            app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail: say(detail), life: 20000 });
     };
 }
 

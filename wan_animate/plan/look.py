@@ -39,7 +39,9 @@ def look_for_people(detector: str | os.PathLike, frames: FrameSource) -> Finding
     if found.all():
         return None
     lost = np.zeros(len(frames), bool)
-    for place in np.flatnonzero(~found):  # with those up to the next that was looked at, if it has nobody either
+    for place in np.flatnonzero(
+        ~found
+    ).tolist():  # with those up to the next that was looked at, if it has nobody either
         alike = place + 1 < len(at) and not found[place + 1]
         lost[at[place] : at[place + 1] if alike else at[place] + 1] = True
     where = "any frame" if not found.any() else f"frames {frame_ranges(lost)}"
