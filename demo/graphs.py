@@ -41,6 +41,12 @@ def add(graph: Graph, class_type: str, title: str = "", **inputs: Any) -> str:
     return node
 
 
+def title(node: dict[str, Any], infos: dict[str, Any]) -> str:
+    """What the canvas shows above a node: its own title, else the display name of its class in ``/object_info``."""
+    own, kind = node.get("_meta", {}).get("title", ""), node["class_type"]
+    return own if own and own != kind else infos.get(kind, {}).get("display_name") or kind
+
+
 def drop_unused(graph: Graph, class_types: tuple[str, ...]) -> None:
     """Remove nodes of these classes whose outputs are unused."""
     while True:

@@ -138,7 +138,7 @@ def run_on_host(found: host.Host, job: argparse.Namespace) -> tuple[Path, Path]:
         signals = graphs.save_signals(graph, fps)
         result = graphs.node_of(graph, f"{KIT}Animate")
         save = next(n for n in graphs.nodes_of(graph, "SaveVideo") if graph[n]["inputs"]["video"][0] == result)
-        entry = server.run(graph, Progress(graph), timeout=24 * 3600)
+        entry = server.run(graph, Progress(graph, server.get("/object_info")), timeout=24 * 3600)
         paths = {}
         for label, node in {**signals, "result": save}.items():
             (item,) = output_items({"outputs": {node: entry["outputs"][node]}})
@@ -275,8 +275,9 @@ def real_files(listed: dict[str, list[str]]) -> dict[str, str]:
 class Progress:
     """Prints a line a node, and one every few seconds while a node counts."""
 
-    def __init__(self, graph: graphs.Graph) -> None:
-        self._titles = {node: what["_meta"]["title"] for node, what in graph.items()}
+    def __init__(self, graph: graphs.Graph, infos: dict[str, Any]) -> None:
+        """Args: ``infos``: the server's ``/object_info``, for nodes without a title of their own."""
+        self._titles = {node: graphs.title(what, infos) for node, what in graph.items()}
         self._last = 0.0
 
     def __call__(self, kind: str, data: Any) -> None:

@@ -1,6 +1,7 @@
 // What this pack's nodes show below themselves. It lies in room that each node has from the beginning: no node grows by a
 // run, in either renderer.
 import { app } from "../../scripts/app.js";
+import { say } from "./language/say.js";
 import { listen, restore, watch } from "./panel/events.js";
 import { executionId } from "./panel/graph.js";
 import { Panel } from "./panel/view.js";
@@ -20,6 +21,7 @@ const KINDS = {
     WanAnimateKitCheckModels: null, WanAnimateKitDownloadModels: null,
 };
 const panels = new Set();
+const OWN_ROOM = ["WanAnimateKitLoadVideo"]; // show their warnings themselves (video_size.js)
 
 function kindOf(node) {
     const type = node.comfyClass ?? node.type ?? "";
@@ -28,8 +30,19 @@ function kindOf(node) {
     return type in KINDS ? KINDS[type] : shows ? PICTURES : null;
 }
 
+// A node without a panel: what it warns of is a message of the frontend.
+function tell(node) {
+    const before = node.onExecuted;
+    node.onExecuted = function (output) {
+        before?.apply(this, arguments);
+        for (const detail of output?.wan_animate_kit?.[0]?.warnings ?? [])
+            app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail: say(detail), life: 20000 });
+    };
+}
+
 function add(node) {
-    const kind = kindOf(node);
+    const kind = kindOf(node), type = node.comfyClass ?? node.type ?? "";
+    if (kind === null && type.startsWith("WanAnimateKit") && !(type in KINDS) && !OWN_ROOM.includes(type)) tell(node);
     if (!kind || node.widgets?.some(widget => widget.name === NAME)) return;
     const panel = new Panel(node, kind);
     const widget = node.addDOMWidget(NAME, "wan_animate_kit_panel", panel.host, {

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
-from ..wan_animate.log import get_logger
+from ..wan_animate.log import get_logger, heard_now
 from .animate_inputs import animate_inputs, check_queued
+from .below import warned, with_notes
 from .face import face_of
 from .finished import finished_report, stored_ends
 from .types import Frames, as_drawn, as_images, as_masks, drawn_note, pictures, valid
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 log = get_logger(__name__)
+
+
+def _beside_masks() -> list[str]:
+    """What was warned of until now; of masks the whole check tells."""
+    said = heard_now()
+    said[:] = [text for text in said if not text.startswith("the character mask is ")]
+    return list(said)
 
 
 class Animate(io.ComfyNode):
@@ -79,6 +87,7 @@ class Animate(io.ComfyNode):
         return results_lost()
 
     @classmethod
+    @warned
     def execute(
         cls,
         model: Any,
@@ -117,7 +126,6 @@ class Animate(io.ComfyNode):
         from ..wan_animate.plan.room import check_room, disk_needed
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
-        from .below import with_notes
         from .host.default_prompt import default_prompt
         from .host.device import device_here
         from .host.example_picture import example_note
@@ -136,6 +144,7 @@ class Animate(io.ComfyNode):
         from .host.record import node_record
         from .host.results import remember
         from .host.sampling import SamplingProgress
+        from .host.timed_model import timed_model
 
         tell_phase("comparing the inputs with finished segments")
         video_vae = cached_vae(vae, devices_of(model))
@@ -161,9 +170,8 @@ class Animate(io.ComfyNode):
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
-        notes = list(filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]))
-        for note in notes:
-            log.warning("Animate Character: %s", note)
+        for note in filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]):
+            log.warning("%s", note)
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
@@ -181,10 +189,11 @@ class Animate(io.ComfyNode):
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
         extra = shared, prompts or []
         device = device_here().name
-        clock = begin_clock(runs(), device, job, denoiser.passes)
+        timed = timed_model(denoiser.model)
+        clock = begin_clock(runs(), device, job, timed, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
         checked = controls.checked_mask
-        progress.warnings = lambda: [*notes, *([] if checked is None else checked.found().warnings)]
+        progress.warnings = lambda: [*_beside_masks(), *([] if checked is None else checked.found().warnings)]
         record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
@@ -197,7 +206,7 @@ class Animate(io.ComfyNode):
         with SegmentStore(folder, waiting) as store:
             others = [] if anew else other_jobs()
             take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
-            check_room(disk_needed(job, store, device, runs()), store.folder)
+            check_room(disk_needed(job, store, device, runs(), model=timed), store.folder)
             whole = [segment for segment in job.plan() if store.is_whole(segment)]
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
             progress.begin(stored_ends(store, whole, job.fps))
@@ -205,7 +214,7 @@ class Animate(io.ComfyNode):
             frames = generate(job, denoiser, video_vae, store, progress, clip, audio, record, held.check)
             shown = result_plan(job, store)
             frames.close()
-            took = run_of(clock, device, job, store.folder, denoiser.passes)
+            took = run_of(clock, device, job, store.folder, timed, steps, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
                 runs().add(took)
             frames = store.clip(shown, job.fps, len(job.controls))
@@ -218,4 +227,4 @@ class Animate(io.ComfyNode):
         progress.finish()
         frames.tags = record_tags(store.folder / name)
         made = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, notes))
+        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, _beside_masks()))

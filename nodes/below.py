@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
+
+from ..wan_animate.log import heard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,13 +74,40 @@ def below(
 
 
 def with_notes(shown: dict | None, notes: Sequence[str]) -> dict | None:
-    """What a node shows, with sentences before its text and its warnings."""
-    if not notes:
-        return shown
+    """What a node shows, with sentences before its text and its warnings; those that are there already are left out."""
     shown = shown or {}
     (own,) = shown.get(KEY) or [{}]
+    warnings, text = list(own.get("warnings", ())), "\n".join(shown.get("text", ()))
+    notes = [note for note in notes if note not in text and not any(said in note for said in warnings)]
+    if not notes:
+        return shown or None
     return {
         **shown,
-        "text": ("\n".join([*notes, *shown.get("text", ())]),),
-        KEY: [{**own, "warnings": [*notes, *own.get("warnings", ())]}],
+        "text": ("\n".join(filter(None, [*notes, text])),),
+        KEY: [{**own, "warnings": [*notes, *warnings]}],
     }
+
+
+class _Merged(ui.PreviewText):
+    def __init__(self, shown: dict) -> None:
+        self._shown = shown
+
+    def as_dict(self) -> dict:
+        return self._shown
+
+
+def warned(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    """For a node's ``execute``: what is logged as a warning meanwhile is shown below the node, or as a message where it
+    has no room for that (``js/panel.js``)."""
+
+    @functools.wraps(execute)
+    def executed(*args: Any, **inputs: Any) -> io.NodeOutput:
+        with heard() as said:
+            output = execute(*args, **inputs)
+        if said:
+            drawn = hasattr(output.ui, "as_dict")
+            shown = with_notes(output.ui.as_dict() if drawn else output.ui, said)
+            output.ui = _Merged(shown or {}) if drawn else shown
+        return output
+
+    return executed

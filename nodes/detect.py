@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from .below import preview
+from .below import preview, warned
 from .face import crop_face, face_inputs
 from .host.folders import DETECTION, chosen, file_stamp, list_models, model_path, said
 from .types import Detector, Frames, Track, as_images, frames_input
@@ -91,6 +91,7 @@ class LoadPoseDetector(io.ComfyNode):
         return [file_stamp(model_path(DETECTION, name)) for name in (detector, pose_model)]
 
     @classmethod
+    @warned
     def execute(cls, detector: str, pose_model: str, provider: str) -> io.NodeOutput:
         from ..wan_animate.detect.detector import PoseDetector
 
@@ -217,6 +218,7 @@ class DetectPose(io.ComfyNode):
         )
 
     @classmethod
+    @warned
     def execute(
         cls,
         detector: PoseDetector | MediaPipeDetector,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..wan_animate.log import get_logger
-from .below import with_notes
+from .below import warned
 from .types import Track
 from .warning import rarely_found
 
@@ -100,6 +100,7 @@ class KeypointsToPose(io.ComfyNode):
         )
 
     @classmethod
+    @warned
     def execute(cls, keypoints: Any, fps: float, person: str, person_number: int) -> io.NodeOutput:
         from ..wan_animate.people.choosing import PersonChoice
         from ..wan_animate.pose.openpose import from_openpose
@@ -107,10 +108,7 @@ class KeypointsToPose(io.ComfyNode):
         from .host.progress import progress_bar
 
         choice = PersonChoice(how=PEOPLE[person], number=person_number)
-        report, notes = progress_bar(phase="Following the person"), []
-        track = from_openpose(keypoints, as_rate(fps), choice, report, notes.append)
-        for note in notes:
-            log.warning("keypoints to pose: %s", note)
+        report = progress_bar(phase="Following the person")
+        track = from_openpose(keypoints, as_rate(fps), choice, report, lambda note: log.warning("%s", note))
         shown = rarely_found(cls, track, "keypoints to pose")
-        below = with_notes(None if shown is None else shown.as_dict(), notes)
-        return io.NodeOutput(track, int(track.body_found.sum()), ui=below)
+        return io.NodeOutput(track, int(track.body_found.sum()), ui=shown)

@@ -7,6 +7,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
+from .below import warned
 from .host.folders import chosen, file_stamp, model_path, said
 from .types import valid
 
@@ -131,6 +132,7 @@ class ApplyLora(io.ComfyNode):
         return file_stamp(model_path(FOLDER, lora))
 
     @classmethod
+    @warned
     def execute(
         cls,
         model: Any,

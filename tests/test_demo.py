@@ -1,6 +1,7 @@
 """What `make demo` shows somebody who has nothing but this repository: our own clip, the small weights."""
 
 import os
+import re
 
 import av
 import cv2
@@ -77,9 +78,12 @@ def test_animate_without_a_comfyui_shows_the_pictures_own_scene(monkeypatch, tmp
     )
 
 
-def test_replace_on_a_comfyui_shows_the_scene_around_the_character(host, offline, monkeypatch, tmp_path):
+def test_replace_on_a_comfyui_shows_the_scene_around_the_character(host, offline, monkeypatch, tmp_path, capsys):
     """And the server and all that it runs leave this machine alone (``offline``)."""
     check_replaced(demo(monkeypatch, tmp_path, "replace"))
+    printed = capsys.readouterr().out
+    assert "  Frames to Mask\n" in printed and "  Create Video\n" in printed
+    assert not re.search(r"^  \S*[a-z][A-Z]", printed, re.MULTILINE), "the names of classes are nobody's words"
     mask = video(tmp_path / "replace_mask.mp4")[..., 0] > 127
     share = mask.mean(axis=(1, 2))
     assert 0.1 < share.min() and share.max() < 0.6, share

@@ -19,7 +19,8 @@ from wan_animate.models.manifest import ModelFile, Source, read_manifest
 from wan_animate.models.report import FAULTS as WRONG
 from wan_animate.models.report import ROLES, Report, offer
 from wan_animate.models.view import View
-from wan_animate.text import found_too_little
+from wan_animate.text import found_too_little, nothing_kept
+from wan_animate.video.resample import cut_note
 
 from .test_js_words import LANGUAGES, TEXT, code, table
 
@@ -49,7 +50,23 @@ def warnings() -> list[str]:
     said = [found_too_little(found), found_too_little(np.zeros(4, bool)), found_too_little(few[:37])]
     said += [lost_report(lost, how) for how in DONE.values()]
     said += Coverage(faults, faults.sum(1)).warnings + Coverage(faults, faults.sum(1), beyond=True).warnings
+    said += [nothing_kept("3 frames (4-6)"), *converted()]
     return [*said, example_note()]
+
+
+def converted() -> list[str]:
+    """What is said of videos: their sentences as :mod:`wan_animate.video.source` writes them, and of cut edges."""
+    source = (ROOT / "wan_animate" / "video" / "source.py").read_text(encoding="utf-8")
+    written = [
+        "".join(part.value if isinstance(part, ast.Constant) else "x" for part in one.args[0].values)
+        for one in ast.walk(ast.parse(source))
+        if isinstance(one, ast.Call)
+        and getattr(one.func, "attr", "") == "append"
+        and isinstance(one.args[0], ast.JoinedStr)
+    ]
+    said = [text for text in written if "colours" not in text]
+    assert len(said) == 3
+    return [*said, cut_note("video 'a.mp4'", (512, 216), (256, 112), "fill")]
 
 
 def example_note() -> str:
@@ -140,9 +157,19 @@ def test_each_sentence_is_known_and_each_known_one_is_said(path, views):
 
 def folders_and_licences(views) -> set[str]:
     models = read_manifest()
-    return {one.licence for one in models} | {one.folder for one in models} | {"MIT"} | {
-        cell for view in views for shown in view.tables for row in shown.rows if "Into" in shown.head for cell in row[3:4]
-    }
+    return (
+        {one.licence for one in models}
+        | {one.folder for one in models}
+        | {"MIT"}
+        | {
+            cell
+            for view in views
+            for shown in view.tables
+            for row in shown.rows
+            if "Into" in shown.head
+            for cell in row[3:4]
+        }
+    )
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)

@@ -126,7 +126,7 @@ def check_image_features(output: Any, width: int | None) -> None:
             "reference image with CLIP ViT-H (clip_vision_h.safetensors in Load CLIP Vision)."
         )
     if shape[0] > 1:  # as the host does
-        log.info("clip_vision_output holds the features of %d pictures: the first is used.", shape[0])
+        log.warning("clip_vision_output holds the features of %d pictures: the first is used.", shape[0])
     check_finite(
         features[:1], "clip_vision_output", "encode the reference image anew, or load CLIP ViT-H in another precision"
     )

@@ -136,9 +136,9 @@ def test_before_the_first_run_and_after(ran):
     assert f"| Segments | {SEGMENTS} of {LENGTH} frames, 1 of them taken over (1 in all) |" in before
     assert f"| Clip | {FRAMES} frames of " in before and "| Shots | 1, no cut |" in before
     assert "| Padding | 1 frame at the end" in before
-    assert "not known for CPU before its first run here" in before
-    assert "smaller than the model was trained on" in before
-    assert "measured here at " in after and "steps of" in after
+    unknown = "not known for CPU before the first run of this model here"
+    assert unknown in before and "smaller than the model was trained on" in before
+    assert unknown in after, "the small model's run tells nothing of the one that Plan Clip is for"
 
 
 def test_the_disk_is_what_the_plan_said(host_server, saved):
@@ -153,11 +153,13 @@ def test_the_disk_is_what_the_plan_said(host_server, saved):
     runs = Runs(host_server.base_dir / "user" / "wan_animate_kit" / "runs.json")
     plan = plan_clip(
         (clip.width, clip.height), FRAMES, Fraction(FPS), 9.9, Device("CPU"), segment_length=LENGTH, steps=STEPS,
-        runs=runs,
+        runs=runs, model=runs.read()[-1].model,
     )  # fmt: skip
     for part, size in written.items():
         assert getattr(plan.disk, part) == pytest.approx(size, rel=0.2), part
-    assert plan.times is not None and plan.times.basis.startswith("measured here")
+    here = f"estimated from the run here at {clip.width}x{clip.height} on "  # on a CPU the weights are of 32 bits
+    assert plan.times is not None and plan.times.basis.startswith(here) and "float32 weights" in plan.times.basis
+    assert runs.read()[-1].model == "256x5" and runs.read()[-1].steps == STEPS
     (run,) = [run for run in runs.read() if (run.width, run.height) == (clip.width, clip.height)]
     assert run.step_seconds > 0 and run.device == "CPU" and run.segment_length == LENGTH
 

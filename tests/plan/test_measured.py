@@ -12,12 +12,13 @@ from wan_animate.chain.generate import Progress, generate
 from wan_animate.chain.store import SegmentStore
 from wan_animate.plan.cards import Device
 from wan_animate.plan.clip_plan import plan_clip
-from wan_animate.plan.measured import KEPT, Run, Runs, begin_clock, run_of
+from wan_animate.plan.measured import KEPT, Run, Runs, TimedModel, begin_clock, run_of, weights_name
 from wan_animate.video.frames import TensorSource
 
 from ..support.chain import PlainDenoiser, PlainVAE, make_job
 
-RUN = Run("CPU", "animate", 96, 64, 9, 96, 2.0, 1.0, 5.0, 1.5, 0.1, "2026-11-27")
+SMALL = TimedModel("256x5", "bf16", "fused")
+RUN = Run("CPU", SMALL.size, "bf16", "fused", 3, "animate", 96, 64, 9, 96, 2.0, 1.0, 5.0, 1.5, 0.1, "2026-11-27")
 CPU = Device("CPU")
 
 
@@ -96,15 +97,15 @@ def test_a_real_job_corrects_the_next_plan(tmp_path):
     """Disk within a fifth, time from its own steps; of another seed."""
     runs = Runs(tmp_path / "user" / "runs.json")
     work, folder = job(seed=1), tmp_path / "job"
-    clock = begin_clock(runs, "CPU", work)
+    clock = begin_clock(runs, "CPU", work, SMALL)
     assert clock.step_seconds is None
 
     def plan():
-        return plan_clip((96, 64), 20, Fraction(30), 0.01, CPU, segment_length=9, steps=3, runs=runs)
+        return plan_clip((96, 64), 20, Fraction(30), 0.01, CPU, segment_length=9, steps=3, runs=runs, model=SMALL.size)
 
     assert plan().times is None
     generate(work, PlainDenoiser(3), PlainVAE(), SegmentStore(folder), clock, folder / "clip.mp4")
-    runs.add(run_of(clock, "CPU", work, folder))
+    runs.add(run_of(clock, "CPU", work, folder, SMALL, 3))
     after = plan()
     assert after.times.basis.startswith("measured here at 96x64 on 20")
     assert after.times.step == pytest.approx(clock.step_seconds) and after.times.total > 0
@@ -118,8 +119,8 @@ def test_a_real_job_corrects_the_next_plan(tmp_path):
     for part, size in written.items():
         assert getattr(after.disk, part) == pytest.approx(size, rel=0.2), part
     assert after.disk.total == pytest.approx(sum(written.values()), rel=0.2)
-    assert begin_clock(runs, "CPU", work).step_seconds == pytest.approx(clock.step_seconds)
-    assert begin_clock(runs, "CPU", work, passes=2).step_seconds == pytest.approx(2 * clock.step_seconds)
+    assert begin_clock(runs, "CPU", work, SMALL).step_seconds == pytest.approx(clock.step_seconds)
+    assert begin_clock(runs, "CPU", work, SMALL, passes=2).step_seconds == pytest.approx(2 * clock.step_seconds)
 
 
 def test_a_resumed_whole_job_took_nothing(tmp_path):
@@ -127,17 +128,18 @@ def test_a_resumed_whole_job_took_nothing(tmp_path):
     generate(work, PlainDenoiser(), PlainVAE(), store)
     clock = RunClock()
     generate(work, PlainDenoiser(), PlainVAE(), store, clock)
-    assert run_of(clock, "CPU", work, store.folder) is None
+    assert run_of(clock, "CPU", work, store.folder, SMALL, 3) is None
 
 
 def test_another_size_by_its_operations(tmp_path):
     runs = Runs(tmp_path / "runs.json")
-    runs.add(replace(RUN, device="Card", width=832, height=480, segment_length=77, tokens=32_760, step_seconds=3.0))
+    large = replace(RUN, model=TimedModel.size, how="")
+    runs.add(replace(large, device="Card", width=832, height=480, segment_length=77, tokens=32_760, step_seconds=3.0))
     plan = plan_clip((1280, 720), 77, Fraction(30), 1.0, Device("Card"), runs=runs)
     assert plan.times.step == pytest.approx(3 * 3.75, rel=0.05), "as the measured card: step_720p over step_480p"
-    assert plan.times.basis == "estimated from the run here at 832x480 on 2026-11-27"
+    assert plan.times.basis == "estimated from the run here at 832x480 on 2026-11-27 (bf16 weights)"
     same = plan_clip((832, 480), 153, Fraction(30), 1.0, Device("Card"), runs=runs)
-    assert same.times.basis == "measured here at 832x480 on 2026-11-27"
+    assert same.times.basis == "measured here at 832x480 on 2026-11-27 (bf16 weights)"
     assert same.times.total == pytest.approx(5 + 2 * (20 * 3 + 1))
     assert plan_clip((832, 480), 77, Fraction(30), 1.0, Device("Another"), runs=runs).times is None
 
@@ -149,10 +151,52 @@ def test_the_nearest_run_is_taken(tmp_path):
     other = replace(RUN, mode="replace")
     for run in (small, large, other):
         runs.add(run)
-    assert runs.nearest("CPU", "animate", (96, 64), 96) == small
-    assert runs.nearest("CPU", "replace", (96, 64), 96) == other
-    assert runs.nearest("CPU", "animate", (800, 640), 8000) == large
-    assert runs.nearest("GPU", "animate", (96, 64), 96) is None
+    assert runs.nearest("CPU", "animate", (96, 64), 96, SMALL) == small
+    assert runs.nearest("CPU", "replace", (96, 64), 96, SMALL) == other
+    assert runs.nearest("CPU", "animate", (800, 640), 8000, SMALL) == large
+    assert runs.nearest("GPU", "animate", (96, 64), 96, SMALL) is None
+
+
+def test_another_models_run_tells_nothing(tmp_path):
+    """Size, card; weights, offload and steps are kept apart, and the nearest is taken and named."""
+    runs, work = Runs(tmp_path / "runs.json"), job()
+    size = dict(width=832, height=480, segment_length=77, tokens=32_760)
+    runs.add(replace(RUN, device="NVIDIA H100 80GB HBM3", step_seconds=0.01, **size))
+
+    def plan(**more):
+        card = Device("NVIDIA H100 80GB HBM3", 85_000_000_000)
+        return plan_clip((832, 480), 77, Fraction(30), 1.0, card, runs=runs, **more)
+
+    assert plan().times.step == pytest.approx(2.985, rel=0.01)
+    assert "times measured on such a card" in plan().times.basis and "models of another size" in plan().times.basis
+    assert plan(model="1x1").times is None
+    whole = replace(RUN, device="NVIDIA H100 80GB HBM3", model=TimedModel.size, how="", **size)
+    made = [
+        ("bf16", "", 6),
+        ("bf16", "", 20),
+        ("bf16", "40 blocks offloaded", 20),
+        ("fp8", "", 20),
+        ("fp8", "fused", 20),
+    ]
+    for number, (weights, how, steps) in enumerate(made, 1):
+        runs.add(replace(whole, weights=weights, how=how, steps=steps, step_seconds=float(number)))
+    assert len(runs.read()) == 6, "each is another"
+    assert plan(weights="fp8").times.step == 5 and "(fp8 weights, fused)" in plan(weights="fp8").times.basis
+    assert plan(weights="bf16", steps=6).times.step == 1
+    latest = "measured here at 832x480 on 2026-11-27 (bf16 weights, 40 blocks offloaded)"
+    assert plan(weights="bf16").times.basis == latest
+    count, near = 32_760, runs.nearest
+    exact = TimedModel(TimedModel.size, "bf16", "40 blocks offloaded")
+    assert near("NVIDIA H100 80GB HBM3", "animate", (832, 480), count, exact).step_seconds == 3
+    runs.add(replace(RUN, tokens=96))
+    assert begin_clock(runs, "CPU", work, SMALL).step_seconds is not None
+    for other in (replace(SMALL, size="5120x40"), replace(SMALL, how="compiled"), replace(SMALL, weights="fp8")):
+        assert begin_clock(runs, "CPU", work, other).step_seconds is None
+
+
+def test_what_weights_are_called():
+    named = {torch.bfloat16: "bf16", torch.float16: "bf16", torch.float8_e4m3fn: "fp8", torch.float32: "float32"}
+    assert {dtype: weights_name(dtype) for dtype in named} == named and weights_name("uint8") == "uint8"
 
 
 def test_the_file_is_small_and_written_whole(tmp_path):

@@ -107,7 +107,7 @@ def _run(
         from .imports import import_packages
         from .launch import together
         from .options import command_of
-        from .plans import plan_of, runs
+        from .plans import plan_of, runs, timed_model
         from .recording import check_weights, hold_weights, job_settings, record, weights_key
         from .saving import save_result
 
@@ -128,7 +128,8 @@ def _run(
     if expected is not None:
         check_inputs(expected, made)
     device = device_here(options.device).name
-    clock = begin_clock(runs(), device, job)
+    timed = timed_model(options)
+    clock = begin_clock(runs(), device, job, timed)
     ranges = prompt_ranges(options)
     held, weights = hold_weights(options, sampling), weights_key(options, sampling)
     settings = " ".join([segment_settings(options, weights), *sampling.settings()])
@@ -144,7 +145,7 @@ def _run(
         vae: VideoVAE = finished
         if not all(map(store.is_whole, job.wanted())):
             shown_size = frames.native_size if options.crop else None
-            check_room(disk_needed(job, store, device, runs(), shown_size), store.folder)
+            check_room(disk_needed(job, store, device, runs(), shown_size, timed), store.folder)
             denoiser, vae = _ports(options, saved, job, ranges, sampling, shared, weights, group)
             check_weights(options, sampling, weights)
         audio = read_audio(
@@ -159,7 +160,7 @@ def _run(
         clip = generate(job, denoiser, vae, store, progress, mp4, audio, made, held.check)
         close()
         shown = result_plan(job, store)
-        took = run_of(clock, device, job, store.folder)
+        took = run_of(clock, device, job, store.folder, timed, options.steps)
         if took is not None and len(shown) == len(job.plan()):
             runs().add(took)
         if options.crop:

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from ..chain.controls import controls
+from ..errors import InputError
 from ..plan.cards import device_here
 from ..plan.clip_plan import ClipPlan, plan_clip
-from ..plan.measured import Runs
+from ..plan.look import look_for_people
+from ..plan.measured import Runs, TimedModel, size_name
 from ..plan.room import free_at
 from ..plan.sample import lossless_size
 from ..pose.track import PoseTrack, fit_track
@@ -36,9 +38,38 @@ def runs() -> Runs:
     return Runs(base / "wan-animate" / "runs.json")
 
 
+def timed_model(options: RunOptions) -> TimedModel:
+    """What of the model in ``--models`` sets the time of a step. Raises InputError."""
+    from ..backends.diffusers import check_folder
+
+    config = check_folder(options.models)["transformer"]
+    width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
+    cards = [f"{options.gpus} cards" + ", weights shared out" * options.shard_weights] if options.gpus > 1 else []
+    offload = [] if options.offload == "off" else [f"offload {options.offload}"]
+    return TimedModel(size_name(width, config.get("num_layers", 40)), "bf16", ", ".join([*offload, *cards]))
+
+
 def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
-    """The plan of the job that the options describe. No model is loaded: without ``--track`` the person is not looked
-    for, and a mask is not made, so that shots, the window's shape and an empty mask are not known."""
+    """The plan of the job that the options describe. No pose is detected and no mask made: without ``--track`` some
+    frames are looked through for people by ``--detector``; what was not looked at is in the notes."""
+    notes, unseen = [*frames.notes], None
+    if not options.track and options.detector:
+        unseen = look_for_people(options.detector, frames)
+    elif not options.track:
+        notes.append(
+            "People were not looked for, as --detector is not given, nor their faces, cuts and framing: give "
+            "--detector (wan-animate models names the file), or --track with a saved pose."
+        )
+    if options.mode == "replace":
+        notes.append(
+            "The mask was not looked at (it is made when the clip is): whether it is empty or white in some frames is "
+            "said then, before they are sampled."
+        )
+    model = TimedModel.size
+    try:
+        model = timed_model(options).size
+    except InputError as error:
+        notes.append(f"Times and memory are of the published 14B model, as the one here was not seen: {error}")
     picture = read_picture(options.image, "the reference image")
     track = reference = None
     if options.track:
@@ -71,5 +102,7 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         sampled=sampled,
         options=clip_options(options, track),
         references=1 + len(more_images(options)),
-        notes=frames.notes,
+        notes=notes,
+        model=model,
+        seen=unseen,
     )

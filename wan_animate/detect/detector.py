@@ -193,10 +193,7 @@ class PoseDetector:
 
     def find_everybody(self, images: np.ndarray) -> list[FrameDetections]:
         """People in uint8 RGB images ``[N, H, W, 3]``."""
-        height, width = images.shape[1:3]
-        inputs, small = resize_frames(detector_inputs(self._detector_size), images)
-        scale = width / self._detector_size[0], height / self._detector_size[1]
-        return detect_people(to_numpy(self.person_network.run(inputs)), small, scale, width, height)
+        return find_everybody(self.person_network, self._detector_size, images)
 
     def find_keypoints(self, images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Keypoints in each image's box: float32 ``[N, 133, 3]``."""
@@ -209,6 +206,13 @@ class PoseDetector:
         """Frees memory until the next run."""
         self.person_network.close()
         self.pose_network.close()
+
+
+def find_everybody(network: OnnxModel, size: tuple[int, int], images: np.ndarray) -> list[FrameDetections]:
+    """People in uint8 RGB images ``[N, H, W, 3]``; ``size``: the network's input, width and height."""
+    height, width = images.shape[1:3]
+    inputs, small = resize_frames(detector_inputs(size), images)
+    return detect_people(to_numpy(network.run(inputs)), small, (width / size[0], height / size[1]), width, height)
 
 
 def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) -> None:

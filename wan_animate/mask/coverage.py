@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -103,8 +103,8 @@ class Coverage:
 
     faults: np.ndarray
     points: np.ndarray
-    beyond: bool
-    white: np.ndarray
+    beyond: bool = False
+    white: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     @property
     def uncovered(self) -> np.ndarray:

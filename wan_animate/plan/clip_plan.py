@@ -18,7 +18,7 @@ from ..text import duration
 from . import costs, findings
 from .cards import MEASURED, Device, known_card
 from .findings import Finding
-from .measured import Run, Runs
+from .measured import Run, Runs, TimedModel
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class ClipPlan:
 
     def _time(self) -> str:
         if self.times is None:
-            return f"not known for {self.device.name} before its first run here, which is measured"
+            return f"not known for {self.device.name} before the first run of this model here, which is measured"
         times, cfg = self.times, " (two passes: cfg is not 1)" if self.passes > 1 else ""
         return (
             f"about {duration(times.total)}: {self.steps} steps of {times.step * self.passes:.2g} s a segment{cfg}, "
@@ -170,6 +170,8 @@ def plan_clip(
     options: ClipOptions = ClipOptions(),  # noqa: B008  frozen
     references: int = 1,
     notes: Sequence[str] = (),
+    model: str = TimedModel.size,
+    seen: Finding | None = None,
 ) -> ClipPlan:
     """Plan a clip; reads no frame of it and loads no model.
 
@@ -185,6 +187,8 @@ def plan_clip(
         options: as the job has them: cross-fade, shots, which segments are made.
         references: pictures of the character.
         notes: what is said beside the faults, such as :attr:`..video.frames.FrameSource.notes`.
+        model: the transformer's size (:func:`.measured.size_name`); the published one where it is not known.
+        seen: what was found of people where there is no ``track`` (:func:`.look.look_for_people`).
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
@@ -206,7 +210,9 @@ def plan_clip(
     track = None if track is None else _as_large(track, size)
     first, passes = plan.segments[0], 1 if cfg == 1 else 2
     count = costs.tokens(sampled, first.latent_frames, references)
-    last = None if runs is None else runs.nearest(device.name, mode, sampled, count)
+    timed = TimedModel(model, weights)
+    last = None if runs is None else runs.nearest(device.name, mode, sampled, count, timed, steps)
+    others = runs is not None and last is None and any(run.device == device.name for run in runs.read())
     # A run of the same mode shows what such pictures take; a drawn scene and a filmed one differ.
     same = last if last is not None and last.mode == mode and last.lossless else None
     disk = costs.disk(
@@ -220,7 +226,7 @@ def plan_clip(
     )
     memory = costs.memory(sampled, first, mode, weights, references)
     found = [
-        *(_of_track(track, reference) if track is not None else []),
+        *(_of_track(track, reference) if track is not None else [seen]),
         None if mask_area is None else findings.empty_mask(mask_area, track),
         None if mask_area is None else findings.white_mask(mask_area),
         *findings.settings(plan, sampled, fps, segment_length, previous_frames),
@@ -241,7 +247,7 @@ def plan_clip(
         anew=bool(options.cuts),
         disk=disk,
         memory=memory,
-        times=_times(plan, sampled, mode, count, steps * passes, device, last),
+        times=_times(plan, sampled, mode, count, steps * passes, device, timed, last, others),
         device=device,
         free=free,
         findings=tuple(one for one in found if one is not None),
@@ -271,18 +277,29 @@ def _as_large(track: PoseTrack, size: tuple[int, int]) -> PoseTrack:
 
 
 def _times(
-    plan: SegmentPlan, size: tuple[int, int], mode: str, count: int, steps: int, device: Device, run: Run | None
+    plan: SegmentPlan,
+    size: tuple[int, int],
+    mode: str,
+    count: int,
+    steps: int,
+    device: Device,
+    model: TimedModel,
+    run: Run | None,
+    others: bool,
 ) -> Times | None:
+    """``others``: whether runs on this device tell nothing of this model."""
     first = plan.segments[0]
     if run is not None:
         step = run.step_seconds * costs.step_flops(count) / costs.step_flops(run.tokens)
         share = first.length * size[0] * size[1] / (run.segment_length * run.width * run.height)
         other, start = run.other_seconds * share, run.start_seconds
-        here = f"at {run.width}x{run.height} on {run.date}"
-        basis = f"measured here {here}" if run.tokens == count and share == 1 else f"estimated from the run here {here}"
+        made = ", ".join(filter(None, [f"{run.weights} weights", run.how]))
+        here = f"at {run.width}x{run.height} on {run.date} ({made})"
+        same = run.tokens == count and share == 1 and run.weights == model.weights
+        basis = f"measured here {here}" if same else f"estimated from the run here {here}"
     else:
         card = known_card(device.name)
-        if card is None:
+        if card is None or model.size != TimedModel.size:
             return None
         step, start = costs.step_seconds(count, card), costs.START_SECONDS
         other = costs.other_seconds(first, size, mode, card)
@@ -292,6 +309,7 @@ def _times(
             if card.name == "H100"
             else f"estimated from times of an {MEASURED.name.split()[0]} by the published rates of both; {cold}"
         )
+        basis += "; the runs measured here were of models of another size" * others
     segment = steps * step + other
     return Times(step, segment, start + len(plan) * segment, basis)
 

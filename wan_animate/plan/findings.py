@@ -18,6 +18,9 @@ FACE_SIDE = 60  # pixels; a smaller face shows the motion encoder no brows
 TRAINED_AREAS = 832 * 480, 1280 * 720
 TRAINED_LENGTH, TRAINED_PREVIOUS, TRAINED_RATE = 77, (1, 5), 30
 SEEN = 0.3
+LEAVE_OUT = (
+    "leave them out with start and limit in Load Driving Video, or choose another person in Detect Pose and Face"
+)
 LEVELS = (
     ("the head", (body.NOSE, body.LEFT_EYE, body.RIGHT_EYE)),
     ("the shoulders", (body.LEFT_SHOULDER, body.RIGHT_SHOULDER)),
@@ -58,7 +61,7 @@ def no_person(track: PoseTrack) -> Finding | None:
     return Finding(
         "no_person",
         f"nobody was found in {'any frame' if lost.all() else _frames(lost)}",
-        "leave them out with start and limit in Load Driving Video, or choose another person in Detect Pose and Face",
+        LEAVE_OUT,
     )
 
 

@@ -12,6 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..chain.clock import RunClock
 from ..chain.job import AnimateJob
 from ..chain.job_folder import CLIPS
@@ -19,11 +21,37 @@ from ..errors import InputError
 from ..files import make_folder, replacing
 from ..json_text import parse_json
 from ..log import get_logger
-from .costs import tokens
+from .costs import BLOCKS, WIDTH, tokens
 
 KEPT = 40
 FILE_BYTES = 1 << 20  # more is no file of ours
 log = get_logger(__name__)
+
+
+def size_name(width: int, blocks: int) -> str:
+    """Of a transformer, for :attr:`TimedModel.size`."""
+    return f"{width}x{blocks}"
+
+
+def weights_name(dtype: torch.dtype | str) -> str:
+    """``"bf16"`` for 16 bits and ``"fp8"``, as in :data:`.costs.WEIGHTS`; else the dtype's name."""
+    name = str(dtype).removeprefix("torch.")
+    return "fp8" if name.startswith("float8") else "bf16" if name in ("bfloat16", "float16") else name
+
+
+@dataclass(frozen=True)
+class TimedModel:
+    """What of a model sets the time of a step.
+
+    Attributes:
+        size: the transformer's width and blocks (:func:`size_name`).
+        weights: as they lie in memory (:func:`weights_name`); empty: not known.
+        how: where they lie and how they are computed with, in words; None: not known.
+    """
+
+    size: str = size_name(WIDTH, BLOCKS)
+    weights: str = ""
+    how: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +60,8 @@ class Run:
 
     Attributes:
         device: the card's name.
+        model, weights, how: as of :class:`TimedModel`.
+        steps: of a segment.
         mode: ``"animate"`` or ``"replace"``.
         width, height, segment_length: as sampled.
         tokens: of a segment.
@@ -43,6 +73,10 @@ class Run:
     """
 
     device: str
+    model: str
+    weights: str
+    how: str
+    steps: int
     mode: str
     width: int
     height: int
@@ -57,7 +91,8 @@ class Run:
 
 
 class Runs:
-    """The runs of a file, the latest last; one for each device, mode, size and segment length, at most :data:`KEPT`.
+    """The runs of a file, the latest last; one for each device, model, mode, size, segment length and number of steps,
+    at most :data:`KEPT`.
 
     A file that cannot be read, or holds something else, counts as empty; one that cannot be written stays as it is.
 
@@ -89,30 +124,48 @@ class Runs:
         except InputError as error:  # a clip that is whole must not fail for it
             log.warning("the next plan will not know what this run took: %s", error)
 
-    def nearest(self, device: str, mode: str, size: tuple[int, int], count: int) -> Run | None:
-        """The latest run on this device at this size and mode, else the one of the nearest number of tokens."""
-        runs = [run for run in self.read() if run.device == device]
+    def nearest(
+        self,
+        device: str,
+        mode: str,
+        size: tuple[int, int],
+        count: int,
+        model: TimedModel = TimedModel(),  # noqa: B008  frozen
+        steps: int = 0,
+    ) -> Run | None:
+        """The run that tells most of a job: of this device and a model of this size, else None.
+
+        Of several the one with these weights, then computed so, at this size, of the nearest number of tokens, of this
+        mode and number of steps; the latest.
+        """
+        runs = [run for run in self.read() if run.device == device and run.model == model.size]
         if not runs:
             return None
 
-        def distance(at: int) -> tuple[bool, float, bool, int]:
+        def distance(at: int) -> tuple[bool, bool, bool, float, bool, bool, int]:
             run = runs[at]
+            weights, how = model.weights or run.weights, run.how if model.how is None else model.how
             same = (run.width, run.height, run.tokens) == (*size, count)
-            return not same, abs(math.log(run.tokens / count)), run.mode != mode, -at
+            tokens = abs(math.log(run.tokens / count))
+            return (
+                run.weights != weights, run.how != how, not same, tokens, run.mode != mode, run.steps != steps, -at
+            )  # fmt: skip
 
         return runs[min(range(len(runs)), key=distance)]
 
 
-def begin_clock(runs: Runs, device: str, job: AnimateJob, passes: int = 1) -> RunClock:
+def begin_clock(runs: Runs, device: str, job: AnimateJob, model: TimedModel, passes: int = 1) -> RunClock:
     """A clock that knows what such a job took the last time; ``passes`` a step."""
     size, count = job.controls.size, job_tokens(job)
-    run = runs.nearest(device, job.mode, size, count)
-    if run is None or run.tokens != count:
+    run = runs.nearest(device, job.mode, size, count, model)
+    if run is None or (run.tokens, run.weights, run.how) != (count, model.weights, model.how):
         return RunClock()
     return RunClock(run.step_seconds * passes, run.other_seconds)
 
 
-def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: int = 1) -> Run | None:
+def run_of(
+    clock: RunClock, device: str, job: AnimateJob, folder: Path, model: TimedModel, steps: int, passes: int = 1
+) -> Run | None:
     """What a finished job took; None if no segment was made.
 
     Args:
@@ -128,6 +181,10 @@ def run_of(clock: RunClock, device: str, job: AnimateJob, folder: Path, passes: 
         video = max((path.stat().st_size for path in folder.glob(CLIPS)), default=0)
         return Run(
             device=device,
+            model=model.size,
+            weights=model.weights,
+            how=model.how or "",
+            steps=steps,
             mode=job.mode,
             width=width,
             height=height,
@@ -148,7 +205,8 @@ def job_tokens(job: AnimateJob) -> int:
 
 
 def _kind(run: Run) -> Sequence[Any]:
-    return run.device, run.mode, run.width, run.height, run.segment_length
+    model = run.model, run.weights, run.how
+    return run.device, *model, run.steps, run.mode, run.width, run.height, run.segment_length
 
 
 def _as_run(entry: object) -> Run | None:

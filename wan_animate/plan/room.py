@@ -14,12 +14,17 @@ from ..chain.segments import Segment
 from ..errors import InputError
 from ..text import size_text
 from .costs import Disk, disk, tokens
-from .measured import Runs
+from .measured import Runs, TimedModel
 from .sample import lossless_size
 
 
 def disk_needed(
-    job: AnimateJob, store: JobFolder, device: str, runs: Runs, shown: tuple[int, int] | None = None
+    job: AnimateJob,
+    store: JobFolder,
+    device: str,
+    runs: Runs,
+    shown: tuple[int, int] | None = None,
+    model: TimedModel = TimedModel(),  # noqa: B008  frozen
 ) -> Disk:
     """What is still to be written of a job: its segments that are not finished, and the mp4 of all.
 
@@ -28,12 +33,13 @@ def disk_needed(
 
     Args:
         shown: size of the mp4, where it is another than the segments'.
+        model: of which runs tell.
     """
     plan, size = job.wanted(), job.controls.size
     finished = [segment for segment in plan if store.is_whole(segment)]
     left = [segment for segment in plan if segment not in finished]
     count = tokens(size, plan.segments[0].latent_frames, job.reference_latents)
-    run = runs.nearest(device, job.mode, size, count)
+    run = runs.nearest(device, job.mode, size, count, model)
     same = run if run is not None and run.mode == job.mode and run.lossless else None
     lossless = _measured(store, finished, size)
     if lossless is None and same is not None:
