@@ -73,7 +73,7 @@ export const WORDS = {
     "left small toe": "左小脚趾", "left heel": "左脚跟", "right big toe": "右大脚趾", "right small toe": "右小脚趾",
     "right heel": "右脚跟", "face {0}": "面部 {0}", "left hand {0}": "左手 {0}", "right hand {0}": "右手 {0}",
     // below loaders and Check Models
-    "becomes": "变为", "as the connected video says": "由所连接的视频决定", "{0} x {1}, {2} frames, {3} s": "{0} x {1}，{2} 帧，{3} 秒",
+    "becomes": "变为", "no video yet: upload or choose one": "尚无视频：请上传或选择一个", "as the connected video says": "由所连接的视频决定", "{0} x {1}, {2} frames, {3} s": "{0} x {1}，{2} 帧，{3} 秒",
     "Run this node alone to see here what it finds.": "单独运行此节点，即可在这里看到检查结果。",
     // of Check Models and Download Models
     "For": "用途", "File": "文件", "Size": "大小", "Folder": "文件夹", "Here": "本机", "Model file": "模型文件",

@@ -258,8 +258,9 @@ BLANK = """() => {
         const into = made[to].inputs.findIndex(one => one.name === input);
         return made[from].connect(slot, made[to], into)?.id ?? null;
     });
-    const empty = Object.values(made).flatMap(node => node.inputs
-        .filter(input => !input.widget && input.link == null && input.shape !== 7).map(one => `${node.title}: ${one.name}`));
+    const wanted = input => !input.widget && input.link == null && input.shape !== 7;
+    const empty = Object.values(made).flatMap(node =>
+        node.inputs.filter(wanted).map(one => `${node.title}: ${one.name}`));
     return { nodes: app.graph.nodes.length, links, empty };
 }"""
 
