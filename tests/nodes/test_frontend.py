@@ -198,6 +198,8 @@ def test_every_loader_says_where_its_model_comes_from(name):
     for model in linked.values():
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])
         assert model["url"] in notes and model["directory"] in notes
+    onnx = any(name.endswith(".onnx") for name in linked)
+    assert ("no download button for .onnx files" in notes) == onnx, "the frontend offers none of them"
 
 
 def test_the_video_can_be_uploaded_and_is_shown(page):
