@@ -55,7 +55,7 @@ function notesOf(node) {
             });
             widget.serialize = false;
         }
-        if (widget) list.replaceChildren(...notes.map(each => element("p", { textContent: each, title: each })));
+        if (widget) list.replaceChildren(...notes.map(each => element("p", { textContent: say(each), title: say(each) })));
         node.setDirtyCanvas?.(true);
     };
 }
