@@ -207,7 +207,8 @@ def test_the_table_stands_on_the_node(page, empty, tmp_path, vue, palette):  # n
 
 
 SAME = re.compile(
-    r"\w+\.(?:safetensors|onnx)|diffusion_models|vae|detection|VAE|GiB|[\w.]* ?[MG]?B|SHA-256|sha256|Apache-2.0|/\S*|R "
+    r"[0-9a-f]{64}|\w+\.(?:safetensors|onnx)|diffusion_models|vae|detection|VAE|GiB|[\w.]* ?[MG]?B|SHA-256|sha256|"
+    r"Apache-2.0|/\S*|R "
 )
 """What is the same in Chinese: names of files and folders, units."""
 
