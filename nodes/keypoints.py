@@ -107,7 +107,8 @@ class KeypointsToPose(io.ComfyNode):
         from .host.progress import progress_bar
 
         choice = PersonChoice(how=PEOPLE[person], number=person_number)
-        report, notes = progress_bar(phase="Following the person"), []
+        report = progress_bar(phase="Following the person")
+        notes: list[str] = []
         track = from_openpose(keypoints, as_rate(fps), choice, report, notes.append)
         for note in notes:
             log.warning("keypoints to pose: %s", note)

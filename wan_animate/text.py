@@ -32,7 +32,8 @@ def nothing_kept(where: str) -> str:
     """A warning on frames of replace without any of the scene."""
     return (
         f"the character mask is white all over in {where}: nothing of the scene is kept there. Take mode animate if a "
-        "new scene is wanted, else a mask of the person alone (Segment Character; if black is the character, invert it)."
+        "new scene is wanted, else a mask of the person alone (Segment Character; if black is the character, invert "
+        "it)."
     )
 
 

@@ -1,5 +1,4 @@
-"""The unit of POSE_KEYPOINT's coordinates, which the format does not say: pixels, per cent or fractions of the canvas.
-"""
+"""The unit of POSE_KEYPOINT's coordinates, which its format does not say: pixels, per cent or fractions of a canvas."""
 
 from __future__ import annotations
 
