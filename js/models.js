@@ -41,8 +41,8 @@ function cell(content) {
 
 // "name: what was found of it", or a sentence.
 function note(text) {
-    const whole = say(text), at = text.indexOf(": ");
-    return whole !== text || at < 0 ? whole : `${text.slice(0, at)}: ${say(text.slice(at + 2))}`;
+    const at = text.indexOf(": "), found = at < 0 ? "" : text.slice(at + 2);
+    return say(found) === found ? say(text) : `${text.slice(0, at)}: ${say(found)}`;
 }
 
 function draw(box, view) {

@@ -26,7 +26,7 @@ function settings(node) {
 async function asked(node) {
     const values = settings(node);
     if (!values) return [say("as the connected video says"), null];
-    if (!values.file) return ["", []];
+    if (!values.file) return [say("no video yet: upload or choose one"), []];
     const answer = await api.fetchApi(`/wan_animate_kit/video?${new URLSearchParams(values)}`);
     const found = await answer.json();
     if (!answer.ok) return [found.error ?? "", []];
@@ -55,7 +55,7 @@ function notesOf(node) {
             });
             widget.serialize = false;
         }
-        if (widget) list.replaceChildren(...notes.map(each => element("p", { textContent: say(each), title: each })));
+        if (widget) list.replaceChildren(...notes.map(each => element("p", { textContent: say(each), title: say(each) })));
         node.setDirtyCanvas?.(true);
     };
 }

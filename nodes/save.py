@@ -33,7 +33,10 @@ class SaveClip(io.ComfyNode):
                 "webp", "image sequence", "png sequence", "side by side", "wipe", "compare video", "vhs",
             ],
             inputs=[
-                frames_input("frames", "The clip: frames of Animate Character or any other, a mask (white on black), or an IMAGE."),
+                frames_input(
+                    "frames",
+                    "The clip: frames of Animate Character or any other, a mask (white on black), or an IMAGE.",
+                ),
                 io.Audio.Input(
                     "audio",
                     display_name="audio",

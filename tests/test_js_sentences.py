@@ -7,11 +7,13 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from demo.importing import ROOT
+from wan_animate.chain.controls import drawn_pose_note
 from wan_animate.mask.character import DONE, lost_report
 from wan_animate.mask.coverage import FAULTS, PARTS, Coverage
 from wan_animate.models.check import below, check
@@ -19,7 +21,11 @@ from wan_animate.models.manifest import ModelFile, Source, read_manifest
 from wan_animate.models.report import FAULTS as WRONG
 from wan_animate.models.report import ROLES, Report, offer
 from wan_animate.models.view import View
-from wan_animate.text import found_too_little, nothing_kept
+from wan_animate.pose.track import PoseTrack
+from wan_animate.text import found_too_little
+from wan_animate.video.frames import TensorSource
+from wan_animate.video.hdr import Mapping
+from wan_animate.video.notes import conversion_notes
 from wan_animate.video.resample import cut_note
 
 from .test_js_words import LANGUAGES, TEXT, code, table
@@ -47,26 +53,28 @@ def warnings() -> list[str]:
     faults = np.zeros((40, len(FAULTS)), bool)
     for at in range(len(FAULTS)):
         faults[at : at + 3, at] = True
+    points = faults.sum(1)
     said = [found_too_little(found), found_too_little(np.zeros(4, bool)), found_too_little(few[:37])]
     said += [lost_report(lost, how) for how in DONE.values()]
-    said += Coverage(faults, faults.sum(1)).warnings + Coverage(faults, faults.sum(1), beyond=True).warnings
-    said += [nothing_kept("3 frames (4-6)"), *converted()]
-    return [*said, example_note()]
-
-
-def converted() -> list[str]:
-    """What is said of videos: their sentences as :mod:`wan_animate.video.source` writes them, and of cut edges."""
-    source = (ROOT / "wan_animate" / "video" / "source.py").read_text(encoding="utf-8")
-    written = [
-        "".join(part.value if isinstance(part, ast.Constant) else "x" for part in one.args[0].values)
-        for one in ast.walk(ast.parse(source))
-        if isinstance(one, ast.Call)
-        and getattr(one.func, "attr", "") == "append"
-        and isinstance(one.args[0], ast.JoinedStr)
+    for beyond, white in ((False, few), (True, np.ones(40, bool))):
+        said += Coverage(faults, points, beyond, white).warnings
+    said += [
+        example_note(),
+        drawn_pose_note(
+            PoseTrack(np.zeros((1, 133, 3)), 1920, 1080), TensorSource(np.zeros((1, 480, 832, 3), np.uint8))
+        ),
     ]
-    said = [text for text in written if "colours" not in text]
-    assert len(said) == 3
-    return [*said, cut_note("video 'a.mp4'", (512, 216), (256, 112), "fill")]
+    return said + video_notes()
+
+
+def video_notes() -> list[str]:
+    """What Load Driving Video says of what it converts and cuts."""
+    sizes = (720, 576), (1024, 576), Fraction(64, 45)
+    said = conversion_notes("a.mov", Mapping("HLG", "BT.2020"), True, *sizes)
+    said += conversion_notes("a.mov", Mapping("SDR", "P3"), False, *sizes)
+    cuts = [cut_note("a.mov", (640, 360), size, "fill") for size in ((600, 360), (640, 340), (480, 480))]
+    assert None not in cuts and len(said) == 5
+    return [*said, *(one for one in cuts if one)]
 
 
 def example_note() -> str:

@@ -19,7 +19,7 @@ START = {
 - The skeleton jitters or lags: **strength** in *Clean Pose*.
 - The character is stretched or too small: the picture under *Retarget Pose* shows driver, character and result.
 - A picture from the side: the workflow *Edited Pose*.
-- More detail: **width** and **height** 1280 and 720 in *Load Driving Video*, which is an area; the video's shape is kept.
+- More detail: **area width** and **area height** 1280 and 720 in *Load Driving Video*, which is an area; the video's shape is kept.
 - Out of memory: the workflow *Low VRAM 8 GB*.
 """,
     "replace": f"""Puts the character of your **picture** in the place of the person in your **video**, lit as the scene is. {AGAIN}
@@ -27,8 +27,8 @@ START = {
 {FIRST.format(video="the video whose person is replaced")}
 **What to change first**
 - Several people in the video: **person** in *Detect Pose and Face*; its picture shows their numbers.
-- The mask (green, under *Segment Character*) misses something: add points, a box, or raise **iterations** in *Shape Mask*.
-- Wide clothes or hair need more room: **blocks wide** and **blocks high** in *Shape Mask*, fewer blocks are larger ones.
+- The mask (green, under *Segment Character*) misses something: add points, a box, or raise **grow iterations** in *Shape Mask*.
+- Wide clothes or hair need more room: **blocks across** and **blocks down** in *Shape Mask*, fewer blocks are larger ones.
 - The person is small in a large video: the workflow *Small Person*.
 - Out of memory: *Offload Animate Blocks* before *Accelerate*.
 """,
@@ -36,17 +36,17 @@ START = {
 
 {FIRST.format(video="the video; width and height there are only for finding pose and mask")}
 **What to change first**
-- The picture under *Crop to Character* shows the window, its report the cost. More detail: a larger **width** and **height** there, or **size** as the window is.
+- The picture under *Crop to Character* shows the window, its report the cost. More detail: a larger **area width** and **area height** there, or **window sampled at** as the window is.
 - More of the scene around the person: **margin**.
 - A seam around the person: **feather** in *Stitch Character*.
-- The old person shows at the edges: **iterations** in *Shape Mask*, or **grow** in *Stitch Character*.
+- The old person shows at the edges: **grow iterations** in *Shape Mask*, or **grow** in *Stitch Character*.
 """,
     "talking_head": f"""A portrait speaks and moves its head as the person in your **video** does; the video's sound stays. The detector needs no files and follows one person.
 
 {FIRST.format(video="somebody speaking, head and shoulders")}
 **What to change first**
 - Expression too strong or too weak: **face strength** in *Pose and Face Strength*.
-- The head wanders: **travel** in *Retarget Pose* is none, so it stays where the picture has it; in picture lets it move.
+- The head wanders: **sideways motion** in *Retarget Pose* is none, so it stays where the picture has it; in picture lets it move.
 - Eyebrows or chin are cut off in the face: **face scale** in *Crop Face*.
 - Hands in the picture: *Load Pose Detector* in place of *Load MediaPipe Detector* finds them better.
 """,
@@ -55,7 +55,7 @@ START = {
 {FIRST.format(video="a long one")}
 **Choices**
 - *Plan Clip* says segments, minutes, disk and memory, and what is wrong with the inputs. Run it alone first (the triangle in its menu).
-- *Clip Options*: **crossfade** -1 fades each seam over the five **previous frames**. **segment seeds** 3:42 makes segment 3 again with seed 42.
+- *Clip Options*: **crossfade frames** -1 fades each seam over the five **previous frames**. **segment seeds** 3:42 makes segment 3 again with seed 42.
 - *Prompt for Frames*: the second prompt holds from frame 154 on; add one for each part.
 - **color** anchor in *Animate Character* takes drift out. *Match Color* after it brings the whole to the look of a picture; **strength** 0 leaves the clip as it is.
 - *Pose Report* lists frames where something was lost.
@@ -65,7 +65,7 @@ START = {
 
 {FIRST.format(video=MOVEMENT)}
 **Choices**
-- *Offload Animate Blocks*: **how** fit keeps as many blocks on the card as the gigabytes allow; more on the card is faster where memory is slow.
+- *Offload Animate Blocks*: **offload by** fit keeps as many blocks on the card as **card memory** allows; more on the card is faster where memory is slow.
 - **segment length** is 49; 33 needs less. A smaller area in *Load Driving Video* saves more than anything else.
 - A GGUF file: its own loader (ComfyUI-GGUF) in place of *Load Animate Model*; everything after it stays.
 - The text encoder runs once for each new prompt, then *Cached Prompt* has it on disk.
@@ -75,7 +75,7 @@ START = {
 {FIRST.format(video=MOVEMENT)}
 **Choices**
 - **steps** 4 to 8: more steps, cleaner hands and faces. **cfg** stays 1: the LoRA is made for it, and above 1 every step takes twice as long.
-- **sampler** lcm; euler is calmer.
+- **sampler name** lcm; euler is calmer.
 - Too stiff, or the face too strong: *Pose and Face Strength*.
 - *Accelerate Animate Model*: **attention** auto is exact; auto (approximate too) is faster where a kernel for your card is there.
 """,
@@ -108,7 +108,7 @@ START = {
 
 **Choices**
 - *Edit Pose*: run it alone to look at the pose; drag a keypoint that is wrong.
-- *Mask from Pose*: **grow** for wide clothes and hair.
+- *Mask from Pose*: **thickness** for wide clothes and hair.
 - The skeleton here is drawn by ComfyUI's *SDPose Draw Keypoints* from the track, as another pack would bring it: *Image to Frames* makes FRAMES of it. *Draw Pose* draws the one the model was trained on.
 """,
     "more_frames": """A finished clip at 60 frames a second and 1080p, by ComfyUI's own interpolation and upscaling models. A frame or two are in memory at a time, of any length.

@@ -269,6 +269,11 @@ class Builder:
                 about = f", {model['size_about']}" if model.get("size_about") else ""
                 rows.append(f"| {one['directory']} | [{one['name'].rsplit('.', 1)[0]}]({one['url']}){about} |")
         files = {one["name"] for node in self.workflow.nodes for one in node.models}
+        if any(one.endswith(".onnx") for one in files):
+            rows.append(
+                "\n**detection**: ComfyUI has no download button for .onnx files; take the links, or the node "
+                "*Download Models*."
+            )
         if TRANSFORMER in files:
             rows.append(
                 "\n**40 GB of card memory or more**: the bf16 file (35 GB) in *Load Animate Model*. "

@@ -73,7 +73,7 @@ export const WORDS = {
     "left small toe": "左小脚趾", "left heel": "左脚跟", "right big toe": "右大脚趾", "right small toe": "右小脚趾",
     "right heel": "右脚跟", "face {0}": "面部 {0}", "left hand {0}": "左手 {0}", "right hand {0}": "右手 {0}",
     // below loaders and Check Models
-    "becomes": "变为", "as the connected video says": "由所连接的视频决定", "{0} x {1}, {2} frames, {3} s": "{0} x {1}，{2} 帧，{3} 秒",
+    "becomes": "变为", "no video yet: upload or choose one": "尚无视频：请上传或选择一个", "as the connected video says": "由所连接的视频决定", "{0} x {1}, {2} frames, {3} s": "{0} x {1}，{2} 帧，{3} 秒",
     "Run this node alone to see here what it finds.": "单独运行此节点，即可在这里看到检查结果。",
     // of Check Models and Download Models
     "For": "用途", "File": "文件", "Size": "大小", "Folder": "文件夹", "Here": "本机", "Model file": "模型文件",
@@ -93,6 +93,7 @@ export const WORDS = {
     "Nothing was fetched: turn confirm on and run again.": "没有下载任何文件：请打开“确认”并再次运行。",
     "filled from the pose's outline": "已用姿态轮廓填补", "filled from the masks around them": "已用前后的遮罩填补",
     "left as they are": "保持原样",
+    "every frame": "所有帧", "left and right": "左右两侧", "top and bottom": "上下两侧",
 };
 
 // What the server says with values in it: {0}, {1}, ... stand for any text, which is said by itself. Of several that fit,
@@ -144,6 +145,22 @@ export const SENTENCES = {
         "分割模型在 {1} 帧中有 {0} 帧丢失了人物（{2}）；这些帧{3}。请在其中一帧（point_frame {4}）设置点或框，或换用更大的模型。",
     "The character is ComfyUI's own example.png, with which Load Image begins: choose your picture there if this one was not meant.":
         "角色是 ComfyUI 自带的 example.png（“加载图像”的初始图片）：若非本意，请在那里选择您的图片。",
+    "the character mask is white all over in {0}: nothing of the scene is kept there. Take mode animate if a new scene is wanted, else a mask of the person alone (Segment Character; if black is the character, invert it).":
+        "角色遮罩在{0}中全白：那里不保留场景的任何部分。若要新的场景，请用 animate 模式；否则请使用仅含人物的遮罩（“分割角色”；若黑色代表角色，请反转）。",
+    "{0} frames ({1})": "{0} 帧（{1}）",
+    "The pose track is of a video of {0}x{1}: it is drawn at {2}x{3}, and so is the clip. Connect driving_video for the size of Load Driving Video, or set one in Draw Pose.":
+        "姿态轨迹来自 {0}x{1} 的视频：绘制和成片的尺寸都是 {2}x{3}。若要“加载驱动视频”的尺寸，请连接“驱动视频”，或在“绘制姿态”中设置尺寸。",
+    // on Load Driving Video
+    "{0} is HDR ({1}): it is brought to SDR in BT.709, diffuse white ({2} cd/m2) nearly to white and the highlights above it rolled off.":
+        "{0} 是 HDR（{1}）：会转换为 BT.709 的 SDR，漫反射白（{2} cd/m2）接近白色，更亮的高光被压缩。",
+    "{0} has {1} colours: they are brought to BT.709.": "{0} 使用 {1} 色域：会转换为 BT.709。",
+    "{0} is interlaced: each frame becomes one whole picture (FFmpeg's bwdif).": "{0} 是隔行视频：每帧会变成一幅完整画面（FFmpeg 的 bwdif）。",
+    "{0} is stored as {1}x{2} with pixels of {3}: it is stretched to {4}x{5}, as players show it.":
+        "{0} 以 {1}x{2} 存储，像素宽高比为 {3}：会像播放器那样拉伸为 {4}x{5}。",
+    "{0} is {1}x{2}, of another shape than {3}x{4}: fit fill would cut {5} % of its picture, so all of it is shown between black bars.":
+        "{0} 为 {1}x{2}，与 {3}x{4} 形状不同：适配 fill 会裁掉 {5} % 的画面，因此加黑边显示全部。",
+    "{0} is {1}x{2}, of another shape than {3}x{4}: fit fill cuts {5} % of its picture at {6} (a larger size cuts less, fit pad nothing).":
+        "{0} 为 {1}x{2}，与 {3}x{4} 形状不同：适配 fill 会在{6}裁掉 {5} % 的画面（尺寸更大则裁得更少，适配 pad 不裁）。",
     "{0}, and {1} more ranges": "{0}，以及另外 {1} 段",
     "head {0}": "头部 {0}", "left hand {0}": "左手 {0}", "right hand {0}": "右手 {0}", "left foot {0}": "左脚 {0}",
     "right foot {0}": "右脚 {0}", "arms or legs {0}": "手臂或腿 {0}",

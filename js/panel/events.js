@@ -119,7 +119,8 @@ async function begun(prompt) {
     running.nodes.clear();
     askPreviews();
     for (const { prompt_id, workflow } of await fetchJson("/wan_animate_kit/running")) graphOf.set(prompt_id, workflow);
-    if (runsHere()) asked = null;
+    // it may have ended by now
+    if ((graphOf.get(prompt) ?? root()?.id) === root()?.id) asked = null;
     tell();
 }
 

@@ -107,21 +107,23 @@ GENERATE = {
 }  # fmt: skip
 FLUX = {"retarget_flag": True, "use_flux": True}
 RELIT = {"replace_flag": True, "use_relighting_lora": True}
-CARDS = "--dit_fsdp --t5_fsdp --ulysses_size 8"
+PLACE = "./examples/wan_animate"
+FIRST = "--ckpt_path ./Wan2.2-Animate-14B/process_checkpoint --video_path {0}/video.mp4 --refer_path {0}/image.jpeg "
+FIRST += "--save_path {0}/process_results --resolution_area 1280 720 "
+SECOND = "--task animate-14B --ckpt_dir ./Wan2.2-Animate-14B/ --src_root_path {0}/process_results/ --refert_num 1 "
 LINES = [
-    ("--ckpt_path ./Wan2.2-Animate-14B/process_checkpoint --video_path ./examples/wan_animate/animate/video.mp4 "
-     "--refer_path ./examples/wan_animate/animate/image.jpeg --save_path ./examples/wan_animate/animate/process_results "
-     "--resolution_area 1280 720 --retarget_flag --use_flux", FLUX),
-    ("--ckpt_path ./Wan2.2-Animate-14B/process_checkpoint --video_path ./examples/wan_animate/replace/video.mp4 "
-     "--refer_path ./examples/wan_animate/replace/image.jpeg --save_path ./examples/wan_animate/replace/process_results "
-     "--resolution_area 1280 720 --iterations 3 --k 7 --w_len 1 --h_len 1 --replace_flag", {"replace_flag": True}),
-    ("--task animate-14B --ckpt_dir ./Wan2.2-Animate-14B/ --src_root_path "
-     "./examples/wan_animate/animate/process_results/ --refert_num 1", {}),
-    ("--task animate-14B --ckpt_dir ./Wan2.2-Animate-14B/ --src_root_path "
-     "./examples/wan_animate/replace/process_results/ --refert_num 1 --replace_flag --use_relighting_lora ", RELIT),
-    ("--task animate-14B --ckpt_dir ./Wan2.2-Animate-14B/ --src_root_path "
-     f"./examples/wan_animate/animate/process_results/ --refert_num 1 {CARDS}", {"ulysses_size": 8}),
-]  # fmt: skip
+    (FIRST.format(f"{PLACE}/animate") + "--retarget_flag --use_flux", FLUX),
+    (
+        FIRST.format(f"{PLACE}/replace") + "--iterations 3 --k 7 --w_len 1 --h_len 1 --replace_flag",
+        {"replace_flag": True},
+    ),
+    (SECOND.format(f"{PLACE}/animate"), {}),
+    (SECOND.format(f"{PLACE}/replace") + "--replace_flag --use_relighting_lora ", RELIT),
+    (
+        SECOND.format(f"{PLACE}/animate") + "--dit_fsdp --t5_fsdp --ulysses_size 8",
+        {"ulysses_size": 8, "dit_fsdp": True},
+    ),
+]
 
 
 @pytest.mark.parametrize("line, given", LINES)

@@ -198,6 +198,8 @@ def test_every_loader_says_where_its_model_comes_from(name):
     for model in linked.values():
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])
         assert model["url"] in notes and model["directory"] in notes
+    onnx = any(name.endswith(".onnx") for name in linked)
+    assert ("no download button for .onnx files" in notes) == onnx, "the frontend offers none of them"
 
 
 def test_the_video_can_be_uploaded_and_is_shown(page):
@@ -258,8 +260,9 @@ BLANK = """() => {
         const into = made[to].inputs.findIndex(one => one.name === input);
         return made[from].connect(slot, made[to], into)?.id ?? null;
     });
-    const empty = Object.values(made).flatMap(node => node.inputs
-        .filter(input => !input.widget && input.link == null && input.shape !== 7).map(one => `${node.title}: ${one.name}`));
+    const wanted = input => !input.widget && input.link == null && input.shape !== 7;
+    const empty = Object.values(made).flatMap(node =>
+        node.inputs.filter(wanted).map(one => `${node.title}: ${one.name}`));
     return { nodes: app.graph.nodes.length, links, empty };
 }"""
 

@@ -260,6 +260,10 @@ def test_a_node_runs_alone_and_says_what_must_be_known(canvas, host_server, tmp_
     heights = [{name: box[3] for name, box in boxes.items()} for boxes in (at.page.evaluate(BOXES), before)]
     assert heights[0] == pytest.approx(heights[1])
     at.picture("warned")
+    for _ in range(2):  # everything is kept: the run ends before the page has asked what runs
+        at.page.evaluate("app.queuePrompt(0, 1, [String(app.graph.nodes[1].id)])")
+        at.page.wait_for_timeout(3500)
+        assert at.page.evaluate(STATUS) == {}, "nothing is queued any more"
 
 
 SAY = """({ prompt, graph, words }) => {

@@ -84,7 +84,7 @@ BECOMES = """async ([width, height]) => {
         widget.value = value;
         widget.callback?.(value);
     };
-    set('file', 'driver.mp4');
+    set('file', width ? 'driver.mp4' : '');
     set('width', width);
     set('height', height);
     const line = node.widgets.find(w => w.name === 'becomes');
@@ -103,6 +103,7 @@ def test_the_line_under_a_video_says_what_it_becomes(page, host_server):  # noqa
         said, saved = page.evaluate(BECOMES, [width, height])
         assert said == f"{made.width} x {made.height}, {len(made)} frames, {seconds:.1f} s"
         assert said not in saved, "a graph keeps its widgets in their places"
+    assert page.evaluate(BECOMES, [0, 0])[0] == "no video yet: upload or choose one"
 
 
 NOTES = """async file => {

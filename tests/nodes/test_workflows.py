@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import av
 import pytest
@@ -12,6 +13,7 @@ from demo import graphs
 from demo.importing import ROOT
 from demo.workflows.__main__ import write
 from demo.workflows.catalog import APPS, BLUEPRINTS, TITLES
+from demo.workflows.notes import START
 from demo.workflows.parts import SPEED
 
 from ..support import workflows
@@ -64,6 +66,26 @@ def test_only_our_nodes_and_the_hosts(host_server):
         for node in graphs.load_graph(name).values():
             module = known[node["class_type"]]["python_module"]
             assert node["class_type"].startswith(KIT) or module == "nodes" or module.startswith("comfy_extras"), module
+
+
+def test_notes_call_inputs_what_the_nodes_call_them():
+    """What is bold and in small letters is an input of a node in that workflow."""
+    words = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    for name, note in START.items():
+        kinds = {node["class_type"] for node in graphs.load_graph(name).values()} & words.keys()
+        kinds |= {f"{KIT}{kind}" for kind in OTHERS if words[f"{KIT}{kind}"]["display_name"] in note}
+        shown = [one["name"] for kind in kinds for one in _slots(words[kind])]
+        called = {one.partition(" (")[0] for one in shown} | {"picture"}
+        bold = set(re.findall(r"\*\*([a-z][^*]*)\*\*", note))
+        assert bold <= called, (name, bold - called)
+
+
+OTHERS = ("CropFace", "Animate")
+"""Nodes that a note may name beyond those of its workflow."""
+
+
+def _slots(words: dict) -> list[dict]:
+    return [*words["inputs"].values(), *words["outputs"].values()]
 
 
 def test_names_fit_where_they_are_shown():

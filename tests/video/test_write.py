@@ -93,7 +93,8 @@ def test_parts_make_one_clip_and_each_begins_with_a_key_frame(tmp_path):
     with av.open(str(path)) as container:
         times = [packet.dts for packet in container.demux(video=0) if packet.dts is not None]
         assert sorted(set(times)) == times and len(times) == len(whole)
-        assert container.streams.audio[0].duration * container.streams.audio[0].time_base == pytest.approx(2.5, abs=0.03)
+        sound = container.streams.audio[0]
+        assert sound.duration * sound.time_base == pytest.approx(2.5, abs=0.03)
 
 
 def test_the_fps_of_the_source_is_the_default(tmp_path):

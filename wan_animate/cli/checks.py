@@ -93,7 +93,7 @@ def clip_options(options: RunOptions, track: PoseTrack | None) -> ClipOptions:
     )
 
 
-def _read(video: str) -> VideoSource:
+def _read(video: Path | str) -> VideoSource:
     """As it is; its notes are printed."""
     source = VideoSource(video, fps=0)
     for note in source.notes:

@@ -28,8 +28,8 @@ def retarget_sheet(
 ) -> np.ndarray:
     """uint8 ``[H, W, 3]`` RGB: driver, and result over the (grey) reference, of each moment.
 
-    Beside each other with the moments below, or below each other with the moments beside: as they are larger in a room of
-    :data:`ROOM`.
+    They lie beside each other with the moments below, or below each other with the moments beside: whichever shows them
+    larger in :data:`ROOM`.
 
     Args:
         driver, result: tracks of the same length.

@@ -18,8 +18,9 @@ from ..limits import MOST_FRAMES, MOST_PIXELS, RATES
 from .decode import ClipDecoder, as_coded, to_rgb
 from .display import orientation, shown_size
 from .frames import FrameSource
-from .hdr import REFERENCE_WHITE, mapping
+from .hdr import mapping
 from .index import ClipFile, Report, VideoFile, index_clip
+from .notes import conversion_notes
 from .resample import (
     area_size,
     as_rate,
@@ -136,25 +137,10 @@ class VideoSource(FrameSource):
         return self._decoder.decoded
 
     def _converted(self, frame: av.VideoFrame) -> list[str]:
-        notes, tone = [], mapping(frame)
-        if tone is not None and tone.transfer != "SDR":
-            notes.append(
-                f"{self._file.name} is HDR ({tone}): it is brought to SDR in BT.709, diffuse white "
-                f"({REFERENCE_WHITE:g} cd/m2) nearly to white and the highlights above it rolled off."
-            )
-        elif tone is not None:
-            notes.append(f"{self._file.name} has {tone.primaries} colours: they are brought to BT.709.")
-        self._mapped = str(tone) if tone is not None else ""
-        if frame.interlaced_frame:
-            notes.append(f"{self._file.name} is interlaced: each frame becomes one whole picture (FFmpeg's bwdif).")
-        self._deinterlaced = bool(frame.interlaced_frame)
-        stored = (frame.width, frame.height)
-        if self.native_size not in (stored, stored[::-1]):
-            notes.append(
-                f"{self._file.name} is stored as {stored[0]}x{stored[1]} with pixels of {self._shape}: it is "
-                f"stretched to {self.native_size[0]}x{self.native_size[1]}, as players show it."
-            )
-        return notes
+        tone = mapping(frame)
+        self._mapped, self._deinterlaced = str(tone) if tone is not None else "", bool(frame.interlaced_frame)
+        stored = frame.width, frame.height
+        return conversion_notes(self._file.name, tone, self._deinterlaced, stored, self.native_size, self._shape)
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
         """Source frame numbers, int64 ``[T]``; sets fps, native_fps and start_seconds."""
