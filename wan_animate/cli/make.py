@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from .options import AS_RUN
@@ -15,17 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
-    from typing import Any
 
     import torch
 
-    from ..backends.diffusers import DiffusersDenoiser
     from ..chain.controls import Controls
     from ..chain.job import AnimateJob
     from ..chain.ports import Denoiser, VideoVAE
     from ..detect.detector import PoseDetector
     from ..mask.track import MaskTrackSource
-    from ..parallel.processes import Group
     from ..pose.track import PoseTrack
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource

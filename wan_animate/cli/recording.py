@@ -32,13 +32,15 @@ def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: 
         del settings["prompt"]
     if sampling.command == GENERATE:
         settings |= {"solver": sampling.solver, "cfg": sampling.cfg, "negative": sampling.negative * (sampling.cfg > 1)}
+    used = used_files(options)
     return record_of(
         job,
         sampling.command,
         {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()},
-        files={"video": frames.file_digest()} | _hashes(options, content_hash, used_files(options) - {*WEIGHTS, "video"}),
+        files={"video": frames.file_digest()} | _hashes(options, content_hash, used - {*WEIGHTS, "video"}),
         models=(
-            *folder_models(options.models, not encodes_text(options, sampling)), *_single_models(options),
+            *folder_models(options.models, not encodes_text(options, sampling)),
+            *_single_models(options),
             *_lora(sampling),
         ),
         versions=versions(),

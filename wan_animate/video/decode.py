@@ -33,7 +33,7 @@ _UNKNOWN_MATRICES = {8: "YCgCo", 11: "Y'D'zD'x", 12: "chromaticity-derived YCbCr
                      14: "ICtCp", 15: "IPT-C2 (Dolby Vision)", 16: "YCgCo-Re", 17: "YCgCo-Ro"}  # fmt: skip
 # Segments overlap by the previous frames, so the most recent frames are cached.
 _KEPT_FRAMES = 12
-_KEPT_BYTES = 64 << 20
+_KEPT_BYTES = 40 << 20
 # Pixels that FFmpeg's threads work on: each holds two frames, and it starts one a core, up to 16: of 4K 400 MB.
 _PIXELS_AT_ONCE = 4 * 3840 * 2160
 # Decoding this many frames forward is cheaper than a seek.
