@@ -1,9 +1,9 @@
 """The farm: twelve clips on two workers, one of them killed by SIGKILL in the middle, and the driver as well.
 
-Small weights, clips of sixteen frames; four are cut into shots that are made apart, and a thirteenth cannot be made.
-Then the same command again. Wanted: twelve results, once each; bit for bit the frames of clips made one after the other
-by ``wan-animate run`` (the hashes of lossless frames that every clip carries); no finished segment made again, nothing
-left over; the thirteenth failed with its sentence.
+Small weights, clips of sixteen frames (five, or two shots of five, on the servers); four are cut into shots that are
+made apart, and a thirteenth cannot be made. Then the same command again. Wanted: twelve results, once each; bit for bit
+the frames of clips made one after the other by ``wan-animate run``, or on one server (the hashes of lossless frames
+that every clip carries); no finished segment made again, nothing left over; the thirteenth failed with its sentence.
 
     python benchmarks/farm.py                  # processes, a Ray cluster of two nodes, two ComfyUI servers
     python benchmarks/farm.py --on ray         # one of processes, ray, servers
@@ -41,6 +41,8 @@ from demo import small_models  # noqa: E402
 
 CLIPS, SHOTS = 12, 4
 FRAMES, CUT, SIZE = 16, 8, (320, 176)
+LIMIT = 5
+"""Frames of a clip, or of a shot, on the ComfyUI servers."""
 POISONED = "poisoned"
 SHELL = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from demo import importing; importing.install()\n"
@@ -64,6 +66,7 @@ def write_inputs(folder: Path) -> None:
     write_video(folder / "driver.mp4", dancer, None, 30)
     keypoints = np.stack([dancer.keypoints(at) for at in range(FRAMES)])
     PoseTrack(keypoints, *SIZE, cuts=(CUT,)).save(folder / "track.npz")
+    PoseTrack(keypoints[: 2 * LIMIT], *SIZE, cuts=(LIMIT,)).save(folder / "short.npz")
     save_file({"cond": torch.zeros(1, 5, 4096)}, folder / "prompt.safetensors")
     (folder / "broken.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
     rows: list[list[Any]] = [["name", "video", "seed", "at_cuts", "priority"]]
@@ -237,9 +240,14 @@ def farm(kind: str, folder: Path, place: Path, whole: Path, alone: float, url: b
             peer_name="the same clips by wan-animate run, one after the other in one process, nothing killed",
             clips=CLIPS, shots=SHOTS * 2, killed=["a worker", "the driver"], done_before_the_driver_was_killed=between,
             identical=CLIPS, made_again=0, left_over=0, poisoned="failed alone",
-            note="two workers on two cores that others used as well",
+            note="two workers on one machine", **load(),
         )  # fmt: skip
     return found
+
+
+def load() -> dict[str, Any]:
+    """The machine's cores (``os.cpu_count()``), and its load of the last 15 minutes, this benchmark's own included."""
+    return {"cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}
 
 
 def versions(kind: str) -> dict[str, str | None]:
@@ -250,20 +258,28 @@ def versions(kind: str) -> dict[str, str | None]:
 # -- ComfyUI servers
 
 
-def server_inputs(folder: Path, server: Any) -> Path:
-    """The shipped workflow with the small weights, and a table; the workflow."""
+def server_inputs(folder: Path, *servers: Any) -> Path:
+    """The shipped workflow with the small weights and the known pose, and tables; the workflow."""
     from demo import graphs
 
     graph = graphs.load_graph("animate")
-    graphs.use_small_models(graph, "dancer", server.upload(folder / "robot_pose.npz"))
-    sampling = {"segment_length": 5, "guidance_frames": 1, "steps": 1, "sampler_name": "euler"}
+    for server in servers:
+        server.upload(folder / "short.npz")
+        server.upload(folder / "robot_pose.npz")
+    graphs.use_small_models(graph, "dancer", "robot_pose.npz")
+    graphs.use_track(graph, "short.npz", 128, 96)
+    sampling = {"segment_length": LIMIT, "guidance_frames": 1, "steps": 1, "sampler_name": "euler"}
     graphs.set_inputs(graph, f"{graphs.KIT}Animate", **sampling)
     graphs.set_inputs(graph, f"{graphs.KIT}LoadVideo", width=128, height=96, fps=30.0)
     (folder / "animate.json").write_text(json.dumps(graph))
     for table, seed in (("servers", 0), ("more", 100), ("one", 500)):
-        lines = [f"clip{at:02},{seed + at},0" for at in range(1 if table == "one" else CLIPS)]
-        lines.insert(3, f"{POISONED},99,5000")
-        (folder / f"{table}.csv").write_text("\n".join(["name,seed,start", *lines]))
+        count = 1 if table == "one" else CLIPS
+        lines = [
+            f"clip{at:02},{seed + at},0,{2 * LIMIT},anew" if at < SHOTS else f"clip{at:02},{seed + at},0,{LIMIT},chain"
+            for at in range(count)
+        ]
+        lines.insert(3, f"{POISONED},99,5000,{LIMIT},chain")
+        (folder / f"{table}.csv").write_text("\n".join(["name,seed,start,limit,at_cuts", *lines]))
     return folder / "animate.json"
 
 
@@ -280,7 +296,7 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
 
     def command(table: str, out: Path, *servers: HostServer) -> list[str]:
         urls = ",".join(server.url for server in servers)
-        given = [f"--image={folder / 'robot.png'}", f"--video={folder / 'dancer.mp4'}", "--limit=5"]
+        given = [f"--image={folder / 'robot.png'}", f"--video={folder / 'driver.mp4'}"]
         more = ["--servers", urls, f"--workflow={workflow}", "--out", out, *given]
         return shell("batch", folder / f"{table}.csv", *more)
 
@@ -292,16 +308,15 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
 
     out, log = place / "out", place / "killed.log"
     with start("first") as first:
-        workflow = server_inputs(folder, first)
         with start("second") as second:
-            second.upload(folder / "robot_pose.npz")
+            workflow = server_inputs(folder, first, second)
             watch = Watch(out, out / ".none")
             watch.segments = lambda: 10**6  # type: ignore[method-assign]
             drive(command("servers", out, first, second), watch, log, [(3, kill)])
             lost = [(6, lambda _driver: os.killpg(second.pid, signal.SIGKILL))]
             code = drive(command("servers", out, first, second), watch, log, lost)
         with start("third") as third:  # which has none of these clips
-            third.upload(folder / "robot_pose.npz")
+            server_inputs(folder, third)
             timed("one", "warm", third)
             one = timed("servers", "alone", third)
             two = timed("more", "both", first, third)
@@ -311,9 +326,9 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
     if not found:
         results.record(
             "farm_servers", two, one, digits=1, write=write, versions=results.versions("torch"),
-            peer_name="one ComfyUI server", clips=CLIPS, comfyui=host.version, killed=["the driver", "a server"],
-            identical=CLIPS, made_twice=0, left_over=0, poisoned="failed alone",
-            note="both servers on the same two cores, which others used as well",
+            peer_name="one ComfyUI server", clips=CLIPS, shots=SHOTS * 2, comfyui=host.version,
+            killed=["the driver", "a server"], identical=CLIPS, made_twice=0, left_over=0, poisoned="failed alone",
+            note=f"both servers on one machine, {os.environ['OMP_NUM_THREADS']} thread of torch each", **load(),
         )  # fmt: skip
     return found
 

@@ -6,9 +6,11 @@ import pytest
 
 from wan_animate.batch.clips import read_clips, read_rows
 from wan_animate.batch.command import BatchCommand
-from wan_animate.batch.making import _row, _settings
+from wan_animate.batch.making import WORKFLOWS, _row, _settings
 from wan_animate.errors import InputError
-from wan_animate.queue.jobs import Row
+from wan_animate.queue.cuts import cut_of
+from wan_animate.queue.jobs import JobMaker, Row
+from wan_animate.queue.workflow import load_workflow
 
 from ..cli.test_options import inputs  # noqa: F401  (a fixture)
 
@@ -114,3 +116,21 @@ def test_a_clip_as_a_workflow_takes_it():
     assert {one.name: one.value for one in row.settings} == {"seed": "1", "Cached Prompt (positive).text": "a robot"}
     with pytest.raises(InputError, match="'--no-retarget' is no option with a value"):
         _settings(["--no-retarget"])
+
+
+@pytest.mark.parametrize("given, cuts", [("anew", "anew"), ("chain on", "chain"), (None, "")])
+def test_cuts_as_a_workflow_takes_them(given, cuts):
+    row = _row(Row("a", _settings([f"--at-cuts={given}"] if given else [])), _settings(["--seed=2"]), None)
+    assert row.at_cuts == cuts and [one.name for one in row.settings] == ["seed"]
+    with pytest.raises(InputError, match="a: at_cuts is 'never': choose chain or anew"):
+        _row(Row("a", _settings(["--at-cuts=never"])), [], None)
+
+
+def test_a_row_that_begins_anew_has_clip_options_in_its_graph():
+    graph = load_workflow(WORKFLOWS / "animate.json")
+    kinds = {what["class_type"] for what in graph.values()}
+    outputs = {"WanAnimateKitRetargetPose": ["POSE_TRACK", "IMAGE"]}
+    kinds = {*kinds, "WanAnimateKitClipOptions"}
+    info = {kind: {"output": outputs.get(kind, ["FRAMES"])} for kind in kinds}
+    one, other = JobMaker(graph, None, [], info).make([Row("a", [], at_cuts="anew"), Row("b", [], at_cuts="chain")])
+    assert cut_of(one.graph) is not None and other.graph == graph and one.key != other.key

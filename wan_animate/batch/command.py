@@ -31,8 +31,8 @@ wan-animate batch folder ...: dance.mp4 with dance.png, and so on; --image me.pn
 
 ... --ray 10.0.0.5:6379 --shared s3://bucket/work: on a Ray cluster (extra ray); a lost worker's clip goes on elsewhere
 
-... --servers http://10.0.0.5:8188,http://10.0.0.6:8188 --workflow animate_api.json: on ComfyUI servers; more columns as
-wan-animate queue has them
+... --servers http://10.0.0.5:8188,http://10.0.0.6:8188 --workflow animate_api.json: on ComfyUI servers, with --at-cuts
+anew a clip's shots on all of them; more columns as wan-animate queue has them
 
 The same command again goes on. Exit codes: 0 all done, 1 a clip failed or is left, 2 input that does not work.
 """

@@ -14,13 +14,14 @@ from ..files import no_empty_folders, remove_empty
 from ..queue.dispatch import Dispatcher, News, Summary
 from ..queue.jobs import Row, parse_setting
 from ..queue.sending import Sending, send
+from ..queue.shots import WORK
 from ..queue.state import State
 from ..queue.workflow import Setting
 from .clips import Clip, read_clips
 from .place import is_url, join, remove, send_inputs
 from .ray_workers import Cluster
 from .units import Flow
-from .workers import WORK, ProcessWorker, UnitWorker
+from .workers import ProcessWorker, UnitWorker
 
 Tell = Callable[[News], None]
 Warn = Callable[[str], None]
@@ -35,6 +36,8 @@ OTHER_NAMES = {
     "limit": "Load Driving Video.limit",
 }
 """Options of ``run`` -> inputs of the pack's workflows, where they are called otherwise or are in several nodes."""
+AT_CUTS = {"anew": "anew", "chain": "chain", "start anew": "anew", "chain on": "chain"}
+"""As ``run`` and as Clip Options call it."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,11 @@ def _row(row: Row, common: list[Setting], workflow: Path | None) -> Row:
         own = WORKFLOWS / f"{name}.json"
         if not own.is_file():
             raise InputError(f"{row.name}: there is no workflow {name} beside the pack: give --workflow.")
+    cuts = settings.pop("at_cuts", None)
+    if cuts is not None and str(cuts.value) not in AT_CUTS:
+        raise InputError(f"{row.name}: at_cuts is {cuts.value!r}: choose chain or anew.")
     named = [replace(setting, name=OTHER_NAMES.get(name, setting.name)) for name, setting in settings.items()]
-    return replace(row, settings=named, workflow=own)
+    return replace(row, settings=named, workflow=own, at_cuts="" if cuts is None else AT_CUTS[str(cuts.value)])
 
 
 def _settings(common: list[str]) -> list[Setting]:

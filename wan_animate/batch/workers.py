@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import Cancelled, InputError
 from ..queue.dispatch import WorkerLost
+from ..queue.shots import WORK
 from ..queue.state import State
 from .place import fetch
 from .units import PLAN, SHOT, SHOTS, Unit
@@ -62,10 +63,6 @@ class UnitWorker:
     def _make(self, unit: Unit, report: Callable[[str, float], None], stop: Event) -> None:
         """Raises WorkerLost, InputError or Cancelled."""
         raise NotImplementedError
-
-
-WORK = ".work"
-"""In the results' folder: what is unfinished."""
 
 
 class ProcessWorker(UnitWorker):

@@ -46,9 +46,9 @@ def load_ports(
     """
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
-    prompt = encode(options.models, options.prompt, options.device) if saved is None else saved
-    texts = [encode(options.models, text, options.device) for _, _, text in options.prompts()]
-    negative = encode(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
+    prompt = encode(options.models, options.prompt, options.device, weights) if saved is None else saved
+    texts = [encode(options.models, text, options.device, weights) for _, _, text in options.prompts()]
+    negative = encode(options.models, sampling.negative, options.device, weights) if sampling.cfg > 1 else None
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     count, (width, height) = job_tokens(job), job.controls.size
     needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)

@@ -106,7 +106,7 @@ def _run(
         from .loading import load_ports
         from .options import command_of
         from .plans import plan_of, runs
-        from .recording import check_weights, job_settings, record, weights_key
+        from .recording import check_weights, hold_weights, job_settings, record, weights_key
         from .saving import save_result
 
     check_options(options, pose=source is None)
@@ -129,7 +129,7 @@ def _run(
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    weights = weights_key(options, sampling)
+    held, weights = hold_weights(options, sampling), weights_key(options, sampling)
     settings = " ".join([segment_settings(options, weights), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder, place = f".{short_name(out.stem)}-", shared.folder or out.parent
@@ -163,15 +163,16 @@ def _run(
     before: list[SegmentStore] = []
     for earlier in [] if expected is None else earlier_jobs(job, *expected.shown):
         with opened(earlier) as store:
-            generate(earlier, *ports(earlier, store), store, progress).close()
+            generate(earlier, *ports(earlier, store), store, progress, check_model=held.check).close()
             before.append(store)
     with opened(job) as store:
         denoiser, vae = ports(job, store)
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         if segments_only:
-            generate(job, denoiser, vae, store, progress).close()
+            generate(job, denoiser, vae, store, progress, check_model=held.check).close()
             return store.folder
-        clip = generate(job, denoiser, vae, store, progress, None if options.crop else video, audio, made)
+        mp4 = None if options.crop else video
+        clip = generate(job, denoiser, vae, store, progress, mp4, audio, made, held.check)
         close()
         shown = result_plan(job, store)
         took = run_of(clock, device, job, store.folder)
@@ -215,7 +216,7 @@ def from_video(options: RunOptions, shared: Shared = ALONE) -> Prepared:
 
 
 def driving_video(options: RunOptions) -> VideoSource:
-    """The driving video; its notes are printed."""
+    """The driving video; its notes are printed, but where a plan has them."""
     from ..video.source import VideoSource
 
     # a small person is found on larger frames than the window is
@@ -223,7 +224,7 @@ def driving_video(options: RunOptions) -> VideoSource:
     frames = VideoSource(
         options.video, fps=options.fps, max_area=area, start=options.start, limit=options.limit, fit=options.fit
     )
-    for note in frames.notes:
+    for note in [] if options.plan else frames.notes:
         print(f"wan-animate: {note}", file=sys.stderr)
     return frames
 

@@ -144,12 +144,16 @@ class ComfyClient:
 
     # -- files
 
-    def upload(self, path: Path | str, name: str | None = None) -> str:
-        """Put a file into the input folder, replacing any of that name; returns its name in a graph."""
+    def upload(self, path: Path | str, name: str | None = None, kind: str = "input", subfolder: str = "") -> str:
+        """Put a file into a folder of the server, replacing any of that name; returns its name in a graph.
+
+        Args:
+            kind: ``input``, ``output`` or ``temp``.
+        """
         path = Path(path)
         boundary = uuid.uuid4().hex
         head = b""
-        for key, value in (("overwrite", "true"), ("type", "input")):
+        for key, value in (("overwrite", "true"), ("type", kind), ("subfolder", subfolder)):
             head += f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
         head += (
             f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name or path.name}"\r\n'
@@ -179,9 +183,12 @@ class ComfyClient:
 
     def input_size(self, name: str) -> int | None:
         """Bytes of a file in the input folder; None if there is none."""
-        query = urllib.parse.urlencode({"filename": name, "type": "input"})
+        return self.size({"filename": name, "type": "input"})
+
+    def size(self, item: dict[str, Any]) -> int | None:
+        """Bytes of one file as :meth:`fetch` takes it; None if there is none."""
         try:
-            with self.open(f"/view?{query}", method="HEAD") as answer:
+            with self.open(_view(item), method="HEAD") as answer:
                 return int(answer.headers.get("Content-Length") or 0)
         except urllib.error.HTTPError:
             return None

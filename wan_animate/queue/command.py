@@ -65,7 +65,8 @@ def queue(
 ) -> int:
     """Send a workflow to one or several ComfyUI servers: files uploaded, results fetched, nothing run twice.
 
-    Bad input is refused before anything is uploaded. A dead server's job goes to others; a bad one fails alone."""
+    Bad input is refused before anything is uploaded. A dead server's job goes to others; a bad one fails alone. Where
+    Clip Options has a clip's shots start anew, several servers share them."""
     with whole_imports():
         from ..errors import InputError
         from .display import Display, summary_text

@@ -13,7 +13,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import reading, short_name
 from ..json_text import parse_json
-from .client import Graph
+from .client import ComfyClient, Graph, output_items
+from .cuts import with_cuts
 from .workflow import Prepared, Setting, prepare
 
 NAME, WORKFLOW, PRIORITY = "name", "workflow", "priority"
@@ -25,12 +26,14 @@ UPLOADED = "wan_animate_kit_"
 
 @dataclass(frozen=True)
 class Row:
-    """What is given for one job; nothing of it is checked."""
+    """What is given for one job; nothing of it is checked. ``at_cuts``: ``anew`` or ``chain``, whatever the workflow
+    has; "": as it has it."""
 
     name: str
     settings: list[Setting]
     workflow: Path | None = None
     priority: int = 0
+    at_cuts: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,35 @@ class Job:
     @property
     def job(self) -> str:
         return self.name
+
+    def send(self, client: ComfyClient) -> None:
+        """Uploads what a server has to have before it runs the graph."""
+        for name, path in self.files.items():
+            if client.input_size(name) != path.stat().st_size:
+                client.upload(path, name)
+
+    def collect(self, client: ComfyClient, entry: dict[str, Any], folder: Path) -> list[Path]:
+        """Fetches what it made: what the graph saved, or only previewed if it saved nothing.
+
+        Args:
+            entry: of the history.
+            folder: of the results.
+
+        Raises:
+            InputError: it saved nothing, or a file cannot be written.
+            ServerGone: the server ended meanwhile.
+        """
+        items = output_items(entry)
+        items = [item for item in items if item.get("type") == "output"] or items
+        if not items:
+            raise InputError("it ran, but saved nothing: end the workflow in Save Video or another node that saves.")
+        paths = []
+        for number, item in enumerate(items, 1):
+            ending = Path(str(item["filename"])).suffix
+            path = folder / (f"{self.name}{ending}" if len(items) == 1 else f"{self.name}_{number}{ending}")
+            client.save(item, path, f"the result of {self.name}")
+            paths.append(path)
+        return paths
 
 
 def read_table(path: str | Path) -> list[Row]:
@@ -146,6 +178,8 @@ class JobMaker:
         prepared = []
         for row in rows:
             graph = self._graph if row.workflow is None else self._load(row.workflow)
+            if row.at_cuts:
+                graph = with_cuts(graph, row.at_cuts == "anew", self._info, row.name)
             prepared.append(prepare(graph, self._settings + row.settings, self._info, row.name))
         jobs: list[Job] = []
         keys: dict[str, str] = {}

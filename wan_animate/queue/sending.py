@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import remove_empty
 from .client import Graph, ServerError, ServerGone
 from .dispatch import Dispatcher, News, Summary
 from .jobs import Job, JobMaker, Row
 from .server import GRACE, ComfyServer
+from .shots import WORK, Shots, can_split
 from .state import State
 from .workflow import Setting, check_choices, check_classes, load_workflow
 
@@ -63,9 +65,14 @@ def send(given: Sending, tell: Callable[[News], None], warn: Callable[[str], Non
     state = State(given.out)
     try:
         state.sweep([job.name for job in jobs])
+        shots = Shots(jobs, state.folder, len(workers) > 1 and can_split(infos.values()))
+        begun = shots.begin(state.last, lambda key: state.done(key) is not None)
         for worker in workers:
             worker.start()
-        return Dispatcher(jobs, workers, state, given.limit, given.retries, given.patience, tell).run()
+        try:
+            return Dispatcher(begun, workers, state, given.limit, given.retries, given.patience, tell, shots.then).run()
+        finally:
+            remove_empty([state.folder / WORK])
     finally:
         for worker in workers:
             worker.close()

@@ -18,7 +18,6 @@ from .client import (
     ServerError,
     ServerGone,
     check_ended_well,
-    output_items,
 )
 from .dispatch import WorkerLost
 from .jobs import Job
@@ -112,9 +111,7 @@ class ComfyServer:
         return str(uuid.uuid4()), attempt + 1, False
 
     def _send(self, job: Job, prompt: str) -> None:
-        for name, path in job.files.items():
-            if self.client.input_size(name) != path.stat().st_size:
-                self.client.upload(path, name)
+        job.send(self.client)
         try:
             self.client.post_prompt(job.graph, self._client_id, prompt)
         except PromptRejected as error:
@@ -144,25 +141,11 @@ class ComfyServer:
     def _collected(self, job: Job, entry: dict[str, Any], folder: Path, watch: _Watch, stop: Event) -> list[Path]:
         while True:
             try:
-                return self._collect(job, entry, folder)
+                return job.collect(self.client, entry, folder)
             except ServerGone as error:
                 watch.silent(error)
             if stop.wait(POLL):
                 raise Cancelled
-
-    def _collect(self, job: Job, entry: dict[str, Any], folder: Path) -> list[Path]:
-        """Fetches what the prompt saved; what it only previewed if it saved nothing."""
-        items = output_items(entry)
-        items = [item for item in items if item.get("type") == "output"] or items
-        if not items:
-            raise InputError("it ran, but saved nothing: end the workflow in Save Video or another node that saves.")
-        paths = []
-        for number, item in enumerate(items, 1):
-            ending = Path(str(item["filename"])).suffix
-            path = folder / (f"{job.name}{ending}" if len(items) == 1 else f"{job.name}_{number}{ending}")
-            self.client.save(item, path, f"the result of {job.name}")
-            paths.append(path)
-        return paths
 
     def _cancel(self, job: Job, state: State, prompt: str) -> None:
         last = state.last(job.key)

@@ -129,7 +129,7 @@ def _short(graph: Graph, name: str, where: str) -> tuple[str, str]:
         found = [(node, inner) for node, what in graph.items() if what["class_type"] == kind]
     else:
         found = [(node, name) for node, what in graph.items() if name in what["inputs"]]
-        found = [(node, name) for node, name in found if not _is_link(graph[node]["inputs"][name])]
+        found = [(node, name) for node, name in found if not is_link(graph[node]["inputs"][name])]
     if len(found) == 1:
         return found[0]
     if found:
@@ -158,14 +158,14 @@ def _specs(info: dict[str, Any], kind: str) -> dict[str, Any]:
     return {**(groups.get("required") or {}), **(groups.get("optional") or {})}
 
 
-def _is_link(value: Any) -> bool:
+def is_link(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def _set(made: Prepared, node: str, name: str, setting: Setting, info: dict[str, Any], where: str) -> None:
     inputs, called = made.graph[node]["inputs"], f"{where}: {setting.name}"
     before = inputs.get(name)
-    if _is_link(before):
+    if is_link(before):
         raise InputError(f"{called} comes from {title(made.graph, before[0])}: set that node's inputs instead.")
     kind, options = _spec(info, made.graph[node]["class_type"], name)
     text = str(setting.value)
@@ -231,7 +231,7 @@ def check_choices(graph: Graph, info: dict[str, Any], where: str) -> None:
         for name, value in what["inputs"].items():
             kind, options = _spec(info, what["class_type"], name)
             choices = kind if isinstance(kind, list) else options.get("options")
-            if any(options.get(upload) for upload in UPLOADS) or _is_link(value):
+            if any(options.get(upload) for upload in UPLOADS) or is_link(value):
                 continue
             if kind not in ("COMBO",) and not isinstance(kind, list):
                 continue

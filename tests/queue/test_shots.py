@@ -1,0 +1,185 @@
+"""Shots of one clip on two real servers: the frames of one server's clip, also where a server and the driver end."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo import graphs
+from demo.example import Dancer, write_example
+from wan_animate.errors import InputError
+from wan_animate.pose.track import PoseTrack
+from wan_animate.queue.dispatch import Dispatcher
+from wan_animate.queue.jobs import Job
+from wan_animate.queue.shots import WORK, FindShots, JoinShots, MakeShot, Shots
+from wan_animate.queue.state import FILE, State
+from wan_animate.record.clip_record import read_record
+
+from .test_servers import events, queue, wait_for
+
+FRAMES, CUTS, SIZE = 18, (6, 12), (128, 96)
+SEGMENTS = 6  # two in each shot
+SHOT_OF = "{}: shot {} of 3"
+SHOT = "clip: shot {} of 3"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """``work.json``: a clip in three shots, of a drawn dancer whose pose is known; with its inputs."""
+    import numpy as np
+
+    from wan_animate.video.write import write_video
+
+    folder = tmp_path_factory.mktemp("shots")
+    write_example(folder)
+    dancer = Dancer(FRAMES / 30, SIZE, 30)
+    write_video(folder / "driver.mp4", dancer, None, 30)
+    keypoints = np.stack([dancer.keypoints(at) for at in range(FRAMES)])
+    PoseTrack(keypoints, *SIZE, cuts=CUTS).save(folder / "track.npz")
+    graph = graphs.load_graph("animate")
+    graphs.use_small_models(graph, "dancer", None)
+    graphs.use_track(graph, "track.npz", *SIZE)
+    options = graphs.add(
+        graph, "WanAnimateKitClipOptions", "Clip Options", crossfade=1, share_noise=True, at_cuts="start anew",
+        first_segment=1, last_segment=0, segment_seeds="", keep_rest=False,
+        shots=[graphs.node_of(graph, "WanAnimateKitLoadPoseTrack"), 0],
+    )  # fmt: skip
+    given = {"segment_length": 5, "guidance_frames": 1, "steps": 1, "sampler_name": "euler", "options": [options, 0]}
+    graphs.set_inputs(graph, "WanAnimateKitAnimate", **given)
+    graphs.set_inputs(graph, "WanAnimateKitLoadVideo", width=SIZE[0], height=SIZE[1], fps=30.0)
+    (folder / "work.json").write_text(json.dumps(graph))
+    return folder
+
+
+def arguments(clip: Path, out: Path, *servers) -> list:
+    given = {"image": clip / "robot.png", "video": clip / "driver.mp4", "LoadPoseTrack.file": f"@{clip / 'track.npz'}"}
+    more = [one for name, value in given.items() for one in ("--set", f"{name}={value}")]
+    urls = ",".join(server.url for server in servers)
+    return [clip / "work.json", "--servers", urls, "--out", out, "--name", "clip", "--grace", 2, *more]
+
+
+def frames_of(path: Path) -> tuple:
+    record = read_record(path)
+    return record.frames, record.segments
+
+
+def shots_of(out: Path, server) -> list[int]:
+    """The shots that a server has made."""
+    done = {one["name"] for one in events(out) if one["event"] == "done" and one["worker"] == server.url}
+    return [at for at in (1, 2, 3) if SHOT.format(at) in done]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_shots_on_two_servers_of_which_one_ends_and_the_driver(start_server, clip, driver, tmp_path, capfd):
+    with start_server() as alone:
+        assert queue(*arguments(clip, tmp_path / "alone", alone)) == 0
+        whole = frames_of(tmp_path / "alone" / "clip.mp4")
+        assert len(whole[1]) == SEGMENTS
+    assert "shot" not in capfd.readouterr().err, "one server makes it whole"
+
+    out = tmp_path / "out"
+    with start_server() as first:
+        with start_server() as second:
+            given = arguments(clip, out, first, second)
+            process = driver(*given)
+            wait_for(lambda: shots_of(out, second), 240)
+            process.kill()
+            os.killpg(second.pid, signal.SIGKILL)
+            process.wait()
+        away = shots_of(out, second)
+        assert not (out / "clip.mp4").exists() and (out / ".work").is_dir()
+        process = driver(*given)
+        told = process.communicate(timeout=400)[0]
+        assert process.returncode == 0 and "1 of 1 jobs are in" in told, told
+        assert frames_of(out / "clip.mp4") == whole
+        assert {path.name for path in out.iterdir()} == {"clip.mp4", FILE}, "nothing is left over"
+        finished = [one["name"] for one in events(out) if one["event"] == "done"]
+        assert sorted(finished) == sorted(["clip: its shots", *map(SHOT.format, (1, 2, 3)), "clip"]), "once each"
+        joined = first.base_dir.glob("output/wan_animate_kit/jobs/*-shots/segment_*.mkv")
+        sent = {f"segment_{index:04d}.mkv" for at in away for index in (2 * at - 2, 2 * at - 1)}
+        assert {path.name for path in joined} == sent, "a shot goes where it was not made"
+        made = first.base_dir.glob("output/wan_animate_kit/jobs/*/segment_*.mkv")
+        assert len({path.stat().st_ino for path in made}) == SEGMENTS, "the whole clip makes no segment again"
+        before = first.get("/history").keys()
+        assert queue(*arguments(clip, out, first)) == 0 and first.get("/history").keys() == before
+
+
+class Hands:
+    """A server in this process, which finds ``shots`` shots in every clip."""
+
+    slots = 2
+
+    def __init__(self, name: str, shots: int, bad: tuple[str, ...] = ()):
+        self.name, self._shots, self._bad = name, shots, bad
+        self.made: list[Job] = []
+
+    def alive(self) -> bool:
+        return True
+
+    def run(self, job, state, report, stop):
+        self.made.append(job)
+        if job.name in self._bad:
+            raise InputError("it cannot be made.")
+        folder = state.folder / WORK
+        folder.mkdir(exist_ok=True)
+        if isinstance(job, FindShots):
+            (path := folder / f"{job.key}.json").write_text(json.dumps([[at, at] for at in range(self._shots)]))
+        elif isinstance(job, MakeShot):
+            (folder / job.work).mkdir(exist_ok=True)
+            (path := folder / job.work / f"{job.first}").write_text("")
+        else:
+            (path := state.folder / f"{job.name}.mp4").write_text(job.key)
+        return [path]
+
+
+@pytest.fixture
+def make(clip, tmp_path):
+    """Runs clips of these names; summary and state, which is open."""
+    graph, states = json.loads((clip / "work.json").read_text()), []
+
+    def make(names, *workers, apart=True):
+        states.append(state := State(tmp_path / "out"))
+        shots = Shots([Job(f"key-{name}", name, graph, {}) for name in names], state.folder, apart)
+        begun = shots.begin(state.last, lambda key: state.done(key) is not None)
+        try:
+            return Dispatcher(begun, list(workers), state, then=shots.then).run()
+        finally:
+            state.close()
+
+    return make
+
+
+def test_a_bad_shot_fails_its_clip_alone_and_the_rest_is_there_the_next_time(make, tmp_path):
+    workers = Hands("a", 3, bad=(SHOT_OF.format("x", 2),)), Hands("b", 3, bad=(SHOT_OF.format("x", 2),))
+    summary = make(["x", "y"], *workers)
+    assert summary.done == ["y"] and summary.failed == {"x": "it cannot be made."}
+    names = [job.name for worker in workers for job in worker.made]
+    assert (
+        len(set(names)) == len(names) and "x" not in names and {"y", *map(SHOT_OF.format, "yyy", (1, 2, 3))} <= {*names}
+    )
+    assert [path.name for path in (tmp_path / "out" / WORK).iterdir() if "key-y" in path.name] == []
+    sound = Hands("a", 3)
+    summary = make(["x", "y"], sound)
+    again = [job.name for job in sound.made]
+    assert summary.done == ["x"] and summary.kept == ["y"] and not {*again} & {*names} - {SHOT_OF.format("x", 2)}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"x.mp4", "y.mp4", FILE}
+
+
+def test_one_server_and_a_clip_of_one_shot(make):
+    one = Hands("a", 3)
+    assert make(["x"], one, apart=False).done == ["x"] and [type(job) for job in one.made] == [JoinShots]
+    single = Hands("a", 1)
+    assert make(["y"], single).done == ["y"] and [type(job) for job in single.made] == [FindShots, JoinShots]
+    older = Hands("a", 0)
+    assert make(["z"], older).done == ["z"], "a server whose pack does not say its shots"
+
+
+def test_a_clip_that_is_at_a_server_is_followed_there(make, tmp_path):
+    state = State(tmp_path / "out")
+    state.tell("key-x", "sent", name="x", worker="a", prompt="1", attempt=1)
+    state.close()
+    one = Hands("a", 3)
+    assert make(["x"], one, Hands("b", 3)).done == ["x"] and [job.name for job in one.made] == ["x"]
