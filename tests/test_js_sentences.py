@@ -140,19 +140,9 @@ def test_each_sentence_is_known_and_each_known_one_is_said(path, views):
 
 def folders_and_licences(views) -> set[str]:
     models = read_manifest()
-    return (
-        {one.licence for one in models}
-        | {one.folder for one in models}
-        | {"MIT"}
-        | {
-            cell
-            for view in views
-            for shown in view.tables
-            for row in shown.rows
-            if "Into" in shown.head
-            for cell in row[3:4]
-        }
-    )
+    return {one.licence for one in models} | {one.folder for one in models} | {"MIT"} | {
+        cell for view in views for shown in view.tables for row in shown.rows if "Into" in shown.head for cell in row[3:4]
+    }
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)

@@ -206,9 +206,7 @@ def test_the_table_stands_on_the_node(page, empty, tmp_path, vue, palette):  # n
     assert cv2.imread(str(path)).std() > 5 and page.evaluate(FAULTS) == []
 
 
-SAME = re.compile(
-    r"kit_\w+\.\w+|diffusion_models|vae|detection|VAE|GiB|[\w.]* ?[MG]?B|SHA-256|Apache-2.0|/\S*|\(CPU\)|sha256|R "
-)
+SAME = re.compile(r"kit_\w+\.\w+|diffusion_models|vae|detection|VAE|GiB|[\w.]* ?[MG]?B|SHA-256|Apache-2.0|/\S*|\(CPU\)|sha256|R ")
 """What is the same in Chinese: names of files and folders, units."""
 
 
@@ -219,11 +217,7 @@ def test_the_table_in_chinese(page, empty):  # noqa: F811
     try:
         reload(page)
         for node, values, says in (
-            (
-                CHECK,
-                {"vram": 16},
-                ["需要 2 个文件", "缺少", "大小不对", "以别的文件名存在（named.onnx）", "99 字节，而不是 2097152"],
-            ),
+            (CHECK, {"vram": 16}, ["需要 2 个文件", "缺少", "大小不对", "以别的文件名存在（named.onnx）", "99 字节，而不是 2097152"]),
             (DOWNLOAD, {"file": "kit_v.safetensors"}, ["没有下载任何文件", "将下载：2.1 MB", "许可"]),
         ):
             text = page.evaluate(RUN, [node, values])["text"]

@@ -1,4 +1,5 @@
-"""The unit of POSE_KEYPOINT's coordinates, which the format does not say: pixels, per cent or fractions of the canvas."""
+"""The unit of POSE_KEYPOINT's coordinates, which the format does not say: pixels, per cent or fractions of the canvas.
+"""
 
 from __future__ import annotations
 

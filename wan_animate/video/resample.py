@@ -120,9 +120,7 @@ def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
     least, most = max(upstream[0] // 2 // divisor, 1) * divisor, upstream[0] * 103 // 100 + 2 * divisor
     for candidate in range(least, most + 1, divisor):
         tall = candidate * height / width
-        sides = range(
-            int(tall * (1 - LITTLE_CUT)) // divisor * divisor, int(tall / (1 - LITTLE_CUT)) + divisor, divisor
-        )
+        sides = range(int(tall * (1 - LITTLE_CUT)) // divisor * divisor, int(tall / (1 - LITTLE_CUT)) + divisor, divisor)
         sizes += [(candidate, side) for side in sides if _LEAST * max_area <= candidate * side <= max_area]
     little = [size for size in sizes if cut_share(width, height, *size) <= LITTLE_CUT]
     if not little:
