@@ -79,7 +79,7 @@ def test_the_mp4_says_how_it_was_made(made, small_models):
     assert (settings["seed"], settings["steps"], settings["mode"], settings["segment"]) == (7, 1, "animate", 5)
     assert settings["no_retarget"] is True and settings["person_point"] == [0.5, 0.5]
     shown = {"frames": FRAMES, "segments": 2, "first_segment": 1}
-    assert record["clip"] == {"width": 112, "height": 64, "fps": "30", **shown}
+    assert record["clip"] == {"width": 128, "height": 80, "fps": "30", **shown}
     assert record["versions"]["torch"] == torch.__version__ and record["versions"]["wan_animate_kit"] == "0.1.0"
     assert record["device"] == "CPU"
     assert {model["part"] for model in record["models"]} == {"transformer", "vae"}

@@ -19,7 +19,7 @@ from ..finite import is_finite
 from .picture import over_background
 
 _cache = threading.local()
-_AT_ONCE, _BYTES_AT_ONCE = 8, 48 << 20
+_AT_ONCE, _BYTES_AT_ONCE = 8, 47 << 20
 
 
 class FrameSource(ABC):
