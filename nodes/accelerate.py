@@ -99,7 +99,7 @@ class Accelerate(io.ComfyNode):
                     tooltip=(
                         "How the large linear layers of the blocks are computed. as loaded: as the model file and the "
                         "loader say. fp8 (row-wise): matrix multiplications in fp8 with a scale for each token and "
-                        "each row of the weights, on cards that have them (RTX 40, H100 and later): 10 to 18% of a "
+                        "each row of the weights, on cards that have them (RTX 40, H100 and later): 11 to 18% of a "
                         "step less, the output 4 to 5% off; the log says how far a layer is off here. Takes bf16, fp16 "
                         "and fp8 files, with LoRAs, and keeps nothing in memory."
                     ),

@@ -116,7 +116,7 @@ class Animate(io.ComfyNode):
         driving_video: FrameSource | torch.Tensor | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.chain.control_sources import Controls
-        from ..wan_animate.chain.generate import generate, result_plan
+        from ..wan_animate.chain.generate import check_start, generate, result_plan
         from ..wan_animate.chain.job import AnimateJob
         from ..wan_animate.chain.job_folder import JobFolder, clip_name
         from ..wan_animate.chain.reuse import take_over
@@ -206,6 +206,7 @@ class Animate(io.ComfyNode):
         with SegmentStore(folder, waiting) as store:
             others = [] if anew else other_jobs()
             take_over(store, job.segment_keys(*extra), others, job.former_keys(*extra))
+            check_start(job, store)
             check_room(disk_needed(job, store, device, runs(), model=timed), store.folder)
             whole = [segment for segment in job.plan() if store.is_whole(segment)]
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)

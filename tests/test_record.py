@@ -9,6 +9,7 @@ import torch
 
 from wan_animate.chain.generate import generate
 from wan_animate.chain.job import AnimateJob
+from wan_animate.chain.options import ClipOptions
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.record.clip_record import TAG, ClipRecord, read_record, record_of
@@ -16,6 +17,7 @@ from wan_animate.record.compare import first_difference, frames_compared, other_
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.record.identity import picture_hash, weights_hash
 from wan_animate.video.frames import TensorSource
+from wan_animate.video.source import VideoSource
 from wan_animate.video.tags import read_tags, replace_tag
 from wan_animate.video.write import write_frames
 
@@ -50,7 +52,35 @@ def test_the_hashes_are_of_the_frames_on_disk(tmp_path):
     assert record.frames == hashes.whole and list(record.segments) == hashes.segments and len(hashes.segments) == 3
     given = {"mode": "animate", "segment_length": 9, "previous_frames": 1, "seed": 3, "prompt": "舞 a dance"}
     assert given.items() <= record.settings.items() and record.settings["options"]["crossfade"] == 0
-    assert record.clip == {"frames": FRAMES, "width": 96, "height": 64, "fps": "30", "segments": 3}
+    shown = {"frames": FRAMES, "segments": 3, "first_segment": 1}
+    assert record.clip == {"width": 96, "height": 64, "fps": "30", **shown} and record.shown == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "options, shown",
+    [
+        # 9 frames a segment, one taken over: 9, 8 and 3 new ones
+        (ClipOptions(last_segment=1), {"frames": 17, "segments": 2, "first_segment": 1}),
+        (ClipOptions(continue_from=TensorSource(torch.zeros(3, 64, 96, 3))), {"frames": 19, "segments": 3}),
+        (
+            ClipOptions(continue_from=TensorSource(torch.zeros(3, 64, 96, 3)), first_segment=1),
+            {"frames": 11, "segments": 2, "first_segment": 2},
+        ),
+    ],
+)
+def test_the_record_of_a_part_is_of_what_was_made(options, shown, tmp_path):
+    work = job(options=options)
+    record = make(work, tmp_path / "job")
+    assert shown.items() <= record.clip.items() and len(record.segments) == record.clip["segments"]
+    assert record.clip["frames"] == len(VideoSource(tmp_path / "job" / "clip.mp4", fps=0))
+    assert f"the same {shown['frames']} frames" in frames_compared(record, record)
+    assert record.shown[0] == options.first_segment
+
+
+def test_the_record_of_a_part_that_joins_on_to_finished_segments(tmp_path):
+    make(job(), tmp_path / "job")
+    record = make(job(options=ClipOptions(first_segment=1, last_segment=1)), tmp_path / "job")
+    assert record.clip["frames"] == FRAMES and record.shown == (0, 2) and len(record.segments) == 3
 
 
 def test_a_resumed_job_says_the_same(tmp_path):

@@ -120,6 +120,19 @@ def test_what_several_controls_are_made_of_is_read_once():
     assert driver.asked == mask.asked == list(range(25))
 
 
+def test_the_next_segment_is_read_after_this_one_was_encoded():
+    """Else both are in memory while the VAE works."""
+    pose, segments = Watched(25), plan_segments(25, LENGTH).segments
+    with ControlReader({"pose": pose}, segments) as reader:
+        reader.begin(segments[0])
+        reader.take("pose")
+        time.sleep(0.2)  # time to read too far
+        assert pose.asked == list(range(LENGTH))
+        reader.read_on()
+        reader.begin(segments[1])
+        assert len(reader.take("pose")) == LENGTH and pose.asked == list(range(segments[1].stop))
+
+
 @pytest.mark.parametrize("count, previous_frames", [(41, 1), (40, 5), (10, 1)])
 def test_at_most_one_segment_is_held_ahead(tmp_path, count, previous_frames):
     held, furthest = [], []

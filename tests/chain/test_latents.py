@@ -125,3 +125,24 @@ def test_variants_share_a_cache_but_no_latent():
     one, other = CachedVAE(None, cache, "bf16:"), CachedVAE(None, cache, "fp16:")
     cache.get("bf16:key", lambda: torch.ones(1))
     assert "key" in one and "key" not in other and None not in one
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_latents_lie_in_mapped_files(dtype, monkeypatch):
+    """Whose pages are no anonymous memory; where no file can be made they are in RAM."""
+    latent = torch.rand(1, 16, 20, 34, 60).to(dtype)
+    files = []
+    memmap = np.memmap
+    monkeypatch.setattr(np, "memmap", lambda file, *rest, **more: files.append(file) or memmap(file, *rest, **more))
+    cache = LatentCache()
+    cache.get("mapped", lambda: latent)
+    assert len(files) == 1
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    cache.get("in RAM", lambda: latent)
+    assert cache.bytes == 2 * latent.nbytes
+    for key in ("mapped", "in RAM"):
+        assert torch.equal(cache.get(key, lambda: pytest.fail("made anew")), latent)

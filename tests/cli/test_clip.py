@@ -1,6 +1,7 @@
 """Seams, segments made again, parts and prompts from the shell, on the small weights."""
 
 import json
+import shutil
 
 import av
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from wan_animate import cli
+from wan_animate.backends import diffusers as diffusers_backend
 from wan_animate.backends.diffusers import DiffusersDenoiser
+from wan_animate.cli import checks
 from wan_animate.cli.by_hand import check_by_hand
 from wan_animate.cli.make import animate_job, driving_video
 from wan_animate.cli.run import parsed
@@ -37,6 +40,7 @@ def run(inputs, small_models, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(
         diffusers, "encode_prompt", lambda folder, text, device: torch.full((1, 5, 4096), len(text) * 0.01)
     )
+    monkeypatch.setattr(checks, "check_encoders", lambda *_: None)
     given = {**inputs, "models": small_models.diffusers, "limit": 8, "steps": 1, "area": 160 * 96, "previous-frames": 1}
 
     def run(*arguments, without=(), out="a.mp4"):
@@ -83,6 +87,41 @@ def test_a_prompt_file_that_is_replaced_makes_the_clip_anew(run, tmp_path):
 def test_a_prompt_for_frames_from_the_shell(run):
     _, made = run("--prompt=one", "--prompt-for", "5", "-1", "another one", without=["prompt-file"])
     assert [prompt for _, prompt in made] == pytest.approx([0.03, 0.11], rel=0.01)
+
+
+def test_what_cannot_be_made_leaves_nothing(inputs, small_models, tmp_path, capsys):  # noqa: F811
+    """Beside a finished job whose segments would be taken over: the folder of a new one is not begun, or is gone."""
+    given = {**inputs, "models": small_models.diffusers, "limit": 8, "steps": 1, "area": 160 * 96, "previous-frames": 1}
+    line = [*(f"--{name}={value}" for name, value in given.items()), f"--out={tmp_path / 'a.mp4'}", "--no-retarget"]
+    assert cli.main([*line, "--keep-segments"]) == 0
+    damaged = tmp_path / "models"
+    shutil.copytree(small_models.diffusers, damaged)
+    (damaged / "image_encoder").mkdir(exist_ok=True)
+    (damaged / "image_encoder" / "config.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    for more, says in (
+        (["--prompt-for", "5", "-1", "another"], "has no text_encoder"),
+        ([f"--models={damaged}"], "has no folder image_processor"),
+        (["--first-segment=2", "--segment-seeds=1:3"], "segment 1, from which it goes on, is not finished"),
+        (["--segment-seeds=1:3", "--keep-rest", "--shift=4"], "no clip with these settings is finished"),
+    ):
+        assert cli.main([*line, *more]) == 2
+        assert says in capsys.readouterr().err and sorted(tmp_path.rglob("*")) == before, more
+
+
+def test_weights_that_cannot_be_loaded_leave_nothing(run, small_models, tmp_path, monkeypatch):
+    """Only loading finds it, after the first segment was taken over."""
+    run("--keep-segments")
+    before = sorted(tmp_path.rglob("*"))
+
+    def broken(*_, **__):
+        raise InputError("the transformer cannot be loaded")
+
+    monkeypatch.setattr(diffusers_backend, "load", broken)
+    with pytest.raises(AssertionError):
+        run("--segment-seeds=2:9")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_another_format_loras_and_edits_from_the_shell(run, small_models, tmp_path):

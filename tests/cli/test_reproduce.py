@@ -3,7 +3,7 @@
 import getpass
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import av
 import numpy as np
@@ -20,6 +20,7 @@ from wan_animate.record.clip_record import TAG, ClipRecord, read_record
 from wan_animate.record.compare import check_inputs
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.source import VideoSource
+from wan_animate.video.write import write_frames
 
 from .test_options import inputs  # noqa: F401  (a fixture)
 
@@ -77,7 +78,8 @@ def test_the_mp4_says_how_it_was_made(made, small_models):
     settings = record["settings"]
     assert (settings["seed"], settings["steps"], settings["mode"], settings["segment"]) == (7, 1, "animate", 5)
     assert settings["no_retarget"] is True and settings["person_point"] == [0.5, 0.5]
-    assert record["clip"] == {"frames": FRAMES, "width": 112, "height": 64, "fps": "30", "segments": 2}
+    shown = {"frames": FRAMES, "segments": 2, "first_segment": 1}
+    assert record["clip"] == {"width": 128, "height": 80, "fps": "30", **shown}
     assert record["versions"]["torch"] == torch.__version__ and record["versions"]["wan_animate_kit"] == "0.1.0"
     assert record["device"] == "CPU"
     assert {model["part"] for model in record["models"]} == {"transformer", "vae"}
@@ -119,6 +121,51 @@ def test_the_same_frames_again(made, tmp_path, capsys):
     first, second = tag(clip), tag(tmp_path / "b.mp4")
     assert first == second
     assert again(clip, {}, f"--against={tmp_path / 'b.mp4'}") == 0
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        ["--segment-seeds=1:99", "--keep-rest"],
+        ["--segment-seeds=1:99", "--keep-rest", "--last-segment=1"],
+        ["--segment-seeds=2:5", "--first-segment=2"],
+    ],
+)
+def test_what_a_clip_goes_on_from_is_made_again(made, tmp_path, capsys, last):
+    """From nothing, bit for bit; what the first run made is part of the clip."""
+    clip, files, _ = made
+    then = tag(clip)["settings"]
+    (tmp_path / "first").mkdir()
+    given = files | {name: then[name] for name in ("steps", "area", "segment", "seed", "limit")}
+    for more in ([], last):
+        line = arguments(given | {"out": tmp_path / "first" / "a.mp4"})
+        assert cli.main([*line, "--device=cpu", "--keep-segments", *more]) == 0
+    own = shutil.copy(tmp_path / "first" / "a.mp4", tmp_path / "a.mp4")
+    shutil.rmtree(tmp_path / "first")
+    record = tag(own)
+    assert record["clip"]["frames"] == FRAMES == len(VideoSource(own, fps=0)) and len(record["segments"]) == 2
+    assert record["frames"] != tag(clip)["frames"]
+    capsys.readouterr()
+    assert again(own, files, f"--out={tmp_path / 'b.mp4'}", "--device=cpu") == 0
+    assert "the same 8 frames, bit for bit" in capsys.readouterr().err
+    assert tag(tmp_path / "b.mp4") == record
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"], "what it went on from is removed"
+
+
+def test_a_server_is_not_asked_for_what_a_workflow_does_not_make(made, tmp_path, capsys):
+    clip, _, _ = made
+    record = read_record(clip)
+    options = record.settings["options"]
+    for changes, says in (
+        ({"keep_rest": True, "segment_seeds": {"1": 9}}, "shows the rest of a clip that had been made without segment"),
+        ({"first_segment": 1}, "shows segments that had been finished before"),
+        ({"last_segment": 0}, "shows segments that had been finished before"),
+    ):
+        forged = replace(record, host="ComfyUI", settings=record.settings | {"options": options | changes})
+        tags = forged.tags(FrameHashes(list(record.segments)))
+        write_frames(tmp_path / "c.mp4", [np.zeros((8, 16, 16, 3), np.uint8)], (16, 16), 8, 30, metadata=tags)
+        assert again(tmp_path / "c.mp4", {}, "--server=http://127.0.0.1:9") == 2
+        assert says in capsys.readouterr().err
 
 
 def test_the_clip_is_not_written_over(made, tmp_path, capsys):

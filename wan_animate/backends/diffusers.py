@@ -234,6 +234,33 @@ def check_folder(folder: str | os.PathLike) -> dict[str, dict]:
     return parts
 
 
+def check_parts(folder: str | os.PathLike, text: bool) -> None:
+    """Raises InputError unless a diffusers folder has what :func:`encode_prompt` (if ``text``) and
+    :func:`encode_image` read beside the configuration."""
+    folder = Path(folder)
+    if text:
+        check_text_encoder(folder)
+        _check_part(folder, "tokenizer")
+    if (folder / "image_encoder" / "config.json").is_file():
+        _check_part(folder, "image_processor")
+
+
+def check_text_encoder(folder: Path) -> None:
+    """Raises InputError where there is none."""
+    if not (folder / "text_encoder" / "config.json").is_file():
+        raise InputError(
+            f"the model folder {folder} has no text_encoder: give one that has, or saved prompts alone (--prompt-file) "
+            "in place of texts."
+        )
+
+
+def _check_part(folder: Path, part: str) -> None:
+    if not (folder / part).is_dir():
+        raise InputError(
+            f"the model folder {folder} has no folder {part}: take all parts from Wan-AI/Wan2.2-Animate-14B-Diffusers."
+        )
+
+
 def check_embedding(embedding: torch.Tensor | None, width: int | None, what: str, remedy: str) -> None:
     """Raises InputError unless ``[1, tokens, width]`` (``width`` None: any) or None."""
     if embedding is None:
@@ -251,10 +278,7 @@ _HERE: dict[str, Any] = {"local_files_only": True}
 def _loading(folder: Path, part: str) -> Iterator[Path]:
     # absolute, and there: to the libraries a name of one or two parts that is no folder is a repository of a model hub
     path = (folder / part).absolute()
-    if not path.is_dir():
-        raise InputError(
-            f"the model folder {folder} has no folder {part}: take all parts from Wan-AI/Wan2.2-Animate-14B-Diffusers."
-        )
+    _check_part(folder, part)
     try:
         yield path
     except torch.cuda.OutOfMemoryError:
@@ -310,11 +334,7 @@ def flow_scheduler(solver: str, shift: float) -> SchedulerMixin:
 def encode_prompt(folder: str | os.PathLike, text: str, device: str = "cpu", tokens: int = 512) -> torch.Tensor:
     """umT5 embedding ``[1, tokens, 4096]``, 0 past the text as in training. Nothing stays loaded. Raises InputError."""
     folder = Path(folder)
-    if not (folder / "text_encoder" / "config.json").is_file():
-        raise InputError(
-            f"the model folder {folder} has no text_encoder: give one that has, or a saved prompt (--prompt-"
-            f"file) in its place."
-        )
+    check_text_encoder(folder)
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     dtype = torch.float32 if device == "cpu" else torch.bfloat16

@@ -18,6 +18,7 @@ from einops import rearrange
 
 from ..log import get_logger
 from ..mask.cells import fills, whole_cells
+from ..mask.track import binary
 from ..text import frame_ranges, nothing_kept
 from ..video.frames import as_float, as_unit_float
 from .control_sources import BACKGROUND, FACE, MASK, POSE, Controls
@@ -26,6 +27,7 @@ from .ports import SegmentConditioning
 from .segments import Segment
 
 log = get_logger(__name__)
+_AT_ONCE = 8  # frames
 
 
 def unknown_mask(segment: Segment, height: int, width: int, character_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -33,14 +35,14 @@ def unknown_mask(segment: Segment, height: int, width: int, character_mask: torc
 
     Args:
         height, width: in latent pixels.
-        character_mask: ``[L, H, W]`` in 0..1, 1 = character; None (animate): all is made.
+        character_mask: ``[L, H, W]`` uint8 or float, 1 = character; None (animate): all is made.
 
     Returns:
         ``[1, 4, T, height, width]`` float32, 1 = to be made.
     """
     mask = torch.ones(4 * segment.latent_frames, height, width)
     if character_mask is not None:
-        small = F.interpolate(character_mask[:, None].float(), size=(height, width), mode="nearest")[:, 0]
+        small = F.interpolate(character_mask[:, None], size=(height, width), mode="nearest")[:, 0].float()
         mask[3:] = small
         mask[:3] = small[0]
     mask[: 4 * segment.previous_latents] = 0.0
@@ -50,25 +52,30 @@ def unknown_mask(segment: Segment, height: int, width: int, character_mask: torc
 def conditioning_pixels(
     segment: Segment, height: int, width: int, previous: torch.Tensor | None, background: torch.Tensor | None
 ) -> torch.Tensor:
-    """The previous frames, then the background ``[L, H, W, 3]`` (uint8 or float in 0..1), or one frame of mid grey that
-    stands for the rest."""
+    """The previous frames, then the background ``[L, H, W, 3]`` (uint8 or float in 0..1) where they end, or one frame
+    of mid grey that stands for the rest."""
     if background is None:
         scene = torch.full((1, height, width, 3), 0.5)
     else:
         scene = background[segment.previous_frames :]
     if previous is None:
         return scene
-    return torch.cat((previous.to(torch.float32), as_unit_float(scene)))
+    pixels = torch.empty(len(previous) + len(scene), height, width, 3)
+    pixels[: len(previous)] = previous
+    for start in range(0, len(scene), _AT_ONCE):  # all at once, floats would be there twice
+        part = as_unit_float(scene[start : start + _AT_ONCE])
+        pixels[len(previous) + start :][: len(part)] = part
+    return pixels
 
 
 def face_pixels(crops: np.ndarray, size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """``[1, 3, L, size, size]`` in -1..1 of crops ``[L, h, w, 3]``, a few at a time: 77 are 242 MB in float32."""
     out = torch.empty((len(crops), 3, size, size), dtype=dtype)
-    for start in range(0, len(crops), 8):
-        pixels = rearrange(as_float(crops[start : start + 8]), "l h w c -> l c h w")
+    for start in range(0, len(crops), _AT_ONCE):
+        pixels = rearrange(as_float(crops[start : start + _AT_ONCE]), "l h w c -> l c h w")
         if pixels.shape[-2:] != (size, size):
             pixels = F.interpolate(pixels, size=(size, size), mode="area")
-        out[start : start + 8] = pixels * 2.0 - 1.0
+        out[start : start + _AT_ONCE] = pixels * 2.0 - 1.0
     return rearrange(out, "l c h w -> 1 c l h w")
 
 
@@ -124,8 +131,11 @@ def build_conditioning(
         return torch.from_numpy(np.ascontiguousarray(read(name)))
 
     def scene() -> torch.Tensor:
-        background = pixels(BACKGROUND) if controls.background is not None else None
-        return conditioning_pixels(segment, height, width, previous, background)
+        if controls.background is None:
+            return conditioning_pixels(segment, height, width, previous, None)
+        if faces is not None:
+            faces.result()  # their bytes are freed before the scene becomes floats
+        return conditioning_pixels(segment, height, width, previous, pixels(BACKGROUND))
 
     with ThreadPoolExecutor(1, "face") as executor:  # face crops are converted while the VAE works
         faces = (
@@ -141,7 +151,7 @@ def build_conditioning(
         latent = vae.encode_once(scene_key, scene, still)
     mask = None
     if controls.character_mask is not None:
-        character = (as_float(read(MASK)) >= 0.5).numpy().view(np.uint8)  # the threshold that cut the background
+        character = binary(read(MASK))  # the threshold that cut the background
         if not character.any():
             log.warning(
                 "the character mask is black in frames %d to %d: nobody is put into the scene there",
@@ -153,7 +163,7 @@ def build_conditioning(
         kept[:] = fills(character)[: len(kept)]
         if kept.any():
             log.warning("%s", nothing_kept(f"frames {frame_ranges(frames)}"))
-        mask = torch.from_numpy(whole_cells(character)).float()  # no pixel that the background has black is known
+        mask = torch.from_numpy(whole_cells(character))  # no pixel that the background has black is known
     made = unknown_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(
         segment=segment,

@@ -41,11 +41,19 @@ class ControlReader:
         self._ahead: dict[str, Future] = {}
         self._thread = ThreadPoolExecutor(1, "controls")
         self._next = 0
-        self._submit()
+        self.read_on()
 
     def begin(self, segment: Segment) -> None:
-        """Go to the next segment and start to read the one after it."""
+        """Go to the next segment, whose frames are then taken."""
+        if not self._submitted:
+            self.read_on()
         self._segment, self._now = segment, self._ahead
+        self._ahead, self._submitted = {}, False
+
+    def read_on(self) -> None:
+        """Start to read the segment after this one; when this one's frames were taken, so that they are not all in
+        memory at a time."""
+        self._ahead, self._submitted = {}, True
         self._submit()
 
     def take(self, name: str) -> np.ndarray:
@@ -72,7 +80,6 @@ class ControlReader:
         self.close()
 
     def _submit(self) -> None:
-        self._ahead = {}
         if self._next == len(self._segments):
             return
         segment = self._segments[self._next]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..buffers import map_large_buffers
@@ -119,6 +120,24 @@ def result_plan(job: AnimateJob, store: SegmentStore) -> SegmentPlan:
     return plan.part(first, last)
 
 
+def check_start(job: AnimateJob, store: SegmentStore) -> None:
+    """Raises InputError where what a segment starts from, or fades back into, was never made."""
+    left = [segment for segment in result_plan(job, store) if not store.is_whole(segment)]
+    for segment in left:
+        number = segment.index + 1
+        before = segment.index == job.options.continued or not segment.previous_frames
+        if segment is left[0] and not before and not store.has_tail(segment.index - 1):
+            raise InputError(
+                f"segment {number} is to be made, but segment {number - 1}, from which it goes on, is not finished "
+                "with these settings: make that first, start at segment 1, or give a clip to continue from."
+            )
+        if job.returns(segment) and not store.has_former(segment.index):
+            raise InputError(
+                f"the rest is to be kept beside a new segment {number}, but no clip with these settings is finished up "
+                "to there: make it first without segment seeds, or do not keep the rest."
+            )
+
+
 def _generate(
     job: AnimateJob,
     denoiser: Denoiser,
@@ -137,11 +156,12 @@ def _generate(
     )
     store.verify(job.plan(), lambda: None if progress is None else progress(begun))
     plan = result_plan(job, store)
+    record = None if record is None else record.showing(plan)
     total = len(plan) * denoiser.steps
     cached = vae if isinstance(vae, CachedVAE) else CachedVAE(vae)
     left = [segment for segment in plan if not store.is_whole(segment)]
     unfinished = {segment.index for segment in left}
-    _check_start(job, left, store)
+    check_start(job, store)
     reference_latent = tail = None
     colors = SegmentColors(job.color, job.controls, job.plan())
     differences, driver = FrameDifferences(), DriverMotion(job.controls)
@@ -171,6 +191,11 @@ def _generate(
                     )
                 )
 
+        def take(name: str) -> np.ndarray:
+            if name != POSE:  # which is encoded meanwhile
+                saver.wait_converted()
+            return reader.take(name)
+
         for segment in plan:
             here = functools.partial(report, segment)
             waiting = functools.partial(here, "write", denoiser.steps)
@@ -188,8 +213,9 @@ def _generate(
                 colors = SegmentColors(job.color, job.controls, job.plan(), state)
             conditioning = build_conditioning(
                 segment, job.controls, cached, reference_latent, tail, denoiser.face_size, denoiser.face_dtype,
-                driver.watching(segment, colors.watching(segment, reader.take)),
+                driver.watching(segment, colors.watching(segment, take)),
             )  # fmt: skip
+            reader.read_on()
             conditioning.seed = job.seed_of(segment.index)
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
@@ -264,23 +290,6 @@ def _boundaries(
         given, _ = _handed_over(job, plan.segments[0], store)
     before = None if given is None else given[-1].numpy()
     return measure_boundaries(plan, clip, differences, driver, returning, before, check)
-
-
-def _check_start(job: AnimateJob, left: list[Segment], store: SegmentStore) -> None:
-    """Raises InputError where what a segment starts from, or fades back into, was never made."""
-    for segment in left:
-        number = segment.index + 1
-        before = segment.index == job.options.continued or not segment.previous_frames
-        if segment is left[0] and not before and not store.has_tail(segment.index - 1):
-            raise InputError(
-                f"segment {number} is to be made, but segment {number - 1}, from which it goes on, is not finished "
-                "with these settings: make that first, start at segment 1, or give a clip to continue from."
-            )
-        if job.returns(segment) and not store.has_former(segment.index):
-            raise InputError(
-                f"the rest is to be kept beside a new segment {number}, but no clip with these settings is finished up "
-                "to there: make it first without segment seeds, or do not keep the rest."
-            )
 
 
 def _handed_over(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from .ports import VideoVAE
 
+_MAPPED = 1 << 20
 LIMIT = 256 << 20
-"""Bytes: about 30 segments of 77 frames at 832x480, 13 at 1280x720."""
+"""Bytes, of files: about 30 segments of 77 frames at 832x480, 13 at 1280x720."""
 
 
 class LatentCache:
-    """Latents by key, in RAM; the least recently used is dropped first.
+    """Latents by key, in mapped temporary files, whose pages the system takes back where RAM is short; in RAM where no
+    file can be made. The least recently used is dropped first.
 
     Args:
         limit: bytes.
@@ -35,9 +40,9 @@ class LatentCache:
                 latent, device = self._kept[key]
                 return latent.to(device, copy=True)
         latent = make()
-        kept = latent.detach().to("cpu", copy=True)
+        kept = _mapped(latent.detach()) if latent.nbytes <= self.limit else None
         with self._lock:
-            if kept.nbytes <= self.limit and key not in self._kept:
+            if kept is not None and key not in self._kept:
                 self._kept[key] = kept, latent.device
                 self.bytes += kept.nbytes
             while self.bytes > self.limit:
@@ -50,6 +55,22 @@ class LatentCache:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def _mapped(latent: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU in a mapped file that is gone with it."""
+    plain = latent.to("cpu").contiguous()
+    if plain.nbytes < _MAPPED:  # a file each would be too many
+        return latent.to("cpu", copy=True)
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, plain.nbytes)  # a page without a place on the disk is a SIGBUS
+            pages = np.memmap(file, np.uint8, "r+", shape=(plain.nbytes,))
+    except (OSError, ValueError):
+        return latent.to("cpu", copy=True)
+    kept = torch.from_numpy(pages).view(plain.dtype).view(plain.shape)
+    return kept.copy_(plain)
 
 
 class CachedVAE:

@@ -76,6 +76,7 @@ def _take_over(
             "wan-animate jobs clear deletes it",
             ", ".join(older), store.folder.parent,
         )  # fmt: skip
+    store.taken |= set(taken)
     return sorted(taken)
 
 

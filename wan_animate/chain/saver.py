@@ -142,6 +142,8 @@ class SegmentSaver:
         self._store, self._fps, self._video, self._differences = store, fps, video, differences
         self._thread = ThreadPoolExecutor(1, "saver", initializer=lower_priority)
         self._saving: Future | None = None
+        self._converted = threading.Event()
+        self._converted.set()
 
     def resume(self, finished: Iterable[Segment], waiting: Callable[[], None] = lambda: None) -> None:
         """Append the segments of the store to the mp4, after those that were saved."""
@@ -169,7 +171,12 @@ class SegmentSaver:
             InputError: a segment could not be written.
         """
         self._wait(waiting)
+        self._converted.clear()
         self._saving = self._thread.submit(self._save, segment, [frames], tail, state, record)
+
+    def wait_converted(self) -> None:
+        """Wait until the frames that are being saved are uint8, and their floats, four times as large, are freed."""
+        self._converted.wait()
 
     def check(self) -> None:
         """Raises the error of a thread, if any."""
@@ -213,7 +220,10 @@ class SegmentSaver:
         state: dict[str, torch.Tensor] | None,
         record: dict[str, Any] | None,
     ) -> None:
-        frames = to_uint8(held.pop())  # frees the float frames
+        try:
+            frames = to_uint8(held.pop())  # frees the float frames
+        finally:
+            self._converted.set()
         if self._differences is not None:
             self._differences.add(segment.first, frames)
         in_memory = self._video is not None and not self._video.behind

@@ -56,7 +56,8 @@ TRIES = 20  # another process may remove an empty folder between two steps of ou
 class SegmentStore(JobFolder):
     """The segments of one job.
 
-    As a context manager it is :meth:`locked`, and at the end removes a folder without a finished segment.
+    As a context manager it is :meth:`locked`, and at the end removes a folder without a finished segment; after an
+    error also one with none but other jobs' (:attr:`taken`).
 
     Args:
         folder: of this job alone; name it after :meth:`.generate.AnimateJob.key`.
@@ -64,6 +65,7 @@ class SegmentStore(JobFolder):
 
     Attributes:
         waited: whether another process had to be waited for.
+        taken: segments that were taken over from other jobs (:mod:`.reuse`).
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -72,6 +74,7 @@ class SegmentStore(JobFolder):
     def __init__(self, folder: str | os.PathLike, waiting: Callable[[], None] | None = None) -> None:
         super().__init__(folder)
         self.waited = False
+        self.taken: set[int] = set()
         self._waiting, self._lock = waiting, JobLock(self.folder)
         self._made: list[Path] = []
         self._largest = 0
@@ -94,10 +97,13 @@ class SegmentStore(JobFolder):
         self._acquire()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        empty = not any(self.folder.glob("segment_*.mkv")) and not any(self.folder.glob(CLIPS))
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        others = set() if kind is None else {self.frames_path(index) for index in self.taken}
+        own = set(self.folder.glob("segment_*.mkv")) - others
+        empty = not own and not any(self.folder.glob(CLIPS))
         if empty:
             for leftover in (
+                *others,
                 *self.folder.glob("tail_*.safetensors"),
                 *self.folder.glob("former_*.mkv"),
                 *self.folder.glob("*.json"),
@@ -191,6 +197,7 @@ class SegmentStore(JobFolder):
         from .segment_files import write_lossless
 
         files = {}
+        self.taken.discard(index)
 
         def write_record(frames_file: str) -> None:
             files[FRAMES] = file_record(frames_file)

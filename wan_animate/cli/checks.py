@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..backends.diffusers import check_parts
 from ..chain.job import MOST_PICTURES
 from ..chain.options import ClipOptions, parse_segment_seeds
 from ..chain.prompts import FrameRange, check_range, prompts_for
@@ -20,7 +21,7 @@ from ..pose.track import PoseTrack
 from ..video.source import VideoSource
 from ..weights.lora_file import check_lora_file
 from .by_hand import check_by_hand
-from .options import RunOptions
+from .options import AS_RUN, RunOptions, Sampling
 
 PICTURES = ""
 """The ending of a folder of pictures."""
@@ -178,6 +179,29 @@ def check_options(options: RunOptions, pose: bool = True) -> None:
         )
     if not options.plan:  # which writes nothing
         _check_outputs(options)
+
+
+def used_files(options: RunOptions) -> set[str]:
+    """Names of the options whose files the clip is made of; others may be given and are not looked at."""
+    character = options.mode == "animate" and not options.no_retarget
+    used = {name for name in FILES if getattr(options, name)}
+    if not character:
+        used -= {"reference_track"}
+    if options.track and (not character or options.reference_track):
+        used -= {"detector", "pose"}
+    if options.mode != "replace":
+        used -= {"sam2", "mask_prompts"}
+    return used - (set(LORAS) - {name for name in LORAS if getattr(options, f"{name}_strength")})
+
+
+def encodes_text(options: RunOptions, sampling: Sampling = AS_RUN) -> bool:
+    """Whether a prompt is not a saved one."""
+    return not options.prompt_file or bool(options.prompts()) or sampling.cfg > 1
+
+
+def check_encoders(options: RunOptions, sampling: Sampling = AS_RUN) -> None:
+    """Raises InputError where the model folder lacks what encodes a prompt, or prepares the picture for its encoder."""
+    check_parts(options.models, text=encodes_text(options, sampling))
 
 
 def strengths(options: RunOptions) -> dict[str, Strength]:

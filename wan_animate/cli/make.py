@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from .options import AS_RUN
@@ -15,17 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
-    from typing import Any
 
     import torch
 
-    from ..backends.diffusers import DiffusersDenoiser
     from ..chain.controls import Controls
     from ..chain.job import AnimateJob
     from ..chain.ports import Denoiser, VideoVAE
     from ..detect.detector import PoseDetector
     from ..mask.track import MaskTrackSource
-    from ..parallel.processes import Group
     from ..pose.track import PoseTrack
     from ..record.clip_record import ClipRecord
     from ..video.frames import FrameSource
@@ -88,8 +84,9 @@ def _run(
 
     with whole_imports():
         from ..backends.diffusers import check_folder
+        from ..chain.earlier import earlier_jobs
         from ..chain.finished import Finished
-        from ..chain.generate import generate, result_plan
+        from ..chain.generate import check_start, generate, result_plan
         from ..chain.job_list import write_command
         from ..chain.reuse import take_over
         from ..chain.store import SegmentStore
@@ -103,9 +100,10 @@ def _run(
         from ..video.audio import read_audio
         from ..video.derived import PartSource
         from ..weights.prompt_file import load_prompt
-        from .checks import check_options, prompt_ranges, segment_prompts, segment_settings
+        from .checks import check_encoders, check_options, prompt_ranges, segment_prompts, segment_settings
         from .imports import import_packages
         from .launch import together
+        from .loading import load_ports
         from .options import command_of
         from .plans import plan_of, runs, timed_model
         from .recording import check_weights, hold_weights, job_settings, record, weights_key
@@ -120,6 +118,7 @@ def _run(
         import_packages(options)
     group = stack.enter_context(together(options))
     width = check_folder(options.models)["transformer"].get("text_dim")
+    check_encoders(options, sampling)
     # read first: what is wrong with it is said before the pose is detected
     saved = load_prompt(options.prompt_file, width)[0][0] if options.prompt_file else None
     job, signals, frames = from_video(options, shared) if source is None else source(options)
@@ -135,24 +134,41 @@ def _run(
     settings = " ".join([segment_settings(options, weights), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder, place = f".{short_name(out.stem)}-", shared.folder or out.parent
-    with SegmentStore(place / f"{folder}{job.key(job_settings(options, settings, made))}", shared.waiting) as store:
+    audio = read_audio(
+        sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
+    )
+    progress = shared.progress or printing(clock)
+
+    def opened(one: AnimateJob) -> SegmentStore:
+        return SegmentStore(place / f"{folder}{one.key(job_settings(options, settings, made))}", shared.waiting)
+
+    def ports(one: AnimateJob, store: SegmentStore) -> tuple[Denoiser, VideoVAE]:
+        """Of a job whose store has been begun; loaded for the first one that is not finished."""
+        nonlocal loaded
         others = [] if segments_only else place.glob(f"{glob.escape(folder)}*")
-        take_over(store, job.segment_keys(*keys), others, job.former_keys(*keys))
+        take_over(store, one.segment_keys(*keys), others, one.former_keys(*keys))
         write_command(store.folder, command_of(options, sampling))
-        if all(map(store.is_whole, job.wanted())):
-            store.verify(job.wanted())
-        denoiser: Denoiser = (finished := Finished(options.steps))
-        vae: VideoVAE = finished
-        if not all(map(store.is_whole, job.wanted())):
-            shown_size = frames.native_size if options.crop else None
-            check_room(disk_needed(job, store, device, runs(), shown_size, timed), store.folder)
-            denoiser, vae = _ports(options, saved, job, ranges, sampling, shared, weights, group)
+        check_start(one, store)
+        if all(map(store.is_whole, one.wanted())):
+            store.verify(one.wanted())
+        if all(map(store.is_whole, one.wanted())):
+            return (finished := Finished(options.steps)), finished
+        shown_size = frames.native_size if options.crop else None
+        check_room(disk_needed(one, store, device, runs(), shown_size, timed), store.folder)
+        if loaded is None:
+            loaded = load_ports(options, saved, job, ranges, sampling, shared, weights, group)
             check_weights(options, sampling, weights)
-        audio = read_audio(
-            sampling.sound or options.video, float(options.start / frames.fps), float(len(frames) / frames.fps)
-        )
+        return loaded
+
+    loaded: tuple[Denoiser, VideoVAE] | None = None
+    before: list[SegmentStore] = []
+    for earlier in [] if expected is None else earlier_jobs(job, *expected.shown):
+        with opened(earlier) as store:
+            generate(earlier, *ports(earlier, store), store, progress, check_model=held.check).close()
+            before.append(store)
+    with opened(job) as store:
+        denoiser, vae = ports(job, store)
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
-        progress = shared.progress or printing(clock)
         if segments_only:
             generate(job, denoiser, vae, store, progress, check_model=held.check).close()
             return store.folder
@@ -164,7 +180,7 @@ def _run(
         if took is not None and len(shown) == len(job.plan()):
             runs().add(took)
         if options.crop:
-            clip.tags = made.tags(clip_hashes(clip, [segment.keep for segment in shown]))
+            clip.tags = made.showing(shown).tags(clip_hashes(clip, [segment.keep for segment in shown]))
         whole = stitch_clip(signals, clip, video, audio, counting("stitch"))
         if signals.checked_mask is not None:
             for warning in signals.checked_mask.coverage().warnings:
@@ -189,7 +205,8 @@ def _run(
             contact_sheet(options.sheet, columns)
         clip.close()
         if not options.keep_segments and shared.folder is None:
-            store.remove()
+            for one in (store, *before):
+                one.remove()
     print(out)
     return out
 
@@ -329,60 +346,3 @@ def _character(options: RunOptions, picture: torch.Tensor, detector: PoseDetecto
             f"the reference image {options.image} shows no body to retarget the pose to ({error}); use another picture "
             "or --no-retarget."
         ) from error
-
-
-def _ports(
-    options: RunOptions,
-    saved: torch.Tensor | None,
-    job: AnimateJob,
-    ranges: list[tuple[int, int]],
-    sampling: Sampling,
-    shared: Shared,
-    weights: str,
-    group: Group | None = None,
-) -> tuple[DiffusersDenoiser, VideoVAE]:
-    import torch
-
-    from ..backends.attention import choose_attention
-    from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load_vae
-    from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
-    from ..plan.measured import job_tokens
-    from .checks import loras, strengths
-    from .plans import runs
-
-    dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
-    encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
-    prompt = encode(options.models, options.prompt, options.device, weights) if saved is None else saved
-    texts = [encode(options.models, text, options.device, weights) for _, _, text in options.prompts()]
-    negative = encode(options.models, sampling.negative, options.device, weights) if sampling.cfg > 1 else None
-    image = encode_image(options.models, job.reference_pixels()[0], options.device)
-    count, (width, height) = job_tokens(job), job.controls.size
-    needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
-    added = (*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options))
-    # beside the segments: whoever goes on with the clip takes the same kernel
-    choices = (shared.folder or runs().path.parent) / "attention.json"
-    transformer: Any
-    if group is None:
-        transformer, vae, scheduler = shared.weights.model(
-            options.models, options.shift, dtype, options.device, options.offload, needed, added, weights
-        )
-        if transformer.device.type == "cuda":
-            choose_attention(transformer, count, choices)
-    else:
-        from ..backends.several import SplitTransformer
-
-        transformer = SplitTransformer(
-            group, folder=os.path.abspath(options.models), dtype=dtype,
-            loras=[(os.path.abspath(path), strength) for path, strength in added], shard=options.shard_weights,
-        )  # fmt: skip
-        transformer.choose_attention(count, choices)
-        vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
-    if sampling.solver != AS_RUN.solver:
-        scheduler = flow_scheduler(sampling.solver, options.shift)
-    given = strengths(options)
-    denoiser = DiffusersDenoiser(
-        transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,
-        pose_strength=given["pose_strength"], face_strength=given["face_strength"],
-    )  # fmt: skip
-    denoiser.set_prompts(list(zip(ranges, texts)), len(job.controls))
-    return denoiser, vae

@@ -13,8 +13,8 @@ from ..record.identity import content_hash, content_identity, weights_hash
 from ..record.versions import versions
 from ..video.source import VideoSource
 from ..weights.held import HeldFiles
-from .checks import FILES, LORAS, loras
-from .options import AS_RUN, RunOptions, Sampling
+from .checks import FILES, LORAS, encodes_text, loras, used_files
+from .options import AS_RUN, GENERATE, RunOptions, Sampling
 
 WEIGHTS = ("detector", "pose", "sam2", *LORAS)
 PARTS = ("transformer", "vae", "text_encoder", "image_encoder")
@@ -31,19 +31,26 @@ def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: 
     settings = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
     if options.prompt_file:
         del settings["prompt"]
+    if sampling.command == GENERATE:
+        settings |= {"solver": sampling.solver, "cfg": sampling.cfg, "negative": sampling.negative * (sampling.cfg > 1)}
+    used = used_files(options)
     return record_of(
         job,
         sampling.command,
         {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()},
-        files={"video": frames.file_digest()} | _hashes(options, content_hash, set(FILES) - {*WEIGHTS, "video"}),
-        models=(*folder_models(options.models, bool(options.prompt_file)), *_single_models(options), *_lora(sampling)),
+        files={"video": frames.file_digest()} | _hashes(options, content_hash, used - {*WEIGHTS, "video"}),
+        models=(
+            *folder_models(options.models, not encodes_text(options, sampling)),
+            *_single_models(options),
+            *_lora(sampling),
+        ),
         versions=versions(),
         device=device_here(options.device).name,
     )
 
 
 def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
-    """The weight files of a folder in diffusers' layout; without the text encoder for a saved prompt."""
+    """The weight files of a folder in diffusers' layout; without the text encoder where all prompts are saved ones."""
     return [
         Model(path.parent.name, path.name, weights_hash(path))
         for path in _folder_files(folder, PARTS, saved_prompt)
@@ -75,7 +82,7 @@ def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
 
 
 def _key_files(options: RunOptions, sampling: Sampling) -> list[str | Path]:
-    saved = bool(options.prompt_file) and not options.prompts() and sampling.cfg <= 1  # nothing is encoded
+    saved = not encodes_text(options, sampling)
     files = _folder_files(options.models, (*PARTS, "scheduler", "image_processor"), saved)
     # a tokenizer's words are in files of any ending
     words = [] if saved else _folder_files(options.models, ("tokenizer",), False)
@@ -99,7 +106,7 @@ def job_settings(options: RunOptions, settings: str, made: ClipRecord) -> str:
 
 
 def _single_models(options: RunOptions) -> list[Model]:
-    hashes = _hashes(options, weights_hash, set(WEIGHTS))
+    hashes = _hashes(options, weights_hash, used_files(options) & set(WEIGHTS))
     return [Model(name, Path(getattr(options, name)).name, key) for name, key in hashes.items()]
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..chain.earlier import goes_on
 from ..errors import InputError
 from ..record.clip_record import ClipRecord, read_record
 from ..record.compare import frames_compared, other_inputs, other_surroundings, short
@@ -31,6 +32,7 @@ def reproduce(given: ReproduceOptions) -> int:
     if given.server:
         from ..record.server import run_again
 
+        _check_alone(given.clip, then)
         now = read_record(run_again(given.server, given.clip, _out(given)))
         for line in other_inputs(then, now):
             print(f"wan-animate: {line}", file=sys.stderr)
@@ -86,6 +88,18 @@ def _options(given: ReproduceOptions, then: ClipRecord) -> RunOptions:
         ) from None
 
 
+def _check_alone(clip: str, then: ClipRecord) -> None:
+    """Raises InputError for a clip that a workflow does not make by itself."""
+    options = then.settings.get("options")
+    before = goes_on(options, *then.shown) if isinstance(options, dict) else ""
+    if before:
+        raise InputError(
+            f"{clip} shows {before}, which its workflow does not make: run the workflow on the server that has the job "
+            "still, or there first as it was before (without segment seeds, from segment 1 on), and compare what it "
+            "saves with --against."
+        )
+
+
 def _out(given: ReproduceOptions) -> str:
     clip = Path(given.clip)
     if given.out and os.path.exists(given.out) and os.path.samefile(given.out, clip):
@@ -109,7 +123,8 @@ def _check_files(given: ReproduceOptions, then: ClipRecord) -> None:
         now = _read(content_hash, name, getattr(given, name))
         if now != key:
             changed.append(f"{_flag(name)} is another file (hash {short(now)}, and was {short(key)})")
-    models = [(one.part, one.hash) for one in folder_models(given.models or "", "prompt_file" in then.files)]
+    saved = "prompt_file" in then.files and not then.settings.get("prompt_for")
+    models = [(one.part, one.hash) for one in folder_models(given.models or "", saved)]
     models += [(name, _read(weights_hash, name, getattr(given, name))) for name in WEIGHTS if getattr(given, name)]
     was = {(one.part, one.hash): one.name for one in then.models}
     changed += [f"the {part} is other weights than {was[part, key]} (hash {short(key)})"

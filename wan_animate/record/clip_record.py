@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from .identity import picture_hash, text_hash
 
 if TYPE_CHECKING:
     from ..chain.job import AnimateJob
+    from ..chain.segments import SegmentPlan
 
 TAG = "wan_animate_kit"
 FORM = 1
@@ -42,7 +43,8 @@ class ClipRecord:
     Attributes:
         host: ``"shell"`` or ``"ComfyUI"``.
         settings: by name; numbers, texts and lists of numbers.
-        clip: frames, width, height, fps (a fraction's text), segments; made in a window, of what lies in it.
+        clip: what it shows: frames, width, height, fps (a fraction's text), segments, and the number of the first of
+            these in the whole clip, from 1; made in a window, of what lies in it.
         inputs: what the model was given, as hashes by name.
         files: what a user named, as content hashes by option; of the shell.
         models: weight files.
@@ -63,18 +65,31 @@ class ClipRecord:
     frames: str = UNKNOWN
     segments: tuple[str, ...] = ()
 
+    def showing(self, plan: SegmentPlan) -> ClipRecord:
+        """The record of a clip that shows these segments."""
+        return replace(self, clip=self.clip | _shown(plan))
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The first and the last segment that it shows, from 0."""
+        options = self.settings.get("options") or {}
+        # older records do not say it: what a part joins on to is there from the start of the clip
+        known = options.get("first_segment", 0) if options.get("continue_from") else 0
+        first = self.clip.get("first_segment", known + 1) - 1
+        return first, first + len(self.segments) - 1
+
     def tags(self, hashes: FrameHashes | None = None) -> dict[str, str]:
         """The tag's name and text; without ``hashes`` with zeros in their place, of the same length."""
         values: dict[str, Any] = {"form": FORM, **asdict(self), "segments": [UNKNOWN] * self.clip["segments"]}
         if hashes is not None:
-            # of a part of the clip there are fewer; more have no place
+            # more have no place
             segments = hashes.segments if len(hashes.segments) <= len(values["segments"]) else []
             values |= {"frames": hashes.whole, "segments": segments}
         return {TAG: json.dumps(values)}
 
 
 def record_of(job: AnimateJob, host: str, settings: dict[str, Any], **more: Any) -> ClipRecord:
-    """The record of a job to be made.
+    """The record of a job to be made, of the segments that it asks for (:meth:`ClipRecord.showing`).
 
     Args:
         settings: those that the job does not know: prompt, sampler.
@@ -83,10 +98,12 @@ def record_of(job: AnimateJob, host: str, settings: dict[str, Any], **more: Any)
     left_out = ("reference", "more_references", "controls", "fps")
     known = {one.name: _plain(getattr(job, one.name)) for one in fields(job) if one.name not in left_out}
     width, height = job.controls.size
-    clip = {
-        "frames": len(job.controls), "width": width, "height": height, "fps": str(job.fps), "segments": len(job.plan())
-    }  # fmt: skip
+    clip = {"frames": 0, "width": width, "height": height, "fps": str(job.fps)} | _shown(job.wanted())
     return ClipRecord(host, known | settings, clip, _inputs(job), **more)
+
+
+def _shown(plan: SegmentPlan) -> dict[str, int]:
+    return {"frames": plan.keep, "segments": len(plan), "first_segment": plan.segments[0].index + 1}
 
 
 def _plain(value: Any) -> Any:
@@ -152,6 +169,7 @@ def read_record(path: str | os.PathLike) -> ClipRecord:
         if not all(isinstance(one, dict) for one in dicts):
             raise TypeError("not by name")
         Fraction(record.clip["fps"])
+        sum(record.shown)
     except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise InputError(
             f"the record in {os.fspath(path)} is damaged ({error}): take the clip as it was made."

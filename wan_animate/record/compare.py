@@ -18,17 +18,21 @@ def other_surroundings(then: ClipRecord, now: ClipRecord) -> list[str]:
     return found
 
 
-def other_inputs(then: ClipRecord, now: ClipRecord) -> list[str]:
-    """Settings, inputs and models that differ, in words."""
+SHOWN = ("frames", "segments", "first_segment")
+"""Of a record's clip: what it shows follows from settings and inputs, and from segments that were finished before."""
+
+
+def other_inputs(then: ClipRecord, now: ClipRecord, shown: bool = True) -> list[str]:
+    """Settings, inputs and models that differ, in words; and, if ``shown``, the segments that the clips show."""
     found = [
         f"{name} is {now.settings.get(name, 'not set')!r}, and was {then.settings.get(name, 'not set')!r}"
         for name in sorted(then.settings.keys() | now.settings.keys())
         if then.settings.get(name) != now.settings.get(name)
     ]
     found += [
-        f"the clip's {name} is {now.clip.get(name)}, and was {then.clip.get(name)}"
+        f"the clip's {name.replace('_', ' ')} is {now.clip.get(name)}, and was {then.clip.get(name)}"
         for name in then.clip
-        if then.clip.get(name) != now.clip.get(name)
+        if then.clip.get(name) != now.clip.get(name) and (shown or name not in SHOWN)
     ]
     found += [
         f"the {name} is another (hash {short(now.inputs.get(name))}, and was {short(then.inputs.get(name))})"
@@ -45,7 +49,7 @@ def other_inputs(then: ClipRecord, now: ClipRecord) -> list[str]:
 
 def check_inputs(then: ClipRecord, now: ClipRecord) -> None:
     """Raises InputError if the model would be given something else than it was."""
-    found = other_inputs(then, now)
+    found = other_inputs(then, now, shown=False)
     if found:
         reasons = other_surroundings(then, now)
         why = f" (versions differ: {'; '.join(reasons)})" if reasons else ""
@@ -64,7 +68,7 @@ def frames_compared(then: ClipRecord, now: ClipRecord) -> str:
     """A sentence: the same frames, or where they begin to differ."""
     at = first_difference(then, now)
     if at is None:
-        return f"the same {then.clip['frames']} frames, bit for bit (hash {then.frames})"
+        return f"the same {now.clip['frames']} frames, bit for bit (hash {then.frames})"
     return (
         f"other frames from segment {at + 1} of {len(then.segments)} on "
         f"(hash {short(now.frames)}, and was {short(then.frames)})"

@@ -19,7 +19,7 @@ from ..finite import is_finite
 from .picture import over_background
 
 _cache = threading.local()
-_AT_ONCE, _BYTES_AT_ONCE = 8, 64 << 20
+_AT_ONCE, _BYTES_AT_ONCE = 8, 47 << 20
 
 
 class FrameSource(ABC):
@@ -51,7 +51,7 @@ class FrameSource(ABC):
 
     @property
     def chunk(self) -> int:
-        """Frames to read at once where all are wanted: 8, fewer of large ones (2 of 4K)."""
+        """Frames to read at once where all are wanted: 8, fewer of large ones (one of 4K)."""
         return max(1, min(_AT_ONCE, _BYTES_AT_ONCE // (3 * self.width * self.height)))
 
     @property
