@@ -121,6 +121,7 @@ class Animate(io.ComfyNode):
         from .host.device import device_here
         from .host.example_picture import example_note, with_note
         from .host.jobs import (
+            agree_attention,
             clean_jobs,
             job_folder,
             model_signature,
@@ -139,6 +140,7 @@ class Animate(io.ComfyNode):
         note = example_note(cls.hidden, "reference_image")
         if note:
             log.warning("Animate Character: %s", note)
+        agree_attention(cls.hidden)
         video_vae = cached_vae(vae, devices_of(model))
         denoiser = HostDenoiser(
             model,

@@ -129,8 +129,8 @@ class Hands:
         if isinstance(job, FindShots):
             (path := folder / f"{job.key}.json").write_text(json.dumps([[at, at] for at in range(self._shots)]))
         elif isinstance(job, MakeShot):
-            (folder / job.work).mkdir(exist_ok=True)
-            (path := folder / job.work / f"{job.first}").write_text("")
+            job.work.mkdir(exist_ok=True)
+            (path := job.work / f"{job.first}").write_text("")
         else:
             (path := state.folder / f"{job.name}.mp4").write_text(job.key)
         return [path]
