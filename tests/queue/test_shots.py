@@ -22,8 +22,8 @@ from wan_animate.record.server import ATTENTION
 
 from .test_servers import events, queue, wait_for
 
-FRAMES, CUTS, SIZE = 18, (6, 12), (128, 96)
-SEGMENTS = 6  # two in each shot
+FRAMES, CUTS, SIZE = 16, (6, 11), (128, 96)
+SEGMENTS = {1: (0, 1), 2: (2,), 3: (3,)}  # by shot
 SHOT_OF = "{}: shot {} of 3"
 SHOT = "clip: shot {} of 3"
 
@@ -96,10 +96,10 @@ def test_shots_on_two_servers_of_which_one_ends_and_the_driver(start_server, cli
         finished = [one["name"] for one in events(out) if one["event"] == "done"]
         assert sorted(finished) == sorted(["clip: its shots", *map(SHOT.format, (1, 2, 3)), "clip"]), "once each"
         joined = first.base_dir.glob("output/wan_animate_kit/jobs/*-shots/segment_*.mkv")
-        sent = {f"segment_{index:04d}.mkv" for at in away for index in (2 * at - 2, 2 * at - 1)}
+        sent = {f"segment_{index:04d}.mkv" for at in away for index in SEGMENTS[at]}
         assert {path.name for path in joined} == sent, "a shot goes where it was not made"
         made = first.base_dir.glob("output/wan_animate_kit/jobs/*/segment_*.mkv")
-        assert len({path.stat().st_ino for path in made}) == SEGMENTS, "the whole clip makes no segment again"
+        assert len({path.stat().st_ino for path in made}) == 4, "the whole clip makes no segment again"
         timed = [server for server in (first, second) if "Taken: " in server.log_path.read_text()]
         assert chosen and len(timed) == 1, "one server times its attention, the other takes the same"
         before = first.get("/history").keys()
@@ -110,7 +110,7 @@ def test_shots_on_two_servers_of_which_one_ends_and_the_driver(start_server, cli
         assert queue(*arguments(clip, tmp_path / "alone", alone)) == 0
         assert not list(alone.base_dir.glob("output/wan_animate_kit/jobs/*-shots"))
     whole = frames_of(tmp_path / "alone" / "clip.mp4")
-    assert len(whole[1]) == SEGMENTS and frames_of(out / "clip.mp4") == whole
+    assert len(whole[1]) == 4 and frames_of(out / "clip.mp4") == whole
 
 
 class Hands:
