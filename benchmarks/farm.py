@@ -329,6 +329,7 @@ def on_servers(folder: Path, place: Path, write: bool) -> list[str]:
         results.record(
             "farm_servers", two, one, digits=1, write=write, versions=results.versions("torch"),
             peer_name="one ComfyUI server", clips=CLIPS, shots=SHOTS * 2, comfyui=host.version,
+            jobs_an_hour={"two": round(3600 * CLIPS / two, 1), "one": round(3600 * CLIPS / one, 1)},
             killed=["the driver", "a server"], identical=CLIPS, made_twice=0, left_over=0, poisoned="failed alone",
             note=f"both servers on one machine, {os.environ['OMP_NUM_THREADS']} thread of torch each", **load(),
         )  # fmt: skip
