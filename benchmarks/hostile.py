@@ -1,8 +1,9 @@
 """Ten thousand broken files and values through every reader: no error but a sentence, no long call, no growth.
 
-hypothesis makes videos, segments, pose tracks, POSE_KEYPOINT, weights, LoRAs, prompts, edits, manifests, workflows and
-configurations that are nearly right (``tests/support/fuzz.py``). Each is read in this process; its seconds and the peak
-of its memory are taken (Linux). A call that does not end stops the run with its traceback.
+hypothesis makes videos, segments, job folders, pose tracks, masks, POSE_KEYPOINT, weights, LoRAs, prompts, edits,
+pictures, manifests, workflows, records and configurations that are nearly right (``tests/support/fuzz.py``). Each is
+read in this process; its seconds and the peak of its memory are taken (Linux). A call that does not end stops the run
+with its traceback.
 
     python benchmarks/hostile.py                  # 10,000 cases, about half an hour on two cores
     python benchmarks/hostile.py --cases 500 --only video --seed 3
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import logging
 import sys
 import time
 import traceback
@@ -95,6 +97,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="readers with this in their name")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    logging.disable(logging.WARNING)
     kinds = [kind for kind in READERS if options.only in kind]
     found = {}
     for kind in kinds:

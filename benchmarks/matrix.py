@@ -9,6 +9,7 @@ process: the same bits where only placement changes, else within rounding.
 
     python benchmarks/matrix.py                     # a card with 24 GB; about a quarter of an hour
     python benchmarks/matrix.py --only dynamic,bf16 # cells whose name has all of these
+    python benchmarks/matrix.py --keep rows         # cells that were right are kept in this folder: a later run goes on
     python benchmarks/matrix.py --small             # on a CPU, small weights; writes nothing
 
 Prints a table and writes ``results/matrix.json``. A cell that fails prints its exception's last line, the rest goes on,
@@ -250,11 +251,14 @@ def work(mode: str, options: argparse.Namespace) -> None:
 
     logging.basicConfig(level=logging.INFO if options.verbose else logging.ERROR, format="%(message)s")
     graph = Graph(options.files, options.small, options.blocks)
-    rows: list[dict[str, Any]] = []
+    rows = kept_rows(options.rows)
+    kept = {row["cell"] for row in rows}
     references: dict[tuple[str, ...], list[Any]] = {}
     loaded: Source | None = None
     model: Any = None
     for name, source, chain in cells(mode, options.only, options.small):
+        if name in kept:
+            continue
         row: dict[str, Any] = {"cell": name, "ran": False, "right": False}
         faulthandler.dump_traceback_later(PATIENCE, exit=True)  # a cell that hangs says where, and fails
         with torch.inference_mode():  # as the server's nodes run
@@ -272,6 +276,11 @@ def work(mode: str, options: argparse.Namespace) -> None:
         rows.append(row)
         print(line(row), flush=True)
         options.rows.write_text(json.dumps({"version": version, "rows": rows}))
+
+
+def kept_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run that were right."""
+    return [row for row in json.loads(file.read_text())["rows"] if row["right"]] if file.exists() else []
 
 
 def line(row: dict[str, Any]) -> str:
@@ -304,15 +313,18 @@ def main(options: argparse.Namespace) -> int:
             wanted = cells(mode, options.only, options.small)
             if not wanted:
                 continue
-            found = folder / f"{mode}.json"
+            found = (options.keep or folder).absolute() / f"{mode}.json"
+            found.parent.mkdir(parents=True, exist_ok=True)
             command = [sys.executable, __file__, "--worker", mode, "--files", str(folder), "--rows", str(found)]
             command += ["--comfy", str(options.comfy), "--blocks", str(options.blocks)]
             command += ["--only", ",".join(options.only)] * bool(options.only)
             command += ["--small"] * options.small + ["--verbose"] * options.verbose
             code = subprocess.run(command).returncode
             made = json.loads(found.read_text()) if found.exists() else {"version": None, "rows": []}
-            version, rows = made["version"] or version, rows + made["rows"]
-            missing, why = [name for name, *_ in wanted][len(made["rows"]) :], f"the process ended with {code}"
+            names = [name for name, *_ in wanted]
+            by_name = {row["cell"]: row for row in made["rows"]}
+            version, rows = made["version"] or version, rows + [by_name[name] for name in names if name in by_name]
+            missing, why = [name for name in names if name not in by_name], f"the process ended with {code}"
             rows += [{"cell": one, "ran": False, "right": False, "why": why} for one in missing]
             if missing:
                 print(f"FAIL {mode}: {why}, {len(missing)} cells did not run", flush=True)
@@ -339,6 +351,7 @@ PARSER = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 PARSER.add_argument("--comfy", type=Path, help="the folder with ComfyUI's main.py")
 PARSER.add_argument("--modes", default=",".join(MODES))
 PARSER.add_argument("--only", type=lambda text: [one.strip() for one in text.split(",") if one.strip()], default=[])
+PARSER.add_argument("--keep", type=Path, help="a folder for what was right, with which a later run goes on")
 PARSER.add_argument("--blocks", type=int, default=5, help="transformer blocks, a multiple of 5")
 PARSER.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
 PARSER.add_argument("--verbose", action="store_true", help="the log, and whole tracebacks")

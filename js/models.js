@@ -30,7 +30,7 @@ function make(tag, text, ...children) {
 
 function cell(content) {
     if (typeof content === "string") {
-        const made = make("td", content);
+        const made = make("td", say(content));
         if (content.length < 18) made.className = "short";
         return made;
     }
@@ -39,16 +39,22 @@ function cell(content) {
     return make("td", "", link);
 }
 
+// "name: what was found of it", or a sentence.
+function note(text) {
+    const whole = say(text), at = text.indexOf(": ");
+    return whole !== text || at < 0 ? whole : `${text.slice(0, at)}: ${say(text.slice(at + 2))}`;
+}
+
 function draw(box, view) {
-    const title = make("h4", view.title);
+    const title = make("h4", say(view.title));
     title.className = view.good ? "good" : "todo";
     const parts = [title];
-    if (view.notes.length) parts.push(make("ul", "", ...view.notes.map(note => make("li", note))));
+    if (view.notes.length) parts.push(make("ul", "", ...view.notes.map(each => make("li", note(each)))));
     for (const { head, rows } of view.tables) {
         const lines = rows.map(row => make("tr", "", ...row.map(cell)));
-        parts.push(make("table", "", make("tr", "", ...head.map(name => make("th", name))), ...lines));
+        parts.push(make("table", "", make("tr", "", ...head.map(name => make("th", say(name)))), ...lines));
     }
-    box.replaceChildren(...parts, ...view.after.map(line => make("p", line)));
+    box.replaceChildren(...parts, ...view.after.map(line => make("p", say(line))));
 }
 
 function addTable(node) {

@@ -49,7 +49,8 @@ class Accelerate(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "auto (exact): in the first step, time the exact kernels that are installed (cuDNN, flash, "
-                        "flash-attn 2 to 4, xformers) on this card and size and keep the fastest; the log says which. "
+                        "flash-attn 2 to 4, xformers, our own in Gluon on H100 and H200) on this card and size and "
+                        "keep the fastest; the log says which. "
                         "auto (approximate too): sage and int8 kernels as well, 1 to 2% off. host default: leave it to "
                         "ComfyUI. Or one kernel by name."
                     ),

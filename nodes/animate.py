@@ -10,7 +10,7 @@ from ..wan_animate.log import get_logger
 from .animate_inputs import animate_inputs, check_queued
 from .face import face_of
 from .finished import finished_report, stored_ends
-from .types import Frames, as_drawn, as_images, as_masks, pictures, valid
+from .types import Frames, as_drawn, as_images, as_masks, drawn_note, pictures, valid
 
 if TYPE_CHECKING:
     import torch
@@ -117,14 +117,16 @@ class Animate(io.ComfyNode):
         from ..wan_animate.plan.room import check_room, disk_needed
         from ..wan_animate.record.clip_record import record_tags
         from ..wan_animate.video.resample import as_rate
+        from .below import with_notes
         from .host.default_prompt import default_prompt
         from .host.device import device_here
-        from .host.example_picture import example_note, with_note
+        from .host.example_picture import example_note
         from .host.jobs import (
             agree_attention,
             clean_jobs,
+            hold_models,
             job_folder,
-            model_signature,
+            job_words,
             other_jobs,
             run_mark,
             runs,
@@ -137,9 +139,6 @@ class Animate(io.ComfyNode):
         from .host.sampling import SamplingProgress
 
         tell_phase("comparing the inputs with finished segments")
-        note = example_note(cls.hidden, "reference_image")
-        if note:
-            log.warning("Animate Character: %s", note)
         agree_attention(cls.hidden)
         video_vae = cached_vae(vae, devices_of(model))
         denoiser = HostDenoiser(
@@ -155,15 +154,18 @@ class Animate(io.ComfyNode):
             seed,
         )
         reference, *more = pictures(reference_image, "reference_image")
-        controls = Controls(
-            pose=as_drawn(pose, "pose"),
-            face=face_of(face, pose, driving_video),
-            background=None if background is None else as_images(background, "background"),
-            character_mask=None if character_mask is None else as_masks(character_mask, "character_mask"),
-        )
+        scene = None if background is None else as_images(background, "background")
+        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
+        video = None if driving_video is None else as_images(driving_video, "driving_video")
+        beside = scene, mask, video
+        drawn = as_drawn(pose, "pose", mode, beside)
+        controls = Controls(drawn, face_of(face, pose, video), scene, mask)
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
+        notes = list(filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]))
+        for note in notes:
+            log.warning("Animate Character: %s", note)
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())
         sampling = f"{steps} {cfg} {sampler_name} {scheduler} {shift}"
@@ -174,18 +176,17 @@ class Animate(io.ComfyNode):
             "vae": vae,
             "clip_vision_output": clip_vision_output,
         }
-        signature = model_signature(cls.hidden, linked)
+        held = hold_models(cls.hidden, ("model", "vae"))
+        words, shared = job_words(cls.hidden, linked, sampling, prompts)
         anew = run_mark(cls.hidden)
-        default = "" if positive is not None or prompts is None else f" {prompts[0]}"
-        key = job.key(f"{signature} {sampling}{default}") + anew
+        key = job.key(words) + anew
         # A segment is known by its own prompt, so that another one elsewhere does not make it again.
-        if prompts is not None and cls.hidden is not None:
-            unprompted = {name: given for name, given in linked.items() if name not in ("positive", "negative")}
-            signature = model_signature(cls.hidden, unprompted)
-        extra = f"{signature} {sampling}", prompts or []
+        extra = shared, prompts or []
         device = device_here().name
         clock = begin_clock(runs(), device, job, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
+        checked = controls.checked_mask
+        progress.warnings = lambda: [*notes, *([] if checked is None else checked.found().warnings)]
         record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
@@ -202,7 +203,8 @@ class Animate(io.ComfyNode):
             whole = [segment for segment in job.plan() if store.is_whole(segment)]
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
             progress.begin(stored_ends(store, whole, job.fps))
-            frames = generate(job, denoiser, video_vae, store, progress, store.folder / name, audio, record)
+            clip = store.folder / name
+            frames = generate(job, denoiser, video_vae, store, progress, clip, audio, record, held.check)
             shown = result_plan(job, store)
             frames.close()
             took = run_of(clock, device, job, store.folder, denoiser.passes)
@@ -217,5 +219,5 @@ class Animate(io.ComfyNode):
         frames.close()
         progress.finish()
         frames.tags = record_tags(store.folder / name)
-        video = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(video, frames, len(frames), ui=with_note(below, note))
+        made = InputImpl.VideoFromFile(str(store.folder / name))
+        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, notes))

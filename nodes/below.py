@@ -68,3 +68,16 @@ def below(
 ) -> dict | None:
     """As :class:`Shown`; None without any."""
     return Shown(cls, pictures, lines, warnings, **more).as_dict() or None
+
+
+def with_notes(shown: dict | None, notes: Sequence[str]) -> dict | None:
+    """What a node shows, with sentences before its text and its warnings."""
+    if not notes:
+        return shown
+    shown = shown or {}
+    (own,) = shown.get(KEY) or [{}]
+    return {
+        **shown,
+        "text": ("\n".join([*notes, *shown.get("text", ())]),),
+        KEY: [{**own, "warnings": [*notes, *own.get("warnings", ())]}],
+    }

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from ..wan_animate.log import get_logger
+from .below import with_notes
 from .types import Track
 from .warning import rarely_found
 
 if TYPE_CHECKING:
     from ..wan_animate.pose.track import PoseTrack
+
+log = get_logger(__name__)
 
 CATEGORY = "WanAnimateKit/pose"
 Keypoints = io.Custom("POSE_KEYPOINT")
@@ -103,6 +107,10 @@ class KeypointsToPose(io.ComfyNode):
         from .host.progress import progress_bar
 
         choice = PersonChoice(how=PEOPLE[person], number=person_number)
-        track = from_openpose(keypoints, as_rate(fps), choice, progress_bar(phase="Following the person"))
+        report, notes = progress_bar(phase="Following the person"), []
+        track = from_openpose(keypoints, as_rate(fps), choice, report, notes.append)
+        for note in notes:
+            log.warning("keypoints to pose: %s", note)
         shown = rarely_found(cls, track, "keypoints to pose")
-        return io.NodeOutput(track, int(track.body_found.sum()), ui=shown)
+        below = with_notes(None if shown is None else shown.as_dict(), notes)
+        return io.NodeOutput(track, int(track.body_found.sum()), ui=below)

@@ -275,15 +275,13 @@ class ShapeMask(io.ComfyNode):
 
 
 def _check(cls: type[io.ComfyNode], mask: FrameSource, pose: PoseTrack | None, frames: FrameSource | None) -> Shown:
-    """Moments of the mask; or, with a pose, the frames in which it does not hold the person."""
+    """Moments of the mask; or frames that it fills, in which it is empty, or (by the pose) does not hold the person."""
     from ..wan_animate.mask.coverage import checked_masks
     from ..wan_animate.preview.moments import moments_picture
     from .host.progress import progress_bar
 
-    if pose is None:
-        return preview(cls, moments_picture(mask, frames))
-    masks = checked_masks(mask, fitted(pose, frames))
-    coverage = masks.coverage(progress_bar(len(masks), "Comparing the mask with the pose"))
+    masks = checked_masks(mask, None if pose is None else fitted(pose, frames))
+    coverage = masks.coverage(progress_bar(len(masks), "Looking through the mask"))
     return uncovered(cls, coverage, masks, frames, "shape mask") or preview(cls, moments_picture(mask, frames))
 
 

@@ -178,11 +178,11 @@ class PlanClip(io.ComfyNode):
         from .host.jobs import free_disk, runs
         from .host.progress import progress_bar
 
-        clip = as_drawn(frames, "frames")
+        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
+        clip = as_drawn(frames, "frames", mode, [mask])
         if pose is None and isinstance(frames, PoseTrack):
             pose = frames
         size = clip.width, clip.height
-        mask = None if character_mask is None else as_masks(character_mask, "character_mask")
         references = [clip] if reference_image is None else pictures(reference_image, "reference_image")
         plan = plan_clip(
             size=size,
@@ -203,7 +203,9 @@ class PlanClip(io.ComfyNode):
             free=free_disk(),
             options=options or DEFAULTS,
             references=len(references),
+            notes=clip.notes,
         )
         # the node shows the words as text, next to the charts
-        shown = below(cls, [draw_plan(plan, words=False)], [plan.text()], chains=plan.segments.chains())
+        text, charts = [plan.text()], [draw_plan(plan, words=False)]
+        shown = below(cls, charts, text, plan.notes, chains=plan.segments.chains())
         return io.NodeOutput(plan.text(), as_image(draw_plan(plan)), len(plan.segments), ui=shown)

@@ -45,7 +45,7 @@ class CachedPrompt(io.ComfyNode):
             inputs=[
                 io.String.Input(
                     "text",
-                    display_name="text",
+                    display_name="prompt",
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip=(

@@ -119,7 +119,7 @@ class RetargetPose(io.ComfyNode):
                     "reference_image",
                     display_name="reference image",
                     optional=True,
-                    tooltip="The reference picture, only to be shown behind the preview's lower row.",
+                    tooltip="The reference picture, only to be shown behind the result in the preview.",
                 ),
                 Track.Input(
                     "driver_edit_pose",

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from .types import as_images, frames_input, in_limits, valid
+from .types import as_images, frames_input, in_limits, some_frames, valid
 
 CATEGORY = "WanAnimateKit/video"
 # ComfyUI's numbering: a name, the number, an underscore
@@ -33,7 +33,7 @@ class SaveClip(io.ComfyNode):
                 "webp", "image sequence", "png sequence", "side by side", "wipe", "compare video", "vhs",
             ],
             inputs=[
-                frames_input("frames", "The clip: frames of Animate Character or any other, or an IMAGE."),
+                frames_input("frames", "The clip: frames of Animate Character or any other, a mask (white on black), or an IMAGE."),
                 io.Audio.Input(
                     "audio",
                     display_name="audio",
@@ -180,7 +180,7 @@ class SaveClip(io.ComfyNode):
 
         form = ClipFormat(codec, quality, encoder, color_range, fps, audio_start, audio_seconds)
         kind = form.check()
-        source = as_images(frames, "frames", lazily=True)
+        source = some_frames(frames, "frames", 30, lazily=True)
         beside = None if driver is None else as_images(driver, "driver", float(source.fps), lazily=True)
         source = compared(source, beside, compare)
         path, name = numbered_path(filename_prefix, f"{NUMBERED}{kind.ending}", source.width, source.height)

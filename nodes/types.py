@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -73,12 +73,24 @@ def pose_input(id: str, tooltip: str, **kwargs: Any) -> io.MultiType.Input:
     return io.MultiType.Input(id, [Frames, Track, io.Image], tooltip=tooltip, **kwargs)
 
 
-def as_drawn(value: Any, name: str) -> FrameSource:
-    """A track as Draw Pose draws it with its defaults; pictures as :func:`as_images`. Raises InputError for masks."""
-    from ..wan_animate.pose.draw import DrawnPoseSource
+def as_drawn(value: Any, name: str, mode: str = "animate", frames: Iterable[FrameSource | None] = ()) -> FrameSource:
+    """A track drawn (:func:`..wan_animate.chain.controls.drawn_pose`); pictures as :func:`as_images`.
+
+    Raises:
+        InputError: for masks, or a track that does not cover ``frames``.
+    """
+    from ..wan_animate.chain.controls import drawn_pose
     from ..wan_animate.pose.track import PoseTrack
 
-    return DrawnPoseSource.at_size(value) if isinstance(value, PoseTrack) else as_images(value, name)
+    return drawn_pose(value, mode, frames) if isinstance(value, PoseTrack) else as_images(value, name)
+
+
+def drawn_note(value: Any, drawn: FrameSource, frames: Iterable[FrameSource | None] = ()) -> str:
+    """A sentence where :func:`as_drawn` chose the size of a track itself; else empty."""
+    from ..wan_animate.chain.controls import drawn_pose_note
+    from ..wan_animate.pose.track import PoseTrack
+
+    return drawn_pose_note(value, drawn, frames) if isinstance(value, PoseTrack) else ""
 
 
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:
@@ -112,7 +124,7 @@ def as_frames(value: Any, fps: float = 30, lazily: bool = False) -> FrameSource:
 def as_images(value: Any, name: str, fps: float = 30, lazily: bool = False) -> FrameSource:
     """As :func:`as_frames`. Raises InputError if ``name`` carries masks."""
     return _of_kind(
-        _some_frames(value, name, fps, lazily),
+        some_frames(value, name, fps, lazily),
         "image",
         name,
         "pictures, but it carries masks: connect the video's FRAMES or an IMAGE",
@@ -122,7 +134,7 @@ def as_images(value: Any, name: str, fps: float = 30, lazily: bool = False) -> F
 def as_masks(value: Any, name: str, fps: float = 30) -> FrameSource:
     """As :func:`as_frames`. Raises InputError if ``name`` carries pictures."""
     return _of_kind(
-        _some_frames(value, name, fps),
+        some_frames(value, name, fps),
         "mask",
         name,
         "masks, but it carries pictures: put the Mask to Frames node in between",
@@ -146,7 +158,7 @@ def pictures(value: torch.Tensor, name: str) -> list[torch.Tensor]:
     return [over_background(picture) for picture in value]
 
 
-def _some_frames(value: Any, name: str, fps: float, lazily: bool = False) -> FrameSource:
+def some_frames(value: Any, name: str, fps: float, lazily: bool = False) -> FrameSource:
     from ..wan_animate.errors import InputError
 
     if len(value) == 0:

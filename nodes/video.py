@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 from comfy_api.latest import Input, InputImpl, io
 
 from ..wan_animate.log import get_logger
+from .below import Shown
 from .host.folders import annotated_path, file_stamp, list_input, said
 from .types import Frames, fit_input
 
@@ -38,7 +39,7 @@ class LoadVideo(io.ComfyNode):
                 # its own (video is connected, or the folder is empty) names the empty file.
                 io.Combo.Input(
                     "file",
-                    display_name="file",
+                    display_name="video file",
                     options=[*list_input(content="video"), ""],
                     upload=io.UploadType.video,
                     tooltip="A video in the input folder, or upload one. Not used when video is connected.",
@@ -176,7 +177,12 @@ class LoadVideo(io.ComfyNode):
             source, full, audio = _from_file(path, fps, width * height, start, limit, fit)
         else:
             raise InputError(_not_there(file))
-        return io.NodeOutput(source, audio, float(source.fps), len(source), source.width, source.height, full)
+        for note in source.notes:
+            log.info("%s", note)
+        shown = Shown(cls, [], warnings=source.notes)
+        return io.NodeOutput(
+            source, audio, float(source.fps), len(source), source.width, source.height, full, ui=shown.as_dict() or None
+        )
 
 
 def _not_there(file: str) -> str:
@@ -201,8 +207,6 @@ def _from_file(
 
     report = progress_bar()  # Cancel is heard while a long file is looked through
     source = VideoSource(file, fps=fps, max_area=max_area, start=start, limit=limit, trim=trim, fit=fit, report=report)
-    for note in source.notes:
-        log.info("%s", note)
     return source, source.full_size(), read_audio(file, source.start_seconds or 0.0, float(len(source) / source.fps))
 
 
@@ -211,11 +215,7 @@ def _from_memory(
 ) -> tuple[FrameSource, FrameSource, dict | None]:
     from ..wan_animate.video.derived import SampledSource, at_area, cut_audio
     from ..wan_animate.video.frames import TensorSource
-    from ..wan_animate.video.source import cut_note
 
     source = SampledSource(TensorSource(components.images, components.frame_rate), fps, start, limit)
     audio = cut_audio(components.audio, source.start_seconds or 0.0, float(len(source) / source.fps))
-    fitted = at_area(source, max_area, fit)
-    if note := cut_note("the video", (source.width, source.height), (fitted.width, fitted.height), fit):
-        log.info("%s", note)
-    return fitted, source, audio
+    return at_area(source, max_area, fit), source, audio

@@ -4,6 +4,8 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from demo.importing import ROOT
 from wan_animate.chain.segment_files import write_lossless
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import InputError
@@ -101,6 +104,43 @@ def test_a_full_disk(small_disk, kind):
         write(small_disk / name)
     assert_one_sentence(found.value, "cannot be written to", "(No space left on device)", "free space there")
     assert os.listdir(small_disk) == ["in the way"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from wan_animate.weights.prompt_file import save_prompt
+print("begun", flush=True)
+number = float(sys.argv[3])
+while Path(sys.argv[2]).with_name("go on").exists():
+    save_prompt(sys.argv[2], [[torch.full((1, 64, 1024), number), {}]], "text", "encoder")
+"""
+
+
+def test_two_writers_of_one_prompt_never_leave_a_torn_one(tmp_path):
+    """Each read gives the whole of what one of them wrote."""
+    path, go_on = tmp_path / "a.safetensors", tmp_path / "go on"
+    save_prompt(path, [[torch.zeros(1, 64, 1024), {}]], "text", "encoder")
+    go_on.touch()
+    command = [sys.executable, "-c", WRITER, str(ROOT), str(path)]
+    writers = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE) for number in (1, 2)]
+    seen, reads = set(), 0
+    try:
+        for writer in writers:
+            assert writer.stdout is not None and writer.stdout.readline() == b"begun\n"
+        end = time.monotonic() + 60
+        while (reads < 300 or not {1.0, 2.0} <= seen) and time.monotonic() < end:
+            ((embedding, _),) = load_prompt(path)
+            low, high = embedding.aminmax()
+            assert low == high
+            seen.add(float(low))
+            reads += 1
+    finally:
+        go_on.unlink()
+        ended = [writer.wait(60) for writer in writers]
+    assert ended == [0, 0] and {1.0, 2.0} <= seen and os.listdir(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("room", [20_000, 400_000])  # not enough for the last frames; for them, not for the segment

@@ -47,3 +47,27 @@ def test_a_folder_that_is_not_there_is_no_repository(part, tmp_path, monkeypatch
             encode_image("m", torch.zeros(8, 8, 3))
         else:
             encode_prompt("m", "a robot")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_onnxruntime_keeps_nothing_in_the_home_folder(told, small_models, tmp_path, monkeypatch, offline):
+    """Nor does it look its maker's host up. Told nothing, 1.32 has a device id there after its import."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the networks need onnxruntime: run make setup")
+    from demo.small_models import DETECTION
+
+    network = small_models.detection / DETECTION["dancer"][0]
+    code = (
+        f"from wan_animate.detect.onnx_model import OnnxModel; OnnxModel({str(network)!r}, 'cpu', 'the detector')"
+        if told
+        else "import onnxruntime"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "ORT_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    found = ran("-c", code)
+    assert found.returncode == 0, found.stderr
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    if told:
+        assert not kept
+    elif not kept:
+        pytest.skip(f"onnxruntime {onnxruntime.__version__} keeps nothing anyway")

@@ -28,6 +28,14 @@ def found_too_little(found: np.ndarray) -> str | None:
     )
 
 
+def nothing_kept(where: str) -> str:
+    """A warning on frames of replace without any of the scene."""
+    return (
+        f"the character mask is white all over in {where}: nothing of the scene is kept there. Take mode animate if a "
+        "new scene is wanted, else a mask of the person alone (Segment Character; if black is the character, invert it)."
+    )
+
+
 def duration(seconds: float) -> str:
     """``40 s``, ``4 min 20 s``, ``2 h 5 min``."""
     whole = max(round(seconds), 1)

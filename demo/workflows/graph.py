@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 KIT = "WanAnimateKit"
 Definitions = Mapping[str, Any]  # a host's /object_info
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
-NOTE_COLOR, NOTE_BACKGROUND = "#2a363b", "#1f2426"  # links and text can be read on it in every theme
+NOTE_COLOR, NOTE_BACKGROUND = "#2a363b", "#363f42"  # links and text can be read on it in every theme
 NAMESPACE = uuid.UUID("410b4eca-2fc2-5994-b68b-8bfd4ac158a5")
 
 

@@ -1,4 +1,4 @@
-// Chinese. The keys are the English texts, of this folder's scripts and of what the server says of a run.
+// Chinese. The keys are the English texts, of this folder's scripts and of what the server says.
 export const WORDS = {
     "Compare": "对比", "Pictures": "图片", "Text": "文字",
     "Side": "并排", "Wipe": "擦除", "Clip": "成片", "driver": "驱动视频", "clip": "成片",
@@ -25,7 +25,7 @@ export const WORDS = {
     "loading the models, reading the first frames": "加载模型并读取前几帧",
     "Finding the pose": "检测姿态", "Following the person": "跟踪人物", "Finding the window": "寻找窗口",
     "Writing the clip": "写入成片", "Looking through the mask": "检查遮罩", "Measuring colours": "测量颜色",
-    "Comparing the mask with the pose": "对照遮罩与姿态", "Reading": "读取",
+    "Looking through the mask": "检查遮罩", "Reading": "读取",
     // put together of parts
     "waits for {0}: {1}": "等待“{0}”：{1}", "waits for {0}, {1}": "等待“{0}”，{1}", "queued, {0}": "排队中，{0}",
     "{0}, {1} left": "{0}，剩余 {1}", ", {0} left": "，剩余 {0}", "node {0}": "节点 {0}", "picture {0}": "图片 {0}",
@@ -75,6 +75,70 @@ export const WORDS = {
     // below loaders and Check Models
     "becomes": "变为", "as the connected video says": "由所连接的视频决定", "{0} x {1}, {2} frames, {3} s": "{0} x {1}，{2} 帧，{3} 秒",
     "Run this node alone to see here what it finds.": "单独运行此节点，即可在这里看到检查结果。",
+    // of Check Models and Download Models
+    "For": "用途", "File": "文件", "Size": "大小", "Folder": "文件夹", "Here": "本机", "Model file": "模型文件",
+    "Licence": "许可", "Into": "放入", "Now": "现状",
+    "model": "模型", "text encoder": "文本编码器", "picture encoder": "图像编码器", "person detector": "人物检测",
+    "pose detector": "姿态检测", "pose detector, its weights": "姿态检测的权重", "segmenter, for replace": "分割模型，用于替换",
+    "relighting, for replace": "重打光，用于替换", "4 to 6 steps": "4 至 6 步", "pose, by ComfyUI's own nodes": "姿态，由 ComfyUI 自带节点检测",
+    "masks, by ComfyUI's own nodes": "遮罩，由 ComfyUI 自带节点生成", "picture editing, for Edit Prompts": "图像编辑，配合“编辑提示词”",
+    "picture editing, its text encoder": "图像编辑的文本编码器", "picture editing, its VAE": "图像编辑的 VAE",
+    "more frames a second, by ComfyUI's own model": "提高帧率，由 ComfyUI 自带模型",
+    "larger frames, by ComfyUI's own model": "放大画面，由 ComfyUI 自带模型",
+    "good": "完好", "not hashed": "未校验哈希", "hash not known": "哈希未知", "missing": "缺少", "begun": "未下完",
+    "wrong size": "大小不对", "corrupt": "已损坏", "in another folder": "在别的文件夹", "under another name": "以别的文件名存在",
+    "not known": "未知", "size not known": "大小未知", "was here": "原已存在", "fetched": "已下载", "resumed": "已续传完成",
+    "Everything that a clip needs is here.": "生成视频所需的文件都已齐全。",
+    "Size and SHA-256 are right.": "大小和 SHA-256 都正确。", "Press R, and the loaders list what is new.": "按 R 键，加载节点就会列出新文件。",
+    "Nothing was fetched: turn confirm on and run again.": "没有下载任何文件：请打开“确认”并再次运行。",
+    "filled from the pose's outline": "已用姿态轮廓填补", "filled from the masks around them": "已用前后的遮罩填补",
+    "left as they are": "保持原样",
+};
+
+// What the server says with values in it: {0}, {1}, ... stand for any text, which is said by itself. Of several that fit,
+// the one with the most text of its own is meant. Reports (the tab "Text", Plan Clip) and errors stay English.
+export const SENTENCES = {
+    "{0} file is needed ({1}).": "需要 {0} 个文件（{1}）。", "{0} files are needed ({1}).": "需要 {0} 个文件（{1}）。",
+    "To be fetched: {0}.": "将下载：{0}。", "On {0} GiB": "在 {0} GiB 上",
+    "Folders are those below {0}.": "文件夹指 {0} 之下的那些。", "Folders: {0}.": "文件夹：{0}。",
+    "fits ({0})": "放得下（{0}）", "in parts ({0} of {1})": "分块可用（{1} 中的 {0}）", "too large ({0} at least)": "太大（至少 {0}）",
+    "{0}, by {1}": "{0}，由 {1} 加载", "{0}, unverified": "{0}，未核实", "{0}, not always needed": "{0}，并非总是需要",
+    "about {0}": "约 {0}", "{0} bytes": "{0} 字节",
+    "begun ({0})": "未下完（{0}）", "in another folder ({0})": "在别的文件夹（{0}）", "under another name ({0})": "以别的文件名存在（{0}）",
+    "{0} (its source lists it)": "{0}（来源列出）", "{0} (a copy is listed at the hub)": "{0}（hub 上的副本列出）",
+    "{0} (published, not verified: the hub's listing decides)": "{0}（他人公布，未核实：以 hub 的列表为准）",
+    "(not known: the hub's listing decides)": "（未知：以 hub 的列表为准）",
+    "unverified: the list's hash was not seen at the file's source, or is not known; a download is held against the hub's own listing.":
+        "未核实：清单中的哈希未在文件来源处见到，或尚不知道；下载时以 hub 自己的列表核对。",
+    "{0} bytes, not {1}: cut short; fetch it again.": "{0} 字节，而不是 {1}：文件不完整，请重新下载。",
+    "{0} bytes, not {1}: another file; fetch it again.": "{0} 字节，而不是 {1}：是另一个文件，请重新下载。",
+    "{0}; nobody says what its hash must be.": "{0}；没有来源说明它的哈希应是什么。",
+    "its sha256 is {0}, not {1}: fetch it again.": "它的 sha256 是 {0}，而不是 {1}：请重新下载。",
+    "its sha256 is {0}, not {1}, which was not verified: fetch it again.": "它的 sha256 是 {0}，而不是 {1}（未核实）：请重新下载。",
+    "it is here as {0}, by its hash: choose that one.": "按哈希看，它在这里名为 {0}：请选用它。",
+    "it is {0}, by its hash: move it to {1}.": "按哈希看，它就是 {0}：请移到 {1}。",
+    "it is in {0}: move it to {1}.": "它在 {0}：请移到 {1}。",
+    "{0} are here: fetch it again, it goes on.": "已有 {0}：再次下载即可续传。",
+    "{0} may be it: hash it to be sure.": "可能就是 {0}：校验哈希即可确定。",
+    // warnings
+    "a body was found in {0} of {1} frames ({2}); the others have no skeleton, and no mask from it. Choose a part of the video that shows the person (start, limit), or another person.":
+        "{1} 帧中只有 {0} 帧找到了身体（{2}）；其余帧没有骨架，也没有由它得出的遮罩。请选择能看到人物的片段（“起始帧”、“上限”），或选择另一个人。",
+    "a body was found in no frame; the others have no skeleton, and no mask from it. Choose a part of the video that shows the person (start, limit), or another person.":
+        "没有一帧找到身体：没有骨架，也没有由它得出的遮罩。请选择能看到人物的片段（“起始帧”、“上限”），或选择另一个人。",
+    "the mask is empty in {0} of {1} frames ({2}) that show a person: nobody is put in there and the old person stays. Set a point or a box on one of them in Segment Character, or fill lost frames with the pose outline.":
+        "{1} 帧中有 {0} 帧（{2}）有人物而遮罩为空：那里不会换人，原来的人会留下。请在“分割角色”中于其中一帧设置点或框，或将“跟丢帧补为”设为姿态轮廓。",
+    "the mask is not where the pose is in {0} of {1} frames ({2}): the old person stays there. Look at the mask and the pose there, and set a point or a box on the person in Segment Character.":
+        "{1} 帧中有 {0} 帧（{2}）的遮罩不在姿态所在之处：原来的人会留在那里。请查看那里的遮罩和姿态，并在“分割角色”中对人物设置点或框。",
+    "the mask cuts off part of the person in {0} of {1} frames ({2}): the old person shows there. Raise grow iterations in Shape Mask or lower its blocks across and blocks down; where a hand or foot is missing altogether, set a point on it in Segment Character.":
+        "{1} 帧中有 {0} 帧的遮罩切掉了人物的一部分（{2}）：原来的人会在那里露出。请在“调整遮罩形状”中增大“扩大次数”，或减小“横向方块数”和“纵向方块数”；若整只手或脚缺失，请在“分割角色”中对它设置点。",
+    "{0} What lies beyond the window comes in with more margin in Crop to Character.": "{0}窗口之外的部分，可在“裁剪到角色”中加大边距来包含。",
+    "The segmenter lost the person in {0} of {1} frames ({2}); they were {3}. Set a point or a box on one of them (point_frame {4}), or try a larger model.":
+        "分割模型在 {1} 帧中有 {0} 帧丢失了人物（{2}）；这些帧{3}。请在其中一帧（point_frame {4}）设置点或框，或换用更大的模型。",
+    "The character is ComfyUI's own example.png, with which Load Image begins: choose your picture there if this one was not meant.":
+        "角色是 ComfyUI 自带的 example.png（“加载图像”的初始图片）：若非本意，请在那里选择您的图片。",
+    "{0}, and {1} more ranges": "{0}，以及另外 {1} 段",
+    "head {0}": "头部 {0}", "left hand {0}": "左手 {0}", "right hand {0}": "右手 {0}", "left foot {0}": "左脚 {0}",
+    "right foot {0}": "右脚 {0}", "arms or legs {0}": "手臂或腿 {0}",
 };
 
 // What the server says of a run's phases, English on the wire. `say` says the parts.

@@ -51,7 +51,7 @@ function take(message, now = Date.now()) {
     record.at = now;
     for (const [name, content] of Object.entries(message)) {
         if (name.startsWith("ends_")) record.ends[name.slice(5)] = content;
-        else if (["text", "left", "plan", "state"].includes(name)) record[name] = content;
+        else if (["text", "left", "plan", "state", "warnings"].includes(name)) record[name] = content;
         else if (name === "live") shine(record, content);
     }
     return record;

@@ -75,8 +75,10 @@ export class Panel {
     }
 
     #warn(sentences) {
+        if (sentences.join("\n") === this.warned) return;
+        this.warned = sentences.join("\n");
         this.warnings.hidden = !sentences.length;
-        this.warnings.replaceChildren(...sentences.map(each => element("p", { textContent: `⚠ ${each}` })));
+        this.warnings.replaceChildren(...sentences.map(each => element("p", { textContent: `⚠ ${say(each)}` })));
     }
 
     #picture(images) {
@@ -125,6 +127,7 @@ export class Panel {
         const id = executionId(this.node), record = recordOf(id);
         const busy = record?.outcome === "running" && record.prompt === running.prompt;
         const words = busy ? said(record, this.kind.timeline && !!record.plan) : this.#waiting(id, record);
+        if (busy && record.warnings) this.#warn(record.warnings);
         this.status.hidden = !words && !this.problem;
         this.status.classList.toggle("waiting", !busy);
         this.statusText.textContent = this.statusText.title = words || this.problem || "";

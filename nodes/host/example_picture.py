@@ -34,13 +34,6 @@ def example_note(hidden: Any, name: str) -> str:
     return ""
 
 
-def with_note(shown: dict | None, note: str) -> dict | None:
-    """What a node shows, with a sentence in front of its text."""
-    if not note:
-        return shown
-    return {**(shown or {}), "text": ("\n".join([note, *(shown or {}).get("text", ())]),)}
-
-
 def _is_the_hosts() -> bool:
     try:
         with open(folder_paths.get_annotated_filepath(NAME), "rb") as file:

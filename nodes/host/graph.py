@@ -77,8 +77,16 @@ def is_installed(node: str) -> bool:
 
 
 def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, str]]:
-    """(base name, :func:`weights_hash`) of the files in the host's model folders that nodes above an input name; those
-    that cannot be read are left out."""
+    """(base name, :func:`weights_hash`) of :func:`paths_above`; those that cannot be read are left out."""
+    found = []
+    for path in paths_above(prompt, node_id, input_name):
+        with suppress(OSError):
+            found.append((os.path.basename(path), weights_hash(path)))
+    return sorted(found)
+
+
+def paths_above(prompt: Any, node_id: str, input_name: str) -> set[str]:
+    """The files in the host's model folders that nodes above an input name."""
     get_node = prompt.get_node if hasattr(prompt, "get_node") else prompt.__getitem__
     paths: set[str] = set()
     pending, seen = [get_node(node_id)["inputs"].get(input_name)], set()
@@ -89,11 +97,7 @@ def files_above(prompt: Any, node_id: str, input_name: str) -> list[tuple[str, s
             pending += get_node(value[0])["inputs"].values()
         elif isinstance(value, str):
             paths.update(_model_files(value))
-    found = []
-    for path in paths:
-        with suppress(OSError):
-            found.append((os.path.basename(path), weights_hash(path)))
-    return sorted(found)
+    return paths
 
 
 def _files_named(value: str) -> list[str]:

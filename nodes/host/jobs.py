@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -25,14 +25,17 @@ from ...wan_animate.plan.room import free_at
 from ...wan_animate.record.server import ANEW, ATTENTION
 from ...wan_animate.text import parse_size, size_text
 from ...wan_animate.video.audio import audio_digest
+from ...wan_animate.weights.held import HeldFiles
 from . import results
 from .accelerate.attention import CHANGED, agree
-from .graph import graph_signature
-from .loaded import loaded_from
+from .graph import graph_signature, paths_above
+from .loaded import hold_files, loaded_from
+from .prompts import features_digest
 
 log = get_logger(__name__)
 
 FOLDER = "wan_animate_kit"
+PROMPTS, FEATURES = ("positive", "negative"), "clip_vision_output"
 LIMIT = "WAN_ANIMATE_JOBS_LIMIT"
 """Environment variable: what jobs may take, as ``100GB``; 0 for any."""
 
@@ -141,6 +144,32 @@ def agree_attention(hidden: Any) -> None:
 def other_jobs() -> list[Path]:
     """Folders of jobs, finished or not, whose segments may be taken over."""
     return [folder for folder in jobs_folder().glob("*") if folder.is_dir()]
+
+
+def job_words(hidden: Any, linked: Mapping[str, Any], sampling: str, prompts: Sequence[str] | None) -> tuple[str, str]:
+    """What decides a clip's frames beside its job, and what of that all its segments share but their prompts.
+
+    What was encoded counts as it is: ComfyUI keeps it, also after the encoder's file is replaced under its name. The
+    graph above it counts where it holds what cannot be compared.
+
+    Args:
+        linked: as ``inputs`` of :func:`model_signature`.
+        sampling: the sampler's settings.
+        prompts: a word for each segment's (:meth:`.ports.HostDenoiser.set_clip`).
+    """
+    features = features_digest(linked[FEATURES])
+    encoded = {*(() if prompts is None else PROMPTS), *(() if features is None else (FEATURES,))}
+    signature = model_signature(hidden, {name: given for name, given in linked.items() if name not in encoded})
+    shared = f"{signature} {sampling} {features}"
+    return f"{shared} {json.dumps(prompts)}", shared
+
+
+def hold_models(hidden: Any, inputs: Iterable[str]) -> HeldFiles:
+    """The files that the inputs' weights come from; none in a call from Python."""
+    if hidden is None or not hidden.prompt or hidden.unique_id is None:
+        return hold_files([])
+    graph = hidden.dynprompt if getattr(hidden, "dynprompt", None) is not None else hidden.prompt
+    return hold_files(path for name in inputs for path in paths_above(graph, str(hidden.unique_id), name))
 
 
 def model_signature(hidden: Any, inputs: Mapping[str, Any]) -> str:

@@ -47,6 +47,12 @@ def prompt_digest(conditioning: Any) -> str | None:
     return digest.hexdigest()
 
 
+def features_digest(output: Any) -> str | None:
+    """Of what a model takes of a CLIP_VISION_OUTPUT; None where it has no such features."""
+    features = getattr(output, "penultimate_hidden_states", None)
+    return _tensor_digest(features) if isinstance(features, torch.Tensor) else None
+
+
 def _tensor_digest(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         raise TypeError(type(value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...wan_animate.log import get_logger
@@ -43,6 +43,7 @@ class SamplingProgress:
 
     Attributes:
         ends: first and last frame of finished segments (:func:`...wan_animate.preview.finished.segment_ends`).
+        warnings: sentences on the inputs, as far as they were read, which the node shows while it runs.
     """
 
     def __init__(self, model: Any, clock: RunClock, timeline: Timeline | None = None) -> None:
@@ -52,6 +53,8 @@ class SamplingProgress:
         self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         self.clock, self.timeline, self.tell = clock, timeline, Teller()
         self.ends: dict[int, np.ndarray] = {}
+        self.warnings: Callable[[], list[str]] = list
+        self._warned: list[str] | None = None
 
     def check(self) -> None:
         """Raises ``InterruptProcessingException`` on Cancel."""
@@ -77,6 +80,7 @@ class SamplingProgress:
 
         self.check()
         self.clock(progress)
+        self._warn()
         if self.timeline is not None:
             self.timeline(progress)
             phase = f"{progress.segment} {progress.stage}"
@@ -92,6 +96,12 @@ class SamplingProgress:
                 self.tell.show(url)
             preview = None
         self.bar.update_absolute(done, progress.total, preview)
+
+    def _warn(self) -> None:
+        said = self.warnings()
+        if said != self._warned:
+            self._warned = said
+            self.tell.send({"warnings": said})
 
     def finish(self) -> None:
         """Everything is made and shown."""

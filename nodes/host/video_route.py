@@ -14,7 +14,7 @@ ROUTE = "/wan_animate_kit/video"
 
 
 def frames_of(file: str, fps: float, width: int, height: int, start: int, limit: int, fit: str) -> dict[str, Any]:
-    """Size, frames and rate, as :class:`...wan_animate.video.source.VideoSource` gives them.
+    """Size, frames, rate and notes, as :class:`...wan_animate.video.source.VideoSource` gives them.
 
     Raises:
         InputError: as the node would.
@@ -28,7 +28,7 @@ def frames_of(file: str, fps: float, width: int, height: int, start: int, limit:
     full = source.full_size()
     return {
         "width": source.width, "height": source.height, "frames": len(source), "fps": float(source.fps),
-        "from": [full.width, full.height],
+        "from": [full.width, full.height], "notes": list(source.notes),
     }  # fmt: skip
 
 

@@ -162,6 +162,23 @@ def test_a_black_mask_that_only_reading_tells_is_said(caplog):
     assert caplog.text.count("the character mask is black in frames") == 1
 
 
+def test_a_white_mask_is_said_before_its_segment_is_sampled(caplog):
+    """With the frames, those of the padding left out; frames that two segments share are said with both."""
+    masks = np.zeros((COUNT, HEIGHT, WIDTH), np.uint8)
+    masks[:, 4:9, 4:9] = masks[2:4] = masks[8:10] = masks[17] = 255
+    work = job(character_mask=TensorSource(masks))
+    work.check()
+    reference = torch.zeros(1, 16, 1, HEIGHT // 8, WIDTH // 8)
+    said = []
+    for segment in plan_segments(COUNT, 9, 1):
+        caplog.clear()
+        before = torch.zeros(segment.previous_frames, HEIGHT, WIDTH, 3) if segment.previous_frames else None
+        with caplog.at_level(logging.WARNING):
+            build_conditioning(segment, work.controls, CachedVAE(PlainVAE()), reference, before)
+        said.append(caplog.text.partition("white all over in ")[2].partition(":")[0])
+    assert said == ["frames 2-3, 8", "frames 8-9", "frames 17"]
+
+
 def test_what_is_in_memory_is_known_to_be_black_or_not():
     assert TensorSource(np.zeros((9, 4, 4, 3), np.uint8)).is_black()
     assert TensorSource(np.full((9, 4, 4), 0.49, np.float32)).is_black()

@@ -274,6 +274,16 @@ def test_a_clip_of_them(replaced, models, inputs, tmp_path, capsys):  # noqa: F8
         assert other.frames != record.frames and ("lora" in {model.part for model in other.models}) == (name == "relit")
 
 
+def test_on_two_devices(animated, models, inputs, tmp_path):  # noqa: F811
+    """Processes of this machine, each with a part of the weights."""
+    clips = {}
+    for name, more in (("one", []), ("two", ["--ulysses_size=2", "--dit_fsdp", "--t5_fsdp"])):
+        out = tmp_path / f"{name}.mp4"
+        generate(animated, models, inputs["prompt-file"], "--base_seed=7", f"--save_file={out}", *more)
+        clips[name] = VideoSource(out, fps=0).read(0, FRAMES).astype(int)
+    assert np.abs(clips["one"] - clips["two"]).mean() < 1.5 and clips["one"].std() > 5
+
+
 def write_lora(path, models):
     """On one layer, in upstream's spelling."""
     from wan_animate.backends.diffusers import load
@@ -297,6 +307,7 @@ def test_a_seed_by_chance_is_printed(animated, models, inputs, capsys):  # noqa:
     [
         ([], "has no src_bg.mp4, src_mask.mp4: run preprocess with --replace_flag, or generate without"),
         (["--use_relighting_lora"], "has no relighting_lora.ckpt: give --relighting_lora"),
+        (["--ulysses_size=0"], "--ulysses_size is 0, but it must be 1 to 1,024"),
         (["--sample_steps=0"], "--sample_steps is 0, but it must be 1 to 1,000"),
         (["--refert_num=77"], "previous frames"),
         (["--save_file=a.gif"], "the video (--save_file) is written as .mp4"),
@@ -323,7 +334,7 @@ def test_upstreams_own_layout_of_the_weights_is_said(animated, inputs, tmp_path,
 
 
 def test_the_flags_are_upstreams():
-    """Of preprocess_data.py and, for animate-14B on one card, generate.py."""
+    """Of preprocess_data.py and, for animate-14B, generate.py."""
     from dataclasses import fields
 
     from wan_animate.cli.upstream_options import GenerateOptions, PreprocessOptions
@@ -332,7 +343,7 @@ def test_the_flags_are_upstreams():
     first += " iterations k w_len h_len"
     second = "task size frame_num ckpt_dir offload_model t5_cpu save_file prompt base_seed sample_solver sample_steps"
     second += " sample_shift sample_guide_scale convert_model_dtype src_root_path refert_num replace_flag"
-    second += " use_relighting_lora"
+    second += " use_relighting_lora ulysses_size dit_fsdp t5_fsdp"
     for flags, options in ((first, PreprocessOptions), (second, GenerateOptions)):
         assert set(flags.split()) <= {one.name for one in fields(options)}
     assert json.dumps(PreprocessOptions(video_path="a", refer_path="b", save_path="c").resolution_area) == "[1280, 720]"

@@ -18,6 +18,7 @@ from wan_animate.video.source import VideoSource
 from wan_animate.video.write import write_video
 
 from ..support.clips import numbers
+from ..video.test_video_hdr import hdr_clip
 from .test_save import clip, tone
 
 
@@ -61,6 +62,15 @@ def test_beside_the_driver(video, tmp_path):
     run(video, "--out", tmp_path / "c.mp4", "--driver", video, "--compare", "side by side")
     with av.open(str(tmp_path / "c.mp4")) as container:
         assert (container.streams.video[0].width, TAG in container.metadata) == (320, False)
+
+
+def test_an_hdr_clip_is_said_to_become_sdr(video, tmp_path):
+    hdr = hdr_clip(tmp_path / "phone.mp4", width=160, height=96, count=20)
+    result = run(hdr, "--out", tmp_path / "new.mp4")
+    assert "phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR" in result.stderr
+    beside = run(video, "--out", tmp_path / "c.mp4", "--driver", hdr, "--compare", "wipe")
+    assert beside.stderr.count("is HDR (HLG") == 1
+    assert "HDR" not in run(video, "--out", tmp_path / "d.mp4").stderr
 
 
 def test_bad_input(video, tmp_path):

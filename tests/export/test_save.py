@@ -268,7 +268,6 @@ def test_what_cannot_be_saved(tmp_path):
         ("quality is 'good'", ClipFormat(quality="good"), clip(2)),
         ("ProRes 422 is read as limited", ClipFormat("prores_422", color_range="full"), clip(2)),
         ("60 frames a second, and a GIF shows at most 50", ClipFormat("gif"), clip(2, fps=60)),
-        ("is a mask", ClipFormat(), TensorSource(torch.zeros(2, 48, 64))),
         ("at least 16 pixels", ClipFormat(), clip(2, 8, 8)),
         ("neither may be negative", ClipFormat(audio_start=-1), clip(2)),
         ("there is no folder", ClipFormat(), None),
@@ -277,6 +276,15 @@ def test_what_cannot_be_saved(tmp_path):
         with pytest.raises(InputError, match=sentence):
             save_clip(path, source or clip(2), form)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["h264", "ffv1", "png"])
+def test_masks_are_white_on_black(tmp_path, name):
+    masks = torch.zeros(4, 48, 64)
+    masks[:, 8:40, 16:48] = 1
+    path = tmp_path / f"v{CODECS[name].ending}"
+    save_clip(path, TensorSource(masks), ClipFormat(name, "best"), preview=tmp_path / "small.mp4")
+    assert np.array_equal(read_back(path) > 127, np.repeat(masks.numpy()[..., None] > 0.5, 3, axis=-1))
 
 
 def test_odd_sides_lose_a_row_where_the_format_has_none(tmp_path):

@@ -197,6 +197,33 @@ def test_checking_changes_nothing_and_reads_nothing_twice(pose, masks):
     assert np.array_equal(check_masks(TensorSource(masks), pose).faults, coverage.faults)
 
 
+def test_masks_that_leave_nothing_of_the_scene_are_named(pose, masks, caplog):
+    """White in every 8x8 cell, as the latent has it; with a pose and without."""
+    masks[3:6] = masks[9] = 255
+    masks[9, 1::8] = 0  # every cell has some
+    masks[12] = 255
+    masks[12, 40:48, 80:88] = 0  # one cell has none
+    for track in (pose, None):
+        coverage = check_masks(TensorSource(masks), track)
+        assert np.flatnonzero(coverage.white).tolist() == [3, 4, 5, 9] and coverage.worst == 3
+        (words,) = coverage.warnings
+        assert "white all over in 4 frames (3-5, 9): nothing of the scene is kept" in words and "animate" in words
+    assert not check_masks(TensorSource(np.zeros_like(masks))).white.any()
+    checked = CheckedMaskSource(TensorSource(np.full((4, HEIGHT, WIDTH), 255, np.uint8)))
+    with caplog.at_level(logging.WARNING):
+        (words,) = warn_of_uncovered(checked.coverage(), "shape mask")
+    assert "white all over in every frame" in words and words in caplog.text
+    assert (coverage_picture(checked.coverage(), checked)[-3:] == RED).all()
+
+
+def test_what_was_read_is_told_before_the_rest_is(masks):
+    masks[2] = masks[20] = 255
+    source = RecordedSource(masks)
+    checked = CheckedMaskSource(source)
+    checked.read(0, 8)
+    assert np.flatnonzero(checked.found().white).tolist() == [2] and source.reads == [(0, 8)]
+
+
 def test_the_warning_is_logged_and_drawn(pose, masks, caplog):
     masks[5:9] = without(masks[5], pose.keypoints[5:9, L.LEFT_HAND].reshape(-1, 3)[:, :2], 6)
     checked = CheckedMaskSource(TensorSource(masks), pose)

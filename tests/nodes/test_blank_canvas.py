@@ -151,7 +151,9 @@ def test_a_forgotten_picture_is_said(host_server, smallest, host):
         entry = host_server.run(smallest, timeout=300)
     finally:
         load["image"] = chosen
-    assert "ComfyUI's own example.png" in " ".join(entry["outputs"][animate]["text"])
+    output = entry["outputs"][animate]
+    assert "ComfyUI's own example.png" in " ".join(output["text"])
+    assert "ComfyUI's own example.png" in output["wan_animate_kit"][0]["warnings"][0], "on the node, not in a tab"
     entry = host_server.run(smallest, timeout=300)
     assert "example.png" not in str(entry["outputs"].get(animate))
 
@@ -232,7 +234,7 @@ def test_a_track_is_drawn_as_draw_pose_draws_it(pack_nodes, pack_module, driving
 
     types, tracks = pack_module("nodes.types"), pack_module("wan_animate.pose.track")
     beside = track_beside(driving[1])
-    track = tracks.PoseTrack.load(beside) if beside else None
+    track = tracks.PoseTrack.load(beside).placed(640, 352) if beside else None
     if track is None:
         points = np.random.default_rng(3).uniform(0, 1, (6, 133, 3)).astype(np.float32) * (160, 96, 1)
         track = tracks.PoseTrack(points, 160, 96)

@@ -233,3 +233,39 @@ def test_screenshot(page, tmp_path, name):
     picture = cv2.imread(str(path))
     assert picture.shape[1] > 1500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000
     assert page.evaluate(FAULTS) == []
+
+
+# Every link as a hand draws it: the frontend refuses slots of other types, and returns null then.
+BLANK = """() => {
+    app.graph.clear();
+    const made = {}, kinds = {
+        video: 'WanAnimateKitLoadVideo', finder: 'WanAnimateKitLoadPoseDetector', pose: 'WanAnimateKitDetectPose',
+        picture: 'LoadImage', model: 'WanAnimateKitLoadModel', vae: 'VAELoader', animate: 'WanAnimateKitAnimate',
+        save: 'SaveVideo',
+    };
+    Object.entries(kinds).forEach(([name, kind], at) => {
+        made[name] = LiteGraph.createNode(kind);
+        app.graph.add(made[name]);
+        made[name].pos = [500 * (at % 4), 700 * Math.floor(at / 4)];
+    });
+    const links = [
+        ['finder', 'detector', 'pose', 'detector'], ['video', 'frames', 'pose', 'frames'],
+        ['pose', 'pose', 'animate', 'pose'], ['pose', 'face', 'animate', 'face'],
+        ['picture', 'IMAGE', 'animate', 'reference_image'], ['model', 'model', 'animate', 'model'],
+        ['vae', 'VAE', 'animate', 'vae'], ['animate', 'video', 'save', 'video'],
+    ].map(([from, output, to, input]) => {
+        const slot = made[from].outputs.findIndex(one => one.name.toLowerCase() === output.toLowerCase());
+        const into = made[to].inputs.findIndex(one => one.name === input);
+        return made[from].connect(slot, made[to], into)?.id ?? null;
+    });
+    const empty = Object.values(made).flatMap(node => node.inputs
+        .filter(input => !input.widget && input.link == null && input.shape !== 7).map(one => `${node.title}: ${one.name}`));
+    return { nodes: app.graph.nodes.length, links, empty };
+}"""
+
+
+def test_eight_nodes_and_eight_links_from_a_blank_canvas(page):
+    """Nothing that must be connected is left; tests/nodes/test_blank_canvas.py makes a clip of such a graph."""
+    made = page.evaluate(BLANK)
+    assert made["nodes"] == 8 and len(made["links"]) == 8 and None not in made["links"], made
+    assert made["empty"] == [] and page.evaluate(FAULTS) == []

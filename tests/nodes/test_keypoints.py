@@ -52,3 +52,16 @@ def test_the_nodes_there_and_back(pack_nodes, track):
     back, found = pack_nodes["WanAnimateKitKeypointsToPose"].execute(frames, 25.0, "largest", 1).result
     assert found == 4 and back.fps == 25
     assert np.abs(back.keypoints - track.keypoints)[track.keypoints[..., 2] > 0].max() < 1e-3
+
+
+def test_another_unit_is_said_below_the_node(pack_nodes, track, caplog):
+    frames = to_openpose(track)
+    for person in frames[2]["people"]:
+        for key, given in person.items():
+            points = np.array(given).reshape(-1, 3) * (100 / SIZE[0], 100 / SIZE[1], 1)
+            person[key] = points.ravel().tolist()
+    made = pack_nodes["WanAnimateKitKeypointsToPose"].execute(frames, 25.0, "largest", 1)
+    assert np.abs(made.result[0].keypoints - track.keypoints)[track.keypoints[..., 2] > 0].max() < 1e-3
+    (said,) = made.ui["wan_animate_kit"][0]["warnings"]
+    assert "of frames 2: in per cent of the canvas, where pixels" in said and said in caplog.text
+    assert pack_nodes["WanAnimateKitKeypointsToPose"].execute(to_openpose(track), 25.0, "largest", 1).ui is None

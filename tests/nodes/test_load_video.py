@@ -27,12 +27,40 @@ def load(graph: Graph, clip, **options):
     return graph.images(graph.kit("LoadVideo", file=clip.name, fps=30, start=0, limit=1, **options))
 
 
-def test_an_hdr_clip_is_mapped_and_said_in_the_log(host_server, clips):
+SAYS = "bright.mp4' is HDR (HLG, BT.2020): it is brought to SDR"
+
+
+def test_an_hdr_clip_is_mapped_and_said_below_the_node_and_in_the_log(host_server, clips):
     graph = Graph()
     images = load(graph, clips[0], width=160, height=96)
-    got = pictures(host_server, host_server.run(graph), images)
+    entry = host_server.run(graph)
+    got = pictures(host_server, entry, images)
     assert np.abs(got.astype(int) - 247).max() <= 2
-    assert "bright.mp4' is HDR (HLG, BT.2020): it is brought to SDR" in host_server.log()
+    (said,) = entry["outputs"]["1"]["wan_animate_kit"][0]["warnings"]
+    assert SAYS in said and said in host_server.log()
+
+
+def test_an_ordinary_clip_says_nothing(host_server, clips):
+    graph = Graph()
+    load(graph, clips[1], width=832, height=480)
+    assert "1" not in host_server.run(graph)["outputs"]
+
+
+def test_the_plan_says_it_too(host_server, clips):
+    graph = Graph()
+    frames = graph.kit("LoadVideo", file=clips[0].name, fps=30, start=0, limit=1, width=160, height=96)
+    settings = dict(mode="animate", steps=4, cfg=1.0, segment_length=77, previous_frames=1)
+    node = graph.kit("PlanClip", frames=frames, **settings).node
+    below = host_server.run(graph)["outputs"][node]
+    assert SAYS in below["wan_animate_kit"][0]["warnings"][0] and SAYS in below["text"][0]
+
+
+def test_the_route_of_the_line_says_it_before_anything_runs(host_server, clips):
+    for clip, count in zip(clips, (1, 0), strict=True):
+        found = host_server.get(
+            f"/wan_animate_kit/video?file={clip.name}&fps=30&width=160&height=96&start=0&limit=0&fit=pad"
+        )
+        assert len(found["notes"]) == count and all(SAYS in note for note in found["notes"])
 
 
 def test_fit_fills_by_default_and_pads_on_request(host_server, clips):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 
 import cv2
@@ -194,9 +195,7 @@ RUN = """async ([type, values]) => {
 def test_the_table_stands_on_the_node(page, empty, tmp_path, vue, palette):  # noqa: F811
     empty.post("/settings/Comfy.VueNodes.Enabled", vue)
     empty.post("/settings/Comfy.ColorPalette", palette)
-    page.reload(wait_until="domcontentloaded")
-    page.wait_for_function("'WanAnimateKitAnimate' in (window.LiteGraph?.registered_node_types ?? {})", timeout=120_000)
-    page.wait_for_timeout(2000)
+    reload(page)
     page.set_viewport_size({"width": 1300, "height": 900})
     found = page.evaluate(RUN, [CHECK, {"vram": 16}])
     assert "3 files are needed" in found["text"] and "kit_v.safetensors" in found["text"] and found["cells"] == 19
@@ -205,6 +204,35 @@ def test_the_table_stands_on_the_node(page, empty, tmp_path, vue, palette):  # n
     path = tmp_path / f"check_{vue}_{palette}.png"
     page.screenshot(path=path)
     assert cv2.imread(str(path)).std() > 5 and page.evaluate(FAULTS) == []
+
+
+SAME = re.compile(r"kit_\w+\.\w+|diffusion_models|vae|detection|VAE|GiB|[\w.]* ?[MG]?B|SHA-256|Apache-2.0|/\S*|\(CPU\)|sha256|R ")
+"""What is the same in Chinese: names of files and folders, units."""
+
+
+def test_the_table_in_chinese(page, empty):  # noqa: F811
+    path_of(empty, "kit_v.safetensors").write_bytes(FILES["kit_v.safetensors"][:99])
+    path_of(empty, "kit_p.onnx").with_name("named.onnx").write_bytes(FILES["kit_p.onnx"])
+    empty.post("/settings/Comfy.Locale", "zh")
+    try:
+        reload(page)
+        for node, values, says in (
+            (CHECK, {"vram": 16}, ["需要 2 个文件", "缺少", "大小不对", "以别的文件名存在（named.onnx）", "99 字节，而不是 2097152"]),
+            (DOWNLOAD, {"file": "kit_v.safetensors"}, ["没有下载任何文件", "将下载：2.1 MB", "许可"]),
+        ):
+            text = page.evaluate(RUN, [node, values])["text"]
+            assert [one for one in says if one not in text] == [], text
+            assert re.findall("[A-Za-z]{2,}", SAME.sub("", text)) == [], text
+    finally:
+        path_of(empty, "kit_p.onnx").with_name("named.onnx").unlink()
+        empty.post("/settings/Comfy.Locale", "en")
+        reload(page)
+
+
+def reload(page):  # noqa: F811
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_function("'WanAnimateKitAnimate' in (window.LiteGraph?.registered_node_types ?? {})", timeout=120_000)
+    page.wait_for_timeout(2000)
 
 
 def test_a_confirmation_counts_once_and_is_not_saved(page, empty, hub):  # noqa: F811

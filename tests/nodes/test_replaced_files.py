@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from demo import example, graphs, small_models
+from demo.server import PromptFailed
 from wan_animate.pose.track import PoseTrack
 from wan_animate.video.write import write_video
 
@@ -21,7 +22,10 @@ FRAMES, SIZE = 5, (96, 64)
 @pytest.fixture(scope="module")
 def server(start_server):
     """One of its own, whose files are no links to those of other tests."""
-    with start_server() as running:
+    starting = start_server()
+    (starting.base_dir / "custom_nodes").mkdir()
+    shutil.copy(Path(__file__).with_name("tiny_text_encoder.py"), starting.base_dir / "custom_nodes")
+    with starting as running:
         folder = running.base_dir
         for path in [*(folder / "models").rglob("*.safetensors"), *(folder / "models").rglob("*.onnx")]:
             copied = path.with_name(path.name + ".copy")
@@ -141,17 +145,16 @@ def other_weights(path: Path, factor: float) -> bytes:
     return save({name: value * factor for name, value in load_file(path).items()}, {"format": "pt"})
 
 
-def test_a_job_is_of_the_model_that_made_it(server):
-    """Load Animate Model looks again. ComfyUI's Load VAE does not: a clip that is made with the VAE in memory is not
-    taken for one of the file on disk."""
-    jobs, models = server.base_dir / "output" / "wan_animate_kit" / "jobs", server.base_dir / "models"
+@pytest.fixture
+def new(server):
+    """``new(graph)``: the frames of the job that the run made, None where it made none."""
+    jobs = server.base_dir / "output" / "wan_animate_kit" / "jobs"
 
     def made() -> dict[str, bytes]:
-        found = {path.name: (path / "segment_0000.mkv").read_bytes() for path in jobs.iterdir()}
+        found = {path.name: (path / "segment_0000.mkv").read_bytes() for path in jobs.glob("*")}
         return {name: data for name, data in found.items() if name not in known}
 
     def new(graph: dict) -> bytes | None:
-        """The frames of the job that the run made, None where it made none."""
         ran(server, graph)
         found = made()
         known.update(found)
@@ -159,6 +162,20 @@ def test_a_job_is_of_the_model_that_made_it(server):
         return next(iter(found.values()), None)
 
     known: set[str] = set()
+    known.update(made())
+    return new
+
+
+def forget(server) -> None:
+    """The idle server lets go of what it holds."""
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(3)
+
+
+def test_a_job_is_of_the_model_that_made_it(server, new):
+    """Load Animate Model looks again. ComfyUI's Load VAE does not: a clip that is made with the VAE in memory is not
+    taken for one of the file on disk."""
+    models = server.base_dir / "models"
     first = new(animate())
     assert first is not None and new(animate()) is None
     transformer = models / "diffusion_models" / small_models.TRANSFORMER_NAME
@@ -174,7 +191,53 @@ def test_a_job_is_of_the_model_that_made_it(server):
     log = server.log()
     held = new(animate(seed=3))
     assert held is not None and f"{vae.name} has changed since ComfyUI loaded it" in server.log()[len(log) :]
-    server.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(3)  # the idle server forgets
+    forget(server)
     anew = new(animate(seed=3))
     assert anew is not None and anew != held, "the clip of the VAE in memory is not taken for one of the new file"
+
+
+@pytest.mark.parametrize(
+    ("folder", "node", "taken"),
+    [
+        ("text_encoders", "TestPromptOfFile", "positive"),
+        ("clip_vision", "TestFeaturesOfFile", "clip_vision_output"),
+    ],
+)
+def test_a_job_is_of_what_was_encoded(server, new, folder, node, taken):
+    """ComfyUI keeps what an encoder made, also after its file is replaced: a clip that is made with that is not taken
+    for one of the new file, and is found again where the file is the former one."""
+    file = server.base_dir / "models" / folder / "encoder.safetensors"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"first encoder")
+
+    def graph(seed: int) -> dict:
+        made = animate(seed)
+        encoder = graphs.add(made, node, file=file.name)
+        graphs.set_inputs(made, f"{KIT}Animate", **{taken: [encoder, 0]})
+        return made
+
+    assert new(graph(20)) is not None and new(graph(20)) is None
+    replace(file, b"other encoder")
+    held = new(graph(21))
+    assert held is not None, "made with what ComfyUI holds"
+    forget(server)
+    anew = new(graph(21))
+    assert anew is not None and anew != held
+    replace(file, b"first encoder")
+    forget(server)
+    assert new(graph(21)) is None, "the clip of the former file is there"
+
+
+def test_a_model_that_is_overwritten_in_its_place(server, new):
+    """Its pages may be what ComfyUI computes with: the run ends in a sentence, and goes on once it is loaded again."""
+    vae = server.base_dir / "models" / "vae" / small_models.VAE_NAME
+    assert new(animate(30)) is not None
+    other = other_weights(vae, 0.95)
+    with open(vae, "r+b") as file:
+        file.write(other)
+    with pytest.raises(PromptFailed) as error:
+        server.run(animate(31), timeout=600)
+    assert f"{vae.name} was overwritten while its weights were in memory" in error.value.text
+    assert "unload models and the execution cache" in error.value.text
+    forget(server)
+    assert new(animate(31)) is not None

@@ -81,6 +81,15 @@ def test_frames_in_which_the_old_person_shows_are_named_before_sampling(node, ma
         node.execute(mask[:7], **OLD, pose=pose)
 
 
+def test_a_white_mask_is_named_before_sampling(node, mask, pose, frames, caplog):
+    white = mask.clone()
+    white[4:7] = 1
+    for given in ({}, {"pose": pose, "frames": frames}):
+        shown = node.execute(white, **OLD, **given).ui
+        (said,) = shown.as_dict()["wan_animate_kit"][0]["warnings"]
+        assert "white all over in 3 frames (4-6): nothing of the scene is kept" in said and said in caplog.text
+
+
 def test_cancel_is_noticed_while_masks_are_checked(node, mask, pose, interrupt):
     import comfy.model_management as management
 

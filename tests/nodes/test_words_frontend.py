@@ -5,10 +5,13 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demo.importing import ROOT
+from wan_animate.text import found_too_little
 
+from ..video.test_video_hdr import hdr_clip
 from .test_frontend import FAULTS, LOAD, SETTINGS, page, workflow  # noqa: F401
 
 SEARCHES = {
@@ -102,6 +105,35 @@ def test_the_line_under_a_video_says_what_it_becomes(page, host_server):  # noqa
         assert said not in saved, "a graph keeps its widgets in their places"
 
 
+NOTES = """async file => {
+    app.graph.clear();
+    const node = LiteGraph.createNode('WanAnimateKitLoadVideo');
+    app.graph.add(node);
+    const set = async name => {
+        const widget = node.widgets.find(w => w.name === 'file');
+        widget.value = name;
+        widget.callback?.(name);
+        const line = node.widgets.find(w => w.name === 'becomes');
+        line.value = '';
+        for (let i = 0; i < 50 && !line.value; i++) await new Promise(done => setTimeout(done, 100));
+        app.canvas.draw(true, true);
+        await new Promise(done => setTimeout(done, 500));
+        const notes = node.widgets.filter(w => w.name === 'notes').map(w => w.element);
+        return notes.map(e => [e.shadowRoot.textContent.split('}').pop(), e.getBoundingClientRect().height]);
+    };
+    return [await set('driver.mp4'), await set(file), node.serialize().widgets_values, await set('driver.mp4')];
+}"""
+
+
+def test_what_a_video_is_converted_from_stands_on_the_node(page, host_server, tmp_path):  # noqa: F811
+    clip = host_server.upload(hdr_clip(tmp_path / "phone.mp4", count=2))
+    before, hdr, saved, after = page.evaluate(NOTES, clip)
+    assert before == after == [], "no room is taken for nothing"
+    ((words, height),) = hdr
+    assert "phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR" in words and height > 10
+    assert not any("HDR" in str(value) for value in saved), "a graph keeps its widgets in their places"
+
+
 @pytest.mark.parametrize(
     "query, says",
     [
@@ -155,8 +187,15 @@ IN_CHINESE = [  # of the panel; sentences that it does not know stay as they are
     (["waits for {0}, {1}", "CLIP Vision Encode", "7 秒"], "等待“CLIP Vision Encode”，7 秒"),
     (["segment {0}: {1}, frames {2} to {3}, seed {4}", 3, "待做", 10, 20, 7], "第 3 段：待做，第 10 至 20 帧，种子 7"),
     (["Go on from segment {0}", 4], "从第 4 段继续"),
-    (["a body was found in 2 of 18 frames (0-1)"], "a body was found in 2 of 18 frames (0-1)"),
+    (["no boundary between segments shows"], "no boundary between segments shows"),
 ]
+WARNING = found_too_little(np.arange(18) < 2)
+# What a node shows of a warning that the server sends.
+WARNED = """warning => {
+    const node = app.graph.nodes.find(node => node.type === 'WanAnimateKitDrawPose');
+    node.onExecuted({ wan_animate_kit: [{ warnings: [warning] }] });
+    return node.widgets.find(w => w.name === 'below').element.shadowRoot.querySelector('.warnings').textContent;
+}"""
 SAID = """async words => {
     const { say } = await import('/extensions/ComfyUI-WanAnimateKit/language/say.js');
     return words.map(one => say(...one));
@@ -187,6 +226,7 @@ def test_in_chinese(page, host_server, tmp_path):  # noqa: F811
         assert page.evaluate(LASTS, [7, 120, 250, 7500]) == ["7 秒", "2 分", "4 分 10 秒", "2 小时 5 分"]
         page.evaluate(LOAD, workflow("replace"))
         hints = page.evaluate(HINTS)
+        assert page.evaluate(WARNED, WARNING).startswith("⚠ 18 帧中只有 2 帧找到了身体（0-1）；")
         assert len(hints) > 5 and not any(re.search("[a-z]{3}", hint) for hint in hints), hints
         page.evaluate("app.canvas.ds.scale = 0.6; app.canvas.ds.offset = [100, 150]; app.canvas.setDirty(true, true)")
         page.wait_for_timeout(1500)

@@ -1,6 +1,7 @@
-"""Two nodes for the tests of the prompt cache, put among a test server's custom nodes.
+"""Nodes for tests, put among a test server's custom nodes.
 
-A text encoder of the host's own classes, made small, whose weights follow from a file; and a digest of a CONDITIONING.
+A text encoder of the host's own classes, made small, whose weights follow from a file; a digest of a CONDITIONING; and
+a prompt and picture features of Wan's widths that follow from a file. As the host's loaders they do not look again.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import comfy.sd
 import folder_paths
 import torch
 from comfy import sd1_clip
+from comfy.clip_vision import Output
 
 SMALL = {
     "hidden_size": 64,
@@ -65,4 +67,43 @@ class ConditioningDigest:
         return {"ui": {"text": ["\n".join(parts)]}}
 
 
-NODE_CLASS_MAPPINGS = {"TestTinyTextEncoder": TinyTextEncoder, "TestConditioningDigest": ConditioningDigest}
+def numbers_of(folder, file, shape):
+    with open(folder_paths.get_full_path_or_raise(folder, file), "rb") as source:
+        seed = int.from_bytes(hashlib.blake2b(source.read(), digest_size=7).digest(), "big")
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class PromptOfFile:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"file": ("STRING",)}}
+
+    RETURN_TYPES = ("CONDITIONING",)
+    FUNCTION = "encode"
+    CATEGORY = "tests"
+
+    def encode(self, file):
+        return ([[numbers_of("text_encoders", file, (1, 8, 4096)), {}]],)
+
+
+class FeaturesOfFile:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"file": ("STRING",)}}
+
+    RETURN_TYPES = ("CLIP_VISION_OUTPUT",)
+    FUNCTION = "encode"
+    CATEGORY = "tests"
+
+    def encode(self, file):
+        output = Output()
+        output.penultimate_hidden_states = numbers_of("clip_vision", file, (1, 257, 1280))
+        return (output,)
+
+
+NODE_CLASS_MAPPINGS = {
+    "TestTinyTextEncoder": TinyTextEncoder,
+    "TestConditioningDigest": ConditioningDigest,
+    "TestPromptOfFile": PromptOfFile,
+    "TestFeaturesOfFile": FeaturesOfFile,
+}

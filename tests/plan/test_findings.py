@@ -58,6 +58,13 @@ def test_nothing_is_wrong_with_what_the_model_was_trained_on(track):
     assert kinds(**given, free=10**12) == set()
 
 
+def test_what_a_video_is_converted_from_is_in_the_plan():
+    said = "'phone.mp4' is HDR (HLG, BT.2020): it is brought to SDR in BT.709."
+    text = plan(notes=[said]).text()
+    assert f"\n- {said}\n\n| Plan |" in text and "Nothing is wrong" in text
+    assert "\n- " not in plan().text()
+
+
 def test_nobody_in_some_frames(track):
     gone = without(track, ALL, slice(40, 61))
     (finding,) = [one for one in plan(track=gone).findings if one.kind == "no_person"]
@@ -86,6 +93,16 @@ def test_an_empty_mask(track):
     area = np.full(FRAMES, 0.2)
     area[:20] = 0
     assert "empty_mask" not in kinds(mask_area=area, track=nobody), "nobody is there to be masked"
+
+
+def test_a_white_mask(track):
+    area = np.full(FRAMES, 0.2)
+    area[[4, 5, 80]] = 1
+    given = dict(mode="replace", mask_area=area, track=track)
+    assert kinds(**given) == {"white_mask"}
+    text = plan(**given).text()
+    assert "mask is white all over in frames 4-5, 80: nothing of the scene is kept there. Take mode animate" in text
+    assert "white all over in every frame" in plan(**given | dict(mask_area=np.ones(1))).text()
 
 
 def test_picture_and_driver_framed_otherwise(track):

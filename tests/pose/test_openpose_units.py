@@ -40,12 +40,71 @@ def to_fractions(points):
     points[:, :2] /= (WIDTH, HEIGHT)
 
 
+def to_per_cent(points):
+    points[:, :2] *= (100 / WIDTH, 100 / HEIGHT)
+
+
+UNITS = {"pixels": lambda points: None, "per cent": to_per_cent, "fractions": to_fractions}
+
+
+def read(frames):
+    """(track, sentences)"""
+    said = []
+    return from_openpose(frames, say=said.append), said
+
+
+def in_frame(frames, frame, keys, change):
+    """The frames with another unit in one of them alone."""
+    return [*frames[:frame], *changed(frames[frame : frame + 1], keys, change), *frames[frame + 1 :]]
+
+
 @pytest.mark.parametrize(
     "keys", [EVERY, (BODY,), (BODY, FEET), (LEFT, RIGHT), (LEFT,), (FACE,), (FACE, LEFT, RIGHT), (FEET,)]
 )
 def test_parts_in_fractions_beside_parts_in_pixels(frames, keys):
     mixed = from_openpose(changed(frames, keys, to_fractions))
     assert np.abs(mixed.keypoints - from_openpose(frames).keypoints).max() < 1e-3
+
+
+@pytest.mark.parametrize("keys", [EVERY, (BODY,), (BODY, FEET), (LEFT, RIGHT), (LEFT,), (FACE,), (FEET,)])
+@pytest.mark.parametrize("beside", ["pixels", "fractions"])
+def test_parts_in_per_cent_are_converted_and_said(frames, keys, beside):
+    others = changed(frames, [key for key in EVERY if key not in keys], UNITS[beside])
+    track, said = read(changed(others, keys, to_per_cent))
+    assert np.abs(track.keypoints - from_openpose(frames).keypoints).max() < 1e-3
+    assert len(said) == 1 and "per cent of" in said[0], said
+    assert not read(others)[1] or set(keys) == set(EVERY)
+
+
+@pytest.mark.parametrize("keys", [EVERY, (BODY, FEET), (LEFT,), (FACE, LEFT, RIGHT)])
+@pytest.mark.parametrize("frame", [0, 3, 5])
+@pytest.mark.parametrize(("rest", "there"), [(a, b) for a in UNITS for b in UNITS if a != b])
+def test_a_frame_in_another_unit_than_the_rest(frames, rest, there, frame, keys):
+    expected = from_openpose(frames).keypoints
+    given = in_frame(changed(frames, EVERY, UNITS[rest]), frame, keys, lambda points: None)
+    one = changed(frames[frame : frame + 1], keys, UNITS[there])
+    one = changed(one, [key for key in EVERY if key not in keys], UNITS[rest])
+    given[frame] = one[0]
+    track, said = read(given)
+    assert np.abs(track.keypoints - expected).max() < 1e-3
+    assert any(f"of frames {frame}: in {there}" in text and "look at the pose there" in text for text in said), said
+
+
+def test_a_small_person_in_the_corner_and_ordinary_ones_are_left_alone(frames):
+    def small(points):
+        points[:, :2] = points[:, :2] * 0.15 + (60, 40)
+
+    for given in (frames, changed(frames, EVERY, small)):
+        track, said = read(given)
+        assert said == [] and np.array_equal(track.keypoints, from_openpose(given).keypoints)
+
+
+def test_frames_from_which_nobody_is_taken_are_named(frames):
+    def elsewhere(points):
+        points[:, :2] = points[:, :2] * 0.2 + (500, 10)
+
+    track, said = read(in_frame(frames, 2, EVERY, elsewhere))
+    assert not track.keypoints[2].any() and len(said) == 1 and "nobody is taken from frames 2, although" in said[0]
 
 
 @pytest.mark.parametrize("value", [1.2, 2.4, 7.0, 411.0])
@@ -87,7 +146,7 @@ def test_another_size_of_canvas_is_refused(frames):
         from_openpose([{**frame, "canvas_width": 64000, "canvas_height": 48000} for frame in frames])
 
     def shrink(points):
-        points[:, :2] *= 0.1
+        points[:, :2] *= 0.02
 
     tiny = [{**frame, "canvas_width": 8000, "canvas_height": 8000} for frame in changed(frames, (BODY,), shrink)]
     with pytest.raises(InputError, match="pixels large on the canvas of 8000x8000, too small to be one"):

@@ -132,5 +132,17 @@ def test_the_preview_shows_all_three():
     assert (over == 200).all(axis=2).mean() > 0.1, "the video's frames"
     assert (over == (0, 35, 70)).all(axis=2).mean() > 0.1, "the dimmed picture"
     ghost = (np.abs(plain.astype(int) - plain[..., :1]).max(axis=2) <= 6) & (plain[..., 0] > 70) & (plain[..., 0] < 160)
-    assert ghost[ghost.shape[0] // 2 :].sum() > 100 and ghost[30 : ghost.shape[0] // 2].sum() == 0
+    right = round(384 * 320 / 180)  # the driver is left of it
+    assert ghost[:, right:].sum() > 100 and ghost[30:400, :right].sum() == 0
     assert ((plain[..., 0] > 100) & (plain[..., 2] == 0)).any(), "skeletons in the model's colours"
+
+
+@pytest.mark.parametrize("size, beside, most", [((320, 180), True, 0.24), ((180, 320), False, 0.45)])
+def test_the_preview_uses_the_nodes_room(size, beside, most):
+    """A picture's height in a node's room 1 high and 0.85 wide: of five columns it was 0.09 and 0.29."""
+    driver = seen(dance(frames=9), *size, 70.0)
+    sheet = retarget_sheet(driver, PoseTrack(driver.keypoints[:1], *size), driver)
+    height, width = sheet.shape[:2]
+    assert 384 * min(0.85 / width, 1 / height) > most - 0.02
+    one = round(384 * size[0] / size[1])
+    assert abs(width - (2 if beside else 3) * one) < 30, "two beside each other, or a column for each of three moments"

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from wan_animate.errors import InputError
 from wan_animate.weights.transformer import transformer_shapes
 
-from . import hostile_media, hostile_weights
+from . import fuzz_files, hostile_media, hostile_weights
+from .fuzz_jobs import job_folders, read_job
 from .hostile import read_edits, read_json_file, read_prompts
 
 NUMBERS = st.one_of(
@@ -271,6 +272,16 @@ READERS: dict[str, Reader] = {
         st.lists(VALUES.map(dumped), max_size=4).map("\n".join),
         from_file("t.jsonl", read_json_file("table")),
     ),
+    "masks": (mutated_bytes(fuzz_files.masks()), from_file("m.npz", fuzz_files.read_masks)),
+    "gguf": (mutated_bytes(fuzz_files.gguf()), from_file("a.gguf", fuzz_files.read_gguf_file)),
+    "picture": (
+        st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF"]).flatmap(
+            lambda kind: mutated_bytes(fuzz_files.picture(kind))
+        ),
+        from_file("a.png", fuzz_files.read_picture_file),
+    ),
+    "clip record": (mutated_values(fuzz_files.RECORD).map(dumped), fuzz_files.read_record_of),
+    "job folder": (job_folders(mutated_bytes, mutated_values, dumped), read_job),
     "folder": (mutated_values(CONFIG).map(dumped), from_file("transformer/config.json", _folder)),
 }
 

@@ -16,6 +16,7 @@ from .hostile_media import (
     bad_picture,
     bomb,
     claim,
+    claimed_picture,
     crowd,
     frame_of,
     from_memory,
@@ -69,6 +70,7 @@ def read_edits(text: Any) -> Any:
     return bool(read_edits(text))
 
 
+CLAIMS = ("png", "bmp", "tiff")
 CANVAS = {"canvas_width": 64, "canvas_height": 48}
 
 
@@ -134,6 +136,7 @@ CASES: dict[str, Case] = {
     "video: a table of 1e8 frames": (many_samples, read_video(77)),
     "video: a frame of 16,000 x 16,000": (huge_frame, read_video(77)),
     "picture: 9,000 x 9,000 in a few kB": (bad_picture(9_000), read_picture),
+    **{f"picture: 16 x 16 and 64 million claimed, {kind}": (claimed_picture(kind), read_picture) for kind in CLAIMS},
     "track: 400 MB for a key nobody asked for": (bomb("more", (100_000_000,)), read_track),
     "track: 400 MB of keypoints in 2 MB": (bomb("keypoints", (250_000, 133, 3)), read_track),
     "track: 400 MB of cuts": (bomb("cuts", (50_000_000,), "<i8"), read_track),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -115,6 +116,33 @@ def bad_picture(side: int) -> Callable[[Path], Path]:
 
         Image.new("1", (side, side)).save(folder / "bomb.png")
         return folder / "bomb.png"
+
+    return make
+
+
+def claimed_picture(kind: str) -> Callable[[Path], Path]:
+    """A picture of 16 x 16 whose header says 64 million pixels."""
+
+    def make(folder: Path) -> Path:
+        from PIL import Image
+
+        path = folder / f"claim.{kind}"
+        Image.new("RGB", (16, 16)).save(path)
+        data, side = path.read_bytes(), struct.pack("<I", 16)
+        height = struct.pack("<HHI", 257, 4, 1) + side  # of a TIFF's directory
+        if kind == "png":
+            header = data[12:16] + struct.pack(">II", 8000, 8000) + data[24:29]
+            data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+        elif kind == "tiff":  # its one strip still has 16 rows, the rest is empty
+            assert data.count(height) == 1
+            data = data.replace(height, height[:-4] + struct.pack("<I", 4_000_000))
+        else:
+            assert data.count(side) >= 2
+            data = data.replace(side, struct.pack("<I", 8000), 2)
+        path.write_bytes(data)
+        with Image.open(path) as picture:
+            assert picture.width * picture.height >= 64_000_000
+        return path
 
     return make
 

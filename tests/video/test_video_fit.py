@@ -72,12 +72,36 @@ def test_any_shape_is_cut_by_a_fiftieth_at_most_from_480p_on():
             assert cut_share(width, int(width / ratio), *fill_size(width, int(width / ratio), area)) < 0.0205
 
 
-def test_upstreams_size_is_kept_where_it_cuts_little():
+def test_the_picture_is_nowhere_smaller_than_by_upstreams_size():
+    """Where upstream's size crops a fiftieth at most."""
+
+    def shown(size, chosen):
+        return min(chosen[0] / size[0], chosen[1] / size[1])
+
     for size in PHONES:
         for area in (832 * 480, 1280 * 720):
             if cut_share(*size, *area_size(*size, area)) <= 0.02:
-                assert fill_size(*size, area) == area_size(*size, area)
-    assert area_size(1170, 2532, 832 * 480) == (416, 928) and fill_size(1170, 2532, 832 * 480) == (416, 896)
+                assert shown(size, fill_size(*size, area)) >= shown(size, area_size(*size, area))
+
+
+@pytest.mark.parametrize("asked", [(832, 464), (480, 272), (624, 352), (1280, 720), (1024, 576), (96, 128), (640, 640)])
+def test_the_size_that_is_asked_for_is_taken_as_it_is(asked):
+    """Whatever the clip's shape, if it crops a fiftieth at most; a portrait clip turns it."""
+    width, height = asked
+    for off in np.linspace(-0.0199, 0.0199, 21):
+        clip = round(4000 * (1 + off)), round(4000 * height / width)
+        if cut_share(*clip, *asked) <= 0.02:
+            assert fill_size(*clip, width * height) == asked
+            assert fill_size(*clip[::-1], width * height) == asked[::-1]
+
+
+@pytest.mark.parametrize("clip, area, size", [
+    ((1920, 1080), 832 * 464, (832, 464)), ((1920, 1080), 480 * 272, (480, 272)), ((1080, 1920), 480 * 272, (272, 480)),
+    ((1920, 1080), 480 * 272 + 500, (480, 272)), ((1920, 1080), 832 * 480, (832, 464)),
+    ((1280, 704), 1280 * 720, (1280, 704)), ((1440, 1080), 1280 * 720, (1104, 832)),
+])  # fmt: skip
+def test_the_largest_size_that_cuts_little(clip, area, size):
+    assert fill_size(*clip, area) == size
 
 
 @pytest.mark.parametrize("width, height", [(640, 360), (360, 640), (390, 844)])

@@ -10,8 +10,8 @@ import torch
 from wan_animate.cli.make import driving_video
 from wan_animate.cli.run import parsed
 from wan_animate.errors import InputError
-from wan_animate.video.resample import area_size, cut_share, fill_size
-from wan_animate.video.source import VideoSource, cut_note
+from wan_animate.video.resample import area_size, cut_note, cut_share, fill_size
+from wan_animate.video.source import VideoSource
 
 from ..support.clips import write_clip
 from .test_video_fit import PHONES, grey
@@ -58,8 +58,8 @@ def test_no_other_size_would_do_better(area):
         assert lost <= 0.02 or lost <= min(cut_share(width, height, *other) for other in others)
 
 
-def test_sizes_that_cut_little_stay_as_they_were():
-    assert fill_size(1920, 1080, 832 * 480) == (832, 464) and fill_size(1170, 2532, 832 * 480) == (416, 896)
+def test_sizes_that_cut_little():
+    assert fill_size(1920, 1080, 832 * 480) == (832, 464) and fill_size(1170, 2532, 832 * 480) == (416, 912)
     assert fill_size(1920, 1080, 256 * 144) == (256, 144) and fill_size(1920, 1080, 416 * 240) == (400, 224)
 
 
@@ -75,6 +75,9 @@ def test_what_is_cut_is_said_in_the_source_the_shell_and_the_node(tmp_path, caps
     given = ["--image=x.png", f"--video={path}", "--out=o.mp4", "--models=m", f"--area={256 * 144}"]
     driving_video(parsed(given))
     assert says in capsys.readouterr().err
+    assert not source.full_size().notes, "at its own size nothing is cut"
+    driving_video(parsed([*given, "--plan"]))
+    assert not capsys.readouterr().err, "the plan itself has it"
 
 
 @pytest.mark.parametrize("picture, size, says", [

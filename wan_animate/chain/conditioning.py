@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from ..log import get_logger
-from ..mask.cells import whole_cells
+from ..mask.cells import fills, whole_cells
+from ..text import frame_ranges, nothing_kept
 from ..video.frames import as_float, as_unit_float
 from .control_sources import BACKGROUND, FACE, MASK, POSE, Controls
 from .latents import CachedVAE
@@ -147,6 +148,11 @@ def build_conditioning(
                 segment.start,
                 segment.stop - 1,
             )
+        frames = np.zeros(len(controls), bool)
+        kept = frames[segment.start : min(segment.stop, segment.end(len(controls)))]
+        kept[:] = fills(character)[: len(kept)]
+        if kept.any():
+            log.warning("%s", nothing_kept(f"frames {frame_ranges(frames)}"))
         mask = torch.from_numpy(whole_cells(character)).float()  # no pixel that the background has black is known
     made = unknown_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(

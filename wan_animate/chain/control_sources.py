@@ -80,7 +80,8 @@ class Controls:
         if width % 16 or height % 16:
             near = f"{max(16, round(width / 16) * 16)}x{max(16, round(height / 16) * 16)}"
             raise InputError(
-                f"the pose video is {width}x{height}, but width and height must be divisible by 16: make it {near}."
+                f"the pose video is {width}x{height}, but width and height must be divisible by 16: draw it at {near} "
+                "(Draw Pose takes a width and height), or connect a pose track, which is drawn at a size that fits."
             )
         for name, source in self.sources.items():
             self._check_against_pose(name, source)

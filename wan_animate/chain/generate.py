@@ -81,6 +81,7 @@ def generate(
     video: str | os.PathLike | None = None,
     audio: dict | None = None,
     record: ClipRecord | None = None,
+    check_model: Callable[[], None] = lambda: None,
 ) -> FrameSource:
     """Make the clip.
 
@@ -90,6 +91,8 @@ def generate(
         progress: called at every stage and step; may raise to stop, finished segments stay.
         video: an mp4 that is written meanwhile (:func:`..video.write.write_video`), with ``audio`` and ``record``. One
             of a finished job that is in the store and whole is left as it is.
+        check_model: called with every segment that is made, before it joins the others; raises where the denoiser or
+            the VAE is not what it was (:class:`..weights.held.HeldFiles`).
 
     Returns:
         The frames, uint8, as many as the driving clip has (:func:`result_plan` where only some segments are made),
@@ -102,7 +105,7 @@ def generate(
     job.check()
     map_large_buffers()
     with store.locked():
-        return _generate(job, denoiser, vae, store, progress, video, audio, record)
+        return _generate(job, denoiser, vae, store, progress, video, audio, record, check_model)
 
 
 def result_plan(job: AnimateJob, store: SegmentStore) -> SegmentPlan:
@@ -125,6 +128,7 @@ def _generate(
     video: str | os.PathLike | None,
     audio: dict | None,
     record: ClipRecord | None,
+    check_model: Callable[[], None],
 ) -> FrameSource:
     count = len(job.plan())
     done = sum(map(store.is_whole, job.plan())) * denoiser.steps
@@ -207,6 +211,7 @@ def _generate(
             handed = segment.hands_over and not job.returns(segment)
             before, tail = tail, last[-job.previous_frames :].clone() if handed else None
             shown = _shown(job, segment, frames, before, store)
+            check_model()
             here("save", denoiser.steps, frames=shown)
             saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before

@@ -73,6 +73,12 @@ class JobFolder:
         """Whether a segment's frames are there, of the size that they had."""
         return _has_size(self.frames_path(index), self._segment_record(index), FRAMES)
 
+    def frames_hash(self, index: int) -> str | None:
+        """Of the file of a segment's frames; None where it is not known."""
+        known = _files(self._segment_record(index)).get(FRAMES)
+        found = known.get("blake2b") if isinstance(known, dict) else None
+        return found if isinstance(found, str) else None
+
     def has_former(self, index: int) -> bool:
         """The same of :meth:`former_path`."""
         return _has_size(self.former_path(index), self._former_record(index), FRAMES)

@@ -251,7 +251,7 @@ class SegmentStore(JobFolder):
             Path(temporary).write_text(record_text(noted), encoding="utf-8")
 
     def _frames_hashes(self, plan: Iterable[Segment]) -> list[str | None]:
-        return [self._segment_record(one.index).get(FILES, {}).get(FRAMES, {}).get("blake2b") for one in plan]
+        return [self.frames_hash(one.index) for one in plan]
 
     def tail(self, index: int) -> torch.Tensor:
         """Float32 ``[previous_frames, H, W, 3]`` in 0..1, for the segment after ``index``.

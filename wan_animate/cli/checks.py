@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -84,12 +85,20 @@ def clip_options(options: RunOptions, track: PoseTrack | None) -> ClipOptions:
         share_noise=options.share_noise,
         cuts=() if anew is None else anew.cuts,
         cut_frames=0 if anew is None else len(anew),
-        continue_from=VideoSource(options.continue_from, fps=0) if options.continue_from else None,
+        continue_from=_read(options.continue_from) if options.continue_from else None,
         first_segment=options.first_segment - 1,
         last_segment=options.last_segment - 1,
         segment_seeds=parse_segment_seeds(options.segment_seeds),
         keep_rest=options.keep_rest,
     )
+
+
+def _read(video: Path) -> VideoSource:
+    """As it is; its notes are printed."""
+    source = VideoSource(video, fps=0)
+    for note in source.notes:
+        print(f"wan-animate: {note}", file=sys.stderr)
+    return source
 
 
 def prompt_ranges(options: RunOptions) -> list[FrameRange]:

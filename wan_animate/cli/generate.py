@@ -17,6 +17,8 @@ wan-animate generate --task animate-14B --ckpt_dir Wan2.2-Animate-14B-Diffusers 
 
 wan-animate generate ... --replace_flag --use_relighting_lora --relighting_lora relighting_lora.ckpt
 
+wan-animate generate ... --ulysses_size 8 --dit_fsdp: one clip on eight cards
+
 wan-animate generate ... --audio dance.mp4 --save_file clip.mp4: with the driving video's sound
 
 The same command with --base_seed and --save_file goes on from the last finished segment.
@@ -26,7 +28,7 @@ The same command with --base_seed and --save_file goes on from the last finished
 def made(options: GenerateOptions) -> None:
     """A clip of upstream's intermediate files, or of those that preprocess wrote.
 
-    Takes the flags of upstream's generate.py for animate-14B, on one card.
+    Takes the flags of upstream's generate.py for animate-14B.
     """
     with whole_imports():
         from .generating import generate

@@ -27,6 +27,7 @@ AS_OF_RUN = {
     "frame_num": "segment",
     "refert_num": "previous_frames",
     "crossfade": "crossfade",
+    "ulysses_size": "gpus",
 }
 
 
@@ -46,7 +47,7 @@ def generate(options: GenerateOptions) -> None:
         prompt=options.prompt, prompt_file=options.prompt_file, fps=0,
         segment=options.frame_num, previous_frames=options.refert_num, steps=options.sample_steps,
         shift=options.sample_shift, seed=seed, color=options.color, crossfade=options.crossfade, sheet=options.sheet,
-        device=options.device,
+        device=options.device, gpus=options.ulysses_size, shard_weights=options.dit_fsdp,
     )  # fmt: skip
     negative = options.n_prompt or NEGATIVE
     sound = options.audio or str(folder / POSE)

@@ -108,7 +108,7 @@ def _run(
         from .launch import together
         from .options import command_of
         from .plans import plan_of, runs
-        from .recording import check_weights, job_settings, record, weights_key
+        from .recording import check_weights, hold_weights, job_settings, record, weights_key
         from .saving import save_result
 
     check_options(options, pose=source is None)
@@ -130,7 +130,7 @@ def _run(
     device = device_here(options.device).name
     clock = begin_clock(runs(), device, job)
     ranges = prompt_ranges(options)
-    weights = weights_key(options, sampling)
+    held, weights = hold_weights(options, sampling), weights_key(options, sampling)
     settings = " ".join([segment_settings(options, weights), *sampling.settings()])
     keys = settings, segment_prompts(options, job.plan(), made.files.get("prompt_file"))
     folder, place = f".{short_name(out.stem)}-", shared.folder or out.parent
@@ -153,9 +153,10 @@ def _run(
         video = store.folder / "clip.mp4"  # in the job's folder, which the next run of a killed job cleans up
         progress = shared.progress or printing(clock)
         if segments_only:
-            generate(job, denoiser, vae, store, progress).close()
+            generate(job, denoiser, vae, store, progress, check_model=held.check).close()
             return store.folder
-        clip = generate(job, denoiser, vae, store, progress, None if options.crop else video, audio, made)
+        mp4 = None if options.crop else video
+        clip = generate(job, denoiser, vae, store, progress, mp4, audio, made, held.check)
         close()
         shown = result_plan(job, store)
         took = run_of(clock, device, job, store.folder)
@@ -198,7 +199,7 @@ def from_video(options: RunOptions, shared: Shared = ALONE) -> Prepared:
 
 
 def driving_video(options: RunOptions) -> VideoSource:
-    """The driving video; its notes are printed."""
+    """The driving video; its notes are printed, but where a plan has them."""
     from ..video.source import VideoSource
 
     # a small person is found on larger frames than the window is
@@ -206,7 +207,7 @@ def driving_video(options: RunOptions) -> VideoSource:
     frames = VideoSource(
         options.video, fps=options.fps, max_area=area, start=options.start, limit=options.limit, fit=options.fit
     )
-    for note in frames.notes:
+    for note in [] if options.plan else frames.notes:
         print(f"wan-animate: {note}", file=sys.stderr)
     return frames
 
@@ -350,9 +351,9 @@ def _ports(
 
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     encode = shared.weights.prompt  # the text encoder is freed before the transformer is loaded
-    prompt = encode(options.models, options.prompt, options.device) if saved is None else saved
-    texts = [encode(options.models, text, options.device) for _, _, text in options.prompts()]
-    negative = encode(options.models, sampling.negative, options.device) if sampling.cfg > 1 else None
+    prompt = encode(options.models, options.prompt, options.device, weights) if saved is None else saved
+    texts = [encode(options.models, text, options.device, weights) for _, _, text in options.prompts()]
+    negative = encode(options.models, sampling.negative, options.device, weights) if sampling.cfg > 1 else None
     image = encode_image(options.models, job.reference_pixels()[0], options.device)
     count, (width, height) = job_tokens(job), job.controls.size
     needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)

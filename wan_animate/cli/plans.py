@@ -71,4 +71,5 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         sampled=sampled,
         options=clip_options(options, track),
         references=1 + len(more_images(options)),
+        notes=frames.notes,
     )

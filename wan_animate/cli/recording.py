@@ -12,6 +12,7 @@ from ..record.clip_record import ClipRecord, Model, record_of
 from ..record.identity import content_hash, content_identity, weights_hash
 from ..record.versions import versions
 from ..video.source import VideoSource
+from ..weights.held import HeldFiles
 from .checks import FILES, LORAS, loras
 from .options import AS_RUN, RunOptions, Sampling
 
@@ -52,9 +53,16 @@ def folder_models(folder: str, saved_prompt: bool = False) -> list[Model]:
 
 def weights_key(options: RunOptions, sampling: Sampling = AS_RUN) -> str:
     """Changes with every file of the model, and every LoRA; those of the pose and the mask show in the controls."""
-    files = _folder_files(options.models, (*PARTS, "scheduler"), bool(options.prompt_file))
-    keys = [content_identity(path) for path in files if path.suffix in (*WEIGHT_FILES, ".json")]
-    return " ".join([*keys, *map(content_identity, _loras(options, sampling))])
+    return " ".join(map(content_identity, _key_files(options, sampling)))
+
+
+def hold_weights(options: RunOptions, sampling: Sampling = AS_RUN) -> HeldFiles:
+    """The files of :func:`weights_key`, before they are loaded."""
+    return HeldFiles(
+        _key_files(options, sampling),
+        "leave the model's files alone until the clip is done, and run again; the segments before this one are kept, "
+        "and gone on with where the file is as it was",
+    )
 
 
 def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
@@ -64,6 +72,15 @@ def check_weights(options: RunOptions, sampling: Sampling, key: str) -> None:
             f"a file of the model in {options.models} was changed while it was loaded: leave the folder alone, and run "
             "again."
         )
+
+
+def _key_files(options: RunOptions, sampling: Sampling) -> list[str | Path]:
+    saved = bool(options.prompt_file) and not options.prompts() and sampling.cfg <= 1  # nothing is encoded
+    files = _folder_files(options.models, (*PARTS, "scheduler", "image_processor"), saved)
+    # a tokenizer's words are in files of any ending
+    words = [] if saved else _folder_files(options.models, ("tokenizer",), False)
+    seen = [path for path in files if path.suffix in (*WEIGHT_FILES, ".json")]
+    return [*seen, *words, *_loras(options, sampling)]
 
 
 def _loras(options: RunOptions, sampling: Sampling) -> list[str]:

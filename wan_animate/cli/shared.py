@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Weights:
     """Loads what a models folder holds, each time anew."""
 
-    def prompt(self, folder: str, text: str, device: str) -> torch.Tensor:
-        """As :func:`..backends.diffusers.encode_prompt`."""
+    def prompt(self, folder: str, text: str, device: str, hashes: str = "") -> torch.Tensor:
+        """As :func:`..backends.diffusers.encode_prompt`. ``hashes`` are those of the folder's files."""
         from ..backends.diffusers import encode_prompt
 
         return encode_prompt(folder, text, device)
@@ -54,19 +54,19 @@ class KeptWeights(Weights):
     TEXTS = 64
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[str, str, str], torch.Tensor] = {}
+        self._texts: dict[tuple[str, ...], torch.Tensor] = {}
         self._key: tuple | None = None
         self._needed = 0.0
         self._model: tuple[WanAnimateTransformer3DModel, VideoVAE] | None = None
 
-    def prompt(self, folder: str, text: str, device: str) -> torch.Tensor:
-        key = folder, text, device
+    def prompt(self, folder: str, text: str, device: str, hashes: str = "") -> torch.Tensor:
+        key = folder, text, device, hashes  # a text encoder that is replaced under its name encodes anew
         if key not in self._texts:
             if device != "cpu":  # the text encoder is 11 GB: both may not fit on the card
                 self.release()
             while len(self._texts) >= self.TEXTS:
                 del self._texts[next(iter(self._texts))]
-            self._texts[key] = super().prompt(folder, text, device)
+            self._texts[key] = super().prompt(folder, text, device, hashes)
         return self._texts[key]
 
     def model(

@@ -131,6 +131,10 @@ class GenerateOptions:
     sample_guide_scale: Annotated[
         float, Option("--sample_guide_scale", help="Above 1 strengthens the expression, in twice the time.")
     ] = 1.0
+    ulysses_size: Annotated[
+        int, Option("--ulysses_size", help="Cards of this machine that compute each step together, or torchrun's.")
+    ] = 1
+    dit_fsdp: Annotated[bool, Option("--dit_fsdp", help="Of several cards each keeps a part of the weights.")] = False
     base_seed: Annotated[int, Option("--base_seed", help="-1 takes one by chance, and prints it.")] = -1
     prompt: Annotated[str, Option("--prompt", help="What the clip shows.")] = PROMPT
     save_file: Annotated[
@@ -170,3 +174,4 @@ class GenerateOptions:
     offload_model: Annotated[str, Option("--offload_model", rich_help_panel=TAKEN)] = ""
     convert_model_dtype: Annotated[bool, Option("--convert_model_dtype", rich_help_panel=TAKEN)] = False
     t5_cpu: Annotated[bool, Option("--t5_cpu", rich_help_panel=TAKEN)] = False
+    t5_fsdp: Annotated[bool, Option("--t5_fsdp", rich_help_panel=TAKEN)] = False

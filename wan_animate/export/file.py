@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -68,6 +69,7 @@ def export_file(
     tags = {name.lower(): text for name, text in read_tags(video).items()} if whole is source else {}
     kept = {name: tags[name] for name in _KEPT if name in tags}
     try:
-        return save_clip(path, whole, form, sound, kept, progress)
+        saved = save_clip(path, whole, form, sound, kept, progress)
+        return replace(saved, read=(*source.notes, *(() if beside is None else beside.notes)))
     finally:
         whole.close()

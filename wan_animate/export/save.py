@@ -74,12 +74,9 @@ class ClipFormat:
         """(codec, (width, height), rate) of a source's file; sides that a codec cannot hold lose a row or column.
 
         Raises:
-            InputError: masks, too small, too fast.
+            InputError: too small, too fast.
         """
         codec = self.check()
-        if source.kind != "image":
-            raise InputError("a clip is saved from images, and this is a mask: put Frames to Mask and Convert Mask to "
-                             "Image in between.")  # fmt: skip
         rate = as_rate(self.fps) if self.fps else source.fps
         across, down = codec.even
         size = source.width // across * across, source.height // down * down
@@ -95,7 +92,12 @@ class ClipFormat:
 
 @dataclass(frozen=True)
 class Saved:
-    """What was saved: the file or folder, its size, rate, count and encoder; ``note`` says why software made it."""
+    """What was saved: the file or folder, its size, rate, count and encoder.
+
+    Attributes:
+        note: why software made it.
+        read: sentences on what its videos were converted from (:attr:`..video.frames.FrameSource.notes`).
+    """
 
     path: Path
     codec: Codec
@@ -105,17 +107,19 @@ class Saved:
     count: int
     sound: bool
     note: str = ""
+    read: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """In a line, for people."""
+        """For people: a line, and one for each sentence of ``read``."""
         width, height = self.size
         where = "on the card" if self.encoder.hardware else "software"
         sound = "with sound" if self.sound else "silent"
         note = f". {self.note}" if self.note else ""
-        return (
+        saved = (
             f"{self.path.name}: {self.codec.title} ({self.encoder.name}, {where}), {width}x{height}, {self.count} "
             f"frames at {float(self.rate):.6g} fps, {float(self.count / self.rate):.2f} s, {sound}{note}"
         )
+        return "\n".join([saved, *self.read])
 
 
 def save_clip(
@@ -131,6 +135,7 @@ def save_clip(
 
     Args:
         path: the file, or of pictures the folder, which must not exist.
+        source: images; masks become white on black.
         audio: ComfyUI's AUDIO, cut or padded with silence to the clip. Where ``source`` is a part of a clip, its own
             part of it is taken. A folder of pictures gets it as ``sound.wav``; GIF and WebP have none.
         tags: names and texts, in mp4, mov and Matroska.
@@ -194,6 +199,8 @@ class _Plan:
             stack.enter_context(movie)
             for _, stop, frames in self.source.batches(self.source.chunk):
                 images = as_uint8(frames)[:, : self.size[1], : self.size[0]]
+                if self.source.kind == "mask":
+                    images = np.repeat(images[..., None], 3, axis=-1)
                 movie.write(images)
                 if preview is not None:
                     shown.write(images)

@@ -14,6 +14,15 @@ def whole_cells(masks: np.ndarray) -> np.ndarray:
     cells, black background could count as known.
     """
     height, width = masks.shape[-2:]
-    rows, columns = np.arange(0, height, CELL), np.arange(0, width, CELL)
-    cells = np.maximum.reduceat(np.maximum.reduceat(masks, rows, axis=-2), columns, axis=-1)
-    return cells.repeat(CELL, axis=-2)[..., :height, :].repeat(CELL, axis=-1)[..., :width]
+    return _cells(masks).repeat(CELL, axis=-2)[..., :height, :].repeat(CELL, axis=-1)[..., :width]
+
+
+def fills(masks: np.ndarray) -> np.ndarray:
+    """Whether every 8x8 cell holds some of the mask, so that nothing of the scene is known; uint8 ``[..., H, W]`` of 0
+    and 1 -> bool ``[...]``."""
+    return np.asarray(_cells(masks).all(axis=(-2, -1)))
+
+
+def _cells(masks: np.ndarray) -> np.ndarray:
+    rows, columns = (np.arange(0, side, CELL) for side in masks.shape[-2:])
+    return np.asarray(np.maximum.reduceat(np.maximum.reduceat(masks, rows, axis=-2), columns, axis=-1))

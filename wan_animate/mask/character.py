@@ -18,6 +18,12 @@ from .segmentation import Segmenter
 from .specks import without_specks
 from .track import MaskTrack
 
+DONE = {
+    "pose": "filled from the pose's outline",
+    "between": "filled from the masks around them",
+    "leave": "left as they are",
+}
+
 log = get_logger(__name__)
 
 
@@ -85,18 +91,19 @@ def segment_character(
             f"segment character: {segmenter.name} found nobody in any of the {count} frames; set a point on the person "
             "(Edit points), or use Mask from Pose."
         )
-    done = {
-        "pose": "filled from the pose's outline" if pose is not None else "filled from the masks around them",
-        "between": "filled from the masks around them",
-        "leave": "left as they are",
-    }[fill]
-    report = (
-        f"The segmenter lost the person in {len(frame_numbers)} of {count} frames ({frame_ranges(lost)}); "
-        f"they were {done}. Set a point or a box on one of them (point_frame {_middle(frame_numbers)}), or try a "
-        "larger model."
-    )
+    done = DONE["between" if fill == "pose" and pose is None else fill]
+    report = lost_report(lost, done)
     log.warning("segment character: %s", report)
     return CharacterMask(fill_lost(masks, lost, pose, fill), tuple(int(frame) for frame in frame_numbers), report)
+
+
+def lost_report(lost: np.ndarray, done: str) -> str:
+    """What is said of lost frames, bool ``[T]``; ``done``: what became of them."""
+    frames = np.flatnonzero(lost)
+    return (
+        f"The segmenter lost the person in {len(frames)} of {len(lost)} frames ({frame_ranges(lost)}); they were "
+        f"{done}. Set a point or a box on one of them (point_frame {_middle(frames)}), or try a larger model."
+    )
 
 
 def _each_frame(prompts: Sequence[Prompt], count: int) -> list[Prompt]:

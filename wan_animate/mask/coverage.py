@@ -1,4 +1,4 @@
-"""Whether masks hold the person of the pose: what they leave out of the old person shows in the result."""
+"""Whether masks hold the person of the pose, for what they leave out shows in the result, and not the whole scene."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from ..log import get_logger
 from ..pose import wholebody as L
 from ..pose.track import PoseTrack, fit_track
-from ..text import frame_ranges
+from ..text import frame_ranges, nothing_kept
 from ..video.derived import DerivedSource, RepeatedSource
 from ..video.frames import FrameSource
+from .cells import fills
 from .from_pose import find_head, person_size
 from .lost import HELD
 from .prompts import CONFIDENT, EDGE, FEWEST, body_points
@@ -97,11 +98,13 @@ class Coverage:
         faults: bool ``[T, 8]``, in the order of :data:`FAULTS`.
         points: int ``[T]``: how many points lie outside.
         beyond: whether the masks are of a window, beyond which some of the points may lie.
+        white: bool ``[T]``: frames of which the mask leaves nothing.
     """
 
     faults: np.ndarray
     points: np.ndarray
-    beyond: bool = False
+    beyond: bool
+    white: np.ndarray
 
     @property
     def uncovered(self) -> np.ndarray:
@@ -110,8 +113,10 @@ class Coverage:
 
     @property
     def worst(self) -> int | None:
-        """The frame with the most points outside; None if the masks hold the person in every frame."""
-        return int(np.argmax(self.points + self.uncovered)) if self.uncovered.any() else None
+        """The frame with the most points outside, else the first that is all mask; None if there is neither."""
+        if self.uncovered.any():
+            return int(np.argmax(self.points + self.uncovered))
+        return int(np.argmax(self.white)) if self.white.any() else None
 
     def frames(self, fault: str) -> np.ndarray:
         """bool ``[T]``: frames with this fault."""
@@ -145,6 +150,9 @@ class Coverage:
                 "shows there. Raise grow iterations in Shape Mask or lower its blocks across and blocks down; where a "
                 "hand or foot is missing altogether, set a point on it in Segment Character." + beyond * self.beyond
             )
+        if self.white.any():
+            frames = frame_ranges(self.white)
+            said.append(nothing_kept("every frame" if self.white.all() else f"{self.white.sum()} frames ({frames})"))
         return said
 
 
@@ -173,7 +181,7 @@ class CheckedMaskSource(DerivedSource):
         self.pose = None if pose is None else pose.onto(source)
         self._faults = np.zeros((len(source), len(FAULTS)), bool)
         self._points = np.zeros(len(source), np.int64)
-        self._checked = np.zeros(len(source), bool)
+        self._white, self._checked = np.zeros(len(source), bool), np.zeros(len(source), bool)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         masks = self.source.read(start, stop)
@@ -193,6 +201,7 @@ class CheckedMaskSource(DerivedSource):
         for fault, points in self.uncovered(frame, mask).items():
             self._faults[frame, FAULTS.index(fault)] = True
             self._points[frame] += len(points)
+        self._white[frame] = fills(mask)
         self._checked[frame] = True
 
     def coverage(self, progress: Callable[[int, int], None] | None = None) -> Coverage:
@@ -203,8 +212,12 @@ class CheckedMaskSource(DerivedSource):
                 self.read(start, stop)
             if progress is not None:
                 progress(stop, len(self))
+        return self.found()
+
+    def found(self) -> Coverage:
+        """The check of the frames that were read until now."""
         beyond = self.pose is not None and self.pose.pictures is not None
-        return Coverage(self._faults.copy(), self._points.copy(), beyond)
+        return Coverage(self._faults.copy(), self._points.copy(), beyond, self._white.copy())
 
     def is_black(self) -> bool | None:
         return self.source.is_black()

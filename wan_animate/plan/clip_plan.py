@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -50,7 +51,7 @@ class ClipPlan:
         tokens: of a segment.
         times: None where nothing was measured on such a device.
         free: bytes on the disk of the job, None if not asked.
-        track, mask_area: as given to :func:`plan_clip`.
+        track, mask_area, notes: as given to :func:`plan_clip`.
     """
 
     segments: SegmentPlan
@@ -72,6 +73,7 @@ class ClipPlan:
     findings: tuple[Finding, ...]
     track: PoseTrack | None = None
     mask_area: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -104,13 +106,14 @@ class ClipPlan:
         return rows
 
     def text(self) -> str:
-        """The plan in Markdown: what to look at, then the figures."""
+        """The plan in Markdown: what to look at, how the video is read, then the figures."""
         faults = [f"{at}. {finding}" for at, finding in enumerate(map(_sentence, self.findings), 1)]
         head = "Nothing is wrong with the inputs that can be told beforehand."
         if faults:
             head = "\n".join(["**Look at this first**", "", *faults])
         table = [f"| {name} | {words} |" for name, words in self.rows()]
-        return "\n".join([head, "", "| Plan | |", "| --- | --- |", *table])
+        notes = ["", *(f"- {note}" for note in self.notes)] if self.notes else []
+        return "\n".join([head, *notes, "", "| Plan | |", "| --- | --- |", *table])
 
     def _part(self) -> str:
         first, keep = self.segments.first, self.segments.keep
@@ -166,6 +169,7 @@ def plan_clip(
     sampled: tuple[int, int] | None = None,
     options: ClipOptions = ClipOptions(),  # noqa: B008  frozen
     references: int = 1,
+    notes: Sequence[str] = (),
 ) -> ClipPlan:
     """Plan a clip; reads no frame of it and loads no model.
 
@@ -180,6 +184,7 @@ def plan_clip(
         sampled: what the model works on, if not the whole frame.
         options: as the job has them: cross-fade, shots, which segments are made.
         references: pictures of the character.
+        notes: what is said beside the faults, such as :attr:`..video.frames.FrameSource.notes`.
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
@@ -217,6 +222,7 @@ def plan_clip(
     found = [
         *(_of_track(track, reference) if track is not None else []),
         None if mask_area is None else findings.empty_mask(mask_area, track),
+        None if mask_area is None else findings.white_mask(mask_area),
         *findings.settings(plan, sampled, fps, segment_length, previous_frames),
         None if free is None else findings.disk(disk.total, free),
         findings.vram(memory.resident, memory.offloaded, device.memory),
@@ -241,6 +247,7 @@ def plan_clip(
         findings=tuple(one for one in found if one is not None),
         track=track,
         mask_area=mask_area,
+        notes=tuple(notes),
     )
 
 

@@ -11,7 +11,7 @@ from ..chain.segments import SegmentPlan
 from ..face.boxes import face_boxes
 from ..pose import wholebody as body
 from ..pose.track import PoseTrack
-from ..text import frame_ranges
+from ..text import frame_ranges, nothing_kept
 
 SHORT_GAP = 1 / 6  # seconds; Clean Pose fills what is shorter
 FACE_SIDE = 60  # pixels; a smaller face shows the motion encoder no brows
@@ -102,6 +102,15 @@ def empty_mask(area: np.ndarray, track: PoseTrack | None = None) -> Finding | No
         "nobody is put into the scene there; add points in Segment Character, set its fill to pose outline, or invert "
         "the mask",
     )
+
+
+def white_mask(area: np.ndarray) -> Finding | None:
+    """Args: as of :func:`empty_mask`."""
+    white = area >= 1
+    if not white.any():
+        return None
+    what, remedy = nothing_kept(_frames(white)).rstrip(".").split(": ", 1)
+    return Finding("white_mask", what, remedy)
 
 
 def shown_down_to(track: PoseTrack) -> int | None:

@@ -19,25 +19,18 @@ from ..people.boxes import WHOLE_FRAME, FrameDetections, area
 from ..people.choosing import PersonChoice, choose
 from ..people.tracker import shot_people
 from ..schema import read_json, shown
-from . import wholebody
+from ..text import frame_ranges
+from . import units, wholebody
 from .track import PoseTrack
+from .units import APART, HEAD
 
 # COCO-WholeBody index of OpenPose's body points; -1 (neck and middle of the hips) has none. BODY_25 ends with the feet.
 BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 BODY_25 = (0, -1, 6, 8, 10, 5, 7, 9, -1, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3, 17, 18, 19, 20, 21, 22)
-FRACTIONS = 2.0  # a part with half of its coordinates up to this is in fractions of the canvas
 BEYOND = 2.0  # canvas sizes outside of the canvas, beyond which a point is a mistake
-PARTS = {
-    "body": wholebody.BODY,
-    "feet": wholebody.FEET,
-    "face": wholebody.FACE,
-    "left hand": wholebody.LEFT_HAND,
-    "right hand": wholebody.RIGHT_HAND,
-}
 MOST_NUMBERS = 3 * 1000  # of a part; OpenPose's largest has 70 points
 STRAY = 6.0  # times the median distance from the body's middle: farther points are dropped
 SMALLEST = 0.02  # of the canvas' shorter side: a smaller body shows nothing
-APART = 0.5  # of the body's extent, between a hand and its wrist, or the face and the head
 
 
 def to_openpose(track: PoseTrack) -> list[dict[str, Any]]:
@@ -76,14 +69,16 @@ def from_openpose(
     fps: float | Fraction = 30,
     person: PersonChoice | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda note: None,
 ) -> PoseTrack:
-    """A person's track, with boxes, from OpenPose JSON.
+    """A person's track, with boxes, from OpenPose JSON in pixels, per cent or fractions (:mod:`.units`).
 
     Drops points far outside the canvas and unswaps hands; points that the format lacks have confidence 0.
 
     Args:
         frames: a list of frames, one frame, or JSON text.
         report: called with (frames done, frames); raises to stop.
+        say: called with sentences on what was converted, and on frames from which nobody was taken.
 
     Raises:
         InputError: not OpenPose JSON, several canvas sizes, a crowd, or no possible body.
@@ -94,7 +89,7 @@ def from_openpose(
     for index, frame in enumerate(frames):
         report(index, len(frames))
         people.append([_person(entry, index, width, height) for entry in _people(frame, index)])
-    people = _to_pixels(people, width, height)
+    people = _to_pixels(people, width, height, say)
     people = [[points for points in found if (points[:, 2] > 0).any()] for found in people]
     if not any(people):
         raise InputError(
@@ -109,7 +104,14 @@ def from_openpose(
             off = np.abs(options[:, :4] - boxes[index, :4]).max(axis=1)
             if off.min() < 0.5:
                 keypoints[index] = found[int(off.argmin())]
-    boxes[~(keypoints[..., 2] > 0).any(axis=1), 4] = -1
+    taken = (keypoints[..., 2] > 0).any(axis=1)
+    boxes[~taken, 4] = -1
+    left = np.array([len(found) > 0 for found in people]) & ~taken
+    if left.any():
+        say(
+            f"nobody is taken from frames {frame_ranges(left)}, although people are there: they lie elsewhere, or are "
+            "of another size, than the person who is followed. Look at the keypoints there, or choose another person."
+        )
     keypoints = _hands_to_wrists(keypoints)
     _check_body(keypoints, width, height)
     return PoseTrack(keypoints, width, height, Fraction(fps), boxes)
@@ -207,17 +209,16 @@ def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
     return out
 
 
-def _to_pixels(people: list[list[np.ndarray]], width: int, height: int) -> list[list[np.ndarray]]:
-    """Fractions as pixels; points far outside the canvas as 0, 0, 0."""
+def _to_pixels(
+    people: list[list[np.ndarray]], width: int, height: int, say: Callable[[str], None]
+) -> list[list[np.ndarray]]:
+    """Other units as pixels; points far outside the canvas as 0, 0, 0."""
     every = [points for found in people for points in found]
     if not every:
         return people
     points, size = np.stack(every), np.array([width, height], np.float32)
-    for part in PARTS.values():
-        given = points[:, part]
-        told = (given[..., 2] > 0) & (given[..., :2] != 0).any(axis=-1)  # some writers put missing points at 0, 0
-        if told.any() and (given[told][:, :2].max(axis=1) <= FRACTIONS).mean() >= 0.5:
-            given[..., :2] *= size
+    for note in units.to_pixels(points, np.repeat(np.arange(len(people)), list(map(len, people))), width, height):
+        say(note)
     far = ((points[..., :2] < -BEYOND * size) | (points[..., :2] > (1 + BEYOND) * size)).any(axis=-1)
     points[far | (points[..., :2] == 0).all(axis=-1)] = 0  # whatever confidence is said
     one = iter(points)
@@ -248,11 +249,10 @@ def _check_body(keypoints: np.ndarray, width: int, height: int) -> None:
             f"pose keypoints: the body is {extent:.1f} pixels large on {canvas}, too small to be one; give coordinates "
             "in pixels, or all of them as fractions of the canvas."
         )
-    head = [wholebody.NOSE, wholebody.LEFT_EYE, wholebody.RIGHT_EYE, wholebody.LEFT_EAR, wholebody.RIGHT_EAR]
     for name, part, joints in (
         ("left hand", [wholebody.LEFT_HAND.start], [wholebody.LEFT_WRIST]),
         ("right hand", [wholebody.RIGHT_HAND.start], [wholebody.RIGHT_WRIST]),
-        ("face", [*range(*wholebody.FACE.indices(wholebody.COUNT))], head),
+        ("face", [*range(*wholebody.FACE.indices(wholebody.COUNT))], HEAD),
     ):
         both = enough & seen[:, part].any(axis=1) & seen[:, joints].any(axis=1)
         if not both.any():

@@ -34,17 +34,16 @@ class ColorReport:
     @classmethod
     def of(cls, records: Sequence[dict[str, Any]]) -> ColorReport | None:
         """Of a store's records (:meth:`..chain.store.SegmentStore.records`); None if they tell nothing of colour."""
-        found = [one.get("color") or {} for one in records]
+        found = [color if isinstance(color := one.get("color"), dict) else {} for one in records]
         if not any(found):
             return None
         values = {name: np.full((len(found), 2), np.nan) for name in COMPARED}
         noted: dict[str, list[int]] = {}
         for index, measured in enumerate(found):
             for name in COMPARED:
-                if measured.get(name):
-                    values[name][index] = measured[name]
-            if measured.get("note"):
-                noted.setdefault(measured["note"], []).append(index)
+                values[name][index] = _pair(measured.get(name))
+            if isinstance(note := measured.get("note"), str) and note:
+                noted.setdefault(note, []).append(index)
         return cls(
             {name: value[:, 0] for name, value in values.items()},
             {name: value[:, 1] for name, value in values.items()},
@@ -64,6 +63,15 @@ class ColorReport:
                 )
         parts += [f"not all was done in segment {spans(at + 1)}: {note}" for note, at in self.notes.items()]
         return f"color: {'; '.join(parts)}." if parts else "color: nothing could be measured."
+
+
+def _pair(measured: Any) -> tuple[float, float]:
+    """Before and after; NaN for what is no such pair, in a file that was edited."""
+    try:
+        before, after = map(float, measured)
+        return before, after
+    except (TypeError, ValueError, OverflowError):
+        return np.nan, np.nan
 
 
 def draw_color_report(report: ColorReport, width: int = 900, height: int = 420) -> np.ndarray:

@@ -36,7 +36,7 @@ def draw_plan(plan: ClipPlan, width: int = 1200, words: bool = True) -> np.ndarr
     y = top + 84
     for chart in charts:
         y = chart(image, plan, y)
-    return with_warnings(image, [str(finding) for finding in plan.findings] if words else [])
+    return with_warnings(image, [*map(str, plan.findings), *plan.notes] if words else [])
 
 
 def _panel(image: np.ndarray, plan: ClipPlan, y: int, height: int, top: float, title: str) -> Panel:

@@ -11,6 +11,8 @@ from ..video.frames import FrameSource, read_uint8
 from ..video.resample import letterbox
 
 _HEIGHT = 384
+ROOM = 0.85
+"""Width over height of what the node has for its picture."""
 _GAP, _LABEL = 6, 26
 _PAPER, _INK, _GREY = (24, 24, 27), (235, 235, 235), (150, 150, 155)
 
@@ -22,9 +24,12 @@ def retarget_sheet(
     frames: FrameSource | None = None,
     picture: np.ndarray | None = None,
     first: int = 0,
-    moments: int = 5,
+    moments: int = 3,
 ) -> np.ndarray:
-    """uint8 ``[H, W, 3]`` RGB: driver above, result and (grey) reference below, a column per moment.
+    """uint8 ``[H, W, 3]`` RGB: driver, and result over the (grey) reference, of each moment.
+
+    Beside each other with the moments below, or below each other with the moments beside: as they are larger in a room of
+    :data:`ROOM`.
 
     Args:
         driver, result: tracks of the same length.
@@ -34,22 +39,32 @@ def retarget_sheet(
     """
     chosen = np.linspace(0, len(driver) - 1, min(moments, len(driver))).round().astype(int)
     chosen[np.abs(chosen - first).argmin()] = first
-    width = max(_width(driver), _width(result))
-    blank = np.full((_LABEL + 2 * _HEIGHT + _GAP, width + _GAP, 3), _PAPER, np.uint8)
+    widths = _width(driver), _width(result)
+    columns = len(chosen) * (max(widths) + _GAP), _LABEL + 2 * (_HEIGHT + _GAP)
+    rows = sum(widths) + 2 * _GAP, len(chosen) * (_LABEL + _HEIGHT + _GAP)
+    beside = min(ROOM / rows[0], 1 / rows[1]) > min(ROOM / columns[0], 1 / columns[1])
     out = []
     for at in chosen.tolist():
-        above = _canvas(driver, read_uint8(frames, at, at + 1)[0] if frames is not None else None, 1.0)
-        draw_pose(above, _small(driver).keypoints[at])
-        below = _canvas(result, picture, 0.35)
-        _draw_limbs(below, _small(reference).keypoints[0])
-        draw_pose(below, _small(result).keypoints[at])
-        column = blank.copy()
-        cv2.putText(column, f"{at}", (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
-        for top, image in ((_LABEL, above), (_LABEL + _HEIGHT + _GAP, below)):
-            left = (width - image.shape[1]) // 2
-            column[top : top + _HEIGHT, left : left + image.shape[1]] = image
-        out.append(column)
-    return np.concatenate(out, axis=1)
+        shown = _canvas(driver, read_uint8(frames, at, at + 1)[0] if frames is not None else None, 1.0)
+        draw_pose(shown, _small(driver).keypoints[at])
+        made = _canvas(result, picture, 0.35)
+        _draw_limbs(made, _small(reference).keypoints[0])
+        draw_pose(made, _small(result).keypoints[at])
+        out.append(_pair(shown, made, beside, f"{at}"))
+    return np.concatenate(out, axis=0 if beside else 1)
+
+
+def _pair(first: np.ndarray, second: np.ndarray, beside: bool, label: str) -> np.ndarray:
+    """Two pictures of one height, beside or below each other, with a label above."""
+    wide = [first.shape[1], second.shape[1]]
+    height = _LABEL + (_HEIGHT + _GAP) * (1 if beside else 2)
+    out = np.full((height, (sum(wide) + _GAP if beside else max(wide)) + _GAP, 3), _PAPER, np.uint8)
+    cv2.putText(out, label, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
+    lefts = [0, wide[0] + _GAP] if beside else [(max(wide) - one) // 2 for one in wide]
+    tops = [_LABEL, _LABEL if beside else _LABEL + _HEIGHT + _GAP]
+    for image, left, top in zip((first, second), lefts, tops, strict=True):
+        out[top : top + _HEIGHT, left : left + image.shape[1]] = image
+    return out
 
 
 def _width(track: PoseTrack) -> int:

@@ -13,10 +13,11 @@ import torch
 
 from ..json_text import parse_json
 
+WHOLE = 128 << 20
+"""Bytes up to which :func:`content_identity` reads all of a file, in a tenth of a second."""
 _BLOCK = 4096
 _BLOCKS = 64
 # of content_identity
-_WHOLE = 128 << 20  # a tenth of a second
 _ENDS = 1 << 20
 _SPREAD = 2048  # blocks of the file
 _TENSOR_WHOLE, _TENSOR_SPREAD = 128 << 10, 8  # bytes; blocks of a larger one
@@ -84,7 +85,7 @@ def content_identity(path: str | os.PathLike) -> str:
 def _content_identity(path: str, size: int, *_stamps: int) -> str:
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with open(path, "rb") as file:
-        for start, length in [(0, size)] if size <= _WHOLE else sorted(set(_seen(file, size))):
+        for start, length in [(0, size)] if size <= WHOLE else sorted(set(_seen(file, size))):
             file.seek(start)
             while length > 0 and (data := file.read(min(length, 4 << 20))):
                 digest.update(data)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .frames import FrameSource
-from .resample import area_size, as_rate, fill_size, place, placement, sample_frames
+from .resample import area_size, as_rate, cut_note, fill_size, place, placement, sample_frames
 
 
 class DerivedSource(FrameSource):
@@ -19,7 +19,7 @@ class DerivedSource(FrameSource):
     def __init__(self, source: FrameSource, *others: FrameSource) -> None:
         self.source = source
         self.width, self.height, self.fps = source.width, source.height, source.fps
-        self.part_of = source.part_of
+        self.part_of, self.notes = source.part_of, source.notes
         self._others = others
 
     @property
@@ -174,7 +174,12 @@ class SampledSource(DerivedSource):
 def at_area(source: FrameSource, max_area: int, fit: str = "fill") -> FrameSource:
     """Resized to ``max_area`` as by :class:`.source.VideoSource`."""
     size = (fill_size if fit == "fill" else area_size)(source.width, source.height, max_area)
-    return source if size == (source.width, source.height) else ResizedSource(source, *size, fit)
+    if size == (source.width, source.height):
+        return source
+    resized = ResizedSource(source, *size, fit)
+    note = cut_note("the video", (source.width, source.height), size, fit)
+    resized.notes = [*source.notes, *([note] if note else [])]
+    return resized
 
 
 def cut_audio(audio: dict | None, start_seconds: float, duration_seconds: float) -> dict | None:

@@ -6,7 +6,7 @@ import hashlib
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TypeVar
@@ -35,6 +35,7 @@ class FrameSource(ABC):
         start_seconds: time of frame 0 in the video file, None if unknown.
         tags: what an mp4 of these very frames says of how they were made; None if unknown.
         part_of: number of frame 0 in the clip that these frames are of, and how many that has; None if unknown.
+        notes: sentences on what the video was converted from and to, beyond size and rate.
     """
 
     kind: str = "image"
@@ -46,6 +47,7 @@ class FrameSource(ABC):
     start_seconds: float | None = None
     tags: dict[str, str] | None = None
     part_of: tuple[int, int] | None = None
+    notes: Sequence[str] = ()
 
     @property
     def chunk(self) -> int:

@@ -39,6 +39,11 @@ def read_picture(path: str | os.PathLike, what: str = "the picture") -> torch.Te
             with Image.open(path) as file:
                 if file.width * file.height > MOST_PIXELS:
                     raise Image.DecompressionBombError
+                if file.width * file.height > _pixels_a_byte(file) * os.path.getsize(path):
+                    raise InputError(
+                        f"{what} {path} is damaged (no {file.width}x{file.height} pixels are in a file of its size): "
+                        f"{_TAKEN}."
+                    )
                 stored = _stored(file)
                 return _to_rgb(_upright(file), stored, what, path)
         except Image.DecompressionBombError as error:
@@ -56,6 +61,14 @@ def over_background(picture: torch.Tensor) -> torch.Tensor:
         return picture
     alpha = picture[..., 3:].clamp(0.0, 1.0)
     return picture[..., :3] * alpha + torch.tensor(BACKGROUND).to(picture) * (1.0 - alpha)
+
+
+def _pixels_a_byte(file: ImageFile.ImageFile) -> float:
+    """At most so many, where the coding has such a bound: Pillow has room for all before it reads one."""
+    if file.tile and all(tile[0] == "raw" for tile in file.tile):
+        return 8
+    # deflate packs 1032 to 1, of 8 pixels a byte; JPEG and GIF less
+    return 10_000 if file.format in ("PNG", "JPEG", "GIF") else float("inf")
 
 
 def _upright(file: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ MOST_CUT = 0.1
 # Longest lead in seconds of a frame after a freeze in a variable-rate clip; the nearest in time could be seconds ahead
 # of its sound.
 _EARLIEST = 0.1
-# fill_size looks for another size if more than this is cropped,
+# fill_size takes sizes that crop no more than this, where there are any
 LITTLE_CUT = 0.02
 # of at least this share of the requested area.
 _LEAST = 0.75
@@ -106,28 +106,44 @@ def area_size(width: int, height: int, max_area: int, divisor: int = 16) -> tupl
 
 
 def fill_size(width: int, height: int, max_area: int, divisor: int = 16) -> tuple[int, int]:
-    """:func:`area_size` for fit ``"fill"``.
+    """Size for fit ``"fill"``, sides divisible by ``divisor``, at most ``max_area`` pixels.
 
-    If that crops more than 2 %, one side is one or two ``divisor`` shorter; if it still does, the largest size from
-    0.75 ``max_area`` that does not, else the one that crops least.
+    Of the sizes that crop 2 % at most: one of exactly ``max_area`` pixels, which is the size that was asked for, else
+    the one on which the whole picture would be largest. If all of at least 0.75 ``max_area`` crop more, the one that
+    crops least.
+
+    Raises:
+        InputError: as :func:`area_size`.
     """
-    best = new_width, new_height = area_size(width, height, max_area, divisor)
-    if cut_share(width, height, *best) <= LITTLE_CUT:
-        return best
-    shorter = [(new_width - step * divisor, new_height) for step in (1, 2)]
-    shorter += [(new_width, new_height - step * divisor) for step in (1, 2)]
-    best = min([best, *(size for size in shorter if min(size) > 0)], key=lambda size: cut_share(width, height, *size))
-    if cut_share(width, height, *best) <= LITTLE_CUT:
-        return best
-    sizes = [best]
-    for candidate in range(divisor, new_width + 2 * divisor, divisor):
-        near = candidate * height // width // divisor * divisor
-        pair = [(candidate, near), (candidate, near + divisor)]
-        sizes += [size for size in pair if _LEAST * max_area <= size[0] * size[1] <= max_area]
+    upstream = area_size(width, height, max_area, divisor)
+    sizes = [upstream]
+    least, most = max(upstream[0] // 2 // divisor, 1) * divisor, upstream[0] * 103 // 100 + 2 * divisor
+    for candidate in range(least, most + 1, divisor):
+        tall = candidate * height / width
+        sides = range(int(tall * (1 - LITTLE_CUT)) // divisor * divisor, int(tall / (1 - LITTLE_CUT)) + divisor, divisor)
+        sizes += [(candidate, side) for side in sides if _LEAST * max_area <= candidate * side <= max_area]
     little = [size for size in sizes if cut_share(width, height, *size) <= LITTLE_CUT]
-    if little:
-        return max(little, key=lambda size: size[0] * size[1])
-    return min(sizes, key=lambda size: cut_share(width, height, *size))
+    if not little:
+        return min(sizes, key=lambda size: cut_share(width, height, *size))
+
+    def rank(size: tuple[int, int]) -> tuple[bool, int, int]:
+        area = size[0] * size[1]
+        return area == max_area, min(size[0] * height, size[1] * width), -area
+
+    return max(little, key=rank)
+
+
+def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
+    """A sentence if ``"fill"`` (:func:`placement`) crops more than 2 % or letterboxes."""
+    lost = cut_share(*picture, *size)
+    if fit != "fill" or lost <= LITTLE_CUT:
+        return None
+    what = f"{name} is {picture[0]}x{picture[1]}, of another shape than {size[0]}x{size[1]}: fit fill "
+    left, top, width, height = placement(*picture, *size, fit)
+    if left > 0 or top > 0 or width < size[0] or height < size[1]:
+        return f"{what}would cut {100 * lost:.1f} % of its picture, so all of it is shown between black bars."
+    edges = "left and right" if width - size[0] > height - size[1] else "top and bottom"
+    return f"{what}cuts {100 * lost:.1f} % of its picture at {edges} (a larger size cuts less, fit pad nothing)."
 
 
 def as_rate(fps: Fraction | float | int | str) -> Fraction:

@@ -21,10 +21,9 @@ from .frames import FrameSource
 from .hdr import REFERENCE_WHITE, mapping
 from .index import ClipFile, Report, VideoFile, index_clip
 from .resample import (
-    LITTLE_CUT,
     area_size,
     as_rate,
-    cut_share,
+    cut_note,
     fill_size,
     place,
     placement,
@@ -32,19 +31,6 @@ from .resample import (
     sample_frames,
 )
 from .unchanged import Unchanged
-
-
-def cut_note(name: str, picture: tuple[int, int], size: tuple[int, int], fit: str) -> str | None:
-    """A sentence if ``"fill"`` (:func:`.resample.placement`) crops more than 2 % or letterboxes."""
-    lost = cut_share(*picture, *size)
-    if fit != "fill" or lost <= LITTLE_CUT:
-        return None
-    what = f"{name} is {picture[0]}x{picture[1]}, of another shape than {size[0]}x{size[1]}: fit fill "
-    left, top, width, height = placement(*picture, *size, fit)
-    if left > 0 or top > 0 or width < size[0] or height < size[1]:
-        return f"{what}would cut {100 * lost:.1f} % of its picture, so all of it is shown between black bars."
-    edges = "left and right" if width - size[0] > height - size[1] else "top and bottom"
-    return f"{what}cuts {100 * lost:.1f} % of its picture at {edges} (a larger size cuts less, fit pad nothing)."
 
 
 class VideoSource(FrameSource):
@@ -66,7 +52,6 @@ class VideoSource(FrameSource):
 
     Attributes:
         native_fps: average rate.
-        notes: sentences on conversions beyond size and rate.
         start_seconds: time of frame 0 in the file.
 
     Raises:
@@ -123,7 +108,9 @@ class VideoSource(FrameSource):
             self.width, self.height = self.native_size
         self.picture = placement(*self.native_size, self.width, self.height, fit)
         self._convert(frame)  # raises here, not in the first read
-        self.notes = self._notes(frame)
+        self._conversions = self._converted(frame)
+        cut = cut_note(self._file.name, self.native_size, (self.width, self.height), fit)
+        self.notes = [*self._conversions, *([cut] if cut else [])]
         self._decoder.close()  # a source may be read much later, or never
         self._digest: str | None = None
 
@@ -134,6 +121,7 @@ class VideoSource(FrameSource):
         other = self.apart()
         other.width, other.height = self.native_size
         other.picture = placement(*self.native_size, *self.native_size, self._fit)
+        other.notes = self._conversions
         return other
 
     def apart(self) -> VideoSource:
@@ -147,7 +135,7 @@ class VideoSource(FrameSource):
     def decoded(self) -> int:
         return self._decoder.decoded
 
-    def _notes(self, frame: av.VideoFrame) -> list[str]:
+    def _converted(self, frame: av.VideoFrame) -> list[str]:
         notes, tone = [], mapping(frame)
         if tone is not None and tone.transfer != "SDR":
             notes.append(
@@ -166,9 +154,6 @@ class VideoSource(FrameSource):
                 f"{self._file.name} is stored as {stored[0]}x{stored[1]} with pixels of {self._shape}: it is "
                 f"stretched to {self.native_size[0]}x{self.native_size[1]}, as players show it."
             )
-        cut = cut_note(self._file.name, self.native_size, (self.width, self.height), self._fit)
-        if cut:
-            notes.append(cut)
         return notes
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:

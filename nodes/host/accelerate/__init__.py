@@ -14,7 +14,7 @@ from ..checks import check_model
 from ..kernels import fused
 from ..patching import cast_static_clones, static_clone
 from . import fp8_linears as fp8
-from .attention import HOST_DEFAULT, Attention, current_choice
+from .attention import HOST_DEFAULT, Attention, compile_kernel, current_choice
 from .blocks import FusedBlocks
 from .compiled import compile_blocks, without_compiled
 from .fp8_linears import AS_LOADED, Fp8Linears
@@ -73,6 +73,7 @@ def accelerate(model: Any, settings: Settings) -> Any:
     options = clone.model_options["transformer_options"]
     if settings.attention != HOST_DEFAULT:
         options[OVERRIDE] = Attention(settings.attention, options.get(OVERRIDE))
+        compile_kernel(clone, settings.attention)
     if settings.face_motion or settings.reuse != "off":
         cache = StepCache(settings.face_motion, settings.reuse)
         clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, cache.apply_model)

@@ -16,9 +16,11 @@ import torch.nn.functional as F
 
 from ....wan_animate.errors import InputError
 from ....wan_animate.log import get_logger
+from ..kernels import compile_ahead, gluon_attention
 
 AUTO, APPROXIMATE, HOST_DEFAULT = "auto (exact)", "auto (approximate too)", "host default"
 SDPA = {"sdpa cudnn": "CUDNN_ATTENTION", "sdpa flash": "FLASH_ATTENTION", "sdpa efficient": "EFFICIENT_ATTENTION"}
+GLUON = "gluon (Hopper)"
 # name -> module with flash_attn_func over [batch, tokens, heads, width]
 PACKAGES = {"flash-attn 4": "flash_attn.cute", "flash-attn 3": "flash_attn_interface"}
 # name -> (name in the host's register, exact)
@@ -29,7 +31,8 @@ REGISTERED = {
     "sage 3": ("sage3", False),
     "comfy-kitchen int8": ("comfy_kitchen_int8", False),
 }
-CHOICES = [AUTO, HOST_DEFAULT, *SDPA, *PACKAGES, *REGISTERED, APPROXIMATE]
+BACKENDS = (*SDPA, GLUON, *PACKAGES, *REGISTERED)
+CHOICES = [AUTO, HOST_DEFAULT, *BACKENDS, APPROXIMATE]
 REMOVED = {"fp8 (Triton)": APPROXIMATE}  # choices in saved workflows, and their replacements
 # Choices that could take a kernel that is gone: a job that began with it must not go on with another.
 CHANGED = {**REMOVED, APPROXIMATE: "without fp8 (Triton)"}
@@ -60,7 +63,7 @@ def available(only: str | None = None) -> dict[str, Backend]:
         only: import this backend alone: flash-attn 4 takes ten seconds.
     """
     found = {}
-    for name in (*SDPA, *PACKAGES, *REGISTERED) if only is None else (only,):
+    for name in BACKENDS if only is None else (only,):
         function, exact = _find(name)
         if function is not None:
             found[name] = Backend(name, function, exact)
@@ -86,12 +89,27 @@ def import_ahead() -> threading.Thread:
     return thread
 
 
+def compile_kernel(model: Any, choice: str) -> None:
+    """Starts compiling our kernel for a MODEL, where it can run and may be chosen."""
+    if choice not in (AUTO, APPROXIMATE, GLUON):
+        return
+    device, dtype = model.load_device, model.model.get_dtype_inference()
+    if dtype in gluon_attention.DTYPES and gluon_attention.missing(device) is None:
+        compile_ahead.start(f"{GLUON}, {dtype}", device, gluon_attention.compilations(dtype))
+
+
 def _find(name: str) -> tuple[Callable | None, bool]:
     """(function, or None if not installed; whether it is exact)"""
     import comfy.ldm.modules.attention as host
+    import comfy.model_management
 
     if name in SDPA:
         return partial(_sdpa, SDPA[name]), True
+    if name == GLUON:
+        why = gluon_attention.missing(comfy.model_management.get_torch_device())
+        if why is not None:
+            log.debug("%s", why)
+        return (_gluon if why is None else None), True
     if name in REGISTERED:
         registered, exact = REGISTERED[name]
         return host.get_attention_function(registered, None), exact
@@ -108,6 +126,11 @@ def _sdpa(kernel: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads:
     q, k, v = (_split(part, heads).transpose(1, 2) for part in (q, k, v))  # [batch, heads, tokens, width]
     with sdpa_kernel([getattr(SDPBackend, kernel)]):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def _gluon(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
+    compile_ahead.finish(f"{GLUON}, {q.dtype}")
+    return gluon_attention.attend(q, k, v, heads)
 
 
 def _packaged(function: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:

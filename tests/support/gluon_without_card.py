@@ -1,0 +1,58 @@
+"""Compile the Gluon attention for compute capability 9.0 where there is no card: argv is the repository's root.
+
+Prints JSON by dtype: what Triton's binary says of itself. Only the driver is pretended, which names the card.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+from benchmarks.step import load_pack_part
+
+
+class Driver:
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+
+def tool(name, *arguments):
+    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
+    return subprocess.run([path, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def described(compiled):
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        code = tool("nvdisasm", "-c", file.name)
+        registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", tool("cuobjdump", "-res-usage", file.name)).groups()
+    return {
+        "registers": int(registers),
+        "stack": int(stack),
+        "shared": compiled.metadata.shared,
+        "warps": compiled.metadata.num_warps,
+        "spilled": len(re.findall(r"\b(?:STL|LDL)\b", code)),
+        "products": len(re.findall(r"\bHGMMA\.64x128x16\.F32", code)),
+        "bf16 products": len(re.findall(r"\bHGMMA\.64x128x16\.F32\.BF16", code)),
+        "waits for them": len(re.findall(r"\bWARPGROUP\.DEPBAR", code)),
+    }
+
+
+driver.set_active(Driver())
+kernel = load_pack_part("nodes.host.kernels.gluon_attention")
+print(json.dumps({str(dtype): [described(one()) for one in kernel.compilations(dtype)] for dtype in kernel.DTYPES}))
