@@ -130,6 +130,7 @@ class Animate(io.ComfyNode):
         from .host.device import device_here
         from .host.example_picture import example_note
         from .host.jobs import (
+            agree_attention,
             clean_jobs,
             hold_models,
             job_folder,
@@ -147,6 +148,7 @@ class Animate(io.ComfyNode):
         from .host.timed_model import timed_model
 
         tell_phase("comparing the inputs with finished segments")
+        agree_attention(cls.hidden)
         video_vae = cached_vae(vae, devices_of(model))
         denoiser = HostDenoiser(
             model,

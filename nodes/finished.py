@@ -68,6 +68,7 @@ def _report(
     from ..wan_animate.chain.boundaries import boundary_report
     from ..wan_animate.preview.color_report import ColorReport, draw_color_report
     from ..wan_animate.preview.finished import boundary_strip
+    from .host.accelerate.attention import winners
 
     pictures: list[np.ndarray | None] = []
     lines: list[str] = []
@@ -87,7 +88,7 @@ def _report(
         warnings = coverage.warnings
     return below(
         cls, [picture for picture in pictures if picture is not None], list(filter(None, lines)) + warnings, warnings,
-        clip=_clip(store, shown, job, video), timeline=_timeline(cls, progress),
+        clip=_clip(store, shown, job, video), timeline=_timeline(cls, progress), attention=winners(),
     )  # fmt: skip
 
 

@@ -22,12 +22,12 @@ from ...wan_animate.json_text import parse_json
 from ...wan_animate.log import get_logger
 from ...wan_animate.plan.measured import Runs
 from ...wan_animate.plan.room import free_at
-from ...wan_animate.record.server import ANEW
+from ...wan_animate.record.server import ANEW, ATTENTION
 from ...wan_animate.text import parse_size, size_text
 from ...wan_animate.video.audio import audio_digest
 from ...wan_animate.weights.held import HeldFiles
 from . import results
-from .accelerate.attention import CHANGED
+from .accelerate.attention import CHANGED, agree
 from .graph import graph_signature, paths_above
 from .loaded import hold_files, loaded_from
 from .prompts import features_digest
@@ -132,6 +132,13 @@ def run_mark(hidden: Any) -> str:
     extra = getattr(hidden, "extra_pnginfo", None)
     mark = extra.get(ANEW) if isinstance(extra, dict) else None
     return f"-{mark}" if isinstance(mark, str) and re.fullmatch("[0-9a-f]{8,32}", mark) else ""
+
+
+def agree_attention(hidden: Any) -> None:
+    """Takes the attention that a prompt brings along (:data:`...wan_animate.record.server.ATTENTION`)."""
+    extra = getattr(hidden, "extra_pnginfo", None)
+    if isinstance(extra, dict) and ATTENTION in extra:
+        agree(extra[ATTENTION])
 
 
 def other_jobs() -> list[Path]:

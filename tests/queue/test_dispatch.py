@@ -72,6 +72,15 @@ def test_every_job_once_and_both_kept_busy(state):
     assert again.done == [] and sorted(again.kept) == sorted(NAMES)
 
 
+def test_nobody_has_two_while_another_has_none(state):
+    workers = [Hands("a", slots=2), Hands("b", slots=2)]
+    dispatcher = Dispatcher(jobs("x", "y"), workers, state)
+    for job in jobs("x", "y"):
+        dispatcher._enter(job)
+    assert dispatcher._take(workers[0]).name == "x" and dispatcher._next(workers[0]) is None
+    assert dispatcher._take(workers[1]).name == "y"
+
+
 def test_a_result_that_is_gone_is_made_again(state):
     Dispatcher(jobs("x", "y"), [Hands("a")], state).run()
     (state.folder / "x.txt").unlink()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ from wan_animate.queue.jobs import Job
 from wan_animate.queue.shots import WORK, FindShots, JoinShots, MakeShot, Shots
 from wan_animate.queue.state import FILE, State
 from wan_animate.record.clip_record import read_record
+from wan_animate.record.server import ATTENTION
 
 from .test_servers import events, queue, wait_for
 
-FRAMES, CUTS, SIZE = 18, (6, 12), (128, 96)
-SEGMENTS = 6  # two in each shot
+FRAMES, CUTS, SIZE = 16, (6, 11), (128, 96)
+SEGMENTS = {1: (0, 1), 2: (2,), 3: (3,)}  # by shot
 SHOT_OF = "{}: shot {} of 3"
 SHOT = "clip: shot {} of 3"
 
@@ -73,38 +75,42 @@ def shots_of(out: Path, server) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_shots_on_two_servers_of_which_one_ends_and_the_driver(start_server, clip, driver, tmp_path, capfd):
-    with start_server() as alone:
-        assert queue(*arguments(clip, tmp_path / "alone", alone)) == 0
-        whole = frames_of(tmp_path / "alone" / "clip.mp4")
-        assert len(whole[1]) == SEGMENTS
-    assert "shot" not in capfd.readouterr().err, "one server makes it whole"
-
+def test_shots_on_two_servers_of_which_one_ends_and_the_driver(start_server, clip, driver, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with start_server() as first:
         with start_server() as second:
             given = arguments(clip, out, first, second)
             process = driver(*given)
-            wait_for(lambda: shots_of(out, second), 240)
+            wait_for(lambda: shots_of(out, second) and shots_of(out, first), 240)
             process.kill()
             os.killpg(second.pid, signal.SIGKILL)
             process.wait()
         away = shots_of(out, second)
-        assert not (out / "clip.mp4").exists() and (out / ".work").is_dir()
+        assert not (out / "clip.mp4").exists()
+        (chosen,) = (out / WORK).glob("*/attention.json")
+        chosen = json.loads(chosen.read_text())
         process = driver(*given)
         told = process.communicate(timeout=400)[0]
         assert process.returncode == 0 and "1 of 1 jobs are in" in told, told
-        assert frames_of(out / "clip.mp4") == whole
         assert {path.name for path in out.iterdir()} == {"clip.mp4", FILE}, "nothing is left over"
         finished = [one["name"] for one in events(out) if one["event"] == "done"]
         assert sorted(finished) == sorted(["clip: its shots", *map(SHOT.format, (1, 2, 3)), "clip"]), "once each"
         joined = first.base_dir.glob("output/wan_animate_kit/jobs/*-shots/segment_*.mkv")
-        sent = {f"segment_{index:04d}.mkv" for at in away for index in (2 * at - 2, 2 * at - 1)}
+        sent = {f"segment_{index:04d}.mkv" for at in away for index in SEGMENTS[at]}
         assert {path.name for path in joined} == sent, "a shot goes where it was not made"
         made = first.base_dir.glob("output/wan_animate_kit/jobs/*/segment_*.mkv")
-        assert len({path.stat().st_ino for path in made}) == SEGMENTS, "the whole clip makes no segment again"
+        assert len({path.stat().st_ino for path in made}) == 4, "the whole clip makes no segment again"
+        timed = [server for server in (first, second) if "Taken: " in server.log_path.read_text()]
+        assert chosen and len(timed) == 1, "one server times its attention, the other takes the same"
         before = first.get("/history").keys()
         assert queue(*arguments(clip, out, first)) == 0 and first.get("/history").keys() == before
+
+    with start_server() as alone:  # by its own timing it might take another
+        monkeypatch.setattr(JoinShots, "extra", lambda _: {"extra_pnginfo": {ATTENTION: chosen}})
+        assert queue(*arguments(clip, tmp_path / "alone", alone)) == 0
+        assert not list(alone.base_dir.glob("output/wan_animate_kit/jobs/*-shots"))
+    whole = frames_of(tmp_path / "alone" / "clip.mp4")
+    assert len(whole[1]) == 4 and frames_of(out / "clip.mp4") == whole
 
 
 class Hands:
@@ -115,12 +121,14 @@ class Hands:
     def __init__(self, name: str, shots: int, bad: tuple[str, ...] = ()):
         self.name, self._shots, self._bad = name, shots, bad
         self.made: list[Job] = []
+        self.times: list[tuple[float, Job]] = []
 
     def alive(self) -> bool:
         return True
 
     def run(self, job, state, report, stop):
         self.made.append(job)
+        self.times.append((time.monotonic(), job))
         if job.name in self._bad:
             raise InputError("it cannot be made.")
         folder = state.folder / WORK
@@ -128,8 +136,8 @@ class Hands:
         if isinstance(job, FindShots):
             (path := folder / f"{job.key}.json").write_text(json.dumps([[at, at] for at in range(self._shots)]))
         elif isinstance(job, MakeShot):
-            (folder / job.work).mkdir(exist_ok=True)
-            (path := folder / job.work / f"{job.first}").write_text("")
+            job.work.mkdir(exist_ok=True)
+            (path := job.work / f"{job.first}").write_text("")
         else:
             (path := state.folder / f"{job.name}.mp4").write_text(job.key)
         return [path]
@@ -166,6 +174,24 @@ def test_a_bad_shot_fails_its_clip_alone_and_the_rest_is_there_the_next_time(mak
     again = [job.name for job in sound.made]
     assert summary.done == ["x"] and summary.kept == ["y"] and not {*again} & {*names} - {SHOT_OF.format("x", 2)}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"x.mp4", "y.mp4", FILE}
+
+
+def test_the_first_shot_chooses_where_attention_is_timed(make, clip, tmp_path):
+    """The graph's is: the others come after it, with what its server chose."""
+    workers = Hands("a", 3), Hands("b", 3)
+    assert make(["x"], *workers).done == ["x"]
+    began = sorted((at, job.name) for one in workers for at, job in one.times)
+    order = [name for _, name in began]
+    assert order[:2] == ["x: its shots", SHOT_OF.format("x", 1)] and order[-1] == "x"
+    leader, others = (
+        [job for one in workers for job in one.made if isinstance(job, MakeShot) and job.leads is leads]
+        for leads in (True, False)
+    )
+    assert len(leader) == 1 and len(others) == 2
+    others[0].work.mkdir(parents=True)
+    assert leader[0].extra() is None
+    (others[0].work / "attention.json").write_text('{"a shape": "sdpa flash"}')
+    assert all(job.extra() == {"extra_pnginfo": {ATTENTION: {"a shape": "sdpa flash"}}} for job in others)
 
 
 def test_one_server_and_a_clip_of_one_shot(make):

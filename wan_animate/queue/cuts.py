@@ -10,6 +10,8 @@ from ..errors import InputError
 from .client import Graph
 from .workflow import is_link
 
+ACCELERATE, TIMED = "WanAnimateKitAccelerate", "auto"
+"""Its ``attention`` is chosen by timing where it begins so."""
 ANIMATE, OPTIONS, PLAN = "WanAnimateKitAnimate", "WanAnimateKitClipOptions", "WanAnimateKitPlanClip"
 TRACK = "POSE_TRACK"
 ANEW, ON = "start anew", "chain on"
@@ -59,6 +61,12 @@ def shot_graph(graph: Graph, cut: Cut, first: int, last: int) -> Graph:
     made = _up_to(graph, cut.animate)
     made[cut.options]["inputs"] |= {"first_segment": first + 1, "last_segment": last + 1}
     return made
+
+
+def is_timed(graph: Graph) -> bool:
+    """Whether a server chooses its attention by timing, which on another may end otherwise."""
+    chosen = [what["inputs"].get("attention") for what in graph.values() if what["class_type"] == ACCELERATE]
+    return any(is_link(one) or str(one).startswith(TIMED) for one in chosen)
 
 
 def with_cuts(graph: Graph, anew: bool, info: dict[str, Any], where: str) -> Graph:

@@ -125,6 +125,7 @@ class Dispatcher:
         self._pending: list[Task] = []
         self._losses: dict[str, int] = {}
         self._running = 0
+        self._busy = {worker.name: 0 for worker in workers}
         self._lost: dict[str, float] = {}  # worker -> since when
         self._abandoned = False
         self._change, self._stop = Condition(), Event()
@@ -139,7 +140,7 @@ class Dispatcher:
         if self._awaited:
             self._lost = dict.fromkeys((worker.name for worker in self._workers), begun)
         threads = [
-            Thread(target=self._work, args=(worker, slot), name=f"{worker.name} {slot}", daemon=True)
+            Thread(target=self._work, args=(worker,), name=f"{worker.name} {slot}", daemon=True)
             for worker in self._workers
             for slot in range(worker.slots)
         ]
@@ -175,11 +176,11 @@ class Dispatcher:
 
     # -- a worker's thread
 
-    def _work(self, worker: Worker, slot: int) -> None:
+    def _work(self, worker: Worker) -> None:
         try:
             if self._awaited:
                 self._wait_for(worker)
-            while (job := self._take(worker, slot)) is not None:
+            while (job := self._take(worker)) is not None:
                 self._one(worker, job)
         except Cancelled:
             pass
@@ -203,7 +204,7 @@ class Dispatcher:
             self._fail(worker, job, str(error))
         except BaseException:
             with self._change:
-                self._running -= 1
+                self._over(worker)
                 self._pending.append(job)
             raise
         else:
@@ -212,7 +213,7 @@ class Dispatcher:
             self._state.tell(job.key, "done", name=job.name, worker=worker.name, files=sizes, seconds=seconds)
             following = self._then(job, files)
             with self._change:
-                self._running -= 1
+                self._over(worker)
                 if job.last:
                     self.summary.done.append(job.job)
                 for more in reversed(following):
@@ -220,22 +221,27 @@ class Dispatcher:
                 self._change.notify_all()
             self._news("done", job, worker, ", ".join(path.name for path in files if job.last))
 
-    def _take(self, worker: Worker, slot: int) -> Task | None:
+    def _take(self, worker: Worker) -> Task | None:
         """The next job; None when there is no more. A job that this worker was at already comes first."""
         with self._change:
             while not self._stop.is_set():
                 if not self._pending and not self._running:
                     self._change.notify_all()
                     return None
-                job = self._next(worker, slot)
+                job = self._next(worker)
                 if job is not None:
                     self._pending.remove(job)
                     self._running += 1
+                    self._busy[worker.name] += 1
                     return job
                 self._change.wait(0.2)
         return None
 
-    def _next(self, worker: Worker, slot: int) -> Task | None:
+    def _over(self, worker: Worker) -> None:
+        self._running -= 1
+        self._busy[worker.name] -= 1
+
+    def _next(self, worker: Worker) -> Task | None:
         if self._limit and self._running >= self._limit:
             return None
         alive = [one.name for one in self._workers if one.name not in self._lost]
@@ -246,8 +252,9 @@ class Dispatcher:
             if sent[job.key] == worker.name:
                 return job
         free = [job for job in self._pending if sent[job.key] not in alive]
-        if slot and len(free) < len(alive):  # the last ones go to whoever is free first
-            return None
+        idle = sum(not self._busy[name] for name in alive)
+        if self._busy[worker.name] and (len(free) < len(alive) or len(free) <= idle):
+            return None  # the last ones go to whoever is free first
         return free[0] if free else None
 
     def _sent_to(self, job: Task) -> str | None:
@@ -260,7 +267,7 @@ class Dispatcher:
             self._losses[job.key] = self._losses.get(job.key, 0) + lost.started
             again = self._losses[job.key] <= self._retries
             if again:
-                self._running -= 1
+                self._over(worker)
                 self._enter(job, first=True)
                 self.summary.retries += 1
                 self._change.notify_all()
@@ -293,7 +300,7 @@ class Dispatcher:
         why = " ".join(why.split())
         self._state.tell(job.key, "failed", name=job.name, worker=worker.name, why=why)
         with self._change:
-            self._running -= 1
+            self._over(worker)
             first = job.job not in self.summary.failed
             self.summary.failed.setdefault(job.job, why)
             self._pending = [other for other in self._pending if other.job != job.job]

@@ -65,6 +65,10 @@ class Job:
             if client.input_size(name) != path.stat().st_size:
                 client.upload(path, name)
 
+    def extra(self) -> dict[str, Any] | None:
+        """What the prompt brings along beside the graph (``extra_data``)."""
+        return None
+
     def collect(self, client: ComfyClient, entry: dict[str, Any], folder: Path) -> list[Path]:
         """Fetches what it made: what the graph saved, or only previewed if it saved nothing.
 

@@ -113,7 +113,7 @@ class ComfyServer:
     def _send(self, job: Job, prompt: str) -> None:
         job.send(self.client)
         try:
-            self.client.post_prompt(job.graph, self._client_id, prompt)
+            self.client.post_prompt(job.graph, self._client_id, prompt, job.extra())
         except PromptRejected as error:
             raise InputError(f"{self.name} refused it: {error}") from error
 

@@ -20,12 +20,15 @@ from ..chain.job_list import COMFYUI
 from ..errors import InputError
 from ..files import make_folder, replacing
 from ..json_text import parse_json
+from ..record.server import ATTENTION
 from .client import ComfyClient
-from .cuts import PLAN, Cut, cut_of, finding_graph, shot_graph
+from .cuts import PLAN, Cut, cut_of, finding_graph, is_timed, shot_graph
 from .jobs import Job
 
 WORK = ".work"
 """In the results' folder: what is unfinished."""
+CHOSEN = "attention.json"
+"""Beside a clip's segments."""
 SHOWN = "wan_animate_kit"
 """In a history's entry: what a node of this pack tells its panel."""
 
@@ -52,24 +55,34 @@ class FindShots(Job):
 
 @dataclass(frozen=True)
 class MakeShot(Job):
-    """Makes segments ``first`` to ``final`` of a clip, from 0; its files are theirs, in ``work``."""
+    """Makes segments ``first`` to ``final`` of a clip, from 0; its files are theirs.
+
+    Args:
+        work: folder of this machine for the clip's segments.
+        leads: the clip's other shots take the attention that this one's server chose.
+    """
 
     clip: str = ""
     node: str = ""
-    work: str = ""
+    work: Path = Path()
     first: int = 0
     final: int = 0
+    leads: bool = False
     last = False
 
     @property
     def job(self) -> str:
         return self.clip
 
+    def extra(self) -> dict[str, Any] | None:
+        path = self.work / CHOSEN
+        return {"extra_pnginfo": {ATTENTION: parse_json(path.read_text())}} if path.exists() else None
+
     def collect(self, client: ComfyClient, entry: dict[str, Any], folder: Path) -> list[Path]:
         found = (_shown(entry, self.node).get("clip") or {}).get("file") or {}
         if "subfolder" not in found:
             raise InputError(f"{client.url} does not say where its segments are: update WanAnimateKit there.")
-        here = JobFolder(make_folder(folder / WORK / self.work, "the finished segments"))
+        here = JobFolder(make_folder(self.work, "the finished segments"))
         names = [KEYS]
         for index in range(self.first, self.final + 1):
             tail = [here.tail_path(index)] if index < self.final else []
@@ -78,10 +91,13 @@ class MakeShot(Job):
         for name in names:
             client.save({**found, "filename": name}, here.folder / name, f"a segment of {self.name}")
             paths.append(here.folder / name)
-        mine = here.folder / f"{self.first}-{self.final}.made"
-        with replacing(mine, "the list of segments", durable=True) as temporary:
-            Path(temporary).write_text(json.dumps({"server": client.url, "place": found, "files": names}))
-        return [*paths, mine]
+        notes = {f"{self.first}-{self.final}.made": {"server": client.url, "place": found, "files": names}}
+        if self.leads:
+            notes[CHOSEN] = _shown(entry, self.node).get("attention") or {}
+        for name, content in notes.items():
+            with replacing(here.folder / name, "the list of segments", durable=True) as temporary:
+                Path(temporary).write_text(json.dumps(content))
+        return [*paths, *(here.folder / name for name in notes)]
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,7 @@ class Shots:
         self._folder, self._apart, self._lock = folder, apart, Lock()
         self._cuts: dict[str, tuple[Job, Cut]] = {}  # by the clip's key
         self._left: dict[str, set[str]] = {}  # clip -> its shots that are not done
+        self._after: dict[str, list[Job]] = {}  # shot that leads -> the clip's others
         self._of: dict[str, str] = {}  # job -> clip
         self._jobs = list(jobs)
 
@@ -164,6 +181,8 @@ class Shots:
                 return self._shots(key, [(first, last) for first, last in parse_json(files[0].read_text())])
             if isinstance(done, MakeShot):
                 self._left[key].discard(done.key)
+                if done.leads:
+                    return self._after[done.key]
                 return [] if self._left[key] else [self._join(self._cuts[key][0])]
         self.tidy(key)
         return []
@@ -172,17 +191,21 @@ class Shots:
         job, cut = self._cuts[key]
         if len(chains) < 2:
             return [self._join(job)]
+        leads = is_timed(job.graph)
         shots: list[Job] = [
             MakeShot(
                 f"{key}.{first}-{final}", f"{job.name}: shot {at} of {len(chains)}",
                 shot_graph(job.graph, cut, first, final), job.files, job.priority,
-                clip=job.name, node=cut.animate, work=key, first=first, final=final,
+                clip=job.name, node=cut.animate, work=self._folder / WORK / key, first=first, final=final,
+                leads=leads and at == 1,
             )
             for at, (first, final) in enumerate(chains, 1)
         ]  # fmt: skip
         self._left[key] = {shot.key for shot in shots}
         self._of |= {shot.key: key for shot in shots}
-        return shots
+        if leads:
+            self._after[shots[0].key] = shots[1:]
+        return shots[:1] if leads else shots
 
     def _join(self, job: Job) -> Job:
         self._of[job.key] = job.key

@@ -22,6 +22,8 @@ SAVE = ("SaveVideo", "WanAnimateKitSaveClip")
 ANEW = "wan_animate_kit_anew"
 """Name in a prompt's ``extra_pnginfo``: Animate Character takes nothing over that was finished before. Its value, some
 hexadecimal digits, is the run's own."""
+ATTENTION = "wan_animate_kit_attention"
+"""The same: what another server's attention kernels were, by shape, so that this one takes them without timing."""
 
 
 def run_again(server: str, clip: str, out: str) -> Path:

@@ -206,7 +206,10 @@ class Attention:
         key = (*shape, *(backend.name for backend in candidates))
         with _lock:
             if key not in _winners:
-                if self.measured:
+                agreed = _agreed.get(repr(key))
+                if self.measured and agreed in (HOST_DEFAULT, *(backend.name for backend in candidates)):
+                    _winners[key] = agreed
+                elif self.measured:
                     _winners[key] = measure(host, q, k, v, heads, candidates)
                 else:
                     _winners[key] = candidates[0].name
@@ -227,11 +230,28 @@ class Attention:
 
 # Fastest backend by shape, for the life of the process.
 _winners: dict[tuple, str] = {}
+_agreed: dict[str, str] = {}  # shape in words -> what another server took for it
 _lock = threading.RLock()
 
 
 def forget_winners() -> None:
     _winners.clear()
+    _agreed.clear()
+
+
+def winners() -> dict[str, str]:
+    """Backend by shape, in words that mean the same on another server with the same kind of card and packages."""
+    with _lock:
+        return {repr(key): name for key, name in _winners.items()}
+
+
+def agree(others: Any) -> None:
+    """Takes what another server took (:func:`winners`) from now on, in place of timing; what is none is ignored."""
+    known = others if isinstance(others, dict) else {}
+    with _lock:
+        _agreed.update({shape: name for shape, name in known.items() if isinstance(name, str) and name in CHOICES})
+        for key in [key for key, name in _winners.items() if _agreed.get(repr(key), name) != name]:
+            del _winners[key]
 
 
 def measure(

@@ -206,3 +206,27 @@ def test_in_compiled_code_attention_is_one_operation(attention, qkv):
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     with torch.inference_mode():
         assert torch.allclose(compiled(*qkv), exact(qkv[0] * 2, *qkv[1:], 4) + 1, atol=1e-5)
+
+
+def test_another_servers_choice_is_taken_without_timing(attention, qkv, monkeypatch):
+    calls = []
+
+    def slow(*args):
+        calls.append(1)
+        return after(0.02)(*args)
+
+    override = attention.Attention(attention.AUTO)
+    override.candidates = {"sdpa flash": attention.Backend("sdpa flash", slow, True)}
+    override.compute(exact, *qkv, 4)
+    ((shape, taken),) = attention.winners().items()
+    assert taken == attention.HOST_DEFAULT and calls
+    calls.clear()
+    attention.agree({shape: "sdpa flash", "another": "nonsense", 3: 4})
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "measure", None)
+        override.compute(exact, *qkv, 4)
+    assert attention.winners() == {shape: "sdpa flash"} and calls == [1]
+    for given in (None, ["x"], {shape: "flash-attn 3"}):  # the last is not here
+        attention.agree(given)
+        override.compute(exact, *qkv, 4)
+    assert attention.winners() == {shape: attention.HOST_DEFAULT}
