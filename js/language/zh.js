@@ -99,14 +99,6 @@ export const WORDS = {
 // What the server says with values in it: {0}, {1}, ... stand for any text, which is said by itself. Of several that fit,
 // the one with the most text of its own is meant. Reports (the tab "Text", Plan Clip) and errors stay English.
 export const SENTENCES = {
-    "the character mask is white all over in {0}: nothing of the scene is kept there. Take mode animate if a new scene is wanted, else a mask of the person alone (Segment Character; if black is the character, invert it).":
-        "角色遮罩在{0}中全白：那里不会保留任何场景。想要新场景请用 animate 模式，否则请用只含人物的遮罩（分割角色；若黑色是角色，请反相）。",
-    "{0} is HDR ({1}): it is brought to SDR in BT.709, diffuse white ({2} cd/m2) nearly to white and the highlights above it rolled off.":
-        "{0} 是 HDR（{1}）：已转为 BT.709 的 SDR，漫反射白（{2} cd/m2）接近白色，更亮的高光被压缩。",
-    "{0} is interlaced: each frame becomes one whole picture (FFmpeg's bwdif).": "{0} 是隔行视频：每一帧合成为一幅完整画面（FFmpeg 的 bwdif）。",
-    "{0} is stored as {1} with pixels of {2}: it is stretched to {3}, as players show it.": "{0} 以 {1} 存储，像素比为 {2}：已按播放器的显示方式拉伸到 {3}。",
-    "{0} is {1}, of another shape than {2}: fit fill cuts {3} % of its picture at {4} (a larger size cuts less, fit pad nothing).":
-        "{0} 为 {1}，与 {2} 形状不同：fill 会裁掉画面的 {3} %（{4}；更大的尺寸裁得更少，pad 不裁）。",
     "{0} file is needed ({1}).": "需要 {0} 个文件（{1}）。", "{0} files are needed ({1}).": "需要 {0} 个文件（{1}）。",
     "To be fetched: {0}.": "将下载：{0}。", "On {0} GiB": "在 {0} GiB 上",
     "Folders are those below {0}.": "文件夹指 {0} 之下的那些。", "Folders: {0}.": "文件夹：{0}。",

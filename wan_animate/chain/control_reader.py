@@ -39,6 +39,7 @@ class ControlReader:
         self._kept: dict[tuple[str, int], np.ndarray] = {}  # only the reading thread's
         self._now: dict[str, Future] = {}
         self._ahead: dict[str, Future] = {}
+        self._submitted = False
         self._thread = ThreadPoolExecutor(1, "controls")
         self._next = 0
         self.read_on()

@@ -142,6 +142,8 @@ def _run(
     def opened(one: AnimateJob) -> SegmentStore:
         return SegmentStore(place / f"{folder}{one.key(job_settings(options, settings, made))}", shared.waiting)
 
+    loaded: tuple[Denoiser, VideoVAE] | None = None
+
     def ports(one: AnimateJob, store: SegmentStore) -> tuple[Denoiser, VideoVAE]:
         """Of a job whose store has been begun; loaded for the first one that is not finished."""
         nonlocal loaded
@@ -160,7 +162,6 @@ def _run(
             check_weights(options, sampling, weights)
         return loaded
 
-    loaded: tuple[Denoiser, VideoVAE] | None = None
     before: list[SegmentStore] = []
     for earlier in [] if expected is None else earlier_jobs(job, *expected.shown):
         with opened(earlier) as store:
