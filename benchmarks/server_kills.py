@@ -12,7 +12,8 @@ last five, under a limit of the job folder that is set low.
 The servers run on the CPU (``--cpu``) with one OpenMP thread, whatever the machine has: with two, the same clip differs
 by 1 of 255 from that of one thread (sums in another order), and a loaded machine may take fewer than it is told.
 
-Ends with status 1 where something is not as it must be. Writes no claim: nothing here is a speed.
+Ends with status 1 where something is not as it must be. A hundred jobs and more write ``results/server_jobs.json``: the
+memory at the end against that up to the 20th job.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ importing.install()
 
 from benchmarks.memory_growth import write_driver  # noqa: E402
 from benchmarks.meters import anonymous_bytes  # noqa: E402
+from benchmarks.results import record, torch_versions  # noqa: E402
 from demo import example, graphs, host, small_models  # noqa: E402
 from demo.server import HostServer, PromptInterrupted  # noqa: E402
 from wan_animate.chain.segment_files import LosslessSource  # noqa: E402
@@ -214,12 +216,30 @@ def jobs(found: host.Host, folder: Path, count: int) -> list[str]:
     warm = min(WARM, count)
     first, last = settled(seen[max(warm - WINDOW, 0) : warm]), settled(seen[-WINDOW:])
     print(f"up to job {warm}: {first}; of the last jobs: {last}", flush=True)
+    write(found.version, count, first, last)
     if last["mb"] > 1.03 * first["mb"]:
         faults.append(f"memory grew from {first['mb']} to {last['mb']} MB")
     for name in ("threads", "files", "folders"):
         if last[name] > first[name]:
             faults.append(f"{name} grew from {first[name]} to {last[name]}")
     return faults
+
+
+def write(comfyui: str, count: int, first: dict[str, float], last: dict[str, float]) -> None:
+    record(
+        "server_jobs",
+        last["mb"],
+        first["mb"],
+        peer_name=f"the same server up to its job {WARM}",
+        unit="MB of memory that no file backs, with as many cancelled jobs as half of the finished ones",
+        versions=torch_versions(comfyui),
+        write=count >= 100,
+        jobs=count,
+        cancelled=count // 2,
+        limit=LIMIT,
+        first=first,
+        last=last,
+    )
 
 
 def settled(states: list[dict[str, int]]) -> dict[str, float]:

@@ -154,7 +154,7 @@ def test_every_small_tensor_of_a_large_file_changes_its_identity(tmp_path, monke
 
     from wan_animate.record import identity
 
-    monkeypatch.setattr(identity, "_WHOLE", 1 << 20)
+    monkeypatch.setattr(identity, "WHOLE", 1 << 20)
     tensors = {f"bias {at}": torch.zeros(1000) for at in range(12)} | {"weight": torch.zeros(400_000)}
     save_file(tensors, tmp_path / "a")
     seen = {content_identity(tmp_path / "a")}
