@@ -28,7 +28,7 @@ _CHUNK = 8
 _REORDER = 2  # frames that x264 decodes ahead of their time, at most: B-frames of two levels
 _LARGE = 1920 * 1088
 # Enough to encode faster than any GPU samples.
-ENCODER_THREADS = min(8, os.cpu_count() or 1)
+ENCODER_THREADS = min(12, os.cpu_count() or 1)
 
 
 def write_video(
