@@ -115,7 +115,8 @@ def test_a_report_that_cannot_be_shown_costs_no_clip(run, monkeypatch, caplog):
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)
         frames, ui, calls = run()
-    assert len(frames) == COUNT and len(calls) == 2 and ui is None
+    assert len(frames) == COUNT and len(calls) == 2 and "images" not in ui
+    assert "is not shown" in ui["text"][0], "in words, which need no disk"
     assert "is not shown" in caplog.text and "No space left" in caplog.text
     again, ui, calls = run()
     assert not calls and "images" in str(ui) and (again == frames).all()

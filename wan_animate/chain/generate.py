@@ -242,26 +242,27 @@ def _generate(
             saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.wait_saved(waiting)
+        clip = store.clip(plan, job.fps, len(job.controls))
         if any(segment.previous_frames for segment in plan) and (left or store.boundaries() is None):
             end = Progress(plan.segments[-1].index, count, "measure", total, total, steps=denoiser.steps, later=0)
             check = lambda: None if progress is None else progress(end)  # noqa: E731
-            _measure(job, plan, differences, driver, store, check)  # while the rest of the mp4 is written
+            _measure(job, plan, clip, differences, driver, store, check)  # while the rest of the mp4 is written
         saver.finish(waiting)
         if video is not None and not written:
             store.save_clip(video, plan, record is not None, waiting)
-    return store.clip(plan, job.fps, len(job.controls))
+    return clip
 
 
 def _measure(
     job: AnimateJob,
     plan: SegmentPlan,
+    clip: FrameSource,
     differences: FrameDifferences,
     driver: DriverMotion,
     store: SegmentStore,
     check: Callable[[], None],
 ) -> None:
     """Compares the boundaries with the frames around them; what shows is logged. It costs no clip that is whole."""
-    clip = store.clip(plan, job.fps, len(job.controls))
     try:
         boundaries = _boundaries(job, plan, clip, differences, driver, store, check)
         store.save_boundaries(boundaries)

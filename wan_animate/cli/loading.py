@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..backends import diffusers
 from ..backends.attention import choose_attention
-from ..backends.diffusers import DiffusersDenoiser, encode_image, flow_scheduler, load_vae
 from ..plan.costs import ACTIVATIONS, DIFFUSERS_VAE
 from ..plan.measured import job_tokens
 from .checks import loras, strengths
@@ -32,7 +32,7 @@ def load_ports(
     shared: Shared,
     weights: str,
     group: Group | None = None,
-) -> tuple[DiffusersDenoiser, VideoVAE]:
+) -> tuple[diffusers.DiffusersDenoiser, VideoVAE]:
     """Denoiser and VAE of a job.
 
     Args:
@@ -49,7 +49,7 @@ def load_ports(
     prompt = encode(options.models, options.prompt, options.device, weights) if saved is None else saved
     texts = [encode(options.models, text, options.device, weights) for _, _, text in options.prompts()]
     negative = encode(options.models, sampling.negative, options.device, weights) if sampling.cfg > 1 else None
-    image = encode_image(options.models, job.reference_pixels()[0], options.device)
+    image = diffusers.encode_image(options.models, job.reference_pixels()[0], options.device)
     count, (width, height) = job_tokens(job), job.controls.size
     needed = max(ACTIVATIONS * count, DIFFUSERS_VAE * width * height)
     added = (*([(sampling.lora, 1.0)] if sampling.lora else []), *loras(options))
@@ -70,11 +70,14 @@ def load_ports(
             loras=[(os.path.abspath(path), strength) for path, strength in added], shard=options.shard_weights,
         )  # fmt: skip
         transformer.choose_attention(count, choices)
-        vae, scheduler = load_vae(options.models, options.device), flow_scheduler("unipc", options.shift)
+        vae, scheduler = (
+            diffusers.load_vae(options.models, options.device),
+            diffusers.flow_scheduler("unipc", options.shift),
+        )
     if sampling.solver != AS_RUN.solver:
-        scheduler = flow_scheduler(sampling.solver, options.shift)
+        scheduler = diffusers.flow_scheduler(sampling.solver, options.shift)
     given = strengths(options)
-    denoiser = DiffusersDenoiser(
+    denoiser = diffusers.DiffusersDenoiser(
         transformer, scheduler, prompt, negative, image, options.steps, sampling.cfg,
         pose_strength=given["pose_strength"], face_strength=given["face_strength"],
     )  # fmt: skip
