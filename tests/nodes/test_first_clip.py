@@ -48,6 +48,8 @@ class Mouse:
         while at != (at := self.page.evaluate(UPLOAD, kind)):  # the view may still move to the graph
             self.page.wait_for_timeout(500)
         x, y = at
+        self.page.mouse.move(x, y)
+        self.page.wait_for_timeout(300)  # a hand is there before it clicks; the canvas looks at the mouse by frames
         with self.page.expect_file_chooser(timeout=30_000) as chooser:
             self.clicks += 1
             self.page.mouse.click(x, y)
