@@ -105,7 +105,7 @@ def run(folder: Path, count: int, seed: int, cache: LatentCache) -> None:
 def main(frames: int) -> None:
     import logging
 
-    logging.getLogger("WanAnimateKit").setLevel(logging.ERROR)  # the stand-ins' boundaries show
+    logging.getLogger("wan_animate").setLevel(logging.ERROR)  # the stand-ins' boundaries show
     peak, cache, most = Peak(), LatentCache(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

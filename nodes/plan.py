@@ -113,7 +113,7 @@ class PlanClip(io.ComfyNode):
                     default="bf16",
                     optional=True,
                     advanced=True,
-                    tooltip="The transformer's file: 34.5 GB in bf16, 18.4 GB in fp8.",
+                    tooltip="The transformer's file: 34.5 GB in bf16, 17.3 GB in fp8.",
                 ),
                 Options.Input(
                     "options",

@@ -23,7 +23,7 @@ SEGMENT_SECONDS = 0.5  # reading, cropping, saving in the way of sampling
 START_SECONDS = 4.8  # to the first step, of a server that has the models loaded; what a first job adds: COLD_SECONDS
 COLD_SECONDS = 23.2  # loading, kernels made for the VAE
 
-WEIGHTS = {"bf16": 34.5 * GB, "fp8": 18.4 * GB}
+WEIGHTS = {"bf16": 34.5 * GB, "fp8": 17.3 * GB}
 """Bytes of the transformer's file."""
 ACTIVATIONS, RESIDENT, OFFLOADED = 123e3, 0.35 * GB, {"bf16": 2.8 * GB, "fp8": 1.4 * GB}
 """VRAM: bytes a token; beside weights on the card; with all blocks in host memory."""

@@ -130,16 +130,10 @@ def _write(
             container.metadata[name] = text
         picture = _picture_stream(container, size, rate, crf)
         track = SoundTrack(container, *sound) if sound is not None else None
-        encode: Callable[[av.VideoFrame | None], list[av.Packet]] = picture.codec_context.encode
-        mux: Callable[[list[av.Packet]], None] = container.mux
-        apart = picture.codec_context.name == "libx264"  # another encoder's stream may begin otherwise
-        settings = {name: str(text) for name, text in picture.options.items()}  # opening takes them away
-        if apart:
-            mux = _Muxer(container, picture)
+        encoders = _Encoders(container, picture, rate)
         at = 0
         for chunks in parts:
-            if apart:
-                encode = _encoder_of(picture, rate, settings).encode
+            encoders.begin()
             for images in chunks:
                 for image in images:
                     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -147,45 +141,78 @@ def _write(
                         format="yuv420p", interpolation=EXACT, dst_colorspace="itu709", dst_color_range=ColorRange.MPEG
                     )
                     frame.pts, frame.time_base = at, 1 / rate
-                    mux(encode(frame))
+                    encoders.encode(frame)
                     at += 1
                 if track is not None:
                     track.write_to(float(at / rate))
                 if progress is not None:
                     progress(at, count)
-            if apart:
-                mux(encode(None))
-        if not apart:
-            mux(encode(None))
+        encoders.finish()
         if track is not None:
             track.finish()
 
 
-class _Muxer:
-    """Packets of encoders that follow each other, in time units of a frame."""
+class _Encoders:
+    """One after another on a stream, each for a part; one for all where the codec is not x264.
 
-    def __init__(self, container: OutputContainer, stream: av.VideoStream) -> None:
-        self.container, self.stream, self.count = container, stream, 0
+    The stream's own is opened for the file's header only: an encoder that was emptied takes no more frames.
+    """
 
-    def __call__(self, packets: list[av.Packet]) -> None:
+    def __init__(self, container: OutputContainer, stream: av.VideoStream, rate: Fraction) -> None:
+        self._container, self._stream, self._rate = container, stream, rate
+        self._apart = stream.codec_context.name == "libx264"
+        self._settings = {name: str(text) for name, text in stream.options.items()}  # opening takes them away
+        container.start_encoding()
+        self._encoder: av.VideoCodecContext | None = None if self._apart else stream.codec_context
+        self._given = self._muxed = 0  # frames of this encoder, packets of all
+
+    def begin(self) -> None:
+        """The next part. One of a single frame is joined to it: H.264 wants two pictures of its kind (IDR) in a row to
+        have different numbers, and every encoder begins with the same."""
+        if self._apart and self._given > 1:
+            self.finish()
+            self._encoder = None
+        if self._encoder is None:
+            self._encoder, self._given = self._another(), 0
+
+    def encode(self, frame: av.VideoFrame) -> None:
+        assert self._encoder is not None
+        self._given += 1
+        self._mux(self._encoder.encode(frame))
+
+    def finish(self) -> None:
+        """All frames of the encoder go into the file."""
+        if self._encoder is not None:
+            self._mux(self._encoder.encode(None))
+
+    def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            packet.stream = self.stream
-            packet.dts = self.count - _REORDER  # an encoder of few frames begins later than one of many
-            self.count += 1
-            self.container.mux(packet)
+            packet.stream = self._stream
+            if self._apart:
+                packet.dts = self._muxed - _REORDER  # an encoder of few frames begins later than one of many
+            self._muxed += 1
+            self._container.mux(packet)
 
+    def _another(self) -> av.VideoCodecContext:
+        """With the settings of the stream's own.
 
-def _encoder_of(stream: av.VideoStream, rate: Fraction, settings: dict[str, str]) -> av.VideoCodecContext:
-    """A part's encoder, with the settings of the stream's own: that one is opened for the file's header only."""
-    first = stream.codec_context
-    encoder = cast(av.VideoCodecContext, av.CodecContext.create(first.name, "w"))
-    encoder.width, encoder.height, encoder.pix_fmt = first.width, first.height, first.pix_fmt
-    encoder.time_base, encoder.framerate = 1 / rate, rate
-    encoder.color_primaries, encoder.color_trc = first.color_primaries, first.color_trc
-    encoder.colorspace, encoder.color_range = first.colorspace, first.color_range
-    encoder.options, encoder.flags = dict(settings), first.flags
-    encoder.thread_type, encoder.thread_count = first.thread_type, first.thread_count
-    return encoder
+        Raises:
+            RuntimeError: its frames do not go with the file's header.
+        """
+        first = self._stream.codec_context
+        encoder = cast(av.VideoCodecContext, av.CodecContext.create(first.name, "w"))
+        encoder.width, encoder.height, encoder.pix_fmt = first.width, first.height, first.pix_fmt
+        encoder.time_base, encoder.framerate = 1 / self._rate, self._rate
+        encoder.color_primaries, encoder.color_trc = first.color_primaries, first.color_trc
+        encoder.colorspace, encoder.color_range = first.colorspace, first.color_range
+        encoder.options, encoder.flags = dict(self._settings), first.flags
+        encoder.thread_type, encoder.thread_count = first.thread_type, first.thread_count
+        if first.bit_rate:
+            encoder.bit_rate = first.bit_rate
+        encoder.open()
+        if encoder.extradata != first.extradata:
+            raise RuntimeError("x264 gave two headers for the same settings: the video's parts would not go together")
+        return encoder
 
 
 def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction, crf: float) -> av.VideoStream:
