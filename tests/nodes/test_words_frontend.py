@@ -110,19 +110,20 @@ NOTES = """async file => {
     app.graph.clear();
     const node = LiteGraph.createNode('WanAnimateKitLoadVideo');
     app.graph.add(node);
-    const set = async name => {
+    const set = async (name, count) => {
+        const notes = () => node.widgets.filter(w => w.name === 'notes').map(w => w.element);
         const widget = node.widgets.find(w => w.name === 'file');
         widget.value = name;
         widget.callback?.(name);
         const line = node.widgets.find(w => w.name === 'becomes');
         line.value = '';
-        for (let i = 0; i < 50 && !line.value; i++) await new Promise(done => setTimeout(done, 100));
+        for (let i = 0; i < 100 && !(line.value && notes().length === count); i++)
+            await new Promise(done => setTimeout(done, 100));  // an earlier name's answer may come first
         app.canvas.draw(true, true);
         await new Promise(done => setTimeout(done, 500));
-        const notes = node.widgets.filter(w => w.name === 'notes').map(w => w.element);
-        return notes.map(e => [e.shadowRoot.textContent.split('}').pop(), e.getBoundingClientRect().height]);
+        return notes().map(e => [e.shadowRoot.textContent.split('}').pop(), e.getBoundingClientRect().height]);
     };
-    return [await set('driver.mp4'), await set(file), node.serialize().widgets_values, await set('driver.mp4')];
+    return [await set('driver.mp4', 0), await set(file, 1), node.serialize().widgets_values, await set('driver.mp4', 0)];
 }"""
 
 
