@@ -172,7 +172,8 @@ class Animate(io.ComfyNode):
         job = AnimateJob(reference, controls, mode, segment_length, guidance_frames, seed, as_rate(fps), color)
         job.options, job.more_references = options or job.options, tuple(more)
         job.check()
-        for note in filter(None, [example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside)]):
+        notes = example_note(cls.hidden, "reference_image"), drawn_note(pose, drawn, beside, mode)
+        for note in filter(None, notes):
             log.warning("%s", note)
         name = clip_name(audio)
         prompts = denoiser.set_clip(job.plan())

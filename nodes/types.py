@@ -85,12 +85,12 @@ def as_drawn(value: Any, name: str, mode: str = "animate", frames: Iterable[Fram
     return drawn_pose(value, mode, frames) if isinstance(value, PoseTrack) else as_images(value, name)
 
 
-def drawn_note(value: Any, drawn: FrameSource, frames: Iterable[FrameSource | None] = ()) -> str:
-    """A sentence where :func:`as_drawn` chose the size of a track itself; else empty."""
+def drawn_note(value: Any, drawn: FrameSource, frames: Iterable[FrameSource | None] = (), mode: str = "animate") -> str:
+    """A sentence where :func:`as_drawn` chose the size of a track itself, or left it very large; else empty."""
     from ..wan_animate.chain.controls import drawn_pose_note
     from ..wan_animate.pose.track import PoseTrack
 
-    return drawn_pose_note(value, drawn, frames) if isinstance(value, PoseTrack) else ""
+    return drawn_pose_note(value, drawn, frames, mode) if isinstance(value, PoseTrack) else ""
 
 
 def fitted(pose: PoseTrack, frames: Any, size: bool = False) -> PoseTrack:

@@ -63,6 +63,9 @@ def warnings() -> list[str]:
         drawn_pose_note(
             PoseTrack(np.zeros((1, 133, 3)), 1920, 1080), TensorSource(np.zeros((1, 480, 832, 3), np.uint8))
         ),
+        drawn_pose_note(
+            PoseTrack(np.zeros((1, 133, 3)), 1920, 1088), TensorSource(np.zeros((1, 1088, 1920, 3), np.uint8))
+        ),
     ]
     return said + video_notes()
 

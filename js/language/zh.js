@@ -142,6 +142,8 @@ export const SENTENCES = {
     "{0} frames ({1})": "{0} 帧（{1}）",
     "The pose track is of a video of {0}x{1}: it is drawn at {2}x{3}, and so is the clip. Connect driving_video for the size of Load Driving Video, or set one in Draw Pose.":
         "姿态轨迹来自 {0}x{1} 的视频：绘制和成片的尺寸都是 {2}x{3}。若要“加载驱动视频”的尺寸，请连接“驱动视频”，或在“绘制姿态”中设置尺寸。",
+    "The clip is made at the pose track's {0}x{1}, more than 1280x720 pixels, which takes long and much memory. For a smaller one set a size in Retarget Pose or Draw Pose.":
+        "成片采用姿态轨迹的尺寸 {0}x{1}，超过 1280x720 的像素数，耗时长且占用大量内存。若要更小的尺寸，请在“重定向姿态”或“绘制姿态”中设置。",
     // on Load Driving Video
     "{0} is HDR ({1}): it is brought to SDR in BT.709, diffuse white ({2} cd/m2) nearly to white and the highlights above it rolled off.":
         "{0} 是 HDR（{1}）：会转换为 BT.709 的 SDR，漫反射白（{2} cd/m2）接近白色，更亮的高光被压缩。",

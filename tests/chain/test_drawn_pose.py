@@ -35,8 +35,48 @@ def test_a_saved_track_of_any_size_is_taken_as_it_is(size):
     assert f"{size[0]}x{size[1]}: it is drawn at {drawn.width}x{drawn.height}" in said and "driving_video" in said
 
 
+def found_in(width: int, height: int, count: int = 4) -> PoseTrack:
+    """As detected: with boxes."""
+    return track_of(width, height, count, boxes=np.tile(np.float32([0, 0, width, height, 1]), (count, 1)))
+
+
+@pytest.mark.parametrize("size", [(3840, 2160), (2560, 1440), (7680, 4320), (1440, 2560)])
+def test_a_large_detected_track_is_not_taken_at_full_size(size):
+    """Sides divisible by 16, so that the model would take it."""
+    track = found_in(*size)
+    drawn = drawn_pose(track)
+    Controls(drawn).check()
+    assert (drawn.width, drawn.height) == ((1280, 720) if size[0] > size[1] else (720, 1280)) and drawn.read(0, 1).any()
+    assert f"{size[0]}x{size[1]}: it is drawn at {drawn.width}x{drawn.height}" in drawn_pose_note(track, drawn)
+    video = TensorSource(np.zeros((4, 464, 832, 3), np.uint8))
+    drawn = drawn_pose(track, "animate", [None, None, video])
+    assert (drawn.width, drawn.height) == (832, 464) and not drawn_pose_note(track, drawn, [video])
+    assert np.array_equal(drawn.read(0, 2), DrawnPoseSource(track.onto(video)).read(0, 2))
+    still = TensorSource(np.zeros((1, 464, 832, 3), np.uint8))  # tells nothing of four frames
+    drawn = drawn_pose(track, "animate", [still])
+    assert "it is drawn at" in drawn_pose_note(track, drawn, [still])
+
+
+def test_a_detected_track_of_a_clips_size_keeps_it_beside_pictures_of_none():
+    track, video = found_in(1280, 720), TensorSource(np.zeros((4, 1080, 1920, 3), np.uint8))
+    for frames in ([], [video]):
+        drawn = drawn_pose(track, "animate", frames)
+        assert (drawn.width, drawn.height) == (1280, 720) and not drawn_pose_note(track, drawn, frames)
+
+
+@pytest.mark.parametrize(("size", "named"), [((3840, 2160), True), ((1920, 1088), True), ((1280, 720), False)])
+def test_a_retargeted_track_keeps_its_size_and_a_large_one_is_named(size, named):
+    track, video = track_of(*size), TensorSource(np.zeros((4, 464, 832, 3), np.uint8))
+    for frames in ([], [None, video]):
+        drawn = drawn_pose(track, "animate", frames)
+        assert (drawn.width, drawn.height) == size
+        assert (f"track's {size[0]}x{size[1]}, more than" in drawn_pose_note(track, drawn, frames)) is named
+    scene = TensorSource(np.zeros((4, size[1], size[0], 3), np.uint8))
+    assert not drawn_pose_note(track, drawn_pose(track, "replace", [scene]), [scene], "replace")
+
+
 def test_a_track_that_fits_is_drawn_as_it_is():
-    track = track_of(1920, 1088)
+    track = track_of(1280, 720)
     video = TensorSource(np.zeros((4, 464, 832, 3), np.uint8))
     for frames in ([], [None, None, video]):  # a retargeted track is of the picture's size, not of the video's
         drawn = drawn_pose(track, "animate", frames)

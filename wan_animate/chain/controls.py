@@ -61,9 +61,10 @@ def drawn_pose(track: PoseTrack, mode: str = "animate", frames: Iterable[FrameSo
     """A track drawn as the pose of a clip.
 
     It is cut to the first of ``frames`` that has several (or to any, if the track has one). In replace it is drawn at
-    their size, where the scene lies. In animate it keeps its own, which is the picture's if it was retargeted; a size
-    that is not divisible by 16 was none of a clip, so it is drawn at the frames', or without any at the largest below
-    its own and :data:`LARGEST` pixels that crops 2 % at most.
+    their size, where the scene lies. In animate a retargeted track, which has no boxes, keeps its own, the picture's. A
+    detected one, and any of a size that is not divisible by 16, which was none of a clip, is drawn at the frames'.
+    Without any, one that is not divisible or larger than :data:`LARGEST` pixels is drawn at the largest size below its
+    own and that which crops 2 % at most.
 
     Raises:
         InputError: the track does not cover the frames.
@@ -73,18 +74,32 @@ def drawn_pose(track: PoseTrack, mode: str = "animate", frames: Iterable[FrameSo
     if like is not None:
         track = fit_track(track, like)
     drawable = track.width % 16 == track.height % 16 == 0
-    like = like or next(iter(found if mode == "replace" else []), None)
-    if like is not None and (mode == "replace" or not drawable):
+    if mode == "replace":
+        like = like or next(iter(found), None)
+    elif drawable and (track.boxes is None or (like is not None and (like.width % 16 or like.height % 16))):
+        like = None  # pictures of another size than a clip's tell none
+    if like is not None:
         return DrawnPoseSource(track.onto(like))
-    if drawable:
+    area = track.width * track.height
+    if drawable and (track.boxes is None or area <= LARGEST):
         return DrawnPoseSource(track)
-    size = fill_size(track.width, track.height, min(track.width * track.height, LARGEST))
-    return DrawnPoseSource.at_size(track, *size)
+    return DrawnPoseSource.at_size(track, *fill_size(track.width, track.height, min(area, LARGEST)))
 
 
-def drawn_pose_note(track: PoseTrack, drawn: FrameSource, frames: Iterable[FrameSource | None] = ()) -> str:
-    """A sentence where :func:`drawn_pose` chose the size itself; else empty."""
-    if (track.width, track.height) == (drawn.width, drawn.height) or any(source is not None for source in frames):
+def drawn_pose_note(
+    track: PoseTrack, drawn: FrameSource, frames: Iterable[FrameSource | None] = (), mode: str = "animate"
+) -> str:
+    """A sentence where :func:`drawn_pose` chose the size itself, or left a retargeted track above :data:`LARGEST`; else
+    empty."""
+    size, sizes = (drawn.width, drawn.height), [(one.width, one.height) for one in frames if one is not None]
+    if size == (track.width, track.height):
+        if mode == "replace" or track.boxes is not None or size[0] * size[1] <= LARGEST:
+            return ""
+        return (
+            f"The clip is made at the pose track's {size[0]}x{size[1]}, more than 1280x720 pixels, which takes long "
+            "and much memory. For a smaller one set a size in Retarget Pose or Draw Pose."
+        )
+    if size in sizes:
         return ""
     return (
         f"The pose track is of a video of {track.width}x{track.height}: it is drawn at {drawn.width}x{drawn.height}, "
