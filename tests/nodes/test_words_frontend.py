@@ -123,7 +123,8 @@ NOTES = """async file => {
         await new Promise(done => setTimeout(done, 500));
         return notes().map(e => [e.shadowRoot.textContent.split('}').pop(), e.getBoundingClientRect().height]);
     };
-    return [await set('driver.mp4', 0), await set(file, 1), node.serialize().widgets_values, await set('driver.mp4', 0)];
+    const before = await set('driver.mp4', 0), hdr = await set(file, 1), saved = node.serialize().widgets_values;
+    return [before, hdr, saved, await set('driver.mp4', 0)];
 }"""
 
 

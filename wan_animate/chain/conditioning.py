@@ -161,7 +161,8 @@ def build_conditioning(
         frames = np.zeros(len(controls), bool)
         kept = frames[segment.start : min(segment.stop, segment.end(len(controls)))]
         kept[:] = fills(character)[: len(kept)]
-        if kept.any():
+        checked = controls.checked_mask
+        if kept.any() and not (checked is not None and checked.of_window):
             log.warning("%s", nothing_kept(f"frames {frame_ranges(frames)}"))
         mask = torch.from_numpy(whole_cells(character))  # no pixel that the background has black is known
     made = unknown_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)

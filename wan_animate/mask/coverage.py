@@ -201,7 +201,7 @@ class CheckedMaskSource(DerivedSource):
         for fault, points in self.uncovered(frame, mask).items():
             self._faults[frame, FAULTS.index(fault)] = True
             self._points[frame] += len(points)
-        self._white[frame] = fills(mask)
+        self._white[frame] = fills(mask) and not self.of_window  # whose surroundings stay
         self._checked[frame] = True
 
     def coverage(self, progress: Callable[[int, int], None] | None = None) -> Coverage:
@@ -214,10 +214,14 @@ class CheckedMaskSource(DerivedSource):
                 progress(stop, len(self))
         return self.found()
 
+    @property
+    def of_window(self) -> bool:
+        """Whether the masks are of a window (crop and stitch), as far as the pose tells."""
+        return self.pose is not None and self.pose.pictures is not None
+
     def found(self) -> Coverage:
         """The check of the frames that were read until now."""
-        beyond = self.pose is not None and self.pose.pictures is not None
-        return Coverage(self._faults.copy(), self._points.copy(), beyond, self._white.copy())
+        return Coverage(self._faults.copy(), self._points.copy(), self.of_window, self._white.copy())
 
     def is_black(self) -> bool | None:
         return self.source.is_black()
