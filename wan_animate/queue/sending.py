@@ -48,7 +48,7 @@ def send(given: Sending, tell: Callable[[News], None], warn: Callable[[str], Non
     """Runs the jobs; what is done already is not run again.
 
     Args:
-        warn: gets a sentence about a server that is not there (others are), or that chose a shot's attention for itself.
+        warn: gets a sentence about a server that is not there (others are), or that chose its attention for itself.
 
     Raises:
         InputError: something given cannot work; nothing is uploaded then.

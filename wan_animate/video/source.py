@@ -33,7 +33,6 @@ from .resample import (
 )
 from .unchanged import Unchanged
 
-
 MOST_LINES = 1152
 """Of interlaced video: no standard has more."""
 KEYS_LOOKED_AT = 6
@@ -191,7 +190,7 @@ class VideoSource(FrameSource):
                 "possible: give another fps."
             )
         count = sample_count(times, index.rate, index.constant, duration, fps) if fps else high - low
-        self._refuse_truncated(count, start, limit, low, high)
+        self._refuse_truncated(count, start, limit, high)
         if start >= count:
             raise InputError(
                 f"start is frame {start}, but {name} has {count} frames at {float(self.fps):g} fps: start earlier."
@@ -207,7 +206,7 @@ class VideoSource(FrameSource):
             return np.arange(low + start, low + stop, dtype=np.int64)
         return low + sample_frames(times, index.rate, index.constant, duration, fps, start, stop)
 
-    def _refuse_truncated(self, count: int, start: int, limit: int, low: int, high: int) -> None:
+    def _refuse_truncated(self, count: int, start: int, limit: int, high: int) -> None:
         index = self._index
         if not index.expected or high < len(index) or (limit and start + limit <= count):
             return  # complete, at least in the requested part
