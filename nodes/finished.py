@@ -68,7 +68,7 @@ def _report(
     from ..wan_animate.chain.boundaries import boundary_report
     from ..wan_animate.preview.color_report import ColorReport, draw_color_report
     from ..wan_animate.preview.finished import boundary_strip
-    from .host.accelerate.attention import winners
+    from .host.accelerate.attention import unmatched, winners
 
     pictures: list[np.ndarray | None] = []
     lines: list[str] = []
@@ -89,6 +89,7 @@ def _report(
     return below(
         cls, [picture for picture in pictures if picture is not None], list(filter(None, lines)) + warnings, warnings,
         clip=_clip(store, shown, job, video), timeline=_timeline(cls, progress), attention=winners(),
+        unmatched_attention=unmatched(),
     )  # fmt: skip
 
 

@@ -79,8 +79,8 @@ def make_folder(folder: str | os.PathLike, what: str) -> Path:
 
 
 @contextmanager
-def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
-    """If the block raises, removes folders (and parents) that it created and left empty."""
+def no_empty_folders(*folders: str | os.PathLike, always: bool = False) -> Iterator[None]:
+    """If the block raises, or ``always``, removes folders (and parents) that it created and left empty."""
     whole = [Path(folder).absolute() for folder in folders]
     missing = [path for folder in whole for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
@@ -88,6 +88,8 @@ def no_empty_folders(*folders: str | os.PathLike) -> Iterator[None]:
     except BaseException:
         remove_empty(missing)
         raise
+    if always:
+        remove_empty(missing)
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

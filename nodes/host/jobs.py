@@ -137,8 +137,7 @@ def run_mark(hidden: Any) -> str:
 def agree_attention(hidden: Any) -> None:
     """Takes the attention that a prompt brings along (:data:`...wan_animate.record.server.ATTENTION`)."""
     extra = getattr(hidden, "extra_pnginfo", None)
-    if isinstance(extra, dict) and ATTENTION in extra:
-        agree(extra[ATTENTION])
+    agree(extra.get(ATTENTION) if isinstance(extra, dict) else None)
 
 
 def other_jobs() -> list[Path]:

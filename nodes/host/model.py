@@ -16,7 +16,6 @@ from .vae import prepare_for
 log = get_logger(__name__)
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2")
-MATMULS = ("auto", "full precision", "fp8")
 
 
 def load_animate(path: str, precision: str = "auto", matmul: str = "auto") -> tuple[Any, AnimateFile]:

@@ -134,6 +134,7 @@ def test_every_number_has_a_range():
         ({"detector": "/no/a.onnx"}, "--detector is /no/a.onnx, which is not there: give the path of an ONNX file"),
         ({"detector": "/no/yolov10m.onnx"}, "(wan-animate models download yolov10m.onnx fetches it, into"),
         ({"sam2": "/tmp"}, "--sam2 is /tmp, which is a folder"),
+        ({"detector": "/dev/null"}, "--detector is /dev/null, which is no file: give the path of an ONNX file"),
         ({"reference_track": "x" * 300}, "which is not there"),
         ({"prompt_file": "/no/a.safetensors"}, "--prompt-file is /no/a.safetensors, which is not there"),
         ({"models": "/no"}, "the model folder /no has no transformer/config.json"),

@@ -112,6 +112,28 @@ def test_bad_input_is_refused_as_ever(planned):
     assert "segment length is 6" in planned(code=2, segment=6)
 
 
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"out": "/dev/null/x/a.mp4"}, "1. The video (--out) cannot be written to the folder /dev/null/x"),
+        ({"out": "y.gif"}, "1. The video (--out) is written as .mp4, but y.gif ends in .gif: name it y.mp4."),
+        ({"codec": "prores_422"}, "is written as .mov, but {new}/a.mp4 ends in .mp4: name it a.mov."),
+        ({"sheet": "s.txt"}, "1. The contact sheet (--sheet) is written as .png, but s.txt ends in .txt"),
+        ({"out": f"{'x' * 300}.mp4"}, "): choose a shorter or plainer name."),
+    ],
+)
+def test_where_a_run_could_not_write(planned, tmp_path, changes, says):
+    assert "(--out)" not in planned() and "(--out)" not in planned(out=tmp_path / "new" / "newer" / "b.mp4")
+    assert says.format(new=tmp_path / "new") in planned(**changes)
+
+
+def test_no_place_to_write_need_be_named(inputs, capsys):  # noqa: F811
+    arguments = [f"--{name}={value}" for name, value in inputs.items()]
+    assert cli.main(["plan", *arguments, "--no-retarget", "--codec=prores_422"]) == 0
+    said = capsys.readouterr().out
+    assert "(--out)" not in said and "GB free |" in said
+
+
 def test_free_bytes_of_a_place_that_is_not_there_yet(tmp_path):
     free = plans.free_at(tmp_path / "a" / "b" / "c.mp4")
     assert free == pytest.approx(plans.free_at(tmp_path / "a.mp4"), rel=0.01) and free > 0

@@ -17,9 +17,7 @@ from .test_save import clip, tone
 SOUNDS = [(0.4, 48000, 2), (5.0, 44100, 1), (2.0, 16000, 2), (2.0, 48000, 6)]
 
 
-@pytest.mark.parametrize(
-    "seconds, rate, channels", [(0.4, 48000, 2), (5.0, 44100, 1), (2.0, 16000, 2), (2.0, 48000, 6)]
-)
+@pytest.mark.parametrize("seconds, rate, channels", SOUNDS)
 @pytest.mark.parametrize("name", ["h264", "prores_422", "ffv1"])
 def test_sound_is_as_long_as_the_clip(tmp_path, name, seconds, rate, channels):
     path = tmp_path / f"v{CODECS[name].ending}"

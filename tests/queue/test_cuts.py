@@ -58,6 +58,15 @@ def test_what_is_not_cut(graph, name, value):
     assert cut_of(made) is None
 
 
+@pytest.mark.parametrize("name", ["pose", "guidance_frames"])
+def test_a_graph_without_what_plan_clip_takes_is_not_cut(graph, name):
+    """The server says what is missing."""
+    made = with_cuts(graph, True, INFO, "a")
+    assert cut_of(made) is not None
+    del made[graphs.node_of(made, ANIMATE)]["inputs"][name]
+    assert cut_of(made) is None
+
+
 def test_two_clips_are_not_cut(graph):
     made = with_cuts(graph, True, INFO, "a")
     made["99"] = copy.deepcopy(made[graphs.node_of(made, ANIMATE)])

@@ -15,7 +15,7 @@ from wan_animate.errors import InputError
 from wan_animate.pose.track import PoseTrack
 from wan_animate.queue.dispatch import Dispatcher
 from wan_animate.queue.jobs import Job
-from wan_animate.queue.shots import WORK, FindShots, JoinShots, MakeShot, Shots
+from wan_animate.queue.shots import SHOWN, WORK, FindShots, JoinShots, MakeShot, Shots
 from wan_animate.queue.state import FILE, State
 from wan_animate.record.clip_record import read_record
 from wan_animate.record.server import ATTENTION
@@ -148,9 +148,9 @@ def make(clip, tmp_path):
     """Runs clips of these names; summary and state, which is open."""
     graph, states = json.loads((clip / "work.json").read_text()), []
 
-    def make(names, *workers, apart=True):
+    def make(names, *workers, apart=True, warn=print):
         states.append(state := State(tmp_path / "out"))
-        shots = Shots([Job(f"key-{name}", name, graph, {}) for name in names], state.folder, apart)
+        shots = Shots([Job(f"key-{name}", name, graph, {}) for name in names], state.folder, apart, warn)
         begun = shots.begin(state.last, lambda key: state.done(key) is not None)
         try:
             return Dispatcher(begun, list(workers), state, then=shots.then).run()
@@ -192,6 +192,29 @@ def test_the_first_shot_chooses_where_attention_is_timed(make, clip, tmp_path):
     assert leader[0].extra() is None
     (others[0].work / "attention.json").write_text('{"a shape": "sdpa flash"}')
     assert all(job.extra() == {"extra_pnginfo": {ATTENTION: {"a shape": "sdpa flash"}}} for job in others)
+
+
+class OwnAttention(Hands):
+    """Its cards are others than those that the first shot's attention was chosen for."""
+
+    url = "http://b"
+
+    def save(self, item, path, what):
+        path.write_text("")
+
+    def run(self, job, state, report, stop):
+        paths = super().run(job, state, report, stop)
+        if not isinstance(job, MakeShot):
+            return paths
+        shown = {"clip": {"file": {"subfolder": "x"}}, "unmatched_attention": [] if job.leads else ["a shape"]}
+        return job.collect(self, {"outputs": {job.node: {SHOWN: [shown]}}}, state.folder)
+
+
+def test_a_server_that_cannot_take_the_first_ones_attention_is_told_of(make):
+    said = []
+    assert make(["x"], OwnAttention("b", 2), warn=said.append).done == ["x"]
+    assert len(said) == 1 and said[0].startswith("x: shot 2 of 2: ")
+    assert "http://b has another kind of card or other packages than the server of shot 1" in said[0]
 
 
 def test_one_server_and_a_clip_of_one_shot(make):

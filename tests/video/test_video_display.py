@@ -164,28 +164,34 @@ def woven(first):
     return frame
 
 
+def encoded(encoder, codec, order, frames):
+    """Packets of 320x192 pictures by a stream or codec context; ``order``: "tff", "bff", or "prog" (no fields)."""
+    encoder.width, encoder.height, encoder.pix_fmt = 320, 192, "yuv420p"
+    encoder.options = {"g": "12", "bf": "2"} | ({} if order == "prog" else {"flags": "+ildct+ilme"})
+    encoder.options |= {"preset": "veryfast", "crf": "4"} if codec == "x264" else {"qscale": "2"}
+    marked, source = Graph(), None
+    for i, image in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+        picture.pts, picture.time_base = i, Fraction(1, 25)
+        if source is None:  # PyAV cannot mark a frame's field order, the filter can
+            source = marked.add_buffer(width=320, height=192, format=picture.format, time_base=Fraction(1, 25))
+            mark, sink = marked.add("setfield", order), marked.add("buffersink")
+            source.link_to(mark), mark.link_to(sink)
+            marked.configure()
+        marked.push(picture)
+        yield from encoder.encode(marked.pull())
+    yield from encoder.encode(None)
+
+
 @pytest.fixture(scope="module", params=["x264 tff", "x264 bff", "mpeg2 tff", "mpeg2 bff"])
 def interlaced(request, tmp_path_factory):
     codec, order = request.param.split()
     path = tmp_path_factory.mktemp("i") / ("a.mp4" if codec == "x264" else "a.ts")
-    paint, marked = woven(0 if order == "tff" else 1), Graph()
+    paint = woven(0 if order == "tff" else 1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream({"x264": "libx264", "mpeg2": "mpeg2video"}[codec], rate=25)
-        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
-        stream.options = {"flags": "+ildct+ilme", "g": "12", "bf": "2"}
-        stream.options |= {"preset": "veryfast", "crf": "4"} if codec == "x264" else {"qscale": "2"}
-        source = None
-        for i in range(40):
-            picture = av.VideoFrame.from_ndarray(paint(i, 320, 192), format="rgb24").reformat(format="yuv420p")
-            picture.pts, picture.time_base = i, Fraction(1, 25)
-            if source is None:  # PyAV cannot mark a frame's field order, the filter can
-                source = marked.add_buffer(width=320, height=192, format=picture.format, time_base=Fraction(1, 25))
-                mark, sink = marked.add("setfield", order), marked.add("buffersink")
-                source.link_to(mark), mark.link_to(sink)
-                marked.configure()
-            marked.push(picture)
-            container.mux(stream.encode(marked.pull()))
-        container.mux(stream.encode(None))
+        for packet in encoded(stream, codec, order, (paint(i, 320, 192) for i in range(40))):
+            container.mux(packet)
     return path
 
 
@@ -255,6 +261,39 @@ def test_a_progressive_clip_is_not_deinterlaced(tmp_path):
     path = write_clip(tmp_path / "p.mp4", 4, 25, frame=woven(0), width=320, height=192)
     source = VideoSource(path, fps=0)
     assert source.notes == [] and combs(source.read(1, 2)[0]) > 4
+
+
+def begun_progressive(path, count):
+    """A stream that is progressive for ``count`` frames and then interlaced, 40 in all."""
+    parts = []
+    for order, paint, many in (("prog", moving, count), ("tff", woven(0), 40 - count)):
+        encoder = av.CodecContext.create("mpeg2video", "w")
+        encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+        parts.append(list(encoded(encoder, "mpeg2", order, (paint(i, 320, 192) for i in range(many)))))
+    if path.suffix == ".m2v":
+        path.write_bytes(b"".join(bytes(packet) for part in parts for packet in part))
+        return path
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
+        for part, begin in zip(parts, (0, count)):
+            for packet in part:
+                packet.stream, packet.time_base = stream, Fraction(1, 25)
+                packet.pts, packet.dts = packet.pts + begin, packet.dts + begin
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name, count", [("a.ts", 4), ("a.ts", 30), ("a.m2v", 5)])
+def test_a_clip_that_begins_progressive_is_said_to_be_interlaced(tmp_path, name, count):
+    path = begun_progressive(tmp_path / name, count)
+    with av.open(str(path)) as container:
+        marks = [bool(frame.interlaced_frame) for frame in container.decode(video=0)]
+    assert marks == [False] * count + [True] * (40 - count)
+    source = VideoSource(path, fps=0)
+    assert len(source) == 40 and "interlaced" in source.notes[0]
+    assert source.decoded <= 30, "a few frames are looked at"
+    assert VideoSource(path, fps=0, limit=count).notes == [], "the part that is read is progressive"
 
 
 @pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="PyAV 17 leaves every frame to the collector")

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-OFFLOADS = ("auto", "on", "off")
-
 
 def place(transformer: WanAnimateTransformer3DModel, device: str, needed: float, offload: str = "auto") -> bool:
     """Moves it to a device; True where its blocks stay in host memory, by diffusers' group offloading.

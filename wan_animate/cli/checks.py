@@ -167,7 +167,7 @@ def check_options(options: RunOptions, pose: bool = True) -> None:
     for name, kind in FILES.items():
         path = getattr(options, name)
         if path is not None and not _is_file(path):
-            found = "a folder" if _is_folder(path) else "not there"
+            found = "a folder" if _is_folder(path) else "no file" if _is_there(path) else "not there"
             raise InputError(f"{_flag(name)} is {path}, which is {found}: give the path of {kind}{_fetched(path)}.")
     for path, _ in loras(options):
         check_lora_file(path)
@@ -177,8 +177,8 @@ def check_options(options: RunOptions, pose: bool = True) -> None:
             "there is nothing to read the pose with: give --track, or --detector and --pose with their ONNX files "
             "(wan-animate models download yolov10m.onnx vitpose-l-wholebody.onnx fetches them)."
         )
-    if not options.plan:  # which writes nothing
-        _check_outputs(options)
+    if not options.plan:  # which has what is wrong with them among its findings
+        check_outputs(options)
 
 
 def used_files(options: RunOptions) -> set[str]:
@@ -228,7 +228,8 @@ def check_device(name: str) -> None:
         ) from error
 
 
-def _check_outputs(options: RunOptions) -> None:
+def check_outputs(options: RunOptions) -> None:
+    """Makes the folders. Raises InputError for a file that cannot be written."""
     given = {"out": ("the video (--out)", VIDEO_ENDINGS), "sheet": ("the contact sheet (--sheet)", SHEET_ENDINGS)}
     for name, (what, endings) in given.items():
         if not getattr(options, name):
@@ -272,4 +273,11 @@ def _is_folder(path: str) -> bool:
     try:
         return Path(path).is_dir()
     except (OSError, ValueError):
+        return False
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:
         return False

@@ -21,7 +21,8 @@ wan-animate plan --image me.png --video dance.mp4 --track dance.npz --mode repla
 def planned(options: RunOptions) -> None:
     """Print segments, sizes, time, disk and memory of the job and what is wrong with its inputs.
 
-    Takes the options of run; loads no model (give --track to have the person looked for)."""
+    Takes the options of run. Loads neither the model nor SAM 2, and detects no pose: with --detector some frames are
+    looked through for people, with --track a saved pose is read."""
     with whole_imports():
         from .make import run
 
@@ -32,7 +33,7 @@ app.command("plan", cls=ClipCommand, epilog=EXAMPLES)(
     with_options(
         RunOptions,
         planned,
-        defaults={"out": "clip.mp4", "models": ""},
+        defaults={"out": "", "models": ""},
         fixed={"plan": True},
     )
 )

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ..chain.controls import controls
 from ..errors import InputError
+from ..files import no_empty_folders
 from ..plan.cards import device_here
 from ..plan.clip_plan import ClipPlan, plan_clip
+from ..plan.findings import Finding
 from ..plan.look import look_for_people
 from ..plan.measured import Runs, TimedModel, size_name
 from ..plan.room import free_at
@@ -19,7 +21,7 @@ from ..stitch.controls import cropped_controls
 from ..video.picture import read_picture
 from ..video.resample import fill_size
 from ..video.source import VideoSource
-from .checks import clip_options, more_images
+from .checks import check_outputs, clip_options, more_images
 from .options import RunOptions
 
 FOLDER = "WAN_ANIMATE_CACHE"
@@ -47,6 +49,17 @@ def timed_model(options: RunOptions) -> TimedModel:
     cards = [f"{options.gpus} cards" + ", weights shared out" * options.shard_weights] if options.gpus > 1 else []
     offload = [] if options.offload == "off" else [f"offload {options.offload}"]
     return TimedModel(size_name(width, config.get("num_layers", 40)), "bf16", ", ".join([*offload, *cards]))
+
+
+def output_fault(options: RunOptions) -> Finding | None:
+    """Why a run would refuse the files that it is to write; leaves nothing behind."""
+    try:
+        with no_empty_folders(*(Path(path).parent for path in (options.out, options.sheet) if path), always=True):
+            check_outputs(options)
+    except InputError as error:
+        what, _, remedy = str(error).rstrip(".").rpartition(": ")
+        return Finding("output", what, remedy)
+    return None
 
 
 def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
@@ -105,4 +118,5 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         notes=notes,
         model=model,
         seen=unseen,
+        output=output_fault(options),
     )

@@ -172,6 +172,7 @@ def plan_clip(
     notes: Sequence[str] = (),
     model: str = TimedModel.size,
     seen: Finding | None = None,
+    output: Finding | None = None,
 ) -> ClipPlan:
     """Plan a clip; reads no frame of it and loads no model.
 
@@ -189,6 +190,7 @@ def plan_clip(
         notes: what is said beside the faults, such as :attr:`..video.frames.FrameSource.notes`.
         model: the transformer's size (:func:`.measured.size_name`); the published one where it is not known.
         seen: what was found of people where there is no ``track`` (:func:`.look.look_for_people`).
+        output: what is wrong with the place to write to.
 
     Raises:
         InputError: settings that the model cannot run with, or a track or mask of another length.
@@ -226,6 +228,7 @@ def plan_clip(
     )
     memory = costs.memory(sampled, first, mode, weights, references)
     found = [
+        output,
         *(_of_track(track, reference) if track is not None else [seen]),
         None if mask_area is None else findings.empty_mask(mask_area, track),
         None if mask_area is None else findings.white_mask(mask_area),

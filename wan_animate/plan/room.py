@@ -70,7 +70,7 @@ def check_room(need: Disk, folder: str | os.PathLike) -> None:
 def free_at(path: str | os.PathLike) -> int | None:
     """Free bytes on the disk of a file or folder that need not exist; None where the system does not say."""
     path = Path(path).absolute()
-    while not path.exists() and path != path.parent:
+    while not os.path.exists(path) and path != path.parent:
         path = path.parent
     with suppress(OSError):
         return shutil.disk_usage(path).free

@@ -88,7 +88,7 @@ def from_openpose(
     people = []
     for index, frame in enumerate(frames):
         report(index, len(frames))
-        people.append([_person(entry, index, width, height) for entry in _people(frame, index)])
+        people.append([_person(entry, index) for entry in _people(frame, index)])
     people = _to_pixels(people, width, height, say)
     people = [[points for points in found if (points[:, 2] > 0).any()] for found in people]
     if not any(people):
@@ -182,7 +182,7 @@ def _points(entry: dict, key: str, index: int) -> np.ndarray:
     return points
 
 
-def _person(entry: dict, index: int, width: int, height: int) -> np.ndarray:
+def _person(entry: dict, index: int) -> np.ndarray:
     """float32 ``[133, 3]`` in the file's units."""
     body = _points(entry, "pose_keypoints_2d", index)
     order = {len(BODY_18): BODY_18, len(BODY_25): BODY_25}.get(len(body))

@@ -31,11 +31,14 @@ class Cut:
 
 def cut_of(graph: Graph) -> Cut | None:
     """None where shots cannot be made apart: several clips or none, one that is continued, a part of one, or one whose
-    cuts do not count."""
+    cuts do not count; nor where an input is missing that a server then asks for."""
     animates = [node for node, what in graph.items() if what["class_type"] == ANIMATE]
     if len(animates) != 1:
         return None
-    link = graph[animates[0]]["inputs"].get("options")
+    given = graph[animates[0]]["inputs"]
+    if not {"pose", "guidance_frames"} <= given.keys():
+        return None
+    link = given.get("options")
     options = link[0] if is_link(link) else ""
     if options not in graph or graph[options]["class_type"] != OPTIONS:
         return None

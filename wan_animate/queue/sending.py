@@ -48,7 +48,7 @@ def send(given: Sending, tell: Callable[[News], None], warn: Callable[[str], Non
     """Runs the jobs; what is done already is not run again.
 
     Args:
-        warn: gets a sentence about a server that is not there (others are).
+        warn: gets a sentence about a server that is not there (others are), or that chose its attention for itself.
 
     Raises:
         InputError: something given cannot work; nothing is uploaded then.
@@ -65,7 +65,7 @@ def send(given: Sending, tell: Callable[[News], None], warn: Callable[[str], Non
     state = State(given.out)
     try:
         state.sweep([job.name for job in jobs])
-        shots = Shots(jobs, state.folder, len(workers) > 1 and can_split(infos.values()))
+        shots = Shots(jobs, state.folder, len(workers) > 1 and can_split(infos.values()), warn)
         begun = shots.begin(state.last, lambda key: state.done(key) is not None)
         for worker in workers:
             worker.start()

@@ -74,6 +74,11 @@ class MakeShot(Job):
     def job(self) -> str:
         return self.clip
 
+    @property
+    def note(self) -> str:
+        """Name of the file in ``work`` that says where its segments were made."""
+        return f"{self.first}-{self.final}.made"
+
     def extra(self) -> dict[str, Any] | None:
         path = self.work / CHOSEN
         return {"extra_pnginfo": {ATTENTION: parse_json(path.read_text())}} if path.exists() else None
@@ -91,7 +96,9 @@ class MakeShot(Job):
         for name in names:
             client.save({**found, "filename": name}, here.folder / name, f"a segment of {self.name}")
             paths.append(here.folder / name)
-        notes = {f"{self.first}-{self.final}.made": {"server": client.url, "place": found, "files": names}}
+        made = {"server": client.url, "place": found, "files": names}
+        own = bool(_shown(entry, self.node).get("unmatched_attention"))
+        notes: dict[str, Any] = {self.note: {**made, "own_attention": own}}
         if self.leads:
             notes[CHOSEN] = _shown(entry, self.node).get("attention") or {}
         for name, content in notes.items():
@@ -135,10 +142,13 @@ class Shots:
     Args:
         folder: of the results.
         apart: make shots apart; False: whole clips, of which only those shots are apart that are finished already.
+        warn: gets a sentence about a shot whose server could not take the attention of the first one's.
     """
 
-    def __init__(self, jobs: Iterable[Job], folder: Path, apart: bool = True):
-        self._folder, self._apart, self._lock = folder, apart, Lock()
+    def __init__(
+        self, jobs: Iterable[Job], folder: Path, apart: bool = True, warn: Callable[[str], None] = lambda text: None
+    ):
+        self._folder, self._apart, self._warn, self._lock = folder, apart, warn, Lock()
         self._cuts: dict[str, tuple[Job, Cut]] = {}  # by the clip's key
         self._left: dict[str, set[str]] = {}  # clip -> its shots that are not done
         self._after: dict[str, list[Job]] = {}  # shot that leads -> the clip's others
@@ -181,11 +191,22 @@ class Shots:
                 return self._shots(key, [(first, last) for first, last in parse_json(files[0].read_text())])
             if isinstance(done, MakeShot):
                 self._left[key].discard(done.key)
+                self._tell_own(done)
                 if done.leads:
                     return self._after[done.key]
                 return [] if self._left[key] else [self._join(self._cuts[key][0])]
         self.tidy(key)
         return []
+
+    def _tell_own(self, shot: MakeShot) -> None:
+        path = shot.work / shot.note
+        made = parse_json(path.read_text()) if path.exists() else {}
+        if made.get("own_attention"):
+            self._warn(
+                f"{shot.name}: {made['server']} has another kind of card or other packages than the server of shot 1, "
+                "so it chose its attention for itself and frames may differ in their last bits: name a kernel in "
+                "attention that all have, or give the servers the same packages."
+            )
 
     def _shots(self, key: str, chains: list[tuple[int, int]]) -> list[Job]:
         job, cut = self._cuts[key]

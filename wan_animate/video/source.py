@@ -33,12 +33,16 @@ from .resample import (
 )
 from .unchanged import Unchanged
 
+MOST_LINES = 1152
+"""Of interlaced video: no standard has more."""
+KEYS_LOOKED_AT = 6
+
 
 class VideoSource(FrameSource):
     """Frames of a video file, RGB uint8, decoded on reading.
 
     Handles variable frame rates, rotation, mirroring, non-square pixels, interlacing, and HDR (:mod:`.hdr`). Opening
-    indexes the file and decodes one frame.
+    indexes the file and decodes one frame; up to 1152 lines a few more, to say whether some are interlaced.
 
     Args:
         fps: output frames per second; 0 keeps every frame, at the average rate.
@@ -140,7 +144,25 @@ class VideoSource(FrameSource):
         tone = mapping(frame)
         self._mapped, self._deinterlaced = str(tone) if tone is not None else "", bool(frame.interlaced_frame)
         stored = frame.width, frame.height
-        return conversion_notes(self._file.name, tone, self._deinterlaced, stored, self.native_size, self._shape)
+        interlaced = self._deinterlaced or (frame.height <= MOST_LINES and self._interlaced_later())
+        return conversion_notes(self._file.name, tone, interlaced, stored, self.native_size, self._shape)
+
+    def _interlaced_later(self) -> bool:
+        """Whether one of :data:`KEYS_LOOKED_AT` key frames of the part is interlaced; with no key frame but its first,
+        one of its first second."""
+        first, last = int(self._numbers[0]), int(self._numbers[-1])
+        keys = self._index.keys[(self._index.keys > first) & (self._index.keys <= last)]
+        if self._index.stamps is None or not len(keys):
+            looked = np.arange(first + 1, min(first + math.ceil(self.native_fps), last) + 1)
+        else:
+            looked = keys[np.unique(np.linspace(0, len(keys) - 1, KEYS_LOOKED_AT).round().astype(int))]
+        for number in looked.tolist():
+            try:
+                if self._decoder.frame(number).interlaced_frame:
+                    return True
+            except InputError:  # damaged: said where it is read
+                pass
+        return False
 
     def _choose(self, fps: Fraction, start: int, limit: int, trim: tuple[float, float] | None) -> np.ndarray:
         """Source frame numbers, int64 ``[T]``; sets fps, native_fps and start_seconds."""
@@ -168,7 +190,7 @@ class VideoSource(FrameSource):
                 "possible: give another fps."
             )
         count = sample_count(times, index.rate, index.constant, duration, fps) if fps else high - low
-        self._refuse_truncated(count, start, limit, low, high)
+        self._refuse_truncated(count, start, limit, high)
         if start >= count:
             raise InputError(
                 f"start is frame {start}, but {name} has {count} frames at {float(self.fps):g} fps: start earlier."
@@ -184,7 +206,7 @@ class VideoSource(FrameSource):
             return np.arange(low + start, low + stop, dtype=np.int64)
         return low + sample_frames(times, index.rate, index.constant, duration, fps, start, stop)
 
-    def _refuse_truncated(self, count: int, start: int, limit: int, low: int, high: int) -> None:
+    def _refuse_truncated(self, count: int, start: int, limit: int, high: int) -> None:
         index = self._index
         if not index.expected or high < len(index) or (limit and start + limit <= count):
             return  # complete, at least in the requested part

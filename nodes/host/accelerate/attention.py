@@ -205,6 +205,8 @@ class Attention:
         shape = (str(q.device), q.dtype, tuple(q.shape), tuple(k.shape), heads)
         key = (*shape, *(backend.name for backend in candidates))
         with _lock:
+            if self.measured and _brought and key not in _looked_up:
+                _look_up(key)
             if key not in _winners:
                 agreed = _agreed.get(repr(key))
                 if self.measured and agreed in (HOST_DEFAULT, *(backend.name for backend in candidates)):
@@ -231,12 +233,16 @@ class Attention:
 # Fastest backend by shape, for the life of the process.
 _winners: dict[tuple, str] = {}
 _agreed: dict[str, str] = {}  # shape in words -> what another server took for it
+# Of the newest job: what it brought along of another server, the shapes it was asked for, those it says nothing of.
+_brought: dict[str, str] = {}
+_looked_up: set[tuple] = set()
+_unmatched: list[str] = []
 _lock = threading.RLock()
 
 
 def forget_winners() -> None:
-    _winners.clear()
-    _agreed.clear()
+    for kept in (_winners, _agreed, _brought, _looked_up, _unmatched):
+        kept.clear()
 
 
 def winners() -> dict[str, str]:
@@ -246,12 +252,39 @@ def winners() -> dict[str, str]:
 
 
 def agree(others: Any) -> None:
-    """Takes what another server took (:func:`winners`) from now on, in place of timing; what is none is ignored."""
+    """Takes what another server took (:func:`winners`) from now on, in place of timing; what is none is ignored.
+
+    It stays for the life of the process: a later job with the same shape has it too, and what an earlier one chose by
+    timing or brought along is replaced. None: the job that begins brings nothing.
+    """
     known = others if isinstance(others, dict) else {}
+    taken = {shape: name for shape, name in known.items() if isinstance(name, str) and name in CHOICES}
     with _lock:
-        _agreed.update({shape: name for shape, name in known.items() if isinstance(name, str) and name in CHOICES})
+        for kept in (_brought, _looked_up, _unmatched):
+            kept.clear()
+        _brought.update(taken)
+        _agreed.update(taken)
         for key in [key for key, name in _winners.items() if _agreed.get(repr(key), name) != name]:
             del _winners[key]
+
+
+def unmatched() -> list[str]:
+    """Shapes, in words, that the newest job brought no choice for, though it brought some: another kind of card or
+    other packages chose them, and this server's own choice was taken."""
+    with _lock:
+        return list(_unmatched)
+
+
+def _look_up(key: tuple) -> None:
+    _looked_up.add(key)
+    if repr(key) in _brought:
+        return
+    if not _unmatched:
+        log.warning(
+            "the attention that another server chose for this clip is for another kind of card or other packages "
+            "than here: this server's own choice is taken, and its frames may differ in their last bits."
+        )
+    _unmatched.append(repr(key))
 
 
 def measure(

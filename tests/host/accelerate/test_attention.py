@@ -230,3 +230,22 @@ def test_another_servers_choice_is_taken_without_timing(attention, qkv, monkeypa
         attention.agree(given)
         override.compute(exact, *qkv, 4)
     assert attention.winners() == {shape: attention.HOST_DEFAULT}
+
+
+def test_a_choice_for_other_packages_is_not_taken_without_a_word(attention, qkv, caplog):
+    override = attention.Attention(attention.AUTO)
+    override.candidates = {"sdpa flash": attention.Backend("sdpa flash", after(0.02), True)}
+    override.compute(exact, *qkv, 4)
+    ((shape, taken),) = attention.winners().items()
+    attention.agree({shape: taken})
+    override.compute(exact, *qkv, 4)
+    assert attention.unmatched() == [] and "another server" not in caplog.text
+    theirs = shape.replace("'sdpa flash'", "'sdpa flash', 'xformers'")
+    attention.agree({theirs: "xformers"})
+    override.compute(exact, *qkv, 4)
+    override.compute(exact, *qkv, 4)
+    assert attention.unmatched() == [shape] and attention.winners() == {shape: taken}
+    assert caplog.text.count("another server chose for this clip is for another kind of card or other packages") == 1
+    attention.agree(None)  # the next job brings nothing along
+    override.compute(exact, *qkv, 4)
+    assert attention.unmatched() == []

@@ -70,15 +70,19 @@ def test_without_a_hopper_card_it_is_not_listed(gluon, attention, monkeypatch):
 
 @WITH_TRITON
 def test_what_is_refused_is_what_the_kernel_is_not_for(gluon):
+    width = gluon._kernel().WIDTH.value
+    gluon.check(*qkv(width=width), 2)
+    for other in (width // 2, width + 16, 2 * width):
+        with pytest.raises(ValueError, match=f"heads are {other} wide, but the kernel is for {width}"):
+            gluon.check(*qkv(width=other), 2)
+
+
+@WITH_TRITON
+def test_the_kernels_tiles_fit_into_its_registers(gluon):
     kernel = gluon._kernel()
-    assert kernel.WIDTH.value == gluon.WIDTH
-    assert (
-        kernel.ACCUMULATORS.value
-        == kernel.ROWS.value * kernel.KEYS.value // 128
-        == kernel.ROWS.value * gluon.WIDTH // 128
-    )
-    registers = kernel.GROUPS.value * 128 * kernel.CONSUMER.value + 128 * kernel.PRODUCER.value
-    assert registers <= 65536
+    assert kernel.ACCUMULATORS.value == kernel.ROWS.value * kernel.KEYS.value // 128
+    assert kernel.ACCUMULATORS.value == kernel.ROWS.value * kernel.WIDTH.value // 128
+    assert kernel.GROUPS.value * 128 * kernel.CONSUMER.value + 128 * kernel.PRODUCER.value <= 65536
 
 
 @WITH_TRITON
@@ -161,13 +165,7 @@ def off(found, expected):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_on_the_card_it_is_right(gluon, dtype):
     largest = {torch.float16: 4e-4, torch.bfloat16: 3e-3}[dtype]
-    for batch, tokens, heads, keys in (
-        (1, 1, 1, 1),
-        (2, 193, 3, 193),
-        (1, 128, 2, 77),
-        (1, 1000, 5, 2049),
-        (2, 513, 40, 513),
-    ):
+    for batch, tokens, heads, keys in SHAPES:
         given = qkv(batch, tokens, heads, keys, dtype, "cuda")
         out = gluon.attend(*given, heads)
         assert out.dtype == dtype and out.is_contiguous()
