@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import struct
+import sys
 import tokenize
 import uuid
 import zipfile
@@ -26,6 +27,8 @@ _DAMAGED = (
     pickle.UnpicklingError,
 )  # fmt: skip
 _NAME_BYTES = 40
+CACHE = "WAN_ANIMATE_CACHE"
+"""Environment variable: a folder in place of the user's own in :func:`cache_folder`."""
 
 
 def short_name(name: str) -> str:
@@ -40,6 +43,18 @@ def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -
         named = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise InputError(f"{what} is written as {endings[0]}, but {path} {named}: name it {path.stem}{endings[0]}.")
     return path
+
+
+def cache_folder() -> Path:
+    """The user's own folder for what the shell keeps; :data:`CACHE` names another."""
+    own = os.environ.get(CACHE)
+    if own:
+        return Path(own)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "wan-animate"
 
 
 def check_place(path: str | os.PathLike, what: str) -> Path:

@@ -35,8 +35,8 @@ def test_what_this_machine_has(capsys, tmp_path):
 
 
 def test_as_text_what_is_wrong_has_a_mark(capsys, monkeypatch, tmp_path):
-    version = examination._version
-    monkeypatch.setattr(examination, "_version", lambda name: None if name == "diffusers" else version(name))
+    version = examination.installed_version
+    monkeypatch.setattr(examination, "installed_version", lambda name: None if name == "diffusers" else version(name))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 10**9 - 5, 5))
     assert cli.main(["doctor", "--device=cpu", f"--models={tmp_path}"]) == 1

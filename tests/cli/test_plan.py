@@ -10,6 +10,7 @@ from wan_animate import cli
 from wan_animate.cli import plans
 from wan_animate.cli.make import animate_job, driving_video
 from wan_animate.cli.run import parsed
+from wan_animate.files import CACHE
 from wan_animate.pose import wholebody as body
 from wan_animate.pose.track import PoseTrack
 
@@ -140,7 +141,7 @@ def test_free_bytes_of_a_place_that_is_not_there_yet(tmp_path):
 
 
 def test_where_runs_are_kept(monkeypatch, tmp_path):
-    monkeypatch.delenv(plans.FOLDER)
+    monkeypatch.delenv(CACHE)
     monkeypatch.setenv("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", str(tmp_path))
     assert plans.runs().path == tmp_path / "wan-animate" / "runs.json"
     assert np.array_equal(plans.runs().read(), [])

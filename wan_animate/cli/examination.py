@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import av
@@ -20,7 +19,7 @@ from ..errors import InputError
 from ..plan import costs
 from ..plan.cards import known_card
 from ..plan.room import free_at
-from ..record.versions import kit_version
+from ..record.versions import installed_version, kit_version
 from ..text import size_text
 from .checks import check_device, default_device
 from .job_commands import PIPED
@@ -80,16 +79,9 @@ def _packages() -> list[Finding]:
         Finding("torch", str(torch.__version__), cuda),
     ]
     for name, use in NEEDED.items():
-        version = next(filter(None, map(_version, OPENCV if name in OPENCV else (name,))), None)
+        version = next(filter(None, map(installed_version, OPENCV if name in OPENCV else (name,))), None)
         found.append(Finding(name, version or "missing", f"for {use}", version is None))
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _pose() -> list[Finding]:

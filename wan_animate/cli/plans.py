@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from ..chain.controls import controls
 from ..errors import InputError
-from ..files import no_empty_folders
+from ..files import cache_folder, no_empty_folders
 from ..plan.cards import device_here
 from ..plan.clip_plan import ClipPlan, plan_clip
 from ..plan.findings import Finding
@@ -24,20 +22,10 @@ from ..video.source import VideoSource
 from .checks import check_outputs, clip_options, more_images
 from .options import RunOptions
 
-FOLDER = "WAN_ANIMATE_CACHE"
-"""Environment variable: the folder of :func:`runs` in place of the user's own for such files."""
-
 
 def runs() -> Runs:
     """What the shell's runs took on this machine."""
-    own = os.environ.get(FOLDER)
-    if own:
-        return Runs(Path(own) / "runs.json")
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Runs(base / "wan-animate" / "runs.json")
+    return Runs(cache_folder() / "runs.json")
 
 
 def timed_model(options: RunOptions) -> TimedModel:

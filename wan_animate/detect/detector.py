@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import workers
 from ..errors import InputError
+from ..flags import runs_of
 from ..log import get_logger
 from ..people.boxes import INTERPOLATED, FrameDetections, detect_people
 from ..people.choosing import PersonChoice, describe_positions, nobody_at, person_at
@@ -186,7 +187,7 @@ class PoseDetector:
                 regions = crop_regions(boxes[start:stop, :4], *self._pose_size)
                 yield start, stop, regions, crop_people(crops, images, regions)
 
-        batches = ahead(cropped(read_ahead(frames, batch, depth=1, ranges=_ranges(wanted))))
+        batches = ahead(cropped(read_ahead(frames, batch, depth=1, ranges=runs_of(wanted))))
         with closing(batches):
             for start, stop, regions, inputs in batches:
                 yield start, stop, keypoints_from_heatmaps(self.pose_network.run(inputs), regions)
@@ -241,8 +242,3 @@ def _drop_guesses(keypoints: np.ndarray, boxes: np.ndarray, away: np.ndarray) ->
             count,
             frame_ranges(away),
         )
-
-
-def _ranges(flags: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist()))

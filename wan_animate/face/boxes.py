@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ..errors import InputError
+from ..flags import runs_of
 from ..pose import rigid_fit, wholebody
 from ..pose.repair import mistaken
 from ..pose.track import PoseTrack
@@ -116,8 +117,7 @@ def _follow_body(centre: np.ndarray, keypoints: np.ndarray, found: np.ndarray, b
     along = _bridge(centre - middle, found & seen, True) + middle
     apart = _bridge(centre, found, True)
     out = centre.copy()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~found, [False]]).astype(np.int8)))
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+    for start, stop in runs_of(~found):
         whole = seen[max(start - 1, 0) : stop + 1].all()
         out[start:stop] = (along if whole else apart)[start:stop]
     return out

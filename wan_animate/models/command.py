@@ -200,7 +200,8 @@ def _vram(given: float | None) -> int:
 
 
 def _cache() -> HashCache:
-    from .hashing import HashCache, cache_folder
+    from ..files import cache_folder
+    from .hashing import HashCache
 
     return HashCache(cache_folder() / "hashes.json")
 

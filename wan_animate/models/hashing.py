@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,18 +17,6 @@ CHUNK = 8 << 20
 
 Report = Callable[[int, int], None]
 """(bytes done, bytes in all); raises to stop the work."""
-
-
-def cache_folder() -> Path:
-    """The user's own folder for what the shell keeps; ``WAN_ANIMATE_CACHE`` names another."""
-    own = os.environ.get("WAN_ANIMATE_CACHE")
-    if own:
-        return Path(own)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "wan-animate"
 
 
 def ignore(_done: int, _total: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..chain.segments import SegmentPlan
 from ..face.boxes import face_boxes
+from ..flags import runs_of
 from ..pose import wholebody as body
 from ..pose.track import PoseTrack
 from ..text import frame_ranges, nothing_kept
@@ -42,11 +43,10 @@ class Finding:
         return f"{self.what}: {self.remedy}."
 
 
-def runs_of(flags: np.ndarray, at_least: int) -> np.ndarray:
+def _long_runs(flags: np.ndarray, at_least: int) -> np.ndarray:
     """``flags`` without the runs of True that are shorter than ``at_least``."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
     out = np.zeros_like(flags)
-    for start, stop in zip(edges[::2], edges[1::2]):
+    for start, stop in runs_of(flags):
         out[start:stop] = stop - start >= at_least
     return out
 
@@ -55,7 +55,7 @@ def no_person(track: PoseTrack) -> Finding | None:
     gap = max(round(SHORT_GAP * float(track.fps)), 2)
     lost = ~track.body_found
     if not lost.all():
-        lost = runs_of(lost, gap)
+        lost = _long_runs(lost, gap)
     if not lost.any():
         return None
     return Finding(

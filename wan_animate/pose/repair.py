@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..flags import runs_of
 from ..time_series import noise_level
 from . import wholebody
 from .outliers import ruled_out
@@ -195,11 +196,6 @@ def _overlong(points: np.ndarray, confidence: np.ndarray, height: float) -> np.n
     return far
 
 
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
 def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
     """bool ``[T, 133]``: seen for a frame or two between long gaps."""
     known = confidence >= SEEN
@@ -207,7 +203,7 @@ def _brief(confidence: np.ndarray, max_gap: int) -> np.ndarray:
     frames = len(known)
     mixed = np.flatnonzero(known.any(axis=0) & ~known.all(axis=0))
     for joint in mixed:
-        runs = _runs(known[:, joint])
+        runs = runs_of(known[:, joint])
         for index, (start, stop) in enumerate(runs):
             before = runs[index - 1][1] if index else -frames
             after = runs[index + 1][0] if index + 1 < len(runs) else 2 * frames
@@ -224,7 +220,7 @@ def _fill(points: np.ndarray, confidence: np.ndarray, max_gap: int, speed: float
     for level in (SEEN, DRAWN):
         known = out >= level
         for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):
-            for start, stop in _runs(~known[:, joint]):
+            for start, stop in runs_of(~known[:, joint]):
                 wrong = dropped[start:stop, joint].any()
                 if stop - start > (max(max_gap, LONGEST_SWAP) if wrong else max_gap):
                     continue

@@ -15,7 +15,11 @@ PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "onnxruntime
 def versions(**more: str | None) -> dict[str, str]:
     """Of this pack, Python, torch, CUDA and the packages that are installed; ``more`` by name."""
     found = {"wan_animate_kit": kit_version(), "python": platform.python_version(), "torch": str(torch.__version__)}
-    more = {"cuda": torch.version.cuda, **{name.replace("-", "_"): _installed(name) for name in PACKAGES}, **more}
+    more = {
+        "cuda": torch.version.cuda,
+        **{name.replace("-", "_"): installed_version(name) for name in PACKAGES},
+        **more,
+    }
     return found | {name: version for name, version in more.items() if version}
 
 
@@ -27,10 +31,11 @@ def kit_version() -> str:
         found = re.search(r'^name = "wan-animate-kit"\nversion = "([^"]+)"', text, re.M)
         if found:
             return found[1]
-    return _installed("wan-animate-kit") or "unknown"
+    return installed_version("wan-animate-kit") or "unknown"
 
 
-def _installed(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Of a Python package by its name on PyPI; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
