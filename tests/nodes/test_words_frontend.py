@@ -110,6 +110,8 @@ NOTES = """async file => {
     app.graph.clear();
     const node = LiteGraph.createNode('WanAnimateKitLoadVideo');
     app.graph.add(node);
+    for (const [name, value] of Object.entries({fps: 30, width: 832, height: 480}))
+        node.widgets.find(w => w.name === name).value = value;  // the frontend keeps a former node's by its id
     const set = async (name, count) => {
         const notes = () => node.widgets.filter(w => w.name === 'notes').map(w => w.element);
         const widget = node.widgets.find(w => w.name === 'file');
