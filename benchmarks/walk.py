@@ -10,7 +10,7 @@ import numpy as np
 from demo.figure import draw_figure, figure_keypoints
 from wan_animate.pose.track import PoseTrack
 from wan_animate.video.frames import FrameSource
-from wan_animate.video.write import write_frames
+from wan_animate.video.write import write_parts
 
 FPS = 30
 
@@ -52,4 +52,4 @@ class Walk(FrameSource):
     def write(self, path: str | os.PathLike) -> None:
         """Write it as an mp4, a frame in memory at a time."""
         chunks = (self.read(at, at + 1) for at in range(self._count))
-        write_frames(path, chunks, (self.width, self.height), self._count, self.fps, crf=20)
+        write_parts(path, [chunks], (self.width, self.height), self._count, self.fps, crf=20)

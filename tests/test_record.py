@@ -19,7 +19,7 @@ from wan_animate.record.identity import picture_hash, weights_hash
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.source import VideoSource
 from wan_animate.video.tags import read_tags, replace_tag
-from wan_animate.video.write import write_frames
+from wan_animate.video.write import write_parts
 
 from .support.chain import PlainDenoiser, PlainVAE, make_job
 
@@ -149,7 +149,7 @@ def test_more_segments_than_there_is_place_for():
 
 def write(path, text: str, final=None) -> None:
     chunks = [np.zeros((8, 16, 16, 3), np.uint8)]
-    write_frames(path, chunks, (16, 16), 8, 30, metadata={"about": text, "comment": "hello"}, final=final)
+    write_parts(path, [chunks], (16, 16), 8, 30, metadata={"about": text, "comment": "hello"}, final=final)
 
 
 def test_a_tag_that_is_known_after_the_last_frame(tmp_path):

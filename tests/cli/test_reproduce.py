@@ -20,7 +20,7 @@ from wan_animate.record.clip_record import TAG, ClipRecord, read_record
 from wan_animate.record.compare import check_inputs
 from wan_animate.record.frame_hashes import FrameHashes
 from wan_animate.video.source import VideoSource
-from wan_animate.video.write import write_frames
+from wan_animate.video.write import write_parts
 
 from .test_options import inputs  # noqa: F401  (a fixture)
 
@@ -163,7 +163,7 @@ def test_a_server_is_not_asked_for_what_a_workflow_does_not_make(made, tmp_path,
     ):
         forged = replace(record, host="ComfyUI", settings=record.settings | {"options": options | changes})
         tags = forged.tags(FrameHashes(list(record.segments)))
-        write_frames(tmp_path / "c.mp4", [np.zeros((8, 16, 16, 3), np.uint8)], (16, 16), 8, 30, metadata=tags)
+        write_parts(tmp_path / "c.mp4", [[np.zeros((8, 16, 16, 3), np.uint8)]], (16, 16), 8, 30, metadata=tags)
         assert again(tmp_path / "c.mp4", {}, "--server=http://127.0.0.1:9") == 2
         assert says in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..mask.track import binary
 from ..video.derived import DerivedSource, PartSource, lasting
 from ..video.frames import FrameSource, as_uint8
-from ..video.write import write_frames
+from ..video.write import write_parts
 from .boxes import Rectangle
 from .resample import cut_out_mask, put_back, whole_pixels
 from .window import CropWindow
@@ -188,7 +188,7 @@ def write_stitched(
     audio: dict | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the clip (:func:`..video.write.write_frames`) with the tags of the generated frames, a frame in memory at
+    """Write the clip (:func:`..video.write.write_parts`) with the tags of the generated frames, a frame in memory at
     a time. H.264 takes even sides: an odd last row or column is left out.
 
     Args:
@@ -203,8 +203,8 @@ def write_stitched(
     size, count = (width, height), len(stitched)
     tags = stitched.generated.tags
     try:
-        write_frames(
-            path, chunks, size, count, stitched.fps, audio, progress=progress, metadata=tags, audio_start=begins
+        write_parts(
+            path, [chunks], size, count, stitched.fps, audio, progress=progress, metadata=tags, audio_start=begins
         )
     finally:
         stitched.close()  # a decoder of 4K holds 200 MB

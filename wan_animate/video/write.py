@@ -58,25 +58,7 @@ def write_video(
 
     rate = fps if fps is not None else source.fps
     chunks = (as_uint8(frames) for _, _, frames in source.batches(_CHUNK))
-    write_frames(path, chunks, (source.width, source.height), len(source), rate, audio, crf, progress, metadata)
-
-
-def write_frames(
-    path: str | os.PathLike,
-    chunks: Iterable[np.ndarray],
-    size: tuple[int, int],
-    count: int,
-    fps: Fraction | float,
-    audio: dict | None = None,
-    crf: float = 17,
-    progress: Callable[[int, int], None] | None = None,
-    metadata: dict[str, str] | None = None,
-    final: Callable[[], dict[str, str]] | None = None,
-    audio_start: float = 0.0,
-) -> None:
-    """:func:`write_video` from chunks, uint8 ``[n, H, W, 3]``; ``size`` is (width, height), the sound from second
-    ``audio_start`` on. ``final`` gives tags of ``metadata`` as they are after the last frame."""
-    write_parts(path, [chunks], size, count, fps, audio, crf, progress, metadata, final, audio_start)
+    write_parts(path, [chunks], (source.width, source.height), len(source), rate, audio, crf, progress, metadata)
 
 
 def write_parts(
@@ -92,10 +74,17 @@ def write_parts(
     final: Callable[[], dict[str, str]] | None = None,
     audio_start: float = 0.0,
 ) -> None:
-    """:func:`write_frames` of parts that come one after another, each of chunks.
+    """:func:`write_video` from parts that come one after another, each of chunks, uint8 ``[n, H, W, 3]``.
 
-    A part is encoded to its end before the next is asked for, and begins with a key frame. One encoder for all keeps
-    about 50 frames back, to look ahead: these would be encoded after the last part, when somebody waits for the file.
+    x264 encodes a part to its end before the next is asked for, and begins it with a key frame (a part of a single frame
+    is encoded with the next). One encoder for all keeps about 50 frames back, to look ahead: these would be encoded
+    after the last part, when somebody waits for the file.
+
+    Args:
+        size: width and height.
+        count: frames in all.
+        final: gives tags of ``metadata`` as they are after the last frame.
+        audio_start: second of ``audio`` at which the video begins.
     """
     rate = Fraction(fps).limit_denominator(100_000)
     if size[0] % 2 or size[1] % 2:
