@@ -76,7 +76,7 @@ def write_parts(
 ) -> None:
     """:func:`write_video` from parts that come one after another, each of chunks, uint8 ``[n, H, W, 3]``.
 
-    x264 encodes a part to its end before the next is asked for, and begins it with a key frame (a part of a single frame
+    x264 encodes a part to its end before the next is asked for, and begins it with a key frame (a part of one frame
     is encoded with the next). One encoder for all keeps about 50 frames back, to look ahead: these would be encoded
     after the last part, when somebody waits for the file.
 
