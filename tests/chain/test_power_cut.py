@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ class Disk:
         self.states: list[dict[str, Path]] = []
         self.faults: list[str] = []
         self._real = os.fsync, os.replace, os.rename
+        self._lock = threading.Lock()  # a job saves segments and writes its mp4 in several threads
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Disk:
         monkeypatch.setattr(os, "fsync", self._sync)
@@ -49,41 +52,45 @@ class Disk:
         return self._written.get(found.st_ino) == (found.st_size, found.st_mtime_ns)
 
     def _sync(self, opened: int) -> None:
-        self._real[0](opened)
-        found = os.fstat(opened)
-        if not stat.S_ISDIR(found.st_mode):
-            self._written[found.st_ino] = found.st_size, found.st_mtime_ns
-        elif self.folder.exists() and found.st_ino == self.folder.stat().st_ino:
-            self._keep()
+        with self._lock:
+            self._real[0](opened)
+            found = os.fstat(opened)
+            if not stat.S_ISDIR(found.st_mode):
+                self._written[found.st_ino] = found.st_size, found.st_mtime_ns
+            elif self.folder.exists() and found.st_ino == self.folder.stat().st_ino:
+                self._keep()
 
     def _keep(self) -> None:
         """The folder's names are on the disk now, with what was synced of their files."""
-        state, self.durable = {}, {}
+        state, durable = {}, {}
         for path in self.folder.iterdir():
             kept = self._kept / f"{len(self.states)}-{path.name}"
-            if path.is_dir():
-                kept.mkdir()
-            elif self.whole(path):
-                os.link(path, kept)
-            else:
-                kept.touch()
-            state[path.name], self.durable[path.name] = kept, path.stat().st_ino
+            with suppress(FileNotFoundError):  # another thread tried whether it can write, and removed what it tried
+                if path.is_dir():
+                    kept.mkdir()
+                elif self.whole(path):
+                    os.link(path, kept)
+                else:
+                    kept.touch()
+                durable[path.name], state[path.name] = path.stat().st_ino, kept
+        self.durable = durable
         self.states.append(state)
 
     def _name(self, name, source, target) -> None:
         source, target = Path(source), Path(target)
-        if source.is_file() and not self.whole(source):
-            self.faults.append(f"{target.name} has its name before its content is on the disk")
-        if target.name.startswith("segment_") and target.suffix == ".mkv":
-            record = f"{target.stem}.json"
-            tail = target.name.replace("segment_", "tail_").replace(".mkv", ".safetensors")
-            for other in (record, tail):
-                there = (target.parent / other).exists()
-                if there and self.durable.get(other) != (target.parent / other).stat().st_ino:
-                    self.faults.append(f"{target.name} has its name before {other}")
-            if not (target.parent / record).exists():
-                self.faults.append(f"{target.name} has no record yet")
-        name(source, target)
+        with self._lock:
+            if source.is_file() and not self.whole(source):
+                self.faults.append(f"{target.name} has its name before its content is on the disk")
+            if target.name.startswith("segment_") and target.suffix == ".mkv":
+                record = f"{target.stem}.json"
+                tail = target.name.replace("segment_", "tail_").replace(".mkv", ".safetensors")
+                for other in (record, tail):
+                    there = (target.parent / other).exists()
+                    if there and self.durable.get(other) != (target.parent / other).stat().st_ino:
+                        self.faults.append(f"{target.name} has its name before {other}")
+                if not (target.parent / record).exists():
+                    self.faults.append(f"{target.name} has no record yet")
+            name(source, target)
 
     def after_cuts(self, folder: Path) -> Iterator[Path]:
         """A folder as each cut would leave it."""
