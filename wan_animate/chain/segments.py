@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..limits import MOST_SEGMENT
+from ..shots import shots_of
 from ..video.frames import FrameSource, read_reflected, reflected_index
 
 
@@ -169,9 +170,8 @@ def plan_segments(
             f"the shots begin at frames {', '.join(map(str, cuts))}, but the driving video has frames 0 to "
             f"{frame_count - 1}: detect the pose of this video, or leave its shots out."
         )
-    edges = [0, *cuts, frame_count]
     segments: list[Segment] = []
-    for shot in zip(edges[:-1], edges[1:]):
+    for shot in shots_of(cuts, frame_count):
         segments += _plan_shot(len(segments), shot, segment_length, previous_frames, crossfade, continued)
     return SegmentPlan(frame_count, tuple(segments))
 

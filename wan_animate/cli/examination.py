@@ -9,7 +9,6 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import av
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,7 @@ from ..plan.cards import known_card
 from ..plan.room import free_at
 from ..record.versions import installed_version, kit_version
 from ..text import size_text
+from ..video.h264 import first_encoder
 from .checks import check_device, default_device
 from .job_commands import PIPED
 
@@ -101,13 +101,10 @@ def _pose() -> list[Finding]:
 
 
 def _encoder() -> Finding:
-    for name in ("libx264", "libopenh264", "h264"):
-        try:
-            if av.Codec(name, "w").is_encoder:
-                return Finding("mp4 by", name, "PyAV's first H.264 encoder")
-        except ValueError:
-            continue
-    return Finding("mp4 by", "nothing", "this PyAV cannot encode H.264: pip install av", True)
+    name = first_encoder()
+    if name is None:
+        return Finding("mp4 by", "nothing", "this PyAV cannot encode H.264: pip install av", True)
+    return Finding("mp4 by", name, "PyAV's first H.264 encoder")
 
 
 def _card_encoders() -> Finding:

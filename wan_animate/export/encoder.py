@@ -16,6 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from ..errors import InputError
 from ..log import get_logger
 from ..video.decode import EXACT
+from ..video.h264 import large_picture_options
 from .codecs import Codec, Encoder
 
 log = get_logger(__name__)
@@ -25,7 +26,6 @@ ENCODERS = ("auto", "software", "hardware")
 _RGB, _BT709, _SRGB = 0, 1, 13
 _THREADS = min(8, os.cpu_count() or 1)
 _FRAME_THREADS = ("libx264", "png")
-_LARGE = 1920 * 1088
 _WORKS: dict[tuple, bool] = {}
 _asking = threading.Lock()
 
@@ -102,9 +102,8 @@ def set_up(
         context.color_range = ColorRange.JPEG if full else ColorRange.MPEG
     options: Mapping[str, str] = encoder.settings(quality)
     context.options = {name: value for name, value in options.items() if name not in without}
-    if encoder.name == "libx264" and size[0] * size[1] > _LARGE:
-        # by default some 50 frames are in work, 1.5 GB of 4K
-        context.options |= {"x264-params": "sync-lookahead=0:rc-lookahead=1:ref=1:bframes=1"}
+    if encoder.name == "libx264":
+        context.options |= large_picture_options(size)
     if encoder.name == "libx265":
         pools = f"{encoder.options['x265-params']}:pools={_THREADS}:frame-threads={min(_THREADS, 3)}"
         if count is not None and count < 3:  # of two frames one in fifty got a decoding time after its own

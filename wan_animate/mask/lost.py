@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from ..errors import InputError
 from ..pose.track import PoseTrack
+from ..shots import shots_of
 from .from_pose import silhouette
 from .prompts import FEWEST, body_points
 from .track import MaskTrack, pack
@@ -89,8 +89,8 @@ def fill_lost(masks: MaskTrack, lost: np.ndarray, pose: PoseTrack | None, how: s
 
 
 def _shot_of(frame: int, count: int, pose: PoseTrack | None) -> tuple[int, int]:
-    edges = (0, *(pose.cuts if pose is not None else ()), count)
-    return next((start, stop) for start, stop in pairwise(edges) if start <= frame < stop)
+    shots = shots_of(pose.cuts if pose is not None else (), count)
+    return next((start, stop) for start, stop in shots if start <= frame < stop)
 
 
 def _between(masks: MaskTrack, lost: np.ndarray, frame: int, shot: tuple[int, int]) -> np.ndarray:

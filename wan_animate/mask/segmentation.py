@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from ..errors import InputError
+from ..shots import shots_of
 from ..video.frames import FrameSource, read_ahead
 from .prompts import Prompt
 from .sam2_weights import WANTED, WHAT, build_model, read_weights
@@ -126,7 +127,7 @@ class Segmenter:
         packed, done = [empty] * len(frames), 0
         model = self.load()
         with self.autocast():
-            for start, stop in pairwise((0, *cuts, len(frames))):
+            for start, stop in shots_of(cuts, len(frames)):
                 keys = sorted(frame for frame in by_frame if start <= frame < stop)
                 if not keys:
                     done += stop - start

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..shots import shots_of
 from ..video.frames import FrameSource
 from .boxes import WHOLE_FRAME, FrameDetections
 from .choosing import Person, PersonChoice, Shot, choose, log_choice, person_at
@@ -74,10 +75,9 @@ class PersonTracker:
     def finish(self) -> list[Shot]:
         """Shots with final boxes. Raises InputError if nobody fits the choice."""
         cuts = self._cuts.finish()
-        edges = (0, *cuts, self.count)
         tracked = None if cuts else self._everybody
         shots = [
-            shot_people(self._detections, start, stop, self.fps, tracked) for start, stop in zip(edges[:-1], edges[1:])
+            shot_people(self._detections, start, stop, self.fps, tracked) for start, stop in shots_of(cuts, self.count)
         ]
         choose(shots, self.choice, self.width, self.height)
         for shot in shots:

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..limits import FARTHEST, MOST_FRAMES, MOST_PIXELS, RATES
 from ..npz import load_npz, save_npz
 from ..schema import Finite, FrameNumber, Schema, Side, read_values
+from ..shots import shots_of
 from ..video.frames import FrameSource
 from ..video.resample import placement
 from . import wholebody
@@ -133,9 +134,8 @@ class PoseTrack:
 
     @property
     def shots(self) -> list[tuple[int, int]]:
-        """(start, stop) pairs."""
-        edges = (0, *self.cuts, len(self))
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        """(start, stop) of every shot."""
+        return shots_of(self.cuts, len(self))
 
     def replaced(self, keypoints: np.ndarray) -> PoseTrack:
         return replace(self, keypoints=keypoints)

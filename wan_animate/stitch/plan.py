@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import InputError
+from ..shots import shots_of
 from ..video.resample import fill_size
 from .path import EASE, largest_height, needed_height, shot_path, spread, wanted_height
 from .window import CropWindow
@@ -82,8 +83,7 @@ def plan_window(
             "crop: the character is in none of the frames, so there is nothing to put a window around: look at the "
             "pose and the mask, and choose another person or another part of the video."
         )
-    edges = (0, *cuts, len(boxes))
-    shots = [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    shots = [slice(start, stop) for start, stop in shots_of(cuts, len(boxes))]
     held = _to_edges(_inside(_grown(boxes, margin), frame), frame)
     sampled = _sampled_size(boxes, held, shots, frame, float(fps), size, room)
     places = _places(held, shots, frame, sampled, float(fps), room, size.scale)

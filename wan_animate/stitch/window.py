@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import InputError
+from ..shots import shots_of
 from ..video.frames import FrameSource
 
 
@@ -61,8 +62,7 @@ class CropWindow:
     @property
     def shots(self) -> list[tuple[int, int]]:
         """(start, stop) of every shot."""
-        edges = (0, *self.cuts, len(self))
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return shots_of(self.cuts, len(self))
 
     @property
     def scale(self) -> float:

@@ -18,6 +18,7 @@ from ..log import get_logger
 from .audio import fit_audio
 from .decode import EXACT
 from .frames import FrameSource, as_uint8
+from .h264 import first_encoder, large_picture_options
 from .sound import SoundTrack
 from .tags import replace_tag
 
@@ -26,7 +27,6 @@ log = get_logger(__name__)
 _BT709 = 1
 _CHUNK = 8
 _REORDER = 2  # frames that x264 decodes ahead of their time, at most: B-frames of two levels
-_LARGE = 1920 * 1088
 # Enough to encode faster than any GPU samples.
 ENCODER_THREADS = min(12, os.cpu_count() or 1)
 
@@ -205,7 +205,7 @@ class _Encoders:
 
 
 def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction, crf: float) -> av.VideoStream:
-    codec = next((name for name in ("libx264", "libopenh264", "h264") if _can_encode(name)), None)
+    codec = first_encoder()
     if codec is None:
         raise InputError("this PyAV cannot encode H.264: install the one from PyPI (pip install av).")
     stream = cast(av.VideoStream, container.add_stream(codec, rate=rate))
@@ -216,21 +216,11 @@ def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fra
     stream.colorspace = _BT709
     stream.color_range = ColorRange.MPEG
     if codec == "libx264":
-        stream.options = {"crf": str(crf), "preset": "medium"}
-        large = size[0] * size[1] > _LARGE
-        if large:
-            # by default some 50 frames are in work, 1.5 GB of 4K; more lookahead gains nothing at this quality
-            stream.options["x264-params"] = "sync-lookahead=0:rc-lookahead=1:ref=1:bframes=1"
+        large = large_picture_options(size)
+        stream.options = {"crf": str(crf), "preset": "medium", **large}
         # PyAV's default, slice threading, hardly uses more than one core.
         stream.codec_context.thread_type = "FRAME"
         stream.codec_context.thread_count = min(ENCODER_THREADS, 2) if large else ENCODER_THREADS
     else:
         stream.bit_rate = max(2_000_000, int(size[0] * size[1] * float(rate) * 0.2))
     return stream
-
-
-def _can_encode(name: str) -> bool:
-    try:
-        return av.Codec(name, "w").is_encoder
-    except ValueError:
-        return False
