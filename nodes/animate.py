@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import InputImpl, io
 
-from ..wan_animate.log import get_logger, heard_now
+from ..wan_animate.log import SEGMENT_MASK, get_logger, heard_now
 from .animate_inputs import animate_inputs, check_queued
 from .below import warned, with_notes
 from .face import face_of
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from ..wan_animate.video.frames import FrameSource
 
 log = get_logger(__name__)
-
-
-def _beside_masks() -> list[str]:
-    """What was warned of until now; of masks the whole check tells."""
-    said = heard_now()
-    said[:] = [text for text in said if not text.startswith("the character mask is ")]
-    return list(said)
 
 
 class Animate(io.ComfyNode):
@@ -87,7 +81,7 @@ class Animate(io.ComfyNode):
         return results_lost()
 
     @classmethod
-    @warned
+    @functools.partial(warned, but=(SEGMENT_MASK,))
     def execute(
         cls,
         model: Any,
@@ -196,7 +190,7 @@ class Animate(io.ComfyNode):
         clock = begin_clock(runs(), device, job, timed, denoiser.passes)
         progress = SamplingProgress(denoiser.model, clock)
         checked = controls.checked_mask
-        progress.warnings = lambda: [*_beside_masks(), *([] if checked is None else checked.found().warnings)]
+        progress.warnings = lambda: [*heard_now(), *([] if checked is None else checked.found().warnings)]
         record = node_record(job, denoiser, cls.hidden, list(linked), device)
         # A job stays where it is found again, finished or not, until it is cleaned up.
         folder = job_folder(key)
@@ -231,4 +225,4 @@ class Animate(io.ComfyNode):
         progress.finish()
         frames.tags = record_tags(store.folder / name)
         made = InputImpl.VideoFromFile(str(store.folder / name))
-        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, _beside_masks()))
+        return io.NodeOutput(made, frames, len(frames), ui=with_notes(below, heard_now()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
@@ -78,7 +78,7 @@ def with_notes(shown: dict | None, notes: Sequence[str]) -> dict | None:
     shown = shown or {}
     (own,) = shown.get(KEY) or [{}]
     warnings, text = list(own.get("warnings", ())), "\n".join(shown.get("text", ()))
-    notes = [note for note in notes if note not in text and not any(said in note for said in warnings)]
+    notes = [note for note in notes if note not in text and note not in warnings]
     if not notes:
         return shown or None
     return {
@@ -96,13 +96,13 @@ class _Merged(ui.PreviewText):
         return self._shown
 
 
-def warned(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
-    """For a node's ``execute``: what is logged as a warning meanwhile is shown below the node, or as a message where it
-    has no room for that (``js/panel.js``)."""
+def warned(execute: Callable[..., io.NodeOutput], but: Collection[str] = ()) -> Callable[..., io.NodeOutput]:
+    """For a node's ``execute``: what is logged as a warning meanwhile, but of the kinds ``but``, is shown below the
+    node, or as a message where it has no room for that (``js/panel.js``)."""
 
     @functools.wraps(execute)
     def executed(*args: Any, **inputs: Any) -> io.NodeOutput:
-        with heard() as said:
+        with heard(but) as said:
             output = execute(*args, **inputs)
         if said:
             drawn = hasattr(output.ui, "as_dict")

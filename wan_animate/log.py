@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 PREFIX = "WanAnimateKit: "
 """Starts every message: ComfyUI prints messages alone, without the logger's name."""
+
+SEGMENT_MASK = "segment mask"
+"""The kind of a warning on one segment's mask; the check of the whole mask says more."""
 
 _ROOT = "wan_animate"
 _PACK = __name__.removesuffix(f"{_ROOT}.log")  # ComfyUI names a custom node pack's package by its path
@@ -27,21 +30,33 @@ def get_logger(module: str) -> logging.LoggerAdapter:
     return _PrefixedLogger(logging.getLogger(name), {})
 
 
+def about(sentence: str = "", kind: str = "") -> dict[str, str]:
+    """For ``extra`` of a warning.
+
+    Args:
+        sentence: as it stands where it is shown beside who says it; "" for the message.
+        kind: a word to leave it out by (:func:`heard`).
+    """
+    return {"shown_as": sentence, "kind": kind}
+
+
 class _Kept(logging.Handler):
-    def __init__(self) -> None:
+    def __init__(self, but: Collection[str]) -> None:
         super().__init__(logging.WARNING)
         self.said: list[str] = []
+        self._but = but
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage().removeprefix(PREFIX)
-        if text not in self.said:
+        text = getattr(record, "shown_as", "") or record.getMessage().removeprefix(PREFIX)
+        if text not in self.said and getattr(record, "kind", "") not in self._but:
             self.said.append(text)
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
-    """The warnings that are logged meanwhile, in any thread, without :data:`PREFIX` and each once."""
-    logger, handler = logging.getLogger(_ROOT), _Kept()
+def heard(but: Collection[str] = ()) -> Iterator[list[str]]:
+    """The warnings that are logged meanwhile, in any thread, without :data:`PREFIX` and each once; not those of the
+    kinds ``but``."""
+    logger, handler = logging.getLogger(_ROOT), _Kept(but)
     logger.addHandler(handler)
     try:
         yield handler.said

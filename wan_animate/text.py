@@ -28,13 +28,20 @@ def found_too_little(found: np.ndarray) -> str | None:
     )
 
 
+NOTHING_KEPT = (
+    "nothing of the scene is kept there. Take mode animate if a new scene is wanted, else a mask of the person alone "
+    "(Segment Character; if black is the character, invert it)"
+)
+
+
+def white_all_over(where: str) -> str:
+    """What is wrong with frames of replace without any of the scene; :data:`NOTHING_KEPT` says what to do."""
+    return f"the character mask is white all over in {where}"
+
+
 def nothing_kept(where: str) -> str:
-    """A warning on frames of replace without any of the scene."""
-    return (
-        f"the character mask is white all over in {where}: nothing of the scene is kept there. Take mode animate if a "
-        "new scene is wanted, else a mask of the person alone (Segment Character; if black is the character, invert "
-        "it)."
-    )
+    """A warning of :func:`white_all_over`."""
+    return f"{white_all_over(where)}: {NOTHING_KEPT}."
 
 
 def duration(seconds: float) -> str:

@@ -182,7 +182,7 @@ export class Panel {
 
 // The seconds left count down; where they are not known or over, it is said how long nothing new was heard.
 function said(record, brief = false) {
-    const silent = (Date.now() - record.at) / 1000, text = say(record.text.replace(/, [^,]* left$/, ""));
+    const silent = (Date.now() - record.at) / 1000, text = say(record.text);
     const left = record.left > 0 ? record.left - silent : 0;
     if (left > 1) return brief ? text : say("{0}, {1} left", text, duration(left));
     return silent < SILENT ? text : `${text} · ${duration(silent)}`;

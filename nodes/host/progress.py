@@ -10,8 +10,6 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 
-from ...wan_animate.text import duration
-
 EVENT = "wan_animate_kit.phase"
 EVERY = 0.25  # seconds between two texts of one phase
 KEPT = 64  # nodes whose last phase is remembered, for a page that is loaded again
@@ -116,9 +114,8 @@ def progress_bar(total: int | None = None, phase: str = "", unit: str = "frames"
         bar.update_absolute(done, total)
         if phase:
             begun.extend([] if begun else [time.monotonic(), done])
-            left = _left(begun, done, total)
-            text = f"{phase}: {done} of {total} {unit}" + (f", {duration(left)} left" if left else "")
-            tell(text, f"{phase} of {total}", left=left)
+            text = f"{phase}: {done} of {total} {unit}"
+            tell(text, f"{phase} of {total}", left=_left(begun, done, total))
 
     return report
 

@@ -84,7 +84,7 @@ class SamplingProgress:
         if self.timeline is not None:
             self.timeline(progress)
             phase = f"{progress.segment} {progress.stage}"
-            self.tell(self.clock.text(), phase, left=self.clock.seconds_left, state=self.timeline.state())
+            self.tell(self.clock.text(left=False), phase, left=self.clock.seconds_left, state=self.timeline.state())
         if progress.frames is not None:
             self._keep_ends(progress)
         if self.bar is None:

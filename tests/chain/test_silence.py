@@ -14,6 +14,7 @@ from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import InputError
+from wan_animate.log import SEGMENT_MASK, heard
 from wan_animate.mask.background import BackgroundSource
 from wan_animate.mask.from_pose import PoseMaskSource
 from wan_animate.mask.shape import ShapedMaskSource
@@ -155,11 +156,11 @@ def test_a_black_mask_that_only_reading_tells_is_said(caplog):
     work = job(character_mask=Unread(masks))
     work.check()
     reference = torch.zeros(1, 16, 1, HEIGHT // 8, WIDTH // 8)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), heard([SEGMENT_MASK]) as beside_masks:
         for segment in list(plan_segments(COUNT, 9, 1))[:2]:
             before = torch.zeros(segment.previous_frames, HEIGHT, WIDTH, 3) if segment.previous_frames else None
             build_conditioning(segment, work.controls, CachedVAE(PlainVAE()), reference, before)
-    assert caplog.text.count("the character mask is black in frames") == 1
+    assert caplog.text.count("the character mask is black in frames") == 1 and beside_masks == []
 
 
 def test_a_white_mask_is_said_before_its_segment_is_sampled(caplog):

@@ -1,5 +1,7 @@
 """What is logged as a warning while a node runs is shown on the canvas, once."""
 
+import functools
+
 import numpy as np
 import torch
 
@@ -26,19 +28,21 @@ def test_each_warning_is_shown_once(pack_module):
 
     logger = log.get_logger("wan_animate.anything")
 
-    @below.warned
+    @functools.partial(below.warned, but=(log.SEGMENT_MASK,))
     def execute(ui):
-        for text in ("one", "one", "node: the words", "in the text"):
+        for text in ("one", "one", "in the text"):
             logger.warning(text)
+        logger.warning("node: %s", "the words", extra=log.about("the words"))
+        logger.warning("one segment's mask", extra=log.about(kind=log.SEGMENT_MASK))
         logger.info("no warning")
-        assert log.heard_now() == ["one", "node: the words", "in the text"]
+        assert log.heard_now() == ["one", "in the text", "the words"]
         return io.NodeOutput(1, ui=ui)
 
     given = {"text": ("in the text",), "wan_animate_kit": [{"warnings": ["the words"], "clip": 5}]}
     shown = execute(given).ui
     assert shown["wan_animate_kit"] == [{"warnings": ["one", "the words"], "clip": 5}]
     assert shown["text"] == ("one\nin the text",)
-    assert execute(None).ui["wan_animate_kit"] == [{"warnings": ["one", "node: the words", "in the text"]}]
+    assert execute(None).ui["wan_animate_kit"] == [{"warnings": ["one", "in the text", "the words"]}]
     assert log.heard_now() == [] and below.with_notes(None, []) is None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shutil
 import struct
 from fractions import Fraction
@@ -167,9 +166,7 @@ def test_the_disk_is_what_the_plan_said(host_server, saved):
 def test_the_node_tells_what_is_left(graph, ran):
     node = graphs.node_of(graph, f"{KIT}Animate")
     texts = [data["text"] for kind, data in ran[1] if kind == PHASE and data["node"] == node and "text" in data]
-    # a step here may end with less than a second left, which is not told
-    assert any(re.fullmatch(r"segment 2 of 2: sampling, step 1 of 2(, \d.* left)?", text) for text in texts), texts
-    assert any(re.fullmatch(r"segment 2 of 2: encoding(, \d.* left)?", text) for text in texts), texts
+    assert {"segment 2 of 2: sampling, step 1 of 2", "segment 2 of 2: encoding"} <= set(texts), texts
     assert texts[:2] == ["comparing the inputs with finished segments", "begins"]
     assert texts[2].startswith("segment 1 of 2: loading the VAE, encoding")
     assert any(text.startswith("segment 1 of 2: loading the model, sampling") for text in texts)

@@ -120,8 +120,9 @@ class RunClock:
         steps = _steps(at)
         return 0 if at.stage in ("verify", "encode", "load") else (at.done - 1) % steps + 1 if at.done else 0
 
-    def text(self) -> str:
-        """``segment 2 of 5: sampling, step 3 of 20, 4 min 10 s left``; the step is the one that is made."""
+    def text(self, left: bool = True) -> str:
+        """``segment 2 of 5: sampling, step 3 of 20, 4 min 10 s left``, or without what is left; the step is the one
+        that is made."""
         at = self._at
         if at is None:
             return ""
@@ -129,9 +130,9 @@ class RunClock:
         step = min(self._steps_done(at) + 1, steps)
         phase = f"sampling, step {step} of {steps}" if at.stage in ("load", "denoise") else PHASES[at.stage]
         loading = LOADING.get(at.stage, "") if not self._steps and not self._own_steps else ""
-        left = self.seconds_left
+        seconds = self.seconds_left if left else None
         words = f"segment {at.segment + 1} of {at.segments}: {loading}{phase}"
-        return words if left is None or left < 1 else f"{words}, {duration(left)} left"
+        return words if seconds is None or seconds < 1 else f"{words}, {duration(seconds)} left"
 
 
 def _steps(progress: Progress) -> int:

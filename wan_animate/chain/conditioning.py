@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
-from ..log import get_logger
+from ..log import SEGMENT_MASK, about, get_logger
 from ..mask.cells import fills, whole_cells
 from ..mask.track import binary
 from ..text import frame_ranges, nothing_kept
@@ -157,13 +157,14 @@ def build_conditioning(
                 "the character mask is black in frames %d to %d: nobody is put into the scene there",
                 segment.start,
                 segment.stop - 1,
+                extra=about(kind=SEGMENT_MASK),
             )
         frames = np.zeros(len(controls), bool)
         kept = frames[segment.start : min(segment.stop, segment.end(len(controls)))]
         kept[:] = fills(character)[: len(kept)]
         checked = controls.checked_mask
         if kept.any() and not (checked is not None and checked.of_window):
-            log.warning("%s", nothing_kept(f"frames {frame_ranges(frames)}"))
+            log.warning("%s", nothing_kept(f"frames {frame_ranges(frames)}"), extra=about(kind=SEGMENT_MASK))
         mask = torch.from_numpy(whole_cells(character))  # no pixel that the background has black is known
     made = unknown_mask(segment, latent.shape[-2], latent.shape[-1], mask).to(latent)
     return SegmentConditioning(

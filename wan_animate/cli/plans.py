@@ -45,8 +45,7 @@ def output_fault(options: RunOptions) -> Finding | None:
         with no_empty_folders(*(Path(path).parent for path in (options.out, options.sheet) if path), always=True):
             check_outputs(options)
     except InputError as error:
-        what, _, remedy = str(error).rstrip(".").rpartition(": ")
-        return Finding("output", what, remedy)
+        return Finding("output", str(error))
     return None
 
 

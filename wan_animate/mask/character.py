@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..log import get_logger
+from ..log import about, get_logger
 from ..pose.track import PoseTrack, fit_track
 from ..text import frame_ranges
 from ..video.frames import FrameSource
@@ -93,7 +93,7 @@ def segment_character(
         )
     done = DONE["between" if fill == "pose" and pose is None else fill]
     report = lost_report(lost, done)
-    log.warning("segment character: %s", report)
+    log.warning("segment character: %s", report, extra=about(report))
     return CharacterMask(fill_lost(masks, lost, pose, fill), tuple(int(frame) for frame in frame_numbers), report)
 
 

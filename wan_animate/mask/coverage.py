@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..log import get_logger
+from ..log import about, get_logger
 from ..pose import wholebody as L
 from ..pose.track import PoseTrack, fit_track
 from ..text import frame_ranges, nothing_kept
@@ -250,5 +250,5 @@ def check_masks(
 def warn_of_uncovered(coverage: Coverage, who: str) -> list[str]:
     """Log and return the warnings; ``who`` comes first in the log."""
     for words in coverage.warnings:
-        log.warning("%s: %s", who, words)
+        log.warning("%s: %s", who, words, extra=about(words))
     return coverage.warnings

@@ -12,7 +12,7 @@ from ..face.boxes import face_boxes
 from ..flags import runs_of
 from ..pose import wholebody as body
 from ..pose.track import PoseTrack
-from ..text import frame_ranges, nothing_kept
+from ..text import NOTHING_KEPT, frame_ranges, white_all_over
 
 SHORT_GAP = 1 / 6  # seconds; Clean Pose fills what is shorter
 FACE_SIDE = 60  # pixels; a smaller face shows the motion encoder no brows
@@ -33,14 +33,14 @@ LEVELS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault: a word for its kind, what was found, and what to do."""
+    """A fault: a word for its kind, what was found, and what to do; "" where ``what`` is an error's whole sentence."""
 
     kind: str
     what: str
-    remedy: str
+    remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.remedy}."
+        return f"{self.what}: {self.remedy}." if self.remedy else self.what
 
 
 def _long_runs(flags: np.ndarray, at_least: int) -> np.ndarray:
@@ -112,8 +112,7 @@ def white_mask(area: np.ndarray) -> Finding | None:
     white = area >= 1
     if not white.any():
         return None
-    what, remedy = nothing_kept(_frames(white)).rstrip(".").split(": ", 1)
-    return Finding("white_mask", what, remedy)
+    return Finding("white_mask", white_all_over(_frames(white)), NOTHING_KEPT)
 
 
 def shown_down_to(track: PoseTrack) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..log import get_logger
+from ..log import about, get_logger
 from ..text import found_too_little
 from .track import PoseTrack
 
@@ -13,5 +13,5 @@ def warn_if_rarely_found(track: PoseTrack, who: str) -> str | None:
     """Logs and returns :func:`..text.found_too_little`."""
     words = found_too_little(track.body_found)
     if words:
-        log.warning("%s: %s", who, words)
+        log.warning("%s: %s", who, words, extra=about(words))
     return words

@@ -9,6 +9,7 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from ..json_text import parse_json
+from ..text import duration
 from .client import ComfyClient
 
 Heard = Callable[[str, dict[str, Any]], None]
@@ -91,7 +92,7 @@ class NodeProgress:
         report: gets both, not more often than every ``every`` seconds for one node.
     """
 
-    PHASE = "wan_animate_kit.phase"  # this pack's nodes say there what they do: segment 2 of 5, seconds left
+    PHASE = "wan_animate_kit.phase"  # this pack's nodes say there what they do, and the seconds left
 
     def __init__(self, titles: dict[str, str], report: Callable[[str, float], None], every: float = 0.5):
         self._titles, self._report, self._every = titles, report, every
@@ -99,7 +100,9 @@ class NodeProgress:
 
     def __call__(self, kind: str, data: dict[str, Any]) -> None:
         if kind == self.PHASE:
-            self._phase = str(data.get("text") or "")
+            self._phase, left = str(data.get("text") or ""), data.get("left")
+            if isinstance(left, (int, float)) and left >= 1:
+                self._phase += f", {duration(left)} left"
             self._tell(str(data.get("node") or self._node))
         elif kind == "progress_state":
             for node, what in (data.get("nodes") or {}).items():

@@ -65,14 +65,20 @@ WAN_REMEDIES = {
 @dataclass(frozen=True)
 class FileIdentity:
     what: str  # "a VAE" and the like
-    place: str = ""  # where it goes, a clause
+    note: str = ""  # a clause on it
     part_of_wan: bool = False  # a part or a layout of a Wan transformer
+    into: str = ""  # the node, or folder and node, that it is for
+
+    @property
+    def place(self) -> str:
+        """A clause: where it goes, or what is to be known of it."""
+        return f"it goes into {self.into}" if self.into else self.note
 
 
-SAM2_VIDEO = FileIdentity("a SAM 2 video model", "it goes into Load Segmenter")
+SAM2_VIDEO = FileIdentity("a SAM 2 video model", into="Load Segmenter")
 # (texts of which one is in some tensor's name, what the file is); the first that fits
 IDENTITIES: tuple[tuple[tuple[str, ...], FileIdentity], ...] = (
-    (LORA_MARKS, FileIdentity("a LoRA", "it goes into models/loras and Apply LoRA")),
+    (LORA_MARKS, FileIdentity("a LoRA", into="models/loras and Apply LoRA")),
     (
         ("detector.", "tracker.", "geometry_encoder."),
         FileIdentity("a SAM 3 model", "its masks come in through Mask to Frames"),
@@ -90,18 +96,18 @@ IDENTITIES: tuple[tuple[tuple[str, ...], FileIdentity], ...] = (
         ("condition_embedder.text_embedder.",),
         FileIdentity("a Wan model in diffusers' layout", "ComfyUI does not load that layout", True),
     ),
-    (("decoder.middle.0.residual.0.gamma",), FileIdentity("the Wan VAE", "it goes into Load VAE")),
-    (("decoder.conv_in", "decoder.conv1", "encoder.down_blocks"), FileIdentity("a VAE", "it goes into Load VAE")),
+    (("decoder.middle.0.residual.0.gamma",), FileIdentity("the Wan VAE", into="Load VAE")),
+    (("decoder.conv_in", "decoder.conv1", "encoder.down_blocks"), FileIdentity("a VAE", into="Load VAE")),
     (
         ("vision_model.embeddings.", "visual.transformer."),
-        FileIdentity("a CLIP vision model", "it goes into Load CLIP Vision"),
+        FileIdentity("a CLIP vision model", into="Load CLIP Vision"),
     ),
-    (("encoder.block.0.layer.0.SelfAttention",), FileIdentity("a T5 text encoder", "it goes into Load CLIP")),
-    (("blocks.0.attn.q.weight",), FileIdentity("a umT5 text encoder", "it goes into Load CLIP")),
-    (("text_model.encoder.layers.",), FileIdentity("a CLIP text encoder", "it goes into Load CLIP")),
+    (("encoder.block.0.layer.0.SelfAttention",), FileIdentity("a T5 text encoder", into="Load CLIP")),
+    (("blocks.0.attn.q.weight",), FileIdentity("a umT5 text encoder", into="Load CLIP")),
+    (("text_model.encoder.layers.",), FileIdentity("a CLIP text encoder", into="Load CLIP")),
     (
         ("controlnet_patch_embedding.weight",),
-        FileIdentity("Uni3C, a ControlNet for Wan", "it goes into Load Model Patch", True),
+        FileIdentity("Uni3C, a ControlNet for Wan", part_of_wan=True, into="Load Model Patch"),
     ),
     (("vace_blocks.0.after_proj.weight",), FileIdentity("a VACE module of Wan, not a model by itself", "", True)),
     (("input_blocks.0.0.weight",), FileIdentity("a Stable Diffusion model")),
@@ -112,7 +118,7 @@ IDENTITIES: tuple[tuple[tuple[str, ...], FileIdentity], ...] = (
         FileIdentity("a diffusion model"),
     ),
     (("cv2.0.0.conv", ".m.0.cv1.", "model.22."), FileIdentity("a YOLO detector")),
-    (("text_model.", "token_embedding", "shared.weight"), FileIdentity("a text encoder", "it goes into Load CLIP")),
+    (("text_model.", "token_embedding", "shared.weight"), FileIdentity("a text encoder", into="Load CLIP")),
 )
 
 
@@ -196,7 +202,7 @@ def foreign_sentence(name: str, tensors: Mapping[str, TensorInfo], metadata: Map
     identity = file_identity(tensors)
     if identity is not None:
         other = "" if identity.part_of_wan else ", not Wan 2.2 Animate"
-        here = "here " if identity.place.startswith("it goes") else ""
+        here = "here " if identity.into else ""
         return f"{name} is {identity.what}{other}: {identity.place + '; ' if identity.place else ''}{here}{TAKE}."
     some = ", ".join(list(tensors)[:2])
     return f"{name} is not Wan 2.2 Animate (its {len(tensors)} tensors are {some} and so on): {TAKE}."
