@@ -8,7 +8,20 @@ from comfy_api.latest import io
 
 from .animate_inputs import LONGEST
 from .below import as_image, below
-from .types import Options, Track, as_drawn, as_masks, fitted, mask_input, pictures, pose_input, valid
+from .types import (
+    Options,
+    Track,
+    as_drawn,
+    as_images,
+    as_masks,
+    drawn_note,
+    fitted,
+    frames_input,
+    mask_input,
+    pictures,
+    pose_input,
+    valid,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +134,12 @@ class PlanClip(io.ComfyNode):
                     optional=True,
                     tooltip="As in Animate Character: Clip Options with its cross-fade, shots and parts of the clip.",
                 ),
+                frames_input(
+                    "driving_video",
+                    "As in Animate Character: with a pose in frames, the clip's size is that of this video where the "
+                    "job takes it from there, and what it is converted from (HDR, interlaced, edges cut off) is said.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="text", tooltip="The plan in Markdown, what to look at first."),
@@ -167,6 +186,7 @@ class PlanClip(io.ComfyNode):
         character_mask: FrameSource | torch.Tensor | None = None,
         weights: str = "bf16",
         options: ClipOptions | None = None,
+        driving_video: FrameSource | torch.Tensor | None = None,
     ) -> io.NodeOutput:
         from ..wan_animate.chain.options import DEFAULTS
         from ..wan_animate.plan.clip_plan import plan_clip
@@ -179,7 +199,9 @@ class PlanClip(io.ComfyNode):
         from .host.progress import progress_bar
 
         mask = None if character_mask is None else as_masks(character_mask, "character_mask")
-        clip = as_drawn(frames, "frames", mode, [mask])
+        video = None if driving_video is None else as_images(driving_video, "driving_video")
+        clip = as_drawn(frames, "frames", mode, [mask, video])
+        notes = [*clip.notes, *(() if video is None else video.notes), drawn_note(frames, clip, [mask, video], mode)]
         if pose is None and isinstance(frames, PoseTrack):
             pose = frames
         size = clip.width, clip.height
@@ -203,7 +225,7 @@ class PlanClip(io.ComfyNode):
             free=free_disk(),
             options=options or DEFAULTS,
             references=len(references),
-            notes=clip.notes,
+            notes=list(dict.fromkeys(filter(None, notes))),
         )
         # the node shows the words as text, next to the charts
         text, charts = [plan.text()], [draw_plan(plan, words=False)]

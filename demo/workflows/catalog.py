@@ -268,7 +268,7 @@ def long_clip(definitions: Definitions) -> Workflow:
         "plan",
         "PlanClip",
         column=WIDE,
-        frames=b["video"]["frames"],
+        frames=b["draw"]["frames"],
         mode="animate",
         steps=6,
         previous_frames=5,
@@ -277,6 +277,7 @@ def long_clip(definitions: Definitions) -> Workflow:
         reference_image=b["image"]["IMAGE"],
         weights="fp8",
         options=b["options"]["options"],
+        driving_video=b["video"]["frames"],
     )
     b.animate(
         model,

@@ -45,7 +45,7 @@ ROOM = {
     "MaskBackground": 340,
     "CropToCharacter": 700,
     "StitchCharacter": 720,
-    "PlanClip": 980,
+    "PlanClip": 1000,
     "ClipOptions": 320,
     "MatchColor": 380,
     "Animate": 1160,
