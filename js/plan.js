@@ -1,5 +1,6 @@
 // Shows the text of Plan Clip as Markdown on the node.
 import { app } from "../../scripts/app.js";
+import { sayLines } from "./language/say.js";
 
 const NODE = "WanAnimateKitPlanClip";
 const NAME = "plan";
@@ -15,7 +16,7 @@ app.registerExtension({
         const before = node.onExecuted;
         node.onExecuted = function (output) {
             before?.apply(this, arguments);
-            if (output.text) widget.value = output.text.join("\n");
+            if (output.text) widget.value = sayLines(output.text.join("\n"));
         };
         node.setSize([Math.max(node.size[0], 420), node.computeSize()[1] + 160]);
     },

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from demo.importing import ROOT
+from wan_animate.chain.boundaries import Boundary, boundary_report
 from wan_animate.chain.controls import drawn_pose_note
+from wan_animate.chain.options import ClipOptions
 from wan_animate.mask.character import DONE, lost_report
 from wan_animate.mask.coverage import FAULTS, PARTS, Coverage
 from wan_animate.models.check import below, check
@@ -21,13 +23,19 @@ from wan_animate.models.manifest import ModelFile, Source, read_manifest
 from wan_animate.models.report import FAULTS as WRONG
 from wan_animate.models.report import ROLES, Report, offer
 from wan_animate.models.view import View
+from wan_animate.plan.cards import Device
+from wan_animate.plan.clip_plan import plan_clip
+from wan_animate.pose import wholebody
 from wan_animate.pose.track import PoseTrack
+from wan_animate.pose.units import FRACTIONS, PER_CENT, PIXELS, _said
+from wan_animate.preview.color_report import ColorReport
 from wan_animate.text import found_too_little
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.hdr import Mapping
 from wan_animate.video.notes import conversion_notes
 from wan_animate.video.resample import cut_note
 
+from .support.figures import dancer_track
 from .test_js_words import LANGUAGES, TEXT, code, table
 
 PLAIN = re.compile(r"[\w./\\-]+\.(safetensors|onnx|gguf|bin)(\.part)?|[\d.]+ \w?B|SHA-256|VAE|\W*")
@@ -43,7 +51,7 @@ def sentences(path) -> dict[str, str]:
 
 
 def pattern(key: str) -> re.Pattern:
-    return re.compile(re.sub(r"\\\{\d\\\}", "(.+?)", re.escape(key)), re.DOTALL)
+    return re.compile(re.sub(r"\\\{\d\\\}", "(.+?)", re.escape(key)), re.DOTALL | re.IGNORECASE)
 
 
 def warnings() -> list[str]:
@@ -78,6 +86,58 @@ def video_notes() -> list[str]:
     cuts = [cut_note("a.mov", (640, 360), size, "fill") for size in ((600, 360), (640, 340), (480, 480))]
     assert None not in cuts and len(said) == 5
     return [*said, *(one for one in cuts if one)]
+
+
+def plan_texts() -> list[str]:
+    """Of Plan Clip: what can be wrong, and the names of its rows."""
+    track = dancer_track(90, 832, 480)
+    gone, faceless, legless, small = (track.keypoints.copy() for _ in range(4))
+    gone[20:60, :, 2] = faceless[:, wholebody.FACE, 2] = legless[:, wholebody.LEFT_HIP : wholebody.FEET.stop, 2] = 0
+    small[..., :2] = (small[..., :2] - (416, 240)) * 0.4 + (416, 240)
+    nobody = track.replaced(track.keypoints * np.float32([1, 1, 0]))
+    bust, card = track.replaced(legless), Device("A", 30 * 10**9)
+    one, some = np.full(90, 0.2), np.full(90, 0.2)
+    one[7], some[7:9] = 0, 0
+    faults: list[dict] = [
+        {"track": track.replaced(gone)}, {"track": nobody}, {"track": track.replaced(faceless)},
+        {"track": track.replaced(small)}, {"mask_area": one}, {"mask_area": some}, {"mask_area": one * 0},
+        {"mask_area": one * 0 + 1}, {"track": track, "reference": nobody.slice(0, 1)},
+        {"track": track, "reference": bust.slice(0, 1)}, {"track": bust, "reference": track.slice(0, 1)},
+        {"size": (830, 480)}, {"size": (320, 192)}, {"size": (1920, 1088)}, {"fps": Fraction(60)},
+        {"segment_length": 33}, {"previous_frames": 13, "frames": 180}, {"frames": 156}, {"free": 10**6},
+        {"device": card}, {"device": Device("B", 6 * 10**9)}, {}, {"device": Device("NVIDIA H100 80GB", 80 * 10**9)},
+        {"frames": 180, "cfg": 2.0, "device": Device("NVIDIA GeForce RTX 4090", 0), "free": 10**12},
+        {"frames": 180, "options": ClipOptions(cuts=(60,))}, {"frames": 153}, {"frames": 152},
+        {"frames": 180, "options": ClipOptions(first_segment=2, last_segment=2)}, {"track": replace(track, cuts=(50,))},
+    ]  # fmt: skip
+    given = dict(size=(832, 480), frames=90, fps=Fraction(30), lossless=1.0, device=Device("C", 80 * 10**9))
+    plans = [plan_clip(**given | fault) for fault in faults]
+    found = {str(finding) for plan in plans for finding in plan.findings}
+    assert {finding.kind for plan in plans for finding in plan.findings} >= {
+        "no_person", "no_face", "small_face", "empty_mask", "white_mask", "framing", "sides", "size", "fps",
+        "segment_length", "previous_frames", "last_segment", "disk", "vram",
+    }  # fmt: skip
+    heads = {part for plan in plans for part in [plan.text().split("\n")[0].strip("*")]}
+    rows = [row for plan in plans for row in plan.rows()]
+    one_chain = re.compile(r"[\d to]+( of \d+: [\d to]+)? of \d+ frames")  # too short to be told from other texts
+    return sorted(found | heads | {text for row in rows for text in row if not one_chain.fullmatch(text)})
+
+
+def report_texts() -> list[str]:
+    """The lines below Animate Character."""
+    boundaries = [Boundary(1, 76, 4.0, 3.9), Boundary(2, 152, 9.0, 2.0)]
+    lines = [*boundary_report(boundaries).split("\n"), boundary_report(boundaries[:1])]
+    pair = {"previous": [3.0, 1.0], "anchor": [2.0, 0.5], "note": "why"}
+    colors = [ColorReport.of([{"color": one} for one in ({}, pair)]), ColorReport.of([{"color": {"a": 1}}])]
+    return [*lines, *(one.text() for one in colors if one)]
+
+
+def unit_notes() -> list[str]:
+    """Of Keypoints to Pose."""
+    body, hands = np.full((3, wholebody.COUNT), PIXELS)[:, 0], np.array([PIXELS, PIXELS, FRACTIONS])
+    told = np.ones((3, wholebody.COUNT), bool)
+    said = _said({"body": body, "left hand": hands}, told, np.arange(3), (640, 480))
+    return said + _said({"body": body * 0 + PER_CENT, "face": body * 0 + PER_CENT}, told, np.arange(3), (640, 480))
 
 
 def example_note() -> str:
@@ -154,7 +214,8 @@ def test_each_sentence_is_known_and_each_known_one_is_said(path, views):
             for each in part.split("; "):
                 say(each)
 
-    for text in warnings() + [text for view in views for text in texts(view)]:
+    reports = plan_texts() + report_texts() + unit_notes()
+    for text in warnings() + reports + [text for view in views for text in texts(view)]:
         if text in folders_and_licences(views) or PLAIN.fullmatch(text):
             continue
         if text not in words and not any(one.fullmatch(text) for one in known.values()):

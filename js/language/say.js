@@ -1,8 +1,9 @@
-// What is shown, in the language of the interface. Reports and errors that the server sends stay English.
+// What is shown, in the language of the interface. Errors that the server sends, and what has no template, stay English.
 import { app } from "../../../scripts/app.js";
 import { SENTENCES, WORDS, phases } from "./zh.js";
 
 const PHASES = phases(say);
+const MARKS = /(^\d+\. |^- |^\| | \| | \|$|\*\*)/; // Markdown: of lists, cells, what is bold
 let patterns = null;
 
 function chinese() {
@@ -15,6 +16,11 @@ export function say(text, ...values) {
     if (!text) return text;
     const words = chinese() ? (WORDS[text] ?? phase(text) ?? sentence(text) ?? text) : text;
     return values.length ? words.replace(/\{(\d)\}/g, (_, at) => values[at]) : words;
+}
+
+// A report of several lines, also in Markdown: what stands between its marks is said by itself.
+export function sayLines(text) {
+    return text.split("\n").map(line => line.split(MARKS).map((part, at) => at % 2 ? part : say(part)).join("")).join("\n");
 }
 
 function phase(text) {
@@ -31,8 +37,10 @@ function sentence(text) {
     for (const [one, words] of patterns) {
         const found = one.exec(text);
         if (!found) continue;
-        const parts = found.slice(1).map(part => say(part) === part ? part.split("; ").map(each => say(each)).join("；")
-            : say(part));
+        const parts = found.slice(1).map(part => {
+            const list = part.split("; "), known = list.map(each => say(each));
+            return say(part) === part || known.every((each, at) => each !== list[at]) ? known.join("；") : say(part);
+        });
         return words.replace(/\{(\d)\}/g, (_, at) => parts[at]);
     }
     return null;
@@ -44,5 +52,5 @@ function own(key) {
 
 function pattern(key) {
     const escaped = key.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-    return new RegExp(`^${escaped.replace(/\{\d\}/g, "(.+?)")}$`, "s");
+    return new RegExp(`^${escaped.replace(/\{\d\}/g, "(.+?)")}$`, "si"); // a report begins a sentence with a capital
 }

@@ -93,11 +93,18 @@ export const WORDS = {
     "Nothing was fetched: turn confirm on and run again.": "没有下载任何文件：请打开“确认”并再次运行。",
     "filled from the pose's outline": "已用姿态轮廓填补", "filled from the masks around them": "已用前后的遮罩填补",
     "left as they are": "保持原样",
+    // Plan Clip
+    "Look at this first": "请先看这里", "Nothing is wrong with the inputs that can be told beforehand.": "事先能看出的输入问题：无。",
+    "Plan": "计划", "Segments": "分段", "Shots": "镜头", "Padding": "补帧", "Sampled": "采样", "Time": "时间", "Disk": "磁盘",
+    "VRAM": "显存", "RAM": "内存", "1, no cut": "1，无切换", "not known without a pose": "没有姿态，无法得知",
+    "the head": "头部", "the shoulders": "肩部", "the hips": "髋部", "the knees": "膝盖", "the feet": "脚部",
+    "any frame": "任何一帧",
+    "pixels": "像素", "per cent of the canvas": "画布百分比", "fractions of the canvas": "画布比例",
     "every frame": "所有帧", "left and right": "左右两侧", "top and bottom": "上下两侧",
 };
 
 // What the server says with values in it: {0}, {1}, ... stand for any text, which is said by itself. Of several that fit,
-// the one with the most text of its own is meant. Reports (the tab "Text", Plan Clip) and errors stay English.
+// the one with the most text of its own is meant. Figures of reports and errors stay English.
 export const SENTENCES = {
     "{0} file is needed ({1}).": "需要 {0} 个文件（{1}）。", "{0} files are needed ({1}).": "需要 {0} 个文件（{1}）。",
     "To be fetched: {0}.": "将下载：{0}。", "On {0} GiB": "在 {0} GiB 上",
@@ -155,6 +162,74 @@ export const SENTENCES = {
         "{0} 为 {1}x{2}，与 {3}x{4} 形状不同：适配 fill 会裁掉 {5} % 的画面，因此加黑边显示全部。",
     "{0} is {1}x{2}, of another shape than {3}x{4}: fit fill cuts {5} % of its picture at {6} (a larger size cuts less, fit pad nothing).":
         "{0} 为 {1}x{2}，与 {3}x{4} 形状不同：适配 fill 会在{6}裁掉 {5} % 的画面（尺寸更大则裁得更少，适配 pad 不裁）。",
+    // Plan Clip and the report of Animate Character
+    "nobody was found in {0}: leave them out with start and limit in Load Driving Video, or choose another person in Detect Pose and Face.":
+        "{0}没有找到人：请用“加载驱动视频”的“起始帧”和“上限”略过，或在“检测姿态与面部”中选择另一个人。",
+    "no face was found in any frame: the expression is left to the pose; take a driving video that shows the face, if it matters.":
+        "没有一帧找到面部：表情只能来自姿态；若表情重要，请使用能看到面部的驱动视频。",
+    "the face is only {0} pixels wide in {1}: its expression is lost below {2}: load the driving video larger, or cut it closer to the person.":
+        "{1}中面部只有 {0} 像素宽：小于 {2} 时表情会丢失。请以更大尺寸加载驱动视频，或裁得离人更近。",
+    "the character mask is empty in {0}: nobody is put into the scene there; add points in Segment Character, set its fill to pose outline, or invert the mask.":
+        "角色遮罩在{0}中为空：那里不会放入角色。请在“分割角色”中添加点、将“跟丢帧补为”设为姿态轮廓，或反转遮罩。",
+    "nobody was found in the reference picture: take a picture that shows the character from the front, with the face to be seen.":
+        "参考图中没有找到人：请使用角色正面且能看到面部的图片。",
+    "the picture shows the character down to {0}, the driver down to {1}: take a picture that shows {2}, or cut the driving video to the upper body.":
+        "图片中的角色可见到{0}，驱动者可见到{1}：请使用能看到{2}的图片，或把驱动视频裁到上半身。",
+    "the picture shows the character down to {0}, the driver down to {1}: cut the picture closer, or take a driving video that shows the whole body.":
+        "图片中的角色可见到{0}，驱动者可见到{1}：请把图片裁得更近，或使用能看到全身的驱动视频。",
+    "the size is {0}, not divisible by 16: make it {1}.": "尺寸为 {0}，不能被 16 整除：请改为 {1}。",
+    "{0} is smaller than the model was trained on ({1}): take about the pixels of {2}.": "{0} 小于模型训练时的尺寸（{1}）：请采用约 {2} 的像素数。",
+    "{0} is larger than the model was trained on ({1}): take about the pixels of {2}.": "{0} 大于模型训练时的尺寸（{1}）：请采用约 {2} 的像素数。",
+    "the clip has {0} frames a second, and the model was trained on {1}: set fps to {2} in Load Driving Video.":
+        "片段为每秒 {0} 帧，而模型以 {1} 帧训练：请在“加载驱动视频”中把帧率设为 {2}。",
+    "a segment has {0} frames, and the model was trained on {1}: set segment_length to {2}, unless memory is short.":
+        "每段 {0} 帧，而模型以 {1} 帧训练：除非内存不足，请把“分段长度”设为 {2}。",
+    "segments take over {0} frames, and the model was trained on 1 and 5: set previous_frames to 1, or to 5 to hold motion better.":
+        "各段沿用 {0} 帧，而模型以 1 和 5 帧训练：请把“前段帧数”设为 1，或设为 5 以更好地保持动作。",
+    "the last segment makes {0} new frames and {1} that are not kept: a limit of {2} frames saves it.":
+        "最后一段生成 {0} 帧新画面，另有 {1} 帧不保留：把上限设为 {2} 帧即可省去这一段。",
+    "the job writes about {0}, and {1} are free in the output folder: free space there, or shorten the clip with limit; a job that a full disk stops goes on from its segments.":
+        "任务约写入 {0}，而输出文件夹剩余 {1}：请腾出空间，或用“上限”缩短片段；因磁盘已满而停止的任务会从已有片段继续。",
+    "with all weights on it the card needs {0}, and it has {1}: ComfyUI moves weights by itself; Offload Animate Blocks does it in the time of a step, fp8 weights take half.":
+        "全部权重放在显卡上需要 {0}，而它有 {1}：ComfyUI 会自行移动权重；“卸载动画块”可在一步的时间内完成，fp8 权重只占一半。",
+    "a segment needs {0} on the card with no weights on it, and it has {1}: take a smaller size, or a shorter segment_length.":
+        "即使没有权重，一段也需要 {0} 显存，而显卡有 {1}：请减小尺寸，或缩短“分段长度”。",
+    "{0} frames of {1} at {2} a second: {3} s": "{0} 帧，{1}，每秒 {2} 帧：{3} 秒",
+    "{0} frames of {1} at {2} a second: {3} s; frames {4} to {5} are made": "{0} 帧，{1}，每秒 {2} 帧：{3} 秒；生成第 {4} 至 {5} 帧",
+    "{0} of {1} frames, {2} of them taken over ({3} in all)": "{0} 段，每段 {1} 帧，其中沿用 {2} 帧（共 {3} 帧）",
+    "{0} (cuts at {1})": "{0} 个（切换于 {1}）", "{0} (cuts at {1}), each begun anew": "{0} 个（切换于 {1}），各自重新开始",
+    "{0} frame at the end, made and not kept": "末尾 {0} 帧，生成但不保留", "{0} frames at the end, made and not kept": "末尾 {0} 帧，生成但不保留",
+    "{0} frames at the end of shots, made and not kept": "各镜头末尾共 {0} 帧，生成但不保留",
+    "{0}: {1} tokens a segment": "{0}：每段 {1} 个 token",
+    "not known for {0} before the first run of this model here, which is measured": "{0} 上尚未知：此模型在这里首次运行时会测量",
+    "about {0}: {1} steps of {2} s a segment, {3} each; {4}": "约 {0}：每段 {1} 步，每步 {2} 秒，每段 {3}；{4}",
+    "about {0}: {1} steps of {2} s a segment (two passes: cfg is not 1), {3} each; {4}":
+        "约 {0}：每段 {1} 步，每步 {2} 秒（cfg 不为 1，因此计算两遍），每段 {3}；{4}",
+    "estimated from times measured on such a card": "据在同款显卡上测得的时间估计",
+    "estimated from times of an {0} by the published rates of both": "据 {0} 的时间和两者公布的算力估计",
+    "a server's first job takes {0} s more": "服务器的首个任务多用 {0} 秒",
+    "{0} while it runs (segments {1}, carried over {2}, mp4 {3})": "运行时 {0}（片段 {1}，沿用帧 {2}，mp4 {3}）",
+    "{0} while it runs (segments {1}, carried over {2}, mp4 {3}); {4} free": "运行时 {0}（片段 {1}，沿用帧 {2}，mp4 {3}）；剩余 {4}",
+    "{0} with all weights on the card, {1} with all blocks in host memory (estimated)": "全部权重在显卡上时 {0}，全部块在内存中时 {1}（估计）",
+    "{0} with all weights on the card, {1} with all blocks in host memory (estimated); {2} has {3}":
+        "全部权重在显卡上时 {0}，全部块在内存中时 {1}（估计）；{2} 有 {3}",
+    "{0} with the weights in it (estimated)": "{0}，权重在内（估计）",
+    "frame {0}": "第 {0} 帧", "frames {0}": "第 {0} 帧",
+    "no boundary between segments shows (the most: {0})": "片段衔接处都看不出来（最明显的：{0}）",
+    "{0} of {1} boundaries between segments show:": "{1} 处片段衔接中有 {0} 处看得出来：",
+    "make such a segment again with a seed of its own, or cross-fade over more frames.": "请用单独的种子重做这样的片段，或增加交叉淡化的帧数。",
+    "segment {0} begins at frame {1}: difference {2}, {3} times the usual": "第 {0} 段始于第 {1} 帧：差异 {2}，为平常的 {3} 倍",
+    "color: {0}.": "颜色：{0}。", "color: nothing could be measured.": "颜色：没有可测量的内容。",
+    "Delta E against the previous frames {0} before and {1} after correction (at most {2}, in segment {3})":
+        "与前段帧的 Delta E：校正前 {0}，校正后 {1}（最大 {2}，在第 {3} 段）",
+    "Delta E against the scene {0} before and {1} after correction (at most {2}, in segment {3})":
+        "与场景的 Delta E：校正前 {0}，校正后 {1}（最大 {2}，在第 {3} 段）",
+    "not all was done in segment {0}: {1}": "第 {0} 段未全部完成：{1}",
+    // Keypoints to Pose
+    "{0}: the coordinates lie between 0 and 100 on a canvas of {1}, so they are taken as per cent of it. If they are pixels, the person is within 100 pixels of the top left corner: cut that corner out of the video and detect the pose in it, or, where the canvas has another size than the picture that they were found in, give it that size.":
+        "{0}：坐标在 0 到 100 之间，而画布为 {1}，因此按画布的百分比读取。若它们是像素，则人物位于左上角 100 像素以内：请把那个角裁出来再检测姿态；若画布尺寸与检测所用的图片不同，请改为该图片的尺寸。",
+    "{0} of frames {1}: in {2}, where {3} are usual in this clip. They were converted; look at the pose there.":
+        "第 {1} 帧的{0}：单位为{2}，而本片段通常为{3}。已转换；请查看那里的姿态。",
     "{0}, and {1} more ranges": "{0}，以及另外 {1} 段",
     "head {0}": "头部 {0}", "left hand {0}": "左手 {0}", "right hand {0}": "右手 {0}", "left foot {0}": "左脚 {0}",
     "right foot {0}": "右脚 {0}", "arms or legs {0}": "手臂或腿 {0}",

@@ -6,7 +6,7 @@ import { above, driverOf, executionId, nodeOf } from "./graph.js";
 import { STYLE } from "./style.js";
 import { Timeline } from "./timeline.js";
 import { goOn, makeAgain } from "./again.js";
-import { say } from "../language/say.js";
+import { say, sayLines } from "../language/say.js";
 
 const SILENT = 3; // seconds after which it is shown for how long nothing new was said
 const TABS = { // name, title
@@ -54,7 +54,7 @@ export class Panel {
         this.#picture(output?.images ?? []);
         const warned = new Set(own.warnings ?? []);
         const text = (output?.text ?? []).join("\n").split("\n").filter(line => !warned.has(line)).join("\n");
-        this.words.textContent = this.kind.words === false ? "" : text;
+        this.words.textContent = this.kind.words === false ? "" : sayLines(text);
         this.#clip(own.clip);
         this.#choices();
         this.update();
