@@ -80,6 +80,20 @@ class Job:
         )
 
 
+def full_models(folder: Path | None) -> Path:
+    """``folder``/models, by default that of :func:`main`, with weights of the real size, made where there are none."""
+    models = base_folder(folder) / "models"
+    if not (models / "diffusion_models" / MODEL).exists():
+        for name in ("diffusion_models", "vae", "clip_vision"):
+            (models / name).mkdir(parents=True, exist_ok=True)
+        make_weights(models)
+    return models
+
+
+def base_folder(given: Path | None) -> Path:
+    return given or Path(tempfile.gettempdir()) / "wan-animate-clip"
+
+
 def make_weights(folder: Path) -> None:
     """Write a transformer, a VAE and a CLIP of the real size, in a process of its own, which frees its memory."""
     code = (
@@ -204,7 +218,7 @@ class Session:
 
 def main(arguments: argparse.Namespace) -> int:
     found = host.require_host(arguments.comfy)
-    base = arguments.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
+    base = base_folder(arguments.folder)
     models = base / "models"
     for folder in ("diffusion_models", "vae", "clip_vision", "frontend"):
         (models / folder).mkdir(parents=True, exist_ok=True)

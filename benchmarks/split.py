@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -130,13 +129,9 @@ def main(options: argparse.Namespace) -> None:
         path, vae_path, sizes, frames = made.transformer, made.vae, ["small"], 5
         cards, there = [2], [torch.device("cpu")] * 2
     else:
-        folder = options.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
-        path, sizes, frames = folder / "models" / "diffusion_models" / clip.MODEL, options.sizes.split(","), 77
-        if not path.exists():
-            for name in ("diffusion_models", "vae", "clip_vision"):
-                (folder / "models" / name).mkdir(parents=True, exist_ok=True)
-            clip.make_weights(folder / "models")
-        vae_path = next((folder / "models" / "vae").glob("*.safetensors"))
+        folder = clip.full_models(options.folder)
+        path, sizes, frames = folder / "diffusion_models" / clip.MODEL, options.sizes.split(","), 77
+        vae_path = next((folder / "vae").glob("*.safetensors"))
         there = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
         cards = sorted(int(one) for one in options.cards.split(",") if int(one) <= len(there))
         if not cards:

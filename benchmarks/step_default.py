@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,12 +113,8 @@ def main(options: argparse.Namespace) -> None:
 
         path, sizes, frames = small_models.make().transformer, ["small"], 5
     else:
-        folder = options.folder or Path(tempfile.gettempdir()) / "wan-animate-clip"
-        path, sizes, frames = folder / "models" / "diffusion_models" / clip.MODEL, options.sizes.split(","), 77
-        if not path.exists():
-            for name in ("diffusion_models", "vae", "clip_vision"):
-                (folder / "models" / name).mkdir(parents=True, exist_ok=True)
-            clip.make_weights(folder / "models")
+        models = clip.full_models(options.folder)
+        path, sizes, frames = models / "diffusion_models" / clip.MODEL, options.sizes.split(","), 77
     import comfy.sd
 
     kit = load_pack_part("nodes.host.accelerate")

@@ -44,3 +44,17 @@ def test_the_command_is_the_one_that_ran_without_this_machines_folders(tmp_path)
     given.append(f"--peer={tmp_path / 'Wan2.2'}")
     shown = "python benchmarks/read.py --comfy path/to/ComfyUI --jobs 'ours;peer' --peer=path/to/Wan2.2"
     assert results.command(given) == shown
+
+
+def test_weights_of_the_real_size_are_made_once_for_all_that_want_them(tmp_path, monkeypatch):
+    from benchmarks import clip
+
+    made = []
+
+    def write(models):
+        made.append(models)
+        assert {path.name for path in models.iterdir()} == {"diffusion_models", "vae", "clip_vision"}
+        (models / "diffusion_models" / clip.MODEL).touch()
+
+    monkeypatch.setattr(clip, "make_weights", write)
+    assert clip.full_models(tmp_path) == clip.full_models(tmp_path) == tmp_path / "models" and len(made) == 1
