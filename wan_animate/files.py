@@ -115,6 +115,18 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
+def _written(what: str, path: Path | str | os.PathLike, remedy: str) -> Iterator[None]:
+    """Raises InputError for an error of the disk."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
+        remedy = remedy or "free space there or name another place"
+        raise InputError(f"{what} cannot be written to {path} ({_reason(error)}): {remedy}.") from error
+
+
+@contextmanager
 def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: bool = True) -> Iterator[str]:
     """Yields a temporary path that replaces ``path`` after the block, or is removed if it raises.
 
@@ -127,17 +139,13 @@ def replacing(path: str | os.PathLike, what: str, remedy: str = "", durable: boo
     path = check_place(path, what)
     temporary = _create(path, what)
     try:
-        yield str(temporary)
-        if durable:
-            sync(temporary)
-        os.replace(temporary, path)
-        if durable:
-            sync_folder(path.parent)
-    except Exception as error:
-        if not _is_of_the_disk(error):
-            raise
-        remedy = remedy or "free space there or name another place"
-        raise InputError(f"{what} cannot be written to {path} ({_reason(error)}): {remedy}.") from error
+        with _written(what, path, remedy):
+            yield str(temporary)
+            if durable:
+                sync(temporary)
+            os.replace(temporary, path)
+            if durable:
+                sync_folder(path.parent)
     finally:
         _remove(temporary)
 
@@ -150,18 +158,14 @@ def new_folder(path: str | os.PathLike, what: str, remedy: str = "") -> Iterator
         raise InputError(f"{what} cannot be written to {path}, which is there already: name a new folder.")
     temporary = path.parent / f".{short_name(path.name)}.{uuid.uuid4().hex[:8]}.part"
     try:
-        os.mkdir(temporary)
-        yield str(temporary)
-        for file in temporary.iterdir():
-            sync(file)
-        sync_folder(temporary)
-        os.rename(temporary, path)
-        sync_folder(path.parent)
-    except Exception as error:
-        if not _is_of_the_disk(error):
-            raise
-        remedy = remedy or "free space there or name another place"
-        raise InputError(f"{what} cannot be written to {path} ({_reason(error)}): {remedy}.") from error
+        with _written(what, path, remedy):
+            os.mkdir(temporary)
+            yield str(temporary)
+            for file in temporary.iterdir():
+                sync(file)
+            sync_folder(temporary)
+            os.rename(temporary, path)
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
