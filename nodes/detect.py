@@ -94,12 +94,14 @@ class LoadPoseDetector(io.ComfyNode):
     @warned
     def execute(cls, detector: str, pose_model: str, provider: str) -> io.NodeOutput:
         from ..wan_animate.detect.detector import PoseDetector
+        from .host.device import card_with_room
 
         return io.NodeOutput(
             PoseDetector(
                 chosen(model_path(DETECTION, detector), detector, "detector"),
                 chosen(model_path(DETECTION, pose_model), pose_model, "pose_model"),
                 provider,
+                lambda: card_with_room("The pose detector").index or 0,
             )
         )
 

@@ -214,7 +214,7 @@ class SegmentCharacter(io.ComfyNode):
         from ..wan_animate.mask.prompts import prompt_from_editor, read_prompts
         from ..wan_animate.mask.track import MaskTrackSource
         from .host import views
-        from .host.device import make_room, release
+        from .host.device import card_with_room, make_room, release
         from .host.progress import progress_bar, tell_phase
 
         given, frames = frames, as_images(frames, "frames")
@@ -222,7 +222,8 @@ class SegmentCharacter(io.ComfyNode):
         linked = prompt_from_editor(point_frame, points_positive, points_negative, bbox, size)
         own = [*([linked] if linked is not None else []), *read_prompts(prompts, size)]
         tell_phase("loading the model")
-        make_room(CARD_MEMORY)
+        segmenter.move(card_with_room("SAM 2"))
+        make_room(CARD_MEMORY, segmenter.device)
         try:
             found = segment_character(
                 segmenter, frames, pose, own,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from ...wan_animate.chain.prompts import DEFAULT_PROMPT
 from ...wan_animate.errors import InputError
 from ...wan_animate.log import get_logger
 from ...wan_animate.weights.prompt_file import find_prompt, load_prompt, prompt_file_name, save_prompt
+from .device import card_with_room, compute_device
 from .folders import PROMPTS
 
 log = get_logger(__name__)
 
+WORKING = 1 << 30  # bytes beside the weights, amply: a prompt is 512 tokens
 NO_PROMPT = (
     "positive is not connected, and there is neither a text encoder to encode the usual prompt with nor a saved one: "
     "put umt5_xxl_fp8_e4m3fn_scaled.safetensors into models/text_encoders, or connect Cached Prompt or Load Saved "
@@ -58,11 +61,23 @@ def _encoders() -> list[str]:
     return [name for name in folder_paths.get_filename_list("text_encoders") if "umt5" in name.lower()]
 
 
+def _options(path: str) -> dict[str, Any]:
+    """The host's model options: the device, where that is another card than the host's choice."""
+    import comfy.model_management as management
+
+    own = management.text_encoder_device()
+    if own != compute_device() or own == management.text_encoder_offload_device():  # --lowvram, --cpu; --gpu-only
+        return {}
+    device = card_with_room("The text encoder", needed=os.path.getsize(path) + WORKING)
+    return {} if device == own else {"load_device": device}
+
+
 def _encode(path: str, name: str) -> Any:
     import comfy.sd
 
+    embeddings = folder_paths.get_folder_paths("embeddings")
     try:
-        clip = comfy.sd.load_clip([path], folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN)
+        clip = comfy.sd.load_clip([path], embeddings, comfy.sd.CLIPType.WAN, _options(path))
     except (RuntimeError, KeyError, ValueError) as error:  # what the host raises of a file that is something else
         raise InputError(
             f"text_encoders/{name} cannot be loaded as Wan's text encoder ({error}): download it again, or connect a "

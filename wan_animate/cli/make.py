@@ -243,8 +243,12 @@ def animate_job(options: RunOptions, frames: VideoSource, shared: Shared = ALONE
     detector = None
     if options.detector and options.pose:
         from ..detect.detector import PoseDetector
+        from ..parallel.roomiest import card_with_room
 
-        detector = PoseDetector(options.detector, options.pose)
+        detector = PoseDetector(
+            options.detector, options.pose,
+            choose_card=lambda: card_with_room(options.device, "The pose detector").index or 0,
+        )  # fmt: skip
     track = edit_pose(_track(options, frames, detector, shared), pose_edits(options))
     body = None if options.mode == "replace" or options.no_retarget else _character(options, reference, detector)
     if detector:
@@ -311,12 +315,13 @@ def _mask(options: RunOptions, frames: VideoSource, track: PoseTrack, shared: Sh
         return MaskTrackSource(MaskTrack.load(shared.masks))
     from ..mask.character import segment_character
     from ..mask.segmentation import Segmenter
+    from ..parallel.roomiest import card_with_room
     from .by_hand import mask_prompts
 
     own = mask_prompts(options, (frames.width, frames.height))
     found = segment_character(
-        Segmenter(options.sam2, options.device), frames, track, own, options.mask_prompts_only,
-        progress=counting("mask"),
+        Segmenter(options.sam2, card_with_room(options.device, "SAM 2")), frames, track, own,
+        options.mask_prompts_only, progress=counting("mask"),
     )  # fmt: skip
     if found.lost:
         print(f"wan-animate: {found.report}", file=sys.stderr)

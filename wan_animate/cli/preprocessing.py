@@ -11,6 +11,7 @@ import torch
 from ..errors import InputError
 from ..files import make_folder, no_empty_folders
 from ..mask.track import MaskTrackSource
+from ..parallel.roomiest import card_with_room
 from ..people.choosing import PersonChoice
 from ..pose.track import PoseTrack, fit_track
 from ..retarget.edit_prompts import edit_prompts
@@ -101,7 +102,7 @@ def _made(options: PreprocessOptions, networks: Checkpoints) -> Intermediates:
     )
     for note in frames.notes:
         print(f"wan-animate: {note}", file=sys.stderr)
-    detector = _detector(networks)
+    detector = _detector(networks, options.device)
     try:
         track = _track(options, frames, detector)
         if options.replace_flag:
@@ -118,12 +119,14 @@ def _made(options: PreprocessOptions, networks: Checkpoints) -> Intermediates:
             detector.close()
 
 
-def _detector(networks: Checkpoints) -> PoseDetector | None:
+def _detector(networks: Checkpoints, device: str) -> PoseDetector | None:
     if not (networks.detector and networks.pose):
         return None
     from ..detect.detector import PoseDetector
 
-    return PoseDetector(networks.detector, networks.pose)
+    return PoseDetector(
+        networks.detector, networks.pose, choose_card=lambda: card_with_room(device, "The pose detector").index or 0
+    )
 
 
 def _track(options: PreprocessOptions, frames: FrameSource, detector: PoseDetector | None) -> PoseTrack:
@@ -142,7 +145,8 @@ def _mask(options: PreprocessOptions, frames: FrameSource, track: PoseTrack, seg
     from ..mask.character import segment_character
     from ..mask.segmentation import Segmenter
 
-    found = segment_character(Segmenter(segmenter, options.device), frames, track, progress=counting("mask"))
+    model = Segmenter(segmenter, card_with_room(options.device, "SAM 2"))
+    found = segment_character(model, frames, track, progress=counting("mask"))
     if found.lost:
         line_end(f"wan-animate: {found.report}")
     return MaskTrackSource(found.masks)

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from ..chain.ports import VideoVAE
 
 
+def text_device(folder: str, device: str) -> str:
+    """``device``, or for ``"cuda"`` a card with more room, if the text encoder fits there whole."""
+    from ..parallel.roomiest import card_with_room
+
+    files = Path(folder, "text_encoder").glob("*.safetensors")
+    return str(card_with_room(device, "The text encoder", needed=sum(file.stat().st_size for file in files)))
+
+
 class Weights:
     """Loads what a models folder holds, each time anew."""
 
@@ -23,7 +31,7 @@ class Weights:
         """As :func:`..backends.diffusers.encode_prompt`. ``hashes`` are those of the folder's files."""
         from ..backends.diffusers import encode_prompt
 
-        return encode_prompt(folder, text, device)
+        return encode_prompt(folder, text, text_device(folder, device))
 
     def model(
         self,
@@ -62,11 +70,12 @@ class KeptWeights(Weights):
     def prompt(self, folder: str, text: str, device: str, hashes: str = "") -> torch.Tensor:
         key = folder, text, device, hashes  # a text encoder that is replaced under its name encodes anew
         if key not in self._texts:
-            if device != "cpu":  # the text encoder is 11 GB: both may not fit on the card
+            place = text_device(folder, device)
+            if place == device != "cpu":  # the text encoder is 11 GB: both may not fit on the card
                 self.release()
             while len(self._texts) >= self.TEXTS:
                 del self._texts[next(iter(self._texts))]
-            self._texts[key] = super().prompt(folder, text, device, hashes)
+            self._texts[key] = super().prompt(folder, text, place, hashes)
         return self._texts[key]
 
     def model(

@@ -41,6 +41,7 @@ class PoseDetector:
         detector_path: YOLOv10 (``[N, M, 6]``) or YOLOv8 (``[N, 4 + classes, M]``) ONNX file.
         pose_path: ViTPose wholebody ONNX file (``[N, 3, 256, 192]`` -> ``[N, 133, 64, 48]``, or other sizes).
         provider: "auto", "cuda", "directml", "coreml" or "cpu"; the CPU replaces one that fails.
+        choose_card: the number of the CUDA card for both, asked whenever they are loaded onto one.
 
     Attributes:
         person_network, pose_network: the two as :class:`.onnx_model.OnnxModel`.
@@ -49,10 +50,19 @@ class PoseDetector:
         InputError: a file is missing, damaged or another network.
     """
 
-    def __init__(self, detector_path: str | os.PathLike, pose_path: str | os.PathLike, provider: str = "auto") -> None:
-        self.person_network = OnnxModel(detector_path, provider, "person detector")
+    def __init__(
+        self,
+        detector_path: str | os.PathLike,
+        pose_path: str | os.PathLike,
+        provider: str = "auto",
+        choose_card: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.person_network = OnnxModel(detector_path, provider, "person detector", choose_card)
         self._detector_size = check_detector(self.person_network)
-        self.pose_network = OnnxModel(pose_path, provider, "pose model")
+        self.pose_network = OnnxModel(
+            pose_path, provider, "pose model",
+            lambda: self.person_network.card if self.person_network.on_card else choose_card(),
+        )  # fmt: skip
         self._pose_size = check_pose(self.pose_network)
 
     @property
@@ -88,6 +98,8 @@ class PoseDetector:
         person.check(count)
         self.person_network.begin()
         self.pose_network.begin()
+        self.person_network.open()
+        self.pose_network.open()
         self._check_point(frames, person)
         keypoints = np.zeros((count, wholebody.COUNT, 3), np.float32)
         used = np.full((count, 5), np.nan, np.float32)  # boxes the keypoints were found in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 
 from ..errors import Cancelled, InputError
 from ..log import get_logger
+from .onnx_errors import brief, is_about_file, is_external, is_out_of_memory
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,18 +59,24 @@ def choose_provider(provider: str, available: list[str]) -> str:
 class OnnxModel:
     """An ONNX graph: one image batch in, first output out.
 
+    Args:
+        choose_card: the number of the CUDA card to run on, asked whenever the graph is loaded onto one.
+
     Attributes:
         role: name in messages.
         input_shape, output_shape: as declared; names or None where free.
         batch: fixed batch size; 0 for any.
         max_batch: largest batch that fits in memory; 0 for any.
+        card: number of the CUDA card; 0 where another provider runs it.
         device: of :meth:`run`'s tensors; None for arrays.
 
     Raises:
         InputError: onnxruntime or the file is missing or damaged.
     """
 
-    def __init__(self, path: str | os.PathLike, provider: str, role: str) -> None:
+    def __init__(
+        self, path: str | os.PathLike, provider: str, role: str, choose_card: Callable[[], int] = lambda: 0
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -78,10 +85,12 @@ class OnnxModel:
                 "(or onnxruntime-gpu) in the Python that runs this."
             ) from error
         self.path, self.role = Path(path), role
-        self.name = self.path.name
+        self.name, self._choose_card = self.path.name, choose_card
         if not self.path.is_file():
             raise InputError(f"{role}: {self.path} does not exist; give the path of an .onnx file.")
-        session = self._open(onnxruntime, choose_provider(provider, onnxruntime.get_available_providers()))
+        provider = choose_provider(provider, onnxruntime.get_available_providers())
+        self.card = self._card_for(provider)
+        session = self._open(onnxruntime, provider)
         self._session: onnxruntime.InferenceSession | None = session
         self.provider: str = session.get_providers()[0]
         first_input, first_output = session.get_inputs()[0], session.get_outputs()[0]
@@ -94,7 +103,7 @@ class OnnxModel:
             )
         self._input_dtype, self._output_dtype = _DTYPES[first_input.type], _DTYPES.get(first_output.type)
         on_gpu = self.provider == PROVIDERS["cuda"] and self._output_dtype and torch.cuda.is_available()
-        self.device = torch.device("cuda", 0) if on_gpu else None  # onnxruntime's default GPU
+        self.device = torch.device("cuda", self.card) if on_gpu else None
         self._real_output_shape: tuple[int, ...] | None = None  # of one image, after the first run: files may be wrong
         self.batch = self.input_shape[0] if self.input_shape and isinstance(self.input_shape[0], int) else 0
         if self.batch < 1:
@@ -103,6 +112,9 @@ class OnnxModel:
         self._largest_run = 0  # images
         self._running: set[onnxruntime.RunOptions] = set()
         self._late = self._stopped = False
+
+    def _card_for(self, provider: str) -> int:
+        return self._choose_card() if provider == PROVIDERS["cuda"] else 0
 
     def _open(self, onnxruntime: ModuleType, provider: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -117,22 +129,32 @@ class OnnxModel:
             options.add_session_config_entry("session.use_env_allocators", "1")
         if provider == PROVIDERS["cuda"] and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # the CUDA libraries of torch's package
+        providers: list[Any] = list(dict.fromkeys([provider, cpu]))
+        if self.card and provider == PROVIDERS["cuda"]:  # onnxruntime's default is the first
+            providers[0] = provider, {"device_id": self.card}
         try:
-            session = onnxruntime.InferenceSession(
-                str(self.path), options, providers=list(dict.fromkeys([provider, cpu]))
-            )
+            session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common base class
             message = str(error)
-            if provider != cpu and not _is_about_file(message):
-                log.warning("%s: %s failed to start (%s); running on the CPU.", self.role, provider, _brief(message))
+            if provider != cpu and not is_about_file(message):
+                if self.card:
+                    return self._open_on_first(onnxruntime, provider, brief(message))
+                log.warning("%s: %s failed to start (%s); running on the CPU.", self.role, provider, brief(message))
                 return self._open(onnxruntime, cpu)
             raise InputError(self._explain(message)) from error
         if session.get_providers()[0] != provider:
+            if self.card:
+                return self._open_on_first(onnxruntime, provider, "onnxruntime does not say why")
             log.warning("%s: onnxruntime could not start %s; %s runs on the CPU.", self.role, provider, self.name)
         return session
 
+    def _open_on_first(self, onnxruntime: ModuleType, provider: str, why: str) -> onnxruntime.InferenceSession:
+        log.warning("%s: %s does not start on card %d (%s); taking the first.", self.role, provider, self.card, why)
+        self.card = 0
+        return self._open(onnxruntime, provider)
+
     def _explain(self, message: str) -> str:
-        if _is_external(message):
+        if is_external(message):
             named = re.search(r"[\w.\-]+\.(?:bin|data|onnx_data|onnx\.data|weight|weights)\b", message)
             second = f" ({named.group(0)})" if named else ""
             return (
@@ -141,7 +163,7 @@ class OnnxModel:
             )
         size = self.path.stat().st_size
         return (
-            f"{self.role}: {self.name} ({size:,} bytes) cannot be read as an ONNX graph ({_brief(message)}); "
+            f"{self.role}: {self.name} ({size:,} bytes) cannot be read as an ONNX graph ({brief(message)}); "
             "download it again, and mind that a link page or a pointer file may have been saved in its place."
         )
 
@@ -187,6 +209,22 @@ class OnnxModel:
             return torch.cat(tensors)
         return np.concatenate([to_numpy(output) for output in outputs])  # fell back to the CPU in between
 
+    @property
+    def on_card(self) -> bool:
+        """Whether it is loaded by the CUDA provider."""
+        return self._session is not None and self.provider == PROVIDERS["cuda"]
+
+    def open(self) -> onnxruntime.InferenceSession:
+        """Loads the graph where it is not, on the card that is chosen now. Raises InputError."""
+        import onnxruntime
+
+        if self._session is None:
+            self.card = self._card_for(self.provider)
+            self._session = self._open(onnxruntime, self.provider)
+            if self.device is not None:
+                self.device = torch.device("cuda", self.card)
+        return self._session
+
     def begin(self) -> None:
         """Starts a clip, whose batches may be smaller; after :meth:`stop` runs go on."""
         self._largest_run, self._stopped = 0, False
@@ -198,7 +236,7 @@ class OnnxModel:
 
     def _fall_back(self, message: str, count: int) -> None:
         """Reduces the batch or changes to the CPU, else raises."""
-        no_memory = _is_out_of_memory(message)
+        no_memory = is_out_of_memory(message)
         if no_memory and not self.batch and count > 1:
             self.max_batch, self._largest_run = count // 2, 0
             log.warning(
@@ -206,11 +244,11 @@ class OnnxModel:
             )
         elif self.provider != PROVIDERS["cpu"] and (no_memory or count == 1 or self.batch):
             log.warning(
-                "%s: %s cannot run %s (%s); going on on the CPU.", self.role, self.provider, self.name, _brief(message)
+                "%s: %s cannot run %s (%s); going on on the CPU.", self.role, self.provider, self.name, brief(message)
             )
             import onnxruntime
 
-            self._session, self.device = None, None
+            self._session, self.device, self.card = None, None, 0
             self.max_batch, self._largest_run, self.provider = 0, 0, PROVIDERS["cpu"]
             self._session = self._open(onnxruntime, self.provider)
         elif no_memory:
@@ -219,20 +257,16 @@ class OnnxModel:
                 "or choose a smaller model."
             )
         elif not self.batch and count > 1:
-            log.warning("%s: %s takes one image at a time (%s).", self.role, self.name, _brief(message))
+            log.warning("%s: %s takes one image at a time (%s).", self.role, self.name, brief(message))
             self.max_batch, self._largest_run = 1, 0
         else:
             raise InputError(
-                f"{self.role}: {self.name} cannot be run ({_brief(message)}); download it again, or choose the file "
+                f"{self.role}: {self.name} cannot be run ({brief(message)}); download it again, or choose the file "
                 "that the workflow's notes link to."
             )
 
     def _run(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        session = self._session
-        if session is None:
-            import onnxruntime
-
-            session = self._session = self._open(onnxruntime, self.provider)
+        session = self._session or self.open()
         if isinstance(images, torch.Tensor):
             if self.device is not None and self._real_output_shape is not None and self._output_dtype is not None:
                 return self._run_bound(session, images, self._real_output_shape, self._output_dtype)
@@ -312,7 +346,7 @@ class OnnxModel:
             raise
         except Exception as error:
             raise InputError(
-                f"{self.role}: {self.name} does not take an image of {width}x{height} ({_brief(str(error))}); "
+                f"{self.role}: {self.name} does not take an image of {width}x{height} ({brief(str(error))}); "
                 "choose the file that the workflow's notes link to."
             ) from error
 
@@ -350,28 +384,3 @@ def _padded(images: np.ndarray | torch.Tensor, missing: int) -> np.ndarray | tor
 def describe(shape: tuple[Any, ...]) -> str:
     """``[?, 3, 640, 640]``"""
     return "[" + ", ".join(str(side) if isinstance(side, int) else "?" for side in shape) + "]"
-
-
-def _brief(message: str) -> str:
-    text = re.sub(
-        r"^\[ONNXRuntimeError\]\s*:\s*\d+\s*:\s*", "", message.strip().splitlines()[0] if message.strip() else ""
-    )
-    return text if len(text) <= 160 else text[:157] + "..."
-
-
-def _is_external(message: str) -> bool:
-    return bool(
-        re.search(r"external|GetFileLength|model_path must not be empty|\.onnx[._]data", message, re.IGNORECASE)
-    )
-
-
-def _is_about_file(message: str) -> bool:
-    return _is_external(message) or "Protobuf" in message or "INVALID_PROTOBUF" in message
-
-
-def _is_out_of_memory(message: str) -> bool:
-    said = (
-        r"bad.?alloc|out of memory|is smaller than requested bytes|Failed to allocate|not enough memory|"
-        r"(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED"
-    )
-    return bool(re.search(said, message, re.IGNORECASE))

@@ -72,6 +72,11 @@ class Segmenter:
     def loaded(self) -> bool:
         return self._model is not None
 
+    def move(self, device: torch.device) -> None:
+        """Where it is loaded the next time; of the own device's kind, as the precision stays."""
+        if self._model is None:
+            self.device = device
+
     def load(self) -> torch.nn.Module:
         """Kept until :meth:`close`."""
         if self._model is None:
