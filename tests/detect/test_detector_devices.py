@@ -69,10 +69,14 @@ def test_out_of_memory_halves_the_batch_and_says_so(files, tmp_path, caplog, det
 
 
 class _Onnxruntime:
-    """onnxruntime where ``card`` stands for CUDA: (session of the CPU) -> session, or it raises."""
+    """onnxruntime where ``card`` stands for CUDA: (session of the CPU) -> session, or it raises.
+
+    Attributes:
+        opened: the number of the card of every session that was asked for.
+    """
 
     def __init__(self, card):
-        self.card = card
+        self.card, self.opened = card, []
 
     def __getattr__(self, name):
         return getattr(onnxruntime, name)
@@ -82,7 +86,11 @@ class _Onnxruntime:
 
     def InferenceSession(self, path, options, providers):  # noqa: N802
         session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS["cpu"]])
-        return self.card(session) if providers[0] == PROVIDERS["cuda"] else session
+        name, asked = providers[0] if isinstance(providers[0], tuple) else (providers[0], {})
+        if name != PROVIDERS["cuda"]:
+            return session
+        self.opened.append(asked.get("device_id", 0))
+        return self.card(session)
 
 
 class _Card:
@@ -107,7 +115,13 @@ class _Card:
 @pytest.fixture
 def card(monkeypatch):
     """``card(session -> session)`` gives onnxruntime that card."""
-    return lambda made: monkeypatch.setitem(sys.modules, "onnxruntime", _Onnxruntime(made))
+
+    def put(made):
+        found = _Onnxruntime(made)
+        monkeypatch.setitem(sys.modules, "onnxruntime", found)
+        return found
+
+    return put
 
 
 @pytest.mark.parametrize("message", ["CUDNN_STATUS_NOT_INITIALIZED", "CUDA failure 2: out of memory"])
@@ -159,3 +173,72 @@ def test_provider_that_is_not_there_falls_back_and_says_so(files, caplog):
     assert f"no {missing} provider" in caplog.text
     with pytest.raises(InputError, match="provider is 'tpu'"):
         PoseDetector(*files, provider="tpu")
+
+
+def test_both_networks_go_to_the_card_that_is_chosen_with_every_clip(files, card, detector):
+    source, chosen = DrawnOnce(dancer_keypoints(np.arange(5) / 10, 320, 400)), [1, 0, 2]
+    cards = card(lambda session: _Card(session, []))
+    moving = PoseDetector(*files, "cuda", chosen.pop)
+    assert cards.opened == [2, 2]
+    found = moving.detect(source).track
+    assert cards.opened == [2, 2] and chosen == [1, 0], "loaded networks stay where they are"
+    for card_number in (0, 1):
+        moving.close()
+        assert np.array_equal(moving.detect(source).track.keypoints, found.keypoints)
+        assert cards.opened[-2:] == [card_number, card_number]
+        assert moving.person_network.card == moving.pose_network.card == card_number
+    assert np.allclose(found.keypoints, detector.detect(source).track.keypoints, atol=1e-3)
+
+
+def test_tensors_are_made_on_the_chosen_card(files, card, monkeypatch):
+    card(lambda session: _Card(session, []))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    chosen = [3, 1]
+    model = OnnxModel(files[1], "cuda", "pose model", chosen.pop)
+    assert str(model.device) == "cuda:1"
+    model.close()
+    model.open()
+    assert str(model.device) == "cuda:3"
+
+
+@pytest.mark.parametrize("raises", [True, False], ids=["raises", "gives the CPU"])
+def test_a_card_that_does_not_start_gives_way_to_the_first(files, caplog, card, raises):
+    def only_the_first(session):
+        if cards.opened[-1] == 0:
+            return _Card(session, [])
+        if raises:
+            raise RuntimeError("no kernel image is available")
+        return session
+
+    cards = card(only_the_first)
+    with caplog.at_level(logging.WARNING):
+        model = OnnxModel(files[1], "cuda", "pose model", lambda: 1)
+    assert cards.opened == [1, 0] and model.provider == PROVIDERS["cuda"] and model.card == 0
+    assert "CUDAExecutionProvider does not start on card 1" in caplog.text and "on the CPU" not in caplog.text
+
+
+def test_a_card_that_fails_on_its_way_leaves_the_other_network_its_choice(files, caplog, card):
+    """The person detector on the CPU says nothing of where the pose network should be."""
+    source, sessions = DrawnOnce(dancer_keypoints(np.arange(5) / 10, 320, 400)), []
+
+    def first_fails(session):
+        sessions.append(_Card(session, [], "CUDA failure 2: out of memory" if not sessions else ""))
+        return sessions[-1]
+
+    cards = card(first_fails)
+    detector = PoseDetector(*files, "cuda", lambda: 1)
+    detector.detect(source, batch=4)
+    assert detector.person_network.card == 0 and not detector.person_network.on_card
+    detector.close()
+    detector.detect(source, batch=4)
+    assert cards.opened == [1, 1, 1] and detector.pose_network.on_card
+
+
+def test_the_card_is_not_asked_for_where_the_cpu_runs_it(files):
+    def never():
+        raise AssertionError("asked")
+
+    source = DrawnOnce(dancer_keypoints(np.arange(2) / 10, 320, 400))
+    detector = PoseDetector(*files, "cpu", never)
+    detector.close()
+    detector.detect(source)

@@ -331,3 +331,14 @@ def test_empty_room_has_nobody(fitted):
     clip = TensorSource(np.repeat(room(WIDTH, HEIGHT)[None], 3, axis=0))
     masks = fitted.segment(clip, [Prompt(0, np.float32([[160, 120]]), np.ones(1, np.int64))])
     assert not masks.read(0, 3).any()
+
+
+def test_it_moves_between_clips_only():
+    segmenter = Segmenter(FILE, "cpu")
+    segmenter.move(torch.device("meta"))
+    assert next(segmenter.load().parameters()).device.type == "meta"
+    segmenter.move(torch.device("cpu"))
+    assert segmenter.device.type == "meta", "its weights are there"
+    segmenter.close()
+    segmenter.move(torch.device("cpu"))
+    assert next(segmenter.load().parameters()).device.type == "cpu"
