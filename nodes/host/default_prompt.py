@@ -61,8 +61,8 @@ def _encoders() -> list[str]:
     return [name for name in folder_paths.get_filename_list("text_encoders") if "umt5" in name.lower()]
 
 
-def _options(path: str) -> dict[str, Any]:
-    """The host's model options: the device, where that is another card than the host's choice."""
+def load_options(path: str) -> dict[str, Any]:
+    """The host's model options of the text encoder: its load device, where that is another card than the host's choice."""
     import comfy.model_management as management
 
     own = management.text_encoder_device()
@@ -77,7 +77,7 @@ def _encode(path: str, name: str) -> Any:
 
     embeddings = folder_paths.get_folder_paths("embeddings")
     try:
-        clip = comfy.sd.load_clip([path], embeddings, comfy.sd.CLIPType.WAN, _options(path))
+        clip = comfy.sd.load_clip([path], embeddings, comfy.sd.CLIPType.WAN, load_options(path))
     except (RuntimeError, KeyError, ValueError) as error:  # what the host raises of a file that is something else
         raise InputError(
             f"text_encoders/{name} cannot be loaded as Wan's text encoder ({error}): download it again, or connect a "

@@ -66,6 +66,22 @@ def test_the_dancer_is_found(pack_nodes, segmenter, track, pictures, given):
     assert node.ui["images"] and node.ui["wan_animate_kit_view"][0]["layers"] == ["frame", "mask"]
 
 
+def test_it_runs_on_the_card_with_room_where_the_host_makes_some(
+    pack_nodes, pack_module, segmenter, track, pictures, monkeypatch
+):
+    import comfy.model_management as management
+
+    before, other, asked = segmenter.device, torch.device("cpu", 0), []
+    monkeypatch.setattr(pack_module("nodes.host.device"), "card_with_room", lambda work: other)
+    monkeypatch.setattr(management, "free_memory", lambda size, card: asked.append(card))
+    real = type(segmenter).load
+    monkeypatch.setattr(type(segmenter), "load", lambda self: asked.append(self.device) or real(self))
+    node = pack_nodes["WanAnimateKitSegmentCharacter"]
+    lost = node.execute(segmenter, torch.from_numpy(pictures) / 255.0, pose=track).result[1]
+    assert lost == 0 and asked == [other, other] and before != other
+    segmenter.move(before)
+
+
 def test_cancel_frees_the_card(pack_nodes, segmenter, track, pictures, interrupt):
     import comfy.model_management as management
 
