@@ -21,6 +21,7 @@ from ..chain.strength import AS_TRAINED, Strength, flow_sigma
 from ..errors import InputError
 from ..files import reading
 from ..finite import check_finite
+from ..parallel.roomiest import card_with_room
 from ..schema import Schema, read_json
 from ..video.frames import as_unit_float
 from .face_features import Faces, face_features
@@ -297,10 +298,12 @@ def load(
     needed: float = 0.0,
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
     """(transformer, VAE port, scheduler) from a diffusers folder; ``offload`` and ``needed`` as in
-    :func:`.placement.place`. Raises InputError."""
+    :func:`.placement.place`. With ``"cuda"`` and several cards the VAE goes to another where that has more room, and
+    ``needed``. Raises InputError."""
     transformer = load_transformer(folder, dtype)
     place(transformer, device, needed, offload)
-    return transformer, load_vae(folder, device), flow_scheduler("unipc", shift)
+    vae_device = str(card_with_room(device, "The VAE", int(needed)))
+    return transformer, load_vae(folder, vae_device, beside=vae_device != device), flow_scheduler("unipc", shift)
 
 
 def load_transformer(folder: str | os.PathLike, dtype: torch.dtype) -> WanAnimateTransformer3DModel:
@@ -312,14 +315,14 @@ def load_transformer(folder: str | os.PathLike, dtype: torch.dtype) -> WanAnimat
         return WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE).eval()
 
 
-def load_vae(folder: str | os.PathLike, device: str = "cpu") -> VideoVAE:
-    """Raises InputError."""
+def load_vae(folder: str | os.PathLike, device: str = "cpu", beside: bool = False) -> VideoVAE:
+    """``beside``: as :class:`..chain.latents.CachedVAE`. Raises InputError."""
     check_folder(folder)
     from diffusers import AutoencoderKLWan
 
     with _loading(Path(folder), "vae") as path:
         vae = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, **_HERE)
-    return CachedVAE(DiffusersVAE(vae.to(device).eval()), LatentCache())
+    return CachedVAE(DiffusersVAE(vae.to(device).eval()), LatentCache(), beside=beside)
 
 
 def flow_scheduler(solver: str, shift: float) -> SchedulerMixin:

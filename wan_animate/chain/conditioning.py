@@ -111,6 +111,7 @@ def build_conditioning(
     face_size: int = 512,
     face_dtype: torch.dtype = torch.float32,
     take: Callable[[str], np.ndarray] | None = None,
+    pose_ahead: torch.Tensor | None = None,
 ) -> SegmentConditioning:
     """Read and encode one segment's frames; past the shot's end the controls play back and forth.
 
@@ -121,6 +122,7 @@ def build_conditioning(
         previous: ``[segment.previous_frames, H, W, 3]`` in 0..1, or None for 0.
         face_size, face_dtype: of the motion encoder's input.
         take: as :meth:`.control_reader.ControlReader.take`; None reads the frames here.
+        pose_ahead: what the VAE has already made of the pose; its frames are taken all the same.
     """
     width, height = controls.size
     pose_key, scene_key = latent_keys(segment, controls) if vae.cache is not None else (None, None)
@@ -143,7 +145,11 @@ def build_conditioning(
             if controls.face is not None
             else None
         )
-        pose_latent = vae.encode_once(pose_key, lambda: pixels(POSE))
+        if pose_ahead is None:
+            pose_latent = vae.encode_once(pose_key, lambda: pixels(POSE))
+        else:
+            read(POSE)  # who watches what is read must see it
+            pose_latent = pose_ahead
         if more:
             blank = vae.encode_once(f"black:{width}x{height}", lambda: torch.zeros(1, height, width, 3))
             pose_latent = torch.cat((blank.expand(-1, -1, more, -1, -1).to(pose_latent), pose_latent), dim=2)

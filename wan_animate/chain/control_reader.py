@@ -57,6 +57,11 @@ class ControlReader:
         self._ahead, self._submitted = {}, True
         self._submit()
 
+    def ahead(self, name: str) -> tuple[Segment, Future] | None:
+        """The segment that :meth:`read_on` began, and what will hold the control's frames until they are taken."""
+        found = self._ahead.get(name)
+        return None if found is None else (self._segments[self._next - 1], found)
+
     def take(self, name: str) -> np.ndarray:
         """A control's frames in the current segment, ``[L, H, W, 3]`` or ``[L, H, W]``; once each.
 

@@ -1,7 +1,7 @@
 """The chain: plan, condition, denoise, decode and save, segment after segment.
 
-While a segment is sampled, the next one's controls are read (:mod:`.control_reader`) and the one before is written
-(:mod:`.saver`).
+While a segment is sampled, the next one's controls are read (:mod:`.control_reader`), its pose is encoded where the VAE
+has a card of its own (:mod:`.pose_ahead`), and the one before is written (:mod:`.saver`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from .job import AnimateJob
 from .latents import CachedVAE, picture_key
 from .options import continued_frames
 from .ports import Denoiser, StepCallback, VideoVAE
+from .pose_ahead import PoseAhead
 from .saver import GrowingVideo, SegmentSaver
 from .seams import RETURN, DriverMotion, FrameDifferences, crossfade, join, measure_boundaries
 from .segments import Segment, SegmentPlan
@@ -172,6 +174,7 @@ def _generate(
         ControlReader(
             job.controls.checked_sources, left, lambda s: [*_needed(s, job.controls, cached), *colors.reads]
         ) as reader,
+        closing(PoseAhead(reader, cached, job.controls)) as pose_ahead,
     ):
 
         def report(
@@ -213,15 +216,17 @@ def _generate(
                 colors = SegmentColors(job.color, job.controls, job.plan(), state)
             conditioning = build_conditioning(
                 segment, job.controls, cached, reference_latent, tail, denoiser.face_size, denoiser.face_dtype,
-                driver.watching(segment, colors.watching(segment, take)),
+                driver.watching(segment, colors.watching(segment, take)), pose_ahead.take(segment),
             )  # fmt: skip
             reader.read_on()
+            pose_ahead.begin()
             conditioning.seed = job.seed_of(segment.index)
             for made, of in ((conditioning.concat_latent, "scene"), (conditioning.pose_latent, "pose")):
                 check_finite(made, f"what the VAE made of the {of} of segment {segment.index + 1}", OTHER_VAE)
             noise = job.noise(segment, conditioning.noise_shape)
             here("load")
             latent = denoiser.denoise(conditioning, noise, _on_step(here))
+            pose_ahead.wait()
             del conditioning, noise
             check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)
             here("decode", denoiser.steps)

@@ -79,10 +79,13 @@ class CachedVAE:
     Args:
         cache: None keeps nothing.
         variant: a prefix of every key, for VAEs that share a cache (weights, dtype, device).
+        beside: whether it may encode in another thread while the denoiser samples, as one with a card of its own.
     """
 
-    def __init__(self, vae: VideoVAE, cache: LatentCache | None = None, variant: str = "") -> None:
-        self.vae, self.cache, self.variant = vae, cache, variant
+    def __init__(
+        self, vae: VideoVAE, cache: LatentCache | None = None, variant: str = "", beside: bool = False
+    ) -> None:
+        self.vae, self.cache, self.variant, self.beside = vae, cache, variant, beside
 
     def encode(self, frames: torch.Tensor, still: int = 0) -> torch.Tensor:
         return self.vae.encode(frames, still)
