@@ -6,7 +6,9 @@ networks alone, fed from memory at several batch sizes, in turn and both at once
 GPU memory; then detect() on a 1280x720 clip, with decoding. Needs onnxruntime-gpu; ``--small`` runs the same on a CPU
 in little time.
 
-Writes ``results/detect_gpu.json`` (not with ``--small``).
+Writes ``results/detect_gpu.json`` (not with ``--small``). ``--room`` instead takes most of the first card's memory, and
+shows on which of several cards the detector and SAM 2 then run, and that they find what they find on the first; it
+writes nothing.
 """
 
 from __future__ import annotations
@@ -263,6 +265,49 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def room(folder: Path, options: argparse.Namespace) -> None:
+    """The choice among several cards, in use. Raises SystemExit where it is wrong."""
+    from benchmarks.prepare_memory import make_clip
+    from demo.small_sam2 import FILE
+    from wan_animate.detect.detector import PoseDetector
+    from wan_animate.mask.prompts import Prompt
+    from wan_animate.mask.segmentation import Segmenter
+    from wan_animate.parallel.roomiest import card_with_room, free_memory
+    from wan_animate.video.source import VideoSource
+
+    if torch.cuda.device_count() < 2:
+        raise SystemExit(f"--room takes two cards or more, and there are {torch.cuda.device_count()}.")
+    save_yolo(folder / "yolo.onnx", STAGES)
+    save_vit(folder / "vit.onnx", *VITS[options.vit])
+    make_clip(folder / "clip.mp4", 64)
+    first, found, masks = torch.device("cuda", 0), [], []
+    taken = torch.empty(int(0.8 * free_memory(first)), dtype=torch.uint8, device=first)
+    chosen = card_with_room("cuda", "The pose detector")
+    if chosen in (first, torch.device("cuda")):
+        raise SystemExit("the first card was chosen, of whose memory most is taken.")
+    clip = VideoSource(folder / "clip.mp4", fps=0)
+    where = Prompt(0, np.float32([[clip.width / 2, clip.height / 2]]), np.ones(1, np.int64))
+    for card in (chosen, first):
+        if card == first:
+            del taken
+            torch.cuda.empty_cache()
+        before = free_memory(card)
+        detector = PoseDetector(folder / "yolo.onnx", folder / "vit.onnx", "cuda", lambda card=card: card.index)
+        found.append(detector.detect(clip, batch=8).track.keypoints)
+        used = before - free_memory(card)
+        print(f"detector: asked for {card}, runs on {detector.person_network.device} with {detector.provider}, "
+              f"{used / 1e9:.2f} GB of {card}", flush=True)  # fmt: skip
+        if detector.person_network.device != card or used < 100e6:
+            raise SystemExit(f"the detector is not on {card}.")
+        detector.close()
+        segmenter = Segmenter(FILE, first)
+        segmenter.move(card)
+        masks.append(segmenter.segment(clip, [where]).read(0, len(clip)))
+        segmenter.close()
+    apart = float(np.abs(found[0] - found[1]).max())
+    print(f"keypoints at most {apart:.4f} apart, masks in {(masks[0] != masks[1]).mean():.2e} of their pixels")
+
+
 def write_result(values: dict[str, Any], small: bool) -> None:
     results.record(
         "detect_gpu",
@@ -286,11 +331,15 @@ if __name__ == "__main__":
     parser.add_argument("--batches", type=int, nargs="+")
     parser.add_argument("--threads", type=int, nargs="+", help="to try: threads for single frames (workers.COUNT)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each network alone is measured")
+    parser.add_argument("--room", action="store_true", help="which of several cards is chosen, and that it works there")
     options = parser.parse_args()
     options.frames = options.frames or (48 if options.small else 1200)
     options.batches = options.batches or ([1, 8] if options.small else [1, 4, 8, 16, 32])
     if options.small:
         options.seconds = min(options.seconds, 0.5)
     with tempfile.TemporaryDirectory() as folder:
+        if options.room:
+            room(Path(folder), options)
+            sys.exit()
         result = measure(Path(folder), options)
     write_result(result, options.small)

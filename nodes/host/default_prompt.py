@@ -62,7 +62,7 @@ def _encoders() -> list[str]:
 
 
 def load_options(path: str) -> dict[str, Any]:
-    """The host's model options of the text encoder: its load device, where that is another card than the host's choice."""
+    """The host's model options of a text encoder: the load device, where that is another card than its own choice."""
     import comfy.model_management as management
 
     own = management.text_encoder_device()

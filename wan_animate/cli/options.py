@@ -145,7 +145,14 @@ class RunOptions:
             SAMPLING,
         ),
     ] = "anchor"
-    device: Annotated[str, _option("cuda, cuda:1, cpu; by default cuda where PyTorch has it.", SAMPLING)] = ""
+    device: Annotated[
+        str,
+        _option(
+            "cuda, cuda:1, cpu; by default cuda where PyTorch has it. With several cards, cuda leaves detector, SAM 2, text "
+            "encoder and VAE to the one with the most free memory; cuda:1 takes that card for all.",
+            SAMPLING,
+        ),
+    ] = ""
     offload: Annotated[
         Literal["auto", "on", "off"],
         _option("Keep the transformer's blocks in host memory: where the card is too small, always, never.", SAMPLING),
