@@ -14,6 +14,7 @@ writes nothing.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
 import platform
@@ -286,13 +287,15 @@ def room(folder: Path, options: argparse.Namespace) -> None:
     if chosen in (first, torch.device("cuda")):
         raise SystemExit("the first card was chosen, of whose memory most is taken.")
     clip = VideoSource(folder / "clip.mp4", fps=0)
-    where = Prompt(0, np.float32([[clip.width / 2, clip.height / 2]]), np.ones(1, np.int64))
+    where = Prompt(0, np.array([[clip.width / 2, clip.height / 2]], np.float32), np.ones(1, np.int64))
     for card in (chosen, first):
         if card == first:
             del taken
             torch.cuda.empty_cache()
         before = free_memory(card)
-        detector = PoseDetector(folder / "yolo.onnx", folder / "vit.onnx", "cuda", lambda card=card: card.index)
+        detector = PoseDetector(
+            folder / "yolo.onnx", folder / "vit.onnx", "cuda", functools.partial(getattr, card, "index")
+        )
         found.append(detector.detect(clip, batch=8).track.keypoints)
         used = before - free_memory(card)
         print(f"detector: asked for {card}, runs on {detector.person_network.device} with {detector.provider}, "
