@@ -118,5 +118,9 @@ def test_cuda_without_a_number_on_two_cards(monkeypatch):
     assert card_with_room("cuda", "SAM 2") == SECOND
     assert card_with_room("cuda", "SAM 2", needed=31 * GB) == torch.device("cuda")
     assert card_with_room("cuda:0", "SAM 2") == FIRST
+    with monkeypatch.context() as several:  # each of several processes has a card of its own
+        several.setenv("WORLD_SIZE", "2")
+        several.setenv("MASTER_ADDR", "127.0.0.1")
+        assert card_with_room("cuda", "SAM 2") == torch.device("cuda")
     free[FIRST] = 30 * GB
     assert card_with_room("cuda", "SAM 2") == torch.device("cuda")

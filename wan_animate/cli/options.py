@@ -148,8 +148,8 @@ class RunOptions:
     device: Annotated[
         str,
         _option(
-            "cuda, cuda:1, cpu; by default cuda where PyTorch has it. With several cards, cuda leaves detector, SAM 2, "
-            "text encoder and VAE to the one with the most free memory; cuda:1 takes that card for all.",
+            "cuda, cuda:1, cpu; by default cuda where PyTorch has it. With several cards and --gpus 1, cuda leaves "
+            "detector, SAM 2, text encoder and VAE to the one with the most free memory; cuda:1 is for all of them.",
             SAMPLING,
         ),
     ] = ""

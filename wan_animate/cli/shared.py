@@ -24,6 +24,17 @@ def text_device(folder: str, device: str) -> str:
     return str(card_with_room(device, "The text encoder", needed=sum(file.stat().st_size for file in files)))
 
 
+def empty_cache() -> None:
+    """Gives back what PyTorch holds of all cards' memory unused."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 class Weights:
     """Loads what a models folder holds, each time anew."""
 
@@ -31,7 +42,11 @@ class Weights:
         """As :func:`..backends.diffusers.encode_prompt`. ``hashes`` are those of the folder's files."""
         from ..backends.diffusers import encode_prompt
 
-        return encode_prompt(folder, text, text_device(folder, device))
+        place = text_device(folder, device)
+        embedding = encode_prompt(folder, text, place)
+        if place != "cpu":
+            empty_cache()  # another card is not this process's to keep
+        return embedding
 
     def model(
         self,
@@ -100,14 +115,8 @@ class KeptWeights(Weights):
 
     def release(self) -> None:
         """Lets go of the model."""
-        import gc
-
-        import torch
-
         self._model = self._key = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        empty_cache()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..log import get_logger
+from .processes import in_group
 
 log = get_logger(__name__)
 
@@ -93,9 +94,10 @@ def choose_card(
 
 
 def card_with_room(device: torch.device | str, work: str, needed: int = 0) -> torch.device:
-    """``device``, or for ``"cuda"`` without a number the card with the most free memory."""
+    """``device``, or for ``"cuda"`` without a number the card with the most free memory; not where several processes
+    make one clip, whose cards are theirs."""
     own = torch.device(device)
-    if own.type != "cuda" or own.index is not None or not torch.cuda.is_available():
+    if own.type != "cuda" or own.index is not None or in_group() or not torch.cuda.is_available():
         return own
     cards = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     if len(cards) < 2:
