@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from benchmarks.step import load_pack_part
+from wan_animate.kernels import gluon_attention as kernel
 
 
 class Driver:
@@ -54,5 +54,4 @@ def described(compiled):
 
 
 driver.set_active(Driver())
-kernel = load_pack_part("nodes.host.kernels.gluon_attention")
 print(json.dumps({str(dtype): [described(one()) for one in kernel.compilations(dtype)] for dtype in kernel.DTYPES}))

@@ -1,4 +1,4 @@
-"""Triton kernels over rows (tokens) for :mod:`.fused`; they round where the host rounds."""
+"""Triton kernels over rows (tokens) for :mod:`.fused`; they round where ComfyUI rounds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Fused norm, modulation, residual, GELU, quantization and rotation over tokens.
 
-In Triton on CUDA, else by the host's operations in the host's order.
+In Triton on CUDA, else by PyTorch's operations, in ComfyUI's order.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ....wan_animate.log import get_logger
+from ..log import get_logger
 from . import compile_ahead
 
 KERNELS = "fused blocks"
@@ -66,13 +65,11 @@ def _ready() -> ModuleType | None:
     return kernels()
 
 
-def prepare(model: Any) -> None:
-    """Start compiling the kernels for a MODEL."""
-    device, module = model.load_device, model.model.diffusion_model
-    dtype = model.model.get_dtype_inference()
+def prepare(device: torch.device, dtype: torch.dtype, dim: int, heads: int) -> None:
+    """Start compiling the kernels for a transformer of this width."""
     triton = kernels() if device.type == "cuda" else None
     if triton is not None and dtype in triton.KINDS:
-        compile_ahead.start(KERNELS, device, triton.compilations(module.dim, module.num_heads, dtype))
+        compile_ahead.start(KERNELS, device, triton.compilations(dim, heads, dtype))
 
 
 _failed: set[str] = set()  # kernels that could not be built or run here
@@ -86,9 +83,7 @@ def _kernel(name: str, x: torch.Tensor) -> Callable | None:
 
 
 def _give_up(name: str, error: Exception) -> None:
-    import comfy.model_management
-
-    if isinstance(error, comfy.model_management.OOM_EXCEPTION):
+    if isinstance(error, torch.cuda.OutOfMemoryError):
         raise error
     _failed.add(name)
     log.warning("the fused kernel %s does not work here, PyTorch's own are used: %s", name, error)
@@ -161,19 +156,25 @@ def _quantize(x: torch.Tensor) -> Quantized:
     return Quantized(values.reshape(x.shape), scales, x.dtype)
 
 
-def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
+def rms_rope(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    freqs: torch.Tensor,
+    heads: int,
+    eps: float,
+    rotate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
     """RMSNorm over all heads together, then rotary embedding; x may be overwritten.
 
     Args:
         x: [batch, tokens, heads * width].
         weight: [heads * width].
-        freqs: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotation matrices.
+        freqs: float32 [1, tokens, 1, width / 2, 2, 2], rotation matrices.
+        rotate: the embedding without Triton, (x [batch, tokens, heads, width], freqs) -> x.
 
     Returns:
         [batch, tokens, heads, width]
     """
-    import comfy.ldm.flux.math
-
     width = x.shape[-1] // heads
     kernel = _kernel("rms_rope", x)
     fits = x.is_contiguous() and freqs.is_contiguous() and freqs.dtype == torch.float32
@@ -183,4 +184,4 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: 
         except Exception as error:
             _give_up("rms_rope", error)
     x = F.rms_norm(x, x.shape[-1:], weight, eps).unflatten(-1, (heads, width))
-    return comfy.ldm.flux.math.apply_rope1(x, freqs)
+    return rotate(x, freqs)
