@@ -34,7 +34,7 @@ import torch  # noqa: E402
 
 from benchmarks import results  # noqa: E402
 from wan_animate.backends import diffusers as backend  # noqa: E402
-from wan_animate.backends.attention import choose_attention  # noqa: E402
+from wan_animate.backends.attention import NATIVE, choose_attention, set_attention  # noqa: E402
 from wan_animate.backends.face_features import FaceFeatures  # noqa: E402
 from wan_animate.backends.placement import place  # noqa: E402
 from wan_animate.chain.ports import SegmentConditioning  # noqa: E402
@@ -113,11 +113,6 @@ def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.T
     return latent, statistics.mean(seconds)
 
 
-def native(model: Any) -> None:
-    for block in model.blocks:
-        block.attn1.set_attention_backend("native")
-
-
 def peak() -> float:
     return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
 
@@ -128,13 +123,10 @@ def compare(model: Any, size: str, rounds: int, write: bool) -> None:
     took: dict[bool, list[float]] = {True: [], False: []}
     made: dict[bool, torch.Tensor] = {}
     peaks = {}
-    name = "native"
+    name = choose_attention(model, count)
     for turn in range(rounds + 1):
         for plain in (True, False):
-            if plain:
-                native(model)
-            else:
-                name = choose_attention(model, count) if turn == 0 or name == "native" else set_to(model, name)
+            set_attention(model, NATIVE if plain else name)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             made[plain], seconds = sample(model, given, plain)
@@ -157,12 +149,6 @@ def versions() -> dict[str, str | None]:
     from importlib.metadata import version
 
     return {"torch": torch.__version__, "diffusers": version("diffusers")}
-
-
-def set_to(model: Any, name: str) -> str:
-    for block in model.blocks:
-        block.attn1.set_attention_backend(name)
-    return name
 
 
 def compare_offload(model: Any, size: str, write: bool) -> None:
