@@ -56,7 +56,7 @@ def choose_attention(
     of = f"{str(dtype).removeprefix('torch.')}, {tokens} x {heads} x {width}, of {len(names)} kernels"
     key = f"{card}, torch {torch.__version__}, {of}"
     choices = _read(kept)
-    name = choices.get(key)
+    name: str = choices.get(key, "")
     if name not in names or (name != NATIVE and not _works(name, device, dtype, width)):
         began = time.perf_counter()
         took = measure(tokens, min(heads, HEADS), width, device, dtype, names)
