@@ -74,3 +74,19 @@ def test_the_vaes_kernels_compute_what_pytorch_does():
         text=True,
     )
     assert run.returncode == 0, run.stderr
+
+
+@WITH_TRITON
+def test_a_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path):
+    script = ROOT / "tests" / "support" / "kernels_without_card.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(ROOT), "rows"],
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert {dtype: len(compiled) for dtype, compiled in found.items()} == {"torch.float16": 15, "torch.bfloat16": 15}
+    for compiled in found.values():
+        assert all(one["warps"] == 8 and one["stack"] == one["spilled"] == 0 for one in compiled)

@@ -15,6 +15,7 @@ from .attention import NATIVE, choose_attention, set_attention
 from .context_parallel import parallelize, shard_weights
 from .diffusers import load_transformer
 from .face_features import FaceFeatures
+from .fused_blocks import prepare
 from .lora import add_lora
 from .strength import scaled
 
@@ -119,6 +120,7 @@ class Part:
             shard_weights(transformer)
         self.transformer = transformer.to(group.device)
         self._faces: dict[int, FaceFeatures] = {}
+        prepare(self.transformer)
         parallelize(self.transformer, group.rank, group.size)
 
     def set_attention(self, name: str) -> None:

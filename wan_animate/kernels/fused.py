@@ -1,6 +1,6 @@
 """Fused norm, modulation, residual, GELU, quantization and rotation over tokens.
 
-In Triton on CUDA, else by PyTorch's operations, in ComfyUI's order.
+In Triton on CUDA, else by PyTorch's operations, in the order of ComfyUI or of diffusers.
 """
 
 from __future__ import annotations
@@ -65,11 +65,20 @@ def _ready() -> ModuleType | None:
     return kernels()
 
 
-def prepare(device: torch.device, dtype: torch.dtype, dim: int, heads: int) -> None:
-    """Start compiling the kernels for a transformer of this width."""
+def prepare(device: torch.device, dtype: torch.dtype, dim: int, heads: int, affine: torch.dtype | None = None) -> None:
+    """Start compiling the kernels for a transformer of this width.
+
+    Args:
+        affine: of diffusers' blocks, the dtype of the norm's weights.
+    """
     triton = kernels() if device.type == "cuda" else None
     if triton is not None and dtype in triton.KINDS:
-        compile_ahead.start(KERNELS, device, triton.compilations(dim, heads, dtype))
+        compile_ahead.start(KERNELS, device, triton.compilations(dim, heads, dtype, affine))
+
+
+def works_on(x: torch.Tensor) -> bool:
+    """Whether the kernels are there for a tensor's device and dtype."""
+    return _kernel("norm_modulate_quantize", x) is not None and _kernel("rms_rope", x) is not None
 
 
 _failed: set[str] = set()  # kernels that could not be built or run here
@@ -101,6 +110,7 @@ def norm_modulate_quantize(
     gelu: bool = False,
     quantize: bool = False,
     keep_sum: bool = False,
+    float32: bool = False,
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor | None]:
     """In this order: x + added * gate, LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
 
@@ -111,6 +121,7 @@ def norm_modulate_quantize(
         mul, plus: [columns], or with ``modulate`` [batch or 1, 1, columns].
         gelu: tanh form.
         keep_sum: also return x + added * gate.
+        float32: round sum and result alone to x's dtype, as diffusers; else also in between, as ComfyUI.
 
     Returns:
         (result, :class:`Quantized` with ``quantize``; sum or None)
@@ -118,17 +129,25 @@ def norm_modulate_quantize(
     kernel = _kernel("norm_modulate_quantize", x) if x.shape[-1] <= 1 << 15 else None
     if kernel is not None:
         try:
-            out, scales, summed = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep_sum)
+            out, scales, summed = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep_sum, float32)
             return (Quantized(out, scales, x.dtype) if quantize else out), summed
         except Exception as error:
             _give_up("norm_modulate_quantize", error)
-    if added is not None:
-        x = x + added if gate is None else torch.addcmul(x, added, gate)
+    if added is not None and gate is not None:
+        x = (x.float() + added.float() * gate).type_as(x) if float32 else torch.addcmul(x, added, gate)
+    elif added is not None:
+        x = x + added
     summed = x if keep_sum else None
     columns = x.shape[-1:]
     if modulate:
         assert eps is not None and mul is not None and plus is not None
-        x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
+        if float32:
+            x = (F.layer_norm(x.float(), columns, None, None, eps) * (1 + mul) + plus).type_as(x)
+        else:
+            x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
+    elif eps is not None and float32:
+        weight, bias = (None if part is None else part.float() for part in (mul, plus))
+        x = F.layer_norm(x.float(), columns, weight, bias, eps).type_as(x)
     elif eps is not None:
         x = F.layer_norm(x, columns, mul, plus, eps)
     if gelu:
