@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks import results  # noqa: E402
-from benchmarks.step import load_pack_part  # noqa: E402
+from wan_animate.kernels import gluon_attention  # noqa: E402
 
 Given = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
@@ -102,14 +102,13 @@ def compare(ours: Attend, size: str) -> dict[str, Any]:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    kernel = load_pack_part("nodes.host.kernels.gluon_attention")
-    missing = kernel.missing(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    missing = gluon_attention.missing(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if arguments.small or missing is not None:
         print(missing or "the kernel can run here")
         return
     with torch.inference_mode():
         for size in arguments.sizes.split(","):
-            compare(kernel.attend, size)
+            compare(gluon_attention.attend, size)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Sampling without ComfyUI: four steps of a segment on diffusers' 14B transformer, ours against its plain way.
 
 Weights are random, of the published model's layout and size, in bfloat16. Plain is ``WanAnimateTransformer3DModel`` as
-``WanAnimatePipeline`` calls it: the faces in every step, PyTorch's own choice of attention. Ours are the steps of
-:class:`wan_animate.backends.diffusers.DiffusersDenoiser`. Both take turns; reported are a step's medians over a
-segment of 77 frames, cfg 1, the difference between the results, and the peak that torch has allocated.
+``WanAnimatePipeline`` calls it: the faces in every step, PyTorch's own choice of attention, diffusers' own blocks. Ours
+are the steps of :class:`wan_animate.backends.diffusers.DiffusersDenoiser`, with measured attention and fused blocks
+where these run. Both take turns; reported are a step's medians over a segment of 77 frames, cfg 1, the difference
+between the results, and the peak that torch has allocated.
 
     python benchmarks/step_diffusers.py                    # 832x480 and 1280x720; needs a card with 60 GB
     python benchmarks/step_diffusers.py --sizes 480p --offload
@@ -34,8 +35,9 @@ import torch  # noqa: E402
 
 from benchmarks import results  # noqa: E402
 from wan_animate.backends import diffusers as backend  # noqa: E402
-from wan_animate.backends.attention import choose_attention  # noqa: E402
+from wan_animate.backends.attention import NATIVE, choose_attention, set_attention  # noqa: E402
 from wan_animate.backends.face_features import FaceFeatures  # noqa: E402
+from wan_animate.backends.fused_blocks import fuse, prepare, unfuse  # noqa: E402
 from wan_animate.backends.placement import place  # noqa: E402
 from wan_animate.chain.ports import SegmentConditioning  # noqa: E402
 from wan_animate.chain.segments import plan_segments  # noqa: E402
@@ -70,6 +72,8 @@ def transformer(small: bool) -> Any:
             made = WanAnimateTransformer3DModel()
         finally:
             torch.set_default_dtype(torch.float32)
+    fuse(made)
+    prepare(made)
     return made.eval()
 
 
@@ -113,11 +117,6 @@ def sample(model: Any, given: SegmentConditioning, plain: bool) -> tuple[torch.T
     return latent, statistics.mean(seconds)
 
 
-def native(model: Any) -> None:
-    for block in model.blocks:
-        block.attn1.set_attention_backend("native")
-
-
 def peak() -> float:
     return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
 
@@ -128,28 +127,28 @@ def compare(model: Any, size: str, rounds: int, write: bool) -> None:
     took: dict[bool, list[float]] = {True: [], False: []}
     made: dict[bool, torch.Tensor] = {}
     peaks = {}
-    name = "native"
+    name = choose_attention(model, count)
     for turn in range(rounds + 1):
         for plain in (True, False):
-            if plain:
-                native(model)
-            else:
-                name = choose_attention(model, count) if turn == 0 or name == "native" else set_to(model, name)
+            set_attention(model, NATIVE if plain else name)
+            (unfuse if plain else fuse)(model)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             made[plain], seconds = sample(model, given, plain)
+            fused = bool(not plain and model.blocks[0].attn1.processor.shared.agrees)
             peaks[plain] = peak()
             if turn:  # the first warms up
                 took[plain].append(seconds)
     ours, theirs = statistics.median(took[False]), statistics.median(took[True])
     error = float((made[False] - made[True]).norm() / made[True].norm())
-    print(f"{size}: attention {name}, relative error {error:.2e}")
+    print(f"{size}: attention {name}, blocks {'' if fused else 'not '}fused, relative error {error:.2e}")
     results.record(
         f"step_diffusers_{size}", ours, theirs,
         peer_name="diffusers' transformer as WanAnimatePipeline calls it",
         unit=f"seconds a step of {STEPS}, {LENGTH[size]} frames of {SIZES[size][0]}x{SIZES[size][1]}",
         versions=versions(), hardware=results.gpu() or results.cpu(), write=write, attention=name,
-        relative_error=float(f"{error:.2g}"), peak_gb=round(peaks[False], 2), peer_peak_gb=round(peaks[True], 2),
+        fused_blocks=fused, relative_error=float(f"{error:.2g}"), peak_gb=round(peaks[False], 2),
+        peer_peak_gb=round(peaks[True], 2),
     )  # fmt: skip
 
 
@@ -157,12 +156,6 @@ def versions() -> dict[str, str | None]:
     from importlib.metadata import version
 
     return {"torch": torch.__version__, "diffusers": version("diffusers")}
-
-
-def set_to(model: Any, name: str) -> str:
-    for block in model.blocks:
-        block.attn1.set_attention_backend(name)
-    return name
 
 
 def compare_offload(model: Any, size: str, write: bool) -> None:

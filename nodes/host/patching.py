@@ -83,13 +83,3 @@ def weights_stamp(patcher: Any) -> tuple | None:
     hooks = getattr(patcher, "current_hooks", None)
     applied = () if hooks is None else tuple((id(hook), float(hook.strength)) for hook in hooks.hooks)
     return None if patcher is None else (patcher.patches_uuid, applied)
-
-
-@torch.compiler.disable  # the host may compile the whole model
-def is_plain(module: torch.nn.Module) -> bool:
-    """Whether it has no hook, and its own ``forward`` and weight."""
-    own = vars(module)
-    if module._forward_hooks or module._forward_pre_hooks or not own.keys().isdisjoint(module._parameters):
-        return False
-    forward = own.get("forward")
-    return forward is None or getattr(forward, "__func__", None) is type(module).forward

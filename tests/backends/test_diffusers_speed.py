@@ -7,13 +7,13 @@ import torch
 
 from wan_animate.backends import attention
 from wan_animate.backends.attention import EXACT, choose_attention, measure
-from wan_animate.backends.diffusers import DiffusersDenoiser, load
+from wan_animate.backends.diffusers import load
 from wan_animate.backends.face_features import FaceFeatures
 from wan_animate.backends.placement import place, weight_bytes
-from wan_animate.chain.ports import SegmentConditioning
-from wan_animate.chain.segments import plan_segments
 
-SIZE, LENGTH, STEPS = 32, 9, 3
+from ..support import embedded
+
+LENGTH, STEPS = 9, 3
 
 
 @pytest.fixture(scope="module")
@@ -27,30 +27,8 @@ def parts(folder):
     return load(folder, dtype=torch.float32)
 
 
-def conditioning(transformer, seed=0) -> SegmentConditioning:
-    draw = torch.Generator().manual_seed(seed)
-    latents, cells = (LENGTH - 1) // 4 + 1, SIZE // 8
-
-    def random(*shape):
-        return torch.randn(shape, generator=draw)
-
-    size = transformer.config.motion_encoder_size
-    return SegmentConditioning(
-        segment=plan_segments(LENGTH, LENGTH).segments[0],
-        concat_latent=random(1, 16, latents + 1, cells, cells),
-        unknown_mask=torch.ones(1, 4, latents + 1, cells, cells),
-        pose_latent=random(1, 16, latents, cells, cells),
-        face=random(1, 3, LENGTH, size, size).clamp(-1, 1),
-    )
-
-
 def sample(parts, cfg=1.0, seed=0):
-    transformer, _, scheduler = parts
-    prompt = torch.randn(1, 5, transformer.config.text_dim, generator=torch.Generator().manual_seed(1))
-    given = conditioning(transformer, seed)
-    denoiser = DiffusersDenoiser(transformer, scheduler, prompt, -prompt, steps=STEPS, cfg=cfg)
-    noise = torch.randn(given.concat_latent.shape, generator=torch.Generator().manual_seed(2))
-    return denoiser.denoise(given, noise, lambda *_: None)
+    return embedded.sample(parts, STEPS, embedded.segment(parts[0], length=LENGTH, seed=seed), cfg)
 
 
 def counted(monkeypatch, module):
@@ -97,7 +75,7 @@ def test_the_fastest_that_agrees_is_taken_and_kept(parts, tmp_path, monkeypatch)
     before = sample(parts)
     tried = []
 
-    def told(tokens, heads, width, device, dtype):
+    def told(tokens, heads, width, device, dtype, names):
         tried.append((tokens, heads, width, dtype))
         return {"native": 3.0, "_native_flash": 2.0}
 

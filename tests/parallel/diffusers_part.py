@@ -7,8 +7,10 @@ import sys
 import torch
 
 from wan_animate.backends.context_parallel import parallelize, shard_weights
+from wan_animate.backends.fused_blocks import fuse
 from wan_animate.backends.lora import add_lora
 from wan_animate.backends.strength import scaled
+from wan_animate.kernels import fused
 from wan_animate.parallel.processes import join
 
 SIZES = [(2, 1, 2), (3, 3, 5), (3, 2, 4), (4, 3, 3)]  # latent frames, rows and columns of tokens
@@ -44,6 +46,10 @@ def inputs(frames: int, rows: int, columns: int) -> dict:
 def main(lora: str, shard: bool, sizes: list[int]) -> None:
     group = join("cpu")
     one, many = transformer(), transformer()
+    assert fuse(many) == len(many.blocks)
+    fused.works_on = lambda x: True  # by PyTorch's operations
+    calls, rope = [], fused.rms_rope
+    fused.rms_rope = lambda *given: calls.append(1) or rope(*given)
     for part in (one, many):
         add_lora(part, lora)
     if shard:
@@ -57,6 +63,8 @@ def main(lora: str, shard: bool, sizes: list[int]) -> None:
             distance = float((mine - whole).norm() / whole.norm())
             print(f"{size} {strengths} {distance:.1e}", flush=True)
             assert distance < 1e-5, (size, strengths, distance)
+            assert len(calls) == 2 * len(many.blocks)
+            calls.clear()
     group.leave()
 
 

@@ -5,19 +5,11 @@ Run by a test in a process of its own, with TRITON_INTERPRET=1 set before Triton
 rounds.
 """
 
-import importlib
 import json
 import sys
-import types
 
 import torch
 import torch.nn.functional as F
-
-
-def load(root: str, name: str):
-    for package in ("kit", "kit.kernels"):
-        sys.modules.setdefault(package, types.ModuleType(package)).__path__ = [f"{root}/nodes/host/kernels"]
-    return importlib.import_module(f"kit.kernels.{name}")
 
 
 def off(ours, theirs) -> float:
@@ -90,5 +82,7 @@ def halves(kernels) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    kernels = load(sys.argv[1], "triton_rows")
+    sys.path.insert(0, sys.argv[1])
+    from wan_animate.kernels import triton_rows as kernels
+
     print(json.dumps(rows(kernels) | halves(kernels)))

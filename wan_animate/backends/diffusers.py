@@ -25,6 +25,7 @@ from ..parallel.roomiest import card_with_room
 from ..schema import Schema, read_json
 from ..video.frames import as_unit_float
 from .face_features import Faces, face_features
+from .fused_blocks import fuse, prepare
 from .placement import place
 from .strength import strengths_of
 
@@ -302,17 +303,20 @@ def load(
     ``needed``. Raises InputError."""
     transformer = load_transformer(folder, dtype)
     place(transformer, device, needed, offload)
+    prepare(transformer)
     vae_device = str(card_with_room(device, "The VAE", int(needed)))
     return transformer, load_vae(folder, vae_device, beside=vae_device != device), flow_scheduler("unipc", shift)
 
 
 def load_transformer(folder: str | os.PathLike, dtype: torch.dtype) -> WanAnimateTransformer3DModel:
-    """On the CPU. Raises InputError."""
+    """On the CPU, its blocks fused where they can be. Raises InputError."""
     check_folder(folder)
     from diffusers import WanAnimateTransformer3DModel
 
     with _loading(Path(folder), "transformer") as path:
-        return WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE).eval()
+        transformer = WanAnimateTransformer3DModel.from_pretrained(path, torch_dtype=dtype, **_HERE).eval()
+    fuse(transformer)
+    return transformer
 
 
 def load_vae(folder: str | os.PathLike, device: str = "cpu", beside: bool = False) -> VideoVAE:

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 
 from ..parallel.processes import Group
+from .attention import NATIVE, choose_attention, set_attention
 from .context_parallel import parallelize, shard_weights
 from .diffusers import load_transformer
 from .face_features import FaceFeatures
+from .fused_blocks import prepare
 from .lora import add_lora
 from .strength import scaled
 
 LOAD, ATTENTION, STEP, END = "load", "attention", "step", "end"
-CUDNN = "_native_cudnn"
-EXCHANGING = ("native", CUDNN, "_native_flash", "flash")  # of diffusers' exact ones, those that it can split
+EXCHANGING = (NATIVE, "_native_cudnn", "_native_flash", "flash")  # of diffusers' exact ones, those that it can split
 FACES = 2  # videos whose features are kept: the segment's, and the blank one
 
 
@@ -47,10 +48,7 @@ class SplitTransformer:
         """As :func:`.attention.choose_attention`, the same for all; on a CPU nothing."""
         if self.device.type != "cuda":
             return
-        from .attention import choose_attention
-
-        name = choose_attention(self.part.transformer, tokens, kept)
-        given = {"name": name if name in EXCHANGING else CUDNN}
+        given = {"name": choose_attention(self.part.transformer, tokens, kept, EXCHANGING)}
         self.group.send(ATTENTION, given)
         self.part.set_attention(**given)
 
@@ -122,11 +120,11 @@ class Part:
             shard_weights(transformer)
         self.transformer = transformer.to(group.device)
         self._faces: dict[int, FaceFeatures] = {}
+        prepare(self.transformer)
         parallelize(self.transformer, group.rank, group.size)
 
     def set_attention(self, name: str) -> None:
-        for block in self.transformer.blocks:
-            block.attn1.set_attention_backend(name)
+        set_attention(self.transformer, name)
 
     def compute(
         self, strengths: tuple[float, float], number: int | None, face_pixel_values: torch.Tensor, **given: Any

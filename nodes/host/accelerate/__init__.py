@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ....wan_animate.errors import InputError
+from ....wan_animate.kernels import fused
 from ....wan_animate.log import get_logger
 from ..checks import check_model
-from ..kernels import fused
 from ..patching import cast_static_clones, static_clone
 from . import fp8_linears as fp8
 from .attention import HOST_DEFAULT, Attention, compile_kernel, current_choice
@@ -80,7 +80,8 @@ def accelerate(model: Any, settings: Settings) -> Any:
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, cache.diffusion_model)
         clone.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_CLEANUP, KEY, cache.clear)
     if settings.fused:
-        fused.prepare(clone)
+        module = clone.model.diffusion_model
+        fused.prepare(clone.load_device, clone.model.get_dtype_inference(), module.dim, module.num_heads)
     if settings.fused or settings.matmul != AS_LOADED:
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, STEP, _Step(settings).diffusion_model)
     clone.set_attachments(KEY, settings)

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from ....wan_animate.errors import InputError
+from ....wan_animate.kernels import compile_ahead, gluon_attention
 from ....wan_animate.log import get_logger
-from ..kernels import compile_ahead, gluon_attention
 
 AUTO, APPROXIMATE, HOST_DEFAULT = "auto (exact)", "auto (approximate too)", "host default"
 SDPA = {"sdpa cudnn": "CUDNN_ATTENTION", "sdpa flash": "FLASH_ATTENTION", "sdpa efficient": "EFFICIENT_ATTENTION"}

@@ -8,9 +8,8 @@ from typing import Any, cast
 
 import torch
 
-from ....wan_animate.swapped import swapped
-from ..kernels.fused import Quantized, norm_modulate_quantize, quantize, rms_rope
-from ..patching import is_plain
+from ....wan_animate.kernels.fused import Quantized, norm_modulate_quantize, quantize, rms_rope
+from ....wan_animate.swapped import is_plain, swapped
 from .fp8_linears import is_measured, takes_quantized
 
 
@@ -168,7 +167,7 @@ def _self_attention(
         if not is_plain(norm):
             return host.apply_rope1(norm(out).unflatten(-1, (heads, -1)), freqs)
         with _cast_norm(norm, out) as (weight, _):
-            return rms_rope(out, weight, freqs, heads, norm.eps)
+            return rms_rope(out, weight, freqs, heads, norm.eps, host.apply_rope1)
 
     q = rotated(attention.q, attention.norm_q)
     k = rotated(attention.k, attention.norm_k)

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from ....wan_animate.kernels.fused import E4M3, Quantized, quantize
 from ....wan_animate.log import get_logger
 from ....wan_animate.swapped import swapped
-from ..kernels.fused import E4M3, Quantized, quantize
 from ..patching import model_type
 
 AS_LOADED, ROW_WISE = "as loaded", "fp8 (row-wise)"

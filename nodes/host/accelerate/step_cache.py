@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ....wan_animate.swapped import swapped
-from ..patching import is_plain, weights_stamp
+from ....wan_animate.swapped import is_plain, swapped
+from ..patching import weights_stamp
 from .face_motion import content_sums, depthwise_blur
 
 WEIGHTS = "wan_animate_kit_weights"

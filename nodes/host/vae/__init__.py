@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ....wan_animate.errors import InputError
-from ..kernels import vae as kernels
+from ....wan_animate.kernels import vae as kernels
 from . import memory
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ....wan_animate.kernels import vae
 from ....wan_animate.log import get_logger
-from ..kernels import vae
 from . import memory
 from .channels import channels_first, fold_weight
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..kernels import vae
+from ....wan_animate.kernels import vae
 from . import choice
 from .channels import channels_first, fold_weight, frames_first, pad_channels
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from ...support.steps import relative, sample
 
+HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+
 
 @pytest.fixture(scope="module")
 def kit(pack_module):
@@ -249,3 +251,25 @@ def test_a_choice_for_other_packages_is_not_taken_without_a_word(attention, qkv,
     attention.agree(None)  # the next job brings nothing along
     override.compute(exact, *qkv, 4)
     assert attention.unmatched() == []
+
+
+def test_without_a_hopper_card_our_kernel_is_not_listed(attention, monkeypatch):
+    """The card that ComfyUI computes on, which may be the CPU beside one."""
+    import comfy.model_management
+
+    gluon = attention.gluon_attention
+    device = torch.device("cpu")
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: device)
+    assert "but the device is cpu" in gluon.missing(device)
+    assert attention.GLUON not in attention.available()
+    if HOPPER:
+        device = torch.device("cuda")
+        assert attention.GLUON in attention.available()
+    monkeypatch.setattr(gluon, "missing", lambda device: None)
+    assert attention.available(attention.GLUON)[attention.GLUON].exact
+
+
+def test_without_a_card_nothing_is_compiled(attention, model):
+    before = set(attention.compile_ahead._started)
+    attention.compile_kernel(model, attention.AUTO)
+    assert HOPPER or set(attention.compile_ahead._started) == before

@@ -25,7 +25,7 @@ def kit(pack_module):
 
 @pytest.fixture(scope="module")
 def fused_ops(pack_module):
-    return pack_module("nodes.host.kernels.fused")
+    return pack_module("wan_animate.kernels.fused")
 
 
 @pytest.fixture(scope="module")

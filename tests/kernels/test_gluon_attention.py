@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[3]
+from wan_animate.kernels import gluon_attention
+
+ROOT = Path(__file__).resolve().parents[2]
 HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
 WITH_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is missing: PyTorch brings it on Linux"
@@ -18,24 +20,18 @@ WITH_TRITON = pytest.mark.skipif(
 
 
 @pytest.fixture
-def gluon(pack_module):
-    module = pack_module("nodes.host.kernels.gluon_attention")
-    module._kernel.cache_clear()
-    yield module
-    module._kernel.cache_clear()
-
-
-@pytest.fixture
-def attention(pack_module):
-    return pack_module("nodes.host.accelerate.attention")
+def gluon():
+    gluon_attention._kernel.cache_clear()
+    yield gluon_attention
+    gluon_attention._kernel.cache_clear()
 
 
 @WITH_TRITON
 def test_it_compiles_without_a_card_and_nothing_is_spilled(tmp_path):
     """Kernels of 16 warps (3 groups of 4, one that copies, 3 idle), multiplied without waits between products."""
-    script = ROOT / "tests" / "support" / "gluon_without_card.py"
+    script = ROOT / "tests" / "support" / "kernels_without_card.py"
     ran = subprocess.run(
-        [sys.executable, str(script), str(ROOT)],
+        [sys.executable, str(script), str(ROOT), "attention"],
         env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -51,21 +47,6 @@ def test_it_compiles_without_a_card_and_nothing_is_spilled(tmp_path):
         # 3 groups, 2 ways, the first scores, both products of the loop and the last outputs: 8 each
         assert one["products"] == 3 * 2 * 4 * 8 and one["waits for them"] == 3 * 2 * 4, dtype
         assert one["bf16 products"] == (one["products"] if dtype == "torch.bfloat16" else 0)
-
-
-def test_without_a_hopper_card_it_is_not_listed(gluon, attention, monkeypatch):
-    """The card that ComfyUI computes on, which may be the CPU beside one."""
-    import comfy.model_management
-
-    device = torch.device("cpu")
-    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: device)
-    assert "but the device is cpu" in gluon.missing(device)
-    assert attention.GLUON not in attention.available()
-    if HOPPER:
-        device = torch.device("cuda")
-        assert attention.GLUON in attention.available()
-    monkeypatch.setattr(gluon, "missing", lambda device: None)
-    assert attention.available(attention.GLUON)[attention.GLUON].exact
 
 
 @WITH_TRITON
@@ -99,12 +80,6 @@ def test_another_card_or_another_triton_is_named(gluon, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert triton.__version__.startswith(gluon.TRITON) == (gluon.missing(card) is None)
-
-
-def test_without_a_card_nothing_is_compiled(attention, model):
-    before = set(attention.compile_ahead._started)
-    attention.compile_kernel(model, attention.AUTO)
-    assert HOPPER or set(attention.compile_ahead._started) == before
 
 
 def qkv(batch=1, tokens=10, heads=2, keys=None, dtype=torch.float16, device="cpu", width=128):

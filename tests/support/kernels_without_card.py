@@ -1,6 +1,7 @@
-"""Compile the Gluon attention for compute capability 9.0 where there is no card: argv is the repository's root.
+"""Compile kernels for compute capability 9.0 where there is no card: argv is the repository's root, and which.
 
-Prints JSON by dtype: what Triton's binary says of itself. Only the driver is pretended, which names the card.
+"attention" is Gluon's, "rows" are those of the published transformer's blocks. Prints JSON by dtype: what Triton's
+binary says of itself. Only the driver is pretended, which names the card.
 """
 
 import json
@@ -12,11 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from benchmarks.step import load_pack_part
+from wan_animate.kernels import gluon_attention, triton_rows
 
 
 class Driver:
@@ -53,6 +55,11 @@ def described(compiled):
     }
 
 
+def rows(dtype):
+    of_both = (None, torch.float32, torch.bfloat16)  # ComfyUI's, diffusers' as published and as in a benchmark
+    return [one for affine in of_both for one in triton_rows.compilations(5120, 40, dtype, affine)]
+
+
 driver.set_active(Driver())
-kernel = load_pack_part("nodes.host.kernels.gluon_attention")
-print(json.dumps({str(dtype): [described(one()) for one in kernel.compilations(dtype)] for dtype in kernel.DTYPES}))
+compilations = {"attention": gluon_attention.compilations, "rows": rows}[sys.argv[2]]
+print(json.dumps({str(dtype): [described(one()) for one in compilations(dtype)] for dtype in gluon_attention.DTYPES}))

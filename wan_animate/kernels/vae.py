@@ -11,12 +11,12 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 
-from ....wan_animate.log import get_logger
+from ..log import get_logger
 from . import compile_ahead
 
 log = get_logger(__name__)
 
-EPS = 1e-12  # of F.normalize, which the host's RMS_norm calls
+EPS = 1e-12  # of F.normalize, which ComfyUI's RMS_norm calls
 KERNELS = "the video VAE"
 
 

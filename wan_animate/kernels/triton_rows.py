@@ -1,4 +1,4 @@
-"""Triton kernels over rows (tokens) for :mod:`.fused`; they round where the host rounds."""
+"""Triton kernels over rows (tokens) for :mod:`.fused`; they round where ComfyUI or diffusers rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def _norm_modulate_quantize(
     out: tl.tensor, summed: tl.tensor, scales: tl.tensor, columns: tl.tensor, tokens: tl.tensor,
     gate_stride: tl.tensor, mul_stride: tl.tensor, plus_stride: tl.tensor, eps: tl.tensor,
     ADD: tl.constexpr, GATE: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, AFFINE: tl.constexpr,
-    MODULATE: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
+    MODULATE: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr, KIND: tl.constexpr, BETWEEN: tl.constexpr,
+    BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
@@ -40,7 +41,7 @@ def _norm_modulate_quantize(
     if MODULATE:
         factor = tl.load(mul + batch * mul_stride + at, mask=inside, other=0.0).to(tl.float32)
         shift = tl.load(plus + batch * plus_stride + at, mask=inside, other=0.0).to(tl.float32)
-        value = shift + value.to(KIND).to(tl.float32) * (1.0 + factor).to(KIND).to(tl.float32)
+        value = shift + value.to(BETWEEN).to(tl.float32) * (1.0 + factor).to(BETWEEN).to(tl.float32)
     if AFFINE:
         value *= tl.load(mul + at, mask=inside, other=0.0).to(tl.float32)
         value += tl.load(plus + at, mask=inside, other=0.0).to(tl.float32)
@@ -94,6 +95,7 @@ def norm_modulate_quantize(
     gelu: bool,
     quantize: bool,
     keep_sum: bool,
+    float32: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(result, scales or None, sum or None); see :mod:`.fused`."""
     columns = x.shape[-1]
@@ -115,7 +117,8 @@ def norm_modulate_quantize(
             columns, tokens, stride(gate), stride(mul), stride(plus), eps or 0.0,
             ADD=added is not None, GATE=gate is not None, KEEP=keep_sum, NORM=eps is not None,
             AFFINE=mul is not None and not modulate, MODULATE=modulate, GELU=gelu, QUANTIZE=quantize,
-            KIND=KINDS[x.dtype], BLOCK=block, num_warps=8 if block <= 8192 else 16,
+            KIND=KINDS[x.dtype], BETWEEN=tl.float32 if float32 else KINDS[x.dtype],
+            BLOCK=block, num_warps=8 if block <= 8192 else 16,
         )  # fmt: skip
     return out, scales, summed
 
@@ -131,22 +134,27 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: 
     return x
 
 
-def compilations(dim: int, heads: int, dtype: torch.dtype) -> list[Callable[[], object]]:
+def compilations(
+    dim: int, heads: int, dtype: torch.dtype, affine: torch.dtype | None = None
+) -> list[Callable[[], object]]:
+    """The kernels of a block: ComfyUI's, or with ``affine``, the dtype of its norm's weights, diffusers'."""
     found, kind, block = [], KINDS[dtype], triton.next_power_of_2(dim)
+    modulation, between = (dtype, kind) if affine is None else (torch.float32, tl.float32)
 
-    def norm_kernel(added: bool, gate: bool, keep_sum: bool, norm: bool, affine: bool, modulate: bool) -> None:
-        given = [dtype if one else None for one in (added, gate, norm, norm)]
+    def norm_kernel(added: bool, gate: bool, keep_sum: bool, mul: torch.dtype | None, modulate: bool) -> None:
+        given = (dtype if added else None, modulation if gate else None, mul, mul)
         arguments = (dtype, *given, dtype, dtype if keep_sum else None, None, dim, 1, 0, 0, 0, 1e-6)
         flags = dict(
-            ADD=added, GATE=gate, KEEP=keep_sum, NORM=norm, AFFINE=affine, MODULATE=modulate, GELU=False, QUANTIZE=False
-        )
-        more = dict(KIND=kind, BLOCK=block, num_warps=8 if block <= 8192 else 16)
+            ADD=added, GATE=gate, KEEP=keep_sum, NORM=mul is not None, AFFINE=mul is not None and not modulate,
+            MODULATE=modulate, GELU=False, QUANTIZE=False,
+        )  # fmt: skip
+        more = dict(KIND=kind, BETWEEN=between, BLOCK=block, num_warps=8 if block <= 8192 else 16)
         found.append(lambda: _norm_modulate_quantize.warmup(*arguments, **flags, **more, grid=(1,)))
 
-    norm_kernel(False, False, False, True, False, True)
-    norm_kernel(True, True, True, True, True, False)
-    norm_kernel(True, False, True, True, False, True)
-    norm_kernel(True, True, False, False, False, False)
+    norm_kernel(False, False, False, modulation, True)
+    norm_kernel(True, True, True, affine or dtype, False)
+    norm_kernel(True, False, True, modulation, True)
+    norm_kernel(True, True, False, None, False)
     rope = dict(KIND=kind, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=8)
     found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, dim, 1, heads, 1e-6, **rope, grid=(1,)))
     return found

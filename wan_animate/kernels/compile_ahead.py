@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 
-from ....wan_animate.log import get_logger
+from ..log import get_logger
 
 LOGGED = 1.0  # seconds; faster compilations are not logged
 

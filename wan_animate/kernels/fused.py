@@ -1,6 +1,6 @@
 """Fused norm, modulation, residual, GELU, quantization and rotation over tokens.
 
-In Triton on CUDA, else by the host's operations in the host's order.
+In Triton on CUDA, else by PyTorch's operations, in the order of ComfyUI or of diffusers.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ....wan_animate.log import get_logger
+from ..log import get_logger
 from . import compile_ahead
 
 KERNELS = "fused blocks"
@@ -66,13 +65,20 @@ def _ready() -> ModuleType | None:
     return kernels()
 
 
-def prepare(model: Any) -> None:
-    """Start compiling the kernels for a MODEL."""
-    device, module = model.load_device, model.model.diffusion_model
-    dtype = model.model.get_dtype_inference()
+def prepare(device: torch.device, dtype: torch.dtype, dim: int, heads: int, affine: torch.dtype | None = None) -> None:
+    """Start compiling the kernels for a transformer of this width.
+
+    Args:
+        affine: of diffusers' blocks, the dtype of the norm's weights.
+    """
     triton = kernels() if device.type == "cuda" else None
     if triton is not None and dtype in triton.KINDS:
-        compile_ahead.start(KERNELS, device, triton.compilations(module.dim, module.num_heads, dtype))
+        compile_ahead.start(KERNELS, device, triton.compilations(dim, heads, dtype, affine))
+
+
+def works_on(x: torch.Tensor) -> bool:
+    """Whether the kernels are there for a tensor's device and dtype."""
+    return _kernel("norm_modulate_quantize", x) is not None and _kernel("rms_rope", x) is not None
 
 
 _failed: set[str] = set()  # kernels that could not be built or run here
@@ -86,9 +92,7 @@ def _kernel(name: str, x: torch.Tensor) -> Callable | None:
 
 
 def _give_up(name: str, error: Exception) -> None:
-    import comfy.model_management
-
-    if isinstance(error, comfy.model_management.OOM_EXCEPTION):
+    if isinstance(error, torch.cuda.OutOfMemoryError):
         raise error
     _failed.add(name)
     log.warning("the fused kernel %s does not work here, PyTorch's own are used: %s", name, error)
@@ -106,6 +110,7 @@ def norm_modulate_quantize(
     gelu: bool = False,
     quantize: bool = False,
     keep_sum: bool = False,
+    float32: bool = False,
 ) -> tuple[torch.Tensor | Quantized, torch.Tensor | None]:
     """In this order: x + added * gate, LayerNorm, * mul + plus (or * (1 + mul) + plus), GELU, fp8.
 
@@ -116,6 +121,7 @@ def norm_modulate_quantize(
         mul, plus: [columns], or with ``modulate`` [batch or 1, 1, columns].
         gelu: tanh form.
         keep_sum: also return x + added * gate.
+        float32: round sum and result alone to x's dtype, as diffusers; else also in between, as ComfyUI.
 
     Returns:
         (result, :class:`Quantized` with ``quantize``; sum or None)
@@ -123,17 +129,25 @@ def norm_modulate_quantize(
     kernel = _kernel("norm_modulate_quantize", x) if x.shape[-1] <= 1 << 15 else None
     if kernel is not None:
         try:
-            out, scales, summed = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep_sum)
+            out, scales, summed = kernel(x, added, gate, eps, mul, plus, modulate, gelu, quantize, keep_sum, float32)
             return (Quantized(out, scales, x.dtype) if quantize else out), summed
         except Exception as error:
             _give_up("norm_modulate_quantize", error)
-    if added is not None:
-        x = x + added if gate is None else torch.addcmul(x, added, gate)
+    if added is not None and gate is not None:
+        x = (x.float() + added.float() * gate).type_as(x) if float32 else torch.addcmul(x, added, gate)
+    elif added is not None:
+        x = x + added
     summed = x if keep_sum else None
     columns = x.shape[-1:]
     if modulate:
         assert eps is not None and mul is not None and plus is not None
-        x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
+        if float32:
+            x = (F.layer_norm(x.float(), columns, None, None, eps) * (1 + mul) + plus).type_as(x)
+        else:
+            x = torch.addcmul(plus, F.layer_norm(x, columns, None, None, eps), 1 + mul)
+    elif eps is not None and float32:
+        weight, bias = (None if part is None else part.float() for part in (mul, plus))
+        x = F.layer_norm(x.float(), columns, weight, bias, eps).type_as(x)
     elif eps is not None:
         x = F.layer_norm(x, columns, mul, plus, eps)
     if gelu:
@@ -161,19 +175,25 @@ def _quantize(x: torch.Tensor) -> Quantized:
     return Quantized(values.reshape(x.shape), scales, x.dtype)
 
 
-def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
+def rms_rope(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    freqs: torch.Tensor,
+    heads: int,
+    eps: float,
+    rotate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
     """RMSNorm over all heads together, then rotary embedding; x may be overwritten.
 
     Args:
         x: [batch, tokens, heads * width].
         weight: [heads * width].
-        freqs: float32 [1, tokens, 1, width / 2, 2, 2], the host's rotation matrices.
+        freqs: float32 [1, tokens, 1, width / 2, 2, 2], rotation matrices.
+        rotate: the embedding without Triton, (x [batch, tokens, heads, width], freqs) -> x.
 
     Returns:
         [batch, tokens, heads, width]
     """
-    import comfy.ldm.flux.math
-
     width = x.shape[-1] // heads
     kernel = _kernel("rms_rope", x)
     fits = x.is_contiguous() and freqs.is_contiguous() and freqs.dtype == torch.float32
@@ -183,4 +203,4 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: 
         except Exception as error:
             _give_up("rms_rope", error)
     x = F.rms_norm(x, x.shape[-1:], weight, eps).unflatten(-1, (heads, width))
-    return comfy.ldm.flux.math.apply_rope1(x, freqs)
+    return rotate(x, freqs)

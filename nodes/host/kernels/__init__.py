@@ -1,1 +1,0 @@
-"""Fused operations in Triton, with PyTorch fallbacks."""

@@ -1,0 +1,92 @@
+"""The Triton kernels against PyTorch, in Triton's interpreter."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WITH_TRITON = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is missing: PyTorch brings it on Linux"
+)
+LARGEST = {"fp8": 0.07, "half": 1e-3}  # by what a name ends or begins with
+
+
+@WITH_TRITON
+def test_kernels_compute_what_pytorch_does():
+    script = ROOT / "tests" / "support" / "kernels_on_cpu.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(ROOT)],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert len(found) == 20
+    for name, error in found.items():
+        first, last = name.split()[0], name.split()[-1]
+        assert error < LARGEST.get(last, LARGEST.get(first, 1e-6)), name
+
+
+VAE = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from wan_animate.kernels import triton_vae as ours, vae as plain
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+random = lambda *shape: torch.randn(*shape, generator=generator)
+def hold(a, b):
+    assert torch.allclose(a, b, atol=1e-5), float((a - b).abs().max())
+for channels in (8, 24, 96):
+    for count in (1, 2, 3):
+        x, gain = random(count, 5, 7, channels), random(channels)
+        x[0, 0, 0] = 0
+        for bias in (None, random(channels)):
+            for silu in (True, False):
+                hold(*(one.norm_silu(x, gain, bias, torch.empty_like(x), silu) for one in (ours, plain)))
+            outs = [[torch.full((count, 5, 7, 3 * channels), 9.0), torch.full((5, 7, 2 * channels), 9.0)] for _ in "ab"]
+            for one, out in zip((ours, plain), outs):
+                one.norm_silu_folded(x, gain, bias, *out)
+            for a, b in zip(*outs):
+                hold(a, b)
+            for residual in (None, random(count, 5, 7, channels)):
+                hold(*(one.add(x.clone(), bias, residual) for one in (ours, plain)))
+            big = [torch.full((count, 10, 14, channels), 9.0) for _ in "ab"]
+            hold(ours.upsample(x, bias, big[0], 1), plain.upsample(x, bias, big[1]))
+            y, twice = random(count, 5, 7, 2 * channels), None if bias is None else random(2 * channels)
+            big = [torch.full((2 * count, 10, 14, channels), 9.0) for _ in "ab"]
+            hold(ours.upsample(y, twice, big[0], 2), plain.upsample(y, twice, big[1], pairs=True))
+"""  # fmt: skip
+
+
+@WITH_TRITON
+def test_the_vaes_kernels_compute_what_pytorch_does():
+    """In Triton's interpreter, in float32: it truncates bfloat16."""
+    run = subprocess.run(
+        [sys.executable, "-c", VAE, str(ROOT)],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@WITH_TRITON
+def test_a_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path):
+    script = ROOT / "tests" / "support" / "kernels_without_card.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(ROOT), "rows"],
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert {dtype: len(compiled) for dtype, compiled in found.items()} == {"torch.float16": 15, "torch.bfloat16": 15}
+    for compiled in found.values():
+        assert all(one["warps"] == 8 and one["stack"] == one["spilled"] == 0 for one in compiled)

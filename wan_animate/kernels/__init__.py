@@ -1,0 +1,1 @@
+"""Fused operations and attention in Triton, with PyTorch fallbacks."""
