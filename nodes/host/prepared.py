@@ -23,7 +23,8 @@ class Prepared:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model, self._state, self.kept = model, None, 0
+        self._model, self.kept = model, 0
+        self._state: tuple | None = None
         self._parts: dict[str, weakref.ref] = {}
 
     @contextmanager
