@@ -23,6 +23,7 @@ from .checks import (
     image_width,
     text_width,
 )
+from .prepared import Prepared
 from .prompts import prompt_digest, prompt_of
 from .vae import accelerate_vae, can_accelerate, is_accelerated, spread_vae
 
@@ -148,6 +149,7 @@ class HostDenoiser:
         self.passes = 1 + self.uses_negative  # a step
         self.frame_count = 0
         self.model = with_face_motion(with_shift(model, shift))
+        self._prepared = Prepared(self.model)
         self.face_dtype = model.model.get_dtype_inference()  # ComfyUI rounds to it before every step
         self.positive, self.negative = positive, positive if negative is None else negative
         self.clip_vision_output = clip_vision_output
@@ -205,8 +207,9 @@ class HostDenoiser:
         positive, negative = self.conditioned(conditioning)
         seed = self.seed + conditioning.segment.index if conditioning.seed is None else conditioning.seed
         latent = comfy.sample.fix_empty_latent_channels(self.model, torch.zeros_like(noise))
-        return comfy.sample.sample(
-            self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
-            callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
-            disable_pbar=True, seed=seed % 2**64,
-        )  # fmt: skip
+        with self._prepared.installed():
+            return comfy.sample.sample(
+                self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, positive, negative, latent,
+                callback=lambda step, x0, x, total: on_step(step + 1, total, x0),
+                disable_pbar=True, seed=seed % 2**64,
+            )  # fmt: skip

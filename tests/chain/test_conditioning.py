@@ -1,9 +1,11 @@
 """Conditioning: masks by hand-written rule, and latents against diffusers' own pipeline."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from wan_animate.chain.conditioning import build_conditioning, unknown_mask
+from wan_animate.chain.conditioning import build_conditioning, face_pixels, unknown_mask
 from wan_animate.chain.control_sources import Controls
 from wan_animate.chain.latents import CachedVAE
 from wan_animate.chain.segments import plan_segments
@@ -109,3 +111,20 @@ def test_equals_what_diffusers_prepares(clips, diffusers_vae, mode, previous_fra
         assert torch.equal(ours.concat_latent, theirs[:, 4:])
         assert torch.equal(ours.pose_latent, pose)
         assert torch.equal(ours.face, video(clips["face"][covered]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("size", [16, 8])
+def test_face_pixels_are_the_crops_from_minus_one_to_one(dtype, size):
+    crops = np.random.default_rng(0).permutation(np.arange(9 * 16 * 16 * 3) % 256).astype(np.uint8)
+    crops = crops.reshape(9, 16, 16, 3)
+    pixels = torch.from_numpy(crops).permute(3, 0, 1, 2).float() / 255.0
+    if size != 16:
+        pixels = F.interpolate(pixels, size=(size, size), mode="area")
+    expected = (pixels * 2.0 - 1.0).to(dtype)[None]
+    made = face_pixels(crops, size, dtype)
+    assert made.dtype == dtype and torch.equal(made, expected)
+    strided = np.ascontiguousarray(crops[:, :, ::-1])[:, :, ::-1]
+    assert torch.equal(face_pixels(strided, size, dtype), expected)
+    with torch.inference_mode():
+        assert torch.equal(face_pixels(crops, size, dtype), expected)

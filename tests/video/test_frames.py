@@ -1,5 +1,7 @@
 """Frame sources in memory, and derived sources."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,15 @@ import torch
 
 from wan_animate.errors import InputError
 from wan_animate.video.derived import DerivedSource, RepeatedSource, ResizedSource, SampledSource
-from wan_animate.video.frames import TensorSource, read_float, read_reflected, read_uint8, reading_once, reflected_index
+from wan_animate.video.frames import (
+    TensorSource,
+    as_uint8,
+    read_float,
+    read_reflected,
+    read_uint8,
+    reading_once,
+    reflected_index,
+)
 from wan_animate.video.resample import letterbox
 
 from ..support.reads import RecordedSource
@@ -173,3 +183,30 @@ def test_resized_source():
     assert set(np.unique(mask.read(0, 2))) == {0.0, 1.0}, "a hard mask stays hard"
     with pytest.raises(InputError):
         ResizedSource(images, 0, 5)
+
+
+def in_planes(frames):
+    """The same frames, a channel after the other in memory, as the host's own VAE makes them."""
+    return np.ascontiguousarray(frames.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0)
+
+
+@pytest.mark.parametrize("laid", [np.asarray, in_planes, lambda frames: frames[::2, :, ::-1], lambda frames: frames[0]])
+def test_floats_become_bytes_rounded_whatever_their_order_in_memory(laid):
+    frames = np.random.default_rng(0).uniform(-0.1, 1.1, (5, 300, 200, 3)).astype(np.float32)
+    frames.reshape(-1)[:512] = (np.arange(512) / 2 + 0.25).astype(np.float32) / np.float32(255)
+    frames = laid(frames)
+    made = as_uint8(frames)
+    assert made.dtype == np.uint8 and made.flags.c_contiguous
+    np.testing.assert_array_equal(made, np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("laid", [np.asarray, in_planes])
+def test_floats_become_bytes_without_another_copy_of_the_frames(laid):
+    frames = laid(np.full((8, 300, 400, 3), 0.5, np.float32))
+    tracemalloc.start()
+    try:
+        made = as_uint8(frames)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < made.nbytes + (1 << 20)

@@ -221,7 +221,7 @@ class SegmentSaver:
         record: dict[str, Any] | None,
     ) -> None:
         try:
-            frames = to_uint8(held.pop())  # frees the float frames
+            frames = as_uint8(held.pop().numpy())  # frees the float frames
         finally:
             self._converted.set()
         if self._differences is not None:
@@ -237,11 +237,3 @@ class SegmentSaver:
     def _add_stored(self, segment: Segment) -> None:
         if self._video is not None:
             self._video.add(lambda: self._store.clip([segment], self._fps))
-
-
-def to_uint8(frames: torch.Tensor) -> np.ndarray:
-    """Float frames in 0..1 to uint8, rounded to nearest, a few at a time to save memory."""
-    out = np.empty(tuple(frames.shape), np.uint8)
-    for start in range(0, len(frames), 8):
-        out[start : start + 8] = frames[start : start + 8].mul(255.0).add_(0.5).clamp_(0, 255).to(torch.uint8).numpy()
-    return out

@@ -20,6 +20,7 @@ from .picture import over_background
 
 _cache = threading.local()
 _AT_ONCE, _BYTES_AT_ONCE = 8, 47 << 20
+_BLOCK = 1 << 17  # numbers
 
 
 class FrameSource(ABC):
@@ -151,7 +152,27 @@ def as_uint8(frames: np.ndarray) -> np.ndarray:
     """Frames as uint8, rounded."""
     if frames.dtype == np.uint8:
         return frames
-    return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    if frames.dtype != np.float32:
+        return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    # In blocks that stay in a core's cache: fresh memory for every step costs ten times as much.
+    out, held = np.empty(frames.shape, np.uint8), np.empty(min(_BLOCK, frames.size), np.float32)
+    for block, made in _blocks(frames, out):
+        scaled = held[: block.size].reshape(block.shape)
+        np.multiply(block, 255.0, out=scaled)
+        scaled += 0.5
+        made[...] = np.clip(scaled, 0, 255, out=scaled)
+    return out
+
+
+def _blocks(frames: np.ndarray, out: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Parts of two arrays of one shape, up to :data:`_BLOCK` numbers each, in any memory order without a copy."""
+    count = _BLOCK // frames[0].size if frames.size > _BLOCK else max(len(frames), 1)
+    if count == 0:
+        for one, made in zip(frames, out):
+            yield from _blocks(one, made)
+        return
+    for start in range(0, len(frames), count):
+        yield frames[start : start + count], out[start : start + count]
 
 
 class TensorSource(FrameSource):

@@ -254,23 +254,108 @@ def test_the_vae(comfy, part):
     assert relative(fast.decode(latent), vae.decode(latent)) < 1e-5
 
 
-def test_every_segment_is_sampled_with_the_shift_that_was_asked_for(load, part):
-    """The host restores the schedule of the first run."""
+@pytest.fixture(scope="module")
+def segment():
     generator = torch.Generator().manual_seed(1)
 
     def random(*shape):
         return torch.randn(*shape, generator=generator)
 
     latent = random(1, 16, 3, 6, 8)
-    segment = SegmentConditioning(
+    conditioning = SegmentConditioning(
         Segment(0, 0, 5, 0, 5), latent, torch.ones(1, 4, *latent.shape[2:]), random(1, 16, 2, 6, 8), None
     )
-    prompt, noise, model = [[random(1, 512, 4096) * 0.1, {}]], random(*latent.shape), load("unet", "bf16")
+    return conditioning, [[random(1, 512, 4096) * 0.1, {}]], random(*latent.shape)
+
+
+@pytest.fixture
+def denoiser(part, segment):
+    def denoiser(model, shift):
+        conditioning, prompt, noise = segment
+        made = part("ports").HostDenoiser(model, prompt, prompt, None, 2, 1.0, "euler", "simple", shift, 0)
+        return made, lambda: made.denoise(conditioning, noise, lambda *_: None)
+
+    return denoiser
+
+
+def test_every_segment_is_sampled_with_the_shift_that_was_asked_for(load, denoiser):
+    """The host restores the schedule of the first run."""
+    model = load("unet", "bf16")
 
     def segments(shift, count=2):
-        denoiser = part("ports").HostDenoiser(model, prompt, prompt, None, 2, 1.0, "euler", "simple", shift, 0)
-        return [denoiser.denoise(segment, noise, lambda *_: None) for _ in range(count)]
+        _, denoise = denoiser(model, shift)
+        return [denoise() for _ in range(count)]
 
     (theirs,), found = segments(0, 1), segments(3)
     assert torch.equal(*found) and relative(found[0], theirs) > 1e-3
     assert torch.equal(segments(0, 1)[0], theirs)
+
+
+def halved(weight):
+    return weight / 2
+
+
+def sample_a_clone(model, denoiser):
+    clone = model.clone()
+    clone.add_weight_wrapper("diffusion_model.blocks.1.ffn.0.weight", halved)
+    denoiser(clone, 3)[1]()
+
+
+def unload_all(model, denoiser):
+    import comfy.model_management
+
+    comfy.model_management.unload_all_models()
+
+
+def load_it_elsewhere(model, denoiser):
+    import comfy.model_management
+
+    comfy.model_management.load_models_gpu([model.clone()])
+
+
+BETWEEN = {
+    "nothing": (lambda model, denoiser: None, 1),
+    "a clone with other patches": (sample_a_clone, 3),
+    "the same loaded by another node": (load_it_elsewhere, 3),
+    "all unloaded": (unload_all, 2),
+    "its small weights unloaded": (lambda model, denoiser: model.restore_loaded_backups(), 2),
+    "another dtype": (lambda model, denoiser: model.set_model_compute_dtype(torch.float16), 2),
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_clip_prepares_its_model_once_unless_something_changed_it(load, denoiser, monkeypatch, between, shift):
+    import comfy.model_patcher
+
+    kind = comfy.model_patcher.ModelPatcherDynamic
+    plain, loads = kind.load, []
+
+    def load_counted(self, *args, **kwargs):
+        loads.append(self)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "load", load_counted)
+    change, count = BETWEEN[between]
+    made, denoise = denoiser(load("unet", "bf16"), shift)
+    first = denoise()
+    change(made.model, denoiser)
+    second, third = denoise(), denoise()
+    assert len(loads) == count
+    _, anew = denoiser(made.model, shift)
+    assert torch.equal(second, anew()) and torch.equal(third, second)
+    if between != "another dtype":
+        assert torch.equal(first, second)
+
+
+def test_a_model_with_hooks_is_prepared_for_every_sampling(load, denoiser, monkeypatch):
+    import comfy.hooks
+    import comfy.model_patcher
+
+    kind = comfy.model_patcher.ModelPatcherDynamic
+    plain, loads = kind.load, []
+    monkeypatch.setattr(kind, "load", lambda self, *args, **kwargs: (loads.append(self), plain(self, *args, **kwargs)))
+    made, denoise = denoiser(load("unet", "bf16"), 3)
+    made.model.forced_hooks = comfy.hooks.HookGroup()
+    denoise(), denoise()
+    assert len(loads) == 2
