@@ -167,9 +167,16 @@ def new(server):
 
 
 def forget(server) -> None:
-    """The idle server lets go of what it holds."""
+    """The idle server lets go of what it holds, which it does when it gets to it: seen by a node that runs again."""
+    graph: dict = {}
+    color = graphs.add(graph, "EmptyImage", width=16, height=16, batch_size=1, color=0)
+    graphs.add(graph, "PreviewImage", images=[color, 0])
+    ran(server, graph)
     server.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(3)
+    end = time.monotonic() + 60
+    while "EmptyImage" not in ran(server, graph):
+        assert time.monotonic() < end, "the server keeps what it holds"
+        time.sleep(0.2)
 
 
 def test_a_job_is_of_the_model_that_made_it(server, new):
