@@ -229,6 +229,30 @@ class HostServer(ComfyClient):
             socket_.close()
         return self._entry(prompt)
 
+    def forget(self) -> None:
+        """Has the idle server let go of models and results, and waits until it has: a node runs again then.
+
+        Raises:
+            HostError: it did not within a minute.
+        """
+        graph = {
+            "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+            "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        }
+
+        def runs() -> bool:
+            ran: list[Any] = []
+            self.run(graph, lambda kind, data: ran.append(data["node"]) if kind == "executing" else None)
+            return "1" in ran
+
+        runs()
+        self.post("/free", {"unload_models": True, "free_memory": True})
+        end = time.monotonic() + 60
+        while not runs():
+            if time.monotonic() > end:
+                raise HostError("the server keeps what it holds")
+            time.sleep(0.2)
+
     def _follow(self, socket_: Any, prompt: str, on_message: Callable[[str, Any], None] | None, end: float) -> None:
         import websocket
 

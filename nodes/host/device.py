@@ -19,13 +19,13 @@ def device_here() -> cards.Device:
 
 
 def card_with_room(work: str, needed: int = 0) -> torch.device:
-    """The compute device, or another card with more free memory (:func:`.roomiest.choose_card`)."""
+    """The compute device, or another of its model with more free memory (:func:`.roomiest.choose_card`)."""
     own = compute_device()
     if own.type != "cuda":
         return own
     management = comfy.model_management
     cards = management.get_all_torch_devices()
-    return roomiest.choose_card(cards, own, work, management.get_free_memory, roomiest.kind_of, needed)
+    return roomiest.choose_card(cards, own, work, management.get_free_memory, torch.cuda.get_device_name, needed)
 
 
 def make_room(bytes_needed: int, device: torch.device | None = None) -> None:

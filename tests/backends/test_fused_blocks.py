@@ -178,6 +178,19 @@ def test_what_does_not_agree_is_left_with_a_sentence(parts, forced, monkeypatch,
     assert ("another signature" in caplog.text) == (wrong == "raises")
 
 
+@torch.no_grad()
+def test_on_several_cards_each_checks_its_own_tokens(forced, monkeypatch):
+    block, given = block_and_inputs(torch.float32)
+    assert fuse(OneBlock(block)) == 1
+    processor, cards = block.attn1.processor, object()  # diffusers' attention cannot be called with it
+    processor._parallel_config = cards
+    assert fused_blocks._agrees(block, *given) and forced
+    rope = fused.rms_rope
+    monkeypatch.setattr(fused, "rms_rope", lambda *asked: rope(*asked) * 1.5)
+    processor.shared.agrees = None
+    assert not fused_blocks._agrees(block, *given) and processor._parallel_config is cards
+
+
 def test_a_kernel_that_fails_is_replaced_by_pytorchs_operations(parts, monkeypatch, caplog):
     """As on a card whose Triton cannot build it."""
     unfuse(parts[0])

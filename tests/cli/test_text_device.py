@@ -20,9 +20,38 @@ def test_it_must_fit_there_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(
         roomiest, "card_with_room", lambda *given, needed: asked.append((given[0], needed)) or torch.device("cuda", 1)
     )
-    assert shared.text_device(str(tmp_path), "cuda") == "cuda:1" and asked == [("cuda", 11 << 30)]
+    assert shared.text_device(str(tmp_path), "cuda") == "cuda:1" and asked == [("cuda", 12 << 30)]
     shared.text_device(str(tmp_path / "none"), "cuda")  # which is refused when it is loaded
-    assert asked[1] == ("cuda", 0)
+    assert asked[1] == ("cuda", 1 << 30)
+    (tmp_path / "pickled" / "text_encoder").mkdir(parents=True)
+    path = tmp_path / "pickled" / "text_encoder" / "pytorch_model.bin"
+    path.touch()
+    os.truncate(path, 5 << 30)
+    shared.text_device(str(tmp_path / "pickled"), "cuda")
+    assert asked[2] == ("cuda", 6 << 30)
+
+
+@pytest.mark.parametrize("kind", [shared.Weights, shared.KeptWeights])
+def test_where_memory_runs_out_elsewhere_the_own_card_does_it(monkeypatch, caplog, kind):
+    placed = []
+
+    def encode(folder, text, device):
+        placed.append((device, getattr(weights, "_model", None)))
+        if device != "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return "embedding"
+
+    monkeypatch.setattr(shared, "text_device", lambda folder, device: "cuda:1" if device == "cuda" else device)
+    monkeypatch.setattr(diffusers, "encode_prompt", encode)
+    weights = kind()
+    model = None
+    if kind is shared.KeptWeights:
+        weights._model = model = object(), object()
+    assert weights.prompt("models", "a robot", "cuda") == "embedding"
+    assert placed == [("cuda:1", model), ("cuda", None)], "the kept model makes room"
+    assert "The text encoder runs on cuda: memory ran out on cuda:1." in caplog.text
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        weights.prompt("models", "a robot", "cuda:0")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:1"])

@@ -20,17 +20,15 @@ def default_prompt(pack_module):
 
 
 @pytest.fixture
-def cards(comfy, pack_module, monkeypatch):
+def cards(comfy, monkeypatch):
     """``cards({card: free bytes})`` gives the host these, the first of them its own."""
     import comfy.model_management as management
-
-    roomiest = pack_module("wan_animate.parallel.roomiest")
 
     def have(free):
         monkeypatch.setattr(management, "get_torch_device", lambda: next(iter(free)))
         monkeypatch.setattr(management, "get_all_torch_devices", lambda: list(free))
         monkeypatch.setattr(management, "get_free_memory", free.__getitem__)
-        monkeypatch.setattr(roomiest, "kind_of", lambda card: roomiest.Kind("card"))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda card: "card")
 
     return have
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -44,8 +43,7 @@ def cached(text: str) -> dict:
 def run(server, prompt: dict) -> tuple[str, bool]:
     """What the conditioning is, and whether the text encoder was loaded for it."""
     # The host's own cache of node outputs would hide what is loaded and what is not.
-    server.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(1.0)
+    server.forget()
     ran: list[str] = []
     entry = server.run(prompt, lambda kind, data: ran.append(data["node"]) if kind == "executing" else None)
     return entry["outputs"]["3"]["text"][0], "1" in ran

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -166,19 +165,6 @@ def new(server):
     return new
 
 
-def forget(server) -> None:
-    """The idle server lets go of what it holds, which it does when it gets to it: seen by a node that runs again."""
-    graph: dict = {}
-    color = graphs.add(graph, "EmptyImage", width=16, height=16, batch_size=1, color=0)
-    graphs.add(graph, "PreviewImage", images=[color, 0])
-    ran(server, graph)
-    server.post("/free", {"unload_models": True, "free_memory": True})
-    end = time.monotonic() + 60
-    while "EmptyImage" not in ran(server, graph):
-        assert time.monotonic() < end, "the server keeps what it holds"
-        time.sleep(0.2)
-
-
 def test_a_job_is_of_the_model_that_made_it(server, new):
     """Load Animate Model looks again. ComfyUI's Load VAE does not: a clip that is made with the VAE in memory is not
     taken for one of the file on disk."""
@@ -198,7 +184,7 @@ def test_a_job_is_of_the_model_that_made_it(server, new):
     log = server.log()
     held = new(animate(seed=3))
     assert held is not None and f"{vae.name} has changed since ComfyUI loaded it" in server.log()[len(log) :]
-    forget(server)
+    server.forget()
     anew = new(animate(seed=3))
     assert anew is not None and anew != held, "the clip of the VAE in memory is not taken for one of the new file"
 
@@ -227,11 +213,11 @@ def test_a_job_is_of_what_was_encoded(server, new, folder, node, taken):
     replace(file, b"other encoder")
     held = new(graph(21))
     assert held is not None, "made with what ComfyUI holds"
-    forget(server)
+    server.forget()
     anew = new(graph(21))
     assert anew is not None and anew != held
     replace(file, b"first encoder")
-    forget(server)
+    server.forget()
     assert new(graph(21)) is None, "the clip of the former file is there"
 
 
@@ -246,5 +232,5 @@ def test_a_model_that_is_overwritten_in_its_place(server, new):
         server.run(animate(31), timeout=600)
     assert f"{vae.name} was overwritten while its weights were in memory" in error.value.text
     assert "unload models and the execution cache" in error.value.text
-    forget(server)
+    server.forget()
     assert new(animate(31)) is not None

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..kernels import fused
+from ..kernels.plain_module import is_plain
 from ..log import get_logger
-from ..swapped import is_plain, swapped
+from ..swapped import swapped
 
 if TYPE_CHECKING:
     from diffusers import WanAnimateTransformer3DModel
@@ -96,8 +97,6 @@ def _agrees(block: Any, x: torch.Tensor, context: torch.Tensor, temb: torch.Tens
     """Whether both ways give the same here, found once by a transformer's first block on its first tokens."""
     processor = block.attn1.processor
     shared = processor.shared
-    if shared.agrees is None and processor._parallel_config is not None:  # the others' tokens would be needed
-        shared.agrees = True
     if shared.agrees is None:
         try:
             few = tuple(table[:, :CHECKED] for table in rotary_emb)
@@ -117,9 +116,11 @@ def _differences(
 ) -> list[float]:
     """Relative L2 of what the block adds, and of rotated queries, on which random weights' attention hardly depends."""
     attn = block.attn1
-    found = _compute(block, x, context, temb, rotary_emb)
-    with swapped(attn, "processor", attn.processor.plain):
-        expected = type(block).forward(block, x, context, temb, rotary_emb)
+    plain = attn.processor.plain
+    with swapped(plain, "_parallel_config", None):  # of several cards each looks at tokens of its own
+        found = _compute(block, x, context, temb, rotary_emb)
+        with swapped(attn, "processor", plain):
+            expected = type(block).forward(block, x, context, temb, rotary_emb)
     errors = [_relative(found.float() - x.float(), expected.float() - x.float())]
     norm, turns, query = attn.norm_q, attn.processor.shared.rotations(*rotary_emb), attn.to_q(x)
     expected = rotate(norm(query).unflatten(2, (attn.heads, -1)), turns)

@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import numpy as np
 import torch
 
-from ..errors import Cancelled
 from .conditioning import latent_keys
 from .control_reader import ControlReader
 from .control_sources import POSE, Controls
@@ -28,7 +27,8 @@ class PoseAhead:
         self._thread = ThreadPoolExecutor(1, "pose ahead") if vae.beside else None
         self._segment: Segment | None = None
         self._latent: Future | None = None
-        self._closed = threading.Event()
+        self._given_up = threading.Event()  # of the last that was begun
+        self._encoding = threading.Lock()
 
     def begin(self) -> None:
         """Start with the segment that the reader reads ahead; when the VAE has nothing else to do."""
@@ -36,12 +36,14 @@ class PoseAhead:
         found = self._reader.ahead(POSE)
         if self._thread is not None and found is not None:
             self._segment, frames = found
-            self._latent = self._thread.submit(self._encode, self._segment, frames)
+            self._given_up = threading.Event()
+            self._latent = self._thread.submit(self._encode, self._segment, frames, self._given_up)
 
     def wait(self) -> None:
-        """Until the VAE is free again; an error is raised by :meth:`take`."""
-        if self._latent is not None:
-            wait([self._latent])
+        """Until the VAE is free again; an error is raised by :meth:`take`. What has no frames yet is given up."""
+        self._given_up.set()
+        with self._encoding:
+            pass
 
     def take(self, segment: Segment) -> torch.Tensor | None:
         """The latent of the segment's pose; None if it was not made."""
@@ -50,15 +52,18 @@ class PoseAhead:
 
     def close(self) -> None:
         """End the thread; what it encodes is done first, what it would encode is not waited for."""
-        self._closed.set()
+        self._given_up.set()
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
     @torch.no_grad()
-    def _encode(self, segment: Segment, frames: Future) -> torch.Tensor:
+    def _encode(self, segment: Segment, frames: Future, given_up: threading.Event) -> torch.Tensor | None:
         key = None if self._vae.cache is None else latent_keys(segment, self._controls)[0]
         while not wait([frames], 0.1).done:
-            if self._closed.is_set():
-                raise Cancelled
-        pixels = frames.result()[POSE]
-        return self._vae.encode_once(key, lambda: torch.from_numpy(np.ascontiguousarray(pixels)))
+            if given_up.is_set():
+                return None
+        with self._encoding:
+            if given_up.is_set():
+                return None
+            pixels = frames.result()[POSE]
+            return self._vae.encode_once(key, lambda: torch.from_numpy(np.ascontiguousarray(pixels)))

@@ -149,7 +149,7 @@ class RunOptions:
         str,
         _option(
             "cuda, cuda:1, cpu; by default cuda where PyTorch has it. With several cards and --gpus 1, cuda leaves "
-            "detector, SAM 2, text encoder and VAE to the one with the most free memory; cuda:1 is for all of them.",
+            "detector, SAM 2, text encoder and VAE to the one of its model with most memory free; cuda:1 is for all.",
             SAMPLING,
         ),
     ] = ""

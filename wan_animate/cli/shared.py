@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..log import get_logger
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,13 +17,22 @@ if TYPE_CHECKING:
     from ..chain.generate import Progress
     from ..chain.ports import VideoVAE
 
+log = get_logger(__name__)
+
+WORKING = 1 << 30
+"""Bytes beside the text encoder's weights, amply: a prompt is 512 tokens."""
+
 
 def text_device(folder: str, device: str) -> str:
     """``device``, or for ``"cuda"`` a card with more room, if the text encoder fits there whole."""
     from ..parallel.roomiest import card_with_room
 
-    files = Path(folder, "text_encoder").glob("*.safetensors")
-    return str(card_with_room(device, "The text encoder", needed=sum(file.stat().st_size for file in files)))
+    sizes = {
+        kind: sum(file.stat().st_size for file in Path(folder, "text_encoder").glob(f"*.{kind}"))
+        for kind in ("safetensors", "bin")
+    }
+    weights = sizes["safetensors"] or sizes["bin"]  # as diffusers' folders hold them; of both, the former are read
+    return str(card_with_room(device, "The text encoder", needed=weights + WORKING))
 
 
 def empty_cache() -> None:
@@ -40,13 +51,28 @@ class Weights:
 
     def prompt(self, folder: str, text: str, device: str, hashes: str = "") -> torch.Tensor:
         """As :func:`..backends.diffusers.encode_prompt`. ``hashes`` are those of the folder's files."""
+        return self._encode(folder, text, device, text_device(folder, device))
+
+    def _encode(self, folder: str, text: str, device: str, place: str) -> torch.Tensor:
+        """On ``place``, or on ``device`` if memory runs out there: another process may have taken it."""
+        import torch
+
         from ..backends.diffusers import encode_prompt
 
-        place = text_device(folder, device)
-        embedding = encode_prompt(folder, text, place)
-        if place != "cpu":
-            empty_cache()  # another card is not this process's to keep
-        return embedding
+        try:
+            return encode_prompt(folder, text, place)
+        except torch.cuda.OutOfMemoryError:
+            if place == device:
+                raise
+            self.release()
+            log.warning("The text encoder runs on %s: memory ran out on %s.", device, place)
+        finally:
+            if place != "cpu":
+                empty_cache()  # another card is not this process's to keep
+        return encode_prompt(folder, text, device)
+
+    def release(self) -> None:
+        """Lets go of a model that is kept."""
 
     def model(
         self,
@@ -90,7 +116,7 @@ class KeptWeights(Weights):
                 self.release()
             while len(self._texts) >= self.TEXTS:
                 del self._texts[next(iter(self._texts))]
-            self._texts[key] = super().prompt(folder, text, place, hashes)
+            self._texts[key] = self._encode(folder, text, device, place)
         return self._texts[key]
 
     def model(
@@ -114,7 +140,6 @@ class KeptWeights(Weights):
         return *self._model, flow_scheduler("unipc", shift)
 
     def release(self) -> None:
-        """Lets go of the model."""
         self._model = self._key = None
         empty_cache()
 

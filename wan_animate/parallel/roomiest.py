@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 
@@ -14,28 +13,6 @@ log = get_logger(__name__)
 
 MORE = 1 << 30
 """Bytes that another card must have free beyond the own: below that a move gains nothing."""
-NEWEST_NEEDED = 8  # compute capability: from there on cards compute in bf16
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Of a card, as far as the same work can be given to another.
-
-    Attributes:
-        name: the card's.
-        capability: major compute capability; 0 where it has none (ROCm).
-        built_for: whether this PyTorch has kernels for it.
-    """
-
-    name: str
-    capability: int = 0
-    built_for: bool = True
-
-    def can_replace(self, own: Kind) -> bool:
-        """Whether work that fits ``own`` runs here, in the same dtypes."""
-        if self.name == own.name:
-            return True
-        return self.built_for and own.capability > 0 and self.capability >= min(own.capability, NEWEST_NEEDED)
 
 
 def roomiest(free: Mapping[torch.device, int], own: torch.device, needed: int = 0) -> torch.device:
@@ -56,7 +33,7 @@ def choose_card(
     own: torch.device,
     work: str,
     free_memory: Callable[[torch.device], int],
-    kind_of: Callable[[torch.device], Kind],
+    name_of: Callable[[torch.device], str],
     needed: int = 0,
 ) -> torch.device:
     """The one of ``cards`` that ``work`` runs on, by :func:`roomiest`; another than ``own`` is logged.
@@ -64,19 +41,20 @@ def choose_card(
     Args:
         free_memory: free bytes of a card; one for which it raises RuntimeError is left out, as one that another process
             holds for itself.
+        name_of: a card's model. Cards of another model round differently, by which a job would not be found again.
     """
     others = [card for card in dict.fromkeys(cards) if card != own and card.type == own.type]
     if not others:
         return own
     try:
         free = {own: free_memory(own)}
-        mine = kind_of(own)
+        mine = name_of(own)
     except (RuntimeError, AssertionError) as error:  # the latter of a device that torch does not know
         log.debug("the free memory of %s is not known: %s", own, error)
         return own
     for card in others:
         try:
-            if kind_of(card).can_replace(mine):
+            if name_of(card) == mine:
                 free[card] = free_memory(card)
         except (RuntimeError, AssertionError) as error:
             log.debug("%s is left out: %s", card, error)
@@ -94,8 +72,10 @@ def choose_card(
 
 
 def card_with_room(device: torch.device | str, work: str, needed: int = 0) -> torch.device:
-    """``device``, or for ``"cuda"`` without a number the card with the most free memory; not where several processes
-    make one clip, whose cards are theirs."""
+    """``device``, or for ``"cuda"`` without a number the card of its model with the most free memory.
+
+    Where several processes make one clip, the cards are theirs: ``device``.
+    """
     own = torch.device(device)
     if own.type != "cuda" or own.index is not None or in_group() or not torch.cuda.is_available():
         return own
@@ -103,7 +83,7 @@ def card_with_room(device: torch.device | str, work: str, needed: int = 0) -> to
     if len(cards) < 2:
         return own
     first = torch.device("cuda", torch.cuda.current_device())
-    chosen = choose_card(cards, first, work, free_memory, kind_of, needed)
+    chosen = choose_card(cards, first, work, free_memory, torch.cuda.get_device_name, needed)
     return own if chosen == first else chosen
 
 
@@ -111,13 +91,3 @@ def free_memory(card: torch.device) -> int:
     """Bytes, those that PyTorch holds unused among them."""
     held = torch.cuda.memory_reserved(card) - torch.cuda.memory_allocated(card)
     return torch.cuda.mem_get_info(card)[0] + held
-
-
-def kind_of(card: torch.device) -> Kind:
-    """Of a CUDA card."""
-    name = torch.cuda.get_device_properties(card).name
-    if torch.version.hip is not None:
-        return Kind(name)
-    major = torch.cuda.get_device_capability(card)[0]
-    built = {int("".join(filter(str.isdigit, arch.split("_")[1]))) // 10 for arch in torch.cuda.get_arch_list()}
-    return Kind(name, major, major in built)

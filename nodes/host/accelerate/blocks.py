@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 
 from ....wan_animate.kernels.fused import Quantized, norm_modulate_quantize, quantize, rms_rope
-from ....wan_animate.swapped import is_plain, swapped
+from ....wan_animate.kernels.plain_module import is_plain
+from ....wan_animate.swapped import swapped
 from .fp8_linears import is_measured, takes_quantized
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ....wan_animate.swapped import is_plain, swapped
+from ....wan_animate.kernels.plain_module import is_plain
+from ....wan_animate.swapped import swapped
 from ..patching import weights_stamp
 from .face_motion import content_sums, depthwise_blur
 
