@@ -55,6 +55,7 @@ def main(lora: str, shard: bool, sizes: list[int]) -> None:
     if shard:
         shard_weights(many)
     parallelize(many, group.rank, group.size)
+    check = 3  # calls by which the first block is compared with diffusers' own, once
     for size in (SIZES[index] for index in sizes):
         given = inputs(*size)
         for strengths in ((1.0, 1.0), (0.5, 0.0)):
@@ -63,8 +64,9 @@ def main(lora: str, shard: bool, sizes: list[int]) -> None:
             distance = float((mine - whole).norm() / whole.norm())
             print(f"{size} {strengths} {distance:.1e}", flush=True)
             assert distance < 1e-5, (size, strengths, distance)
-            assert len(calls) == 2 * len(many.blocks)
+            assert len(calls) == 2 * len(many.blocks) + check
             calls.clear()
+            check = 0
     group.leave()
 
 
