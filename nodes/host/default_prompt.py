@@ -11,13 +11,13 @@ import folder_paths
 from ...wan_animate.chain.prompts import DEFAULT_PROMPT
 from ...wan_animate.errors import InputError
 from ...wan_animate.log import get_logger
+from ...wan_animate.parallel.roomiest import PROMPT
 from ...wan_animate.weights.prompt_file import find_prompt, load_prompt, prompt_file_name, save_prompt
 from .device import card_with_room, compute_device
 from .folders import PROMPTS
 
 log = get_logger(__name__)
 
-WORKING = 1 << 30  # bytes beside the weights, amply: a prompt is 512 tokens
 NO_PROMPT = (
     "positive is not connected, and there is neither a text encoder to encode the usual prompt with nor a saved one: "
     "put umt5_xxl_fp8_e4m3fn_scaled.safetensors into models/text_encoders, or connect Cached Prompt or Load Saved "
@@ -68,7 +68,7 @@ def load_options(path: str) -> dict[str, Any]:
     own = management.text_encoder_device()
     if own != compute_device() or own == management.text_encoder_offload_device():  # --lowvram, --cpu; --gpu-only
         return {}
-    device = card_with_room("The text encoder", needed=os.path.getsize(path) + WORKING)
+    device = card_with_room("The text encoder", needed=os.path.getsize(path) + PROMPT)
     return {} if device == own else {"load_device": device}
 
 

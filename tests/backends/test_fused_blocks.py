@@ -266,7 +266,7 @@ def test_the_kernels_compute_the_block():
 
 
 @WITH_TRITON
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card: run it on one")
 def test_on_the_card(small_models):
     parts = load(small_models.diffusers, dtype=torch.bfloat16, device="cuda")
     given = segment(parts[0], size=128, length=13)

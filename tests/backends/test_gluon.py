@@ -18,7 +18,7 @@ from wan_animate.kernels import gluon_attention  # noqa: E402
 from ..support.embedded import lora_file, sample, segment  # noqa: E402
 
 HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
-ON_A_CARD = pytest.mark.skipif(not HOPPER, reason="no Hopper card (H100, H200)")
+ON_A_CARD = pytest.mark.skipif(not HOPPER, reason="no Hopper card: run it on an H100 or H200")
 WITH_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is missing: PyTorch brings it on Linux"
 )

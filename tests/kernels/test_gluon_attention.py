@@ -136,7 +136,7 @@ def off(found, expected):
     return float((found.float() - expected).norm() / expected.norm())
 
 
-@pytest.mark.skipif(not HOPPER, reason="no Hopper card (H100, H200)")
+@pytest.mark.skipif(not HOPPER, reason="no Hopper card: run it on an H100 or H200")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_on_the_card_it_is_right(gluon, dtype):
     largest = {torch.float16: 4e-4, torch.bfloat16: 3e-3}[dtype]
@@ -150,7 +150,7 @@ def test_on_the_card_it_is_right(gluon, dtype):
     assert off(gluon.attend(*together.split(512, -1), 4), in_float32(*together.split(512, -1), 4)) < largest
 
 
-@pytest.mark.skipif(not HOPPER, reason="no Hopper card (H100, H200)")
+@pytest.mark.skipif(not HOPPER, reason="no Hopper card: run it on an H100 or H200")
 def test_scores_may_grow_without_end(gluon):
     """The last tile comes first: its keys are small, what follows moves the references, or overflows them."""
     q, k, v = qkv(1, 1999, 4, device="cuda")

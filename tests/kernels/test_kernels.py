@@ -1,10 +1,12 @@
 """The Triton kernels against PyTorch, in Triton's interpreter."""
 
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,20 @@ def test_a_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path
     assert {dtype: len(compiled) for dtype, compiled in found.items()} == {"torch.float16": 15, "torch.bfloat16": 15}
     for compiled in found.values():
         assert all(one["warps"] == 8 and one["stack"] == one["spilled"] == 0 for one in compiled)
+
+
+@pytest.mark.parametrize("module, name", [("fused", "kernels"), ("vae", "_triton")])
+def test_a_triton_that_is_broken_is_one_that_is_missing(monkeypatch, module, name):
+    """Installed halfway, as beside another PyTorch: it can be imported, and has none of its names."""
+    find = getattr(importlib.import_module(f"wan_animate.kernels.{module}"), name)
+    for part in ("triton", "triton.language"):
+        monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+    kernels = sys.modules["wan_animate.kernels"]
+    for part in ("triton_rows", "triton_vae"):
+        monkeypatch.delitem(sys.modules, f"wan_animate.kernels.{part}", raising=False)
+        monkeypatch.delattr(kernels, part, raising=False)
+    find.cache_clear()
+    try:
+        assert find() is None
+    finally:
+        find.cache_clear()

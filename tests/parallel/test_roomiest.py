@@ -83,7 +83,7 @@ def test_with_one_card_or_none_cuda_stays_cuda():
     assert card_with_room("cuda", "SAM 2") == torch.device("cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card: run it on one")
 def test_a_real_card():
     card = torch.device("cuda", torch.cuda.current_device())
     assert 0 < roomiest.free_memory(card) <= torch.cuda.get_device_properties(card).total_memory

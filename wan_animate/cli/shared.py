@@ -19,20 +19,17 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-WORKING = 1 << 30
-"""Bytes beside the text encoder's weights, amply: a prompt is 512 tokens."""
-
 
 def text_device(folder: str, device: str) -> str:
     """``device``, or for ``"cuda"`` a card with more room, if the text encoder fits there whole."""
-    from ..parallel.roomiest import card_with_room
+    from ..parallel.roomiest import PROMPT, card_with_room
 
     sizes = {
         kind: sum(file.stat().st_size for file in Path(folder, "text_encoder").glob(f"*.{kind}"))
         for kind in ("safetensors", "bin")
     }
     weights = sizes["safetensors"] or sizes["bin"]  # as diffusers' folders hold them; of both, the former are read
-    return str(card_with_room(device, "The text encoder", needed=weights + WORKING))
+    return str(card_with_room(device, "The text encoder", needed=weights + PROMPT))
 
 
 def empty_cache() -> None:

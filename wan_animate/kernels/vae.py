@@ -24,7 +24,7 @@ KERNELS = "the video VAE"
 def _triton() -> ModuleType | None:
     try:
         from . import triton_vae
-    except ImportError as error:
+    except Exception as error:  # missing, or built for another PyTorch
         log.info("no Triton here (%s): the norms of the Wan VAE run as separate torch operations", error)
         return None
     return triton_vae

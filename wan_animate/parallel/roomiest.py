@@ -13,6 +13,8 @@ log = get_logger(__name__)
 
 MORE = 1 << 30
 """Bytes that another card must have free beyond the own: below that a move gains nothing."""
+PROMPT = 1 << 30
+"""Bytes that encoding a prompt takes beside the weights, amply: it is 512 tokens."""
 
 
 def roomiest(free: Mapping[torch.device, int], own: torch.device, needed: int = 0) -> torch.device:
