@@ -7,7 +7,7 @@ the crop and stitch workflow, in a window of as many pixels.
 
     python benchmarks/memory_growth.py                     # minutes on a GPU, hours on two cores
     python benchmarks/memory_growth.py --frames 300        # shorter
-    python benchmarks/memory_growth.py --driver 3840x2160 --crop
+    python benchmarks/memory_growth.py --driver 3840x2160 --crop --inputs folder  # drawn once, used again
 
 Writes ``results/memory_growth.json``; with ``--crop`` and ``--driver`` its name says so.
 """
@@ -46,7 +46,7 @@ def write_driver(folder: Path, frames: int, size: tuple[int, int], counts: tuple
     from wan_animate.video.write import write_video
 
     dancer = example.Dancer(frames / FPS, size, FPS)
-    write_video(folder / "driver.mp4", dancer, None, FPS)
+    write_video(folder / "driver.mp4", dancer, None, FPS, crf=30)
     keypoints = np.stack([dancer.keypoints(i) for i in range(frames)])
     for count in counts or (WARM, SHORT, frames):
         PoseTrack(keypoints[:count], *size).save(folder / f"driver_{count}.npz")
@@ -91,10 +91,8 @@ def measure(
 
     from benchmarks.meters import anonymous_bytes
 
-    pages = inputs.parent / "pages"
-    pages.mkdir(exist_ok=True)
-    (pages / "index.html").write_text("no pages are asked for here")
-    with HostServer(found, extra_args=("--front-end-root", str(pages))) as server:
+    with tempfile.TemporaryDirectory() as pages, HostServer(found, extra_args=("--front-end-root", pages)) as server:
+        Path(pages, "index.html").write_text("no pages are asked for here")
         small_models.make().copy_to(server.base_dir / "models")
         for file in inputs.iterdir():
             shutil.copyfile(file, server.base_dir / "input" / file.name)  # ComfyUI follows no links out of it
@@ -116,16 +114,18 @@ def main() -> None:
     parser.add_argument("--segment", type=int, default=77)
     parser.add_argument("--driver", default="x".join(map(str, SIZE)), help="size of the driving video's file")
     parser.add_argument("--crop", action="store_true", help="by the crop and stitch workflow")
+    parser.add_argument("--inputs", type=Path, help="a folder that keeps the drawn clip")
     arguments = parser.parse_args()
     found = host.find_host()
     if found is None:
         sys.exit("this needs a ComfyUI: see README, Demo")
     width, height = map(int, arguments.driver.split("x"))
     with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder) / "inputs"
-        inputs.mkdir()
-        example.write_example(inputs)
-        write_driver(inputs, arguments.frames, (width, height))
+        inputs = arguments.inputs or Path(folder) / "inputs"
+        if not (inputs / f"driver_{arguments.frames}.npz").exists():  # written last
+            inputs.mkdir(exist_ok=True, parents=True)
+            example.write_example(inputs)
+            write_driver(inputs, arguments.frames, (width, height))
         make = crop_job if arguments.crop else job
         _, short, _ = measure(found, inputs, SHORT, arguments.segment, make)
         idle, long, seconds = measure(found, inputs, arguments.frames, arguments.segment, make)

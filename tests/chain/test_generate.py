@@ -1,6 +1,7 @@
 """The chain on real (small) networks through the diffusers adapter: overlap, resume, Cancel, bad input."""
 
 from fractions import Fraction
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from wan_animate.backends.diffusers import DiffusersDenoiser, load
 from wan_animate.chain.generate import generate
 from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.noise import unit_noise
-from wan_animate.chain.segments import plan_segments
+from wan_animate.chain.segments import Segment, plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
 from wan_animate.video.frames import TensorSource, read_float
@@ -170,3 +171,30 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         SegmentStore(tmp_path / "file" / "job")
+
+
+@pytest.mark.parametrize(
+    "count, mode, color", [(12, "animate", "anchor"), (12, "replace", "anchor"), (10, "animate", "off")]
+)
+def test_frames_that_nobody_sees_are_not_decoded(parts, denoiser, tmp_path, count, mode, color):
+    """Those past the clip's end, where the shot is played back. In time the VAE is causal: the others are the same."""
+    decoded = []
+
+    class Counting(type(parts[1])):
+        def decode(self, latent):
+            decoded.append(latent.shape[2])
+            return super().decode(latent)
+
+    make = replace_job if mode == "replace" else job
+    cut = {"pose": clip(1, frames=count), "face": clip(2, size=(16, 16), frames=count)}
+    if mode == "replace":
+        cut |= {"background": clip(3, frames=count), "character_mask": clip(4, channels=1, frames=count)}
+    work = make(previous_frames=1, color=color, **cut)
+    plan = work.plan()
+    assert len(plan) == 2 and plan.segments[-1].needed == count - plan.segments[-1].start < plan.segments[-1].length
+    frames = generate(work, denoiser, Counting(parts[1].vae), SegmentStore(tmp_path / "job")).read(0, count)
+    assert decoded == [plan.segments[0].latent_frames, (plan.segments[-1].needed + 2) // 4 + 1]
+    if color == "off":  # what the colours are measured in is what is decoded
+        with patch.object(Segment, "needed", property(lambda segment: segment.length)):
+            every = generate(work, denoiser, parts[1], SegmentStore(tmp_path / "every")).read(0, count)
+        assert np.array_equal(frames, every)

@@ -100,6 +100,21 @@ def test_parts_make_one_clip_and_each_begins_with_a_key_frame(tmp_path):
         assert sound.duration * sound.time_base == pytest.approx(2.5, abs=0.03)
 
 
+def test_a_part_is_written_before_the_next_is_asked_for(tmp_path):
+    """The next comes when its segment is made, minutes later: what was left until then is waited for at the end."""
+    noise = np.random.default_rng(0).integers(0, 256, (80, 96, 160, 3), np.uint8)
+    write_parts(tmp_path / "alone.mp4", [[noise[:60]]], (160, 96), 60, 30)
+    alone, sizes = (tmp_path / "alone.mp4").stat().st_size, []
+
+    def parts():
+        yield [noise[:60]]
+        sizes.append(max(file.stat().st_size for file in tmp_path.iterdir() if file.name != "alone.mp4"))
+        yield [noise[60:]]
+
+    write_parts(tmp_path / "both.mp4", parts(), (160, 96), 80, 30)
+    assert sizes[0] > alone - 280_000 > alone / 2, "x264 looks 50 frames ahead, and FFmpeg writes 256 KB at once"
+
+
 def test_the_fps_of_the_source_is_the_default(tmp_path):
     write_video(tmp_path / "v.mp4", clip(10, fps=Fraction(24000, 1001)))
     assert VideoSource(tmp_path / "v.mp4", fps=0).fps == Fraction(24000, 1001)

@@ -65,7 +65,7 @@ class SegmentColors:
         return watched
 
     def correct(self, segment: Segment, frames: torch.Tensor, previous: torch.Tensor | None) -> None:
-        """Correct decoded frames ``[L, H, W, 3]`` in place, before they are shown and handed on.
+        """Correct decoded frames ``[needed, H, W, 3]`` in place, before they are shown and handed on.
 
         Args:
             previous: the previous frames as the segment was given them, or None.
@@ -84,5 +84,5 @@ class SegmentColors:
 
     def _keep(self, segment: Segment, name: str, frames: np.ndarray) -> None:
         assert self._drift is not None
-        numbers = self._drift.samples(segment.length, segment.previous_frames)
+        numbers = self._drift.samples(segment.needed, segment.previous_frames)
         self._scene[name] = cells((frames[at] for at in numbers), self._drift.cell)

@@ -230,7 +230,7 @@ def _generate(
             del conditioning, noise
             check_finite(latent, f"what the sampler made of segment {segment.index + 1}", OTHER_MODEL)
             here("decode", denoiser.steps)
-            frames = cached.decode(latent[:, :, job.reference_latents :])
+            frames = _decode(segment, latent[:, :, job.reference_latents :], cached)
             check_finite(frames, f"what the VAE decoded of segment {segment.index + 1}", OTHER_VAE)
             del latent
             colors.correct(segment, frames, tail)
@@ -307,6 +307,11 @@ def _handed_over(
     if not segment.previous_frames:
         return None, None
     return store.tail(segment.index - 1), store.state(segment.index - 1)
+
+
+def _decode(segment: Segment, latent: torch.Tensor, vae: CachedVAE) -> torch.Tensor:
+    """The frames that are needed. In time the VAE is causal: a frame is made of its own latent and those before."""
+    return vae.decode(latent[:, :, : -(-(segment.needed - 1) // 4) + 1])[: segment.needed]
 
 
 def _shown(

@@ -17,7 +17,7 @@ from ..buffers import give_back
 from ..errors import Cancelled
 from ..record.frame_hashes import FrameHashes
 from ..video.frames import FrameSource, TensorSource, as_uint8
-from ..workers import lower_priority
+from ..workers import lower_priority, submit
 from .seams import FrameDifferences
 from .segments import Segment
 from .store import SegmentStore
@@ -115,13 +115,18 @@ class GrowingVideo:
             del source
 
     def _chunks(self, source: FrameSource) -> Iterator[np.ndarray]:
+        hashed = None  # of the chunk before, while it is encoded
         for _, _, frames in source.batches(READ_AT_ONCE):
             if self._stopped.is_set():
                 raise Cancelled
             pixels = as_uint8(frames)
             if self._record is not None:
-                self._hashes.add(pixels)
+                if hashed is not None:
+                    hashed.result()
+                hashed = submit(self._hashes.add, pixels)
             yield pixels
+        if hashed is not None:
+            hashed.result()
         self._hashes.end_segment()
 
 

@@ -51,6 +51,11 @@ class Segment:
         return self.stop - self.start
 
     @property
+    def needed(self) -> int:
+        """How many of its frames are decoded: none past the last that the clip shows, where no segment starts there."""
+        return self.length if self.hands_over else self.previous_frames - self.fade + self.keep
+
+    @property
     def latent_frames(self) -> int:
         """Without the reference: the first frame alone, then one for every four."""
         return (self.length - 1) // 4 + 1

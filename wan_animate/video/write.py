@@ -76,9 +76,9 @@ def write_parts(
 ) -> None:
     """:func:`write_video` from parts that come one after another, each of chunks, uint8 ``[n, H, W, 3]``.
 
-    x264 encodes a part to its end before the next is asked for, and begins it with a key frame (a part of one frame
-    is encoded with the next). One encoder for all keeps about 50 frames back, to look ahead: these would be encoded
-    after the last part, when somebody waits for the file.
+    x264 begins a part with a key frame and encodes it to its end before the next is asked for (one of a single frame
+    with the next). One encoder for all keeps about 50 frames back, to look ahead: these would be encoded after the
+    last part, when somebody waits for the file.
 
     Args:
         size: width and height.
@@ -136,6 +136,7 @@ def _write(
                     track.write_to(float(at / rate))
                 if progress is not None:
                     progress(at, count)
+            encoders.end()
         encoders.finish()
         if track is not None:
             track.finish()
@@ -156,11 +157,7 @@ class _Encoders:
         self._given = self._muxed = 0  # frames of this encoder, packets of all
 
     def begin(self) -> None:
-        """The next part. One of a single frame is joined to it: H.264 wants two pictures of its kind (IDR) in a row to
-        have different numbers, and every encoder begins with the same."""
-        if self._apart and self._given > 1:
-            self.finish()
-            self._encoder = None
+        """The next part."""
         if self._encoder is None:
             self._encoder, self._given = self._another(), 0
 
@@ -169,10 +166,17 @@ class _Encoders:
         self._given += 1
         self._mux(self._encoder.encode(frame))
 
+    def end(self) -> None:
+        """All frames of a part go into the file. One of a single frame is joined to the next: H.264 wants two pictures
+        of its kind (IDR) in a row to have different numbers, and every encoder begins with the same."""
+        if self._apart and self._given > 1:
+            self.finish()
+
     def finish(self) -> None:
         """All frames of the encoder go into the file."""
         if self._encoder is not None:
             self._mux(self._encoder.encode(None))
+            self._encoder = None
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
