@@ -211,11 +211,9 @@ class Animate(io.ComfyNode):
             clip = store.folder / name
             frames = generate(job, denoiser, video_vae, store, progress, clip, audio, record, held.check)
             shown = result_plan(job, store)
-            frames.close()
             took = run_of(clock, device, job, store.folder, timed, steps, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
                 runs().add(took)
-            frames = store.clip(shown, job.fps, len(job.controls))
             remember(frames, store.folder, [store.folder / name, *(store.frames_path(one.index) for one in shown)])
         clean_jobs()
         progress.timeline.finish()
