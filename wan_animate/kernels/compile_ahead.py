@@ -23,7 +23,7 @@ def start(what: str, device: torch.device, compilations: Iterable[Callable[[], o
     """Starts compiling on CUDA devices, once per name ``what``.
 
     Args:
-        compilations: each compiles one kernel.
+        compilations: each compiles one kernel, and returns it.
     """
     if device.type != "cuda" or torch.version.hip is not None:
         return
@@ -36,7 +36,8 @@ def start(what: str, device: torch.device, compilations: Iterable[Callable[[], o
 
     def compile_on_device(compilation: Callable[[], object]) -> None:
         with torch.cuda.device(device):
-            compilation()
+            # ``run`` has Triton build its launcher (a C compiler's work, 0.2 s each), as the first launch would
+            getattr(compilation(), "run", None)
 
     futures = [pool.submit(compile_on_device, call) for call in calls]
     pool.shutdown(wait=False)

@@ -155,6 +155,8 @@ def compilations(
     norm_kernel(True, True, True, affine or dtype, False)
     norm_kernel(True, False, True, modulation, True)
     norm_kernel(True, True, False, None, False)
+    if affine is None:
+        norm_kernel(True, False, False, None, False)  # attention to the picture and to the text
     rope = dict(KIND=kind, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=8)
     found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, dim, 1, heads, 1e-6, **rope, grid=(1,)))
     return found

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 
 EPS = 1e-12  # of F.normalize, which ComfyUI's RMS_norm calls
 KERNELS = "the video VAE"
+PLAIN = 8, 16
+"""Input channels of the first convolutions, padded. No norm is before them: it only helps to choose their form."""
 
 
 @functools.cache
@@ -55,6 +57,8 @@ def launches(dim: int) -> list[tuple[str, int, bool, bool | None]]:
         ("add", 4 * dim, False, True),
         ("upsample", 4 * dim, True, True),
     ]
+    for channels in PLAIN:
+        found += [("norm_silu", channels, False, True), ("norm_silu_folded", channels, False, None)]
     for channels in (dim, 2 * dim, 4 * dim):
         found += [("norm_silu", channels, bias, True) for bias in (False, True)]
         found += [("norm_silu_folded", channels, bias, None) for bias in (False, True)]
