@@ -21,6 +21,12 @@ importing.install()  # takes the root off sys.path again: `import nodes` must be
 from demo import host as host_module  # noqa: E402
 from demo.example import clip_at_hand, examples_folder  # noqa: E402
 
+# What someone has set for their own use decides nothing here, nor in the processes that tests start.
+FOREIGN = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "RANK")
+FOREIGN += ("WORLD_SIZE", "LOCAL_RANK", "MODE", "OUT", "WEIGHTS", "WAN_ANIMATE_JOBS_LIMIT", "FORCE_COLOR", "COLUMNS")
+for name in FOREIGN:
+    os.environ.pop(name, None)
+
 HOST_FIXTURES = {"host", "comfy", "pack", "pack_module", "pack_nodes", "host_server"}
 EXAMPLE_FIXTURES = {"examples", "driving"}
 
@@ -115,10 +121,10 @@ def start_server(host, small_models, tmp_path_factory):
     frontend = os.environ.get("WAN_ANIMATE_FRONTEND")
     arguments = ("--front-end-root", frontend) if frontend else ()
 
-    def start():
+    def start(*more):
         base = tmp_path_factory.mktemp("server")
         small_models.copy_to(base / "models")
-        return HostServer(host, base, extra_args=arguments)
+        return HostServer(host, base, extra_args=(*arguments, *more))
 
     return start
 

@@ -11,6 +11,7 @@ from wan_animate.backends.diffusers import DiffusersDenoiser, load
 from wan_animate.chain.generate import generate
 from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.noise import unit_noise
+from wan_animate.chain.options import ClipOptions
 from wan_animate.chain.segments import Segment, plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
@@ -174,9 +175,16 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "count, mode, color", [(12, "animate", "anchor"), (12, "replace", "anchor"), (10, "animate", "off")]
+    "count, mode, color, crossfade",
+    [
+        (12, "animate", "anchor", 0),
+        (12, "replace", "anchor", 0),
+        (10, "animate", "off", 0),
+        (10, "animate", "off", 1),
+        (11, "animate", "off", 1),
+    ],
 )
-def test_frames_that_nobody_sees_are_not_decoded(parts, denoiser, tmp_path, count, mode, color):
+def test_frames_that_nobody_sees_are_not_decoded(parts, denoiser, tmp_path, count, mode, color, crossfade):
     """Those past the clip's end, where the shot is played back. In time the VAE is causal: the others are the same."""
     decoded = []
 
@@ -189,7 +197,8 @@ def test_frames_that_nobody_sees_are_not_decoded(parts, denoiser, tmp_path, coun
     cut = {"pose": clip(1, frames=count), "face": clip(2, size=(16, 16), frames=count)}
     if mode == "replace":
         cut |= {"background": clip(3, frames=count), "character_mask": clip(4, channels=1, frames=count)}
-    work = make(previous_frames=1, color=color, **cut)
+    options = ClipOptions(crossfade=crossfade)
+    work = make(previous_frames=1, color=color, options=options, **cut)
     plan = work.plan()
     assert len(plan) == 2 and plan.segments[-1].needed == count - plan.segments[-1].start < plan.segments[-1].length
     frames = generate(work, denoiser, Counting(parts[1].vae), SegmentStore(tmp_path / "job")).read(0, count)

@@ -114,7 +114,8 @@ class _Card:
 
 @pytest.fixture
 def card(monkeypatch):
-    """``card(session -> session)`` gives onnxruntime that card."""
+    """``card(session -> session)`` gives onnxruntime that card; PyTorch has none, also where there is one."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
     def put(made):
         found = _Onnxruntime(made)

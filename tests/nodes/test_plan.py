@@ -36,8 +36,8 @@ PHASE = "wan_animate_kit.phase"
 
 @pytest.fixture(scope="module")
 def host_server(start_server):
-    """A server of its own, on which nothing was measured before."""
-    with start_server() as server:
+    """A server of its own, on which nothing was measured before, and whose device is known."""
+    with start_server("--cpu") as server:
         yield server
 
 

@@ -24,7 +24,8 @@ def server(host, small_models, tmp_path_factory):
     shutil.copy(Path(__file__).with_name("tiny_text_encoder.py"), base / "custom_nodes")
     (base / "models" / "text_encoders").mkdir()
     (base / "models" / "text_encoders" / "tiny.safetensors").write_bytes(b"first encoder")
-    with HostServer(host, base) as running:
+    # on a card ComfyUI would read the encoder's weights from its file, as dynamic VRAM does, and this one has none
+    with HostServer(host, base, extra_args=("--cpu",)) as running:
         yield running
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from demo import graphs
 from demo.example import track_beside
@@ -159,7 +160,9 @@ def test_second_segment_starts_from_the_firsts_last_frame(host_server, inputs):
     assert start.mean() < ours.std() / 4, (start.mean(), ours.std())
     new = np.abs(theirs[GUIDANCE:] - ours[LENGTH : 2 * LENGTH - GUIDANCE])
     # Ours rounds where Save Image cuts off (half a level on average), and theirs went on from a frame of 8 bits.
-    assert new.max() <= 2 and new.mean() < 0.8, (new.max(), new.mean())
+    # On a card both compute in half precision, and ours by other kernels: 6 and 1.7 were seen there.
+    most, mean = (10, 2.5) if torch.cuda.is_available() else (2, 0.8)
+    assert new.max() <= most and new.mean() < mean, (new.max(), new.mean())
 
 
 @pytest.fixture(scope="module", autouse=True)

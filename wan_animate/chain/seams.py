@@ -45,7 +45,7 @@ def shading(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
 
 
 def join(segment: Segment, frames: torch.Tensor, previous: torch.Tensor) -> None:
-    """Cross-fade a segment's frames ``[L, H, W, 3]`` in place with the previous frames as they were.
+    """Cross-fade a segment's frames ``[needed, H, W, 3]`` in place with the previous frames as they were.
 
     The shading of the frames that both have is made equal first: the segment comes to its own over the
     :data:`SETTLE` new frames that follow, which a blend of two frames could not do without doubling edges. What is
@@ -57,7 +57,8 @@ def join(segment: Segment, frames: torch.Tensor, previous: torch.Tensor) -> None
         light = shading(previous, frames[:known])
         share = torch.arange(settle, 0, -1, dtype=torch.float32).div_(settle + 1)
         frames[:known] += light
-        frames[known : known + settle] += light * share.view(-1, 1, 1, 1)
+        new = frames[known : known + settle]  # fewer where the clip ends before
+        new += light * share[: len(new)].view(-1, 1, 1, 1)
         frames[: known + settle].clamp_(0.0, 1.0)
     frames[known - fade : known] = crossfade(previous[-fade:], frames[known - fade : known])
 
