@@ -122,6 +122,8 @@ def test_every_number_has_a_range():
         ({"segment": 6}, "segment length is 6, but the model works in 4n+1 frames: use 5 or 9"),
         ({"previous_frames": 5}, "previous frames (5) must be fewer than the segment length (5)"),
         ({"gpus": 2, "offload": "on"}, "--offload on is for one card: with several, --shard-weights"),
+        ({"linears": "fp8", "device": "meta"}, "--linears is fp8, which meta cannot multiply: there is no fp8 matrix"),
+        ({"linears": "int4"}, "--linears"),
         ({"device": "gpu"}, "--device is 'gpu', which this PyTorch cannot use here: give one of cpu"),
         ({"device": "cuda:99"}, "--device is 'cuda:99'"),
         ({"device": "meta:x"}, "--device is 'meta:x'"),

@@ -49,32 +49,30 @@ def large_linears(transformer: Any) -> Iterator[tuple[int, str]]:
 @torch.no_grad()
 def quantize_linears(
     transformer: WanAnimateTransformer3DModel, device: torch.device | str, measured: bool = True
-) -> list[str]:
-    """Replaces the large linear layers, one after the other; the names of those in fp8.
+) -> Fp8Linears:
+    """Replaces the large linear layers, one after the other.
 
     Args:
         device: quantizes, which holds a layer's weights meanwhile; the result lies where they lay.
         measured: log how far outputs are off, after the first forward.
     """
-    layers, quantized, skipped = dict(transformer.named_modules()), [], {}
-    report = Report() if measured else None
+    layers, found = dict(transformer.named_modules()), Fp8Linears()
     for index, name in large_linears(transformer):
         layer: Any = layers.pop(name, None)
         reason = "there is none" if layer is None else unfit(layer)
         if reason is not None:
-            skipped[name] = reason
+            found.skipped[name] = reason
         elif not isinstance(layer, Fp8Linear):
             parent, _, last = name.rpartition(".")
-            seen = report if index % MEASURED == MEASURED // 2 else None
+            seen = found if measured and index % MEASURED == MEASURED // 2 else None
             setattr(transformer.get_submodule(parent), last, Fp8Linear(name, layer, device, seen))
-            quantized.append(name)
+            found.quantized.append(name)
         del layer
-    if skipped:
-        name, reason = next(iter(skipped.items()))
-        log.info("%d linear layers stay as loaded, for instance %s: %s.", len(skipped), name, reason)
-    if report is not None and quantized:
-        report.attach(transformer, len(quantized))
-    return quantized
+    if found.skipped:
+        name, reason = next(iter(found.skipped.items()))
+        log.info("%d linear layers stay as loaded, for instance %s: %s.", len(found.skipped), name, reason)
+    found.measure(transformer)
+    return found
 
 
 def unfit(layer: torch.nn.Module) -> str | None:
@@ -100,7 +98,7 @@ class Fp8Linear(torch.nn.Linear):
     scales: torch.Tensor
 
     def __init__(
-        self, name: str, layer: torch.nn.Linear, device: torch.device | str, report: Report | None = None
+        self, name: str, layer: torch.nn.Linear, device: torch.device | str, report: Fp8Linears | None = None
     ) -> None:
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
         given, home = layer.weight.detach(), layer.weight.device
@@ -126,7 +124,7 @@ class Fp8Linear(torch.nn.Linear):
         quantized = x if isinstance(x, Quantized) else quantize(x)
         out = multiply(quantized, self.weight, self.scales, self.bias)
         if self.report is not None and isinstance(x, torch.Tensor):
-            self.report.errors.setdefault(self.name, []).append(self._error(x, out))
+            self.report.seen.setdefault(self.name, []).append(self._error(x, out))
         return out
 
     def _error(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
@@ -149,35 +147,41 @@ def takes_quantized(*layers: torch.nn.Module) -> bool:
     )
 
 
-class Report:
-    """Logs how far layers' outputs are off, once.
+class Fp8Linears:
+    """What became of a transformer's large linear layers.
 
     Attributes:
-        layers: those measured.
-        errors: relative L2 error by layer, of each of its calls in the first forward.
+        quantized: names of those in fp8.
+        skipped: why a layer stays as loaded.
+        errors: relative L2 error of outputs in the first forward, of some layers.
     """
 
     def __init__(self) -> None:
+        self.quantized: list[str] = []
+        self.skipped: dict[str, str] = {}
+        self.errors: dict[str, float] = {}
         self.layers: list[Fp8Linear] = []
-        self.errors: dict[str, list[torch.Tensor]] = {}
+        self.seen: dict[str, list[torch.Tensor]] = {}
 
-    def attach(self, transformer: torch.nn.Module, count: int) -> None:
-        """After the transformer's next forward; ``count`` layers are in fp8."""
+    def measure(self, transformer: torch.nn.Module) -> None:
+        """Until the end of the transformer's next forward."""
 
         def hook(*_: Any) -> None:
             handle.remove()
-            self.close(count)
+            self._report()
 
-        handle = transformer.register_forward_hook(hook)
+        if self.layers:
+            handle = transformer.register_forward_hook(hook)
 
-    def close(self, count: int) -> None:
+    def _report(self) -> None:
         for layer in self.layers:
             layer.report = layer.sample = None
-        self.layers.clear()
-        means = {name: sum(map(float, found)) / len(found) for name, found in self.errors.items()}
-        if means:
-            worst = max(means, key=lambda name: means[name])
+        self.errors = {name: sum(map(float, found)) / len(found) for name, found in self.seen.items()}
+        self.layers, self.seen = [], {}
+        if self.errors:
+            worst = max(self.errors, key=lambda name: self.errors[name])
+            mean = sum(self.errors.values()) / len(self.errors)
             log.info(
                 "%d linear layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d).",
-                count, 100 * sum(means.values()) / len(means), 100 * means[worst], worst, len(means),
+                len(self.quantized), 100 * mean, 100 * self.errors[worst], worst, len(self.errors),
             )  # fmt: skip
