@@ -36,7 +36,7 @@ def parts(small_models):
 
 @pytest.fixture
 def forced(monkeypatch):
-    """The fused way on this device, by PyTorch's operations; of each pass over memory, whether it quantizes and GELU."""
+    """The fused way on this device, by PyTorch's operations; of each pass, whether it quantizes and has GELU."""
     calls, rows = [], fused.norm_modulate_quantize
     monkeypatch.setattr(fused, "works_on", lambda x: True)
 
@@ -81,7 +81,9 @@ def test_large_layers_have_half_the_weights_and_nearly_the_same_outputs(small_mo
             assert torch.equal(one, kept[name])
     assert weight_bytes(transformer.blocks) < 0.27 * before, "float32 before"
     assert transformer.dtype == torch.float32
-    assert not quantize_linears(transformer, "cpu").quantized and torch.equal(sample(exact, STEPS), near), "twice is once"
+    assert not quantize_linears(transformer, "cpu").quantized and torch.equal(sample(exact, STEPS), near), (
+        "twice is once"
+    )
 
 
 def test_loaded_weights_are_freed(exact):
@@ -183,7 +185,8 @@ def test_layers_that_do_not_fit_stay_as_loaded(caplog):
     assert found.skipped == {
         "blocks.0.attn2.to_v": "a Another multiplies in its own way",
         "blocks.0.attn2.add_k_proj": "there is none", "blocks.0.attn2.add_v_proj": "there is none",
-        "blocks.0.ffn.net.0.proj": "its size is no multiple of 16", "blocks.0.ffn.net.2": "its size is no multiple of 16",
+        "blocks.0.ffn.net.0.proj": "its size is no multiple of 16",
+        "blocks.0.ffn.net.2": "its size is no multiple of 16",
     }  # fmt: skip
     assert len(found.quantized) == 12 - 5 == len(layers_of(model)) and type(block.ffn.net[2]) is torch.nn.Linear
     assert "5 linear layers stay as loaded, for instance blocks.0.attn2.to_v: a Another" in caplog.text

@@ -140,9 +140,7 @@ class Fp8Linear(torch.nn.Linear):
 def takes_quantized(*layers: torch.nn.Module) -> bool:
     """Whether their input may come as :class:`Quantized`: what hooks and measuring see is plain."""
     return all(
-        isinstance(layer, Fp8Linear)
-        and layer.report is None
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        isinstance(layer, Fp8Linear) and layer.report is None and not (layer._forward_hooks or layer._forward_pre_hooks)
         for layer in layers
     )
 

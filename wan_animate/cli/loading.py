@@ -58,7 +58,14 @@ def load_ports(
     transformer: Any
     if group is None:
         transformer, vae, scheduler = shared.weights.model(
-            options.models, options.shift, dtype, options.device, options.offload, needed, added, weights,
+            options.models,
+            options.shift,
+            dtype,
+            options.device,
+            options.offload,
+            needed,
+            added,
+            weights,
             options.linears,
         )
         if transformer.device.type == "cuda":

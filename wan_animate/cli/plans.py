@@ -36,7 +36,9 @@ def timed_model(options: RunOptions) -> TimedModel:
     width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
     cards = [f"{options.gpus} cards" + ", weights shared out" * options.shard_weights] if options.gpus > 1 else []
     offload = [] if options.offload == "off" else [f"offload {options.offload}"]
-    return TimedModel(size_name(width, config.get("num_layers", 40)), weights_in_memory(options), ", ".join([*offload, *cards]))
+    return TimedModel(
+        size_name(width, config.get("num_layers", 40)), weights_in_memory(options), ", ".join([*offload, *cards])
+    )
 
 
 def weights_in_memory(options: RunOptions) -> str:
