@@ -172,7 +172,7 @@ class GenerateOptions:
     ] = ""
     linears: Annotated[
         Literal["as-loaded", "fp8"],
-        Option("--linears", help="fp8: faster, half the memory, 4 to 5% off: see run --help.", rich_help_panel=OURS),
+        Option("--linears", help="fp8: faster, half the weights, a little off: see run --help.", rich_help_panel=OURS),
     ] = "as-loaded"
     size: Annotated[str, Option("--size", help="It is src_pose.mp4's.", rich_help_panel=TAKEN)] = ""
     offload_model: Annotated[str, Option("--offload_model", rich_help_panel=TAKEN)] = ""
