@@ -160,8 +160,8 @@ class RunOptions:
     linears: Annotated[
         Literal["as-loaded", "fp8"],
         _option(
-            "The transformer's large linear layers: fp8 multiplies them faster and halves the weights; the log says how "
-            "far they are off (RTX 40, H100 and later; not with --shard-weights).",
+            "The transformer's large linear layers: fp8 multiplies them faster and halves the weights; the log says "
+            "how far they are off (RTX 40, H100 and later; not with --shard-weights).",
             SAMPLING,
         ),
     ] = "as-loaded"
