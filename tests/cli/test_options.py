@@ -122,6 +122,7 @@ def test_every_number_has_a_range():
         ({"segment": 6}, "segment length is 6, but the model works in 4n+1 frames: use 5 or 9"),
         ({"previous_frames": 5}, "previous frames (5) must be fewer than the segment length (5)"),
         ({"gpus": 2, "offload": "on"}, "--offload on is for one card: with several, --shard-weights"),
+        ({"linears": "fp8", "device": "meta"}, "--linears is fp8, which meta cannot multiply: there is no fp8 matrix"),
         ({"device": "gpu"}, "--device is 'gpu', which this PyTorch cannot use here: give one of cpu"),
         ({"device": "cuda:99"}, "--device is 'cuda:99'"),
         ({"device": "meta:x"}, "--device is 'meta:x'"),
@@ -240,13 +241,14 @@ def test_a_part_of_the_sampling_that_is_none(inputs, tmp_path, start, end):
         check_options(options)
 
 
-def test_strengths_make_another_job(inputs, tmp_path):
+def test_strengths_and_linear_layers_make_another_job(inputs, tmp_path):
     given = [f"--{name}={value}" for name, value in (inputs | {"out": tmp_path / "a.mp4"}).items()]
     changes = [
         ["--pose-strength=0.5"],
         ["--face-strength=0.5"],
         ["--pose-range", "0", "0.5"],
         ["--face-range", "0", "0.5"],
+        ["--linears=fp8"],
     ]
     given_options = [parsed([*given, *change]) for change in ([], [], *changes)]
     keys = [segment_settings(options, "weights") for options in given_options]

@@ -137,3 +137,16 @@ def test_the_shell_on_two_processes_and_one_that_dies(shell, tmp_path, monkeypat
     assert shell(out=tmp_path / "one.mkv") == 0
     assert len(started) == 2 and [process.returncode for process in started] == [-9, 0]
     check_equal(frames(tmp_path / "one.mkv"), frames(tmp_path / "two.mkv"))
+
+
+def test_two_processes_with_linear_layers_in_fp8(shell, tmp_path):
+    """Rows are quantized by token, so that a part of the tokens gives a part of the whole; sums are rounded apart."""
+    import numpy as np
+
+    assert shell("--gpus=2", "--linears=fp8", out=tmp_path / "two.mkv") == 0
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    assert shell("--linears=fp8", out=tmp_path / "one.mkv") == 0
+    assert shell(out=tmp_path / "exact.mkv") == 0
+    one, two, exact = (frames(tmp_path / f"{name}.mkv") for name in ("one", "two", "exact"))
+    assert np.abs(one - two).mean() < 0.2 * np.abs(one - exact).mean()

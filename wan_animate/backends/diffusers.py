@@ -25,6 +25,7 @@ from ..parallel.roomiest import card_with_room
 from ..schema import Schema, read_json
 from ..video.frames import as_unit_float
 from .face_features import Faces, face_features
+from .fp8_linears import AS_LOADED, FP8, Linears, quantize_linears
 from .fused_blocks import fuse, prepare
 from .placement import place
 from .strength import strengths_of
@@ -297,11 +298,14 @@ def load(
     device: str = "cpu",
     offload: str = "off",
     needed: float = 0.0,
+    linears: Linears = AS_LOADED,
 ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, UniPCMultistepScheduler]:
     """(transformer, VAE port, scheduler) from a diffusers folder; ``offload`` and ``needed`` as in
-    :func:`.placement.place`. With ``"cuda"`` and several cards the VAE goes to another where that has more room, and
-    ``needed``. Raises InputError."""
+    :func:`.placement.place`; ``linears`` as in :mod:`.fp8_linears`. With ``"cuda"`` and several cards the VAE goes to
+    another where that has more room, and ``needed``. Raises InputError."""
     transformer = load_transformer(folder, dtype)
+    if linears == FP8:
+        quantize_linears(transformer, device)
     place(transformer, device, needed, offload)
     prepare(transformer)
     vae_device = str(card_with_room(device, "The VAE", int(needed)))

@@ -2,7 +2,7 @@
 
 Modules, weights and hooks stay as they are, and linear layers, attention and feed-forward are called as modules: LoRAs,
 offload and FSDP see what they saw. Elsewhere (no CUDA, no Triton, gradients, ``torch.compile``) diffusers' own code
-runs, and so it does where the first block's results differ.
+runs, and so it does where the first block's results differ. Layers in fp8 get their rows quantized in the pass before.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..kernels import fused
+from ..kernels.fused import Quantized
 from ..kernels.plain_module import is_plain
 from ..log import get_logger
 from ..swapped import swapped
+from .fp8_linears import Fp8Linear, takes_quantized
 
 if TYPE_CHECKING:
     from diffusers import WanAnimateTransformer3DModel
 
 CHECKED = 256  # tokens of the first block
 ERROR = 0.05  # relative L2, of what the block adds and of its rotated queries
+FP8_ERROR = 0.1  # with layers in fp8: what is rounded otherwise before them may fall on the next fp8 number
 
 log = get_logger(__name__)
 
@@ -101,7 +104,7 @@ def _agrees(block: Any, x: torch.Tensor, context: torch.Tensor, temb: torch.Tens
         try:
             few = tuple(table[:, :CHECKED] for table in rotary_emb)
             errors = _differences(block, x[:, :CHECKED], context, temb, few)
-            shared.agrees, why = all(error <= ERROR for error in errors), f"{max(errors):.1%} off"
+            shared.agrees, why = all(error <= _allowed(block) for error in errors), f"{max(errors):.1%} off"
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as failure:  # another diffusers
@@ -128,6 +131,10 @@ def _differences(
     return [*errors, _relative(found.float(), expected.float())]
 
 
+def _allowed(block: Any) -> float:
+    return FP8_ERROR if any(isinstance(layer, Fp8Linear) for layer in block.modules()) else ERROR
+
+
 def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
@@ -139,13 +146,35 @@ def _compute(block: Any, x: torch.Tensor, context: torch.Tensor, temb: torch.Ten
     # [1, 6, dim] + [batch, 6, dim], in float32: shift, scale and gate, twice
     shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (block.scale_shift_table + temb.float()).chunk(6, dim=1)
     rows: Any = partial(fused.norm_modulate_quantize, float32=True)
-    y, _ = rows(x.contiguous(), eps=block.norm1.eps, mul=scale, plus=shift, modulate=True)
-    y = block.attn1(y, None, None, rotary_emb)
-    norm = block.norm2
-    y, x = rows(x, added=y, gate=gate, eps=norm.eps, mul=norm.weight, plus=norm.bias, keep_sum=True)
-    y = block.attn2(y, context, None, None)
-    y, x = rows(x, added=y, eps=block.norm3.eps, mul=ffn_scale, plus=ffn_shift, modulate=True, keep_sum=True)
-    return rows(x, added=block.ffn(y), gate=ffn_gate)[0]
+    attn, norm, cross, ffn = block.attn1, block.norm2, block.attn2, block.ffn
+    fp8 = is_plain(attn) and _is_usual(attn) and takes_quantized(attn.to_q, attn.to_k, attn.to_v)
+    y, _ = rows(x.contiguous(), eps=block.norm1.eps, mul=scale, plus=shift, modulate=True, quantize=fp8)
+    y = attn(y, None, None, rotary_emb)
+    fp8 = is_plain(cross) and type(cross.processor) is type(attn.processor.plain) and takes_quantized(cross.to_q)
+    y, x = rows(x, added=y, gate=gate, eps=norm.eps, mul=norm.weight, plus=norm.bias, keep_sum=True, quantize=fp8)
+    y = cross(y, context, None, None)
+    fp8 = _is_tanh_gelu(ffn) and takes_quantized(ffn.net[0].proj)
+    y, x = rows(
+        x, added=y, eps=block.norm3.eps, mul=ffn_scale, plus=ffn_shift, modulate=True, keep_sum=True, quantize=fp8
+    )
+    return rows(x, added=_feed_forward(ffn, y), gate=ffn_gate)[0]
+
+
+def _feed_forward(ffn: Any, x: torch.Tensor | Quantized) -> torch.Tensor:
+    """Between two layers in fp8, GELU and quantization in one pass."""
+    if _is_tanh_gelu(ffn) and takes_quantized(ffn.net[2]):
+        return ffn.net[2](fused.norm_modulate_quantize(ffn.net[0].proj(x), gelu=True, quantize=True)[0])
+    return ffn(x)
+
+
+def _is_tanh_gelu(ffn: Any) -> bool:
+    """A product with GELU, a dropout without effect, a product; none of them changed by others."""
+    from diffusers.models.activations import GELU
+
+    if len(ffn.net) != 3 or not all(map(is_plain, (ffn, ffn.net[0], ffn.net[1]))):
+        return False
+    gelu, dropout, _ = ffn.net
+    return type(gelu) is GELU and gelu.approximate == "tanh" and not (dropout.training and dropout.p)
 
 
 def _is_layer_norm(norm: Any) -> bool:
@@ -182,14 +211,14 @@ class SelfAttention:
     def __call__(
         self,
         attn: Any,
-        hidden_states: torch.Tensor,
+        hidden_states: torch.Tensor | Quantized,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         usual = encoder_hidden_states is None and attention_mask is None and self.shared.agrees is not False
-        own = attn.add_k_proj is None and not attn.fused_projections and all(map(_is_rms_norm, _norms(attn)))
-        if rotary_emb is None or not usual or not own or not _runs_on(hidden_states):
+        runs = isinstance(hidden_states, Quantized) or _runs_on(hidden_states)  # quantized by a block that runs
+        if rotary_emb is None or not usual or not _is_usual(attn) or not runs:
             return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb)
         from diffusers.models.attention_dispatch import dispatch_attention_fn
 
@@ -206,6 +235,10 @@ class SelfAttention:
         for layer in attn.to_out:  # the product, and a dropout
             out = layer(out)
         return out
+
+
+def _is_usual(attn: Any) -> bool:
+    return attn.add_k_proj is None and not attn.fused_projections and all(map(_is_rms_norm, _norms(attn)))
 
 
 def _norms(attn: Any) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from .attention import NATIVE, choose_attention, set_attention
 from .context_parallel import parallelize, shard_weights
 from .diffusers import load_transformer
 from .face_features import FaceFeatures
+from .fp8_linears import AS_LOADED, FP8, Linears, quantize_linears
 from .fused_blocks import prepare
 from .lora import add_lora
 from .strength import scaled
@@ -102,7 +103,8 @@ class Part:
 
     Args:
         loras: (path, strength).
-        shard: leave a part of the weights on each card.
+        shard: leave a part of the weights on each card; not with fp8.
+        linears: as in :mod:`.fp8_linears`.
     """
 
     def __init__(
@@ -112,8 +114,11 @@ class Part:
         dtype: torch.dtype,
         loras: Sequence[tuple[str, float]] = (),
         shard: bool = False,
+        linears: Linears = AS_LOADED,
     ) -> None:
         transformer = load_transformer(folder, dtype)
+        if linears == FP8:
+            quantize_linears(transformer, group.device, measured=group.rank == 0)
         for path, strength in loras:
             add_lora(transformer, path, strength)
         if shard:

@@ -133,6 +133,8 @@ def segment_settings(options: RunOptions, weights: str) -> str:
     values |= {f"lora {number}": strength for number, (_, strength) in enumerate(loras(options)) if strength != 1}
     if options.gpus > 1:  # which rounds otherwise
         values["gpus"] = options.gpus
+    if options.linears != "as-loaded":
+        values["linears"] = options.linears
     return " ".join(f"{name}={value}" for name, value in values.items())
 
 
@@ -164,6 +166,11 @@ def check_options(options: RunOptions, pose: bool = True) -> None:
     for name, strength in strengths(options).items():
         strength.check(_flag(name), _flag(name.replace("strength", "range")))
     check_device(options.device)
+    if options.linears == "fp8" and options.shard_weights:
+        raise InputError(
+            "--linears fp8 and --shard-weights are given, which do not go together: leave one of them out (in fp8 each "
+            "card holds half of the weights' size)."
+        )
     for name, kind in FILES.items():
         path = getattr(options, name)
         if path is not None and not _is_file(path):
@@ -226,6 +233,18 @@ def check_device(name: str) -> None:
         raise InputError(
             f"--device is {name!r}, which this PyTorch cannot use here: give one of {', '.join(have)}."
         ) from error
+
+
+def check_linears(options: RunOptions) -> None:
+    """Raises InputError where ``--linears fp8`` cannot be multiplied by the device."""
+    if options.linears == "fp8":
+        from ..kernels.fp8 import refusal
+
+        reason = refusal(torch.device(options.device))
+        if reason is not None:
+            raise InputError(
+                f"--linears is fp8, which {options.device} cannot multiply: {reason}; leave --linears out."
+            )
 
 
 def check_outputs(options: RunOptions) -> None:

@@ -48,6 +48,7 @@ def generate(options: GenerateOptions) -> None:
         segment=options.frame_num, previous_frames=options.refert_num, steps=options.sample_steps,
         shift=options.sample_shift, seed=seed, color=options.color, crossfade=options.crossfade, sheet=options.sheet,
         device=options.device, gpus=options.ulysses_size, shard_weights=options.dit_fsdp,
+        linears=options.linears,
     )  # fmt: skip
     negative = options.n_prompt or NEGATIVE
     sound = options.audio or str(folder / POSE)

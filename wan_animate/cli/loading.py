@@ -58,7 +58,15 @@ def load_ports(
     transformer: Any
     if group is None:
         transformer, vae, scheduler = shared.weights.model(
-            options.models, options.shift, dtype, options.device, options.offload, needed, added, weights
+            options.models,
+            options.shift,
+            dtype,
+            options.device,
+            options.offload,
+            needed,
+            added,
+            weights,
+            options.linears,
         )
         if transformer.device.type == "cuda":
             choose_attention(transformer, count, choices)
@@ -68,6 +76,7 @@ def load_ports(
         transformer = SplitTransformer(
             group, folder=os.path.abspath(options.models), dtype=dtype,
             loras=[(os.path.abspath(path), strength) for path, strength in added], shard=options.shard_weights,
+            linears=options.linears,
         )  # fmt: skip
         transformer.choose_attention(count, choices)
         vae, scheduler = (

@@ -100,7 +100,14 @@ def _run(
         from ..video.audio import read_audio
         from ..video.derived import PartSource
         from ..weights.prompt_file import load_prompt
-        from .checks import check_encoders, check_options, prompt_ranges, segment_prompts, segment_settings
+        from .checks import (
+            check_encoders,
+            check_linears,
+            check_options,
+            prompt_ranges,
+            segment_prompts,
+            segment_settings,
+        )
         from .imports import import_packages
         from .launch import together
         from .loading import load_ports
@@ -114,6 +121,7 @@ def _run(
     if options.plan:
         print(plan_of(options, driving_video(options)).text())
         return out
+    check_linears(options)
     with whole_imports():
         import_packages(options)
     group = stack.enter_context(together(options))

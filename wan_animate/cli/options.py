@@ -157,6 +157,14 @@ class RunOptions:
         Literal["auto", "on", "off"],
         _option("Keep the transformer's blocks in host memory: where the card is too small, always, never.", SAMPLING),
     ] = "auto"
+    linears: Annotated[
+        Literal["as-loaded", "fp8"],
+        _option(
+            "The transformer's large linear layers: fp8 multiplies them faster and halves the weights; the log says "
+            "how far they are off (RTX 40, H100 and later; not with --shard-weights).",
+            SAMPLING,
+        ),
+    ] = "as-loaded"
     gpus: Annotated[
         int,
         _option("Cards of this machine that compute each step together (or start it with torchrun).", SAMPLING),

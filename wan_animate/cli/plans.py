@@ -36,7 +36,14 @@ def timed_model(options: RunOptions) -> TimedModel:
     width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
     cards = [f"{options.gpus} cards" + ", weights shared out" * options.shard_weights] if options.gpus > 1 else []
     offload = [] if options.offload == "off" else [f"offload {options.offload}"]
-    return TimedModel(size_name(width, config.get("num_layers", 40)), "bf16", ", ".join([*offload, *cards]))
+    return TimedModel(
+        size_name(width, config.get("num_layers", 40)), weights_in_memory(options), ", ".join([*offload, *cards])
+    )
+
+
+def weights_in_memory(options: RunOptions) -> str:
+    """A key of :data:`..plan.costs.WEIGHTS`."""
+    return "fp8" if options.linears == "fp8" else "bf16"
 
 
 def output_fault(options: RunOptions) -> Finding | None:
@@ -91,6 +98,7 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         fps=frames.fps,
         lossless=lossless_size(picture if options.mode == "animate" else frames, sampled),
         device=device_here(options.device),
+        weights=weights_in_memory(options),
         mode=options.mode,
         segment_length=options.segment,
         previous_frames=options.previous_frames,

@@ -22,7 +22,7 @@ WEIGHT_FILES = (".safetensors", ".bin")
 # neither settings of the clip nor inputs
 LEFT_OUT = {"out", "sheet", "models", "device", "offload", "plan", "keep_segments", "codec", "quality", *FILES}
 # left out unless set: older clips' records have none of them
-LATER = {"lora_strength": 1.0, "lora_2_strength": 1.0, "mask_prompts_only": False}
+LATER = {"lora_strength": 1.0, "lora_2_strength": 1.0, "mask_prompts_only": False, "linears": "as-loaded"}
 
 
 def record(options: RunOptions, job: AnimateJob, frames: VideoSource, sampling: Sampling = AS_RUN) -> ClipRecord:

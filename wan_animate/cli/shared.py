@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import SchedulerMixin, WanAnimateTransformer3DModel
 
+    from ..backends.fp8_linears import Linears
     from ..chain.generate import Progress
     from ..chain.ports import VideoVAE
 
@@ -81,13 +82,14 @@ class Weights:
         needed: float,
         loras: tuple[tuple[str, float], ...] = (),
         hashes: str = "",
+        linears: Linears = "as-loaded",
     ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, SchedulerMixin]:
         """As :func:`..backends.diffusers.load`, with LoRAs: (path, strength). ``hashes`` are those of all
         these files."""
         from ..backends.diffusers import load
         from ..backends.lora import add_lora
 
-        transformer, vae, scheduler = load(folder, shift, dtype, device, offload, needed)
+        transformer, vae, scheduler = load(folder, shift, dtype, device, offload, needed, linears)
         for path, strength in loras:
             add_lora(transformer, path, strength)
         return transformer, vae, scheduler
@@ -126,13 +128,14 @@ class KeptWeights(Weights):
         needed: float,
         loras: tuple[tuple[str, float], ...] = (),
         hashes: str = "",
+        linears: Linears = "as-loaded",
     ) -> tuple[WanAnimateTransformer3DModel, VideoVAE, SchedulerMixin]:
         from ..backends.diffusers import flow_scheduler
 
-        key = folder, dtype, device, offload, loras, hashes
+        key = folder, dtype, device, offload, loras, hashes, linears
         if self._model is None or key != self._key or needed > self._needed:
             self.release()
-            self._model = super().model(folder, shift, dtype, device, offload, needed, loras)[:2]
+            self._model = super().model(folder, shift, dtype, device, offload, needed, loras, linears=linears)[:2]
             self._key, self._needed = key, needed
         return *self._model, flow_scheduler("unipc", shift)
 

@@ -170,6 +170,10 @@ class GenerateOptions:
     device: Annotated[
         str, Option("--device", help="cuda, cuda:1, cpu; by default cuda where it is.", rich_help_panel=OURS)
     ] = ""
+    linears: Annotated[
+        Literal["as-loaded", "fp8"],
+        Option("--linears", help="fp8: faster, half the weights, a little off: see run --help.", rich_help_panel=OURS),
+    ] = "as-loaded"
     size: Annotated[str, Option("--size", help="It is src_pose.mp4's.", rich_help_panel=TAKEN)] = ""
     offload_model: Annotated[str, Option("--offload_model", rich_help_panel=TAKEN)] = ""
     convert_model_dtype: Annotated[bool, Option("--convert_model_dtype", rich_help_panel=TAKEN)] = False

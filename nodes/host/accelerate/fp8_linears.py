@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from typing import Any
 
 import torch
 
+from ....wan_animate.kernels import fp8
+from ....wan_animate.kernels.fp8 import multiply, refusal
 from ....wan_animate.kernels.fused import E4M3, Quantized, quantize
 from ....wan_animate.log import get_logger
 from ....wan_animate.swapped import swapped
@@ -23,7 +24,6 @@ CHOICES = (AS_LOADED, ROW_WISE)
 # The error is measured in the first forward: of the layers in every fifth block, in some tokens and output channels.
 MEASURED, SAMPLED, OUTPUTS = 5, 64, 512
 FP8_LAYOUTS = ("TensorCoreFP8Layout", "TensorCoreFP8E4M3Layout", "TensorCoreFP8E5M2Layout")
-FAST_ACCUMULATION = True
 HOST_OPS = "comfy.ops"  # layers of other packs (GGUF, ...) unpack their weights themselves
 
 log = get_logger(__name__)
@@ -213,57 +213,12 @@ def unfit(layer: Any) -> str | None:
 
 def as_rows(weight: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """(e4m3 [out, in], float32 scales [out, 1]) of a layer's weights."""
-    values, scale = weight, None
-    if hasattr(weight, "_layout_cls"):
-        values, scale = weight._qdata, weight._params.scale.float()
-    if values.dtype == E4M3:
-        rows = (values.shape[0], 1)
-        if scale is None:
-            return values, torch.ones(rows, dtype=torch.float32, device=values.device)
-        return values, scale.reshape(-1, 1).expand(rows).contiguous()
-    if hasattr(weight, "_layout_cls"):
-        values = weight.dequantize()
-    elif values.dtype.itemsize == 1:  # e5m2: e4m3 holds its mantissa, not its range
-        values = values.to(torch.bfloat16)
-    found = quantize(values)
+    if not hasattr(weight, "_layout_cls"):
+        return fp8.as_rows(weight)
+    if weight._qdata.dtype == E4M3:
+        return fp8.as_rows(weight._qdata, weight._params.scale.float())
+    found = quantize(weight.dequantize())
     return found.values, found.scales
-
-
-def multiply(x: Quantized, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """x @ weight.T + bias in x's dtype, accumulated in float32; weight and scales from :func:`as_rows`."""
-    rows = x.values.reshape(-1, x.values.shape[-1])
-    shape = (*x.values.shape[:-1], weight.shape[0])
-    if rows.is_cuda:
-        out = torch._scaled_mm(
-            rows, weight.t(), scale_a=x.scales, scale_b=scales.t(), out_dtype=torch.bfloat16,
-            bias=None if bias is None else bias.to(torch.bfloat16), use_fast_accum=FAST_ACCUMULATION,
-        )  # fmt: skip
-        return out.to(x.dtype).view(shape)
-    # On a CPU torch._scaled_mm takes one scale for the whole tensor: those of the rows are applied after it.
-    one = torch.ones((), device=rows.device)
-    out = torch._scaled_mm(rows, weight.t(), scale_a=one, scale_b=one, out_dtype=torch.float32)
-    out = out * x.scales * scales.t()
-    return (out if bias is None else out + bias.float()).to(x.dtype).view(shape)
-
-
-@cache
-def refusal(device: torch.device) -> str | None:
-    """Why it has no fp8 matrix multiplication, or None."""
-    if device.type == "cuda" and torch.version.hip is None:
-        capability = torch.cuda.get_device_capability(device)
-        if capability < (8, 9):
-            name, number = torch.cuda.get_device_name(device), ".".join(map(str, capability))
-            return f"{name} has no fp8 (compute capability {number}, 8.9 needed)"
-    elif device.type not in ("cuda", "cpu"):
-        return f"there is no fp8 matrix multiplication on {device.type}"
-    try:
-        sample = torch.eye(32, device=device, dtype=torch.bfloat16)
-        out = multiply(quantize(sample), *as_rows(sample), sample[0])
-        if not torch.isfinite(out).all():
-            return "a small multiplication gave no finite numbers"
-    except Exception as error:
-        return f"torch {torch.__version__} refuses them here ({' '.join(str(error).split())})"
-    return None
 
 
 def is_resident(layer: Any, device: torch.device) -> bool:
