@@ -6,6 +6,8 @@ import ast
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 
@@ -51,6 +53,8 @@ def sentences(path) -> dict[str, str]:
 
 
 def pattern(key: str) -> re.Pattern:
+    if re.fullmatch(r"frames? \{0\}", key):
+        return re.compile(key.replace("{0}", r"(\d[\d, to-]*)"), re.IGNORECASE)
     return re.compile(re.sub(r"\\\{\d\\\}", "(.+?)", re.escape(key)), re.DOTALL | re.IGNORECASE)
 
 
@@ -249,3 +253,15 @@ def test_translations_have_the_same_places(path):
     for key, text in sentences(path).items():
         assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", key)), key
         assert text.strip() and text != key, key
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js on the PATH")
+def test_frames_are_numbers():
+    """By the frontend's own function: other words that begin with "frame" are no numbers of frames."""
+    own = (ROOT / "js" / "language" / "say.js").read_text(encoding="utf-8").partition("function pattern(key)")
+    texts = ["frame 7", "Frames 3-4", "frames 1, 5 to 9", "frame rate", "frames of the mask", "frame 3 of the mask"]
+    each = "pattern(one.match(/^frames?/i)[0].toLowerCase() + ' {0}').test(one)"
+    asked = f"console.log(JSON.stringify({json.dumps(texts)}.map(one => {each})))"
+    out = subprocess.run(["node", "-e", own[1] + own[2] + asked], capture_output=True, text=True, check=True).stdout
+    assert json.loads(out) == [True, True, True, False, False, False]
+    assert [bool(pattern(re.split(" ", one.lower())[0] + " {0}").fullmatch(one)) for one in texts] == json.loads(out)

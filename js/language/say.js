@@ -52,5 +52,6 @@ function own(key) {
 
 function pattern(key) {
     const escaped = key.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-    return new RegExp(`^${escaped.replace(/\{\d\}/g, "(.+?)")}$`, "si"); // a report begins a sentence with a capital
+    const holes = escaped.replace(/^(frames? )\{0\}$/, "$1(\\d[\\d, to-]*)").replace(/\{\d\}/g, "(.+?)"); // numbers only
+    return new RegExp(`^${holes}$`, "si"); // a report begins a sentence with a capital
 }
