@@ -36,7 +36,7 @@ def given(inputs, small_models, tmp_path_factory):  # noqa: F811
         "--no-retarget",
         "--crossfade=1",
         "--share-noise",
-        "--device=cpu",  # workers, retries and bits are asked for here, which a card's kernels make no easier to compare
+        "--device=cpu",  # workers, retries and bits are the subject, which a card would not make easier to compare
     ]
 
 
