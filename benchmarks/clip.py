@@ -15,6 +15,7 @@ neither.
     python benchmarks/clip.py --sizes 480p,720p --segments 2,5
     python benchmarks/clip.py --jobs ours,ours,peer,peer  # which jobs, in this order; "new" starts another server
     python benchmarks/clip.py --segments 2,5,2,5 --jobs 'ours,ours;ours;peer,peer;peer'  # orders by number of segments
+    python benchmarks/clip.py --sizes 720p --warm-up 480p --jobs ours,peer  # each side is warmed up by a job of 480p
     python benchmarks/clip.py --small                     # small weights and pictures, on a CPU; writes nothing
 
 Writes ``results/clip_480p_4.json`` (two segments, warm), ``clip_480p_4_five.json``, ``clip_480p_4_cold.json``
@@ -253,6 +254,9 @@ def run_jobs(session: Session, size: str, count: int, order: list[str], argument
         if side in ("new", "empty"):
             continue
         assert session.server is not None and session.meters is not None
+        if session.last != side and arguments.warm_up not in ("", size):
+            for _ in run_jobs(session, arguments.warm_up, count, [side], arguments):
+                pass  # not counted
         inputs = session.inputs(
             image=example / "image.jpeg", video=video, track=track, character=example / "image_pose.npz", frames=frames,
             area=area, size=fitted, model=names[0], vae=names[1], steps=arguments.steps, length=length,
@@ -319,6 +323,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", default="ours,ours,new,ours,new,peer,peer", help="in order; by number of segments with ;"
     )
+    parser.add_argument("--warm-up", default="", help="a size: before a side's first job one of this size is run")
     parser.add_argument("--server-args", default="", help="flags for the server, in one word")
     parser.add_argument("--log", type=int, default=0, help="print so many characters of the server's log")
     parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")
