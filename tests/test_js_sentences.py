@@ -6,10 +6,9 @@ import ast
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,21 +26,27 @@ from wan_animate.models.report import ROLES, Report, offer
 from wan_animate.models.view import View
 from wan_animate.plan.cards import Device
 from wan_animate.plan.clip_plan import plan_clip
+from wan_animate.plan.measured import Run, Runs, TimedModel
 from wan_animate.pose import wholebody
 from wan_animate.pose.track import PoseTrack
 from wan_animate.pose.units import FRACTIONS, PER_CENT, PIXELS, _said
 from wan_animate.preview.color_report import ColorReport
-from wan_animate.text import found_too_little
+from wan_animate.text import duration, found_too_little
 from wan_animate.video.frames import TensorSource
 from wan_animate.video.hdr import Mapping
 from wan_animate.video.notes import conversion_notes
 from wan_animate.video.resample import cut_note
 
+from .support import said_in_code
 from .support.figures import dancer_track
 from .test_js_words import LANGUAGES, TEXT, code, table
 
 PLAIN = re.compile(r"[\w./\\-]+\.(safetensors|onnx|gguf|bin)(\.part)?|[\d.]+ \w?B|SHA-256|VAE|\W*")
 """What is the same in every language."""
+PLACE = r"\{\d(?::(\w+))?\}"
+_SAY = code(ROOT / "js" / "language" / "say.js").partition("KINDS = {")[2].partition("};")[0]
+KINDS = {json.loads(kind): json.loads(taken) for kind, taken in re.findall(rf"({TEXT}): ({TEXT})", _SAY)}
+"""What a place of a sentence takes, as a regular expression."""
 
 
 def sentences(path) -> dict[str, str]:
@@ -53,9 +58,20 @@ def sentences(path) -> dict[str, str]:
 
 
 def pattern(key: str) -> re.Pattern:
-    if re.fullmatch(r"frames? \{0\}", key):
-        return re.compile(key.replace("{0}", r"(\d[\d, to-]*)"), re.IGNORECASE)
-    return re.compile(re.sub(r"\\\{\d\\\}", "(.+?)", re.escape(key)), re.DOTALL | re.IGNORECASE)
+    """As say.js makes it (test_js_reach.py holds both against each other)."""
+    parts = re.split(PLACE, key)
+    made = "".join(f"({KINDS[part or 'text']})" if at % 2 else re.escape(part) for at, part in enumerate(parts))
+    return re.compile(made, re.DOTALL | re.IGNORECASE)
+
+
+def own(key: str) -> int:
+    """Characters of its own."""
+    return len(re.sub(PLACE, "", key))
+
+
+def sample(shape: str) -> str:
+    """A sentence of the source with values in it."""
+    return shape.replace("({}) in", "(7 GB) in").replace("{}", "7")
 
 
 def warnings() -> list[str]:
@@ -92,8 +108,8 @@ def video_notes() -> list[str]:
     return [*said, *(one for one in cuts if one)]
 
 
-def plan_texts() -> list[str]:
-    """Of Plan Clip: what can be wrong, and the names of its rows."""
+def plan_texts(folder: Path) -> list[str]:
+    """Of Plan Clip: what can be wrong, and the names of its rows; ``folder`` for the times of runs."""
     track = dancer_track(90, 832, 480)
     gone, faceless, legless, small = (track.keypoints.copy() for _ in range(4))
     gone[20:60, :, 2] = faceless[:, wholebody.FACE, 2] = legless[:, wholebody.LEFT_HIP : wholebody.FEET.stop, 2] = 0
@@ -113,8 +129,12 @@ def plan_texts() -> list[str]:
         {"frames": 180, "cfg": 2.0, "device": Device("NVIDIA GeForce RTX 4090", 0), "free": 10**12},
         {"frames": 180, "options": ClipOptions(cuts=(60,))}, {"frames": 153}, {"frames": 152},
         {"frames": 180, "options": ClipOptions(first_segment=2, last_segment=2)}, {"track": replace(track, cuts=(50,))},
+        {"frames": 180, "options": ClipOptions(last_segment=0)}, {"frames": 77},
+        {"frames": 180, "options": ClipOptions(last_segment=1)},
+        {"track": bust, "fps": Fraction(16), "device": Device("H100", 0), "runs": timed(folder, "H100", "1x1")},
     ]  # fmt: skip
     given = dict(size=(832, 480), frames=90, fps=Fraction(30), lossless=1.0, device=Device("C", 80 * 10**9))
+    faults += [{"runs": timed(folder, "C", TimedModel.size), "size": size} for size in ((832, 480), (1280, 720))]
     plans = [plan_clip(**given | fault) for fault in faults]
     found = {str(finding) for plan in plans for finding in plan.findings}
     assert {finding.kind for plan in plans for finding in plan.findings} >= {
@@ -123,15 +143,25 @@ def plan_texts() -> list[str]:
     }  # fmt: skip
     heads = {part for plan in plans for part in [plan.text().split("\n")[0].strip("*")]}
     rows = [row for plan in plans for row in plan.rows()]
-    one_chain = re.compile(r"[\d to]+( of \d+: [\d to]+)? of \d+ frames")  # too short to be told from other texts
-    return sorted(found | heads | {text for row in rows for text in row if not one_chain.fullmatch(text)})
+    times = {duration(seconds) for seconds in (20, 60, 100, 3600, 4000)}
+    return sorted(found | heads | times | {text for row in rows for text in row})
+
+
+def timed(folder: Path, device: str, model: str) -> Runs:
+    """Of one run, accelerated and placed in every way that a node tells."""
+    how = "gluon (Hopper) attention, reuse all, compiled, products fp8 (row-wise), fused"
+    placed = "offload to 7.5 GB, 20 blocks offloaded, 2 cards"
+    runs = Runs(folder / f"{device}.json")
+    numbers = (832, 480, 77, 32760, 2.5, 9.0, 20.0, 1.0, 0.1)
+    runs.add(Run(device, model, "bf16", f"{how}, {placed}", 20, "animate", *numbers, "2026-02-03"))
+    return runs
 
 
 def report_texts() -> list[str]:
     """The lines below Animate Character."""
     boundaries = [Boundary(1, 76, 4.0, 3.9), Boundary(2, 152, 9.0, 2.0)]
     lines = [*boundary_report(boundaries).split("\n"), boundary_report(boundaries[:1])]
-    pair = {"previous": [3.0, 1.0], "anchor": [2.0, 0.5], "note": "why"}
+    pair = {"previous": [3.0, 1.0], "anchor": [2.0, 0.5], "note": "the light changes"}
     colors = [ColorReport.of([{"color": one} for one in ({}, pair)]), ColorReport.of([{"color": {"a": 1}}])]
     return [*lines, *(one.text() for one in colors if one)]
 
@@ -207,24 +237,28 @@ def texts(view: View) -> list[str]:
 
 
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
-def test_each_sentence_is_known_and_each_known_one_is_said(path, views):
+def test_each_sentence_is_known_and_each_known_one_is_said(path, views, tmp_path):
     words, known = table(path), {key: pattern(key) for key in sentences(path)}
     unsaid, unknown = set(known), []
 
     def say(text: str) -> None:
-        fits = sorted((key for key, one in known.items() if one.fullmatch(text)), key=len)
+        fits = sorted((key for key, one in known.items() if one.fullmatch(text)), key=own)
         unsaid.difference_update(fits[-1:])
         for part in known[fits[-1]].fullmatch(text).groups() if fits and text not in words else ():
-            for each in part.split("; "):
-                say(each)
+            for mark in ("; ", ", ", " and "):
+                for each in part.split(mark):
+                    say(each)
 
-    reports = plan_texts() + report_texts() + unit_notes()
+    reports = plan_texts(tmp_path) + report_texts() + unit_notes()
     for text in warnings() + reports + [text for view in views for text in texts(view)]:
         if text in folders_and_licences(views) or PLAIN.fullmatch(text):
             continue
         if text not in words and not any(one.fullmatch(text) for one in known.values()):
             unknown.append(text)
         say(text)
+    for one in said_in_code.warnings():
+        for text in (*one.shapes, *one.parts):
+            say(sample(text))
     assert not unknown, "js/language lacks these"
     assert not unsaid, "nobody says these"
     assert {*ROLES.values()} - words.keys() <= {"VAE"} and {*DONE.values()} <= words.keys()
@@ -251,17 +285,6 @@ def folders_and_licences(views) -> set[str]:
 @pytest.mark.parametrize("path", LANGUAGES, ids=lambda path: path.stem)
 def test_translations_have_the_same_places(path):
     for key, text in sentences(path).items():
-        assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", key)), key
+        assert sorted(re.findall(r"\{(\d)\}", text)) == sorted(re.findall(r"\{(\d)(?::\w+)?\}", key)), key
+        assert {*re.findall(PLACE, key)} - {""} <= KINDS.keys(), key
         assert text.strip() and text != key, key
-
-
-@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js on the PATH")
-def test_frames_are_numbers():
-    """By the frontend's own function: other words that begin with "frame" are no numbers of frames."""
-    own = (ROOT / "js" / "language" / "say.js").read_text(encoding="utf-8").partition("function pattern(key)")
-    texts = ["frame 7", "Frames 3-4", "frames 1, 5 to 9", "frame rate", "frames of the mask", "frame 3 of the mask"]
-    each = "pattern(one.match(/^frames?/i)[0].toLowerCase() + ' {0}').test(one)"
-    asked = f"console.log(JSON.stringify({json.dumps(texts)}.map(one => {each})))"
-    out = subprocess.run(["node", "-e", own[1] + own[2] + asked], capture_output=True, text=True, check=True).stdout
-    assert json.loads(out) == [True, True, True, False, False, False]
-    assert [bool(pattern(re.split(" ", one.lower())[0] + " {0}").fullmatch(one)) for one in texts] == json.loads(out)

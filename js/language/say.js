@@ -3,6 +3,18 @@ import { app } from "../../../scripts/app.js";
 import { SENTENCES, WORDS, phases } from "./zh.js";
 
 const PHASES = phases(say);
+// What a place of a sentence takes: {0} any text, {1:number} a number, and so on.
+const KINDS = {
+    "text": ".+?",
+    "number": "-?\\d+(?:[.,]\\d+)*(?:e[+-]?\\d+)?",
+    "numbers": "\\d+(?:(?:, | to |-)\\d+)*(?:, (?:and \\d+ more ranges|\\.\\.\\.))?",
+    "name": "[\\w.-]+(?: [\\w.-]+)?(?: \\([^()]*\\))?",
+    "size": "\\d+x\\d+",
+    "bytes": "\\d+(?:\\.\\d+)?(?:e[+-]?\\d+)? (?:(?:[KMGT]i?)?B|bytes)",
+    "hash": "[0-9a-f]{64}",
+    "time": "\\d+ (?:s|min|h)(?: \\d+ (?:s|min))?",
+};
+const PLACE = /\{\d(?::(\w+))?\}/g;
 const MARKS = /(^\d+\. |^- |^\| | \| | \|$|\*\*)/; // Markdown: of lists, cells, what is bold
 let patterns = null;
 
@@ -37,21 +49,28 @@ function sentence(text) {
     for (const [one, words] of patterns) {
         const found = one.exec(text);
         if (!found) continue;
-        const parts = found.slice(1).map(part => {
-            const list = part.split("; "), known = list.map(each => say(each));
-            return say(part) === part || known.every((each, at) => each !== list[at]) ? known.join("；") : say(part);
-        });
+        const parts = found.slice(1).map(part => listed(part, "; ", "；") ?? listed(part, ", ", "，") ?? listed(part, " and ", "、") ?? some(part));
         return words.replace(/\{(\d)\}/g, (_, at) => parts[at]);
     }
     return null;
 }
 
+// A list whose parts are known, every one.
+function listed(text, mark, joint) {
+    const list = text.split(mark), known = list.map(each => say(each));
+    return list.length > 1 && known.every((each, at) => each !== list[at]) ? known.join(joint) : null;
+}
+
+function some(text) {
+    return say(text) === text ? text.split("; ").map(each => say(each)).join("；") : say(text);
+}
+
 function own(key) {
-    return key.replace(/\{\d\}/g, "").length;
+    return key.replace(PLACE, "").length;
 }
 
 function pattern(key) {
     const escaped = key.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-    const holes = escaped.replace(/^(frames? )\{0\}$/, "$1(\\d[\\d, to-]*)").replace(/\{\d\}/g, "(.+?)"); // numbers only
+    const holes = escaped.replace(PLACE, (_, kind) => `(${KINDS[kind ?? "text"]})`);
     return new RegExp(`^${holes}$`, "si"); // a report begins a sentence with a capital
 }

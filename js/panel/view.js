@@ -78,7 +78,7 @@ export class Panel {
         if (sentences.join("\n") === this.warned) return;
         this.warned = sentences.join("\n");
         this.warnings.hidden = !sentences.length;
-        this.warnings.replaceChildren(...sentences.map(each => element("p", { textContent: `⚠ ${say(each)}` })));
+        this.warnings.replaceChildren(...sentences.map(each => element("p", { textContent: `⚠ ${sayLines(each)}` })));
     }
 
     #picture(images) {
