@@ -84,6 +84,20 @@ def test_light_that_changes_is_kept(tmp_path, mode, change):
     assert off / size < 0.05
 
 
+@pytest.mark.parametrize("end", [8, 12, 32])
+def test_light_that_changes_as_the_clip_ends_is_kept(tmp_path, end):
+    """How fast it changes is told by whole segments, also where few frames of the last are decoded."""
+    length = 33
+    here = World(length + end, **SIZE, light=lambda at: 1 + 0.05 * float(np.clip((at - length + 1) / 8, 0, 1)))
+    job = here.job("animate", segment_length=length, previous_frames=1, color="anchor")
+    denoiser = DriftingDenoiser(here, lambda _: lambda frames, _: frames, PackingVAE())
+    store = SegmentStore(tmp_path / "job")
+    frames = generate(job, denoiser, PackingVAE(), store).read(0, here.count)
+    assert store.records(2)[1]["color"]["note"] == "the light changes"
+    off = [mean_delta_e(frames[at] / 255, here.frame(at)) for at in range(length, here.count)]
+    assert max(off) < 0.3
+
+
 @pytest.mark.parametrize("mode", ["animate", "replace"])
 def test_a_stopped_job_goes_on_with_the_same_bits(tmp_path, mode):
     here = world(moves=True)

@@ -77,7 +77,7 @@ class SegmentColors:
             if name not in self._scene:  # its latent was cached
                 self._keep(segment, name, self._take(name))
         scene = Scene(self._scene[BACKGROUND], self._scene[MASK]) if self._reads else None
-        measured = self._drift.correct(frames, previous, scene)
+        measured = self._drift.correct(frames, previous, scene, segment.length)
         self._scene = {}
         if previous is not None:
             self.record = {"color": asdict(measured)}

@@ -74,7 +74,13 @@ class DriftCorrection:
         new = length - previous_frames
         return np.unique(np.linspace(previous_frames, length - 1, min(SAMPLES, new)).round().astype(int))
 
-    def correct(self, frames: torch.Tensor, previous: torch.Tensor | None, scene: Scene | None = None) -> Measured:
+    def correct(
+        self,
+        frames: torch.Tensor,
+        previous: torch.Tensor | None,
+        scene: Scene | None = None,
+        length: int | None = None,
+    ) -> Measured:
         """Correct a segment in place.
 
         Args:
@@ -82,6 +88,7 @@ class DriftCorrection:
             previous: those frames as they were, ``[p, H, W, 3]``; None in the first segment, which sets the colours
                 and stays as it is.
             scene: replace: the driver's scene in the frames of :meth:`samples`.
+            length: of a whole segment, where the clip ends within this one; None: ``L``.
         """
         known = 0 if previous is None else len(previous)
         numbers = self.samples(len(frames), known)
@@ -98,7 +105,7 @@ class DriftCorrection:
             note = "the previous frames cannot be compared"
         if self.anchor is not None and made is not None:
             steady = made if chain is None else _mapped(chain, made)
-            targets, why = self.anchor.targets(steady, scene, numbers / len(frames))
+            targets, why = self.anchor.targets(steady, scene, numbers / (length or len(frames)))
             note = note or why
             if targets is not None:
                 knots = _knots(known, len(frames))
