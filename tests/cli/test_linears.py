@@ -6,10 +6,10 @@ import pytest
 
 from wan_animate import cli
 from wan_animate.cli.checks import check_linears, check_options
-from wan_animate.cli.make import driving_video
+from wan_animate.cli.make import chains, driving_video
 from wan_animate.cli.plans import plan_of, timed_model
 from wan_animate.cli.run import parsed
-from wan_animate.cli.shared import KeptWeights
+from wan_animate.cli.shared import KeptWeights, Shared
 from wan_animate.errors import InputError
 from wan_animate.record.clip_record import read_record
 
@@ -53,6 +53,20 @@ def test_it_does_not_go_with_shared_out_weights(given, tmp_path, capsys):
     assert shell(given, tmp_path / "a.mp4", "--linears=fp8", "--gpus=2", "--shard-weights") == 2
     assert "--linears fp8 and --shard-weights are given, which do not go together" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_upstreams_flags_are_named_as_they_are_given(tmp_path, capsys):
+    given = ["--ckpt_dir=models", f"--src_root_path={tmp_path}", "--ulysses_size=2", "--linears=fp8", "--dit_fsdp"]
+    assert cli.main(["generate", *given]) == 2
+    assert "--linears fp8 and --dit_fsdp are given, which do not go together" in capsys.readouterr().err
+
+
+def test_it_is_refused_before_a_batch_looks_for_shots(given, tmp_path):
+    """The pose of the whole clip comes before these."""
+    options = parsed([f"--{name}={value}" for name, value in (given | {"out": tmp_path / "a.mp4"}).items()])
+    options.linears, options.device = "fp8", "meta"
+    with pytest.raises(InputError, match="--linears is fp8, which meta cannot multiply"):
+        chains(options, Shared())
 
 
 def test_plans_count_its_weights(given, tmp_path):

@@ -74,6 +74,8 @@ def _check(options: GenerateOptions) -> None:
         value, (low, high, give) = getattr(options, name), RANGES[same]
         if not low <= value <= high:
             raise InputError(f"--{name} is {value}, but it must be {low:,} to {high:,}: give {give}.")
+    if options.linears == "fp8" and options.dit_fsdp:
+        raise InputError("--linears fp8 and --dit_fsdp are given, which do not go together: leave one of them out.")
     if options.save_file is not None:
         check_ending(options.save_file, "the video (--save_file)", VIDEO_ENDINGS)
     if not 0 < options.sample_guide_scale <= 100:

@@ -283,11 +283,12 @@ def chains(options: RunOptions, shared: Shared) -> list[tuple[int, int]]:
     Raises:
         InputError: as :func:`run`.
     """
-    from .checks import check_options, default_device
+    from .checks import check_linears, check_options, default_device
     from .imports import import_packages
 
     options.device = options.device or default_device()
     check_options(options)
+    check_linears(options)
     import_packages(options)
     job, _, _ = from_video(options, shared)
     job.check()
