@@ -11,6 +11,7 @@ from wan_animate.cli.plans import plan_of, timed_model
 from wan_animate.cli.run import parsed
 from wan_animate.cli.shared import KeptWeights, Shared
 from wan_animate.errors import InputError
+from wan_animate.plan.costs import WEIGHTS
 from wan_animate.record.clip_record import read_record
 
 from .test_options import inputs  # noqa: F401  (a fixture)
@@ -76,6 +77,7 @@ def test_plans_count_its_weights(given, tmp_path):
     ]
     exact, fp8 = (plan_of(one, driving_video(one)).memory for one in options)
     assert fp8.resident < exact.resident - 15e9
+    assert fp8.ram > WEIGHTS["bf16"], "the file is read before its weights are quantized"
     assert [timed_model(one).weights for one in options] == ["bf16", "fp8"]
     check_linears(options[1])
     options[1].device = "meta"

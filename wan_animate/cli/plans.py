@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..chain.controls import controls
@@ -9,6 +10,7 @@ from ..errors import InputError
 from ..files import cache_folder, no_empty_folders
 from ..plan.cards import device_here
 from ..plan.clip_plan import ClipPlan, plan_clip
+from ..plan.costs import SERVER, WEIGHTS
 from ..plan.findings import Finding
 from ..plan.look import look_for_people
 from ..plan.measured import Runs, TimedModel, size_name
@@ -92,7 +94,7 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         sampled = fill_size(*size, options.area) if window is None else window.size
     elif seen is not None:
         size = sampled = controls(frames, seen, options.mode, reference=reference).size
-    return plan_clip(
+    plan = plan_clip(
         size=size,
         frames=len(frames),
         fps=frames.fps,
@@ -115,3 +117,6 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
         seen=unseen,
         output=output_fault(options),
     )
+    # In fp8 too the file's weights are all in host memory before they are quantized.
+    loading = SERVER + WEIGHTS["bf16"]
+    return replace(plan, memory=replace(plan.memory, ram=max(plan.memory.ram, loading)))
