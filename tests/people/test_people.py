@@ -130,7 +130,8 @@ def test_only_frames_in_which_it_was_somebody_else_are_read_again(detector):
     source.reads = 0
     seen = []
     detector.detect(source, batch=8, person=PersonChoice("number", 2), progress=lambda *at: seen.append(at))
-    assert source.reads <= 44 and seen[:5] == [(8, 40), (16, 40), (24, 40), (32, 40), (40, 40)]
+    told = [at for at in dict.fromkeys(seen) if at[0]]  # as long as a network runs, the same is told again
+    assert source.reads <= 44 and told[:5] == [(8, 40), (16, 40), (24, 40), (32, 40), (40, 40)]
 
 
 def test_somebody_who_leaves_is_not_confused_with_who_stays(detector, caplog):

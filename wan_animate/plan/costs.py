@@ -1,6 +1,6 @@
 """What segments cost: tokens, seconds, memory and bytes on disk, from figures measured on one card.
 
-Sources: ``benchmarks/results`` (one H100, 14B, ComfyUI 0.33.0): a step on a server without flags (step_480p_default),
+Sources: ``benchmarks/results`` (one H100 or H200, 14B, ComfyUI 0.33.0): a step on a server without flags (step_480p_default),
 the VAE (vae_*), whole jobs (clip_*), memory with and without blocks on the card (step_*_bf16, offload_*_bf16).
 """
 
@@ -20,8 +20,8 @@ STEP_SECONDS = 2.690, 32_760  # measured at so many tokens: 832x480, 77 frames
 # Seconds for a million pixels of all frames, VAE in half precision: encode, encode a still scene, decode.
 ENCODE, ENCODE_STILL, DECODE = 0.4273 / 30.75, 0.1415 / 30.75, 0.6773 / 30.75
 SEGMENT_SECONDS = 0.5  # reading, cropping, saving in the way of sampling
-START_SECONDS = 4.8  # to the first step, of a server that has the models loaded; what a first job adds: COLD_SECONDS
-COLD_SECONDS = 23.2  # loading, kernels made for the VAE
+START_SECONDS = 1.7  # before the first step and after the last frame, of a server that has the models loaded
+COLD_SECONDS = 18.1  # what a first job adds: loading, kernels made for VAE, blocks and attention
 
 WEIGHTS = {"bf16": 34.5 * GB, "fp8": 17.3 * GB}
 """Bytes of the transformer's file."""
