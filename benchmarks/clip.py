@@ -323,7 +323,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", default="ours,ours,new,ours,new,peer,peer", help="in order; by number of segments with ;"
     )
-    parser.add_argument("--warm-up", default="", choices=("", *AREAS), help="a size: before a side's first job one of this size is run")
+    parser.add_argument(
+        "--warm-up", default="", choices=("", *AREAS), help="a size: before a side's first job one of this size is run"
+    )
     parser.add_argument("--server-args", default="", help="flags for the server, in one word")
     parser.add_argument("--log", type=int, default=0, help="print so many characters of the server's log")
     parser.add_argument("--small", action="store_true", help="small weights and pictures, on the CPU")

@@ -1,7 +1,8 @@
 """What segments cost: tokens, seconds, memory and bytes on disk, from figures measured on one card.
 
-Sources: ``benchmarks/results`` (one H100 or H200, 14B, ComfyUI 0.33.0): a step on a server without flags (step_480p_default),
-the VAE (vae_*), whole jobs (clip_*), memory with and without blocks on the card (step_*_bf16, offload_*_bf16).
+Sources: ``benchmarks/results`` (one H100 or H200, 14B, ComfyUI 0.33.0): a step on a server without flags
+(step_480p_default), the VAE (vae_*), whole jobs (clip_*), memory with and without blocks on the card (step_*_bf16,
+offload_*_bf16).
 """
 
 from __future__ import annotations
