@@ -7,7 +7,7 @@ import pytest
 import torch
 
 pytest.importorskip("diffusers", reason="the embedded backend needs diffusers: run make setup")
-from wan_animate.backends import fp8_linears, fused_blocks  # noqa: E402
+from wan_animate.backends import fused_blocks  # noqa: E402
 from wan_animate.backends.diffusers import load  # noqa: E402
 from wan_animate.backends.fp8_linears import BLOCK, FACE, Fp8Linear, quantize_linears, takes_quantized  # noqa: E402
 from wan_animate.backends.fused_blocks import fuse, unfuse  # noqa: E402
@@ -192,13 +192,13 @@ def test_layers_that_do_not_fit_stay_as_loaded(caplog):
     assert "5 linear layers stay as loaded, for instance blocks.0.attn2.to_v: a Another" in caplog.text
 
 
-def test_a_card_in_pieces(small_models, monkeypatch):
-    """Of several processes only the first says how far the layers are off."""
-    seen = []
-    monkeypatch.setattr(fp8_linears.Fp8Linears, "measure", lambda self, _: seen.append(len(self.layers)))
-    transformer = load(small_models.diffusers, dtype=torch.float32)[0]
-    quantize_linears(transformer, "cpu", measured=False)
-    assert seen == [0]
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_processes_the_first_says_how_far_the_layers_are_off(small_models, caplog, first):
+    parts = load(small_models.diffusers, dtype=torch.float32)
+    found = quantize_linears(parts[0], "cpu", measured=first)
+    with caplog.at_level(logging.INFO):
+        sample(parts, STEPS)
+    assert ("linear layers in fp8; output of a layer" in caplog.text) == bool(found.errors) == first
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card: run it on one")

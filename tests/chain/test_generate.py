@@ -1,7 +1,6 @@
 """The chain on real (small) networks through the diffusers adapter: overlap, resume, Cancel, bad input."""
 
 from fractions import Fraction
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ from wan_animate.chain.generate import generate
 from wan_animate.chain.job import AnimateJob
 from wan_animate.chain.noise import unit_noise
 from wan_animate.chain.options import ClipOptions
-from wan_animate.chain.segments import Segment, plan_segments
+from wan_animate.chain.seams import join
+from wan_animate.chain.segments import plan_segments
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled, InputError
-from wan_animate.video.frames import TensorSource, read_float
+from wan_animate.video.frames import TensorSource, as_uint8, read_float
 
 from ..support.chain import make_job
 
@@ -186,24 +186,32 @@ def test_folder_that_cannot_be_written(tmp_path):
 )
 def test_frames_that_nobody_sees_are_not_decoded(parts, denoiser, tmp_path, count, mode, color, crossfade):
     """Those past the clip's end, where the shot is played back. In time the VAE is causal: the others are the same."""
-    decoded = []
+    decoded, latents = [], []
 
     class Counting(type(parts[1])):
         def decode(self, latent):
             decoded.append(latent.shape[2])
             return super().decode(latent)
 
+    class Watched(DiffusersDenoiser):
+        def denoise(self, conditioning, noise, on_step):
+            latents.append(super().denoise(conditioning, noise, on_step))
+            return latents[-1]
+
     make = replace_job if mode == "replace" else job
     cut = {"pose": clip(1, frames=count), "face": clip(2, size=(16, 16), frames=count)}
     if mode == "replace":
         cut |= {"background": clip(3, frames=count), "character_mask": clip(4, channels=1, frames=count)}
-    options = ClipOptions(crossfade=crossfade)
-    work = make(previous_frames=1, color=color, options=options, **cut)
-    plan = work.plan()
-    assert len(plan) == 2 and plan.segments[-1].needed == count - plan.segments[-1].start < plan.segments[-1].length
-    frames = generate(work, denoiser, Counting(parts[1].vae), SegmentStore(tmp_path / "job")).read(0, count)
-    assert decoded == [plan.segments[0].latent_frames, (plan.segments[-1].needed + 2) // 4 + 1]
+    work = make(previous_frames=1, color=color, options=ClipOptions(crossfade=crossfade), **cut)
+    first, last = work.plan()
+    assert last.needed == count - last.start < last.length
+    store = SegmentStore(tmp_path / "job")
+    watched = Watched(denoiser.transformer, denoiser.scheduler, denoiser.prompt, steps=2)
+    frames = generate(work, watched, Counting(parts[1].vae), store).read(0, count)
+    assert decoded == [first.latent_frames, (last.needed + 2) // 4 + 1]
     if color == "off":  # what the colours are measured in is what is decoded
-        with patch.object(Segment, "needed", property(lambda segment: segment.length)):
-            every = generate(work, denoiser, parts[1], SegmentStore(tmp_path / "every")).read(0, count)
-        assert np.array_equal(frames, every)
+        whole = parts[1].decode(latents[-1][:, :, 1:])
+        assert len(whole) == last.length
+        if crossfade:
+            join(last, whole, store.tail(0))
+        assert np.array_equal(frames[last.first :], as_uint8(whole[last.first - last.start :][: last.keep].numpy()))

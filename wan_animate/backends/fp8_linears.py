@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import torch.nn.functional as F
 
-from ..kernels.fp8 import as_rows, multiply
+from ..kernels.fp8 import as_rows, mean_errors, multiply, said
 from ..kernels.fused import Quantized, quantize
 from ..log import get_logger
 
@@ -174,12 +174,7 @@ class Fp8Linears:
     def _report(self) -> None:
         for layer in self.layers:
             layer.report = layer.sample = None
-        self.errors = {name: sum(map(float, found)) / len(found) for name, found in self.seen.items()}
+        self.errors = mean_errors(self.seen)
         self.layers, self.seen = [], {}
         if self.errors:
-            worst = max(self.errors, key=lambda name: self.errors[name])
-            mean = sum(self.errors.values()) / len(self.errors)
-            log.info(
-                "%d linear layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d).",
-                len(self.quantized), 100 * mean, 100 * self.errors[worst], worst, len(self.errors),
-            )  # fmt: skip
+            log.info("%s.", said(len(self.quantized), self.errors))

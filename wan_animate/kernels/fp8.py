@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
@@ -63,3 +64,18 @@ def refusal(device: torch.device) -> str | None:
     except Exception as error:
         return f"torch {torch.__version__} refuses them here ({' '.join(str(error).split())})"
     return None
+
+
+def mean_errors(seen: Mapping[str, Sequence[torch.Tensor]]) -> dict[str, float]:
+    """By layer, of what was seen of it; layers of which nothing was are left out."""
+    return {name: sum(map(float, found)) / len(found) for name, found in seen.items() if found}
+
+
+def said(count: int, errors: Mapping[str, float]) -> str:
+    """How far ``count`` layers in fp8 are off, by the relative L2 errors of some."""
+    worst = max(errors, key=lambda name: errors[name])
+    mean = sum(errors.values()) / len(errors)
+    return (
+        f"{count} linear layers in fp8; output of a layer {mean:.1%} off on average, at most {errors[worst]:.1%} "
+        f"({worst}, of {len(errors)})"
+    )

@@ -93,15 +93,9 @@ class Fp8Linears:
 
     def _report(self, count: int, measured: dict[str, list], hidden: list[str]) -> None:
         self._reported = True
-        self.errors = {name: sum(map(float, found)) / len(found) for name, found in measured.items() if found}
+        self.errors = fp8.mean_errors(measured)
         if self.errors:
-            worst = max(self.errors, key=lambda name: self.errors[name])
-            mean = sum(self.errors.values()) / len(self.errors)
-            self._log(
-                "measured",
-                "%d linear layers in fp8; output of a layer %.1f%% off on average, at most %.1f%% (%s, of %d)",
-                count, 100 * mean, 100 * self.errors[worst], worst, len(self.errors),
-            )  # fmt: skip
+            self._log("measured", "%s", fp8.said(count, self.errors))
         skipped = self.skipped | dict.fromkeys(hidden, "another pack replaced its forward and hides the layer's own")
         if skipped:
             name, reason = next(iter(skipped.items()))
