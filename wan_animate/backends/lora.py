@@ -52,9 +52,8 @@ def add_lora(transformer: torch.nn.Module, path: str | os.PathLike, strength: fl
     for layer, parts in found.items():
         module, rank = layers[names[layer]], parts[DOWN].shape[0]
         scale = strength * (float(parts[".alpha"]) / rank if ".alpha" in parts else 1.0)
-        dtype = getattr(
-            module, "dtype", module.weight.dtype
-        )  # a layer in fp8 has its weights in another than its inputs
+        # a layer in fp8 has its weights in another than its inputs
+        dtype = getattr(module, "dtype", module.weight.dtype)
         down, up = (parts[ending].to(device, dtype) for ending in (DOWN, UP))
         module.register_forward_hook(_adding(down, up, scale))
     return len(found)

@@ -243,8 +243,8 @@ def check_linears(options: RunOptions) -> None:
         reason = refusal(torch.device(options.device))
         if reason is not None:
             raise InputError(
-                f"--linears is fp8, which {options.device} cannot multiply: {reason}; leave --linears out, or take an "
-                "RTX 40 or a later card (a clip that was made so is reproduced on no other)."
+                f"--linears is fp8, which {options.device} cannot multiply: {reason}; leave --linears out, or, for "
+                "a clip that was made so, take an RTX 40, an H100 or a later card."
             )
 
 
