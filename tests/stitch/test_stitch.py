@@ -9,10 +9,12 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from demo.figure import draw_figure, figure_keypoints
+from wan_animate import workers
 from wan_animate.color.match import match_color
 from wan_animate.errors import InputError
 from wan_animate.mask.shape import ShapedMaskSource
 from wan_animate.pose.track import PoseTrack
+from wan_animate.stitch import stitch
 from wan_animate.stitch.crop import CroppedMaskSource, CroppedSource, crop_track
 from wan_animate.stitch.plan import WindowSize, plan_window
 from wan_animate.stitch.stitch import StitchedSource, write_stitched
@@ -227,6 +229,20 @@ def test_a_part_of_the_clip_is_stitched_where_it_belongs(source, window, mask, f
     assert (again.read(0, 2) == whole.read(first + 1, first + 3)).all() and again.first == first + 1
     matched = StitchedSource(source, match_color(part_of(made, first, stop), made, strength=0), window, mask, 6)
     assert (matched.read(0, len(part)) == part.read(0, len(part))).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_are_mixed_as_whole_frames_are_whoever_mixes_them(source, window, mask, masked, monkeypatch):
+    """A few rows at a time, in any number of threads; the resampler rounds twice, by rows or by columns first."""
+    inside = mask if masked else None
+    made = TensorSource(smooth(COUNT, 144, 96, seed=1))
+    found = []
+    for rows, threads in ((16, 1), (16, 5), (HEIGHT, 1)):
+        monkeypatch.setattr(stitch, "_ROWS", rows)
+        monkeypatch.setattr(workers, "COUNT", threads)
+        found.append(StitchedSource(source, made, window, inside, 8.0).read(0, COUNT))
+    assert np.array_equal(found[0], found[1])
+    assert np.abs(found[0].astype(int) - found[2]).max() <= 3 and (found[0] != found[2]).mean() < 0.1
 
 
 def test_one_mask_stands_for_every_frame(source, window, mask):

@@ -18,8 +18,11 @@ def test_large_pictures_have_few_frames_in_work_however_they_are_written(tmp_pat
     context = av.CodecContext.create("libx264", "w")
     set_up(context, CODECS["h264"].encoders[-1], "high", size, Fraction(30))
     assert {name: text for name, text in context.options.items() if name == "x264-params"} == options
+    threads = "SLICE" if large else "FRAME"  # all on one frame, or a frame each
+    assert context.thread_type.name == threads
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = write._picture_stream(container, size, Fraction(30), 17)
+        assert stream.codec_context.thread_type.name == threads
         assert {name: text for name, text in stream.options.items() if name == "x264-params"} == options
 
 

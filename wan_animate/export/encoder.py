@@ -16,7 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from ..errors import InputError
 from ..log import get_logger
 from ..video.decode import EXACT
-from ..video.h264 import large_picture_options
+from ..video.h264 import large_picture_options, thread_type
 from .codecs import Codec, Encoder
 
 log = get_logger(__name__)
@@ -25,7 +25,6 @@ ENCODERS = ("auto", "software", "hardware")
 # ITU-T H.273 code points
 _RGB, _BT709, _SRGB = 0, 1, 13
 _THREADS = min(8, os.cpu_count() or 1)
-_FRAME_THREADS = ("libx264", "png")
 _WORKS: dict[tuple, bool] = {}
 _asking = threading.Lock()
 
@@ -114,7 +113,7 @@ def set_up(
         context.options |= {"svtav1-params": f"lp={_THREADS}"}
     if not encoder.hardware:
         context.thread_count = _THREADS
-        context.thread_type = "FRAME" if encoder.name in _FRAME_THREADS else "SLICE"
+        context.thread_type = {"libx264": thread_type(size), "png": "FRAME"}.get(encoder.name, "SLICE")
 
 
 def as_frame(

@@ -51,14 +51,40 @@ def whole_pixels(place: Rectangle) -> tuple[int, int, int, int]:
     return math.ceil(left), math.ceil(top), math.floor(left + width), math.floor(top + height)
 
 
+class PlacedBack:
+    """What :func:`cut_out` made, at the frame's own pixels :func:`whole_pixels`, a part of it at a time.
+
+    Args:
+        image: uint8 ``[h, w, 3]`` of any size.
+        place: as of :func:`cut_out`.
+
+    Attributes:
+        width, height: in pixels of the frame.
+    """
+
+    def __init__(self, image: np.ndarray, place: Rectangle) -> None:
+        left, top, width, height = place
+        x1, y1, x2, y2 = whole_pixels(place)
+        rows, columns = image.shape[:2]
+        self.width, self.height, self._left, self._top = x2 - x1, y2 - y1, x1 - left, y1 - top
+        self._across, self._down = columns / width, rows / height
+        unchanged = (columns, rows) == (self.width, self.height) == (width, height)
+        self._image = image if unchanged else None
+        self._picture = None if unchanged else Image.fromarray(np.ascontiguousarray(image))
+
+    def part(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """uint8 ``[height, width, 3]``, of the pixels from x and y."""
+        if self._picture is None:
+            assert self._image is not None
+            return self._image[y : y + height, x : x + width]
+        left, top = self._left + x, self._top + y
+        box = (left * self._across, top * self._down, (left + width) * self._across, (top + height) * self._down)
+        most = self._picture.size
+        box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(most[0])), min(box[3], float(most[1])))
+        return np.asarray(self._picture.resize((width, height), _FILTER, box))
+
+
 def put_back(image: np.ndarray, place: Rectangle) -> np.ndarray:
-    """What :func:`cut_out` made, uint8 ``[h, w, 3]`` of any size, at the frame's own pixels :func:`whole_pixels`."""
-    left, top, width, height = place
-    x1, y1, x2, y2 = whole_pixels(place)
-    rows, columns = image.shape[:2]
-    if (columns, rows) == (x2 - x1, y2 - y1) == (width, height):
-        return image
-    across, down = columns / width, rows / height
-    box = ((x1 - left) * across, (y1 - top) * down, (x2 - left) * across, (y2 - top) * down)
-    box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(columns)), min(box[3], float(rows)))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((x2 - x1, y2 - y1), _FILTER, box))
+    """All of :class:`PlacedBack`."""
+    placed = PlacedBack(image, place)
+    return placed.part(0, 0, placed.width, placed.height)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from .. import workers
+from ..buffers import map_large_buffers
 from ..errors import InputError
 from ..mask.track import binary
 from ..video.derived import DerivedSource, PartSource, lasting
 from ..video.frames import FrameSource, as_uint8
 from ..video.write import write_parts
 from .boxes import Rectangle
-from .resample import cut_out_mask, put_back, whole_pixels
+from .resample import PlacedBack, cut_out_mask, whole_pixels
 from .window import CropWindow
 
 _SAME_SHAPE = 0.02
+_ROWS = 128  # at once: floats of a 4K frame take 100 MB, and a core's cache is smaller
 
 
 class StitchedSource(DerivedSource):
@@ -94,46 +98,52 @@ class StitchedSource(DerivedSource):
         assert out is not None  # start < stop
         return out
 
-    def alpha(self, at: int) -> tuple[np.ndarray, tuple[int, int]]:
-        """(Share of the generated pixel, float32 ``[h, w]``; x and y of its corner in the frame)."""
+    def _alpha(self, at: int) -> _Alpha | None:
+        """None where nothing is generated."""
         left, top, width, height = self.window.places[at].tolist()
         place = (left, top, width, height)
         x1, y1, x2, y2 = whole_pixels(place)
-        edge = _from_edge(place, self.window.source_size, self.feather)
+        down, across = _from_edge(place, self.window.source_size, self.feather)
         if self.mask is None:
-            return edge, (x1, y1)
+            return _Alpha(x1, y1, down, across)
         inside = binary(self.mask.read(at, at + 1))[0]
-        across, down = inside.shape[1] / width, inside.shape[0] / height
-        part = ((x1 - left) * across, (y1 - top) * down, (x2 - x1) * across, (y2 - y1) * down)
+        wide, high = inside.shape[1] / width, inside.shape[0] / height
+        part = ((x1 - left) * wide, (y1 - top) * high, (x2 - x1) * wide, (y2 - y1) * high)
         inside = cut_out_mask(inside, part, (x2 - x1, y2 - y1))
         reach = int(np.ceil(self.feather + self.grow)) + 2
         a, b, wide, high = cv2.boundingRect(inside)
         if not wide:
-            return np.zeros((0, 0), np.float32), (x1, y1)
+            return None
         rows = slice(max(b - reach, 0), min(b + high + reach, inside.shape[0]))
         columns = slice(max(a - reach, 0), min(a + wide + reach, inside.shape[1]))
-        inside = np.ascontiguousarray(inside[rows, columns])
-        # the outline runs half a pixel from the pixels on both sides
-        away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5 - self.grow
-        soft = np.minimum(_falling(away, self.feather), edge[rows, columns])
-        return soft, (x1 + columns.start, y1 + rows.start)
+        outside = 1 - inside[rows, columns]
+        away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for less in (0.5, self.grow):  # the outline runs half a pixel from the pixels on both sides
+            np.subtract(away, less, out=away)
+        return _Alpha(x1 + columns.start, y1 + rows.start, down[rows], across[columns], away, self.feather)
 
     def _stitch(self, frame: np.ndarray, at: int) -> None:
         """Put the window into ``frame``, uint8 ``[H, W, 3]``."""
-        alpha, (x, y) = self.alpha(at)
-        if not alpha.size:
+        alpha = self._alpha(at)
+        if alpha is None:
             return
         left, top, width, height = self.window.places[at].tolist()
         x1, y1, _, _ = whole_pixels((left, top, width, height))
-        made = put_back(as_uint8(self.generated.read(at, at + 1))[0], (left, top, width, height))
-        made = made[y - y1 : y - y1 + alpha.shape[0], x - x1 : x - x1 + alpha.shape[1]]
-        shown = frame[y : y + alpha.shape[0], x : x + alpha.shape[1]]
-        # a row block at a time: floats of a 4K frame would take 100 MB
-        for rows in range(0, len(alpha), 128):
-            part = slice(rows, rows + 128)
-            before = shown[part].astype(np.float32)
-            mixed = before + alpha[part, :, None] * (made[part].astype(np.float32) - before)
-            shown[part] = np.rint(mixed).astype(np.uint8)
+        made = PlacedBack(as_uint8(self.generated.read(at, at + 1))[0], (left, top, width, height))
+        high, wide = len(alpha.down), len(alpha.across)
+        shown = frame[alpha.y : alpha.y + high, alpha.x : alpha.x + wide]
+
+        def mix(firsts: np.ndarray) -> None:
+            for first in firsts.tolist():
+                part = slice(first, min(first + _ROWS, high))
+                before = shown[part].astype(np.float32)
+                ours = made.part(alpha.x - x1, alpha.y - y1 + first, wide, part.stop - first).astype(np.float32)
+                ours -= before
+                ours *= alpha.rows(part)[..., None]
+                ours += before
+                shown[part] = np.rint(ours, out=ours)
+
+        workers.each(mix, np.arange(0, high, _ROWS))
 
     def fingerprint(self) -> str:
         mask = "" if self.mask is None else self.mask.fingerprint()
@@ -154,6 +164,31 @@ def _place(generated: FrameSource, window: CropWindow) -> tuple[int, int]:
     return first, first + len(generated)
 
 
+@dataclass(frozen=True)
+class _Alpha:
+    """Share of the generated pixel in a part of the frame.
+
+    Attributes:
+        x, y: the part's corner in the frame.
+        down, across: by the distance from the window's edges, float32 ``[h]`` and ``[w]``.
+        away: pixels from the grown mask, float32 ``[h, w]``; None without a mask.
+    """
+
+    x: int
+    y: int
+    down: np.ndarray
+    across: np.ndarray
+    away: np.ndarray | None = None
+    feather: float = 0.0
+
+    def rows(self, part: slice) -> np.ndarray:
+        """float32 ``[n, w]``."""
+        share = np.minimum.outer(self.down[part], self.across)
+        if self.away is None:
+            return share
+        return np.minimum(_falling(self.away[part], self.feather), share, out=share)
+
+
 def _falling(away: np.ndarray, feather: float) -> np.ndarray:
     """1 at distance 0 and below, 0 from ``feather`` on, without a kink (smoothstep)."""
     if feather <= 0:
@@ -162,9 +197,9 @@ def _falling(away: np.ndarray, feather: float) -> np.ndarray:
     return linear * linear * (3 - 2 * linear)
 
 
-def _from_edge(place: Rectangle, frame: tuple[int, int], feather: float) -> np.ndarray:
-    """1 inside the window, falling over ``feather`` pixels to 0 at its edges but those of the frame; float32
-    ``[h, w]``."""
+def _from_edge(place: Rectangle, frame: tuple[int, int], feather: float) -> tuple[np.ndarray, np.ndarray]:
+    """1 inside the window, falling over ``feather`` pixels to 0 at its edges but those of the frame: by row and by
+    column, float32 ``[h]`` and ``[w]``, of which the smaller counts."""
     left, top, width, height = place
     x1, y1, x2, y2 = whole_pixels(place)
 
@@ -174,12 +209,11 @@ def _from_edge(place: Rectangle, frame: tuple[int, int], feather: float) -> np.n
         after = np.full(len(middle), np.inf, np.float32) if high > end - 1 else np.float32(high) - middle
         return np.minimum(before, after)
 
-    across = inward(x1, x2, left, left + width, frame[0])
     down = inward(y1, y2, top, top + height, frame[1])
+    across = inward(x1, x2, left, left + width, frame[0])
     if feather <= 0:
-        return np.ones((len(down), len(across)), np.float32)
-    soft = [_falling(feather - distance, feather) for distance in (down, across)]
-    return np.minimum.outer(*soft)
+        return np.ones_like(down), np.ones_like(across)
+    return _falling(feather - down, feather), _falling(feather - across, feather)
 
 
 def write_stitched(
@@ -197,6 +231,7 @@ def write_stitched(
     Raises:
         InputError: the file cannot be written.
     """
+    map_large_buffers()
     width, height = stitched.width // 2 * 2, stitched.height // 2 * 2
     chunks = (stitched.read(at, at + 1)[:, :height, :width] for at in range(len(stitched)))
     begins = float(stitched.first / stitched.fps)

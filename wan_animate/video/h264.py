@@ -25,6 +25,15 @@ def large_picture_options(size: tuple[int, int]) -> dict[str, str]:
     return {"x264-params": "sync-lookahead=0:rc-lookahead=1:ref=1:bframes=1"}
 
 
+def thread_type(size: tuple[int, int]) -> str:
+    """x264's threads, as PyAV names them: a frame each, or for large pictures all on one.
+
+    Of 3840x2160, two frames at once take 280 MB and four 380; eight threads on one take 250, are as fast, and cost
+    0.3 % of the file.
+    """
+    return "SLICE" if size[0] * size[1] > LARGE else "FRAME"
+
+
 def _can_encode(name: str) -> bool:
     try:
         return av.Codec(name, "w").is_encoder

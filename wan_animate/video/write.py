@@ -18,7 +18,7 @@ from ..log import get_logger
 from .audio import fit_audio
 from .decode import EXACT
 from .frames import FrameSource, as_uint8
-from .h264 import first_encoder, large_picture_options
+from .h264 import first_encoder, large_picture_options, thread_type
 from .sound import SoundTrack
 from .tags import replace_tag
 
@@ -220,11 +220,10 @@ def _picture_stream(container: OutputContainer, size: tuple[int, int], rate: Fra
     stream.colorspace = _BT709
     stream.color_range = ColorRange.MPEG
     if codec == "libx264":
-        large = large_picture_options(size)
-        stream.options = {"crf": str(crf), "preset": "medium", **large}
-        # PyAV's default, slice threading, hardly uses more than one core.
-        stream.codec_context.thread_type = "FRAME"
-        stream.codec_context.thread_count = min(ENCODER_THREADS, 2) if large else ENCODER_THREADS
+        stream.options = {"crf": str(crf), "preset": "medium", **large_picture_options(size)}
+        # PyAV's default, slice threading, hardly uses more than one core for small pictures.
+        stream.codec_context.thread_type = thread_type(size)
+        stream.codec_context.thread_count = ENCODER_THREADS
     else:
         stream.bit_rate = max(2_000_000, int(size[0] * size[1] * float(rate) * 0.2))
     return stream
