@@ -1,12 +1,14 @@
 """VideoSource: frames that several threads convert."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from wan_animate import workers
 from wan_animate.errors import InputError
+from wan_animate.video import decode
 from wan_animate.video import source as source_module
 from wan_animate.video.source import VideoSource
 
@@ -42,6 +44,31 @@ def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
     other = VideoSource(path, fps=60)
     for mine, (start, stop) in zip(read, ((0, 50), (45, len(source)), (10, 12)), strict=True):
         assert np.array_equal(mine, other.read(start, stop))
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_few_large_frames_are_converted_at_once(tmp_path, many_cores, monkeypatch, most):
+    path = write_clip(tmp_path / "clip.mp4", 20)
+    source, convert, here = VideoSource(path, fps=0), source_module.to_rgb, []
+    monkeypatch.setattr(decode, "_CONVERTED_AT_ONCE", most * source.width * source.height)
+    counting, seen = threading.Lock(), set()
+
+    def counted(frame, *given):
+        with counting:
+            here.append(frame)
+            seen.add(len(here))
+        time.sleep(0.02)  # another would begin meanwhile
+        try:
+            return convert(frame, *given)
+        finally:
+            with counting:
+                here.pop()
+
+    monkeypatch.setattr(source_module, "to_rgb", counted)
+    read = source.read(0, 20)
+    assert max(seen) == most
+    monkeypatch.setattr(source_module, "to_rgb", convert)
+    assert np.array_equal(read, VideoSource(path, fps=0).read(0, 20))
 
 
 def test_an_error_in_a_thread_is_the_readers(tmp_path, many_cores, monkeypatch):

@@ -36,6 +36,8 @@ _KEPT_FRAMES = 12
 _KEPT_BYTES = 40 << 20
 # Pixels that FFmpeg's threads work on: each holds two frames, and it starts one a core, up to 16: of 4K 400 MB.
 _PIXELS_AT_ONCE = 4 * 3840 * 2160
+# Pixels that are converted at once, in threads: a frame of 4K takes 60 MB meanwhile.
+_CONVERTED_AT_ONCE = 2 * 3840 * 2160
 # Decoding this many frames forward is cheaper than a seek.
 _STEP_OVER = 8
 _TAIL = 2
@@ -162,9 +164,11 @@ class ClipDecoder:
                 if at and number == numbers[at - 1]:
                     again.append((at, again[-1][1] if again and again[-1][0] == at - 1 else at - 1))
                     continue
-                converting.append(workers.submit(self._convert_shown, *self._shown(number), out[at]))
-                if len(converting) > workers.COUNT:
+                shown = self._shown(number)
+                most = max(1, _CONVERTED_AT_ONCE // (shown[1].width * shown[1].height))
+                while len(converting) >= min(workers.COUNT + 1, most):
                     converting.popleft().result()
+                converting.append(workers.submit(self._convert_shown, *shown, out[at]))
             while converting:
                 converting.popleft().result()
         finally:
