@@ -184,6 +184,11 @@ def limit_of(mode: str, source: Source, chain: str) -> float:
     ours, _, kind = CHAINS[chain]
     if mode == "dynamic" and source[2] == "fp8 kept" and any("offload" in node for node in ours):
         kind = FP8  # as without dynamic VRAM, where the host casts small layers (norms) to fp8 too
+    if mode == "dynamic" and source[1:] == ("fp8", "bf16") and kind == SAME and "offload fit" in ours:
+        # The host multiplies weights that it has dequantized for the other type. Without dynamic VRAM it knows so
+        # (comfy_force_cast_weights) and so do we; with it, its inputs are rounded to fp8 all the same, and two runs of
+        # its own are as far apart as ours is from them.
+        kind = ROUNDING
     return LIMITS[kind]
 
 

@@ -204,7 +204,7 @@ def compare(model: Any, accelerate: Any, size: str, frames: int, variants: dict[
 
 def face_motion(model: Any, frames: int) -> tuple[float, float, float]:
     """(ours, the host's) seconds for the face video of a segment, and their relative difference."""
-    depthwise_blur = load_pack_part("nodes.host.accelerate.face_motion").depthwise_blur
+    fast_blur = load_pack_part("nodes.host.accelerate.face_motion").fast_blur
     module, device = model.model.diffusion_model, model.load_device
     faces = torch.rand(1, 3, frames, 512, 512, generator=torch.Generator().manual_seed(2)) * 2 - 1
     faces = faces.to(device, model.model.get_dtype_inference())
@@ -215,7 +215,7 @@ def face_motion(model: Any, frames: int) -> tuple[float, float, float]:
             return module.after_patch_embedding(tokens, None, faces)[1]
 
         if ours:
-            with depthwise_blur(module.motion_encoder):
+            with fast_blur(module.motion_encoder):
                 return run()
         return run()
 

@@ -48,6 +48,21 @@ def rows(kernels) -> dict[str, float]:
     return found
 
 
+def blurred(kernels) -> dict[str, float]:
+    """As diffusers' motion encoder blurs (padding on both sides) and as ComfyUI's, on odd sides too."""
+    found, generator = {}, torch.Generator().manual_seed(1)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    taps = taps[:, None] * taps * torch.linspace(0.5, 1.5, 16).view(4, 4) / 64
+    for name, shape, pad in (("two", (2, 3, 16, 16), 2), ("one", (1, 2, 9, 140), 1), ("none", (1, 1, 7, 5), 0)):
+        maps = torch.randn(*shape, generator=generator)
+        weights = taps[None, None].expand(shape[1], 1, -1, -1)
+        expected = F.conv2d(maps, weights, padding=pad, groups=shape[1])
+        found[f"blur, {name}"] = off(kernels.blur(maps, taps, pad, pad), expected)
+    uneven = F.conv2d(F.pad(maps, (2, 1, 2, 1)), weights)
+    found["blur, uneven"] = off(kernels.blur(maps, taps, 2, 1), uneven)
+    return found
+
+
 def halves(kernels) -> dict[str, float]:
     """In float16, where squares and sums of large numbers have no room and small ones no bits: against float32."""
     found, generator = {}, torch.Generator().manual_seed(2)
@@ -83,6 +98,6 @@ def halves(kernels) -> dict[str, float]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     sys.path.insert(0, sys.argv[1])
-    from wan_animate.kernels import triton_rows as kernels
+    from wan_animate.kernels import triton_blur, triton_rows
 
-    print(json.dumps(rows(kernels) | halves(kernels)))
+    print(json.dumps(rows(triton_rows) | halves(triton_rows) | blurred(triton_blur)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from ..kernels.blur import blur
 from ..swapped import swapped
 
 if TYPE_CHECKING:
@@ -60,8 +62,29 @@ class FaceFeatures:
         with ExitStack() as stack:
             if features is None:
                 stack.enter_context(swapped(encoder, "forward", keep))
+                stack.enter_context(fast_blur(self._transformer.motion_encoder))
             else:
                 no_motion = torch.zeros_like
                 stack.enter_context(swapped(self._transformer.motion_encoder, "forward", lambda face: no_motion(face)))
                 stack.enter_context(swapped(encoder, "forward", lambda _: features))
             yield
+
+
+@contextmanager
+def fast_blur(encoder: torch.nn.Module) -> Iterator[None]:
+    """diffusers' motion encoder with the blur of :mod:`..kernels.blur`."""
+    with ExitStack() as stack:
+        for module in encoder.modules():
+            if type(module).__name__ == "MotionConv2d" and getattr(module, "blur", False):
+                if "forward" not in vars(module):  # hooks of others (offload) stay
+                    stack.enter_context(swapped(module, "forward", partial(_blurred, module)))
+        yield
+
+
+def _blurred(conv: Any, x: torch.Tensor, channel_dim: int = 1) -> torch.Tensor:
+    before, after = conv.blur_padding  # of rows and of columns, each on both sides
+    if before != after:
+        return type(conv).forward(conv, x, channel_dim)
+    x = blur(x, conv.blur_kernel, (before, after))
+    with swapped(conv, "blur", False):
+        return type(conv).forward(conv, x, channel_dim)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..kernels import fused
+from ..kernels import blur, fused
 from ..kernels.fused import Quantized
 from ..kernels.plain_module import is_plain
 from ..log import get_logger
@@ -66,6 +66,7 @@ def prepare(transformer: WanAnimateTransformer3DModel) -> None:
         config, affine = transformer.config, fused_blocks[0].norm2.weight.dtype
         heads, width = config.num_attention_heads, config.attention_head_dim
         fused.prepare(transformer.device, transformer.dtype, heads * width, heads, affine)
+        blur.prepare(transformer.device, transformer.dtype)
 
 
 def _is_fused(block: Any) -> bool:

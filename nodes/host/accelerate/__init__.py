@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ....wan_animate.errors import InputError
-from ....wan_animate.kernels import fused
+from ....wan_animate.kernels import blur, fused
 from ....wan_animate.log import get_logger
 from ..checks import check_model
 from ..patching import cast_static_clones, static_clone
@@ -75,6 +75,8 @@ def accelerate(model: Any, settings: Settings) -> Any:
         options[OVERRIDE] = Attention(settings.attention, options.get(OVERRIDE))
         compile_kernel(clone, settings.attention)
     if settings.face_motion or settings.reuse != "off":
+        if settings.face_motion:
+            blur.prepare(clone.load_device, clone.model.get_dtype_inference())
         cache = StepCache(settings.face_motion, settings.reuse)
         clone.add_wrapper_with_key(kinds.APPLY_MODEL, KEY, cache.apply_model)
         clone.add_wrapper_with_key(kinds.DIFFUSION_MODEL, KEY, cache.diffusion_model)

@@ -1,6 +1,7 @@
 """The motion encoder's blur, and content sums for the step cache.
 
-Depthwise, the blur is 13 times faster on an H100 than the host's one-channel maps, and bit-identical on a CPU.
+Depthwise, the blur is bit-identical on a CPU to the host's one-channel maps, and on an H100 13 times faster without its
+kernel.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+
+from ....wan_animate.kernels.blur import blur
 
 _WORDS = 1 << 20  # summed at a time (8 MB), to bound the temporaries
 
@@ -31,26 +33,22 @@ def content_sums(values: torch.Tensor) -> tuple[int, int]:
 
 
 @contextmanager
-def depthwise_blur(encoder: torch.nn.Module) -> Iterator[None]:
+def fast_blur(encoder: torch.nn.Module) -> Iterator[None]:
     blurs: list[Any] = [
         module for module in encoder.modules() if type(module).__name__ == "Blur" and hasattr(module, "kernel")
     ]
-    for blur in blurs:
-        blur.forward = _DepthwiseBlur(blur.kernel, blur.pad)
+    for one in blurs:
+        one.forward = _Blur(one.kernel, one.pad)
     try:
         yield
     finally:
-        for blur in blurs:
-            del blur.forward
+        for one in blurs:
+            del one.forward
 
 
-class _DepthwiseBlur:
+class _Blur:
     def __init__(self, kernel: torch.Tensor, pad: tuple[int, int]) -> None:
         self.kernel, self.pad = kernel, pad
 
     def __call__(self, maps: torch.Tensor) -> torch.Tensor:
-        before, after = self.pad
-        channels = maps.shape[1]
-        kernel = torch.flip(self.kernel.to(maps), (0, 1))[None, None].expand(channels, 1, -1, -1)
-        # NCHW as the host's blur returns: the memory layout decides how the next convolution rounds.
-        return F.conv2d(F.pad(maps, (before, after, before, after)).contiguous(), kernel, groups=channels).contiguous()
+        return blur(maps, torch.flip(self.kernel.to(maps), (0, 1)), self.pad)

@@ -14,7 +14,7 @@ import torch
 from ....wan_animate.kernels.plain_module import is_plain
 from ....wan_animate.swapped import swapped
 from ..patching import weights_stamp
-from .face_motion import content_sums, depthwise_blur
+from .face_motion import content_sums, fast_blur
 
 WEIGHTS = "wan_animate_kit_weights"
 # Entries per kind: a step may bring several contents (positive, negative, context windows). The host encodes 77 faces
@@ -121,7 +121,7 @@ class StepCache:
             embedded: list[torch.Tensor] = []
 
             def encode() -> torch.Tensor:
-                with depthwise_blur(module.motion_encoder):
+                with fast_blur(module.motion_encoder):
                     embedded.extend(plain(x, pose_latents, face_pixel_values))
                 return embedded[1]
 
@@ -140,7 +140,7 @@ class StepCache:
                 return plain(crops)
 
             def encode() -> torch.Tensor:
-                with depthwise_blur(module.motion_encoder):
+                with fast_blur(module.motion_encoder):
                     return plain(crops)
 
             return self._get("motion", LIMITS["motion"], (weights, *content_key(crops)), encode)
