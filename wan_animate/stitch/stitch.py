@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from .. import workers
-from ..buffers import map_large_buffers
+from ..buffers import give_back, map_large_buffers
 from ..errors import InputError
 from ..mask.track import binary
 from ..video.derived import DerivedSource, PartSource, lasting
@@ -232,6 +232,7 @@ def write_stitched(
         InputError: the file cannot be written.
     """
     map_large_buffers()
+    give_back()
     width, height = stitched.width // 2 * 2, stitched.height // 2 * 2
     chunks = (stitched.read(at, at + 1)[:, :height, :width] for at in range(len(stitched)))
     begins = float(stitched.first / stitched.fps)

@@ -132,6 +132,8 @@ def _write(
                     frame.pts, frame.time_base = at, 1 / rate
                     encoders.encode(frame)
                     at += 1
+                    del image, frame
+                del images  # while the next are made
                 if track is not None:
                     track.write_to(float(at / rate))
                 if progress is not None:
