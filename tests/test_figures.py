@@ -33,12 +33,12 @@ def figures() -> list[tuple[str, str]]:
 # Result files by the card that README and docs/scale.md give for them; a name that ends in _ is of several.
 CARDS = {
     "H100": (
-        "clip_480p_4_", "segment_480p_", "segment_720p_", "vae_", "detect_gpu", "step_480p_bf16",
-        "step_480p_bf16_", "step_480p_fp8", "step_480p_fp8_", "step_480p_default_",
+        "clip_480p_4_cold", "clip_480p_4_cold_cached", "clip_480p_4_five", "segment_480p_", "segment_720p_", "vae_",
+        "detect_gpu", "step_480p_bf16", "step_480p_bf16_", "step_480p_fp8", "step_480p_fp8_", "step_480p_default_",
     ),
     "H200": (
-        "clip_480p_4", "clip_720p_4", "step_480p_default", "step_720p_default", "attention_", "step_480p_diffusers",
-        "step_720p_diffusers", "step_480p_wrapper", "step_720p_wrapper", "split_", "matrix",
+        "clip_480p_4", "clip_480p_4_fa4", "clip_720p_4", "step_480p_default", "step_720p_default", "attention_",
+        "step_480p_diffusers", "step_720p_diffusers", "step_480p_wrapper", "step_720p_wrapper", "split_", "matrix",
         "step_diffusers_",
     ),
 }  # fmt: skip

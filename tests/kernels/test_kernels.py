@@ -91,7 +91,8 @@ def test_a_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path
     found = json.loads(ran.stdout)
     assert {dtype: len(compiled) for dtype, compiled in found.items()} == {"torch.float16": 16, "torch.bfloat16": 16}
     for compiled in found.values():
-        assert all(one["warps"] == 8 and one["stack"] == one["spilled"] == 0 for one in compiled)
+        assert {one["warps"] for one in compiled} == {4, 8}
+        assert all(one["stack"] == one["spilled"] == 0 for one in compiled)
 
 
 @pytest.mark.parametrize("module, name", [("fused", "kernels"), ("vae", "_triton")])

@@ -10,7 +10,7 @@ import triton.language as tl
 
 from .triton_rows import KINDS, device_of
 
-ROWS, COLUMNS = 8, 128
+ROWS, COLUMNS = 32, 32  # as measured on an H200, of six
 
 
 @triton.jit(do_not_specialize=["height", "width", "out_height", "out_width", "before"])
