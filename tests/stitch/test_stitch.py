@@ -14,7 +14,7 @@ from wan_animate.color.match import match_color
 from wan_animate.errors import InputError
 from wan_animate.mask.shape import ShapedMaskSource
 from wan_animate.pose.track import PoseTrack
-from wan_animate.stitch import stitch
+from wan_animate.stitch import crop, stitch
 from wan_animate.stitch.crop import CroppedMaskSource, CroppedSource, crop_track
 from wan_animate.stitch.plan import WindowSize, plan_window
 from wan_animate.stitch.stitch import StitchedSource, write_stitched
@@ -70,6 +70,22 @@ def test_what_is_cut_out_lies_where_it_lay(source):
     y = 41.75 + (np.arange(64) + 0.5) * 2.5 - 0.5
     assert np.abs(frames[0, :, :, 0] - x / 4).max() < 0.8 and np.abs(frames[0, :, :, 1] - y[:, None] / 2).max() < 0.8
     assert (frames[1, :, :, 0] - frames[0, :, :, 0]).mean() == pytest.approx(0.5 / 4, abs=0.03)
+
+
+def test_frames_are_cut_out_while_the_next_are_read(source, window, monkeypatch):
+    expected = CroppedSource(source, window).read(0, COUNT)
+    monkeypatch.setattr(workers, "COUNT", 3)
+    monkeypatch.setattr(CroppedSource, "chunk", 1)
+    recorded = RecordedSource(source.read(0, COUNT), Fraction(24))
+    assert np.array_equal(CroppedSource(recorded, window).read(0, COUNT), expected)
+    assert recorded.reads == [(at, at + 1) for at in range(COUNT)]
+
+    def refuse(frame, place, size):
+        raise InputError("no picture")
+
+    monkeypatch.setattr(crop, "cut_out", refuse)
+    with pytest.raises(InputError, match="no picture"):
+        CroppedSource(source, window).read(0, COUNT)
 
 
 def test_shrinking_does_not_alias():

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import av
 import numpy as np
 import pytest
 
@@ -69,6 +70,17 @@ def test_few_large_frames_are_converted_at_once(tmp_path, many_cores, monkeypatc
     assert max(seen) == most
     monkeypatch.setattr(source_module, "to_rgb", convert)
     assert np.array_equal(read, VideoSource(path, fps=0).read(0, 20))
+
+
+@pytest.mark.parametrize("cores, size, threads", [(1, (64, 48), 0), (6, (1920, 1080), 1), (6, (3840, 2160), 3)])
+def test_a_large_frame_is_converted_by_several_threads(monkeypatch, cores, size, threads):
+    """The same values; of small ones each has one, as they are many at once."""
+    image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+    expected = decode.to_rgb(frame)
+    monkeypatch.setattr(workers, "COUNT", cores)
+    assert decode._options(frame)["threads"] == threads
+    assert np.array_equal(decode.to_rgb(frame), expected)
 
 
 def test_an_error_in_a_thread_is_the_readers(tmp_path, many_cores, monkeypatch):

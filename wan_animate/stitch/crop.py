@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from dataclasses import replace
 
 import numpy as np
 
+from .. import workers
 from ..errors import InputError
 from ..mask.track import binary
 from ..pose.track import PoseTrack
@@ -41,10 +43,23 @@ class CroppedSource(DerivedSource):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
-        for first, _, frames in self.source.batches(self.chunk, start, stop):
+
+        def cut(frames: np.ndarray, first: int) -> None:
             for at, frame in enumerate(as_uint8(frames), first):
                 out[at - start] = cut_out(frame, _place(self.window, at), self.window.size)
-            del frames  # before the next are read
+
+        cutting = None
+        try:
+            for first, _, frames in self.source.batches(self.chunk, start, stop):
+                if cutting is not None:
+                    cutting.result()
+                cutting = workers.submit(cut, frames, first)  # while the next are decoded
+                del frames
+            if cutting is not None:
+                cutting.result()
+        finally:
+            if cutting is not None:
+                wait((cutting,))
         return out
 
     def fingerprint(self) -> str:

@@ -89,7 +89,9 @@ def as_coded(
 
 
 def _options(frame: av.VideoFrame) -> dict[str, Any]:
-    options: dict[str, Any] = {"interpolation": EXACT, "threads": 1 if workers.COUNT > 1 else 0}
+    # as many threads as there are frames at once; of large ones, which are few, each has several
+    threads = max(1, workers.COUNT // _at_once(frame)) if workers.COUNT > 1 else 0
+    options: dict[str, Any] = {"interpolation": EXACT, "threads": threads}
     if frame.format.is_rgb:
         return options
     if frame.colorspace == _UNSPECIFIED:
@@ -104,6 +106,10 @@ def _options(frame: av.VideoFrame) -> dict[str, Any]:
             "ordinary H.264 in BT.709."
         )
     return options
+
+
+def _at_once(frame: av.VideoFrame) -> int:
+    return max(1, _CONVERTED_AT_ONCE // (frame.width * frame.height))
 
 
 def _packed(planar: av.VideoFrame, kind: type, out: np.ndarray | None = None) -> np.ndarray:
@@ -165,8 +171,7 @@ class ClipDecoder:
                     again.append((at, again[-1][1] if again and again[-1][0] == at - 1 else at - 1))
                     continue
                 shown = self._shown(number)
-                most = max(1, _CONVERTED_AT_ONCE // (shown[1].width * shown[1].height))
-                while len(converting) >= min(workers.COUNT + 1, most):
+                while len(converting) >= min(workers.COUNT + 1, _at_once(shown[1])):
                     converting.popleft().result()
                 converting.append(workers.submit(self._convert_shown, *shown, out[at]))
             while converting:
