@@ -27,6 +27,7 @@ ENGLISH = {
     "a picture is not shown: {}": ERROR,
     "the boundaries between segments were not measured: {}": ERROR,
     "the fused kernel {} does not work here, PyTorch's own are used: {}": ERROR,
+    "the kernel for the faces' blur does not work here, PyTorch's own is used: {}": ERROR,
     "the next plan will not know what this run took: {}": ERROR,
     "{} It is encoded anew now.": f"{ERROR}; {UNHEARD}",
     "attention {} was removed: {} is used.": UNHEARD,
