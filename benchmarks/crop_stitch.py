@@ -50,7 +50,6 @@ from wan_animate.video.resample import fill_size  # noqa: E402
 from wan_animate.video.source import VideoSource  # noqa: E402
 
 AREA, FEATHER, SEGMENT = 832 * 480, 16.0, 77
-LENGTHS = (30, 60)
 
 
 def example() -> tuple[FrameSource, CroppedCharacter]:
@@ -125,21 +124,44 @@ def sharpness(frames: FrameSource, found: CroppedCharacter, at: int) -> dict[str
     return {name: (energy(image) / total, psnr(image)) for name, image in (("window", window), ("whole", whole))}
 
 
-def memory(clip: Path, count: int) -> float:
-    """MiB over the start: the controls of a segment read, then the clip stitched and written."""
+def memory(clip: Path, count: int) -> dict[str, float]:
+    """MiB over the start, and seconds: the controls of a segment read, then the clip stitched and written."""
     from demo.figure import figure_keypoints
 
     frames = VideoSource(clip, fps=30, limit=count)
     points = [figure_keypoints(at / 30, frames.width, frames.height, (0.3, 0.62), 0.3) for at in range(count)]
     found = crop_character(frames, PoseTrack(np.stack(points), frames.width, frames.height, frames.fps))
     held = found.frames.read(0, 1)
+    began = time.perf_counter()
     with Growth() as growth, tempfile.TemporaryDirectory() as folder:
         for start in range(0, count, SEGMENT):
             held = found.frames.read(start, min(start + SEGMENT, count))
         del held
         stitched = StitchedSource(frames, found.frames, found.window, found.mask, FEATHER)
         write_stitched(Path(folder) / "stitched.mp4", stitched)
-    return growth.mib
+    return {"mib": growth.mib, "seconds": time.perf_counter() - began}
+
+
+def memory_of_lengths(lengths: list[int], versions: dict[str, str | None], write: bool) -> None:
+    short, long = lengths
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "walk.mp4"
+        Walk(long).write(clip)
+        found = []
+        for count in lengths:
+            command = [sys.executable, __file__, "--child", str(clip), str(count)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{count} frames of 4K: +{found[-1]['mib']:.0f} MiB, {found[-1]['seconds']:.0f} s", flush=True)
+    results.record(
+        "crop_memory", found[1]["mib"], found[0]["mib"], versions=versions, digits=1, write=write,
+        peer_name=f"the same of {short} frames (ours: {long}), 3840x2160, cropped, stitched and written",
+        unit="MiB of peak resident memory over the start", seconds=[round(one["seconds"]) for one in found],
+    )  # fmt: skip
+
+
+def versions_used() -> dict[str, str | None]:
+    return results.versions("numpy", "cv2", "PIL", "scipy")
 
 
 def job_seconds() -> dict[str, float]:
@@ -204,7 +226,7 @@ def main(arguments: argparse.Namespace) -> None:
         measured = [sharpness(frames, cropped, at) for at in shown]
         kept[name] = {way: np.mean([one[way] for one in measured], axis=0).round(3).tolist() for way in measured[0]}
         print(name, found[name], kept[name], flush=True)
-    versions = results.versions("numpy", "cv2", "PIL", "scipy")
+    versions = versions_used()
     results.record(
         "crop_sharpness", kept["4K walk"]["window"][0], kept["4K walk"]["whole"][0],
         peer_name="whole frames of as many pixels (832x480), 4K walk", better="higher", versions=versions,
@@ -213,20 +235,7 @@ def main(arguments: argparse.Namespace) -> None:
         gradient_energy={name: {way: value[0] for way, value in one.items()} for name, one in kept.items()},
         clips=found, write=not arguments.dry,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "walk.mp4"
-        Walk(max(LENGTHS)).write(clip)
-        peaks = []
-        for count in LENGTHS:
-            command = [sys.executable, __file__, "--child", str(clip), str(count)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            peaks.append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"{count} frames of 4K: +{peaks[-1]:.0f} MiB", flush=True)
-    results.record(
-        "crop_memory", peaks[1], peaks[0], versions=versions, digits=1, write=not arguments.dry,
-        peer_name=f"the same of {LENGTHS[0]} frames (ours: {LENGTHS[1]}), 3840x2160, cropped, stitched and written",
-        unit="MiB of peak resident memory over the start",
-    )  # fmt: skip
+    memory_of_lengths(arguments.lengths, versions, not arguments.dry)
     if arguments.job:
         taken = job_seconds()
         results.record(
@@ -238,10 +247,17 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", action="store_true", help="also time whole jobs on a ComfyUI server")
+    parser.add_argument("--memory", action="store_true", help="measure memory alone")
+    parser.add_argument(
+        "--lengths", type=lambda text: [int(one) for one in text.split(",")], default=[30, 60],
+        help="two numbers of frames, whose memory is compared",
+    )  # fmt: skip
     parser.add_argument("--dry", action="store_true", help="write nothing")
     parser.add_argument("--child", nargs=2, metavar=("CLIP", "COUNT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(memory(Path(arguments.child[0]), int(arguments.child[1]))))
+    elif arguments.memory:
+        memory_of_lengths(arguments.lengths, versions_used(), not arguments.dry)
     else:
         main(arguments)
