@@ -8,10 +8,11 @@ stitch workflow, in a window of as many pixels.
 
     python benchmarks/memory_growth.py                     # minutes on a GPU, hours on two cores
     python benchmarks/memory_growth.py --frames 300        # shorter
+    python benchmarks/memory_growth.py --crop --driver 3840x2160 --size 160x96  # minutes on two cores
     python benchmarks/memory_growth.py --servers 3         # medians of so many servers side by side
     python benchmarks/memory_growth.py --driver 3840x2160 --crop --inputs folder  # drawn once, used again
 
-Writes ``results/memory_growth.json``; with ``--crop`` and ``--driver`` its name says so.
+Writes ``results/memory_growth.json``; with ``--crop``, ``--driver`` and ``--size`` its name says so.
 """
 
 from __future__ import annotations
@@ -56,19 +57,19 @@ def write_driver(folder: Path, frames: int, size: tuple[int, int], counts: tuple
         PoseTrack(keypoints[:count], *size).save(folder / f"driver_{count}.npz")
 
 
-def job(limit: int, segment: int, seed: int) -> graphs.Graph:
+def job(limit: int, segment: int, seed: int, size: tuple[int, int]) -> graphs.Graph:
     """The animate workflow on the first ``limit`` frames of the driver."""
     graph = graphs.load_graph("animate")
     graphs.use_small_sampling(graph)
     graphs.leave_out_retargeting(graph)
-    graphs.use_track(graph, f"driver_{limit}.npz", *SIZE)
-    graphs.set_inputs(graph, f"{KIT}LoadVideo", file="driver.mp4", width=SIZE[0], height=SIZE[1], limit=limit)
+    graphs.use_track(graph, f"driver_{limit}.npz", *size)
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file="driver.mp4", width=size[0], height=size[1], limit=limit)
     graphs.set_inputs(graph, "LoadImage", image="robot.png")
     graphs.set_inputs(graph, f"{KIT}Animate", steps=1, segment_length=segment, seed=seed, sampler_name="euler")
     return graph
 
 
-def crop_job(limit: int, segment: int, seed: int) -> graphs.Graph:
+def crop_job(limit: int, segment: int, seed: int, size: tuple[int, int]) -> graphs.Graph:
     """The crop and stitch workflow, with the mask that the pose draws."""
     graph = graphs.load_graph("replace_crop")
     graphs.use_small_models(graph, "template", None)
@@ -80,15 +81,15 @@ def crop_job(limit: int, segment: int, seed: int) -> graphs.Graph:
     graphs.relink(graph, detect, {0: [track, 0]})
     unused = ("DetectPose", "LoadPoseDetector", "SegmentCharacter", "LoadSegmenter")
     graphs.drop_unused(graph, tuple(f"{KIT}{kind}" for kind in unused))
-    graphs.set_inputs(graph, f"{KIT}LoadVideo", file="driver.mp4", width=SIZE[0], height=SIZE[1], limit=limit)
+    graphs.set_inputs(graph, f"{KIT}LoadVideo", file="driver.mp4", width=size[0], height=size[1], limit=limit)
     graphs.set_inputs(graph, "LoadImage", image="robot.png")
-    graphs.set_inputs(graph, f"{KIT}CropToCharacter", size="pixel budget", width=SIZE[0], height=SIZE[1])
+    graphs.set_inputs(graph, f"{KIT}CropToCharacter", size="pixel budget", width=size[0], height=size[1])
     graphs.set_inputs(graph, f"{KIT}Animate", steps=1, segment_length=segment, seed=seed, sampler_name="euler")
     return graph
 
 
 def measure(
-    found: host.Host, inputs: Path, frames: int, segment: int, job: Callable[[int, int, int], graphs.Graph]
+    found: host.Host, inputs: Path, frames: int, job: Callable[[int, int], graphs.Graph]
 ) -> tuple[float, float, float]:
     """(idle, peak over idle, seconds) of a job: MB of a fresh server's anonymous memory."""
     import psutil
@@ -101,11 +102,11 @@ def measure(
         for file in inputs.iterdir():
             shutil.copyfile(file, server.base_dir / "input" / file.name)  # ComfyUI follows no links out of it
         with Meters(server.pid) as meters:
-            server.run(job(WARM, segment, 1), timeout=3600)
+            server.run(job(WARM, 1), timeout=3600)
             family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
             idle = sum(anonymous_bytes(process.pid) for process in family) / 1e6
             meters.begin()
-            server.run(job(frames, segment, 2), timeout=6 * 3600)
+            server.run(job(frames, 2), timeout=6 * 3600)
             usage = meters.end()
     print(f"{frames} frames: idle {idle:.0f} MB, peak +{usage.ram_anonymous_gb * 1e3 - idle:.0f} MB, "
           f"{usage.seconds:.0f} s", flush=True)  # fmt: skip
@@ -116,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1500)
     parser.add_argument("--segment", type=int, default=77)
+    parser.add_argument("--size", default="x".join(map(str, SIZE)), help="that the model works at")
     parser.add_argument("--driver", default="x".join(map(str, SIZE)), help="size of the driving video's file")
     parser.add_argument("--crop", action="store_true", help="by the crop and stitch workflow")
     parser.add_argument("--servers", type=int, default=1, help="for each length, side by side")
@@ -125,24 +127,32 @@ def main() -> None:
     if found is None:
         sys.exit("this needs a ComfyUI: see README, Demo")
     width, height = map(int, arguments.driver.split("x"))
+    across, down = map(int, arguments.size.split("x"))
+    size = across, down
     with tempfile.TemporaryDirectory() as folder:
         inputs = arguments.inputs or Path(folder) / "inputs"
         if not (inputs / f"driver_{arguments.frames}.npz").exists():  # written last
             inputs.mkdir(exist_ok=True, parents=True)
             example.write_example(inputs)
             write_driver(inputs, arguments.frames, (width, height))
-        make = crop_job if arguments.crop else job
+
+        def make(limit: int, seed: int) -> graphs.Graph:
+            return (crop_job if arguments.crop else job)(limit, arguments.segment, seed, size)
+
         small_models.make()  # once, for all servers
 
         def measured(frames: int) -> list[tuple[float, float, float]]:
             with ThreadPoolExecutor(arguments.servers) as pool:
                 servers = range(arguments.servers)
-                return list(pool.map(lambda _: measure(found, inputs, frames, arguments.segment, make), servers))
+                return list(pool.map(lambda _: measure(found, inputs, frames, make), servers))
 
         shorts, longs = measured(SHORT), measured(arguments.frames)
     short, long = (statistics.median(peak for _, peak, _ in runs) for runs in (shorts, longs))
     results.record(
-        "memory_growth" + "_crop" * arguments.crop + f"_{width}" * ((width, height) != SIZE),
+        "memory_growth"
+        + "_crop" * arguments.crop
+        + f"_{width}" * ((width, height) != SIZE)
+        + f"_at_{size[0]}" * (size != SIZE),
         long,
         short,
         peer_name=f"the same job with {SHORT} frames",
@@ -152,7 +162,7 @@ def main() -> None:
         write=arguments.frames >= 1500,
         frames=arguments.frames,
         segment=arguments.segment,
-        size="x".join(map(str, SIZE)),
+        size=arguments.size,
         driver=arguments.driver,
         peaks_mb={"ours": [round(peak) for _, peak, _ in longs], "peer": [round(peak) for _, peak, _ in shorts]},
         idle_mb=round(statistics.median(idle for idle, _, _ in longs)),
