@@ -15,6 +15,7 @@ import cv2
 
 # Six keep any GPU busy; pipeline stages and FFmpeg need cores too.
 COUNT = max(1, min(6, (os.cpu_count() or 1) // 2))
+_NAME = "frames"
 
 
 @contextmanager
@@ -67,12 +68,12 @@ def normal_scheduling() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(COUNT, thread_name_prefix="frames")
+    return ThreadPoolExecutor(COUNT, thread_name_prefix=_NAME)
 
 
 def submit(function: Callable, *arguments: Any) -> Future:
-    """Runs in the pool, or at once if there are too few cores."""
-    if COUNT > 1:
+    """Runs in the pool, or at once if there are too few cores, or in a thread of the pool: all of them might wait."""
+    if COUNT > 1 and not threading.current_thread().name.startswith(_NAME):
         return pool().submit(function, *arguments)
     future: Future = Future()
     try:

@@ -8,7 +8,7 @@ import torch
 from wan_animate.backends import attention
 from wan_animate.backends.attention import EXACT, choose_attention, measure
 from wan_animate.backends.diffusers import load
-from wan_animate.backends.face_features import FaceFeatures
+from wan_animate.backends.face_features import FaceFeatures, fast_blur
 from wan_animate.backends.placement import place, weight_bytes
 
 from ..support import embedded
@@ -40,6 +40,32 @@ def counted(monkeypatch, module):
 
     monkeypatch.setattr(module, "forward", count)
     return calls
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_motion_encoder_gives_the_same_with_its_fast_blur(parts, dtype):
+    encoder = parts[0].motion_encoder.to(dtype)
+    size = parts[0].config.motion_encoder_size
+    faces = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(dtype) * 2 - 1
+    own = [module for module in encoder.modules() if "forward" in vars(module)]
+    with torch.no_grad():
+        expected = encoder(faces)
+        with fast_blur(encoder):
+            blurred = [module for module in encoder.modules() if "forward" in vars(module)]
+            found = encoder(faces)
+    assert len(blurred) >= 2 and all(module.blur for module in blurred)
+    assert torch.equal(found, expected)
+    assert own == [module for module in encoder.modules() if "forward" in vars(module)] == []
+
+
+def test_a_blur_that_is_padded_unevenly_is_diffusers(parts, monkeypatch):
+    conv = next(one for one in parts[0].motion_encoder.modules() if getattr(one, "blur", False))
+    monkeypatch.setattr(conv, "blur_padding", (2, 1))
+    maps = torch.randn(1, conv.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = conv(maps)
+        with fast_blur(parts[0].motion_encoder):
+            assert torch.equal(conv(maps), expected)
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.0])

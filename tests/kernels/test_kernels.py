@@ -10,6 +10,10 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
+
+from wan_animate.kernels import blur
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_TRITON = pytest.mark.skipif(
@@ -79,7 +83,7 @@ def test_the_vaes_kernels_compute_what_pytorch_does():
 
 
 @WITH_TRITON
-def test_a_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path):
+def test_an_exact_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path):
     script = ROOT / "tests" / "support" / "kernels_without_card.py"
     ran = subprocess.run(
         [sys.executable, str(script), str(ROOT), "rows"],
@@ -93,6 +97,33 @@ def test_a_blocks_kernels_compile_without_a_card_and_nothing_is_spilled(tmp_path
     for compiled in found.values():
         assert {one["warps"] for one in compiled} == {4, 8}
         assert all(one["stack"] == one["spilled"] == 0 for one in compiled)
+
+
+class OnCard(torch.Tensor):
+    """Says that it is on a card."""
+
+    is_cuda = True
+
+
+def test_a_blur_whose_kernel_fails_is_pytorchs_from_then_on(monkeypatch, caplog):
+    calls = []
+
+    def fails(*given):
+        calls.append(given)
+        raise RuntimeError("no launcher")
+
+    kernels = types.SimpleNamespace(KINDS=[torch.float32], blur=fails)
+    monkeypatch.setattr(blur, "_kernels", lambda: kernels)
+    monkeypatch.setattr(blur, "_failed", [])
+    maps = torch.randn(1, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    taps = torch.arange(16.0).view(4, 4)
+    expected = F.conv2d(maps, taps[None, None].expand(2, 1, 4, 4), padding=1, groups=2)
+    for _ in range(2):
+        assert torch.equal(blur.blur(maps.as_subclass(OnCard), taps, (1, 1)).as_subclass(torch.Tensor), expected)
+    assert len(calls) == 1 and caplog.text.count("no launcher") == 1
+    monkeypatch.setattr(blur, "_failed", [])
+    learnt = maps.clone().requires_grad_()  # a kernel would lose the gradient
+    assert blur.blur(learnt.as_subclass(OnCard), taps, (1, 1)).requires_grad and len(calls) == 1
 
 
 @pytest.mark.parametrize("module, name", [("fused", "kernels"), ("vae", "_triton")])

@@ -47,6 +47,18 @@ def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
         assert np.array_equal(mine, other.read(start, stop))
 
 
+def test_a_thread_of_the_pool_does_its_own_parts(many_cores):
+    """All of them waiting for parts that none of them does would never end."""
+    together, done = threading.Barrier(3, timeout=60), []
+
+    def outer(_):
+        together.wait()
+        workers.each(lambda part: done.extend(part.tolist()), np.arange(6))
+
+    workers.each(outer, np.arange(3))
+    assert sorted(done) == sorted(3 * list(range(6)))
+
+
 @pytest.mark.parametrize("most", [1, 2])
 def test_few_large_frames_are_converted_at_once(tmp_path, many_cores, monkeypatch, most):
     path = write_clip(tmp_path / "clip.mp4", 20)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+import torch.nn.functional as F
 
 from ..kernels.blur import blur
 from ..swapped import swapped
@@ -85,6 +86,6 @@ def _blurred(conv: Any, x: torch.Tensor, channel_dim: int = 1) -> torch.Tensor:
     before, after = conv.blur_padding  # of rows and of columns, each on both sides
     if before != after:
         return type(conv).forward(conv, x, channel_dim)
-    x = blur(x, conv.blur_kernel, (before, after))
-    with swapped(conv, "blur", False):
-        return type(conv).forward(conv, x, channel_dim)
+    x = blur(x, conv.blur_kernel, (before, after)).to(conv.weight.dtype)
+    x = F.conv2d(x, conv.weight * conv.scale, bias=conv.bias, stride=conv.stride, padding=conv.padding)
+    return conv.act_fn(x, channel_dim=channel_dim) if conv.use_activation else x

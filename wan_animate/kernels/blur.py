@@ -48,7 +48,8 @@ def blur(maps: torch.Tensor, taps: torch.Tensor, pad: tuple[int, int]) -> torch.
     Returns:
         [batch, channels, H + sum(pad) - h + 1, W + sum(pad) - w + 1]
     """
-    if maps.is_cuda and not _failed and taps.shape == TAPS and not torch.compiler.is_compiling():
+    differentiated = torch.is_grad_enabled() and maps.requires_grad
+    if maps.is_cuda and not (_failed or differentiated) and taps.shape == TAPS and not torch.compiler.is_compiling():
         triton = _kernels()
         if triton is not None and maps.dtype in triton.KINDS:
             compile_ahead.finish(KERNELS)

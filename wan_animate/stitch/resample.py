@@ -32,7 +32,21 @@ def cut_out(frame: np.ndarray, place: Rectangle, size: tuple[int, int]) -> np.nd
     x, y = max(math.floor(left) - pad, 0), max(math.floor(top) - pad, 0)
     part = np.ascontiguousarray(frame[y : math.ceil(top + height) + pad, x : math.ceil(left + width) + pad])
     box = (left - x, top - y, min(left - x + width, part.shape[1]), min(top - y + height, part.shape[0]))
-    return np.asarray(Image.fromarray(part).resize(size, _FILTER, box))
+    return _resized(Image.fromarray(part), box, size)
+
+
+def _resized(picture: Image.Image, box: Rectangle, size: tuple[int, int]) -> np.ndarray:
+    """A part (left, top, right, bottom) at a size, by rows and then by columns.
+
+    Between the two, Pillow rounds, and cuts what Lanczos overshoots; which it does first it chooses by the sizes, so
+    that an edge's pixels would change where only the part's size does.
+    """
+    left, top, right, bottom = box
+    width, height = size
+    pad = math.ceil(_SUPPORT * max((right - left) / width, 1.0)) + 1
+    x1, x2 = max(math.floor(left) - pad, 0), min(math.ceil(right) + pad, picture.width)
+    rows = picture.resize((x2 - x1, height), _FILTER, (x1, top, x2, bottom))
+    return np.asarray(rows.resize(size, _FILTER, (left - x1, 0, right - x1, height)))
 
 
 def cut_out_mask(mask: np.ndarray, place: Rectangle, size: tuple[int, int]) -> np.ndarray:
@@ -81,7 +95,7 @@ class PlacedBack:
         box = (left * self._across, top * self._down, (left + width) * self._across, (top + height) * self._down)
         most = self._picture.size
         box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(most[0])), min(box[3], float(most[1])))
-        return np.asarray(self._picture.resize((width, height), _FILTER, box))
+        return _resized(self._picture, box, (width, height))
 
 
 def put_back(image: np.ndarray, place: Rectangle) -> np.ndarray:

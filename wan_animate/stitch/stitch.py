@@ -103,6 +103,8 @@ class StitchedSource(DerivedSource):
         left, top, width, height = self.window.places[at].tolist()
         place = (left, top, width, height)
         x1, y1, x2, y2 = whole_pixels(place)
+        if x1 >= x2 or y1 >= y2:
+            return None
         down, across = _from_edge(place, self.window.source_size, self.feather)
         if self.mask is None:
             return _Alpha(x1, y1, down, across)
