@@ -373,7 +373,10 @@ def test_an_open_page_that_is_loaded_again_still_knows(canvas, host_server):
     at.queue()
     at.watch(lambda said: "segment 2" in said.get("Animate", ""))
     at.open()
-    seen = at.watch(lambda said: "segment 2" in said.get("Animate", "") or host_server.is_idle(), timeout=60)
+    # the segments come a moment after the phase
+    seen = at.watch(
+        lambda said: ("segment 2" in said.get("Animate", "") and at.states()) or host_server.is_idle(), timeout=60
+    )
     assert "segment 2" in seen[-1][1].get("Animate", ""), seen
     assert at.states()[0] == "done"
     at.watch(lambda _: host_server.is_idle())
