@@ -43,7 +43,7 @@ from wan_animate.pose.track import PoseTrack  # noqa: E402
 from wan_animate.stitch.character import CroppedCharacter, crop_character  # noqa: E402
 from wan_animate.stitch.crop import CroppedSource  # noqa: E402
 from wan_animate.stitch.plan import WindowSize  # noqa: E402
-from wan_animate.stitch.resample import cut_out, put_back  # noqa: E402
+from wan_animate.stitch.resample import PlacedBack, cut_out  # noqa: E402
 from wan_animate.stitch.stitch import StitchedSource, write_stitched  # noqa: E402
 from wan_animate.video.frames import FrameSource, read_uint8  # noqa: E402
 from wan_animate.video.resample import fill_size  # noqa: E402
@@ -95,6 +95,11 @@ class _Inverted(FrameSource):
 
     def fingerprint(self) -> str:
         return f"inverted:{self.source.fingerprint()}"
+
+
+def put_back(image: np.ndarray, place: tuple[float, float, float, float]) -> np.ndarray:
+    placed = PlacedBack(image, place)
+    return placed.part(0, 0, placed.width, placed.height)
 
 
 def sharpness(frames: FrameSource, found: CroppedCharacter, at: int) -> dict[str, tuple[float, float]]:

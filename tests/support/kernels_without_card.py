@@ -1,6 +1,7 @@
 """Compile kernels for compute capability 9.0 where there is no card: argv is the repository's root, and which.
 
-"attention" is Gluon's, "rows" are those of the published transformer's blocks. Prints JSON by dtype: what Triton's
+"attention" is Gluon's, "rows" are those of the published transformer's blocks and of
+its faces. Prints JSON by dtype: what Triton's
 binary says of itself. Only the driver is pretended, which names the card.
 """
 
@@ -18,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from wan_animate.kernels import gluon_attention, triton_rows
+from wan_animate.kernels import gluon_attention, triton_blur, triton_rows
 
 
 class Driver:
@@ -57,7 +58,8 @@ def described(compiled):
 
 def rows(dtype):
     of_both = (None, torch.float32, torch.bfloat16)  # ComfyUI's, diffusers' as published and as in a benchmark
-    return [one for affine in of_both for one in triton_rows.compilations(5120, 40, dtype, affine)]
+    found = [one for affine in of_both for one in triton_rows.compilations(5120, 40, dtype, affine)]
+    return found + triton_blur.compilations(dtype)
 
 
 driver.set_active(Driver())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 
 from ..log import get_logger
-from . import compile_ahead
+from . import compile_ahead, triton_modules
 
 KERNELS = "the faces' blur"
 TAPS = (4, 4)
@@ -17,17 +16,11 @@ TAPS = (4, 4)
 log = get_logger(__name__)
 
 
-@cache
+_failed: list[str] = []  # why it could not be built or run here
+
+
 def _kernels() -> ModuleType | None:
-    try:
-        from . import triton_blur
-    except Exception as error:
-        log.info("no kernel for the faces' blur here, PyTorch's own is used (%s).", error)
-        return None
-    return triton_blur
-
-
-_failed: list[str] = []
+    return triton_modules.load("triton_blur", "faces are blurred by PyTorch's convolution.")
 
 
 def prepare(device: torch.device, dtype: torch.dtype) -> None:

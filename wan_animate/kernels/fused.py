@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..log import get_logger
-from . import compile_ahead
+from . import compile_ahead, triton_modules
 
 KERNELS = "fused blocks"
 E4M3 = torch.float8_e4m3fn
@@ -49,14 +49,8 @@ class Quantized:
         return rows.to(self.dtype).reshape(self.values.shape)
 
 
-@cache
 def kernels() -> ModuleType | None:
-    try:
-        from . import triton_rows
-    except Exception as error:
-        log.info("no fused kernels here, PyTorch's own are used (%s).", error)
-        return None
-    return triton_rows
+    return triton_modules.load("triton_rows", "blocks are computed by PyTorch's own operations.")
 
 
 @cache

@@ -11,10 +11,7 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 
-from ..log import get_logger
-from . import compile_ahead
-
-log = get_logger(__name__)
+from . import compile_ahead, triton_modules
 
 EPS = 1e-12  # of F.normalize, which ComfyUI's RMS_norm calls
 KERNELS = "the video VAE"
@@ -22,14 +19,8 @@ PLAIN = 8, 16
 """Input channels of the first convolutions, padded. No norm is before them: it only helps to choose their form."""
 
 
-@functools.cache
 def _triton() -> ModuleType | None:
-    try:
-        from . import triton_vae
-    except Exception as error:  # missing, or built for another PyTorch
-        log.info("no Triton here (%s): the norms of the Wan VAE run as separate torch operations", error)
-        return None
-    return triton_vae
+    return triton_modules.load("triton_vae", "the norms of the Wan VAE run as separate PyTorch operations.")
 
 
 def fused(x: torch.Tensor) -> ModuleType | None:

@@ -96,9 +96,3 @@ class PlacedBack:
         most = self._picture.size
         box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(most[0])), min(box[3], float(most[1])))
         return _resized(self._picture, box, (width, height))
-
-
-def put_back(image: np.ndarray, place: Rectangle) -> np.ndarray:
-    """All of :class:`PlacedBack`."""
-    placed = PlacedBack(image, place)
-    return placed.part(0, 0, placed.width, placed.height)

@@ -1,7 +1,7 @@
 """The motion encoder's blur, and content sums for the step cache.
 
-Depthwise, the blur is bit-identical on a CPU to the host's one-channel maps, and on an H100 13 times faster without its
-kernel.
+The blur goes by channel: bit-identical on a CPU to the host's, which makes single maps of the channels first. PyTorch's
+depthwise convolution was 13 times faster on an H100; CUDA has a kernel since.
 """
 
 from __future__ import annotations
