@@ -1,8 +1,7 @@
 """Compile kernels for compute capability 9.0 where there is no card: argv is the repository's root, and which.
 
-"attention" is Gluon's, "rows" are those of the published transformer's blocks and of
-its faces. Prints JSON by dtype: what Triton's
-binary says of itself. Only the driver is pretended, which names the card.
+"attention" is Gluon's, "rows" are those of the published transformer's blocks and of its faces. Prints JSON
+by dtype: what Triton's binary says of itself. Only the driver is pretended, which names the card.
 """
 
 import json
