@@ -51,8 +51,15 @@ def described(compiled):
         "spilled": len(re.findall(r"\b(?:STL|LDL)\b", code)),
         "products": len(re.findall(r"\bHGMMA\.64x128x16\.F32", code)),
         "bf16 products": len(re.findall(r"\bHGMMA\.64x128x16\.F32\.BF16", code)),
+        "together": together(compiled),
         "waits for them": len(re.findall(r"\bWARPGROUP\.DEPBAR", code)),
     }
+
+
+def together(compiled):
+    """How many neighbours of a row each thread reads, in every layout of the kernel over whole rows."""
+    layouts = re.findall(r"sizePerThread = \[(\d+)\]", compiled.asm["ttgir"])
+    return sorted({int(one) for one in layouts}) if compiled.metadata.name == "_norm_modulate_quantize" else []
 
 
 def rows(dtype):

@@ -9,23 +9,27 @@ import torch
 import triton
 import triton.language as tl
 
+# Neighbours in a row that one thread reads: 16 bytes of a float32 modulation. By itself Triton takes 16 elements, the
+# width of fp8's store, and a warp's reads of wider dtypes lie apart (norm and fp8 on an H200: 2.0 instead of 3.5 TB/s).
+TOGETHER = tl.constexpr(4)
+WARPS = 4  # as measured on an H200, of 4 to 32
 KINDS = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
 @triton.jit(do_not_specialize=["tokens"])
 def _norm_modulate_quantize(
     x: tl.tensor, added: tl.tensor, gate: tl.tensor, mul: tl.tensor, plus: tl.tensor,
-    out: tl.tensor, summed: tl.tensor, scales: tl.tensor, columns: tl.tensor, tokens: tl.tensor,
+    out: tl.tensor, summed: tl.tensor, scales: tl.tensor, tokens: tl.tensor,
     gate_stride: tl.tensor, mul_stride: tl.tensor, plus_stride: tl.tensor, eps: tl.tensor,
     ADD: tl.constexpr, GATE: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, AFFINE: tl.constexpr,
     MODULATE: tl.constexpr, GELU: tl.constexpr, QUANTIZE: tl.constexpr, KIND: tl.constexpr, BETWEEN: tl.constexpr,
-    BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    at = tl.arange(0, BLOCK)
-    inside = at < columns
+    at = tl.max_contiguous(tl.arange(0, BLOCK), TOGETHER)
+    inside = at < COLUMNS
     batch = row // tokens
-    start = row * columns
+    start = row * COLUMNS
     value = tl.load(x + start + at, mask=inside, other=0.0).to(tl.float32)
     if ADD:
         more = tl.load(added + start + at, mask=inside, other=0.0).to(tl.float32)
@@ -35,9 +39,9 @@ def _norm_modulate_quantize(
     if KEEP:
         tl.store(summed + start + at, value.to(KIND), mask=inside)
     if NORM:
-        mean = tl.sum(value, axis=0) / columns
+        mean = tl.sum(value, axis=0) / COLUMNS
         value = tl.where(inside, value - mean, 0.0)
-        value *= tl.rsqrt(tl.sum(value * value, axis=0) / columns + eps)
+        value *= tl.rsqrt(tl.sum(value * value, axis=0) / COLUMNS + eps)
     if MODULATE:
         factor = tl.load(mul + batch * mul_stride + at, mask=inside, other=0.0).to(tl.float32)
         shift = tl.load(plus + batch * plus_stride + at, mask=inside, other=0.0).to(tl.float32)
@@ -60,23 +64,24 @@ def _norm_modulate_quantize(
 @triton.jit(do_not_specialize=["tokens"])
 def _rms_rope(
     x: tl.tensor, weight: tl.tensor, freqs: tl.tensor,
-    columns: tl.tensor, tokens: tl.tensor, heads: tl.tensor, eps: tl.tensor,
-    KIND: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
+    tokens: tl.tensor, eps: tl.tensor,
+    KIND: tl.constexpr, COUNT: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS)[:, None]
     at = head * WIDTH + tl.arange(0, WIDTH)[None, :]
-    inside = (head < heads) & (at < columns)
+    columns = COUNT * WIDTH
+    inside = head < COUNT
     by = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
     value = tl.load(x + row * columns + at, mask=inside, other=0.0).to(tl.float32)
     value *= tl.rsqrt(tl.sum(value * value) / columns + eps)
     value = (value * by).to(KIND).to(tl.float32)
     first, second = tl.split(tl.reshape(value, (HEADS, WIDTH // 2, 2)))
-    place = freqs + (row % tokens) * (WIDTH * 2) + tl.arange(0, WIDTH // 2) * 4
-    rotated = tl.join(
-        tl.load(place)[None, :] * first + tl.load(place + 1)[None, :] * second,
-        tl.load(place + 2)[None, :] * first + tl.load(place + 3)[None, :] * second,
-    )
+    turn = tl.load(freqs + (row % tokens) * (WIDTH * 2) + tl.arange(0, WIDTH * 2))
+    left, right = tl.split(tl.reshape(turn, (WIDTH // 2, 2, 2)))
+    a, c = tl.split(left)
+    b, d = tl.split(right)
+    rotated = tl.join(a[None, :] * first + b[None, :] * second, c[None, :] * first + d[None, :] * second)
     tl.store(x + row * columns + at, tl.reshape(rotated, (HEADS, WIDTH)).to(KIND), mask=inside)
 
 
@@ -110,22 +115,16 @@ def norm_modulate_quantize(
     def stride(part: torch.Tensor | None) -> int:
         return 0 if part is None or part.ndim < 3 or part.shape[0] == 1 else part.stride(0)
 
-    block = triton.next_power_of_2(columns)
     with device_of(x):
         _norm_modulate_quantize[(rows,)](
             x, added, gate, mul, plus, out, summed, scales,
-            columns, tokens, stride(gate), stride(mul), stride(plus), eps or 0.0,
+            tokens, stride(gate), stride(mul), stride(plus), eps or 0.0,
             ADD=added is not None, GATE=gate is not None, KEEP=keep_sum, NORM=eps is not None,
             AFFINE=mul is not None and not modulate, MODULATE=modulate, GELU=gelu, QUANTIZE=quantize,
             KIND=KINDS[x.dtype], BETWEEN=tl.float32 if float32 else KINDS[x.dtype],
-            BLOCK=block, num_warps=_warps(block),
+            COLUMNS=columns, BLOCK=triton.next_power_of_2(columns), num_warps=WARPS,
         )  # fmt: skip
     return out, scales, summed
-
-
-def _warps(block: int) -> int:
-    """As measured on an H200, of 4 to 32."""
-    return 4 if block <= 8192 else 8
 
 
 def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: int, eps: float) -> torch.Tensor:
@@ -133,8 +132,8 @@ def rms_rope(x: torch.Tensor, weight: torch.Tensor, freqs: torch.Tensor, heads: 
     columns = x.shape[-1]
     with device_of(x):
         _rms_rope[(x.numel() // columns,)](
-            x, weight, freqs, columns, x.shape[1], heads, eps,
-            KIND=KINDS[x.dtype], HEADS=triton.next_power_of_2(heads), WIDTH=columns // heads, num_warps=8,
+            x, weight, freqs, x.shape[1], eps, KIND=KINDS[x.dtype],
+            COUNT=heads, HEADS=triton.next_power_of_2(heads), WIDTH=columns // heads, num_warps=WARPS,
         )  # fmt: skip
     return x
 
@@ -143,17 +142,18 @@ def compilations(
     dim: int, heads: int, dtype: torch.dtype, affine: torch.dtype | None = None
 ) -> list[Callable[[], object]]:
     """The kernels of a block: ComfyUI's, or with ``affine``, the dtype of its norm's weights, diffusers'."""
-    found, kind, block = [], KINDS[dtype], triton.next_power_of_2(dim)
+    found, kind = [], KINDS[dtype]
     modulation, between = (dtype, kind) if affine is None else (torch.float32, tl.float32)
 
     def norm_kernel(added: bool, gate: bool, keep_sum: bool, mul: torch.dtype | None, modulate: bool) -> None:
         given = (dtype if added else None, modulation if gate else None, mul, mul)
-        arguments = (dtype, *given, dtype, dtype if keep_sum else None, None, dim, 1, 0, 0, 0, 1e-6)
+        arguments = (dtype, *given, dtype, dtype if keep_sum else None, None, 1, 0, 0, 0, 1e-6)
         flags = dict(
             ADD=added, GATE=gate, KEEP=keep_sum, NORM=mul is not None, AFFINE=mul is not None and not modulate,
             MODULATE=modulate, GELU=False, QUANTIZE=False,
         )  # fmt: skip
-        more = dict(KIND=kind, BETWEEN=between, BLOCK=block, num_warps=_warps(block))
+        block = dict(COLUMNS=dim, BLOCK=triton.next_power_of_2(dim), num_warps=WARPS)
+        more = dict(KIND=kind, BETWEEN=between) | block
         found.append(lambda: _norm_modulate_quantize.warmup(*arguments, **flags, **more, grid=(1,)))
 
     norm_kernel(False, False, False, modulation, True)
@@ -162,6 +162,6 @@ def compilations(
     norm_kernel(True, True, False, None, False)
     if affine is None:
         norm_kernel(True, False, False, None, False)  # attention to the picture and to the text
-    rope = dict(KIND=kind, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=8)
-    found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, dim, 1, heads, 1e-6, **rope, grid=(1,)))
+    rope = dict(KIND=kind, COUNT=heads, HEADS=triton.next_power_of_2(heads), WIDTH=dim // heads, num_warps=WARPS)
+    found.append(lambda: _rms_rope.warmup(dtype, dtype, torch.float32, 1, 1e-6, **rope, grid=(1,)))
     return found
