@@ -148,7 +148,7 @@ def main(options: argparse.Namespace) -> None:
         vae = load_pack_part("nodes.host.vae").accelerate_vae(vae)  # as HostVAE does on a card in half precision
         for size in sizes:
             given = conditioning(SIZES[size], frames)
-            groups = [int(part) for part in options.groups.split(",")]
+            groups = [int(part) or None for part in options.groups.split(",")]
             named = {
                 f"split_{size}_{count}" + (f"_groups_{some}" if len(groups) > 1 else ""): (count, some)
                 for count in cards
@@ -166,7 +166,7 @@ def main(options: argparse.Namespace) -> None:
                     taken[side].peak_gb = peaks(there[: named[side][0] if side in named else 1])
                     print(f"{size}, {side}: {taken[side]}", flush=True)
             for claim, (_, some) in named.items():
-                record(claim, taken[claim], taken["one card"], version, options, head_groups=some)
+                record(claim, taken[claim], taken["one card"], version, options, head_groups=some or "as in the node")
             if size != options.segment and not options.small:
                 continue
             counts = [int(some) for some in options.segment_cards.split(",")] if options.segment_cards else cards[-1:]
@@ -231,7 +231,7 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, help="where the weights are, or go (40 GB)")
     parser.add_argument("--sizes", default="480p,720p")
     parser.add_argument("--cards", default="2,4,8", help="numbers of cards; those that are not there are left out")
-    parser.add_argument("--groups", default="4", help="groups of heads; several are compared")
+    parser.add_argument("--groups", default="0", help="groups of heads, 0 as in the node; several are compared")
     parser.add_argument("--segment", default="720p", help="the size of the whole segment; none leaves it out")
     parser.add_argument("--segment-cards", help="numbers of cards for it (default: the most of --cards)")
     parser.add_argument("--segment-rounds", type=int, default=1, help="that count, after one of a step to warm up")
