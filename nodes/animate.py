@@ -11,10 +11,11 @@ from ..wan_animate.log import SEGMENT_MASK, get_logger, heard_now
 from .animate_inputs import animate_inputs, check_queued
 from .below import warned, with_notes
 from .face import face_of
-from .finished import finished_report, stored_ends
+from .finished import boundary_picture, finished_report, stored_ends
 from .types import Frames, as_drawn, as_images, as_masks, drawn_note, pictures, valid
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ..wan_animate.chain.options import ClipOptions
@@ -209,7 +210,11 @@ class Animate(io.ComfyNode):
             progress.timeline = Timeline(job, [segment.index for segment in whole], clock)
             progress.begin(stored_ends(store, whole, job.fps))
             clip = store.folder / name
-            frames = generate(job, denoiser, video_vae, store, progress, clip, audio, record, held.check)
+            boundaries: list[np.ndarray | None] = []
+            frames = generate(
+                job, denoiser, video_vae, store, progress, clip, audio, record, held.check,
+                lambda made: boundaries.append(boundary_picture(made, result_plan(job, store))),
+            )  # fmt: skip
             shown = result_plan(job, store)
             took = run_of(clock, device, job, store.folder, timed, steps, denoiser.passes)
             if took is not None and len(shown) == len(job.plan()):
@@ -218,7 +223,7 @@ class Animate(io.ComfyNode):
         clean_jobs()
         progress.timeline.finish()
         progress.tell("looking at the finished clip", state=progress.timeline.state())
-        below = finished_report(cls, store, shown, job, frames, progress, name)
+        below = finished_report(cls, store, shown, job, frames, boundaries[0], progress, name)
         frames.close()
         progress.finish()
         frames.tags = record_tags(store.folder / name)

@@ -33,6 +33,7 @@ def finished_report(
     shown: SegmentPlan,
     job: AnimateJob,
     clip: FrameSource,
+    boundaries: np.ndarray | None,
     progress: SamplingProgress,
     video: str,
 ) -> dict | None:
@@ -41,6 +42,7 @@ def finished_report(
 
     Args:
         shown: the segments in ``clip``.
+        boundaries: of :func:`boundary_picture`.
         progress: of the job.
         video: the clip's name in the job's folder.
 
@@ -50,10 +52,26 @@ def finished_report(
     from ..wan_animate.errors import InputError
 
     try:
-        return _report(cls, store, shown, job, clip, progress, video)
+        return _report(cls, store, shown, job, clip, boundaries, progress, video)
     except (InputError, OSError) as error:
-        log.warning("Animate Character: what is known of the finished clip is not shown: %s", error)
+        _not_shown(error)
         return None
+
+
+def boundary_picture(clip: FrameSource, shown: SegmentPlan) -> np.ndarray | None:
+    """The frames around the boundaries; None without any, or where they cannot be read."""
+    from ..wan_animate.errors import InputError
+    from ..wan_animate.preview.finished import boundary_strip
+
+    try:
+        return boundary_strip(clip, [segment.first - shown.first for segment in shown.segments[1:]])
+    except (InputError, OSError) as error:
+        _not_shown(error)
+        return None
+
+
+def _not_shown(error: Exception) -> None:
+    log.warning("Animate Character: what is known of the finished clip is not shown: %s", error)
 
 
 def _report(
@@ -62,12 +80,12 @@ def _report(
     shown: SegmentPlan,
     job: AnimateJob,
     clip: FrameSource,
+    boundaries: np.ndarray | None,
     progress: SamplingProgress,
     video: str,
 ) -> dict | None:
     from ..wan_animate.chain.boundaries import boundary_report
     from ..wan_animate.preview.color_report import ColorReport, draw_color_report
-    from ..wan_animate.preview.finished import boundary_strip
     from .host.accelerate.attention import unmatched, winners
 
     pictures: list[np.ndarray | None] = []
@@ -79,7 +97,7 @@ def _report(
         lines.append(colors.text())
         log.info("Animate Character: %s", colors.text())
     lines.append(boundary_report(store.boundaries() or []))
-    pictures.append(boundary_strip(clip, [segment.first - shown.first for segment in shown.segments[1:]]))
+    pictures.append(boundaries)
     mask = job.controls.checked_mask
     if mask is not None:
         coverage = mask.coverage(lambda *_: progress.check())

@@ -187,6 +187,22 @@ def test_cancel_while_boundaries_are_compared(tmp_path, finished):
     assert len(generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"))) == COUNT
 
 
+def test_who_looks_at_the_frames_gets_all_and_may_stop(tmp_path, finished):
+    folder, work, _ = finished
+    shutil.copytree(folder, tmp_path / "job")
+    seen = []
+
+    def stop(clip):
+        seen.append(clip.read(0, len(clip)))
+        raise Cancelled
+
+    made = tmp_path / "clip.mp4"
+    with pytest.raises(Cancelled):
+        generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"), video=made, look=stop)
+    whole = generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"), video=made)
+    assert np.array_equal(seen[0], whole.read(0, COUNT)) and made.is_file()
+
+
 def test_time_left_of_one_segment_made_again(finished):
     """Finished segments after it take no time."""
     now = [0.0]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from wan_animate import workers
 from wan_animate.errors import InputError
 from wan_animate.video.derived import DerivedSource, RepeatedSource, ResizedSource, SampledSource
 from wan_animate.video.frames import (
@@ -190,8 +191,18 @@ def in_planes(frames):
     return np.ascontiguousarray(frames.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0)
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request, monkeypatch):
+    """So many round one array."""
+    monkeypatch.setattr("wan_animate.video.frames._SHARED", 1)
+    monkeypatch.setattr(workers, "COUNT", request.param)
+    workers.pool.cache_clear()
+    yield request.param
+    workers.pool.cache_clear()
+
+
 @pytest.mark.parametrize("laid", [np.asarray, in_planes, lambda frames: frames[::2, :, ::-1], lambda frames: frames[0]])
-def test_floats_become_bytes_rounded_whatever_their_order_in_memory(laid):
+def test_floats_become_bytes_rounded_whatever_their_order_in_memory(laid, threads):
     frames = np.random.default_rng(0).uniform(-0.1, 1.1, (5, 300, 200, 3)).astype(np.float32)
     frames.reshape(-1)[:512] = (np.arange(512) / 2 + 0.25).astype(np.float32) / np.float32(255)
     frames = laid(frames)

@@ -85,6 +85,7 @@ def generate(
     audio: dict | None = None,
     record: ClipRecord | None = None,
     check_model: Callable[[], None] = lambda: None,
+    look: Callable[[FrameSource], None] = lambda clip: None,
 ) -> FrameSource:
     """Make the clip.
 
@@ -96,6 +97,7 @@ def generate(
             of a finished job that is in the store and whole is left as it is.
         check_model: called with every segment that is made, before it joins the others; raises where the denoiser or
             the VAE is not what it was (:class:`..weights.held.HeldFiles`).
+        look: called with what is returned, while the rest of the mp4 is written.
 
     Returns:
         The frames, uint8, as many as the driving clip has (:func:`result_plan` where only some segments are made),
@@ -108,7 +110,7 @@ def generate(
     job.check()
     map_large_buffers()
     with store.locked():
-        return _generate(job, denoiser, vae, store, progress, video, audio, record, check_model)
+        return _generate(job, denoiser, vae, store, progress, video, audio, record, check_model, look)
 
 
 def result_plan(job: AnimateJob, store: SegmentStore) -> SegmentPlan:
@@ -150,6 +152,7 @@ def _generate(
     audio: dict | None,
     record: ClipRecord | None,
     check_model: Callable[[], None],
+    look: Callable[[FrameSource], None],
 ) -> FrameSource:
     count = len(job.plan())
     done = sum(map(store.is_whole, job.plan())) * denoiser.steps
@@ -252,6 +255,7 @@ def _generate(
             end = Progress(plan.segments[-1].index, count, "measure", total, total, steps=denoiser.steps, later=0)
             check = lambda: None if progress is None else progress(end)  # noqa: E731
             _measure(job, plan, clip, differences, driver, store, check)  # while the rest of the mp4 is written
+        look(clip)
         saver.finish(waiting)
         if video is not None and not written:
             store.save_clip(video, plan, record is not None, waiting)

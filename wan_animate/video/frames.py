@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from .. import workers
 from ..errors import InputError
 from ..finite import is_finite
 from .picture import over_background
@@ -21,6 +22,7 @@ from .picture import over_background
 _cache = threading.local()
 _AT_ONCE, _BYTES_AT_ONCE = 8, 47 << 20
 _BLOCK = 1 << 17  # numbers
+_SHARED = 1 << 24  # numbers from which several threads round them
 
 
 class FrameSource(ABC):
@@ -154,14 +156,22 @@ def as_uint8(frames: np.ndarray) -> np.ndarray:
         return frames
     if frames.dtype != np.float32:
         return np.clip(frames * 255.0 + 0.5, 0, 255).astype(np.uint8)
-    # In blocks that stay in a core's cache: fresh memory for every step costs ten times as much.
-    out, held = np.empty(frames.shape, np.uint8), np.empty(min(_BLOCK, frames.size), np.float32)
+    out = np.empty(frames.shape, np.uint8)
+    if frames.size < _SHARED:
+        _round(frames, out)
+    else:
+        workers.each(_round, frames, out)
+    return out
+
+
+def _round(frames: np.ndarray, out: np.ndarray) -> None:
+    """In blocks that stay in a core's cache: fresh memory for every step costs ten times as much."""
+    held = np.empty(min(_BLOCK, frames.size), np.float32)
     for block, made in _blocks(frames, out):
         scaled = held[: block.size].reshape(block.shape)
         np.multiply(block, 255.0, out=scaled)
         scaled += 0.5
         made[...] = np.clip(scaled, 0, 255, out=scaled)
-    return out
 
 
 def _blocks(frames: np.ndarray, out: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
