@@ -152,7 +152,7 @@ def main(options: argparse.Namespace) -> None:
             named = {
                 f"split_{size}_{count}" + (f"_groups_{some}" if len(groups) > 1 else ""): (count, some)
                 for count in cards
-                for some in groups
+                for some in (parallel.Settings(groups=one).groups_on(count) for one in groups)
             }
             sides = {"one card": one} | {
                 claim: parallel.split(one, there[:count], parallel.Settings(groups=some))
@@ -166,7 +166,7 @@ def main(options: argparse.Namespace) -> None:
                     taken[side].peak_gb = peaks(there[: named[side][0] if side in named else 1])
                     print(f"{size}, {side}: {taken[side]}", flush=True)
             for claim, (_, some) in named.items():
-                record(claim, taken[claim], taken["one card"], version, options, head_groups=some or "as in the node")
+                record(claim, taken[claim], taken["one card"], version, options, head_groups=some)
             if size != options.segment and not options.small:
                 continue
             counts = [int(some) for some in options.segment_cards.split(",")] if options.segment_cards else cards[-1:]

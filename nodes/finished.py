@@ -54,7 +54,7 @@ def finished_report(
     try:
         return _report(cls, store, shown, job, clip, boundaries, progress, video)
     except (InputError, OSError) as error:
-        _not_shown(error)
+        log.warning("Animate Character: what is known of the finished clip is not shown: %s", error)
         return None
 
 
@@ -66,12 +66,8 @@ def boundary_picture(clip: FrameSource, shown: SegmentPlan) -> np.ndarray | None
     try:
         return boundary_strip(clip, [segment.first - shown.first for segment in shown.segments[1:]])
     except (InputError, OSError) as error:
-        _not_shown(error)
+        log.warning("Animate Character: the picture of the boundaries is not shown: %s", error)
         return None
-
-
-def _not_shown(error: Exception) -> None:
-    log.warning("Animate Character: what is known of the finished clip is not shown: %s", error)
 
 
 def _report(

@@ -20,6 +20,7 @@ ERROR = "it ends in an error, and errors stay English"
 UNHEARD = "its node shows no warnings of the log"
 ENGLISH = {
     "Animate Character: what is known of the finished clip is not shown: {}": ERROR,
+    "Animate Character: the picture of the boundaries is not shown: {}": ERROR,
     "{} cannot do {} ({}): the host's attention is used.": ERROR,
     "blocks cannot be compiled here, running them as they are: {}": ERROR,
     "{} cannot be multiplied in fp8, it is as loaded: {}": ERROR,

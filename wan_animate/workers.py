@@ -36,6 +36,7 @@ def lower_priority() -> None:
 
     On two cores, encoding slows a thread that launches kernels to 0.8 instead of 0.5.
     """
+    _start_pool()
     if sys.platform == "linux":
         try:
             thread = threading.get_native_id()
@@ -69,6 +70,15 @@ def normal_scheduling() -> Iterator[None]:
 @lru_cache(maxsize=1)
 def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(COUNT, thread_name_prefix=_NAME)
+
+
+def _start_pool() -> None:
+    """Starts all threads of the pool: one that a lowered thread starts would be lowered for good."""
+    if COUNT > 1 and not threading.current_thread().name.startswith(_NAME):
+        begun = threading.Event()
+        for _ in range(COUNT):  # the pool starts a thread for each that finds none idle
+            pool().submit(begun.wait)
+        begun.set()
 
 
 def submit(function: Callable, *arguments: Any) -> Future:

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from wan_animate.chain.clock import RunClock
 from wan_animate.chain.generate import Progress, generate
 from wan_animate.chain.reuse import take_over
+from wan_animate.chain.saver import GrowingVideo
 from wan_animate.chain.store import SegmentStore
 from wan_animate.errors import Cancelled
 
@@ -187,18 +189,26 @@ def test_cancel_while_boundaries_are_compared(tmp_path, finished):
     assert len(generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"))) == COUNT
 
 
-def test_who_looks_at_the_frames_gets_all_and_may_stop(tmp_path, finished):
+def test_who_looks_at_the_frames_gets_all_before_the_mp4_is_whole_and_may_stop(monkeypatch, tmp_path, finished):
     folder, work, _ = finished
     shutil.copytree(folder, tmp_path / "job")
-    seen = []
+    seen, made, looked, parts = [], tmp_path / "clip.mp4", threading.Event(), GrowingVideo._parts
+
+    def later(self):
+        looked.wait(20)
+        yield from parts(self)
 
     def stop(clip):
         seen.append(clip.read(0, len(clip)))
+        assert not made.exists()
+        looked.set()
         raise Cancelled
 
-    made = tmp_path / "clip.mp4"
-    with pytest.raises(Cancelled):
-        generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"), video=made, look=stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(GrowingVideo, "_parts", later)
+        with pytest.raises(Cancelled):
+            generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"), video=made, look=stop)
+    assert not made.exists()
     whole = generate(work, PlainDenoiser(), PlainVAE(), SegmentStore(tmp_path / "job"), video=made)
     assert np.array_equal(seen[0], whole.read(0, COUNT)) and made.is_file()
 

@@ -4,6 +4,7 @@
 by dtype: what Triton's binary says of itself. Only the driver is pretended, which names the card.
 """
 
+import functools
 import json
 import re
 import subprocess
@@ -62,10 +63,26 @@ def together(compiled):
     return sorted({int(one) for one in layouts}) if compiled.metadata.name == "_norm_modulate_quantize" else []
 
 
+def in_fp8(dtype, columns, gelu):
+    """The norm with a float32 modulation, or GELU, and fp8."""
+    modulation = None if gelu else torch.float32
+    kind = triton_rows.KINDS[dtype]
+    arguments = (dtype, None, None, modulation, modulation, torch.float8_e4m3fn, None, torch.float32, 1, 0, 0, 0, 1e-6)
+    return triton_rows._norm_modulate_quantize.warmup(
+        *arguments, ADD=False, GATE=False, KEEP=False, NORM=not gelu, AFFINE=False, MODULATE=not gelu, GELU=gelu,
+        QUANTIZE=True, KIND=kind, BETWEEN=triton_rows.tl.float32, COLUMNS=columns,
+        BLOCK=triton.next_power_of_2(columns), num_warps=triton_rows.WARPS, grid=(1,),
+    )  # fmt: skip
+
+
 def rows(dtype):
     of_both = (None, torch.float32, torch.bfloat16)  # ComfyUI's, diffusers' as published and as in a benchmark
     found = [one for affine in of_both for one in triton_rows.compilations(5120, 40, dtype, affine)]
-    return found + triton_blur.compilations(dtype)
+    return (
+        found
+        + [functools.partial(in_fp8, dtype, *one) for one in ((5120, False), (13824, True))]
+        + (triton_blur.compilations(dtype))
+    )
 
 
 driver.set_active(Driver())

@@ -1,7 +1,10 @@
 """VideoSource: frames that several threads convert."""
 
+import os
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
@@ -45,6 +48,19 @@ def test_several_threads_read_what_one_reads(tmp_path, many_cores, monkeypatch):
     other = VideoSource(path, fps=60)
     for mine, (start, stop) in zip(read, ((0, 50), (45, len(source)), (10, 12)), strict=True):
         assert np.array_equal(mine, other.read(start, stop))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux")
+def test_a_lowered_thread_lowers_none_of_the_pool(many_cores):
+    def priority():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with ThreadPoolExecutor(1, initializer=workers.lower_priority) as lowered:
+        assert lowered.submit(priority).result() > priority()
+        lowered.submit(workers.each, len, [1, 2, 3]).result()
+    all_here = threading.Barrier(3, timeout=60)
+    asked = [workers.submit(lambda: (all_here.wait(), priority())[1]) for _ in range(3)]
+    assert {one.result() for one in asked} == {priority()}
 
 
 def test_a_thread_of_the_pool_does_its_own_parts(many_cores):

@@ -97,7 +97,8 @@ def generate(
             of a finished job that is in the store and whole is left as it is.
         check_model: called with every segment that is made, before it joins the others; raises where the denoiser or
             the VAE is not what it was (:class:`..weights.held.HeldFiles`).
-        look: called with what is returned, while the rest of the mp4 is written.
+        look: called with what is returned, while the rest of the mp4 is written; may raise to stop, then finished
+            segments stay and the mp4 is not there.
 
     Returns:
         The frames, uint8, as many as the driving clip has (:func:`result_plan` where only some segments are made),
@@ -255,7 +256,10 @@ def _generate(
             end = Progress(plan.segments[-1].index, count, "measure", total, total, steps=denoiser.steps, later=0)
             check = lambda: None if progress is None else progress(end)  # noqa: E731
             _measure(job, plan, clip, differences, driver, store, check)  # while the rest of the mp4 is written
-        look(clip)
+        try:
+            look(clip)
+        finally:
+            clip.close()  # opened anew where it is read
         saver.finish(waiting)
         if video is not None and not written:
             store.save_clip(video, plan, record is not None, waiting)

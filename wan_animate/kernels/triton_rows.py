@@ -12,7 +12,7 @@ import triton.language as tl
 # Neighbours in a row that one thread reads: 16 bytes of a float32 modulation. By itself Triton takes 16 elements, the
 # width of fp8's store, and a warp's reads of wider dtypes lie apart (norm and fp8 on an H200: 2.0 instead of 3.5 TB/s).
 TOGETHER = tl.constexpr(4)
-WARPS = 4  # as measured on an H200, of 4 to 32
+WARPS = 4  # of 4 to 32, on an H200, of rows of 5120 and 13824
 KINDS = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 

@@ -211,6 +211,11 @@ def test_cancel_in_the_middle_of_a_step(kit, model, prompts, plain, interrupt):
     assert relative(wide.sample(clone, prompts, 2), plain) < CLOSE
 
 
+def test_two_cards_exchange_heads_in_two_groups_and_more_in_four(kit):
+    assert [kit.Settings().groups_on(members) for members in (2, 4, 8)] == [2, 4, 4]
+    assert kit.Settings(groups=5).groups_on(2) == 5
+
+
 def test_a_member_that_hangs_is_left_behind(kit, team, model, prompts, plain, monkeypatch):
     monkeypatch.setattr(team, "GRACE", 0.5)
     clone = kit.split(model, [CPU] * 2, kit.Settings(timeout=1.0))
