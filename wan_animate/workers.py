@@ -74,7 +74,7 @@ def pool() -> ThreadPoolExecutor:
 
 def _start_pool() -> None:
     """Starts all threads of the pool: one that a lowered thread starts would be lowered for good."""
-    if COUNT > 1 and not threading.current_thread().name.startswith(_NAME):
+    if COUNT > 1:
         begun = threading.Event()
         for _ in range(COUNT):  # the pool starts a thread for each that finds none idle
             pool().submit(begun.wait)

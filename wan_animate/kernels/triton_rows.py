@@ -63,8 +63,7 @@ def _norm_modulate_quantize(
 
 @triton.jit(do_not_specialize=["tokens"])
 def _rms_rope(
-    x: tl.tensor, weight: tl.tensor, freqs: tl.tensor,
-    tokens: tl.tensor, eps: tl.tensor,
+    x: tl.tensor, weight: tl.tensor, freqs: tl.tensor, tokens: tl.tensor, eps: tl.tensor,
     KIND: tl.constexpr, COUNT: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
@@ -152,8 +151,7 @@ def compilations(
             ADD=added, GATE=gate, KEEP=keep_sum, NORM=mul is not None, AFFINE=mul is not None and not modulate,
             MODULATE=modulate, GELU=False, QUANTIZE=False,
         )  # fmt: skip
-        block = dict(COLUMNS=dim, BLOCK=triton.next_power_of_2(dim), num_warps=WARPS)
-        more = dict(KIND=kind, BETWEEN=between) | block
+        more = dict(KIND=kind, BETWEEN=between, COLUMNS=dim, BLOCK=triton.next_power_of_2(dim), num_warps=WARPS)
         found.append(lambda: _norm_modulate_quantize.warmup(*arguments, **flags, **more, grid=(1,)))
 
     norm_kernel(False, False, False, modulation, True)

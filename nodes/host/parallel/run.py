@@ -101,7 +101,7 @@ class Run:
     ) -> None:
         import comfy.model_management as host
 
-        self.patcher, self.patchers, self.settings = patcher, patchers, settings
+        self.patcher, self.patchers = patcher, patchers
         self.groups = settings.groups_on(len(devices))
         passed = (InputError, host.InterruptProcessingException, *_kinds(host.OOM_EXCEPTION))
         self.team = Team(devices, settings.timeout, passed)
