@@ -32,7 +32,8 @@ def opencv_in_one_thread() -> Iterator[None]:
 
 
 def lower_priority() -> None:
-    """Lowers the priority of the calling thread and those it starts (Linux only), below its process's own.
+    """Lowers the priority of the calling thread and those it starts (Linux only), below its process's own; where it
+    cannot, it leaves it.
 
     On two cores, encoding slows a thread that launches kernels to 0.8 instead of 0.5.
     """
@@ -76,9 +77,13 @@ def _start_pool() -> None:
     """Starts all threads of the pool: one that a lowered thread starts would be lowered for good."""
     if COUNT > 1:
         begun = threading.Event()
-        for _ in range(COUNT):  # the pool starts a thread for each that finds none idle
-            pool().submit(begun.wait)
-        begun.set()
+        try:
+            for _ in range(COUNT):  # the pool starts a thread for each that finds none idle
+                pool().submit(begun.wait)
+        except RuntimeError:  # the machine gives no more threads
+            pass
+        finally:
+            begun.set()  # a thread that waited for ever would keep the process from ending
 
 
 def submit(function: Callable, *arguments: Any) -> Future:

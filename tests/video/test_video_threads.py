@@ -5,15 +5,18 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 
 from wan_animate import workers
+from wan_animate.chain.saver import GrowingVideo
 from wan_animate.errors import InputError
 from wan_animate.video import decode
 from wan_animate.video import source as source_module
+from wan_animate.video.frames import TensorSource
 from wan_animate.video.source import VideoSource
 
 from ..support.clips import write_clip
@@ -61,6 +64,25 @@ def test_a_lowered_thread_lowers_none_of_the_pool(many_cores):
     all_here = threading.Barrier(3, timeout=60)
     asked = [workers.submit(lambda: (all_here.wait(), priority())[1]) for _ in range(3)]
     assert {one.result() for one in asked} == {priority()}
+
+
+@pytest.mark.parametrize("given", [0, 2])
+def test_a_machine_without_more_threads(tmp_path, many_cores, monkeypatch, given):
+    """Where threads are limited, an mp4 is written all the same, and no thread waits for ever."""
+    start, started = threading.Thread.start, []
+
+    def limited(thread):
+        if thread.name.startswith("frames") and len(started) == given:
+            raise RuntimeError("can't start new thread")
+        started.extend([thread] * thread.name.startswith("frames"))
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    video = GrowingVideo(tmp_path / "clip.mp4", (64, 48), 8, Fraction(30))
+    video.add(lambda: TensorSource(np.zeros((8, 48, 64, 3), np.uint8)))
+    video.finish()
+    workers.pool().shutdown()
+    assert len(started) == given and len(VideoSource(tmp_path / "clip.mp4", fps=0)) == 8
 
 
 def test_a_thread_of_the_pool_does_its_own_parts(many_cores):

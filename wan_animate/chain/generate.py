@@ -247,8 +247,10 @@ def _generate(
             before, tail = tail, last[-job.previous_frames :].clone() if handed else None
             shown = _shown(job, segment, frames, before, store)
             check_model()
-            here("save", denoiser.steps, frames=shown)
-            saver.save(segment, shown, tail, waiting, colors.state, colors.record)
+            try:
+                here("save", denoiser.steps, frames=shown)
+            finally:  # to stop here costs no segment
+                saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.wait_saved(waiting)
         clip = store.clip(plan, job.fps, len(job.controls))

@@ -89,8 +89,8 @@ class GrowingVideo:
     def _work(self) -> None:
         from ..video.write import write_parts
 
-        lower_priority()  # inherited by the encoder's threads
         try:
+            lower_priority()  # inherited by the encoder's threads
             record = self._record
             write_parts(
                 self._path, self._parts(), self._size, self._count, self._fps, self._audio,
@@ -146,6 +146,8 @@ class SegmentSaver:
     ) -> None:
         self._store, self._fps, self._video, self._differences = store, fps, video, differences
         self._thread = ThreadPoolExecutor(1, "saver", initializer=lower_priority)
+        # Starts the thread: one that Ctrl-C finds while it starts is not known to its executor, and not waited for.
+        self._thread.submit(lambda: None)
         self._saving: Future | None = None
         self._converted = threading.Event()
         self._converted.set()
@@ -170,14 +172,17 @@ class SegmentSaver:
         Args:
             frames: float ``[keep, H, W, 3]`` in 0..1; not to be changed any more.
             tail, state, record: as for :meth:`.store.SegmentStore.save`.
-            waiting: called meanwhile; may raise to stop.
+            waiting: called meanwhile; may raise to stop, then :meth:`close` waits until this segment is on disk too.
 
         Raises:
             InputError: a segment could not be written.
         """
-        self._wait(waiting)
-        self._converted.clear()
-        self._saving = self._thread.submit(self._save, segment, [frames], tail, state, record)
+        try:
+            self._wait(waiting)
+        finally:
+            if not self._failed():
+                self._converted.clear()
+                self._saving = self._thread.submit(self._save, segment, [frames], tail, state, record)
 
     def wait_converted(self) -> None:
         """Wait until the frames that are being saved are uint8, and their floats, four times as large, are freed."""
@@ -211,6 +216,10 @@ class SegmentSaver:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _failed(self) -> bool:
+        """Whether a segment could not be written."""
+        return self._saving is not None and self._saving.done() and self._saving.exception() is not None
 
     def _wait(self, waiting: Callable[[], None]) -> None:
         while self._saving is not None and not wait([self._saving], POLL).done:
