@@ -12,6 +12,7 @@ from .detect import DetectPose, LoadPoseDetector
 from .edit import EditPose
 from .face import CropFace
 from .frame_models import InterpolateFrames, UpscaleFrames
+from .host.closing import closing
 from .host.folders import register_folders
 from .host.queued import watch_queue
 from .host.routes import register_routes
@@ -87,6 +88,8 @@ NODES: list[type[io.ComfyNode]] = [
     UpscaleFrames,
     SaveClip,
 ]
+for node in NODES:
+    closing(node)
 
 
 class WanAnimateKit(ComfyExtension):

@@ -57,7 +57,9 @@ class View:
 
         from ...wan_animate.mask.track import overlay
         from ...wan_animate.video.frames import read_uint8
+        from ...wan_animate.video.opened import close_opened_later
 
+        close_opened_later()
         source = self._source(layer)
         at = min(frame, len(source) - 1) if layer == "reference" else frame
         shown = read_uint8(source, at, at + 1)[0]

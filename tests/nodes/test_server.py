@@ -2,8 +2,11 @@
 three chained segments, then Cancel in the middle."""
 
 import io
+import os
+import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -100,6 +103,15 @@ def test_workflow(host_server, inputs, mode):
     assert np.abs(decoded.astype(int) - lossless).mean() < 4, "the mp4 shows the lossless frames"
     leftovers = list(host_server.base_dir.rglob("*.part*"))
     assert not leftovers
+    if sys.platform == "linux":
+        assert not open_files(host_server), "an idle server holds no clip open"
+
+
+def open_files(host_server) -> list[str]:
+    """Below its folders, but for the log and the host's own."""
+    opened = [os.path.realpath(link) for link in Path(f"/proc/{host_server.pid}/fd").iterdir()]
+    base = str(host_server.base_dir.resolve())
+    return [file for file in opened if file.startswith(base) and file.endswith((".mp4", ".mkv", ".jpeg", ".png"))]
 
 
 def test_second_segment_starts_from_the_firsts_last_frame(host_server, inputs):

@@ -18,6 +18,7 @@ from ..files import replacing
 from ..video.decode import ClipDecoder
 from ..video.frames import FrameSource
 from ..video.index import ClipFile, index_clip
+from ..video.opened import opened
 
 # level 3: slices for multithreading, with checksums; g=1: every frame is a keyframe
 OPTIONS = {"level": "3", "slicecrc": "1", "g": "1", "slices": "4"}
@@ -147,6 +148,7 @@ class LosslessSource(FrameSource):
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
+            opened(self)
             for at, number in enumerate(range(start, stop)):
                 part = int(np.searchsorted(self._begins, number, side="right")) - 1
                 if self._decoders and (last := next(reversed(self._decoders))) != part:

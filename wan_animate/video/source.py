@@ -21,6 +21,7 @@ from .frames import FrameSource
 from .hdr import mapping
 from .index import ClipFile, Report, VideoFile, index_clip
 from .notes import conversion_notes
+from .opened import opened
 from .resample import (
     area_size,
     as_rate,
@@ -238,6 +239,7 @@ class VideoSource(FrameSource):
     def _read(self, start: int, stop: int) -> np.ndarray:
         out = self._buffers.array((stop - start, self.height, self.width, 3), np.uint8)
         with self._lock:
+            opened(self)
             self._decoder.read(self._numbers[start:stop].tolist(), out)
             self._unchanged.check(self._digest)
         return out
