@@ -213,7 +213,7 @@ class Animate(io.ComfyNode):
             boundaries: list[np.ndarray | None] = []
             frames = generate(
                 job, denoiser, video_vae, store, progress, clip, audio, record, held.check,
-                lambda made: boundaries.append(boundary_picture(made, result_plan(job, store))),
+                lambda made: boundaries.append(boundary_picture(made, result_plan(job, store), progress.check)),
             )  # fmt: skip
             shown = result_plan(job, store)
             took = run_of(clock, device, job, store.folder, timed, steps, denoiser.passes)

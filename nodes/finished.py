@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -58,14 +58,17 @@ def finished_report(
         return None
 
 
-def boundary_picture(clip: FrameSource, shown: SegmentPlan) -> np.ndarray | None:
-    """The frames around the boundaries; None without any, or where they cannot be read."""
-    from ..wan_animate.errors import InputError
+def boundary_picture(clip: FrameSource, shown: SegmentPlan, check: Callable[[], None]) -> np.ndarray | None:
+    """The frames around the boundaries; None without any, or where it cannot be made.
+
+    Args:
+        check: called meanwhile; may raise the host's interrupt.
+    """
     from ..wan_animate.preview.finished import boundary_strip
 
     try:
-        return boundary_strip(clip, [segment.first - shown.first for segment in shown.segments[1:]])
-    except (InputError, OSError) as error:
+        return boundary_strip(clip, [segment.first - shown.first for segment in shown.segments[1:]], check=check)
+    except Exception as error:  # the mp4 is not whole yet, and a picture of it must not cost it
         log.warning("Animate Character: the picture of the boundaries is not shown: %s", error)
         return None
 

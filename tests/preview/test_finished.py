@@ -3,7 +3,9 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 
+from wan_animate.errors import Cancelled
 from wan_animate.plan.cards import Device
 from wan_animate.plan.clip_plan import plan_clip
 from wan_animate.preview.canvas import LOST
@@ -40,6 +42,17 @@ def test_the_strip_has_the_frames_on_both_sides():
     assert strip[0, second].tolist() == [152] * 3 and strip[0, second + cell + 2].tolist() == [153] * 3
     assert strip.shape[0] == 40 + CAPTION
     assert boundary_strip(clip, []) is None
+
+
+def test_the_strip_can_be_stopped():
+    def check():
+        asked.append(True)
+        if len(asked) == 2:
+            raise Cancelled
+
+    asked = []
+    with pytest.raises(Cancelled):
+        boundary_strip(TensorSource(grey(200)), [50, 100, 150], check=check)
 
 
 def test_many_boundaries_stay_one_small_picture():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -42,11 +42,14 @@ def segment_ends(first: np.ndarray, last: np.ndarray, height: int = ENDS_HEIGHT)
     return np.concatenate(pair, axis=1)
 
 
-def boundary_strip(clip: FrameSource, starts: Sequence[int], width: int = 1280) -> np.ndarray | None:
+def boundary_strip(
+    clip: FrameSource, starts: Sequence[int], width: int = 1280, check: Callable[[], None] = lambda: None
+) -> np.ndarray | None:
     """The last frame before and the first frame after every boundary, side by side.
 
     Args:
         starts: frames with which a segment begins, without 0; of more than :data:`MOST_BOUNDARIES` some are shown.
+        check: called before every boundary; may raise to stop.
 
     Returns:
         uint8 ``[h, w, 3]`` RGB, at most ``width`` wide; None without a boundary.
@@ -59,7 +62,10 @@ def boundary_strip(clip: FrameSource, starts: Sequence[int], width: int = 1280) 
     columns = min(len(chosen), 3 if clip.width >= clip.height else 5)
     pair = (width - 3 * GAP * (columns - 1)) // columns
     cell = min((pair - 2) // 2, clip.width)
-    pairs = [_pair(clip, start, cell) for start in chosen]
+    pairs = []
+    for start in chosen:
+        check()
+        pairs.append(_pair(clip, start, cell))
     return _in_rows(pairs, columns, 3 * GAP)
 
 
