@@ -75,7 +75,10 @@ def test_plans_count_its_weights(given, tmp_path):
         parsed([f"--{name}={value}" for name, value in (given | {"out": tmp_path / "a.mp4", "linears": one}).items()])
         for one in ("as-loaded", "fp8")
     ]
-    exact, fp8 = (plan_of(one, driving_video(one)).memory for one in options)
+    plans = [plan_of(one, driving_video(one)) for one in options]
+    exact, fp8 = (plan.memory for plan in plans)
+    assert timed_model(options[0]).size == "256x5"
+    assert any("(5120x40: width and blocks); the one in --models is 256x5." in note for note in plans[0].notes)
     assert fp8.resident < exact.resident - 15e9
     assert fp8.ram > WEIGHTS["bf16"], "the file is read before its weights are quantized"
     assert [timed_model(one).weights for one in options] == ["bf16", "fp8"]

@@ -48,6 +48,9 @@ class _Config(Schema):
     hidden_size: Width | None = None
     text_dim: Width | None = None
     image_dim: Width | None = None
+    num_attention_heads: Width | None = None
+    attention_head_dim: Width | None = None
+    num_layers: Width | None = None
 
     def told(self) -> dict[str, Any]:
         return self.model_dump(by_alias=True, exclude_none=True)

@@ -77,6 +77,11 @@ def plan_of(options: RunOptions, frames: VideoSource) -> ClipPlan:
     model = TimedModel.size
     try:
         model = timed_model(options).size
+        if model != TimedModel.size:
+            notes.append(
+                f"Memory, and times before a run here, are of the published 14B model ({TimedModel.size}: width and "
+                f"blocks); the one in --models is {model}."
+            )
     except InputError as error:
         notes.append(f"Times and memory are of the published 14B model, as the one here was not seen: {error}")
     picture = read_picture(options.image, "the reference image")
