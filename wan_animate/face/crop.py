@@ -63,7 +63,7 @@ class FaceCropSource(DerivedSource):
         if visible.any() and not in_frame[visible].any():
             raise InputError(
                 f"face crop: no face box lies in the {frames.width}x{frames.height} frames; "
-                "scale the pose track to the size of the frames first."
+                "the pose track must be of this clip and of its size, and one that was found in it shows no face here."
             )
         super().__init__(frames)
         self.size, self.missing = int(size), missing
