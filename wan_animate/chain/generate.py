@@ -249,8 +249,10 @@ def _generate(
             check_model()
             try:
                 here("save", denoiser.steps, frames=shown)
-            finally:  # to stop here costs no segment
-                saver.save(segment, shown, tail, waiting, colors.state, colors.record)
+            except BaseException:  # to stop here costs no segment
+                saver.keep(segment, shown, tail, colors.state, colors.record)
+                raise
+            saver.save(segment, shown, tail, waiting, colors.state, colors.record)
             del frames, new, last, shown, before
         saver.wait_saved(waiting)
         clip = store.clip(plan, job.fps, len(job.controls))

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,8 @@ class SegmentSaver:
         self._store, self._fps, self._video, self._differences = store, fps, video, differences
         self._thread = ThreadPoolExecutor(1, "saver", initializer=lower_priority)
         # Starts the thread: one that Ctrl-C finds while it starts is not known to its executor, and not waited for.
-        self._thread.submit(lambda: None)
+        with suppress(RuntimeError):  # no thread to be had: told by the first save, which leaves nothing open
+            self._thread.submit(lambda: None)
         self._saving: Future | None = None
         self._converted = threading.Event()
         self._converted.set()
@@ -179,10 +181,23 @@ class SegmentSaver:
         """
         try:
             self._wait(waiting)
-        finally:
-            if not self._failed():
-                self._converted.clear()
-                self._saving = self._thread.submit(self._save, segment, [frames], tail, state, record)
+        except BaseException:
+            self.keep(segment, frames, tail, state, record)
+            raise
+        self._begin(segment, frames, tail, state, record)
+
+    def keep(
+        self,
+        segment: Segment,
+        frames: torch.Tensor,
+        tail: torch.Tensor | None,
+        state: dict[str, torch.Tensor] | None = None,
+        record: dict[str, Any] | None = None,
+    ) -> None:
+        """:meth:`save` for a run that ends: :meth:`close` waits for it. Nothing where one before could not be
+        written."""
+        if self._saving is None or not self._saving.done() or self._saving.exception() is None:
+            self._begin(segment, frames, tail, state, record)
 
     def wait_converted(self) -> None:
         """Wait until the frames that are being saved are uint8, and their floats, four times as large, are freed."""
@@ -217,9 +232,9 @@ class SegmentSaver:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _failed(self) -> bool:
-        """Whether a segment could not be written."""
-        return self._saving is not None and self._saving.done() and self._saving.exception() is not None
+    def _begin(self, segment: Segment, frames: torch.Tensor, *more: Any) -> None:
+        self._converted.clear()
+        self._saving = self._thread.submit(self._save, segment, [frames], *more)
 
     def _wait(self, waiting: Callable[[], None]) -> None:
         while self._saving is not None and not wait([self._saving], POLL).done:
