@@ -108,7 +108,7 @@ def test_workflow(host_server, inputs, mode):
 
 
 def open_files(host_server) -> list[str]:
-    """Below its folders, but for the log and the host's own."""
+    """Videos and pictures in its folders that it holds open."""
     opened = [os.path.realpath(link) for link in Path(f"/proc/{host_server.pid}/fd").iterdir()]
     base = str(host_server.base_dir.resolve())
     return [file for file in opened if file.startswith(base) and file.endswith((".mp4", ".mkv", ".jpeg", ".png"))]
